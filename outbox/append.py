@@ -1,0 +1,111 @@
+"""Writing events down: in the caller's transaction, so that an event exists exactly when its cause does."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+from zlib import crc32
+
+import msgspec
+from psycopg import AsyncConnection
+
+from outbox.tables import SHARDS
+from runtime.ids import new_id
+from runtime.tracing import Trace
+from schemas.registry import encode, type_of
+
+WAKE_CHANNEL: Final = "outbox"
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to be appended; `aggregate_id` is the record key and so the order it keeps."""
+
+    id: UUID
+    topic: str
+    aggregate_type: str
+    aggregate_id: str
+    source: str
+    type: str
+    dataschema: str
+    occurred_at: datetime
+    traceparent: str
+    data: bytes
+    aggregate_version: int | None = None
+    causation_id: UUID | None = None
+
+
+def shard_of(aggregate_id: str) -> int:
+    """The shard of a record key: stable over processes, machines and releases."""
+    return crc32(aggregate_id.encode()) % SHARDS
+
+
+def event_of(
+    record: msgspec.Struct,
+    *,
+    aggregate_id: str,
+    source: str,
+    occurred_at: datetime,
+    trace: Trace,
+    version: int | None = None,
+    causation_id: UUID | None = None,
+) -> NewEvent:
+    """The event that states the record: its registered type decides topic and schema."""
+    kind = type_of(record)
+    return NewEvent(
+        id=new_id(),
+        topic=kind.topic,
+        aggregate_type=kind.aggregate,
+        aggregate_id=aggregate_id,
+        aggregate_version=version,
+        source=source,
+        type=kind.name,
+        dataschema=kind.dataschema,
+        occurred_at=occurred_at,
+        traceparent=trace.child().traceparent,
+        causation_id=causation_id,
+        data=encode(record),
+    )
+
+
+# `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY a commit, and only as a hint.
+_APPEND: Final = """
+with v as materialized (
+  select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
+                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::int2[]) with ordinality
+    as t(id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
+         occurred_at, traceparent, causation_id, data, shard, n)),
+logged as (
+  insert into outbox (id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
+                      occurred_at, traceparent, causation_id, data)
+  select id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
+         occurred_at, traceparent, causation_id, data from v),
+listed as (
+  insert into outbox_pending (event_id, shard) select id, shard from v order by n)
+select pg_notify('outbox', '')
+"""
+
+
+async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+    """
+    Append events inside the transaction that is open on the connection; the relay sees them when it commits.
+
+    The caller holds the lock of every aggregate whose order matters, so that ids are taken in the aggregate's order.
+    """
+    if not events:
+        return
+    columns: list[list[object]] = [
+        [e.id for e in events],
+        [e.topic for e in events],
+        [e.aggregate_type for e in events],
+        [e.aggregate_id for e in events],
+        [e.aggregate_version for e in events],
+        [e.source for e in events],
+        [e.type for e in events],
+        [e.dataschema for e in events],
+        [e.occurred_at for e in events],
+        [e.traceparent for e in events],
+        [e.causation_id for e in events],
+        [e.data for e in events],
+        [shard_of(e.aggregate_id) for e in events],
+    ]
+    await connection.execute(_APPEND, columns, prepare=True)

@@ -1,0 +1,154 @@
+"""
+The log, the relay's work list, and the records of what came in and what was handled.
+
+The wide tables are partitioned by the day inside their UUIDv7 key: one rule says which partition holds an id, uniqueness holds
+over all partitions, and a lookup by id reads one of them. They have no default partition, so that dropping a day never waits.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+SHARDS: Final = 64  # fixed for ever: a changed number would let two relays hold one aggregate
+
+_BY_DAY: Final = {"postgresql_partition_by": "RANGE (id)"}
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("aggregate_type", Text, nullable=False),
+    Column("aggregate_id", Text, nullable=False),
+    Column("aggregate_version", BigInteger),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("dataschema", Text, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("causation_id", Uuid),
+    Column("data", LargeBinary, nullable=False),
+    **_BY_DAY,  # type: ignore[arg-type]  # SQLAlchemy types its dialect options as positional arguments
+)
+
+# CACHE 1: a session that keeps numbers in stock would break the order of ids within an aggregate.
+pending_id = Sequence("outbox_pending_id_seq", cache=1, metadata=metadata)
+
+outbox_pending = Table(
+    "outbox_pending",
+    metadata,
+    Column("id", BigInteger, pending_id, server_default=pending_id.next_value(), primary_key=True, autoincrement=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("replay_id", Uuid),
+    Column("parked_at", DateTime(timezone=True)),
+    Column("reason", Text),
+    CheckConstraint(f"shard >= 0 and shard < {SHARDS}", name="shard_in_range"),
+    CheckConstraint("(parked_at is null) = (reason is null)", name="parked_with_reason"),
+)
+
+# One row an event of a provider, for ever: a copy may arrive after months. `digest` is kept for sources whose id is not signed.
+dedup = Table(
+    "dedup",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("provider_event_id", Text, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("digest", LargeBinary),
+    PrimaryKeyConstraint("source", "provider_event_id"),
+    Index("dedup_source_digest_key", "source", "digest", unique=True, postgresql_where=text("digest is not null")),
+)
+
+# The delivery log. An accepted delivery's id is the event's id everywhere; a duplicate names the event it repeats.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("provider_event_id", Text),
+    Column("type", Text),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text),
+    Column("event_id", Uuid),
+    Column("trace_id", Text, nullable=False),
+    Column("secret_id", Text),
+    Column("client", Text),
+    Column("headers", JSONB),
+    Column("body", LargeBinary),
+    CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
+    CheckConstraint("(outcome = 'rejected') = (reason is not null)", name="rejected_with_reason"),
+    # The body of an accepted delivery is in the outbox, once; only a rejected one is kept here, to be verified again.
+    CheckConstraint("outcome = 'rejected' or body is null", name="body_of_rejected_only"),
+    **_BY_DAY,  # type: ignore[arg-type]  # as above
+)
+
+# How many rejected deliveries of a source were kept in an hour: the bound on what a stranger can make us store.
+rejected_quota = Table(
+    "rejected_quota",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+    Column("kept", Integer, nullable=False),
+    Column("refused", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("source", "hour"),
+)
+
+# "This consumer has had the effects of this event": written in the transaction of those effects.
+consumed = Table(
+    "consumed",
+    metadata,
+    Column("event_id", Uuid, nullable=False),
+    Column("consumer", Text, nullable=False),
+    PrimaryKeyConstraint("event_id", "consumer"),
+    postgresql_partition_by="RANGE (event_id)",
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False),
+    Column("event_id", Uuid),
+    Column("trace_id", Text),
+    Column("status", Text, nullable=False, server_default=text("'open'")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("status in ('open', 'retried', 'discarded')", name="status_known"),
+    UniqueConstraint("consumer", "topic", "partition", "offset"),
+)
+
+DAILY: Final = (outbox, webhook_deliveries, consumed)

@@ -1,0 +1,43 @@
+"""Connections to Postgres: psycopg for the hot paths, a SQLAlchemy engine over psycopg for everything else."""
+
+from psycopg import AsyncConnection, InterfaceError, OperationalError
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+Pool = AsyncConnectionPool[AsyncConnection]
+
+# Errors that say nothing about the data: the same statement may pass later.
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout, SerializationFailure, DeadlockDetected)
+
+_SCHEME = "postgresql://"
+
+
+def make_pool(url: str, *, size: int, name: str) -> Pool:
+    """A pool that connects to nothing until it is opened; its connections are in autocommit mode."""
+    return AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=5.0,
+        name=name,
+        kwargs={"autocommit": True, "application_name": f"tallyhook {name}", "prepare_threshold": 0},
+        check=AsyncConnectionPool.check_connection,
+    )
+
+
+def make_engine(url: str, *, name: str, size: int = 5) -> AsyncEngine:
+    """A SQLAlchemy engine that connects to nothing until its first use."""
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=size,
+        pool_pre_ping=True,
+        pool_timeout=5.0,
+        connect_args={"application_name": f"tallyhook {name}", "connect_timeout": 5},
+    )
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same address as SQLAlchemy wants it: with its driver named."""
+    return url.replace(_SCHEME, "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)

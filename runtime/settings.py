@@ -1,0 +1,104 @@
+"""Typed settings, read once from a mapping, refused all together when anything is wrong."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+class SettingsError(Exception):
+    """The environment does not make sense; the text lists every problem, one a line, and no value."""
+
+    reason = "settings_invalid"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("settings are missing or malformed:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = problems
+
+
+def parse_duration(value: object) -> object:
+    """`500ms`, `30s`, `5m`, `2h`, `1d` or plain seconds, as a timedelta; anything that is not text passes through."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a duration like 500ms, 30s, 5m or plain seconds is expected")
+    return timedelta(seconds=float(match["amount"]) * _SECONDS[match["unit"]])
+
+
+class Secret:
+    """A secret that never shows itself: its text form is its public id, the first 8 hex digits of its SHA-256."""
+
+    __slots__ = ("id", "value")
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.id = hashlib.sha256(value.encode()).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return f"Secret({self.id})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def parse_secrets(value: object) -> object:
+    """Comma-separated live secrets, newest first, as a tuple of Secret."""
+    if not isinstance(value, str):
+        return value
+    return tuple(Secret(part.strip()) for part in value.split(",") if part.strip())
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
+Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """The base of every process's settings: frozen, and named after the environment variable in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """
+        Read the settings from a mapping such as the one of `environment`.
+
+        Raises SettingsError with every problem at once.
+        """
+        values: dict[str, Any] = {}
+        for name in cls.model_fields:
+            text = environ.get(name.upper())
+            if text is not None and text != "":
+                values[name] = text
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError([_describe(problem) for problem in error.errors()]) from None
+
+
+def _describe(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    return f"{name}: {'is required' if problem['type'] == 'missing' else problem['msg']}"
+
+
+def environment(directory: Path | None = None) -> dict[str, str]:
+    """The process environment over the `.env` file of the directory (default: the working directory)."""
+    path = (directory or Path.cwd()) / ".env"
+    from_file = {name: value for name, value in dotenv_values(path).items() if value is not None}
+    return from_file | dict(os.environ)
+
+

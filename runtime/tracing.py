@@ -1,0 +1,42 @@
+"""W3C Trace Context: taken from the caller or made here, and carried by every log line and event."""
+
+import re
+import secrets
+from typing import NamedTuple
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_INVALID_VERSION = "ff"
+
+
+class Trace(NamedTuple):
+    """One step of one trace: 32 and 16 lower-case hex digits."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool = True
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+    def child(self) -> "Trace":
+        """The next step of the same trace."""
+        return Trace(self.trace_id, secrets.token_hex(8), self.sampled)
+
+
+def new_trace() -> Trace:
+    return Trace(secrets.token_hex(16), secrets.token_hex(8))
+
+
+def parse_traceparent(header: str | None) -> Trace | None:
+    """The trace of a `traceparent` header, or None where it breaks the rule (https://www.w3.org/TR/trace-context/)."""
+    match = _TRACEPARENT.fullmatch(header) if header else None
+    if match is None or match[1] == _INVALID_VERSION or not int(match[2], 16) or not int(match[3], 16):
+        return None
+    return Trace(match[2], match[3], bool(int(match[4], 16) & 1))
+
+
+def continue_trace(header: str | None) -> Trace:
+    """The next step of the caller's trace, or a new one."""
+    caller = parse_traceparent(header)
+    return caller.child() if caller else new_trace()

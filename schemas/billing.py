@@ -1,0 +1,100 @@
+"""What became of a payment, a subscription or an invoice. Amounts are in minor units of their currency (ISO 4217, lower case)."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+Provider = Literal["stripe", "razorpay"]
+PaymentStatus = Literal[
+    "pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"
+]
+InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
+
+
+class _Fact(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Unknown fields are ignored, so that a reader outlives the addition of one."""
+
+
+class PaymentData(_Fact, frozen=True, kw_only=True):
+    """State of a payment just after the event; `version` counts the provider's events behind it."""
+
+    provider: Provider
+    provider_payment_id: str
+    status: PaymentStatus
+    amount: int
+    amount_refunded: int
+    currency: str
+    version: int
+    customer_id: str | None = None
+    user_id: str | None = None
+    invoice_id: str | None = None
+    subscription_id: str | None = None
+
+
+class PaymentSucceeded(PaymentData):
+    """The money is in: said once a payment."""
+
+
+class PaymentFailed(PaymentData):
+    """An attempt failed and none has succeeded so far."""
+
+
+class PaymentRefunded(PaymentData):
+    """The refunded total grew; `amount_refunded` is the new total."""
+
+
+class PaymentMismatched(PaymentData, frozen=True, kw_only=True):
+    """What was paid is not what `payments/expect` announced."""
+
+    expected_amount: int
+    expected_currency: str
+
+
+class SubscriptionData(_Fact, frozen=True, kw_only=True):
+    """State of a subscription just after the event; `status` is the provider's own word."""
+
+    provider: Provider
+    subscription_id: str
+    status: str
+    version: int
+    customer_id: str | None = None
+    current_period_end: datetime | None = None
+
+
+class SubscriptionCreated(SubscriptionData):
+    """Seen for the first time."""
+
+
+class SubscriptionUpdated(SubscriptionData):
+    """Status, period or customer changed."""
+
+
+class SubscriptionCanceled(SubscriptionData):
+    """Ended for good."""
+
+
+class InvoiceData(_Fact, frozen=True, kw_only=True):
+    """State of an invoice just after the event."""
+
+    provider: Provider
+    invoice_id: str
+    status: InvoiceStatus
+    amount_due: int
+    amount_paid: int
+    currency: str
+    version: int
+    subscription_id: str | None = None
+    payment_id: str | None = None
+
+
+class InvoiceCreated(InvoiceData):
+    """Seen for the first time."""
+
+
+class InvoicePaid(InvoiceData):
+    """Paid in full."""
+
+
+class InvoiceFailed(InvoiceData):
+    """A payment attempt failed and the invoice is not paid."""

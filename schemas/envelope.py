@@ -1,0 +1,98 @@
+"""CloudEvents 1.0 in Kafka's binary mode: the attributes travel as headers, the record value is the data."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+SPECVERSION: Final = "1.0"
+JSON: Final = "application/json"
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class EnvelopeError(Exception):
+    """The headers of a record are not those of a CloudEvent of ours."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One event.
+
+    `id` is a UUIDv7 and stays the same through replays; `subject` is the aggregate's id and the record key;
+    `time` is when it happened at its source; `dataschema` names type and version of the data.
+    """
+
+    id: UUID
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    dataschema: str
+    traceparent: str
+    data: bytes
+    causation_id: UUID | None = None
+    replay_id: UUID | None = None
+    content_type: str = JSON
+
+
+def to_headers(event: Envelope) -> list[tuple[str, bytes]]:
+    """The Kafka headers of an event, in the order of contract section 6."""
+    headers = [
+        ("ce_id", str(event.id).encode()),
+        ("ce_source", event.source.encode()),
+        ("ce_type", event.type.encode()),
+        ("ce_subject", event.subject.encode()),
+        ("ce_time", format_time(event.time).encode()),
+        ("ce_specversion", SPECVERSION.encode()),
+        ("ce_dataschema", event.dataschema.encode()),
+        ("content-type", event.content_type.encode()),
+        ("traceparent", event.traceparent.encode()),
+    ]
+    if event.causation_id is not None:
+        headers.append(("ce_causationid", str(event.causation_id).encode()))
+    if event.replay_id is not None:
+        headers.append(("ce_replayid", str(event.replay_id).encode()))
+    return headers
+
+
+def from_headers(headers: Headers, data: bytes) -> Envelope:
+    """
+    The event of a Kafka record.
+
+    Raises EnvelopeError with reason `envelope_incomplete` or `envelope_malformed`.
+    """
+    found = dict(headers)
+    try:
+        return Envelope(
+            id=UUID(found["ce_id"].decode()),
+            source=found["ce_source"].decode(),
+            type=found["ce_type"].decode(),
+            subject=found["ce_subject"].decode(),
+            time=datetime.fromisoformat(found["ce_time"].decode()),
+            dataschema=found["ce_dataschema"].decode(),
+            traceparent=found["traceparent"].decode(),
+            data=data,
+            causation_id=_optional_id(found.get("ce_causationid")),
+            replay_id=_optional_id(found.get("ce_replayid")),
+            content_type=found["content-type"].decode(),
+        )
+    except KeyError as missing:
+        raise EnvelopeError("envelope_incomplete", f"the header {missing.args[0]} is missing") from missing
+    except ValueError as error:
+        raise EnvelopeError("envelope_malformed", str(error)) from error
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with a Z, microseconds only where there are any."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _optional_id(value: bytes | None) -> UUID | None:
+    return None if value is None else UUID(value.decode())

@@ -1,0 +1,49 @@
+"""What the system says about itself and asks of itself: notification commands, alerts, dead letters."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+Channel = Literal["EMAIL", "SMS", "PUSH"]
+
+
+class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Unknown fields are ignored, so that a reader outlives the addition of one."""
+
+
+class SendNotification(_Record, frozen=True, kw_only=True):
+    """Tell a user something; `to` is a user id or a contact (an address, a number)."""
+
+    to: str
+    channel: Channel
+    template: str
+    data: dict[str, Any]
+
+
+class AlertRaised(_Record, frozen=True, kw_only=True):
+    """Someone should look; `alert` is a stable word, `runbook` the page that says what to do."""
+
+    alert: str
+    subject: str
+    summary: str
+    runbook: str
+
+
+class DeadLetterRecorded(_Record, frozen=True, kw_only=True):
+    """
+    A record that a consumer set aside.
+
+    `key` and `value` are base64, header values too: a record that does not decode is kept byte for byte.
+    """
+
+    id: UUID
+    consumer: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    value: str | None
+    headers: list[tuple[str, str]]

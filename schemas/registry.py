@@ -1,0 +1,110 @@
+"""Type and version of every event whose data is ours: the record that reads it, and the steps up from older versions."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas import billing, operations
+from schemas.topics import Topic
+
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+
+_PREFIX: Final = "urn:tallyhook:"
+
+
+class SchemaError(Exception):
+    """The data of an event does not fit the schema that it names."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class EventType(NamedTuple):
+    """
+    One type of event.
+
+    `upcasts[n]` turns data of version n + 1 into version n + 2, so their number fixes the current version.
+    """
+
+    name: str
+    topic: Topic
+    record: type[msgspec.Struct]
+    aggregate: str
+    upcasts: tuple[Upcast, ...] = ()
+
+    @property
+    def version(self) -> int:
+        return len(self.upcasts) + 1
+
+    @property
+    def dataschema(self) -> str:
+        return f"{_PREFIX}{self.name}:{self.version}"
+
+
+EVENT_TYPES: Final = {
+    kind.name: kind
+    for kind in (
+        EventType("billing.payment.succeeded", Topic.BILLING_PAYMENTS, billing.PaymentSucceeded, "payment"),
+        EventType("billing.payment.failed", Topic.BILLING_PAYMENTS, billing.PaymentFailed, "payment"),
+        EventType("billing.payment.refunded", Topic.BILLING_PAYMENTS, billing.PaymentRefunded, "payment"),
+        EventType("billing.payment.mismatched", Topic.BILLING_PAYMENTS, billing.PaymentMismatched, "payment"),
+        EventType(
+            "billing.subscription.created", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCreated, "subscription"
+        ),
+        EventType(
+            "billing.subscription.updated", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionUpdated, "subscription"
+        ),
+        EventType(
+            "billing.subscription.canceled", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCanceled, "subscription"
+        ),
+        EventType("billing.invoice.created", Topic.BILLING_INVOICES, billing.InvoiceCreated, "invoice"),
+        EventType("billing.invoice.paid", Topic.BILLING_INVOICES, billing.InvoicePaid, "invoice"),
+        EventType("billing.invoice.failed", Topic.BILLING_INVOICES, billing.InvoiceFailed, "invoice"),
+        EventType("notification.send", Topic.NOTIFICATION_COMMANDS, operations.SendNotification, "notification"),
+        EventType("alert.raised", Topic.ALERTS, operations.AlertRaised, "alert"),
+        EventType("dead-letter.recorded", Topic.DEAD_LETTERS, operations.DeadLetterRecorded, "dead_letter"),
+    )
+}
+
+
+def type_of(record: msgspec.Struct) -> EventType:
+    """The event type whose data the record is."""
+    return _BY_RECORD[type(record)]
+
+
+_BY_RECORD: Final = {kind.record: kind for kind in EVENT_TYPES.values()}
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """The data of an event, as JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode(dataschema: str, data: bytes) -> msgspec.Struct:
+    """
+    The data of an event of ours as its current record, whatever version it was written in.
+
+    Raises SchemaError with reason `schema_unknown`, `schema_too_new` or `data_malformed`.
+    """
+    kind, version = _parse(dataschema)
+    try:
+        if version == kind.version:
+            return msgspec.json.decode(data, type=kind.record)
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+        for upcast in kind.upcasts[version - 1 :]:
+            fields = upcast(fields)
+        return msgspec.convert(fields, kind.record)
+    except msgspec.DecodeError as error:
+        raise SchemaError("data_malformed", str(error)) from error
+
+
+def _parse(dataschema: str) -> tuple[EventType, int]:
+    name, _, version = dataschema.removeprefix(_PREFIX).rpartition(":")
+    kind = EVENT_TYPES.get(name)
+    if kind is None or not dataschema.startswith(_PREFIX) or not version.isdecimal() or int(version) < 1:
+        raise SchemaError("schema_unknown", f"no schema is known as {dataschema!r}")
+    if int(version) > kind.version:
+        raise SchemaError("schema_too_new", f"{dataschema!r} is newer than version {kind.version} known here")
+    return kind, int(version)

@@ -1,0 +1,52 @@
+"""Every topic: how many partitions it has and how long Kafka keeps it. Order holds per key, so partitions bound parallelism."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Topic(StrEnum):
+    """The names of contract section 6."""
+
+    WEBHOOKS_STRIPE = "webhooks.stripe"
+    WEBHOOKS_RAZORPAY = "webhooks.razorpay"
+    BILLING_PAYMENTS = "billing.payment.events"
+    BILLING_SUBSCRIPTIONS = "billing.subscription.events"
+    BILLING_INVOICES = "billing.invoice.events"
+    PARTNER_LEADS = "lead.partner.events"
+    PROPERTIES = "property.events"
+    CACHE_COMMANDS = "cache.commands"
+    NOTIFICATION_COMMANDS = "notification.commands"
+    LEAD_COMMANDS = "lead.commands"
+    NOTIFICATIONS = "notification.events"
+    CONFIG = "config.events"
+    ALERTS = "alert.events"
+    DEAD_LETTERS = "dead-letters"
+
+
+class TopicSpec(NamedTuple):
+    """What a topic must look like before anything starts."""
+
+    partitions: int
+    retention: timedelta
+
+
+_WEEK: Final = timedelta(days=7)
+_MONTH: Final = timedelta(days=30)
+# Commands and provider events are short-lived on Kafka: the outbox is their log. What others subscribe to stays longer.
+TOPICS: Final[dict[Topic, TopicSpec]] = {
+    Topic.WEBHOOKS_STRIPE: TopicSpec(8, _WEEK),
+    Topic.WEBHOOKS_RAZORPAY: TopicSpec(8, _WEEK),
+    Topic.BILLING_PAYMENTS: TopicSpec(8, _MONTH),
+    Topic.BILLING_SUBSCRIPTIONS: TopicSpec(8, _MONTH),
+    Topic.BILLING_INVOICES: TopicSpec(8, _MONTH),
+    Topic.PARTNER_LEADS: TopicSpec(8, _MONTH),
+    Topic.PROPERTIES: TopicSpec(8, _WEEK),
+    Topic.CACHE_COMMANDS: TopicSpec(4, _WEEK),
+    Topic.NOTIFICATION_COMMANDS: TopicSpec(4, _WEEK),
+    Topic.LEAD_COMMANDS: TopicSpec(4, _WEEK),
+    Topic.NOTIFICATIONS: TopicSpec(4, _MONTH),
+    Topic.CONFIG: TopicSpec(1, _MONTH),
+    Topic.ALERTS: TopicSpec(1, _MONTH),
+    Topic.DEAD_LETTERS: TopicSpec(1, _MONTH),
+}
