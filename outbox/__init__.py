@@ -1,5 +1,6 @@
 """
-The promise: what is appended in a transaction reaches Kafka at least once, in order per aggregate, and can be found at any time.
+The promise: what is appended in a transaction reaches Kafka at least once, in order per aggregate, and can always be found.
 
-`append` writes events in the caller's transaction, the `relay` carries them to Kafka, `partitions` makes days ahead and drops old ones.
+`append` writes events in the caller's transaction, `relay` carries them to Kafka, `partitions` makes days ahead and drops
+old ones.
 """

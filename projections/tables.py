@@ -77,9 +77,7 @@ invoices = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
     PrimaryKeyConstraint("id", "provider"),
-    CheckConstraint(
-        "status in ('draft', 'open', 'paid', 'payment_failed', 'void', 'uncollectible')", name="status_known"
-    ),
+    CheckConstraint("status in ('draft', 'open', 'paid', 'payment_failed', 'void', 'uncollectible')", name="status_known"),
 )
 
 # The events that made a row of the three tables above, one line each, kept as long as the row.

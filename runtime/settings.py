@@ -100,5 +100,3 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     path = (directory or Path.cwd()) / ".env"
     from_file = {name: value for name, value in dotenv_values(path).items() if value is not None}
     return from_file | dict(os.environ)
-
-

@@ -6,9 +6,7 @@ from typing import Literal
 import msgspec
 
 Provider = Literal["stripe", "razorpay"]
-PaymentStatus = Literal[
-    "pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"
-]
+PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
 
 
@@ -32,15 +30,15 @@ class PaymentData(_Fact, frozen=True, kw_only=True):
     subscription_id: str | None = None
 
 
-class PaymentSucceeded(PaymentData):
+class PaymentSucceeded(PaymentData, frozen=True):
     """The money is in: said once a payment."""
 
 
-class PaymentFailed(PaymentData):
+class PaymentFailed(PaymentData, frozen=True):
     """An attempt failed and none has succeeded so far."""
 
 
-class PaymentRefunded(PaymentData):
+class PaymentRefunded(PaymentData, frozen=True):
     """The refunded total grew; `amount_refunded` is the new total."""
 
 
@@ -62,15 +60,15 @@ class SubscriptionData(_Fact, frozen=True, kw_only=True):
     current_period_end: datetime | None = None
 
 
-class SubscriptionCreated(SubscriptionData):
+class SubscriptionCreated(SubscriptionData, frozen=True):
     """Seen for the first time."""
 
 
-class SubscriptionUpdated(SubscriptionData):
+class SubscriptionUpdated(SubscriptionData, frozen=True):
     """Status, period or customer changed."""
 
 
-class SubscriptionCanceled(SubscriptionData):
+class SubscriptionCanceled(SubscriptionData, frozen=True):
     """Ended for good."""
 
 
@@ -88,13 +86,13 @@ class InvoiceData(_Fact, frozen=True, kw_only=True):
     payment_id: str | None = None
 
 
-class InvoiceCreated(InvoiceData):
+class InvoiceCreated(InvoiceData, frozen=True):
     """Seen for the first time."""
 
 
-class InvoicePaid(InvoiceData):
+class InvoicePaid(InvoiceData, frozen=True):
     """Paid in full."""
 
 
-class InvoiceFailed(InvoiceData):
+class InvoiceFailed(InvoiceData, frozen=True):
     """A payment attempt failed and the invoice is not paid."""

@@ -50,15 +50,9 @@ EVENT_TYPES: Final = {
         EventType("billing.payment.failed", Topic.BILLING_PAYMENTS, billing.PaymentFailed, "payment"),
         EventType("billing.payment.refunded", Topic.BILLING_PAYMENTS, billing.PaymentRefunded, "payment"),
         EventType("billing.payment.mismatched", Topic.BILLING_PAYMENTS, billing.PaymentMismatched, "payment"),
-        EventType(
-            "billing.subscription.created", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCreated, "subscription"
-        ),
-        EventType(
-            "billing.subscription.updated", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionUpdated, "subscription"
-        ),
-        EventType(
-            "billing.subscription.canceled", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCanceled, "subscription"
-        ),
+        EventType("billing.subscription.created", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCreated, "subscription"),
+        EventType("billing.subscription.updated", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionUpdated, "subscription"),
+        EventType("billing.subscription.canceled", Topic.BILLING_SUBSCRIPTIONS, billing.SubscriptionCanceled, "subscription"),
         EventType("billing.invoice.created", Topic.BILLING_INVOICES, billing.InvoiceCreated, "invoice"),
         EventType("billing.invoice.paid", Topic.BILLING_INVOICES, billing.InvoicePaid, "invoice"),
         EventType("billing.invoice.failed", Topic.BILLING_INVOICES, billing.InvoiceFailed, "invoice"),

@@ -1,0 +1,42 @@
+"""Runs the chain up to its head on one database."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+
+from runtime.database import sqlalchemy_url
+
+_HERE: Final = Path(__file__).parent
+_LOCK: Final = 7_205_759_403  # any fixed number: two `migrate` at once must not interleave
+
+
+def upgrade(database_url: str) -> tuple[str | None, str | None]:
+    """Migrate to the newest revision, one process at a time; returns the revisions before and after."""
+    engine = create_engine(sqlalchemy_url(database_url), connect_args={"application_name": "tallyhook migrate"})
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    with engine.connect() as connection:
+        connection.execute(text("select pg_advisory_lock(:key)"), {"key": _LOCK})
+        connection.commit()
+        before = current(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+        after = current(connection)
+    engine.dispose()
+    return before, after
+
+
+def current(connection: Connection) -> str | None:
+    """The revision that the database is at."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str | None:
+    """The revision that this code needs."""
+    return ScriptDirectory(str(_HERE)).get_current_head()

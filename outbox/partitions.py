@@ -1,0 +1,91 @@
+"""Days of the daily tables: made ahead, dropped whole when their time is over."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Final, NamedTuple
+
+import psycopg
+from psycopg import Connection, sql
+
+from outbox.tables import DAILY
+from runtime.ids import first_id_of
+
+DAYS_AHEAD: Final = 7
+_LOCK: Final = 7_205_759_404  # upkeep runs in several processes; one at a time does it
+_GIVE_WAY: Final = "2s"  # a DROP that waits for a lock makes intake wait behind it: rather try again later
+
+
+class Upkeep(NamedTuple):
+    """What one run did: names of the partitions, oldest first; `deferred` are due but were in use."""
+
+    created: list[str]
+    dropped: list[str]
+    deferred: list[str]
+
+
+def maintain(connection: Connection, today: date, retention: timedelta) -> Upkeep:
+    """
+    Make the partitions from the retention's first day to a week ahead, and drop those before it.
+
+    The connection is in autocommit mode. Days within the retention are made too, so that replayed and late ids have a home.
+    """
+    connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        oldest = today - retention
+        existing = set(partitions(connection))
+        created = [_create(connection, table, day) for table, day in _due(today, oldest) if name(table, day) not in existing]
+        upkeep = Upkeep(created, [], [])
+        for partition in sorted(existing):
+            if day_of(partition) < oldest:
+                (upkeep.dropped if _drop(connection, partition) else upkeep.deferred).append(partition)
+        return upkeep
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def partitions(connection: Connection) -> list[str]:
+    """The partitions that exist, in the schema of the daily tables."""
+    rows = connection.execute(
+        """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+           where i.inhparent = any(array(select to_regclass(t) from unnest(%s::text[]) t))""",
+        ([table.name for table in DAILY],),
+    )
+    return [row[0] for row in rows]
+
+
+def name(table: str, day: date) -> str:
+    """`outbox_20261124`: the day is read back from it."""
+    return f"{table}_{day:%Y%m%d}"
+
+
+def day_of(partition: str) -> date:
+    return date.fromisoformat(partition.rpartition("_")[2])
+
+
+def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
+    for table in DAILY:
+        for offset in range((today - oldest).days + DAYS_AHEAD + 1):
+            yield table.name, oldest + timedelta(days=offset)
+
+
+def _create(connection: Connection, table: str, day: date) -> str:
+    partition = name(table, day)
+    connection.execute(
+        sql.SQL("create table if not exists {} partition of {} for values from ({}) to ({})").format(
+            sql.Identifier(partition),
+            sql.Identifier(table),
+            sql.Literal(str(first_id_of(day))),
+            sql.Literal(str(first_id_of(day + timedelta(days=1)))),
+        )
+    )
+    return partition
+
+
+def _drop(connection: Connection, partition: str) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
+            connection.execute(sql.SQL("drop table {}").format(sql.Identifier(partition)))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""What a worker is to the processor: a name, topics, and a function from a batch of events to effects in one transaction."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from psycopg import AsyncConnection
+
+from schemas.envelope import Envelope
+
+
+class Handler(Protocol):
+    """
+    The effects of one worker.
+
+    `handle` gets fresh events only (none that this consumer has handled before), in record order, inside an open transaction
+    that also holds their `consumed` marks; whatever it writes commits with them or not at all. It raises Poison for an event
+    that can never pass and lets errors of the database through; it keeps no memory between calls.
+    """
+
+    @property
+    def consumer(self) -> str: ...
+
+    @property
+    def topics(self) -> Sequence[str]: ...
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...
