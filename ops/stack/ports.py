@@ -1,0 +1,63 @@
+"""Which port each listener gets: the one it had before, else its well-known one, else a free one."""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import TYPE_CHECKING
+
+from ops.stack.errors import PortTaken, StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOOPBACK = "127.0.0.1"
+# Below the range from which kernels take ports for outgoing connections: a client that keeps dialling a stopped server
+# there can be given the server's own port, connect to itself and hold it.
+_FREE_RANGE = range(20_000, 32_000)
+_TRIES = 200
+
+
+class Ports:
+    """Hands out each port once; remembers who has which."""
+
+    def __init__(self, remembered: Mapping[str, int] | None = None, *, well_known: bool = False) -> None:
+        self._remembered = dict(remembered or {})
+        self._well_known = well_known
+        self.taken: dict[str, int] = {}
+
+    def take(self, listener: str, well_known: int) -> int:
+        """The port for this listener; the same one at every call."""
+        if listener not in self.taken:
+            wanted = [self._remembered.get(listener), well_known if self._well_known else None]
+            self.taken[listener] = next((port for port in wanted if port and self._available(port)), 0) or self._free()
+        return self.taken[listener]
+
+    def take_exactly(self, listener: str, port: int, host: str = LOOPBACK) -> int:
+        """This very port, or an error that names it."""
+        if not is_free(port, host):
+            raise PortTaken(f"{listener} is to listen on {host}:{port}, but that port is taken by another program")
+        self.taken[listener] = port
+        return port
+
+    def _available(self, port: int) -> bool:
+        return port not in self.taken.values() and is_free(port)
+
+    def _free(self) -> int:
+        for port in random.sample(_FREE_RANGE, _TRIES):
+            if self._available(port):
+                return port
+        raise StackError(f"found no free port in {_TRIES} tries between {_FREE_RANGE.start} and {_FREE_RANGE.stop}")
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of a predecessor that linger in TIME_WAIT do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

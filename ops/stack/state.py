@@ -1,0 +1,107 @@
+"""What a stack writes down about itself: one JSON file in its data directory, replaced whole at each change."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ops.stack.child import Identity
+from ops.stack.errors import AlreadyRunning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class ProcessState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One supervised process as `status` shows it."""
+
+    name: str
+    state: str
+    log: str
+    pid: int | None = None
+    born: float = 0.0
+    restarts: int = 0
+    web: str | None = None
+
+
+class StackState(msgspec.Struct, frozen=True):
+    """Everything the next command needs to know about a stack; fields are only ever added."""
+
+    phase: str = "down"
+    failure: str | None = None
+    supervisor: Identity | None = None
+    ports: dict[str, int] = {}
+    environment: dict[str, str] = {}
+    servers: dict[str, Identity] = {}
+    processes: tuple[ProcessState, ...] = ()
+
+    def leftovers(self) -> list[Identity]:
+        """Every process written down here that still lives, the ones that write before the ones they write to."""
+        processes = [Identity(process.pid, process.born) for process in self.processes if process.pid]
+        return [identity for identity in (*processes, *self.servers.values()) if identity.alive()]
+
+
+class StateFile:
+    """The state of one data directory; safe from several threads."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / "state.json"
+        self._lock = threading.Lock()
+
+    def read(self) -> StackState:
+        """The state as written last; a fresh one if there is none or it cannot be read."""
+        with suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self.path.read_bytes(), type=StackState)
+        return StackState()
+
+    def change(self, **fields: object) -> StackState:
+        """Replace these fields."""
+        with self._lock:
+            return self._write(msgspec.structs.replace(self.read(), **fields))
+
+    def register_server(self, name: str, identity: Identity | None) -> None:
+        """Note the process of a server, or that it has none."""
+        with self._lock:
+            servers = {known: who for known, who in self.read().servers.items() if known != name}
+            if identity:
+                servers[name] = identity
+            self._write(msgspec.structs.replace(self.read(), servers=servers))
+
+    def _write(self, state: StackState) -> StackState:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
+        partial.replace(self.path)
+        return state
+
+
+@contextmanager
+def hold(data_dir: Path) -> Iterator[None]:
+    """Own the data directory; the kernel lets go of it with the process, however that ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    folder = os.open(data_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        holder = StateFile(data_dir).read().supervisor
+        raise AlreadyRunning(f"a stack already runs on {data_dir} (pid {holder.pid if holder else '?'})") from error
+    finally:
+        os.close(folder)
+
+
+def is_held(data_dir: Path) -> bool:
+    """Whether a living process owns the data directory."""
+    if not data_dir.exists():
+        return False
+    try:
+        with hold(data_dir):
+            return False
+    except AlreadyRunning:
+        return True

@@ -1,0 +1,62 @@
+"""Real servers for the tests: each starts at its first use, on free ports, and stops with the session."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from ops.stack import Stack
+from ops.stack.places import temporary_data_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    StartStack: TypeAlias = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A folder outside the checkout for all servers of this session; gone at its end."""
+    folder = temporary_data_dir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def start_stack(data_dir: Path) -> Iterator[StartStack]:
+    """Starts a stack of the named servers on data of its own: `start_stack("postgres", "kafka")`; stopped at the end."""
+    with ExitStack() as stops:
+
+        def start(*servers: str) -> Stack:
+            number = len(list(data_dir.iterdir()))
+            return stops.enter_context(Stack(data_dir / f"{number}-{'-'.join(servers)}", servers))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_server(start_stack: StartStack) -> str:
+    """Where Postgres is, without a database: `postgresql://postgres@127.0.0.1:PORT`; append `/name`."""
+    return start_stack("postgres").postgres.dsn
+
+
+@pytest.fixture(scope="session")
+def kafka_server(start_stack: StartStack) -> str:
+    """Kafka's bootstrap address, `127.0.0.1:PORT`; topics are not made by themselves."""
+    return start_stack("kafka").kafka.url
+
+
+@pytest.fixture(scope="session")
+def redis_server(start_stack: StartStack) -> str:
+    """Where Redis is: `redis://127.0.0.1:PORT/0`."""
+    return start_stack("redis").redis.url
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server(start_stack: StartStack) -> str:
+    """Where Elasticsearch is: `http://127.0.0.1:PORT`."""
+    return start_stack("elasticsearch").elasticsearch.url
