@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Iterator[Path]:
+def servers_dir() -> Iterator[Path]:
     """A folder outside the checkout for all servers of this session; gone at its end."""
     folder = temporary_data_dir()
     yield folder
@@ -27,13 +27,13 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def start_stack(data_dir: Path) -> Iterator[StartStack]:
+def start_stack(servers_dir: Path) -> Iterator[StartStack]:
     """Starts a stack of the named servers on data of its own: `start_stack("postgres", "kafka")`; stopped at the end."""
     with ExitStack() as stops:
 
         def start(*servers: str) -> Stack:
-            number = len(list(data_dir.iterdir()))
-            return stops.enter_context(Stack(data_dir / f"{number}-{'-'.join(servers)}", servers))
+            number = len(list(servers_dir.iterdir()))
+            return stops.enter_context(Stack(servers_dir / f"{number}-{'-'.join(servers)}", servers))
 
         yield start
 

@@ -86,8 +86,9 @@ class Child:
         """The exit code, negative for a signal; None while the process runs."""
         return self._process.poll()
 
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
+    def ask_to_stop(self) -> None:
+        """Send the child its stop signal and do not wait."""
+        self._process.send_signal(self._stop_signal)
 
     def kill(self) -> None:
         self._process.kill()
@@ -95,7 +96,7 @@ class Child:
 
     def stop(self, within: timedelta) -> None:
         """End the process: its own stop signal first, SIGKILL once the limit has passed."""
-        self._process.send_signal(self._stop_signal)
+        self.ask_to_stop()
         try:
             self._process.wait(within.total_seconds())
         except subprocess.TimeoutExpired:

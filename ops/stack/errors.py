@@ -23,6 +23,12 @@ class ServerFailed(StackError):
     reason = "server_failed"
 
 
+class ProcessFailed(StackError):
+    """One of our own processes failed or keeps ending; the message carries the end of its log."""
+
+    reason = "process_failed"
+
+
 class PortTaken(StackError):
     """A port that was asked for by number is in use by someone else."""
 

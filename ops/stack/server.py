@@ -90,9 +90,14 @@ class Server(ABC):
     def pid(self) -> int | None:
         return self.child.pid if self.child else None
 
+    @property
+    def died(self) -> bool:
+        """Whether it was started, and has ended although nobody stopped it."""
+        return self.child is not None and self.child.exit_code is not None
+
     def start(self) -> None:
         """Return once it serves; raise, with the end of its log, if it does not. Nothing to do if it runs."""
-        if self.child and self.child.exit_code is None:
+        if self.child and not self.died:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self.prepare()

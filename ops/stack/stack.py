@@ -54,6 +54,7 @@ class Stack:
             self._around.report = report
         self._names = [name for name in KINDS if name in servers]
         self._servers: dict[str, Server] = {}
+        self._cleared = False
 
     @property
     def cancelled(self) -> threading.Event:
@@ -87,7 +88,7 @@ class Stack:
 
     def start(self) -> None:
         """Return once all of them serve; if one does not, stop the others and raise its error."""
-        self._end_leftovers()
+        self.end_leftovers()
         for name in self._names:
             self._servers.setdefault(name, KINDS[name](self.data_dir / name, self.ports, self._around))
         self.state.change(ports=self.ports.taken)
@@ -100,6 +101,21 @@ class Stack:
         if errors:
             self.stop()
             raise errors[0]
+
+    def end_leftovers(self) -> None:
+        """End what a predecessor that was killed left running: its servers may be half-way down already."""
+        if not self._cleared:
+            for leftover in self.state.read().leftovers():
+                leftover.end(within=_LEFTOVER_LIMIT)
+            self.state.change(servers={}, processes=())
+            self._cleared = True
+
+    def revive(self) -> None:
+        """Start again each server that ended by itself."""
+        for server in self.servers:
+            if server.died:
+                self._around.report(server.name, "ended by itself, starting it again")
+                server.start()
 
     def stop(self) -> None:
         """Stop all of them, side by side; data and ports are kept."""
@@ -119,9 +135,3 @@ class Stack:
         if not isinstance(server, kind):
             raise StackError(f"this stack has no {kind.name}, or is not started")
         return server
-
-    def _end_leftovers(self) -> None:
-        """End what a predecessor that was killed left running: its servers may be half-way down already."""
-        for leftover in self.state.read().leftovers():
-            leftover.end(within=_LEFTOVER_LIMIT)
-        self.state.change(servers={}, processes=())

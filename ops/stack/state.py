@@ -41,6 +41,16 @@ class StackState(msgspec.Struct, frozen=True):
     servers: dict[str, Identity] = {}
     processes: tuple[ProcessState, ...] = ()
 
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor that wrote this is alive."""
+        return self.supervisor is not None and self.supervisor.alive()
+
+    def already_running(self, data_dir: Path) -> AlreadyRunning:
+        """The error for whoever wants to start a second one."""
+        pid = self.supervisor.pid if self.supervisor else "?"
+        return AlreadyRunning(f"a stack already runs on {data_dir} (pid {pid}): see ./dev status, stop it with ./dev down")
+
     def leftovers(self) -> list[Identity]:
         """Every process written down here that still lives, the ones that write before the ones they write to."""
         processes = [Identity(process.pid, process.born) for process in self.processes if process.pid]
@@ -76,7 +86,9 @@ class StateFile:
     def _write(self, state: StackState) -> StackState:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
+        # For its owner alone: the address of a database may carry its password.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(state)))
         partial.replace(self.path)
         return state
 
@@ -90,18 +102,6 @@ def hold(data_dir: Path) -> Iterator[None]:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        holder = StateFile(data_dir).read().supervisor
-        raise AlreadyRunning(f"a stack already runs on {data_dir} (pid {holder.pid if holder else '?'})") from error
+        raise StateFile(data_dir).read().already_running(data_dir) from error
     finally:
         os.close(folder)
-
-
-def is_held(data_dir: Path) -> bool:
-    """Whether a living process owns the data directory."""
-    if not data_dir.exists():
-        return False
-    try:
-        with hold(data_dir):
-            return False
-    except AlreadyRunning:
-        return True

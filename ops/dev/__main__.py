@@ -1,0 +1,131 @@
+"""The command line of `./dev`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from ops.dev import background
+from ops.dev.checks import run_checks
+from ops.dev.progress import Progress
+from ops.dev.status import as_table, read_status
+from ops.dev.up import Plan
+from ops.dev.up import up as bring_up
+from ops.stack.errors import StackError
+from ops.stack.places import default_data_dir
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the stack keeps data, logs and state. Default: a folder of this checkout's own.", show_default=False
+    ),
+]
+
+app = typer.Typer(
+    help="Run, test and check Tallyhook on this machine: real servers, no Docker, no root.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _data_dir(given: Path | None) -> Path:
+    return given.absolute() if given else default_data_dir(CHECKOUT)
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready; `down` stops it.")] = False,
+) -> None:
+    """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
+    place = _data_dir(data_dir)
+    if detach:
+        background.up_detached(CHECKOUT, place, _say)
+        console.print(as_table(read_status(place), place))
+        return
+    with Progress(console) as progress:
+
+        def show() -> None:
+            progress.settle()
+            console.print(as_table(read_status(place), place))
+
+        bring_up(Plan(CHECKOUT, place), progress, show)
+
+
+@app.command()
+def down(data_dir: DataDir = None) -> None:
+    """Stop a running stack in order; data stays."""
+    _say("stopped" if background.down(_data_dir(data_dir), _say) else "nothing runs")
+
+
+@app.command()
+def status(data_dir: DataDir = None, *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Say what runs where; exit code 1 when nothing does."""
+    place = _data_dir(data_dir)
+    found = read_status(place)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    elif found.phase == "down":
+        _say(f"nothing runs on {place}; start it with ./dev up")
+    else:
+        console.print(as_table(found, place))
+    raise typer.Exit(1 if found.phase == "down" else 0)
+
+
+@app.command()
+def demo(data_dir: DataDir = None) -> None:
+    """Send a signed Stripe event and a partner lead to the running stack and print the journey of each."""
+    from ops.demo import demo as run_demo  # noqa: PLC0415  it brings the provider's SDK, which no other command needs
+
+    run_demo(_data_dir(data_dir))
+
+
+@app.command(context_settings=_PASS_ON)
+def test(context: typer.Context) -> None:
+    """Run the test suite on real servers of its own; every argument goes to pytest."""
+    _become("-m", "pytest", *context.args)
+
+
+@app.command()
+def check() -> None:
+    """Run ruff, mypy --strict, the import contracts and the schema compatibility check."""
+    if not run_checks(CHECKOUT, _say):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=_PASS_ON)
+def bench(context: typer.Context) -> None:
+    """Run a benchmark by name, or list them."""
+    _become("-m", "benchmarks", *context.args)
+
+
+def _become(*arguments: str) -> None:
+    os.chdir(CHECKOUT)
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  no shell
+
+
+def main() -> None:
+    try:
+        app(prog_name="./dev")
+    except StackError as error:
+        sys.exit(f"dev: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A stack that outlives the command that started it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ops.stack.child import tail
+from ops.stack.errors import ProcessFailed
+from ops.stack.state import StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_POLL = 0.1  # seconds
+_LEFTOVER_LIMIT = timedelta(seconds=20)
+_STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, each with a limit of its own
+
+
+def up_detached(checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Start a supervisor in a session of its own and return once all is ready; otherwise raise what it said."""
+    before = StateFile(data_dir).read()
+    if before.running:
+        raise before.already_running(data_dir)
+    log = data_dir / "log" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(data_dir)]
+        supervisor = subprocess.Popen(
+            command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _await_ready(supervisor, data_dir, log, say)
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+
+
+def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path, say: Callable[[str], None]) -> None:
+    with log.open() as lines:
+        while supervisor.poll() is None:
+            state = StateFile(data_dir).read()
+            if state.phase == "ready" and state.supervisor and state.supervisor.pid == supervisor.pid:
+                return
+            for line in lines:
+                say(line.rstrip("\n"))
+            time.sleep(_POLL)
+    failure = StateFile(data_dir).read().failure
+    raise ProcessFailed(failure or f"the supervisor ended with code {supervisor.returncode}; the end of {log}:\n{tail(log)}")
+
+
+def down(data_dir: Path, say: Callable[[str], None]) -> bool:
+    """Stop the stack on this data directory, or what a supervisor that was killed left of it; whether there was any."""
+    file = StateFile(data_dir)
+    state = file.read()
+    running = state.running
+    if running and state.supervisor:
+        say(f"stopping the stack on {data_dir} (pid {state.supervisor.pid})")
+        state.supervisor.end(within=_STOP_LIMIT)
+    leftovers = file.read().leftovers()
+    for leftover in leftovers:
+        leftover.end(within=_LEFTOVER_LIMIT)
+    if running or leftovers:
+        file.change(phase="down", servers={}, processes=())
+    return running or bool(leftovers)

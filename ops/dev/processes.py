@@ -1,0 +1,102 @@
+"""Which processes of ours `up` runs, and where they listen."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ops.stack.ports import LOOPBACK
+from ops.stack.supervisor import ProcessSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.stack.ports import Ports
+
+WORKERS: Final = ("payments",)
+TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
+_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
+_GATEWAY, _WORKER, _RELAY = range(3)  # what takes events in stops first, what sends them on last
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Host and port of everything our processes listen on."""
+
+    public: tuple[str, int]
+    internal: tuple[str, int]
+    relay: int
+    workers: Mapping[str, int]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PUBLIC_HOST": self.public[0],
+            "PUBLIC_PORT": str(self.public[1]),
+            "INTERNAL_HOST": self.internal[0],
+            "INTERNAL_PORT": str(self.internal[1]),
+            "RELAY_WEB_PORT": str(self.relay),
+        }
+
+
+def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
+    """A port for each listener: the one that is set, which must be free, else its default or a free one."""
+
+    def take(listener: str, variable: str, well_known: int, host: str = LOOPBACK) -> int:
+        wanted = settings.get(variable)
+        return ports.take_exactly(listener, int(wanted), host) if wanted else ports.take(listener, well_known)
+
+    public_host = settings.get("PUBLIC_HOST") or LOOPBACK
+    internal_host = settings.get("INTERNAL_HOST") or LOOPBACK
+    first_worker = int(settings.get("STREAMS_WEB_PORT") or 6066)
+    return Listeners(
+        public=(public_host, take("public", "PUBLIC_PORT", 8080, public_host)),
+        internal=(internal_host, take("internal", "INTERNAL_PORT", 8081, internal_host)),
+        relay=take("relay", "RELAY_WEB_PORT", 6060),
+        workers={role: ports.take(f"worker_{role}", first_worker + place) for place, role in enumerate(WORKERS)},
+    )
+
+
+def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
+    """Everything that runs beside the servers."""
+    relay = address((LOOPBACK, listeners.relay))
+    return (
+        ProcessSpec(
+            name="relay",
+            command=(TALLYHOOK, "relay"),
+            ready_url=f"{relay}/health/ready",
+            web=relay,
+            stop_rank=_RELAY,
+            stop_limit=timedelta(seconds=15),
+        ),
+        *(_worker(role, port) for role, port in listeners.workers.items()),
+        ProcessSpec(
+            name="gateway",
+            command=(TALLYHOOK, "gateway"),
+            ready_url=f"{address(listeners.internal)}/health/ready",
+            web=address(listeners.public),
+            stop_rank=_GATEWAY,
+        ),
+    )
+
+
+def _worker(role: str, port: int) -> ProcessSpec:
+    web = address((LOOPBACK, port))
+    return ProcessSpec(
+        name=f"worker-{role}",
+        command=(TALLYHOOK, "worker", role),
+        environment={"STREAMS_WEB_PORT": str(port)},
+        ready_url=f"{web}/health/ready",
+        web=web,
+        stop_rank=_WORKER,
+    )
+
+
+def address(listener: tuple[str, int]) -> str:
+    """The URL under which a client on this machine reaches a listener."""
+    host, port = listener
+    reachable = LOOPBACK if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
+    return f"http://{reachable}:{port}"

@@ -1,0 +1,38 @@
+"""The `.env` of a checkout: given the secrets that nobody has set, so that a first `up` needs no preparation."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NEEDED: Final[dict[str, Callable[[], str]]] = {
+    "STRIPE_WEBHOOK_SECRET": lambda: f"whsec_{secrets.token_hex(16)}",
+    "RAZORPAY_WEBHOOK_SECRET": lambda: secrets.token_urlsafe(32),
+    "INTERNAL_API_TOKEN": lambda: secrets.token_urlsafe(32),
+    "ADMIN_API_TOKEN": lambda: secrets.token_urlsafe(32),
+}
+
+
+def ensure_secrets(checkout: Path) -> list[str]:
+    """Append a fresh random value to `.env` for each needed secret that is set neither there nor in the environment."""
+    known = environment(checkout)
+    missing = [name for name in NEEDED if not known.get(name)]
+    if missing:
+        _append(checkout / ".env", "".join(f"{name}={NEEDED[name]()}\n" for name in missing))
+    return missing
+
+
+def _append(path: Path, lines: str) -> None:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(file, "a+") as text:
+        os.fchmod(file, 0o600)
+        text.seek(0)
+        unfinished = text.read().rpartition("\n")[2]
+        text.write(("\n" if unfinished else "") + lines)

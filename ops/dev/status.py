@@ -1,0 +1,81 @@
+"""What runs where, for a person and for a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.table import Table
+
+from ops.dev.processes import address
+from ops.stack.stack import VARIABLES
+from ops.stack.state import StackState, StateFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of our processes."""
+
+    name: str
+    pid: int | None
+    state: str
+    log: str
+    restarts: int
+    web: str | None = None
+
+
+class StackStatus(msgspec.Struct, frozen=True):
+    """The whole stack; every URL as a client needs it, null while nothing runs."""
+
+    phase: str = "down"
+    public: str | None = None
+    internal: str | None = None
+    kafka: str | None = None
+    postgres: str | None = None
+    redis: str | None = None
+    elasticsearch: str | None = None
+    mail: str | None = None
+    processes: tuple[ProcessStatus, ...] = ()
+
+
+def read_status(data_dir: Path) -> StackStatus:
+    """The status of the stack on this data directory; `down` unless its supervisor lives."""
+    state = StateFile(data_dir).read()
+    return describe(state) if state.running else StackStatus()
+
+
+def describe(state: StackState) -> StackStatus:
+    """A state as others may rely on it."""
+    known = state.environment
+    servers: dict[str, Any] = {name: known.get(variable) for name, variable in VARIABLES.items()}
+    return StackStatus(
+        phase=state.phase,
+        public=_listener(known, "PUBLIC"),
+        internal=_listener(known, "INTERNAL"),
+        processes=tuple(
+            ProcessStatus(each.name, each.pid, each.state, each.log, each.restarts, each.web) for each in state.processes
+        ),
+        **servers,
+    )
+
+
+def as_table(status: StackStatus, data_dir: Path) -> Table:
+    """One table of what runs where."""
+    table = Table(title=f"Tallyhook · {status.phase}", caption=f"data and logs: {data_dir}", title_justify="left")
+    for column in ("what", "where", "state", "pid", "log"):
+        table.add_column(column, overflow="fold")
+    for name in ("public", "internal", *VARIABLES):
+        table.add_row(name, getattr(status, name) or "-", "", "", "")
+    table.add_section()
+    for process in status.processes:
+        state = process.state + (f" ({process.restarts} restarts)" if process.restarts else "")
+        log = process.log.removeprefix(f"{data_dir}/")
+        table.add_row(process.name, process.web or "", state, str(process.pid or "-"), log)
+    return table
+
+
+def _listener(known: dict[str, str], name: str) -> str | None:
+    port = known.get(f"{name}_PORT")
+    return address((known[f"{name}_HOST"], int(port))) if port else None

@@ -1,0 +1,152 @@
+"""`up`: the servers that are missing, the schema, the topics, then our processes, until someone says stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from ops.dev import processes
+from ops.dev.secrets_file import ensure_secrets
+from ops.stack.child import Identity, tail
+from ops.stack.errors import Cancelled, ProcessFailed, StackError
+from ops.stack.stack import KINDS, VARIABLES, Stack
+from ops.stack.state import ProcessState, StateFile, hold
+from ops.stack.supervisor import ProcessSpec, Supervisor
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from ops.dev.progress import Progress
+    from ops.stack.ports import Ports
+
+SETUP: Final = (
+    ("schema", (processes.TALLYHOOK, "migrate")),
+    ("topics", (processes.TALLYHOOK, "topics", "ensure")),
+)
+_READY_LIMIT = timedelta(seconds=120)
+_TICK = 0.1  # seconds between two looks at the processes
+_REVIVAL_PAUSE = 5.0  # seconds
+
+
+def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
+    listeners = processes.take_listeners(ports, settings)
+    return listeners.environment, processes.processes(listeners)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to bring up, and where."""
+
+    checkout: Path
+    data_dir: Path
+    setup: Sequence[tuple[str, tuple[str, ...]]] = SETUP
+    processes: Callable[[Ports, dict[str, str]], tuple[dict[str, str], Sequence[ProcessSpec]]] = field(default=_our_processes)
+
+
+def up(plan: Plan, progress: Progress, on_ready: Callable[[], None]) -> None:
+    """Bring everything up, keep it up until SIGINT, SIGTERM or SIGHUP, and stop it in order, whatever happens."""
+    with hold(plan.data_dir):
+        state = StateFile(plan.data_dir)
+        state.change(phase="starting", failure=None, supervisor=Identity.of(os.getpid()))
+        try:
+            _run(plan, state, progress, on_ready)
+        except Cancelled:
+            progress.say("called off")
+        except StackError as error:
+            state.change(phase="failed", failure=str(error))
+            raise
+        state.change(phase="down")
+
+
+def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[], None]) -> None:
+    if written := ensure_secrets(plan.checkout):
+        progress.say(f"wrote fresh random values for {', '.join(written)} to .env (readable by you alone)")
+    settings = environment(plan.checkout)
+    missing = [name for name in KINDS if not settings.get(VARIABLES[name])]
+    stack = Stack(plan.data_dir, missing, well_known_ports=True, report=progress.report)
+    with _stop_on_signals(stack), ExitStack() as at_end:
+        stack.end_leftovers()
+        listeners, specs = plan.processes(stack.ports, settings)
+        at_end.callback(stack.stop)
+        stack.start()
+        whole = {**settings, **stack.environment, **listeners}
+        public = {name: whole[name] for name in (*VARIABLES.values(), *listeners)}
+        state.change(ports=stack.ports.taken, environment=public)
+        _set_up(plan, whole, progress)
+        supervisor = _supervisor(plan, specs, whole, state)
+        at_end.callback(supervisor.stop)
+        at_end.callback(progress.say, "stopping")
+        _await_ready(supervisor, stack, progress)
+        state.change(phase="ready")
+        on_ready()
+        _keep_up(supervisor, stack, progress)
+
+
+def _supervisor(plan: Plan, specs: Sequence[ProcessSpec], settings: dict[str, str], state: StateFile) -> Supervisor:
+    def note(states: tuple[ProcessState, ...]) -> None:
+        state.change(processes=states)
+
+    log_dir = plan.data_dir / "log"
+    return Supervisor(specs, log_dir=log_dir, cwd=plan.checkout, environment=settings, on_change=note)
+
+
+def _set_up(plan: Plan, settings: dict[str, str], progress: Progress) -> None:
+    for name, command in plan.setup:
+        progress.report(name, "ensuring")
+        log = plan.data_dir / "log" / f"{name}.log"
+        with log.open("wb") as output:
+            done = subprocess.run(command, env=settings, cwd=plan.checkout, stdout=output, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            raise ProcessFailed(f"`{' '.join(command)}` failed; the end of {log}:\n{tail(log)}")
+        progress.report(name, "ready")
+
+
+def _await_ready(supervisor: Supervisor, stack: Stack, progress: Progress) -> None:
+    deadline = time.monotonic() + _READY_LIMIT.total_seconds()
+    told: dict[str, str] = {}
+    while not supervisor.all_ready:
+        supervisor.run_once()
+        supervisor.check_start()
+        for process in supervisor.states:
+            if told.get(process.name) != process.state:
+                progress.report(process.name, process.state)
+                told[process.name] = process.state
+        if time.monotonic() > deadline:
+            late = ", ".join(process.name for process in supervisor.states if process.state != "ready")
+            raise ProcessFailed(f"not ready within {_READY_LIMIT}: {late}; see their logs below {stack.data_dir / 'log'}")
+        if stack.cancelled.wait(_TICK):
+            raise Cancelled("the start was called off")
+
+
+def _keep_up(supervisor: Supervisor, stack: Stack, progress: Progress) -> None:
+    revive_at = 0.0
+    while not stack.cancelled.wait(_TICK):
+        supervisor.run_once()
+        if time.monotonic() < revive_at:
+            continue
+        try:
+            stack.revive()
+        except Cancelled:
+            return
+        except StackError as error:
+            progress.report("servers", str(error))
+            revive_at = time.monotonic() + _REVIVAL_PAUSE
+
+
+@contextmanager
+def _stop_on_signals(stack: Stack) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: stack.cancelled.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""Keeps our own processes running: starts them, restarts the ones that die with growing pauses, stops them in order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from ops.stack.child import Child, spawn, tail
+from ops.stack.errors import ProcessFailed
+from ops.stack.probe import answers
+from ops.stack.state import ProcessState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+FIRST_PAUSE: Final = timedelta(milliseconds=500)
+LONGEST_PAUSE: Final = timedelta(seconds=10)
+STEADY_AFTER: Final = timedelta(seconds=30)
+_PROBE_READY_EVERY = 2.0  # seconds
+_PROBE_STARTING_EVERY = 0.1
+_DEATHS_AT_START = 3
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """A process to keep running, and how to tell that it serves."""
+
+    name: str
+    command: tuple[str, ...]
+    ready_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    web: str | None = None
+    stop_rank: int = 0  # the lowest rank is stopped first, and has ended before the next one is asked to
+    stop_limit: timedelta = timedelta(seconds=20)
+
+
+def pause_after(previous: timedelta | None, lived: timedelta) -> timedelta:
+    """How long to wait before a restart: doubling, bounded, and from the start again after a steady life."""
+    if previous is None or lived >= STEADY_AFTER:
+        return FIRST_PAUSE
+    return min(previous * 2, LONGEST_PAUSE)
+
+
+class Supervisor:
+    """Runs a list of processes; the caller owns the loop and calls `run_once` a few times a second."""
+
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec],
+        *,
+        log_dir: Path,
+        cwd: Path,
+        environment: Mapping[str, str],
+        on_change: Callable[[tuple[ProcessState, ...]], None],
+    ) -> None:
+        self._processes = [_Supervised(spec, log_dir / f"{spec.name}.log", cwd, environment) for spec in specs]
+        self._on_change = on_change
+        self._told: tuple[ProcessState, ...] = ()
+
+    def run_once(self) -> int:
+        """Start what is due, look after the rest; returns how many were started again."""
+        now = time.monotonic()
+        restarted = sum(process.look_after(now) for process in self._processes)
+        self._tell()
+        return restarted
+
+    @property
+    def states(self) -> tuple[ProcessState, ...]:
+        return tuple(process.describe() for process in self._processes)
+
+    @property
+    def all_ready(self) -> bool:
+        return all(process.state == "ready" for process in self._processes)
+
+    def check_start(self) -> None:
+        """Raise, with the end of its log, for a process that keeps dying before it ever served."""
+        for process in self._processes:
+            if process.restarts >= _DEATHS_AT_START and not process.has_served:
+                raise ProcessFailed(f"{process.spec.name} keeps ending; the end of {process.log}:\n{tail(process.log)}")
+
+    def stop(self) -> None:
+        """Stop them rank by rank; within a rank all at once."""
+        by_rank = sorted(self._processes, key=lambda process: process.spec.stop_rank)
+        for _rank, group in groupby(by_rank, key=lambda process: process.spec.stop_rank):
+            together = list(group)
+            for process in together:
+                process.ask_to_stop()
+            for process in together:
+                process.stop()
+            self._tell()
+
+    def _tell(self) -> None:
+        states = self.states
+        if states != self._told:
+            self._told = states
+            self._on_change(states)
+
+
+class _Supervised:
+    def __init__(self, spec: ProcessSpec, log: Path, cwd: Path, environment: Mapping[str, str]) -> None:
+        self.spec = spec
+        self.log = log
+        self.state = "starting"
+        self.restarts = 0
+        self.has_served = False
+        self._cwd = cwd
+        self._environment = {**environment, **spec.environment}
+        self._child: Child | None = None
+        self._pause: timedelta | None = None
+        self._started_at = 0.0
+        self._start_due_at = 0.0
+        self._probe_due_at = 0.0
+
+    def look_after(self, now: float) -> bool:
+        """Do what is due; whether that was a start after a death."""
+        if self._child is None:
+            return self._start(now) if now >= self._start_due_at else False
+        if self._child.exit_code is not None:
+            self._bury(now)
+        elif now >= self._probe_due_at:
+            self._probe(now)
+        return False
+
+    def ask_to_stop(self) -> None:
+        if self._child:
+            self._child.ask_to_stop()
+
+    def stop(self) -> None:
+        if self._child:
+            self._child.stop(self.spec.stop_limit)
+        self._child, self.state = None, "stopped"
+
+    def describe(self) -> ProcessState:
+        identity = self._child.identity if self._child else None
+        return ProcessState(
+            name=self.spec.name,
+            state=self.state,
+            log=str(self.log),
+            pid=identity.pid if identity else None,
+            born=identity.born if identity else 0.0,
+            restarts=self.restarts,
+            web=self.spec.web,
+        )
+
+    def _start(self, now: float) -> bool:
+        again = self._pause is not None
+        self._child = spawn(self.spec.command, log=self.log, environment=self._environment, cwd=self._cwd)
+        self._started_at = self._probe_due_at = now
+        self.restarts += again
+        self.state = "starting"
+        return again
+
+    def _bury(self, now: float) -> None:
+        self._pause = pause_after(self._pause, timedelta(seconds=now - self._started_at))
+        self._start_due_at = now + self._pause.total_seconds()
+        self._child, self.state = None, "restarting"
+
+    def _probe(self, now: float) -> None:
+        serves = answers(self.spec.ready_url, timeout=2.0)
+        self.has_served = self.has_served or serves
+        self.state = "ready" if serves else "unready" if self.has_served else "starting"
+        self._probe_due_at = now + (_PROBE_READY_EVERY if serves else _PROBE_STARTING_EVERY)
