@@ -1,0 +1,46 @@
+"""A migrated database of its own for every test, cloned from a template that is made once a session."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from migrations import chain
+from outbox import partitions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RETENTION: Final = timedelta(days=2)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: str) -> Iterator[str]:
+    """The name of a migrated database with its partitions made; nobody is connected to it, so it can be cloned."""
+    name = f"template_{uuid4().hex[:12]}"
+    _on_server(postgres_server, "create database {}", name)
+    url = f"{postgres_server}/{name}"
+    chain.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        partitions.maintain(connection, datetime.now(UTC).date(), _RETENTION)
+    yield name
+    _on_server(postgres_server, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+    """The address of an empty, migrated database that only this test sees."""
+    name = f"test_{uuid4().hex[:12]}"
+    _on_server(postgres_server, "create database {} template {}", name, template_database)
+    yield f"{postgres_server}/{name}"
+    _on_server(postgres_server, "drop database {} with (force)", name)
+
+
+def _on_server(server: str, statement: str, *names: str) -> None:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
