@@ -56,7 +56,8 @@ def up(
     """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
     if detach:
-        background.up_detached(CHECKOUT, place, _say)
+        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
+        background.up_detached(command, CHECKOUT, place, _say)
         console.print(as_table(read_status(place), place))
         return
     with Progress(console) as progress:

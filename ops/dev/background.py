@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from datetime import timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from ops.stack.child import tail
@@ -13,7 +13,7 @@ from ops.stack.errors import ProcessFailed
 from ops.stack.state import StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _POLL = 0.1  # seconds
@@ -21,18 +21,19 @@ _LEFTOVER_LIMIT = timedelta(seconds=20)
 _STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, each with a limit of its own
 
 
-def up_detached(checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
-    """Start a supervisor in a session of its own and return once all is ready; otherwise raise what it said."""
+def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Start this `up` in a session of its own and return once all is ready; otherwise raise what it said."""
     before = StateFile(data_dir).read()
     if before.running:
         raise before.already_running(data_dir)
     log = data_dir / "log" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(data_dir)]
         supervisor = subprocess.Popen(
             command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+    # Reaps it should it end while this process still lives.
+    Thread(target=supervisor.wait, daemon=True).start()
     try:
         _await_ready(supervisor, data_dir, log, say)
     except KeyboardInterrupt:

@@ -1,0 +1,27 @@
+"""A process that serves its health: `fake_process.py NAME PORT ORDER_FILE`; on SIGTERM it notes its name and ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+NAME, PORT, ORDER = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+Thread(target=HTTPServer(("127.0.0.1", PORT), Healthy).serve_forever, daemon=True).start()
+signal.sigwait({signal.SIGTERM})
+with ORDER.open("a") as order:
+    order.write(f"{NAME}\n")

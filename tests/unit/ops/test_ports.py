@@ -1,0 +1,58 @@
+"""Which port a listener gets."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.stack.errors import PortTaken
+from ops.stack.ports import LOOPBACK, Ports, is_free
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    return Ports().take("anything", 1)
+
+
+def test_the_remembered_port_comes_before_the_well_known_one(free_port: int) -> None:
+    assert Ports({"kafka": free_port}, well_known=True).take("kafka", 9092) == free_port
+
+
+def test_the_well_known_port_is_used_if_it_is_free(free_port: int) -> None:
+    assert Ports(well_known=True).take("kafka", free_port) == free_port
+
+
+def test_without_well_known_ports_a_free_one_is_used(free_port: int) -> None:
+    assert Ports().take("kafka", free_port) != free_port
+
+
+def test_a_taken_port_is_passed_over(taken_port: int) -> None:
+    port = Ports({"kafka": taken_port}, well_known=True).take("kafka", taken_port)
+    assert port != taken_port
+    assert is_free(port)
+
+
+def test_no_two_listeners_get_the_same_port(free_port: int) -> None:
+    ports = Ports(well_known=True)
+    assert ports.take("one", free_port) != ports.take("other", free_port)
+
+
+def test_a_listener_keeps_its_port(free_port: int) -> None:
+    ports = Ports(well_known=True)
+    assert ports.take("one", free_port) == ports.take("one", free_port)
+
+
+def test_a_taken_port_that_was_asked_for_is_an_error_that_names_it(taken_port: int) -> None:
+    with pytest.raises(PortTaken, match=f"public is to listen on 127.0.0.1:{taken_port}"):
+        Ports().take_exactly("public", taken_port)
