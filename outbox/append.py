@@ -68,7 +68,7 @@ def event_of(
 
 
 # `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY a commit, and only as a hint.
-_APPEND: Final = """
+APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
                        %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::int2[]) with ordinality
@@ -91,9 +91,13 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
 
     The caller holds the lock of every aggregate whose order matters, so that ids are taken in the aggregate's order.
     """
-    if not events:
-        return
-    columns: list[list[object]] = [
+    if events:
+        await connection.execute(APPEND, columns_of(events), prepare=True)
+
+
+def columns_of(events: Sequence[NewEvent]) -> list[list[object]]:
+    """The parameters of APPEND."""
+    return [
         [e.id for e in events],
         [e.topic for e in events],
         [e.aggregate_type for e in events],
@@ -108,4 +112,3 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
         [e.data for e in events],
         [shard_of(e.aggregate_id) for e in events],
     ]
-    await connection.execute(_APPEND, columns, prepare=True)

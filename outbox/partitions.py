@@ -16,7 +16,7 @@ _GIVE_WAY: Final = "2s"  # a DROP that waits for a lock makes intake wait behind
 
 
 class Upkeep(NamedTuple):
-    """What one run did: names of the partitions, oldest first; `deferred` are due but were in use."""
+    """What one run did: names of the partitions, oldest first; `deferred` are due but still in use."""
 
     created: list[str]
     dropped: list[str]
@@ -37,7 +37,8 @@ def maintain(connection: Connection, today: date, retention: timedelta) -> Upkee
         upkeep = Upkeep(created, [], [])
         for partition in sorted(existing):
             if day_of(partition) < oldest:
-                (upkeep.dropped if _drop(connection, partition) else upkeep.deferred).append(partition)
+                dropped = not _holds_pending(connection, partition) and _drop(connection, partition)
+                (upkeep.dropped if dropped else upkeep.deferred).append(partition)
         return upkeep
     finally:
         connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
@@ -79,6 +80,15 @@ def _create(connection: Connection, table: str, day: date) -> str:
         )
     )
     return partition
+
+
+def _holds_pending(connection: Connection, partition: str) -> bool:
+    """Whether rows of that day still wait for Kafka, or are parked: they would be lost with it."""
+    day = day_of(partition)
+    bounds = (first_id_of(day), first_id_of(day + timedelta(days=1)))
+    query = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
+    row = connection.execute(query, bounds).fetchone()
+    return partition.startswith("outbox_") and row is not None and bool(row[0])
 
 
 def _drop(connection: Connection, partition: str) -> bool:

@@ -1,0 +1,59 @@
+"""The relay process: its composition root, and the upkeep of partitions that it does on the side."""
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import psycopg
+import structlog
+
+from outbox.partitions import Upkeep, maintain
+from outbox.publisher import Publisher
+from outbox.relay import Relay
+from outbox.settings import RelaySettings, RetentionSettings
+from runtime.database import UNAVAILABLE
+from runtime.exposition import Exposition
+from runtime.logs import configure_logs
+from runtime.process import Stop
+
+log = structlog.get_logger()
+
+_UPKEEP_EVERY: Final = timedelta(hours=1)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run one relay until SIGTERM or SIGINT."""
+    settings = RelaySettings.load(environ)
+    configure_logs("relay")
+    stop = Stop()
+    stop.on_signals()
+    publisher = Publisher(settings.kafka_bootstrap_servers)
+    relay = Relay(settings, publisher, stop)
+    web = Exposition(settings.relay_web_host, settings.relay_web_port, relay.readiness)
+    web.start()
+    threading.Thread(target=_keep_partitions, args=(settings,), name="retention", daemon=True).start()
+    log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
+    relay.run()
+    publisher.close()
+    web.stop()
+    log.info("relay_stopped")
+    return 0
+
+
+def keep_partitions(settings: RetentionSettings) -> Upkeep:
+    """Make the days ahead and drop those beyond the retention, once."""
+    with psycopg.connect(settings.database_url, autocommit=True, application_name="tallyhook retention") as connection:
+        return maintain(connection, datetime.now(UTC).date(), timedelta(days=settings.retention_days))
+
+
+def _keep_partitions(settings: RetentionSettings) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            upkeep = keep_partitions(settings)
+            if any(upkeep):
+                log.info("partitions_kept", created=len(upkeep.created), dropped=upkeep.dropped, deferred=upkeep.deferred)
+        except UNAVAILABLE as error:
+            log.warning("retention_postponed", reason="postgres_unavailable", error=str(error).strip())
+        pause.wait(_UPKEEP_EVERY.total_seconds())

@@ -1,0 +1,261 @@
+"""
+Carries pending rows to Kafka.
+
+`run` owns time: it connects, shares out shards, waits for hints, and starts over when Postgres goes away. `run_once` does one
+batch. Two batches are under way at once, and while there is a backlog the next one is read ahead on a second connection, so that
+reading, sending and deleting overlap.
+"""
+
+import random
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import psycopg
+import structlog
+from psycopg import Connection, Notify
+
+from outbox import metrics, store
+from outbox.append import WAKE_CHANNEL, event_of
+from outbox.delivery import Park, decide
+from outbox.publisher import Batch, Publisher
+from outbox.settings import RelaySettings
+from outbox.shards import Shards
+from runtime.database import UNAVAILABLE
+from runtime.ids import time_of
+from runtime.process import Stop
+from runtime.tracing import continue_trace
+from schemas.operations import AlertRaised
+
+log = structlog.get_logger()
+
+BATCHES_UNDER_WAY: Final = 2
+_MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
+_RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
+_GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
+_BACKOFF: Final = (0.2, 5.0)  # first and longest pause between two attempts to reach Postgres
+
+
+class Counts(NamedTuple):
+    """What one turn did with events."""
+
+    sent: int
+    acknowledged: int
+    parked: int
+    resent: int
+
+
+class Relay:
+    """One relay; any number of them run side by side."""
+
+    def __init__(self, settings: RelaySettings, publisher: Publisher, stop: Stop) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._stop = stop
+        self._session: _Session | None = None
+
+    def readiness(self) -> dict[str, int] | None:
+        """The number of shards owned, or None while Postgres is away."""
+        session = self._session
+        return {"shards": len(session.shards.owned)} if session else None
+
+    def run(self) -> None:
+        """Relay until asked to stop."""
+        pause = _BACKOFF[0]
+        while not self._stop.asked:
+            try:
+                with self._connect() as connection, self._connect() as reader, ThreadPoolExecutor(1, "read-ahead") as ahead:
+                    self._session = _Session(connection, _ReadAhead(reader, ahead), self._settings, self._publisher, self._stop)
+                    self._session.run()
+                    pause = _BACKOFF[0]
+            except UNAVAILABLE as error:
+                pause = self._lost_postgres(error, pause)
+            finally:
+                self._session = None
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(
+            self._settings.database_url, autocommit=True, application_name="tallyhook relay", connect_timeout=5
+        )
+        # Postgres hashes the long lists of the read only where it plans with them: a generic plan compares one by one.
+        connection.execute("set plan_cache_mode = force_custom_plan")
+        connection.execute("set timezone = 'UTC'")
+        return connection
+
+    def _lost_postgres(self, error: Exception, pause: float) -> float:
+        metrics.RECONNECTS.inc()
+        log.warning("postgres_unavailable", reason="postgres_unavailable", error=str(error).strip(), retry_in=round(pause, 2))
+        # What is under way is still pending, perhaps soon with another relay: this one must not go on feeding it to Kafka.
+        self._publisher.renew()
+        self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
+        return min(pause * 2, _BACKOFF[1])
+
+
+class _ReadAhead:
+    """The next batch, read by another thread on a connection of its own while the present one is sent."""
+
+    def __init__(self, connection: Connection, executor: ThreadPoolExecutor) -> None:
+        self._connection = connection
+        self._executor = executor
+        self._reading: Future[list[store.PendingRow]] | None = None
+
+    def start(self, shards: list[int], under_way: list[int], limit: int) -> None:
+        self._reading = self._executor.submit(store.read_pending, self._connection, list(shards), under_way, limit)
+
+    def take(self) -> list[store.PendingRow] | None:
+        """The rows read ahead, or None where nothing was started."""
+        reading, self._reading = self._reading, None
+        return reading.result() if reading else None
+
+
+class _Session:
+    """The relay while one connection lives: its shards and what is under way die with it."""
+
+    def __init__(
+        self, connection: Connection, ahead: _ReadAhead, settings: RelaySettings, publisher: Publisher, stop: Stop
+    ) -> None:
+        self._connection = connection
+        self._ahead = ahead
+        self._settings = settings
+        self._publisher = publisher
+        self._stop = stop
+        self._under_way: deque[Batch] = deque()
+        self._woken = False
+        self._rebalance_at = 0.0
+        self._measure_at = 0.0
+        self.shards = Shards(connection)
+
+    def run(self) -> None:
+        self._connection.add_notify_handler(self._wake)
+        self._connection.execute(f"listen {WAKE_CHANNEL}")
+        self.shards.join()
+        while not self._stop.asked:
+            self._keep_time()
+            self._woken = False
+            counts = self.run_once()
+            if not any(counts) and not self._woken:
+                self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
+            elif counts.resent:
+                self._stop.wait(_RESEND_AFTER)
+        self._finish_all(limit=_GIVE_UP_AFTER)
+
+    def run_once(self) -> Counts:
+        """Send the next batch; settle the oldest one when two are under way or nothing new came."""
+        rows = self._next_rows()
+        if rows:
+            metrics.BATCH.observe(len(rows))
+            self._under_way.append(self._publisher.send(rows))
+        if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
+            return self._finish(self._under_way[0])._replace(sent=len(rows))
+        return Counts(len(rows), 0, 0, 0)
+
+    def _next_rows(self) -> list[store.PendingRow]:
+        limit = self._settings.relay_batch
+        rows = self._ahead.take()
+        if rows is None:
+            rows = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), limit)
+        if len(rows) == limit:
+            self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], limit)
+        return rows
+
+    def _finish(self, batch: Batch) -> Counts:
+        if not self._publisher.settle(batch, self._keep_waiting):
+            return Counts(0, 0, 0, 0)
+        self._under_way.remove(batch)
+        done = [row for row in batch.rows if row.event.id not in batch.refused]
+        if done:
+            store.forget(self._connection, [row.id for row in done])
+            self._count(done)
+        parked, resent = self._treat_refused(batch)
+        return Counts(0, len(done), parked, resent)
+
+    def _treat_refused(self, batch: Batch) -> tuple[int, int]:
+        parked = resent = 0
+        renew = False
+        for row in batch.rows:
+            error = batch.refused.get(row.event.id)
+            if error is None:
+                continue
+            decision = decide(error)
+            if isinstance(decision, Park):
+                self._park(row, decision.reason, error.str())
+                parked += 1
+            else:
+                metrics.RESENT.labels(decision.reason).inc()
+                renew |= decision.renew_producer
+                resent += 1
+        if renew:
+            self._publisher.renew()
+            self._under_way.clear()
+            self._ahead.take()
+        return parked, resent
+
+    def _park(self, row: store.PendingRow, reason: str, detail: str) -> None:
+        log.error("event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail)
+        alert = AlertRaised(
+            alert="outbox_event_parked",
+            subject=str(row.event.id),
+            summary=f"Kafka refuses an event for {row.topic}: {detail}",
+            runbook="runbooks/outbox-backlog.md",
+        )
+        event = event_of(
+            alert,
+            aggregate_id=alert.alert,
+            source="/relay",
+            occurred_at=datetime.now(UTC),
+            trace=continue_trace(row.event.traceparent),
+            causation_id=row.event.id,
+        )
+        store.park(self._connection, row.id, reason, event)
+        metrics.PARKED.labels(reason).inc()
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if now >= self._rebalance_at:
+            self._rebalance_at = now + self._settings.relay_rebalance.total_seconds()
+            if surplus := self.shards.surplus():
+                # Nothing of a shard may be under way when another relay takes it.
+                self._finish_all(limit=_GIVE_UP_AFTER)
+                if not self._under_way:
+                    self._ahead.take()
+                    self.shards.release(surplus)
+            metrics.SHARDS_OWNED.set(len(self.shards.owned))
+        if now >= self._measure_at:
+            self._measure_at = now + _MEASURE_EVERY
+            self._measure()
+
+    def _keep_waiting(self) -> bool:
+        """Called while Kafka is silent: keeps the connection honest, so that a lost one is noticed while waiting."""
+        if time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + _MEASURE_EVERY
+            self._measure()
+        return not self._stop.asked
+
+    def _finish_all(self, limit: float) -> None:
+        until = time.monotonic() + limit
+        while self._under_way and time.monotonic() < until:
+            batch = self._under_way[0]
+            if self._publisher.settle(batch, lambda: time.monotonic() < until):
+                self._finish(batch)
+
+    def _measure(self) -> None:
+        depth = store.depth(self._connection)
+        metrics.PENDING.set(depth.pending)
+        metrics.PARKED_NOW.set(depth.parked)
+        metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
+
+    def _count(self, rows: list[store.PendingRow]) -> None:
+        topics: dict[str, int] = {}
+        for row in rows:
+            topics[row.topic] = topics.get(row.topic, 0) + 1
+        for topic, number in topics.items():
+            metrics.RELAYED.labels(topic).inc(number)
+        metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(rows[0].event.id)).total_seconds()))
+
+    def _ids_under_way(self) -> list[int]:
+        return [row.id for batch in self._under_way for row in batch.rows]
+
+    def _wake(self, _: Notify) -> None:
+        self._woken = True

@@ -1,0 +1,33 @@
+"""What the relay and the upkeep of its tables can be told."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from runtime.settings import Duration, Port, Settings, Url
+
+
+class RetentionSettings(Settings):
+    """How long the daily tables keep their days."""
+
+    database_url: Url
+    """Where the tables are, `postgresql://…`."""
+    retention_days: int = Field(default=30, ge=1)
+    """Days for which raw payloads, the delivery log and consumed marks are kept."""
+
+
+class RelaySettings(RetentionSettings):
+    """One relay process; any number of them share the shards."""
+
+    kafka_bootstrap_servers: str
+    """`host:port`, comma-separated."""
+    relay_web_host: str = "127.0.0.1"
+    """Where `/metrics` and `/health/*` of the relay listen."""
+    relay_web_port: Port = 6060
+    """0 takes a free port."""
+    relay_batch: int = Field(default=2000, ge=1, le=10_000)
+    """Rows read, sent and deleted together; two batches are under way at once."""
+    relay_poll: Duration = timedelta(seconds=1)
+    """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
+    relay_rebalance: Duration = timedelta(seconds=1)
+    """How often shards are shared out anew among the live relays."""

@@ -1,0 +1,108 @@
+"""The relay's SQL, behind verbs. Synchronous: the relay is one loop in one thread, and waits for one thing at a time."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
+
+from psycopg import Connection
+
+from outbox.append import APPEND, NewEvent, columns_of
+from runtime.ids import time_of
+from schemas.envelope import Envelope
+
+
+class PendingRow(NamedTuple):
+    """One row of the work list with the event it stands for."""
+
+    id: int
+    topic: str
+    event: Envelope
+
+
+class Depth(NamedTuple):
+    """How much waits for Kafka, how long the oldest has waited, and how much is parked."""
+
+    pending: int
+    oldest: datetime | None
+    parked: int
+
+
+class ParkedRow(NamedTuple):
+    id: int
+    event_id: UUID
+    parked_at: datetime
+    reason: str
+
+
+# The narrow list is read first and the log joined to it: what is in flight is skipped without touching a wide row.
+_READ: Final = """
+with p as materialized (
+  select id, event_id, replay_id from outbox_pending
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%b::int8[]) order by id limit %b)
+select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
+       o.occurred_at, o.traceparent, o.causation_id, o.data
+from p join outbox o on o.id = p.event_id order by p.id
+"""
+_FORGET: Final = "delete from outbox_pending where id = any(%b::int8[])"
+_PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
+_UNPARK: Final = (
+    "update outbox_pending set parked_at = null, reason = null where parked_at is not null and id = any(%s) returning id"
+)
+_PARKED: Final = "select id, event_id, parked_at, reason from outbox_pending where parked_at is not null order by id"
+_DEPTH: Final = """
+select count(*) filter (where parked_at is null), count(*) filter (where parked_at is not null),
+       (select event_id from outbox_pending where parked_at is null order by id limit 1)
+from outbox_pending
+"""
+
+
+def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], limit: int) -> list[PendingRow]:
+    """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
+    cursor = connection.cursor(binary=True)
+    rows = cursor.execute(_READ, (list(shards), list(in_flight), limit), prepare=True).fetchall()
+    return [
+        PendingRow(
+            row[0],
+            row[3],
+            Envelope(
+                replay_id=row[1],
+                id=row[2],
+                subject=row[4],
+                source=row[5],
+                type=row[6],
+                dataschema=row[7],
+                time=row[8],
+                traceparent=row[9],
+                causation_id=row[10],
+                data=row[11],
+            ),
+        )
+        for row in rows
+    ]
+
+
+def forget(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete rows that Kafka has acknowledged."""
+    connection.execute(_FORGET, (ids,), prepare=True)
+
+
+def park(connection: Connection, row_id: int, reason: str, alert: NewEvent) -> None:
+    """Set a row aside and raise the alert, in one transaction."""
+    with connection.transaction():
+        connection.execute(_PARK, (reason, row_id))
+        connection.execute(APPEND, columns_of([alert]))
+
+
+def parked(connection: Connection) -> list[ParkedRow]:
+    return [ParkedRow(*row) for row in connection.execute(_PARKED)]
+
+
+def unpark(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Put parked rows back in their place; returns those that were parked."""
+    return [row[0] for row in connection.execute(_UNPARK, (ids,))]
+
+
+def depth(connection: Connection) -> Depth:
+    row = cast("tuple[Any, ...]", connection.execute(_DEPTH).fetchone())
+    return Depth(row[0], time_of(row[2]) if row[2] else None, row[1])

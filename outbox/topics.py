@@ -1,0 +1,66 @@
+"""Makes every topic of the table before anything starts: Faust and the relay need them there, with the right partition count."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from schemas.topics import TOPICS
+
+_LIMIT: Final = 30.0
+
+
+class Ensured(NamedTuple):
+    """What one run did: names of topics."""
+
+    created: list[str]
+    grown: list[str]
+    kept: list[str]
+
+
+class TopicsError(Exception):
+    """Kafka did not make the topics."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def ensure(bootstrap_servers: str, replication: int = 1) -> Ensured:
+    """
+    Create what is missing and add partitions where there are too few; never take any away.
+
+    Raises TopicsError with reason `kafka_unavailable` or `topic_refused`.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
+    try:
+        present = admin.list_topics(timeout=_LIMIT).topics
+    except KafkaException as error:
+        raise TopicsError("kafka_unavailable", f"Kafka does not answer at {bootstrap_servers}: {error.args[0].str()}") from error
+    missing = [topic for topic in TOPICS if topic not in present]
+    short = {t: s.partitions for t, s in TOPICS.items() if t in present and len(present[t].partitions) < s.partitions}
+    new = [
+        NewTopic(t, TOPICS[t].partitions, replication, config={"retention.ms": _milliseconds(TOPICS[t].retention)})
+        for t in missing
+    ]
+    _await(admin.create_topics(new, operation_timeout=_LIMIT) if new else {})
+    _await(admin.create_partitions([NewPartitions(str(t), n) for t, n in short.items()]) if short else {})
+    changed = {*missing, *short}
+    return Ensured([str(t) for t in missing], [str(t) for t in short], [str(t) for t in TOPICS if t not in changed])
+
+
+def _await(futures: Mapping[str, Future[None]]) -> None:
+    for topic, future in futures.items():
+        try:
+            future.result(_LIMIT)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `ensure` was a moment earlier
+                raise TopicsError("topic_refused", f"Kafka refuses {topic}: {error.args[0].str()}") from error
+
+
+def _milliseconds(period: timedelta) -> str:
+    return str(int(period.total_seconds() * 1000))
