@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ops.dev.processes import address
@@ -62,17 +63,22 @@ def describe(state: StackState) -> StackStatus:
 
 
 def as_table(status: StackStatus, data_dir: Path) -> Table:
-    """One table of what runs where."""
-    table = Table(title=f"Tallyhook · {status.phase}", caption=f"data and logs: {data_dir}", title_justify="left")
-    for column in ("what", "where", "state", "pid", "log"):
-        table.add_column(column, overflow="fold")
+    """One table of what runs where, narrow enough for a plain terminal."""
+    table = Table(
+        title=f"Tallyhook · {status.phase}",
+        caption=f"data in {data_dir}, logs in its folder log",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for column in ("what", "where", "state", "log"):
+        table.add_column(column, no_wrap=column != "state")
     for name in ("public", "internal", *VARIABLES):
-        table.add_row(name, getattr(status, name) or "-", "", "", "")
+        table.add_row(name, getattr(status, name) or "-")
     table.add_section()
     for process in status.processes:
         state = process.state + (f" ({process.restarts} restarts)" if process.restarts else "")
-        log = process.log.removeprefix(f"{data_dir}/")
-        table.add_row(process.name, process.web or "", state, str(process.pid or "-"), log)
+        table.add_row(process.name, process.web or "", state, process.log.rpartition("/")[2])
     return table
 
 
