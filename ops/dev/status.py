@@ -66,19 +66,19 @@ def as_table(status: StackStatus, data_dir: Path) -> Table:
     """One table of what runs where, narrow enough for a plain terminal."""
     table = Table(
         title=f"Tallyhook · {status.phase}",
-        caption=f"data in {data_dir}, logs in its folder log",
+        caption=f"data in {data_dir}, logs in its folder log/",
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
-    for column in ("what", "where", "state", "log"):
+    for column in ("what", "where", "state"):
         table.add_column(column, no_wrap=column != "state")
     for name in ("public", "internal", *VARIABLES):
         table.add_row(name, getattr(status, name) or "-")
     table.add_section()
     for process in status.processes:
         state = process.state + (f" ({process.restarts} restarts)" if process.restarts else "")
-        table.add_row(process.name, process.web or "", state, process.log.rpartition("/")[2])
+        table.add_row(process.name, process.web or "", state)
     return table
 
 
