@@ -7,7 +7,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from runtime.database import sqlalchemy_url
 
@@ -20,7 +21,7 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
     engine = create_engine(sqlalchemy_url(database_url), connect_args={"application_name": "tallyhook migrate"})
     config = Config()
     config.set_main_option("script_location", str(_HERE))
-    with engine.connect() as connection:
+    with _connected(engine) as connection:
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": _LOCK})
         connection.commit()
         before = current(connection)
@@ -30,6 +31,14 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
         after = current(connection)
     engine.dispose()
     return before, after
+
+
+def _connected(engine: Engine) -> Connection:
+    """Connect, or raise what psycopg has to say, without SQLAlchemy's wrapping."""
+    try:
+        return engine.connect()
+    except DBAPIError as error:
+        raise (error.orig or error) from None
 
 
 def current(connection: Connection) -> str | None:

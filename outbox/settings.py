@@ -7,20 +7,30 @@ from pydantic import Field
 from runtime.settings import Duration, Port, Settings, Url
 
 
-class RetentionSettings(Settings):
-    """How long the daily tables keep their days."""
+class DatabaseSettings(Settings):
+    """Where Postgres is."""
 
     database_url: Url
-    """Where the tables are, `postgresql://…`."""
+    """`postgresql://user:password@host:port/name`."""
+
+
+class KafkaSettings(Settings):
+    """Where Kafka is."""
+
+    kafka_bootstrap_servers: str
+    """`host:port`, comma-separated."""
+
+
+class RetentionSettings(DatabaseSettings):
+    """How long the daily tables keep their days."""
+
     retention_days: int = Field(default=30, ge=1)
     """Days for which raw payloads, the delivery log and consumed marks are kept."""
 
 
-class RelaySettings(RetentionSettings):
+class RelaySettings(RetentionSettings, KafkaSettings):
     """One relay process; any number of them share the shards."""
 
-    kafka_bootstrap_servers: str
-    """`host:port`, comma-separated."""
     relay_web_host: str = "127.0.0.1"
     """Where `/metrics` and `/health/*` of the relay listen."""
     relay_web_port: Port = 6060

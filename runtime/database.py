@@ -21,9 +21,16 @@ def make_pool(url: str, *, size: int, name: str) -> Pool:
         max_size=size,
         open=False,
         timeout=5.0,
+        # After an outage the next caller starts a fresh attempt; a long-lived one would have backed off to minutes by then.
+        reconnect_timeout=3.0,
         name=name,
-        kwargs={"autocommit": True, "application_name": f"tallyhook {name}", "prepare_threshold": 0},
-        check=AsyncConnectionPool.check_connection,
+        kwargs={
+            "autocommit": True,
+            "application_name": f"tallyhook {name}",
+            "connect_timeout": 5,
+            "prepare_threshold": 0,
+            "options": "-c timezone=UTC",
+        },
     )
 
 

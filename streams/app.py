@@ -1,0 +1,171 @@
+"""
+Faust around the processor: one agent, one reader, acknowledgements in order.
+
+The reader never acknowledges. A drain takes what has gathered, lets the processor make it durable, and only then acknowledges in
+the order of arrival: Faust commits past unfinished events when acknowledgements come out of order, when an agent raises, and
+with `concurrency` above 1.
+"""
+
+import asyncio
+import os
+import threading
+from typing import Any, Final, cast
+
+import faust
+import structlog
+from faust import Stream
+from faust.types import EventT, StreamT
+from mode import Service
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from runtime.database import Pool
+from streams.handler import Handler
+from streams.processor import Processor
+from streams.records import Record
+from streams.settings import StreamSettings
+
+log = structlog.get_logger()
+
+GROUP_PREFIX: Final = "tallyhook-"
+_EX_SOFTWARE: Final = 70
+_PATIENCE: Final = 15.0  # seconds
+
+
+def build_app(settings: StreamSettings, handler: Handler, processor: Processor, datadir: str) -> faust.App:
+    """The Faust application of one worker; connects to nothing until its worker starts."""
+    brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
+    app = faust.App(
+        GROUP_PREFIX + handler.consumer,
+        broker=brokers,
+        store="memory://",
+        datadir=datadir,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        broker_session_timeout=settings.streams_session_timeout.total_seconds(),
+        broker_heartbeat_interval=settings.streams_session_timeout.total_seconds() / 5,
+        broker_commit_interval=settings.streams_commit_interval.total_seconds(),
+        broker_max_poll_records=2000,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=4096,
+        stream_wait_empty=False,
+        worker_redirect_stdouts=False,
+        web_host=settings.streams_web_host,
+        web_bind=settings.streams_web_host,
+        web_port=settings.streams_web_port,
+        web_tables_enabled=False,
+    )
+    source = app.topic(*handler.topics, key_serializer="raw", value_serializer="raw")
+    reader = _Reader(processor, settings.streams_batch)
+    app.agent(source, name=handler.consumer, concurrency=1)(reader.read)
+    _add_pages(app)
+    return app
+
+
+class _Reader:
+    """The agent's body: gathers events and drains them in batches."""
+
+    def __init__(self, processor: Processor, batch: int) -> None:
+        self._processor = processor
+        self._batch = batch
+
+    async def read(self, stream: StreamT[bytes]) -> None:
+        manual = cast("Stream[bytes]", stream).noack()
+        gathered: asyncio.Queue[EventT[bytes]] = asyncio.Queue(maxsize=2 * self._batch)
+        drain = asyncio.create_task(self._drain(manual, gathered))
+        drain.add_done_callback(_die_of_failure)
+        try:
+            async for event in manual.events():
+                await gathered.put(event)
+        finally:
+            drain.cancel()
+            await asyncio.gather(drain, return_exceptions=True)
+
+    async def _drain(self, stream: StreamT[bytes], gathered: asyncio.Queue[EventT[bytes]]) -> None:
+        while True:
+            events = [await gathered.get()]
+            while len(events) < self._batch and not gathered.empty():
+                events.append(gathered.get_nowait())
+            await self._processor.process([_record(event) for event in events])
+            for event in events:
+                await stream.ack(event)
+
+
+class _Resources(Service):
+    """What the handlers work with, open from before the first event until after the last."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    async def on_start(self) -> None:
+        await self._pool.open()  # without waiting: with Postgres away the processor waits, not the start
+
+    async def on_stop(self) -> None:
+        await self._pool.close()
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its own logging, and with a limit to how long it may ignore a signal."""
+
+    def _setup_logging(self) -> None:
+        """Leave logging as the process has set it up."""
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        limit = threading.Timer(_PATIENCE, _leave)
+        limit.daemon = True
+        limit.start()
+        super()._schedule_shutdown(signal)
+
+
+def run(app: faust.App, pool: Pool) -> int:
+    """Run the application's worker until it is stopped by a signal; returns the exit code."""
+    try:
+        _Worker(app, _Resources(pool), loglevel=None, redirect_stdouts=False).execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _leave() -> None:
+    """Exit at once. Faust ignores a signal while a join is pending; what is acknowledged is durable, so nothing is lost."""
+    log.warning("left_without_faust", reason="shutdown_ignored")
+    os._exit(0)
+
+
+def _die_of_failure(drain: asyncio.Task[None]) -> None:
+    """
+    End the process when the drain has failed, which it never should.
+
+    Faust would restart the agent and acknowledge what was not handled; after an exit Kafka hands it out again.
+    """
+    if not drain.cancelled() and (error := drain.exception()) is not None:
+        log.critical("drain_failed", reason="drain_failed", exc_info=error)
+        os._exit(_EX_SOFTWARE)
+
+
+def _record(event: EventT[bytes]) -> Record:
+    message = event.message
+    headers: Any = message.headers or ()  # as aiokafka gives them: pairs, whatever Faust declares
+    return Record(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
+
+
+def _add_pages(app: faust.App) -> None:
+    state = {"ready": False}
+
+    @app.on_partitions_assigned.connect
+    async def assigned(*_: Any, **__: Any) -> None:
+        state["ready"] = True
+
+    @app.page("/metrics")
+    async def metrics(self: Any, _: Any) -> Any:
+        return self.bytes(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+    @app.page("/health/live")
+    async def live(self: Any, _: Any) -> Any:
+        return self.json({"live": True})
+
+    @app.page("/health/ready")
+    async def ready(self: Any, _: Any) -> Any:
+        partitions = len(app.consumer.assignment()) if state["ready"] else 0
+        return self.json({"ready": state["ready"], "partitions": partitions}, status=200 if state["ready"] else 503)

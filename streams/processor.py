@@ -1,0 +1,160 @@
+"""
+The one loop around every handler.
+
+A batch is dealt into lanes by key; each lane is one Postgres transaction of marks and effects. A lane that fails is cut in two
+until the culprit is alone, and that one is set aside; what is away is waited for. When `process` returns, every record has had
+its effects or is set aside, durably, and may be acknowledged. It raises only when it is cancelled.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.errors import CheckViolation, DataError, IntegrityError
+
+from runtime.database import UNAVAILABLE, Pool
+from schemas.envelope import Envelope
+from streams import metrics, store
+from streams.errors import Poison, Transient
+from streams.handler import Handler
+from streams.records import Record, decode
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE: Final = 0.2
+
+Work = Callable[[AsyncConnection], Awaitable[None]]
+
+
+class Item(NamedTuple):
+    """A record and the event that it holds."""
+
+    record: Record
+    event: Envelope
+
+
+class Processor:
+    """Batches of records into effects, for one handler."""
+
+    def __init__(self, handler: Handler, pool: Pool, *, lanes: int, retry_max: timedelta) -> None:
+        self._handler = handler
+        self._pool = pool
+        self._lanes = lanes
+        self._retry_max = retry_max.total_seconds()
+        self._worker = handler.consumer
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Give every record its effects, once, or set it aside; waits as long as something needed is away."""
+        metrics.BATCH.labels(self._worker).observe(len(records))
+        lanes: list[list[Item]] = [[] for _ in range(self._lanes)]
+        with metrics.ROUND.labels(self._worker).time():
+            for record in records:
+                try:
+                    event = decode(record)
+                except Poison as poison:
+                    await self._set_aside(record, None, poison)
+                else:
+                    lanes[crc32(event.subject.encode()) % self._lanes].append(Item(record, event))
+            await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
+
+    async def _settle(self, items: Sequence[Item]) -> None:
+        """Handle the items; where one of them fails, in ever smaller groups and in their order."""
+        try:
+            await self._persist(lambda connection: self._handle(connection, items))
+        except Poison as poison:
+            await self._isolate(items, poison)
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises must cost one event, not the partition
+            await self._isolate(items, Poison("handler_failed", f"{type(error).__name__}: {error}"))
+
+    async def _isolate(self, items: Sequence[Item], poison: Poison) -> None:
+        if len(items) == 1:
+            await self._set_aside(items[0].record, items[0].event, poison)
+            return
+        metrics.SPLIT.labels(self._worker).inc()
+        culprit = next((n for n, item in enumerate(items) if item.event.id == poison.event_id), None)
+        cuts = [len(items) // 2] if culprit is None else [culprit, culprit + 1]
+        for start, end in zip([0, *cuts], [*cuts, len(items)], strict=True):
+            if items[start:end]:
+                await self._settle(items[start:end])
+
+    async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
+        fresh = await self._mark(connection, items)
+        events: list[Envelope] = []
+        for item in items:
+            if item.event.id in fresh:
+                fresh.discard(item.event.id)  # the same event twice in a batch is handled once
+                events.append(item.event)
+        if events:
+            await self._handler.handle(connection, events)
+        for kind, number in Counter(event.type for event in events).items():
+            metrics.HANDLED.labels(self._worker, kind).inc(number)
+        metrics.REPEATED.labels(self._worker).inc(len(items) - len(events))
+
+    async def _mark(self, connection: AsyncConnection, items: Sequence[Item]) -> set[object]:
+        try:
+            return {*await store.mark(connection, self._worker, [item.event.id for item in items])}
+        except CheckViolation as error:
+            # No partition for that day: its marks are gone, so nobody can tell whether the event was handled before.
+            raise Poison(store.OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
+
+    async def _set_aside(self, record: Record, event: Envelope | None, poison: Poison) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            if await store.set_aside(connection, self._worker, record, event, poison):
+                metrics.DEAD_LETTERED.labels(self._worker, poison.reason).inc()
+
+        log.error(
+            "dead_lettered",
+            reason=poison.reason,
+            detail=str(poison)[:500],
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            event_id=event.id if event else None,
+            trace_id=event.traceparent[3:35] if event else None,
+        )
+        await self._persist(work)
+
+    async def _persist(self, work: Work) -> None:
+        """Run the work in one transaction, again and again while something needed is away."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with self._pool.connection() as connection, connection.transaction():
+                    await work(connection)
+            except Poison:
+                raise
+            except Exception as error:
+                if (reason := passing_reason(error)) is None:
+                    raise
+                await self._wait(reason, error, pause)
+                pause = min(pause * 2, self._retry_max)
+            else:
+                metrics.BLOCKED.labels(self._worker).set(0)
+                return
+
+    async def _wait(self, reason: str, error: Exception, pause: float) -> None:
+        metrics.RETRIED.labels(self._worker, reason).inc()
+        metrics.BLOCKED.labels(self._worker).set(1)
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
+        log.warning("waiting", reason=reason, error=str(error).strip()[:500], retry_in=round(pause, 2))
+        await asyncio.sleep(pause)
+
+
+def passing_reason(error: Exception) -> str | None:
+    """Why the same work may pass later, or None where the fault is the event's or the handler's."""
+    if isinstance(error, Transient):
+        return error.reason
+    if isinstance(error, UNAVAILABLE):
+        return "postgres_unavailable"
+    if isinstance(error, CheckViolation) and error.diag.constraint_name is None:
+        return "partition_missing"  # the upkeep of days has stopped: not the event's fault
+    if isinstance(error, psycopg.Error) and not isinstance(error, (DataError, IntegrityError)):
+        return "postgres_refuses"  # a missing table or right: a deployment's fault, which no event should pay for
+    return None

@@ -1,0 +1,35 @@
+"""A Kafka record as it comes, and the step from it to an event."""
+
+from typing import NamedTuple
+
+from runtime.ids import is_time_ordered
+from schemas.envelope import Envelope, EnvelopeError, Headers, from_headers
+from streams.errors import Poison
+
+
+class Record(NamedTuple):
+    """One record of a topic, not decoded."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def decode(record: Record) -> Envelope:
+    """
+    The event in a record.
+
+    Raises Poison with reason `value_missing`, `envelope_incomplete`, `envelope_malformed` or `event_id_unordered`.
+    """
+    if record.value is None:
+        raise Poison("value_missing", "the record has no value")
+    try:
+        event = from_headers(record.headers, record.value)
+    except EnvelopeError as error:
+        raise Poison(error.reason, str(error)) from error
+    if not is_time_ordered(event.id):
+        raise Poison("event_id_unordered", f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
+    return event

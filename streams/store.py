@@ -1,0 +1,87 @@
+"""The processor's SQL: marks of what a consumer has handled, and what it set aside."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from outbox.append import append, event_of
+from runtime.ids import new_id
+from runtime.tracing import continue_trace
+from schemas.envelope import Envelope
+from schemas.operations import DeadLetterRecorded
+from streams.errors import Poison
+from streams.records import Record
+
+# In id order, so that two workers with the same events after a rebalance wait for each other instead of locking up.
+_MARK: Final = """
+insert into consumed (event_id, consumer) select id, %b from unnest(%b::uuid[]) as t(id) order by id
+on conflict do nothing returning event_id
+"""
+_SET_ASIDE: Final = """
+insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", key, value, headers, event_id, trace_id)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict (consumer, topic, partition, "offset") do nothing returning id
+"""
+
+
+async def mark(connection: AsyncConnection, consumer: str, ids: Sequence[UUID]) -> set[UUID]:
+    """Mark events as handled by the consumer, in the open transaction; returns those that were not marked before."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_MARK, (consumer, list(ids)), prepare=True)
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def set_aside(connection: AsyncConnection, consumer: str, record: Record, event: Envelope | None, poison: Poison) -> bool:
+    """
+    Record a dead letter and its event, in the open transaction; False where this record was set aside before.
+
+    An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back.
+    """
+    trace = continue_trace(event.traceparent if event else None)
+    letter = DeadLetterRecorded(
+        id=new_id(),
+        consumer=consumer,
+        reason=poison.reason,
+        detail=_printable(str(poison)),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=_text(record.key),
+        value=_text(record.value),
+        headers=[(name, b64encode(value).decode()) for name, value in record.headers],
+    )
+    row = (
+        letter.id, consumer, letter.reason, letter.detail, record.topic, record.partition, record.offset,
+        record.key, record.value, Jsonb(letter.headers), event.id if event else None, trace.trace_id,
+    )  # fmt: skip
+    cursor = await connection.execute(_SET_ASIDE, row)
+    if await cursor.fetchone() is None:
+        return False
+    if event and poison.reason != OUTSIDE_RETENTION:
+        await mark(connection, consumer, [event.id])
+    dead_letter = event_of(
+        letter,
+        aggregate_id=str(letter.id),
+        source=f"/workers/{consumer}",
+        occurred_at=datetime.now(UTC),
+        trace=trace,
+        causation_id=event.id if event else None,
+    )
+    await append(connection, [dead_letter])
+    return True
+
+
+OUTSIDE_RETENTION: Final = "event_outside_retention"
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else b64encode(value).decode()
+
+
+def _printable(detail: str) -> str:
+    return detail.replace("\x00", "")[:2000]
