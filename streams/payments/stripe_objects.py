@@ -16,7 +16,7 @@ Reference = str | dict[str, Any] | None
 """An id, or the whole object where the API expanded it; `schemas.stripe.reference` tells."""
 
 Metadata = dict[str, str] | None
-Amount = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
 Item = TypeVar("Item")
 
@@ -100,7 +100,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: InvoicePhase
     currency: str
-    amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)]
+    amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     amount_paid: Amount
     attempt_count: Amount = 0
     customer: Reference = None

@@ -1,0 +1,159 @@
+"""Reads of the admin routes: the state of one payment, subscription or invoice, and the events that made it."""
+
+from datetime import datetime
+from typing import Any, Final, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import FromClause, Select, Table, and_, case, func, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from projections.tables import history, invoices, payments, reconciliations, subscriptions
+from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+
+Reconciliation = Literal["matched", "mismatched", "unexpected"]
+
+
+class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The fields of contract section 5; what is not known is left out."""
+
+
+class EventView(_View, frozen=True):
+    """`id` is the provider's event id, `event_id` ours."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    event_id: UUID
+
+
+class PaymentView(_View, frozen=True):
+    """Amounts in minor units of the currency."""
+
+    provider_payment_id: str
+    provider: Provider
+    status: PaymentStatus
+    amount: int
+    amount_refunded: int
+    currency: str
+    reconciliation: Reconciliation
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    invoice_id: str | None = None
+    subscription_id: str | None = None
+    customer_id: str | None = None
+    user_id: str | None = None
+
+
+class SubscriptionView(_View, frozen=True):
+    """`status` is the provider's word."""
+
+    id: str
+    provider: Provider
+    status: str
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    customer_id: str | None = None
+    current_period_end: datetime | None = None
+
+
+class InvoiceView(_View, frozen=True):
+    """Amounts in minor units of the currency."""
+
+    id: str
+    provider: Provider
+    status: InvoiceStatus
+    amount_due: int
+    amount_paid: int
+    currency: str
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    customer_id: str | None = None
+    subscription_id: str | None = None
+    payment_id: str | None = None
+
+
+async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView | None:
+    """The payment with that provider id."""
+    return await _read(connection, _PAYMENT.where(payments.c.id == payment_id), PaymentView)
+
+
+async def subscription(connection: AsyncConnection, subscription_id: str) -> SubscriptionView | None:
+    """The subscription with that provider id."""
+    return await _read(connection, _SUBSCRIPTION.where(subscriptions.c.id == subscription_id), SubscriptionView)
+
+
+async def invoice(connection: AsyncConnection, invoice_id: str) -> InvoiceView | None:
+    """The invoice with that provider id."""
+    return await _read(connection, _INVOICE.where(invoices.c.id == invoice_id), InvoiceView)
+
+
+View = TypeVar("View", bound=_View)
+
+
+async def _read(connection: AsyncConnection, query: Select[Any], view: type[View]) -> View | None:
+    row = (await connection.execute(query.limit(1))).mappings().first()
+    return None if row is None else msgspec.convert(dict(row), view)
+
+
+def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
+    """In the same statement as the state, so that both are of one moment: as many events as the version says."""
+    event = func.jsonb_build_object(
+        "id", history.c.provider_event_id,
+        "type", history.c.type,
+        "occurredAt", history.c.occurred_at,
+        "eventId", history.c.event_id,
+    )  # fmt: skip
+    in_order = aggregate_order_by(event, history.c.occurred_at, history.c.event_id)
+    of_this = and_(history.c.aggregate_id == table.c.id, history.c.aggregate_type == aggregate)
+    return select(func.coalesce(func.jsonb_agg(in_order), func.jsonb_build_array())).where(of_this).scalar_subquery()
+
+
+def _columns(table: Table, *but: str) -> list[ColumnElement[Any]]:
+    """The table's columns under the names that the views have on the wire."""
+    kept = [column for column in table.columns if column.name not in {"id", "state", *but}]
+    return [column.label(_camel(column.name)) for column in kept]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+# A reference is another payment's once that one is paid under it. Before that, what is asked is compared with what is expected.
+_OURS: Final = or_(reconciliations.c.payment_id.is_(None), reconciliations.c.payment_id == payments.c.id)
+_SOURCE: Final[FromClause] = payments.outerjoin(
+    reconciliations, and_(reconciliations.c.reference == payments.c.reference, _OURS)
+).outerjoin(invoices, and_(invoices.c.id == payments.c.invoice_id, invoices.c.provider == payments.c.provider))
+_RECONCILIATION: Final = case(
+    (reconciliations.c.expected_amount.is_(None), "unexpected"),
+    (
+        and_(
+            reconciliations.c.expected_amount == payments.c.amount,
+            reconciliations.c.expected_currency == payments.c.currency,
+        ),
+        "matched",
+    ),
+    else_="mismatched",
+)
+
+# Since 2025 no single Stripe event links a payment to its subscription: the invoice stands between, whichever came first.
+_PAYMENT: Final = select(
+    *_columns(payments, "reference", "user_id", "subscription_id"),
+    payments.c.id.label("providerPaymentId"),
+    func.coalesce(payments.c.user_id, reconciliations.c.user_id).label("userId"),
+    func.coalesce(payments.c.subscription_id, invoices.c.subscription_id).label("subscriptionId"),
+    _RECONCILIATION.label("reconciliation"),
+    _events("payment", payments).label("events"),
+).select_from(_SOURCE)
+
+_SUBSCRIPTION: Final = select(
+    *_columns(subscriptions), subscriptions.c.id, _events("subscription", subscriptions).label("events")
+)
+
+_INVOICE: Final = select(*_columns(invoices), invoices.c.id, _events("invoice", invoices).label("events"))

@@ -1,0 +1,71 @@
+"""The effects of a batch of provider events: state, history, reconciliation and what is to be said, in one transaction."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from psycopg import AsyncConnection, Rollback
+
+from outbox.append import append
+from schemas.envelope import Envelope
+from schemas.stripe import TYPE_PREFIX as STRIPE
+from schemas.topics import Topic
+from streams.errors import Poison
+from streams.payments import store
+from streams.payments.facts import Fact
+from streams.payments.rows import row_of, state_in
+from streams.payments.steps import Told, claims_of, key_of, lines_of, speak, take
+from streams.payments.stripe import facts_of
+
+_NUL: Final = b"\\u0000"  # as JSON writes it
+
+
+class PaymentsHandler:
+    """
+    The payments worker, as a `streams.handler.Handler`.
+
+    An event of a type that nobody handles says nothing and changes nothing. An event that nothing can be made of raises Poison,
+    with its id, before anything is written.
+    """
+
+    consumer: Final = "payments"
+    topics: Final = (Topic.WEBHOOKS_STRIPE,)
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        told = [Told(event, event.type.removeprefix(STRIPE), facts) for event in events if (facts := _listen(event))]
+        # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
+        while told and not await _apply(connection, told):
+            pass
+
+
+def _listen(event: Envelope) -> list[Fact]:
+    try:
+        facts = facts_of(event.type.removeprefix(STRIPE), event.data)
+    except Poison as poison:
+        raise Poison(poison.reason, str(poison), event.id) from poison
+    if _NUL in event.data and _holds_nul(facts):
+        raise Poison("text_unstorable", "a text that is to be stored holds a NUL, which Postgres cannot", event.id)
+    return facts
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    parts = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
+    return isinstance(parts, list | tuple) and any(map(_holds_nul, parts))
+
+
+async def _apply(connection: AsyncConnection, told: Sequence[Told]) -> bool:
+    """One attempt, in three round trips: lock and remember, write and compare, append."""
+    async with connection.pipeline() as pipeline, connection.transaction() as attempt:
+        keys = {key_of(fact) for _, _, facts in told for fact in facts}
+        loaded = await store.load(connection, pipeline, keys, lines_of(told))
+        states = {key: (state_in(key, row), row.version) for key, row in loaded.held.items()}
+        steps = take(told, states, loaded)
+        rows = {key: row_of(taken[-1].new, taken[-1].version) for key, taken in steps.items()}
+        saved = await store.save(connection, pipeline, rows, loaded.held, claims_of(steps))
+        if saved is None:
+            raise Rollback(attempt)
+        await append(connection, speak(steps, saved))
+        return True
+    return False

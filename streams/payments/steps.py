@@ -1,0 +1,178 @@
+"""A batch as steps: one event moves one aggregate from one version to the next. Nothing here waits for the store."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from outbox.append import NewEvent, event_of
+from projections.reconciliation import SOURCE, Paid
+from runtime.ids import new_id
+from runtime.tracing import Trace, new_trace, parse_traceparent
+from schemas import billing
+from schemas.envelope import Envelope
+from streams.payments import news
+from streams.payments.facts import Fact, InvoiceFact, PaymentFact, SubscriptionFact
+from streams.payments.fold import InvoiceState, PaymentState, State, SubscriptionState, fold
+from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
+
+
+class Told(NamedTuple):
+    """An event that says something, and what it says: at most one fact an aggregate."""
+
+    event: Envelope
+    type: str
+    facts: Sequence[Fact]
+
+
+class Step(NamedTuple):
+    """What one event did to one aggregate."""
+
+    event: Envelope
+    old: State | None
+    new: State
+    version: int
+
+
+def key_of(fact: Fact) -> Key:
+    return Key(_KINDS[type(fact)], fact.provider, fact.id)
+
+
+_KINDS: Final[dict[type[Fact], Kind]] = {PaymentFact: "payment", SubscriptionFact: "subscription", InvoiceFact: "invoice"}
+
+
+def lines_of(told: Iterable[Told]) -> list[Line]:
+    """The batch as lines of history."""
+    return [
+        Line(key.kind, key.id, event.id, fact.stamp.event, kind, event.time)
+        for event, kind, facts in told
+        for fact in facts
+        for key in [key_of(fact)]
+    ]
+
+
+def take(told: Iterable[Told], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
+    """
+    The steps of every aggregate that the batch moves, in record order.
+
+    A version counts distinct events, so one that the history had already moves nothing.
+    """
+    steps: dict[Key, list[Step]] = {}
+    for event, _, facts in told:
+        for fact in facts:
+            key = key_of(fact)
+            if (key.kind, key.id, event.id) in loaded.repeated:
+                continue
+            taken = steps.setdefault(key, [])
+            old, version = (taken[-1].new, taken[-1].version) if taken else states.get(key, (None, 0))
+            taken.append(Step(event, old, fold(old, fact), version + 1))
+    return steps
+
+
+def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
+    """What the payments among the steps have to say to `reconciliations`."""
+    made: list[Paid] = []
+    dropped: list[tuple[str, str]] = []
+    asked: set[str] = set()
+    for taken in steps.values():
+        first, last = taken[0].old, taken[-1].new
+        if not isinstance(last, PaymentState):
+            continue
+        before, after = claim_of(first), claim_of(last)
+        if after is not None and after != before:
+            made.append(after)
+            if before is not None and before.reference != after.reference:
+                dropped.append((before.reference, before.payment_id))
+        elif last.user is None:
+            asked.add(last.reference)
+    return Claims(made, dropped, sorted(asked))
+
+
+def claim_of(state: State | None) -> Paid | None:
+    """The half of a pair that a payment makes once its money is in."""
+    if not isinstance(state, PaymentState) or state.captured is None:
+        return None
+    return Paid(state.reference, state.id, *state.captured.money)
+
+
+_Spoken = list[tuple[msgspec.Struct, str | None]]
+
+
+def speak(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
+    """The events that the steps emit, each aggregate's in order, with the notification right after the news it tells."""
+    said: list[NewEvent] = []
+    for key, taken in steps.items():
+        for step in taken:
+            spoken = _news_of(step, saved)
+            if spoken:
+                trace = parse_traceparent(step.event.traceparent) or new_trace()
+                said.extend(event for record, to in spoken for event in _events(key, step, record, to, trace))
+    return said
+
+
+def _news_of(step: Step, saved: Saved) -> _Spoken:
+    match step.new:
+        case PaymentState() as new:
+            return _payment_news(new, step, saved)
+        case SubscriptionState() as new:
+            kinds = news.subscription_news(step.old if isinstance(step.old, SubscriptionState) else None, new)
+            return [(kind(**news.subscription_fields(new), version=step.version), None) for kind in kinds]
+        case InvoiceState() as new:
+            to = news.value_of(new.user) or news.value_of(new.contact)
+            failures = news.invoice_news(step.old if isinstance(step.old, InvoiceState) else None, new)
+            return [(kind(**news.invoice_fields(new), version=step.version), to) for kind in failures]
+
+
+def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
+    kinds = news.payment_news(step.old if isinstance(step.old, PaymentState) else None, new)
+    expected = _unmet_expectation(step, saved)
+    if not kinds and expected is None:
+        return []
+    fields = news.payment_fields(new, saved.users.get(new.reference))
+    to = fields["user_id"] or news.value_of(new.contact)
+    spoken: _Spoken = [(kind(**fields, version=step.version), to) for kind in kinds]
+    if expected is not None:
+        amount, currency = expected
+        mismatch = billing.PaymentMismatched(**fields, version=step.version, expected_amount=amount, expected_currency=currency)
+        spoken.append((mismatch, None))
+    return spoken
+
+
+def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
+    """What was expected where this step paid something else; a batch settles a payment once, with its last claim."""
+    claim = claim_of(step.new)
+    pair = saved.pairs.get(claim.payment_id) if claim else None
+    if claim is None or pair is None or claim == claim_of(step.old):
+        return None
+    settled = claim == Paid(pair.reference, pair.payment_id, pair.paid_amount, pair.paid_currency)
+    if not settled or pair.outcome != "mismatched" or pair.expected_amount is None or pair.expected_currency is None:
+        return None
+    return pair.expected_amount, pair.expected_currency
+
+
+def _events(key: Key, step: Step, record: msgspec.Struct, to: str | None, trace: Trace) -> list[NewEvent]:
+    event = step.event
+    events = [
+        event_of(
+            record,
+            aggregate_id=key.id,
+            source=SOURCE,
+            occurred_at=event.time,
+            trace=trace,
+            version=step.version,
+            causation_id=event.id,
+        )
+    ]
+    command = news.notification_of(record, to)
+    if command is not None:
+        events.append(
+            event_of(
+                command,
+                aggregate_id=str(new_id()),
+                source=SOURCE,
+                occurred_at=event.time,
+                trace=trace,
+                causation_id=event.id,
+            )
+        )
+    return events

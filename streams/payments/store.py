@@ -1,0 +1,176 @@
+"""
+All SQL of the payments worker, over a whole batch at a time.
+
+Rows that exist are locked first, in one order; rows that do not are inserted last, in the same order. A worker that inserts only
+waits for others that insert, so nobody waits in a ring. Who finds that another inserted its row first starts the batch anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
+from sqlalchemy import BigInteger, DateTime, LargeBinary, Table, Text
+
+from projections import reconciliation
+from projections.reconciliation import Paid, Pair
+from projections.tables import invoices, payments, subscriptions
+
+Kind = Literal["payment", "subscription", "invoice"]
+
+
+class Key(NamedTuple):
+    """One aggregate."""
+
+    kind: Kind
+    provider: str
+    id: str
+
+
+class Line(NamedTuple):
+    """An event in the history of an aggregate, in the order of the table's columns."""
+
+    kind: Kind
+    id: str
+    event_id: UUID
+    provider_event_id: str
+    type: str
+    occurred_at: datetime
+
+
+class Held(NamedTuple):
+    """A row that exists, now locked."""
+
+    version: int
+    state: bytes
+
+
+class Loaded(NamedTuple):
+    """What is known before the batch; `repeated` are lines that the history had already."""
+
+    held: dict[Key, Held]
+    repeated: set[tuple[Kind, str, UUID]]
+
+
+class Claims(NamedTuple):
+    """
+    What a batch has to say to `reconciliations`.
+
+    Halves that payments now make, halves that they made before under another reference (reference, payment id), and
+    references whose expected user is asked for besides.
+    """
+
+    made: Sequence[Paid]
+    dropped: Sequence[tuple[str, str]]
+    asked: Sequence[str]
+
+
+class Saved(NamedTuple):
+    """What the batch met: pairs whose paid half it changed, by payment id, and users expected to pay, by reference."""
+
+    pairs: dict[str, Pair]
+    users: dict[str, str]
+
+
+class _Statements(NamedTuple):
+    lock: str
+    insert: str
+    update: str
+
+
+_TYPES: Final[dict[type, str]] = {Text: "text", BigInteger: "int8", DateTime: "timestamptz", LargeBinary: "bytea"}
+
+
+def _statements(table: Table) -> _Statements:
+    """Rows travel as one array a column, in the order of the table's columns."""
+    names = [column.name for column in table.columns]
+    columns = ", ".join(names)
+    arrays = ", ".join(f"%b::{_TYPES[type(column.type)]}[]" for column in table.columns)
+    rows = f"unnest({arrays}) as v({columns})"
+    changes = ", ".join(f"{name} = v.{name}" for name in names if name not in {"id", "provider"})
+    return _Statements(
+        lock=f"""select provider, id, version, state from {table.name} where id = any(%b::text[])
+                 order by id, provider for update""",
+        insert=f"""insert into {table.name} ({columns}) select {columns} from {rows} order by id, provider
+                   on conflict (id, provider) do nothing""",
+        update=f"update {table.name} t set {changes} from {rows} where t.id = v.id and t.provider = v.provider",
+    )
+
+
+_STATEMENTS: Final[dict[Kind, _Statements]] = {
+    "payment": _statements(payments),
+    "subscription": _statements(subscriptions),
+    "invoice": _statements(invoices),
+}
+
+_REMEMBER: Final = """
+insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+select * from unnest(%b::text[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::timestamptz[])
+on conflict do nothing
+returning aggregate_type, aggregate_id, event_id
+"""
+
+
+async def load(connection: AsyncConnection, pipeline: AsyncPipeline, keys: Iterable[Key], lines: Sequence[Line]) -> Loaded:
+    """Lock the aggregates that exist and write the batch into the history."""
+    ids: dict[Kind, list[str]] = {kind: [] for kind in _STATEMENTS}
+    for key in keys:
+        ids[key.kind].append(key.id)
+    locked = [
+        (kind, await connection.execute(_STATEMENTS[kind].lock, (wanted,), prepare=True))
+        for kind, wanted in ids.items()
+        if wanted
+    ]
+    remembered = await connection.execute(_REMEMBER, _columns(lines), prepare=True)
+    await pipeline.sync()
+    held = {
+        Key(kind, provider, aggregate_id): Held(version, state)
+        for kind, cursor in locked
+        for provider, aggregate_id, version, state in await cursor.fetchall()
+    }
+    return Loaded(held, await _repeated(remembered, lines))
+
+
+async def save(
+    connection: AsyncConnection,
+    pipeline: AsyncPipeline,
+    rows: Mapping[Key, tuple[Any, ...]],
+    held: Mapping[Key, Held],
+    claims: Claims,
+) -> Saved | None:
+    """
+    Write rows, each in the order of its table's columns, and bring paid and expected together.
+
+    Rows in `held` are locked, the others are new. None means that another transaction inserted one of those first: then nothing
+    of this attempt may be kept.
+    """
+    inserted: list[tuple[int, AsyncCursor[Any]]] = []
+    for kind, statements in _STATEMENTS.items():
+        known = [row for key, row in rows.items() if key.kind == kind and key in held]
+        new = [row for key, row in rows.items() if key.kind == kind and key not in held]
+        if known:
+            await connection.execute(statements.update, _columns(known), prepare=True)
+        if new:
+            inserted.append((len(new), await connection.execute(statements.insert, _columns(new), prepare=True)))
+    settled = await reconciliation.settle(connection, claims.made) if claims.made else None
+    if claims.dropped:
+        await reconciliation.free(connection, claims.dropped)
+    asked = await reconciliation.expected_users(connection, claims.asked) if claims.asked else None
+    await pipeline.sync()
+    if any(cursor.rowcount != wanted for wanted, cursor in inserted):
+        return None
+    pairs = {pair.payment_id: pair for pair in await settled.fetchall()} if settled else {}
+    users = {pair.reference: pair.user_id for pair in pairs.values() if pair.user_id is not None}
+    return Saved(pairs, users | dict(await asked.fetchall() if asked else []))
+
+
+async def _repeated(remembered: AsyncCursor[Any], lines: Sequence[Line]) -> set[tuple[Kind, str, UUID]]:
+    if remembered.rowcount == len(lines):
+        return set()
+    fresh = set(await remembered.fetchall())
+    return {line[:3] for line in lines if line[:3] not in fresh}
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
