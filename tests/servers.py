@@ -28,14 +28,24 @@ def servers_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def start_stack(servers_dir: Path) -> Iterator[StartStack]:
-    """Starts a stack of the named servers on data of its own: `start_stack("postgres", "kafka")`; stopped at the end."""
+    """Starts a stack of the named servers on data of its own: `start_stack("postgres")`; runs until the session ends."""
     with ExitStack() as stops:
+        yield _starter(servers_dir, stops)
 
-        def start(*servers: str) -> Stack:
-            number = len(list(servers_dir.iterdir()))
-            return stops.enter_context(Stack(servers_dir / f"{number}-{'-'.join(servers)}", servers))
 
-        yield start
+@pytest.fixture
+def own_stack(servers_dir: Path) -> Iterator[StartStack]:
+    """As `start_stack`, for a test that harms its servers; they stop when it ends."""
+    with ExitStack() as stops:
+        yield _starter(servers_dir, stops)
+
+
+def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
+    def start(*servers: str) -> Stack:
+        number = len(list(servers_dir.iterdir()))
+        return stops.enter_context(Stack(servers_dir / f"{number}-{'-'.join(servers)}", servers))
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -95,11 +95,14 @@ class Stack:
         with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
             starts = [pool.submit(server.start) for server in self.servers]
             done, under_way = wait(starts, return_when=FIRST_EXCEPTION)
-            if under_way:
+            given_up = bool(under_way) and not self.cancelled.is_set()
+            if given_up:
                 self.cancelled.set()  # one has failed: do not wait for the rest
         errors = [error for start in (*done, *under_way) if (error := start.exception())]
         if errors:
             self.stop()
+            if given_up:
+                self.cancelled.clear()
             raise errors[0]
 
     def end_leftovers(self) -> None:

