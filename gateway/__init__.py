@@ -1,0 +1,5 @@
+"""
+The front door: verify, translate, record, acknowledge.
+
+A 2xx means that the event is committed. Everything else is a refusal with a stable `reason` (`gateway.errors.Reason`).
+"""

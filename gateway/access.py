@@ -1,0 +1,50 @@
+"""Who may call what: tokens of services and of operators, several of each alive at once so that they can be rotated."""
+
+import hmac
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from gateway.errors import GatewayError, Reason
+from runtime.settings import Secret
+
+Role = Literal["service", "admin"]
+
+
+class Caller(NamedTuple):
+    """Who it is, as far as a token tells: its role and the token's public id."""
+
+    role: Role
+    secret_id: str
+
+
+class Gatekeeper:
+    """Knows the live tokens."""
+
+    def __init__(self, service: Sequence[Secret], admin: Sequence[Secret]) -> None:
+        self._tokens: list[tuple[Role, Secret]] = [("service", token) for token in service] + [
+            ("admin", token) for token in admin
+        ]
+
+    def admit(self, token: str | None, needed: Role) -> Caller:
+        """
+        The caller behind a token that suffices.
+
+        Raises GatewayError: `token_missing`, `token_wrong`, or `admin_token_needed` where a service's token is not enough.
+        """
+        if not token:
+            raise GatewayError(Reason.TOKEN_MISSING, "the header X-Internal-Token is missing")
+        caller = self._recognise(token)
+        if caller is None:
+            raise GatewayError(Reason.TOKEN_WRONG, "this token is not known")
+        if needed == "admin" and caller.role != "admin":
+            raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")
+        return caller
+
+    def _recognise(self, token: str) -> Caller | None:
+        """Compare with every live token, whatever matched before: the time must not tell which one came close."""
+        presented = token.encode("utf-8", "surrogateescape")
+        found: Caller | None = None
+        for role, secret in self._tokens:
+            if hmac.compare_digest(presented, secret.value.encode()):
+                found = Caller(role, secret.id)
+        return found

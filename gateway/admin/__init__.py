@@ -1,0 +1,1 @@
+"""What operators ask: the delivery log with each event's journey, and the current state of what events add up to."""

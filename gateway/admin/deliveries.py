@@ -1,0 +1,55 @@
+"""The delivery log: what came in, what was said to it, and where it has gone since."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from gateway.admin import store
+from gateway.admin.query import cursor_of, delivery_id, parse_query
+from gateway.admin.store import Delivery, Journey
+from gateway.errors import GatewayError, Reason
+from gateway.postgres import transaction
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+
+    items: list[Delivery]
+    next: str | None = None
+
+
+class Detail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A delivery with the journey of its event, as far as the tables tell."""
+
+    journey: Journey | None = None
+
+
+async def deliveries(request: web.Request) -> web.Response:
+    query = parse_query(request.query, datetime.now(UTC))
+    async with transaction(request) as connection:
+        found = await store.deliveries(connection, query)
+    items = found[: query.limit]
+    page = Page(items, cursor_of(items[-1].id) if len(found) > query.limit else None)
+    return web.json_response(body=msgspec.json.encode(page))
+
+
+async def delivery(request: web.Request) -> web.Response:
+    asked = delivery_id(request.match_info["id"])
+    async with transaction(request) as connection:
+        found = await store.delivery(connection, asked)
+        if found is None:
+            raise GatewayError(Reason.NOT_FOUND, "no delivery has this id, or its day is past retention")
+        journey = await store.journey(connection, found.event_id) if found.event_id else None
+    detail = Detail(**msgspec.structs.asdict(found), journey=journey)
+    return web.json_response(body=msgspec.json.encode(detail))
+
+
+async def body(request: web.Request) -> web.Response:
+    """The raw bytes; never as something that a browser would run, since a stranger may have sent them."""
+    asked = delivery_id(request.match_info["id"])
+    async with transaction(request) as connection:
+        found = await store.body(connection, asked)
+    if found is None:
+        raise GatewayError(Reason.NOT_FOUND, "no body is kept for this id")
+    return web.Response(body=found, content_type="application/octet-stream", headers={"X-Content-Type-Options": "nosniff"})

@@ -1,0 +1,118 @@
+"""The query of the delivery log: its filters, and the cursor that leads to the next page."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from gateway.errors import GatewayError, Reason
+from runtime.ids import first_id_of, is_time_ordered, time_of
+
+OUTCOMES: Final = frozenset({"accepted", "duplicate", "ignored", "rejected"})
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 500
+_KNOWN: Final = frozenset({"source", "type", "outcome", "from", "to", "trace", "limit", "cursor"})
+_TRACE_LENGTH: Final = 32
+# A trace that began here is named after its first id, so its deliveries have ids of about that time. One that a caller began
+# may be of any time: the last day is searched, unless the query says otherwise. An index would cost every webhook.
+_TRACE_LASTS: Final = timedelta(minutes=10)
+_TRACE_SEARCHED: Final = timedelta(days=1)
+
+
+class Query(NamedTuple):
+    """Which deliveries are asked for; ids carry their time, so a span of time is a span of ids: `first` <= id < `before`."""
+
+    source: str | None
+    type: str | None
+    outcome: str | None
+    trace_id: str | None
+    first: UUID
+    before: UUID
+    limit: int
+
+
+def parse_query(given: Mapping[str, str], now: datetime) -> Query:
+    """
+    The query that the parameters state.
+
+    Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
+    """
+    if unknown := set(given) - _KNOWN:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"unknown: {', '.join(sorted(unknown))}")
+    outcome = given.get("outcome")
+    if outcome is not None and outcome not in OUTCOMES:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(sorted(OUTCOMES))}")
+    trace_id = _trace_id(given.get("trace"))
+    earliest, latest = _span(trace_id, now)
+    first = first_id_of(_time(given, "from", earliest))
+    before = first_id_of(_time(given, "to", latest))
+    if cursor := given.get("cursor"):
+        before = min(before, _id_of(cursor))
+    return Query(given.get("source"), given.get("type"), outcome, trace_id, first, before, _limit(given.get("limit")))
+
+
+def cursor_of(last: UUID) -> str:
+    """Leads to what is older than this id."""
+    return urlsafe_b64encode(last.bytes).decode().rstrip("=")
+
+
+def delivery_id(text: str) -> UUID:
+    """
+    The id of a delivery.
+
+    Raises GatewayError `not_found`: what is no UUIDv7 names no delivery.
+    """
+    try:
+        found = UUID(text)
+    except ValueError as error:
+        raise GatewayError(Reason.NOT_FOUND, "no delivery has this id") from error
+    if not is_time_ordered(found):
+        raise GatewayError(Reason.NOT_FOUND, "no delivery has this id")
+    return found
+
+
+def _span(trace_id: str | None, now: datetime) -> tuple[datetime, datetime]:
+    end = now + timedelta(minutes=1)  # other gateways' clocks may be ahead
+    if trace_id is None:
+        return datetime(1970, 1, 1, tzinfo=UTC), end
+    named_after = UUID(trace_id)
+    if is_time_ordered(named_after) and now - timedelta(days=3660) < time_of(named_after) < end:
+        began = time_of(named_after)
+        return began, began + _TRACE_LASTS
+    return now - _TRACE_SEARCHED, end
+
+
+def _trace_id(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if len(text) != _TRACE_LENGTH or not set(text) <= set("0123456789abcdef"):
+        raise GatewayError(Reason.QUERY_MALFORMED, "trace is 32 lower-case hex digits")
+    return text
+
+
+def _time(given: Mapping[str, str], name: str, otherwise: datetime) -> datetime:
+    text = given.get(name)
+    if text is None:
+        return otherwise
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(moment, datetime(1970, 1, 1, tzinfo=UTC))
+    except ValueError as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"{name} is a time like 2026-11-24T10:00:00Z") from error
+
+
+def _id_of(cursor: str) -> UUID:
+    try:
+        return UUID(bytes=urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out") from error
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT_DEFAULT
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(LIMIT_MAX)) or not 1 <= int(text) <= LIMIT_MAX:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"limit is a number from 1 to {LIMIT_MAX}")
+    return int(text)

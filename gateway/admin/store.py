@@ -1,0 +1,184 @@
+"""Reads over the delivery log and the tables that an event passes through, behind verbs."""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.admin.query import Query
+from outbox.tables import consumed, dead_letters, outbox, outbox_pending, webhook_deliveries
+from runtime.ids import time_of
+
+State = Literal["pending", "parked", "relayed", "stored"]
+
+_JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
+
+
+class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One delivery; `event_id` is the event's own id, the original's for a duplicate, and `provider_event_id` the provider's."""
+
+    id: UUID
+    source: str
+    outcome: str
+    received_at: datetime
+    trace_id: str
+    event_id: UUID | None = None
+    provider_event_id: str | None = None
+    type: str | None = None
+    reason: str | None = None
+    secret_id: str | None = None
+    client: str | None = None
+    headers: dict[str, str] | None = None
+
+
+class SetAside(msgspec.Struct, frozen=True, rename="camel"):
+    """A dead letter of an event."""
+
+    id: UUID
+    consumer: str
+    reason: str
+    status: str
+
+
+class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """
+    An event on its way.
+
+    `state` is `pending` before Kafka has it and `relayed` after, `parked` when Kafka refused it for good, `stored` when it was
+    written down and waits for someone to replay it.
+    """
+
+    id: UUID
+    topic: str
+    key: str
+    type: str
+    occurred_at: datetime
+    state: State
+    causation_id: UUID | None = None
+    parked_reason: str | None = None
+    consumed_by: list[str] = []
+    dead_letters: list[SetAside] = []
+
+
+class Journey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The event (absent once its day is past retention), and the events that it caused, directly or not, oldest first."""
+
+    event: Station | None
+    caused: list[Station] = []
+
+
+async def deliveries(connection: AsyncConnection, query: Query) -> list[Delivery]:
+    """Newest first, one more than the limit where there are more."""
+    log = webhook_deliveries
+    found = (
+        _deliveries()
+        .where(log.c.id >= query.first, log.c.id < query.before, *_filters(query))
+        .order_by(log.c.id.desc())
+        .limit(query.limit + 1)
+    )
+    return [_delivery(row) for row in await connection.execute(found)]
+
+
+async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery | None:
+    row = (await connection.execute(_deliveries().where(webhook_deliveries.c.id == delivery_id))).one_or_none()
+    return _delivery(row) if row else None
+
+
+async def body(connection: AsyncConnection, delivery_id: UUID) -> bytes | None:
+    """The bytes as they came: a rejected delivery has its own, every other one shares those of its event."""
+    log = webhook_deliveries
+    own = (
+        select(func.coalesce(log.c.body, outbox.c.data))
+        .select_from(log.outerjoin(outbox, outbox.c.id == log.c.event_id))
+        .where(log.c.id == delivery_id)
+    )
+    found: bytes | None = (await connection.execute(own)).scalar_one_or_none()
+    return found
+
+
+async def journey(connection: AsyncConnection, event_id: UUID) -> Journey:
+    """The event and what it caused."""
+    # Ids are time-ordered, so what was caused has a later id: the condition keeps older partitions out of the search.
+    chain = select(outbox.c.id).where(outbox.c.id == event_id).cte("chain", recursive=True)
+    chain = chain.union(select(outbox.c.id).where(outbox.c.causation_id == chain.c.id, outbox.c.id > event_id))
+    stations = await _stations(connection, select(chain.c.id).order_by(chain.c.id).limit(_JOURNEY_MAX))
+    first = next((station for station in stations if station.id == event_id), None)
+    return Journey(first, [station for station in stations if station.id != event_id])
+
+
+def _deliveries() -> Select[Any]:
+    log = webhook_deliveries
+    return select(
+        log.c.id,
+        log.c.source,
+        log.c.outcome,
+        log.c.trace_id,
+        log.c.event_id,
+        log.c.provider_event_id,
+        log.c.type,
+        log.c.reason,
+        log.c.secret_id,
+        log.c.client,
+        log.c.headers,
+    )
+
+
+def _filters(query: Query) -> list[ColumnElement[bool]]:
+    asked = {
+        webhook_deliveries.c.source: query.source,
+        webhook_deliveries.c.type: query.type,
+        webhook_deliveries.c.outcome: query.outcome,
+        webhook_deliveries.c.trace_id: query.trace_id,
+    }
+    return [column == value for column, value in asked.items() if value is not None]
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(received_at=time_of(row.id), **row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+
+
+async def _stations(connection: AsyncConnection, ids: Select[Any]) -> list[Station]:
+    rows = (await connection.execute(_station_rows(ids))).all()
+    found = [row.id for row in rows]
+    marks = select(consumed.c.event_id, consumed.c.consumer).where(consumed.c.event_id.in_(found)).order_by(consumed.c.consumer)
+    consumers = [tuple(row) for row in await connection.execute(marks)]
+    letters = select(
+        dead_letters.c.event_id, dead_letters.c.id, dead_letters.c.consumer, dead_letters.c.reason, dead_letters.c.status
+    ).where(dead_letters.c.event_id.in_(found))
+    aside = [tuple(row) for row in await connection.execute(letters)]
+    return [
+        Station(
+            **row._mapping,  # noqa: SLF001  # SQLAlchemy's public name for it
+            consumed_by=[consumer for event_id, consumer in consumers if event_id == row.id],
+            dead_letters=[SetAside(*letter) for event_id, *letter in aside if event_id == row.id],
+        )
+        for row in rows
+    ]
+
+
+def _station_rows(ids: Select[Any]) -> Select[Any]:
+    ignored = exists().where(and_(webhook_deliveries.c.id == outbox.c.id, webhook_deliveries.c.outcome == literal("ignored")))
+    state = case(
+        (outbox_pending.c.parked_at.is_not(None), "parked"),
+        (outbox_pending.c.id.is_not(None), "pending"),
+        (ignored, "stored"),
+        else_="relayed",
+    )
+    return (
+        select(
+            outbox.c.id,
+            outbox.c.topic,
+            outbox.c.aggregate_id.label("key"),
+            outbox.c.type,
+            outbox.c.occurred_at,
+            outbox.c.causation_id,
+            state.label("state"),
+            outbox_pending.c.reason.label("parked_reason"),
+        )
+        .select_from(outbox.outerjoin(outbox_pending, outbox_pending.c.event_id == outbox.c.id))
+        .where(outbox.c.id.in_(ids))
+        .order_by(outbox.c.id)
+    )

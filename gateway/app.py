@@ -1,0 +1,98 @@
+"""The whole program on one page: what is opened, and which path of which listener leads where."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway import exposition, health, payments
+from gateway.access import Gatekeeper
+from gateway.admin import deliveries, state
+from gateway.keys import ENGINE, GATEKEEPER, INTAKE
+from gateway.middlewares import require_token, trace_and_refuse
+from gateway.settings import GatewaySettings
+from gateway.sources.stripe import STRIPE
+from gateway.webhooks import Reception
+from outbox.intake import Intake
+from outbox.rejections import RejectedLog
+from runtime.database import make_engine
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Resources(NamedTuple):
+    """What both listeners share while the process lives."""
+
+    intake: Intake
+    rejections: RejectedLog
+    engine: AsyncEngine
+
+
+@asynccontextmanager
+async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
+    """The resources, connecting by themselves; at the end what waits is committed and everything is closed."""
+    intake = Intake(
+        settings.database_url,
+        waiting_max=settings.intake_waiting_max,
+        batch_max=settings.intake_batch_max,
+        limit=settings.intake_commit_limit,
+    )
+    rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour)
+    engine = make_engine(settings.database_url, name="gateway")
+    await intake.open()
+    await rejections.open()
+    try:
+        yield Resources(intake, rejections, engine)
+    finally:
+        await intake.close()
+        await rejections.close()
+        await engine.dispose()
+
+
+def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
+    """What the world may reach: webhooks and health."""
+    app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+    app[INTAKE] = resources.intake
+    _add_health(app)
+    for source, secrets in ((STRIPE, settings.stripe_webhook_secret),):
+        reception = Reception(
+            source,
+            secrets,
+            intake=resources.intake,
+            rejections=resources.rejections,
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout=settings.body_timeout,
+        )
+        app.router.add_post(f"/v1/webhooks/{source.name}", reception.receive, name=source.name)
+    return app
+
+
+def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
+    """What our own services and operators may reach."""
+    app = web.Application(middlewares=[trace_and_refuse, require_token], client_max_size=settings.max_body_bytes)
+    app[INTAKE] = resources.intake
+    app[ENGINE] = resources.engine
+    app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
+    _add_health(app)
+    app.router.add_get("/metrics", exposition.metrics, name="metrics")
+    app.router.add_post("/internal/v1/payments/expect", payments.expect, name="payments_expect")
+    for path, handler in ADMIN.items():
+        app.router.add_get(f"/v1/admin/{path}", handler, name=f"admin_{handler.__name__}")
+    return app
+
+
+ADMIN: dict[str, Handler] = {
+    "webhooks/deliveries": deliveries.deliveries,
+    "webhooks/deliveries/{id}": deliveries.delivery,
+    "webhooks/deliveries/{id}/body": deliveries.body,
+    "payments/{id}": state.payment,
+    "subscriptions/{id}": state.subscription,
+    "invoices/{id}": state.invoice,
+}
+
+
+def _add_health(app: web.Application) -> None:
+    app.router.add_get("/health/live", health.live, name="live")
+    app.router.add_get("/health/ready", health.ready, name="ready")

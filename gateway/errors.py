@@ -1,0 +1,85 @@
+"""Every refusal of the gateway: one list of reasons, the same word in answer, log, metric, test and runbook."""
+
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+
+class Reason(StrEnum):
+    """What was wrong; a word is never reused for something else."""
+
+    # 400: the request cannot be understood
+    REQUEST_MALFORMED = "request_malformed"
+    SIGNATURE_MALFORMED = "signature_malformed"
+    BODY_EMPTY = "body_empty"
+    BODY_NOT_UTF8 = "body_not_utf8"
+    BODY_NOT_JSON = "body_not_json"
+    EVENT_MALFORMED = "event_malformed"
+    EVENT_UNSTORABLE = "event_unstorable"
+    QUERY_MALFORMED = "query_malformed"
+    # 401, 403: it is not who it should be
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_SCHEME_UNKNOWN = "signature_scheme_unknown"
+    SIGNATURE_WRONG = "signature_wrong"
+    TIMESTAMP_TOO_OLD = "timestamp_too_old"
+    TIMESTAMP_IN_FUTURE = "timestamp_in_future"
+    TOKEN_MISSING = "token_missing"  # noqa: S105  # a word for a refusal, not a secret
+    TOKEN_WRONG = "token_wrong"  # noqa: S105  # same
+    ADMIN_TOKEN_NEEDED = "admin_token_needed"  # noqa: S105  # same
+    # other 4xx
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TOO_SLOW = "body_too_slow"
+    BODY_TOO_LARGE = "body_too_large"
+    CONTENT_TYPE_NOT_JSON = "content_type_not_json"
+    EXPECTATION_UNKNOWN = "expectation_unknown"
+    FIELD_INVALID = "field_invalid"
+    # 5xx: it is us
+    INTERNAL_ERROR = "internal_error"
+    POSTGRES_UNAVAILABLE = "postgres_unavailable"
+    INTAKE_FULL = "intake_full"
+    STOPPING = "stopping"
+
+
+STATUS: Final[dict[Reason, HTTPStatus]] = {
+    Reason.REQUEST_MALFORMED: HTTPStatus.BAD_REQUEST,
+    Reason.SIGNATURE_MALFORMED: HTTPStatus.BAD_REQUEST,
+    Reason.BODY_EMPTY: HTTPStatus.BAD_REQUEST,
+    Reason.BODY_NOT_UTF8: HTTPStatus.BAD_REQUEST,
+    Reason.BODY_NOT_JSON: HTTPStatus.BAD_REQUEST,
+    Reason.EVENT_MALFORMED: HTTPStatus.BAD_REQUEST,
+    Reason.EVENT_UNSTORABLE: HTTPStatus.BAD_REQUEST,
+    Reason.QUERY_MALFORMED: HTTPStatus.BAD_REQUEST,
+    Reason.SIGNATURE_MISSING: HTTPStatus.UNAUTHORIZED,
+    Reason.SIGNATURE_SCHEME_UNKNOWN: HTTPStatus.UNAUTHORIZED,
+    Reason.SIGNATURE_WRONG: HTTPStatus.UNAUTHORIZED,
+    Reason.TIMESTAMP_TOO_OLD: HTTPStatus.UNAUTHORIZED,
+    Reason.TIMESTAMP_IN_FUTURE: HTTPStatus.UNAUTHORIZED,
+    Reason.TOKEN_MISSING: HTTPStatus.UNAUTHORIZED,
+    Reason.TOKEN_WRONG: HTTPStatus.UNAUTHORIZED,
+    Reason.ADMIN_TOKEN_NEEDED: HTTPStatus.FORBIDDEN,
+    Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.CONTENT_TYPE_NOT_JSON: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Reason.EXPECTATION_UNKNOWN: HTTPStatus.EXPECTATION_FAILED,
+    Reason.FIELD_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class GatewayError(Exception):
+    """A refusal; `detail` is for people and may be shown to whoever asked."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def status(self) -> HTTPStatus:
+        return STATUS[self.reason]

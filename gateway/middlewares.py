@@ -1,0 +1,70 @@
+"""Around every handler: the trace, the refusals, and on the internal listener the token."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+from structlog.contextvars import bind_contextvars
+
+from gateway import metrics
+from gateway.access import Role
+from gateway.errors import GatewayError
+from gateway.keys import CALL, GATEKEEPER, Call
+from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
+from runtime.ids import new_id
+from runtime.tracing import Trace, parse_traceparent
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
+
+
+@web.middleware
+async def trace_and_refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its trace, and turn whatever is raised into an answer: one function, since each costs every request."""
+    call = request[CALL] = _call(request)
+    trace_id = call.trace.trace_id
+    try:
+        response = await handler(request)
+    except GatewayError as error:
+        response = _refuse(request, error, trace_id)
+    except web.HTTPException as error:
+        response = _refuse(request, of_http(error.status), trace_id)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+    except Exception:
+        bind_contextvars(trace_id=trace_id)
+        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=request.path)
+        response = _refuse(request, INTERNAL_ERROR, trace_id)
+    response.headers[TRACE_HEADER] = trace_id
+    return response
+
+
+@web.middleware
+async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let through who holds a token that suffices for the path; paths that do not exist are not told to others."""
+    bind_contextvars(trace_id=request[CALL].trace.trace_id)
+    for prefix, role in _ROLES:
+        if request.path.startswith(prefix):
+            caller = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
+            metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
+    return await handler(request)
+
+
+def _call(request: web.Request) -> Call:
+    """A trace that starts here is named after the request's own UUIDv7: its name tells its time, and so where to look for it."""
+    call_id = new_id()
+    caller = parse_traceparent(request.headers.get("traceparent"))
+    name = call_id.hex
+    return Call(call_id, caller.child() if caller else Trace(name, name[16:]))
+
+
+def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Response:
+    bind_contextvars(trace_id=trace_id)
+    source = request.match_info.route.name or "none"
+    metrics.REFUSALS.labels(source, error.reason).inc()
+    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=request.path, client=request.remote)
+    return response_of(error, trace_id)

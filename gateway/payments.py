@@ -1,0 +1,62 @@
+"""What our own services say about payments: that one is expected."""
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL
+from gateway.postgres import transaction
+from gateway.webhooks import check_content_type
+from projections import expectations
+
+Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{3}$")]
+
+
+class ExpectPayment(msgspec.Struct, frozen=True, rename="camel"):
+    """A payment that should come; the amount is in the currency's minor units."""
+
+    reference: Reference
+    amount: MinorUnits
+    currency: Currency
+    user_id: Reference | None = None
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """Answered when it is committed."""
+
+    reference: str
+    expected: bool = True
+
+
+async def expect(request: web.Request) -> web.Response:
+    """Write the expectation down, so that reconciliation can compare it with what is paid."""
+    check_content_type(request.headers.get("Content-Type", ""))
+    command = parse_expectation(await request.read())
+    async with transaction(request) as connection:
+        await expectations.expect(
+            connection,
+            command.reference,
+            command.amount,
+            command.currency.lower(),
+            command.user_id,
+            request[CALL].trace,
+        )
+    return web.json_response(body=msgspec.json.encode(Expected(command.reference)))
+
+
+def parse_expectation(body: bytes) -> ExpectPayment:
+    """
+    The command that a body states.
+
+    Raises GatewayError: `body_not_json`, or `field_invalid` naming the field.
+    """
+    try:
+        return msgspec.json.decode(body, type=ExpectPayment)
+    except msgspec.ValidationError as error:
+        raise GatewayError(Reason.FIELD_INVALID, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

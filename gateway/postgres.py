@@ -1,0 +1,26 @@
+"""Asking the database on behalf of a request: it may be away, and that is a refusal like any other."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import GatewayError, Reason
+from gateway.keys import ENGINE
+
+
+@asynccontextmanager
+async def transaction(request: web.Request) -> AsyncIterator[AsyncConnection]:
+    """
+    A transaction for this request, committed at its end.
+
+    Raises GatewayError `postgres_unavailable`.
+    """
+    try:
+        async with request.app[ENGINE].begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, NoConnectionLeft) as error:
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error

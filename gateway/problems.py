@@ -1,0 +1,53 @@
+"""Refusals as RFC 9457 problem details, whoever raised them."""
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import STATUS, GatewayError, Reason
+
+CONTENT_TYPE: Final = "application/problem+json"
+TRACE_HEADER: Final = "X-Trace-Id"
+_RETRY_AFTER: Final = "2"  # seconds; Postgres mostly comes back within a few, and providers choose their own pace anyway
+
+# What aiohttp refuses by itself, in our words.
+_OF_STATUS: Final = {
+    HTTPStatus.NOT_FOUND: GatewayError(Reason.NOT_FOUND, "there is nothing here"),
+    HTTPStatus.METHOD_NOT_ALLOWED: GatewayError(Reason.METHOD_NOT_ALLOWED, "this method is not served here"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: GatewayError(Reason.BODY_TOO_LARGE, "the body is larger than what is taken"),
+    HTTPStatus.EXPECTATION_FAILED: GatewayError(Reason.EXPECTATION_UNKNOWN, "only 100-continue can be expected"),
+}
+_MALFORMED: Final = GatewayError(Reason.REQUEST_MALFORMED, "the request breaks HTTP's rules")
+INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "something went wrong here; the trace id finds it in the log")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of every refusal; `reason` is the stable word, `title` and `detail` are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    trace_id: str | None = msgspec.field(name="traceId", default=None)
+
+
+def response_of(error: GatewayError, trace_id: str | None = None) -> web.Response:
+    status = STATUS[error.reason]
+    problem = Problem(f"urn:tallyhook:problem:{error.reason}", status.phrase, status, error.detail, error.reason, trace_id)
+    headers = {TRACE_HEADER: trace_id} if trace_id else {}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Signature"
+    return web.Response(body=msgspec.json.encode(problem), status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def of_http(status: int) -> GatewayError:
+    """What aiohttp refused with this status, as ours."""
+    known = _OF_STATUS.get(HTTPStatus(status))
+    if known:
+        return known
+    return INTERNAL_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _MALFORMED

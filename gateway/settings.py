@@ -1,0 +1,45 @@
+"""What the gateway can be told."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from runtime.settings import Duration, Port, Secrets, Settings, Url
+
+LiveSecrets = Annotated[Secrets, Field(min_length=1)]
+
+
+class GatewaySettings(Settings):
+    """One gateway process; any number of them share the database."""
+
+    database_url: Url
+    """Where webhooks are written down, `postgresql://…`."""
+    public_host: str = "127.0.0.1"
+    """Where providers reach `/v1/webhooks/*`."""
+    public_port: Port = 8080
+    """0 takes a free port."""
+    internal_host: str = "127.0.0.1"
+    """Where our own services and operators reach the rest; never to be opened to the world."""
+    internal_port: Port = 8081
+    """0 takes a free port."""
+    stripe_webhook_secret: LiveSecrets
+    """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
+    internal_api_token: LiveSecrets
+    """Tokens of our own services, comma-separated: all live ones, newest first."""
+    admin_api_token: LiveSecrets
+    """Tokens of operators, likewise; one of them passes wherever a service's token does."""
+    max_body_bytes: int = Field(default=262_144, ge=1)
+    """The largest body that is read; anything beyond is refused with 413."""
+    body_timeout: Duration = timedelta(seconds=20)
+    """How long a client may take to send its body."""
+    intake_waiting_max: int = Field(default=2000, ge=1)
+    """Webhooks that may wait for a commit; the next one is refused with 503 at once, so that memory and waiting stay bounded."""
+    intake_batch_max: int = Field(default=200, ge=1, le=1000)
+    """Webhooks that share a commit at most."""
+    intake_commit_limit: Duration = timedelta(seconds=5)
+    """How long a commit may take before its webhooks are refused with 503."""
+    rejected_kept_per_hour: int = Field(default=200, ge=0)
+    """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
+    shutdown_grace: Duration = timedelta(seconds=10)
+    """How long a stopping gateway lets requests under way finish."""

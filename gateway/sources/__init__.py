@@ -1,0 +1,39 @@
+"""
+The integrators whose webhooks are taken, one file each.
+
+A source is data: its name, which headers to keep of what is rejected, how a delivery proves its origin, and what it says.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from multidict import CIMultiDictProxy
+
+from outbox.received import Received
+from runtime.settings import Secret
+
+Headers = CIMultiDictProxy[str]
+
+
+class Arrival(NamedTuple):
+    """One verified delivery, before it is understood."""
+
+    id: UUID
+    traceparent: str
+    secret_id: str
+    body: bytes
+
+
+class Source(NamedTuple):
+    """
+    One integrator.
+
+    `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
+    `translate(arrival)` says which event it is. Both raise GatewayError.
+    """
+
+    name: str
+    kept_headers: tuple[str, ...]
+    verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret]
+    translate: Callable[[Arrival], Received]

@@ -1,0 +1,125 @@
+"""Stripe's webhooks (https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from stripe import SignatureVerificationError, WebhookSignature
+
+from gateway.errors import GatewayError, Reason
+from gateway.sources import Arrival, Headers, Source
+from outbox.append import NewEvent
+from outbox.received import Received
+from runtime.settings import Secret
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, aggregate_of
+from schemas.topics import Topic
+
+SIGNATURE_HEADER: Final = "Stripe-Signature"
+TOLERANCE: Final = 300  # seconds, on either side
+EVENT_SOURCE: Final = "/webhooks/stripe"
+_WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postgres might refuse the row
+_TIMESTAMP_MAX: Final = 12  # digits
+
+_decoder: Final = msgspec.json.Decoder(StripeEvent)
+
+
+def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float) -> Secret:
+    """The live secret that signed the body, at most five minutes from now."""
+    header = _only_header(headers)
+    timestamp = _timestamp_of(header)
+    secret = _signer(body, header, secrets)
+    # The SDK knows too old only, and only by its own clock: a captured delivery dated ahead would pass for ever.
+    if timestamp < now - TOLERANCE:
+        raise GatewayError(Reason.TIMESTAMP_TOO_OLD, "it was signed more than 300 s ago")
+    if timestamp > now + TOLERANCE:
+        raise GatewayError(Reason.TIMESTAMP_IN_FUTURE, "it was signed more than 300 s in the future")
+    return secret
+
+
+def translate(arrival: Arrival) -> Received:
+    """The event that a verified body states."""
+    event = _parse(arrival.body)
+    aggregate = aggregate_of(event)
+    _check_words(event, aggregate)
+    return Received(
+        event=NewEvent(
+            id=arrival.id,
+            topic=Topic.WEBHOOKS_STRIPE,
+            aggregate_type=aggregate.type,
+            aggregate_id=aggregate.id,
+            source=EVENT_SOURCE,
+            type=TYPE_PREFIX + event.type,
+            dataschema=DATASCHEMA,
+            occurred_at=_occurred_at(event),
+            traceparent=arrival.traceparent,
+            data=arrival.body,
+        ),
+        source=SOURCE,
+        provider_event_id=event.id,
+        type=event.type,
+        secret_id=arrival.secret_id,
+        handled=event.type in HANDLED_TYPES,
+    )
+
+
+STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate)
+
+
+def _only_header(headers: Headers) -> str:
+    values = headers.getall(SIGNATURE_HEADER, [])
+    if not any(values):
+        raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
+    if len(values) > 1:
+        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"there is more than one {SIGNATURE_HEADER}")
+    return values[0]
+
+
+def _timestamp_of(header: str) -> int:
+    """When it claims to be signed; a header that the SDK would choke on ends here (it compares text, which must be ASCII)."""
+    if not header.isascii():
+        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
+    pairs = [item.partition("=") for item in header.split(",")]
+    timestamp = next((value for name, _, value in pairs if name == "t"), "")
+    if not timestamp.isdecimal() or len(timestamp) > _TIMESTAMP_MAX:
+        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} has no timestamp t=<unix seconds>")
+    if not any(name == WebhookSignature.EXPECTED_SCHEME for name, _, _ in pairs):
+        raise GatewayError(Reason.SIGNATURE_SCHEME_UNKNOWN, f"{SIGNATURE_HEADER} has no signature v1=<hex>")
+    return int(timestamp)
+
+
+def _signer(body: bytes, header: str, secrets: Sequence[Secret]) -> Secret:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8") from error
+    for secret in secrets:
+        try:
+            WebhookSignature.verify_header(text, header, secret.value)
+        except SignatureVerificationError:
+            continue
+        return secret
+    raise GatewayError(Reason.SIGNATURE_WRONG, "no live secret has signed this body")
+
+
+def _parse(body: bytes) -> StripeEvent:
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error
+
+
+def _check_words(event: StripeEvent, aggregate: Aggregate) -> None:
+    words = {"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id}
+    for name, word in words.items():
+        if not 0 < len(word) <= _WORD_MAX:
+            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {_WORD_MAX} characters")
+
+
+def _occurred_at(event: StripeEvent) -> datetime:
+    try:
+        return event.occurred_at
+    except (ValueError, OverflowError, OSError) as error:
+        raise GatewayError(Reason.EVENT_MALFORMED, "created is not a time") from error

@@ -1,0 +1,151 @@
+"""
+A provider's webhook: who is it really, does it parse, write it down, say so.
+
+Nothing else happens here: what an event causes is the matter of streams. So an answer is quick, and a 2xx means committed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway import metrics
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL, Call
+from gateway.sources import Arrival, Source
+from outbox.intake import Intake
+from outbox.received import IntakeError, Received, Recorded
+from outbox.rejections import Rejected, RejectedLog
+from runtime.settings import Secret
+
+_KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
+_JSON_HEADERS: Final = {"Content-Type": "application/json"}
+_SERVER_ERRORS: Final = 500
+
+
+class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to a webhook that is committed; `id` is the event's, for a duplicate the original's."""
+
+    received: bool
+    id: UUID
+    duplicate: bool
+    ignored: bool = False
+
+
+class Reception:
+    """The route of one source."""
+
+    def __init__(
+        self,
+        source: Source,
+        secrets: Sequence[Secret],
+        *,
+        intake: Intake,
+        rejections: RejectedLog,
+        max_body_bytes: int,
+        body_timeout: timedelta,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._secrets = secrets
+        self._intake = intake
+        self._rejections = rejections
+        self._max_body_bytes = max_body_bytes
+        self._body_timeout = body_timeout.total_seconds()
+        self._now = now
+        # Looked up once: a label costs more than the count.
+        self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
+        self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """The checklist: size, type, raw bytes, signature, parse, record, answer."""
+        call = request[CALL]
+        body: bytes | None = None
+        try:
+            self._check_size(request)
+            check_content_type(request.headers.get("Content-Type", ""))
+            body = await self._read(request)
+            secret = self._source.verify(body, request.headers, self._secrets, self._now())
+            self._uses[secret.id].inc()
+            received = self._source.translate(Arrival(call.id, call.trace.child().traceparent, secret.id, body))
+            recorded = await self._record(received)
+        except GatewayError as error:
+            self._reject(request, call, error, body)
+            raise
+        self._received[recorded.outcome].inc()
+        return acknowledge(received, recorded)
+
+    def _check_size(self, request: web.Request) -> None:
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise self._too_large()
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The bytes as they came; a body without Content-Length is bounded while it is read."""
+        try:
+            if request.content.is_eof():
+                return await request.read()
+            async with asyncio.timeout(self._body_timeout):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise self._too_large() from error
+        except TimeoutError as error:
+            raise GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time") from error
+
+    async def _record(self, received: Received) -> Recorded:
+        try:
+            return await self._intake.record(received)
+        except IntakeError as error:
+            raise GatewayError(Reason(error.reason), str(error)) from error
+
+    def _too_large(self) -> GatewayError:
+        return GatewayError(Reason.BODY_TOO_LARGE, f"at most {self._max_body_bytes} bytes are taken")
+
+    def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> None:
+        """Keep what the sender must change or we may have judged wrongly; what we could not take, the provider sends again."""
+        if error.status >= _SERVER_ERRORS:
+            return
+        names = self._source.kept_headers + _KEPT_HEADERS
+        self._rejections.offer(
+            Rejected(
+                id=call.id,
+                source=self._source.name,
+                reason=error.reason,
+                trace_id=call.trace.trace_id,
+                client=request.remote,
+                headers={name: storable(request.headers[name]) for name in names if name in request.headers},
+                body=body,
+            )
+        )
+
+
+@lru_cache(maxsize=64)
+def check_content_type(value: str) -> None:
+    """
+    Refuse what does not say that it is JSON.
+
+    Raises GatewayError `content_type_not_json`.
+    """
+    media_type = value.partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise GatewayError(Reason.CONTENT_TYPE_NOT_JSON, "the Content-Type must be application/json")
+
+
+def acknowledge(received: Received, recorded: Recorded) -> web.Response:
+    answer = Acknowledged(
+        received=True,
+        id=recorded.event_id,
+        duplicate=recorded.outcome == "duplicate",
+        ignored=not received.handled,
+    )
+    return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
+
+
+def storable(text: str) -> str:
+    """A header's text as jsonb takes it: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

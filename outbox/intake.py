@@ -1,0 +1,293 @@
+"""
+Writing received webhooks down, many to a commit.
+
+Requests that arrive while a commit is under way share the next one, and each gets its own outcome. So one process acknowledges
+more durable events a second than the database does one-row transactions.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from psycopg import AsyncConnection, DataError
+from psycopg import Error as DatabaseError
+from psycopg.errors import DeadlockDetected, ProgramLimitExceeded, SerializationFailure
+
+from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
+
+log = structlog.get_logger()
+
+BATCH_EVENTS = Histogram("tallyhook_intake_batch_events", "Webhooks a commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 150, 200))
+COMMIT_SECONDS = Histogram(
+    "tallyhook_intake_commit_seconds",
+    "One batch, from its statement to its commit.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+)
+WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for a commit to take them.")
+RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times intake lost a connection to Postgres.")
+
+COMMITS_IN_FLIGHT: Final = 2
+_BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
+_BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
+
+# What says something about a value, wherever the driver or the database finds it; the rows around it are sound.
+_REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)
+# What was rolled back for certain: the same rows go again, and nobody needs to know.
+_UNDONE: Final = (DeadlockDetected, SerializationFailure)
+
+
+class _Waiting:
+    """One request in the list: what to write, and where its outcome goes."""
+
+    __slots__ = ("outcome", "received")
+
+    def __init__(self, received: Received, outcome: asyncio.Future[Recorded]) -> None:
+        self.received = received
+        self.outcome = outcome
+
+    def settle(self, recorded: Recorded) -> None:
+        if not self.outcome.done():  # its request may have given up
+            self.outcome.set_result(recorded)
+
+    def fail(self, error: type[IntakeError], reason: str, detail: str) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error(reason, detail))
+            self.outcome.exception()  # nobody may be left to look at it: that is no news
+
+
+class _Lane:
+    """One of the commits in flight: `wakeup` is set while it has nothing to do, `usable` while its connection answers in time."""
+
+    __slots__ = ("task", "usable", "wakeup")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.usable = False
+        self.wakeup: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self.wakeup is not None and not self.wakeup.done():
+            self.wakeup.set_result(None)
+
+
+class Intake:
+    """
+    Group commit over connections of its own.
+
+    `open` and `close` frame its life in one event loop. It opens without Postgres, refuses while Postgres is away, and
+    comes back by itself.
+    """
+
+    def __init__(
+        self, url: str, *, waiting_max: int = 2000, batch_max: int = 200, limit: timedelta = timedelta(seconds=5)
+    ) -> None:
+        self._url = url
+        self._waiting_max = waiting_max
+        self._batch_max = batch_max
+        self._limit = limit.total_seconds()
+        self._waiting: deque[_Waiting] = deque()
+        self._lanes = [_Lane() for _ in range(COMMITS_IN_FLIGHT)]
+        self._idle: list[_Lane] = []
+        self._usable = asyncio.Event()
+        self._closing = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a webhook that comes now would be taken."""
+        return self._usable.is_set() and not self._closing.is_set()
+
+    async def until_ready(self) -> None:
+        await self._usable.wait()
+
+    async def open(self) -> None:
+        """Start connecting; returns at once."""
+        self._loop = asyncio.get_running_loop()
+        WAITING.set_function(self._waiting.__len__)
+        for lane in self._lanes:
+            lane.task = self._loop.create_task(self._keep(lane))
+
+    async def close(self) -> None:
+        """Take nothing more, commit what is waiting as far as Postgres lets it, and disconnect."""
+        self._closing.set()
+        tasks = [lane.task for lane in self._lanes if lane.task]
+        for lane in self._lanes:
+            if not lane.usable and lane.task:
+                lane.task.cancel()  # it is connecting, or hangs
+            lane.wake()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=2 * self._limit)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._refuse_waiting("stopping", "the gateway stops")
+
+    def record(self, received: Received) -> asyncio.Future[Recorded]:
+        """
+        Hand in a webhook; the future's outcome says that it is committed.
+
+        Raises Unavailable at once, or through the future Unavailable or Unstorable. Who stops waiting harms nobody else.
+        """
+        if not self.ready:
+            raise Unavailable(*self._why_not())
+        if len(self._waiting) >= self._waiting_max:
+            raise Unavailable("intake_full", "too many webhooks wait for their commit")
+        outcome: asyncio.Future[Recorded] = self._loop.create_future()
+        self._waiting.append(_Waiting(received, outcome))
+        if self._idle:
+            self._idle.pop().wake()
+        return outcome
+
+    def _why_not(self) -> tuple[str, str]:
+        if self._closing.is_set():
+            return "stopping", "the gateway stops"
+        return "postgres_unavailable", "Postgres cannot take it now"
+
+    async def _keep(self, lane: _Lane) -> None:
+        """Hold one connection for the lane and serve it, again and again."""
+        failures = 0
+        while not self._closing.is_set():
+            try:
+                connection = await self._connect()
+                failures = 0
+                try:
+                    self._set_usable(lane, usable=True)
+                    await self._serve(lane, connection)
+                finally:
+                    self._set_usable(lane, usable=False)
+                    await connection.close()
+            except Exception as error:  # a lane that dies of a surprise would take half of the intake with it
+                failures += 1
+                RECONNECTS.inc()
+                expected = isinstance(error, DatabaseError | OSError)
+                log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=not expected)
+                await self._pause(failures)
+
+    async def _connect(self) -> AsyncConnection:
+        # The server bounds a statement that waits, the kernel a peer that is gone, and `_overdue` what neither of them sees.
+        # A custom plan for every batch would cost more than the batch.
+        limit = int(self._limit * 1000)
+        return await AsyncConnection.connect(
+            self._url,
+            autocommit=True,
+            application_name="tallyhook intake",
+            options=f"-c plan_cache_mode=force_generic_plan -c statement_timeout={limit}",
+            connect_timeout=max(2, int(self._limit)),
+            tcp_user_timeout=limit,
+            keepalives_idle=5,
+        )
+
+    async def _pause(self, failures: int) -> None:
+        first, longest = _BACKOFF
+        pause = min(longest, first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, guards nothing
+        try:
+            await asyncio.wait_for(self._closing.wait(), pause)
+        except TimeoutError:
+            return
+
+    async def _serve(self, lane: _Lane, connection: AsyncConnection) -> None:
+        while True:
+            batch = self._take()
+            if batch:
+                await self._commit(lane, connection, batch)
+            elif self._closing.is_set():
+                return
+            else:
+                await self._rest(lane, connection)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < self._batch_max and size < _BATCH_BYTES:
+            waiting = self._waiting.popleft()
+            if not waiting.outcome.done():
+                batch.append(waiting)
+                size += len(waiting.received.event.data)
+        return batch
+
+    async def _rest(self, lane: _Lane, connection: AsyncConnection) -> None:
+        """Until there is work, or the socket speaks: an idle connection is silent unless the server goes away."""
+        lane.wakeup = self._loop.create_future()
+        self._idle.append(lane)
+        socket = connection.fileno()
+        self._loop.add_reader(socket, lane.wake)
+        try:
+            await lane.wakeup
+        finally:
+            self._loop.remove_reader(socket)
+            if lane in self._idle:
+                self._idle.remove(lane)
+        if not self._waiting:
+            connection.pgconn.consume_input()
+
+    async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+        started = self._loop.time()
+        alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
+        try:
+            await self._write(connection, batch)
+        except BaseException as error:
+            # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
+            _fail(batch, "postgres_unavailable", f"the commit failed: {type(error).__name__}")
+            raise
+        finally:
+            alarm.cancel()
+        if not lane.usable:
+            self._set_usable(lane, usable=True)
+        BATCH_EVENTS.observe(len(batch))
+        COMMIT_SECONDS.observe(self._loop.time() - started)
+
+    async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+        try:
+            outcomes = await record(connection, [waiting.received for waiting in batch])
+        except _REFUSED as error:
+            await self._write_halves(connection, batch, error)
+        except _UNDONE:
+            self._waiting.extendleft(reversed(batch))
+        else:
+            self._hand_out(batch, outcomes)
+
+    async def _write_halves(self, connection: AsyncConnection, batch: list[_Waiting], error: Exception) -> None:
+        """Close in on the row that was refused, so that only its own request hears of it."""
+        if len(batch) == 1:
+            log.warning("event_unstorable", reason="event_unstorable", source=batch[0].received.source, error=str(error).strip())
+            batch[0].fail(Unstorable, "event_unstorable", "Postgres refuses a value of this event")
+            return
+        middle = len(batch) // 2
+        await self._write(connection, batch[:middle])
+        await self._write(connection, batch[middle:])
+
+    def _hand_out(self, batch: list[_Waiting], outcomes: list[Recorded | None]) -> None:
+        again: list[_Waiting] = []
+        for waiting, recorded in zip(batch, outcomes, strict=True):
+            if recorded is None:
+                again.append(waiting)
+            else:
+                waiting.settle(recorded)
+        self._waiting.extendleft(reversed(again))
+
+    def _overdue(self, lane: _Lane, batch: list[_Waiting]) -> None:
+        """Postgres hangs: tell the waiting ones, and take nothing more on this lane until it answers."""
+        log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
+        _fail(batch, "postgres_unavailable", "Postgres does not answer")
+        self._set_usable(lane, usable=False)
+
+    def _set_usable(self, lane: _Lane, *, usable: bool) -> None:
+        lane.usable = usable
+        if any(each.usable for each in self._lanes):
+            self._usable.set()
+        else:
+            self._usable.clear()
+            self._refuse_waiting("postgres_unavailable", "Postgres cannot take it now")
+
+    def _refuse_waiting(self, reason: str, detail: str) -> None:
+        _fail(self._waiting, reason, detail)
+        self._waiting.clear()
+
+
+def _fail(waiting: Iterable[_Waiting], reason: str, detail: str) -> None:
+    for each in waiting:
+        each.fail(Unavailable, reason, detail)
