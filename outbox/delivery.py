@@ -12,30 +12,40 @@ class Park(NamedTuple):
 
 
 class Resend(NamedTuple):
-    """Leave the row where it is and send it again, after the producer is made anew where it is broken."""
+    """Leave the row where it is; it goes out again, with all that followed it, from a new producer session."""
 
     reason: str
-    renew_producer: bool
 
 
-# Refusals that speak of the record or its topic, not of the moment.
-_FINAL: Final = {
-    KafkaError.MSG_SIZE_TOO_LARGE: "record_too_large",
-    KafkaError.RECORD_LIST_TOO_LARGE: "record_too_large",
+class Isolate(NamedTuple):
+    """Send again one by one: Kafka refuses whole batches, so only a row that was alone is known to be the culprit."""
+
+    reason: str
+
+
+# Refusals that speak of the topic: the same for every record of it.
+_TOPIC: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "topic_unknown",
-    KafkaError._UNKNOWN_TOPIC: "topic_unknown",  # noqa: SLF001
+    KafkaError._UNKNOWN_TOPIC: "topic_unknown",  # noqa: SLF001  # confluent names its local codes with an underscore
     KafkaError._UNKNOWN_PARTITION: "topic_unknown",  # noqa: SLF001
     KafkaError.TOPIC_EXCEPTION: "topic_invalid",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic_forbidden",
+}
+# Refusals that speak of a record, but are answered to all that share its batch.
+_RECORD: Final = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "record_too_large",
+    KafkaError.RECORD_LIST_TOO_LARGE: "record_too_large",
     KafkaError.INVALID_RECORD: "record_invalid",
     KafkaError.INVALID_MSG: "record_invalid",
     KafkaError.POLICY_VIOLATION: "record_invalid",
 }
 
 
-def decide(error: KafkaError) -> Park | Resend:
-    """Park what Kafka will refuse for ever; everything else is sent again."""
-    reason = _FINAL.get(error.code())
-    if reason is not None and not error.fatal():
-        return Park(reason)
-    return Resend(error.name().lower().lstrip("_"), renew_producer=error.fatal())
+def decide(error: KafkaError, *, alone: bool) -> Park | Isolate | Resend:
+    """Park what Kafka will refuse for ever, find the one among many, and send everything else again."""
+    code = error.code()
+    if code in _TOPIC:
+        return Park(_TOPIC[code])
+    if code in _RECORD:
+        return Park(_RECORD[code]) if alone else Isolate(_RECORD[code])
+    return Resend(error.name().lower().lstrip("_"))

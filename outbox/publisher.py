@@ -1,15 +1,28 @@
 """Kafka as the relay sees it: batches go out in order, each comes back whole with the rows that were refused."""
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-from uuid import UUID
+from functools import partial
+from typing import Any, Final, NamedTuple
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox.store import PendingRow
 from schemas.envelope import to_headers
 
+log = structlog.get_logger()
+
+Report = Callable[[KafkaError | None, Message], None]
+
 _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is acknowledged
+
+
+class Refusal(NamedTuple):
+    """Why a row did not go out; `alone` where the answer was about this row only."""
+
+    error: KafkaError
+    alone: bool
 
 
 class Batch:
@@ -17,23 +30,29 @@ class Batch:
 
     def __init__(self, rows: Sequence[PendingRow]) -> None:
         self.rows = rows
-        self.refused: dict[UUID, KafkaError] = {}
+        self.refused: dict[int, Refusal] = {}
+        """By the row's place in the batch."""
         self._outstanding = len(rows)
 
     @property
     def complete(self) -> bool:
         return self._outstanding == 0
 
-    def refuse(self, event_id: UUID, error: KafkaError) -> None:
-        self.refused[event_id] = error
+    @property
+    def acknowledged(self) -> list[PendingRow]:
+        """The rows that Kafka has, once the batch is complete."""
+        return [row for place, row in enumerate(self.rows) if place not in self.refused] if self.refused else [*self.rows]
+
+    def refuse(self, place: int, error: KafkaError, *, alone: bool) -> None:
+        self.refused[place] = Refusal(error, alone)
         self._outstanding -= 1
 
-    def on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        """The producer's report on one record, called from within `poll`."""
+    def report(self, place: int, error: KafkaError | None, _: Message) -> None:
+        """The producer's word on one row, called from within `poll`."""
         if error is None:
             self._outstanding -= 1
         else:
-            self.refuse(_event_id(message), error)
+            self.refuse(place, error, alone=len(self.rows) == 1)
 
 
 class Publisher:
@@ -56,6 +75,10 @@ class Publisher:
             "queue.buffering.max.kbytes": 65_536,
             "topic.metadata.propagation.max.ms": 5_000,
             "topic.metadata.refresh.interval.ms": 60_000,
+            # A refused record ends the session, and nothing that follows it can go out before it is dealt with.
+            "enable.gapless.guarantee": True,
+            "error_cb": _log_error,
+            "logger": logging.getLogger("librdkafka"),
             "log_level": 3,
         } | overrides
         self._producer = Producer(self._config)
@@ -63,41 +86,49 @@ class Publisher:
     def send(self, rows: Sequence[PendingRow]) -> Batch:
         """Hand rows to the producer in their order, without waiting for Kafka."""
         batch = Batch(rows)
-        produce, report = self._producer.produce, batch.on_delivery
-        for row in rows:
-            event = row.event
+        for place, row in enumerate(rows):
             try:
-                produce(row.topic, event.data, event.subject, headers=to_headers(event), on_delivery=report)
-            except BufferError:
-                self._await_room()
-                produce(row.topic, event.data, event.subject, headers=to_headers(event), on_delivery=report)
+                self._produce(row, partial(batch.report, place))
             except KafkaException as refusal:
-                batch.refuse(event.id, refusal.args[0])
+                batch.refuse(place, refusal.args[0], alone=True)
         return batch
 
     def settle(self, batch: Batch, meanwhile: Callable[[], bool]) -> bool:
         """Wait until the batch is complete; False where `meanwhile`, asked again and again, says to stop waiting."""
         while not batch.complete:
-            if not self._producer.poll(_WAIT) and not batch.complete and not meanwhile():
+            if not self._poll(_WAIT) and not batch.complete and not meanwhile():
                 return False
         return True
 
     def renew(self) -> None:
         """Forget everything under way and start a new producer session; what was not acknowledged is still pending."""
         self._producer.purge()
-        self._producer.poll(0)
+        self._poll(0)
         self._producer = Producer(self._config)
 
     def close(self) -> None:
         """Forget everything under way: the rows are still pending and go out with the next start."""
         self._producer.purge()
-        self._producer.flush(1)
+        self._poll(0)
 
-    def _await_room(self) -> None:
-        while not self._producer.poll(_WAIT):
-            pass
+    def _produce(self, row: PendingRow, report: Report) -> None:
+        event = row.event
+        while True:
+            try:
+                self._producer.produce(row.topic, event.data, event.subject, headers=to_headers(event), on_delivery=report)
+            except BufferError:
+                self._poll(_WAIT)
+            else:
+                return
+
+    def _poll(self, seconds: float) -> int:
+        """Serve reports; the number served. The end of a session counts as one: the rows' own reports tell the rest."""
+        try:
+            return self._producer.poll(seconds)
+        except KafkaException as fatal:
+            _log_error(fatal.args[0])
+            return 1
 
 
-def _event_id(message: Message) -> UUID:
-    value = dict(message.headers() or ())["ce_id"]
-    return UUID(value.decode() if isinstance(value, bytes) else value)
+def _log_error(error: KafkaError) -> None:
+    log.warning("kafka_error", reason=error.name().lower().lstrip("_"), error=error.str(), fatal=error.fatal())

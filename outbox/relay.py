@@ -19,7 +19,7 @@ from psycopg import Connection, Notify
 
 from outbox import metrics, store
 from outbox.append import WAKE_CHANNEL, event_of
-from outbox.delivery import Park, decide
+from outbox.delivery import Isolate, Park, decide
 from outbox.publisher import Batch, Publisher
 from outbox.settings import RelaySettings
 from outbox.shards import Shards
@@ -123,6 +123,7 @@ class _Session:
         self._stop = stop
         self._under_way: deque[Batch] = deque()
         self._woken = False
+        self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
         self.shards = Shards(connection)
@@ -147,50 +148,51 @@ class _Session:
         if rows:
             metrics.BATCH.observe(len(rows))
             self._under_way.append(self._publisher.send(rows))
+        counts = Counts(len(rows), 0, 0, 0)
         if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
-            return self._finish(self._under_way[0])._replace(sent=len(rows))
-        return Counts(len(rows), 0, 0, 0)
+            counts = self._finish_oldest()._replace(sent=len(rows))
+        return counts
 
     def _next_rows(self) -> list[store.PendingRow]:
-        limit = self._settings.relay_batch
+        limit = 1 if self._one_by_one_up_to else self._settings.relay_batch
         rows = self._ahead.take()
         if rows is None:
             rows = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), limit)
-        if len(rows) == limit:
+        if not rows or rows[0].id >= self._one_by_one_up_to:
+            self._one_by_one_up_to = 0
+        if len(rows) == self._settings.relay_batch:
             self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], limit)
         return rows
 
-    def _finish(self, batch: Batch) -> Counts:
+    def _finish_oldest(self) -> Counts:
+        """Wait for the oldest batch, delete what Kafka has and deal with the rest; nothing is done if asked to stop first."""
+        batch = self._under_way[0]
         if not self._publisher.settle(batch, self._keep_waiting):
             return Counts(0, 0, 0, 0)
-        self._under_way.remove(batch)
-        done = [row for row in batch.rows if row.event.id not in batch.refused]
+        self._under_way.popleft()
+        done = batch.acknowledged
         if done:
             store.forget(self._connection, [row.id for row in done])
             self._count(done)
-        parked, resent = self._treat_refused(batch)
-        return Counts(0, len(done), parked, resent)
-
-    def _treat_refused(self, batch: Batch) -> tuple[int, int]:
         parked = resent = 0
-        renew = False
-        for row in batch.rows:
-            error = batch.refused.get(row.event.id)
-            if error is None:
-                continue
-            decision = decide(error)
+        for place, refusal in batch.refused.items():
+            row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
             if isinstance(decision, Park):
-                self._park(row, decision.reason, error.str())
+                self._park(row, decision.reason, refusal.error.str())
                 parked += 1
             else:
                 metrics.RESENT.labels(decision.reason).inc()
-                renew |= decision.renew_producer
+                self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
                 resent += 1
-        if renew:
-            self._publisher.renew()
-            self._under_way.clear()
-            self._ahead.take()
-        return parked, resent
+        if resent:
+            self._start_over()
+        return Counts(0, len(done), parked, resent)
+
+    def _start_over(self) -> None:
+        """Begin a new producer session at the oldest pending row; what this one had under way is sent again."""
+        self._publisher.renew()
+        self._under_way.clear()
+        self._ahead.take()
 
     def _park(self, row: store.PendingRow, reason: str, detail: str) -> None:
         log.error("event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail)
@@ -238,7 +240,7 @@ class _Session:
         while self._under_way and time.monotonic() < until:
             batch = self._under_way[0]
             if self._publisher.settle(batch, lambda: time.monotonic() < until):
-                self._finish(batch)
+                self._finish_oldest()
 
     def _measure(self) -> None:
         depth = store.depth(self._connection)

@@ -1,0 +1,221 @@
+"""The relay on a real Postgres and a real Kafka: nothing is lost, nothing overtakes within an aggregate."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import defaultdict
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from outbox import store
+from outbox.append import APPEND, NewEvent, columns_of
+from outbox.publisher import Publisher
+from outbox.relay import Relay
+from outbox.settings import RelaySettings
+from outbox.tables import SHARDS
+from runtime.ids import new_id
+from runtime.process import Stop
+from runtime.tracing import new_trace
+from tests.kafka import Stored, make_topic, read_topic
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def event(topic: str, key: str = "pi_1", **changes: object) -> NewEvent:
+    fields: dict[str, object] = {
+        "id": new_id(),
+        "topic": topic,
+        "aggregate_type": "payment",
+        "aggregate_id": key,
+        "source": "/webhooks/stripe",
+        "type": "com.stripe.payment_intent.succeeded",
+        "dataschema": "urn:tallyhook:com.stripe.event:1",
+        "occurred_at": datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC),
+        "traceparent": new_trace().traceparent,
+        "data": b'{"id":"evt_1"}',
+    }
+    return NewEvent(**(fields | changes))
+
+
+def write(url: str, *events: NewEvent) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(APPEND, columns_of(events))
+
+
+@contextmanager
+def running_relay(url: str, kafka: str, **changes: object) -> Iterator[Relay]:
+    settings = RelaySettings.load(
+        {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_REBALANCE": "100ms"}
+        | {name.upper(): str(value) for name, value in changes.items()}
+    )
+    stop, publisher = Stop(), Publisher(kafka)
+    relay = Relay(settings, publisher, stop)
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    try:
+        yield relay
+    finally:
+        stop.ask()
+        thread.join(20)
+        publisher.close()
+        stop.close()
+        assert not thread.is_alive()
+
+
+def at_least(number: int) -> object:
+    return lambda found: len(found) >= number
+
+
+def pending(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return store.depth(connection).pending
+
+
+def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(database_url: str, kafka_server: str) -> None:
+    topic = make_topic(kafka_server)
+    cause = new_id()
+    sent = event(topic, "pi_é", data=b'{"odd":  "\xc3\xa9\\u0000"}\n', causation_id=cause)
+    write(database_url, sent)
+    with running_relay(database_url, kafka_server):
+        [record] = read_topic(kafka_server, topic, until=at_least(1))
+        wait_until(lambda: pending(database_url) == 0)
+    assert record.value == sent.data
+    assert record.key == "pi_é"
+    assert record.headers == {
+        "ce_id": str(sent.id),
+        "ce_source": "/webhooks/stripe",
+        "ce_type": "com.stripe.payment_intent.succeeded",
+        "ce_subject": "pi_é",
+        "ce_time": "2026-11-24T12:00:00Z",
+        "ce_specversion": "1.0",
+        "ce_dataschema": "urn:tallyhook:com.stripe.event:1",
+        "content-type": "application/json",
+        "traceparent": sent.traceparent,
+        "ce_causationid": str(cause),
+    }
+
+
+def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kafka_server: str) -> None:
+    topic = make_topic(kafka_server)
+    early, late = event(topic, "pi_1"), event(topic, "pi_2")
+    with running_relay(database_url, kafka_server), psycopg.connect(database_url) as slow:
+        slow.execute(APPEND, columns_of([early]))  # takes the lower id, and does not commit yet
+        write(database_url, late)
+        [first] = read_topic(kafka_server, topic, until=at_least(1))
+        assert first.headers["ce_id"] == str(late.id)
+        slow.commit()
+        found = read_topic(kafka_server, topic, until=at_least(2))
+    assert {record.headers["ce_id"] for record in found} == {str(early.id), str(late.id)}
+
+
+def test_a_lost_hint_only_costs_the_polling_interval(database_url: str, kafka_server: str) -> None:
+    topic = make_topic(kafka_server)
+    with running_relay(database_url, kafka_server, relay_poll="200ms"), psycopg.connect(database_url) as quiet:
+        quiet.execute(APPEND.replace("select pg_notify('outbox', '')", "select 1"), columns_of([event(topic)]))
+        quiet.commit()
+        assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
+
+
+def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_rest_goes_on(
+    database_url: str, kafka_server: str
+) -> None:
+    topic = make_topic(kafka_server, **{"max.message.bytes": "2000"})
+    large = event(topic, data=random.Random(1).randbytes(5000))
+    huge = event(topic, data=bytes(2_000_000))
+    lost = event("no-such-topic")
+    fine = [event(topic, f"pi_{n}") for n in range(20)]
+    write(database_url, large, *fine[:10], huge, lost, *fine[10:])
+    with running_relay(database_url, kafka_server):
+        found = read_topic(kafka_server, topic, until=at_least(20))
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            wait_until(lambda: len(store.parked(connection)) == 3, seconds=30)
+            parked = {row.event_id: row.reason for row in store.parked(connection)}
+            alerts = connection.execute("select causation_id, data from outbox where topic = 'alert.events'").fetchall()
+    assert {record.headers["ce_id"] for record in found} == {str(e.id) for e in fine}
+    assert parked == {large.id: "record_too_large", huge.id: "record_too_large", lost.id: "topic_unknown"}
+    assert {row[0] for row in alerts} == {large.id, huge.id, lost.id}
+    assert all(b"runbooks/outbox-backlog.md" in row[1] for row in alerts)
+
+
+def test_an_unparked_event_goes_out(database_url: str, kafka_server: str) -> None:
+    topic = make_topic(kafka_server)
+    row = event(topic)
+    write(database_url, row)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("update outbox_pending set parked_at = now(), reason = 'topic_unknown'")
+        [parked] = store.parked(connection)
+        with running_relay(database_url, kafka_server):
+            assert store.unpark(connection, [parked.id, 999]) == [parked.id]
+            assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
+
+
+def test_relays_share_the_shards_and_take_over_those_of_one_that_ends(database_url: str, kafka_server: str) -> None:
+    with running_relay(database_url, kafka_server) as first:
+        wait_until(lambda: first.readiness() == {"shards": SHARDS})
+        with running_relay(database_url, kafka_server) as second, running_relay(database_url, kafka_server) as third:
+            relays = (first, second, third)
+            wait_until(lambda: sum((r.readiness() or {"shards": 0})["shards"] for r in relays) == SHARDS)
+            wait_until(lambda: all(20 <= (r.readiness() or {"shards": 0})["shards"] <= 22 for r in relays))
+        wait_until(lambda: first.readiness() == {"shards": SHARDS})
+
+
+@pytest.mark.timeout(120)
+def test_two_relays_never_reorder_an_aggregate_while_one_comes_and_goes(database_url: str, kafka_server: str) -> None:
+    """Writers take versions under the aggregate's row lock; relays are cut off from Postgres and come back all the while."""
+    topic = make_topic(kafka_server, partitions=6)
+    aggregates, writers, each = 20, 3, 400
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create table aggregate (id text primary key, version int not null)")
+        connection.execute("insert into aggregate select 'a' || n, 0 from generate_series(0, %s) n", (aggregates - 1,))
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(database_url) as mine:
+            for _ in range(each):
+                key = f"a{chance.randrange(aggregates)}"
+                [version] = mine.execute(
+                    "update aggregate set version = version + 1 where id = %s returning version", (key,)
+                ).fetchone()
+                mine.execute(APPEND, columns_of([event(topic, key, aggregate_version=version, data=str(version).encode())]))
+                mine.commit()
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(writers)]
+    with running_relay(database_url, kafka_server, relay_batch=50), running_relay(database_url, kafka_server, relay_batch=7):
+        for thread in threads:
+            thread.start()
+        cut = 0
+        while any(thread.is_alive() for thread in threads):
+            cut += _cut_off_one_relay(database_url)
+            threads[0].join(0.3)
+        found = read_topic(
+            kafka_server, topic, until=lambda records: len({r.headers["ce_id"] for r in records}) >= writers * each, seconds=60
+        )
+    assert cut > 0
+    assert_first_appearances_in_order(found)
+
+
+def _cut_off_one_relay(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            """select pg_terminate_backend(pid) from pg_stat_activity
+               where application_name = 'tallyhook relay' and datname = current_database() order by random() limit 1"""
+        ).fetchone()
+    return 1 if row else 0
+
+
+def assert_first_appearances_in_order(found: list[Stored]) -> None:
+    """Repeats are allowed (v1 v2 v1 v2); a version that appears for the first time after a later one is not."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    for record in sorted(found, key=lambda r: (r.partition, r.offset)):
+        version = int(record.value)
+        if version not in seen[record.key]:
+            seen[record.key].append(version)
+    for key, versions in seen.items():
+        assert versions == list(range(1, len(versions) + 1)), key
