@@ -153,7 +153,7 @@ _PAYMENT: Final = select(
 ).select_from(_SOURCE)
 
 _SUBSCRIPTION: Final = select(
-    *_columns(subscriptions), subscriptions.c.id, _events("subscription", subscriptions).label("events")
+    *_columns(subscriptions), subscriptions.c.id.label("id"), _events("subscription", subscriptions).label("events")
 )
 
-_INVOICE: Final = select(*_columns(invoices), invoices.c.id, _events("invoice", invoices).label("events"))
+_INVOICE: Final = select(*_columns(invoices), invoices.c.id.label("id"), _events("invoice", invoices).label("events"))

@@ -14,6 +14,7 @@ HANDLED_TYPES: Final = frozenset(
     {
         "payment_intent.created",
         "payment_intent.processing",
+        "payment_intent.amount_capturable_updated",
         "payment_intent.requires_action",
         "payment_intent.succeeded",
         "payment_intent.payment_failed",

@@ -1,0 +1,88 @@
+"""The payments worker on a real database, and what it left there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas import registry
+from schemas.envelope import Envelope
+from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from streams.payments.handler import PaymentsHandler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from psycopg import AsyncConnection
+
+
+def envelope(body: bytes) -> Envelope:
+    """The event as the gateway would have recorded it."""
+    told = msgspec.json.decode(body, type=StripeEvent)
+    return Envelope(
+        id=new_id(),
+        source=SOURCE,
+        type=TYPE_PREFIX + told.type,
+        subject=aggregate_of(told).id,
+        time=told.occurred_at,
+        dataschema=DATASCHEMA,
+        traceparent=new_trace().traceparent,
+        data=body,
+    )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Handles bodies in one transaction a batch, and reads back."""
+
+    connection: AsyncConnection
+
+    async def handle(self, *bodies: bytes) -> list[Envelope]:
+        events = [envelope(body) for body in bodies]
+        await self.handle_events(events)
+        return events
+
+    async def handle_events(self, events: Sequence[Envelope]) -> None:
+        async with self.connection.transaction():
+            await PaymentsHandler().handle(self.connection, events)
+
+    async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        cursor = self.connection.cursor(row_factory=dict_row)
+        await cursor.execute(query, values)  # type: ignore[call-overload]
+        return await cursor.fetchall()
+
+    async def outbox(self, prefix: str = "") -> list[dict[str, Any]]:
+        """What was appended, in the relay's order, with the data decoded."""
+        rows = await self.rows(
+            """select o.* from outbox_pending p join outbox o on o.id = p.event_id where starts_with(type, %s) order by p.id""",
+            prefix,
+        )
+        for row in rows:
+            registry.decode(row["dataschema"], row["data"])
+        return [{**row, "data": orjson.loads(row["data"])} for row in rows]
+
+    async def projected(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything that is rebuilt from the log."""
+        tables = {"payments": "id", "subscriptions": "id", "invoices": "id", "reconciliations": "reference"}
+        kept = {table: await self.rows(f"select * from {table} order by {key}") for table, key in tables.items()}
+        return {**kept, "history": await self.rows("select * from history order by aggregate_type, aggregate_id, event_id")}
+
+
+@pytest.fixture
+async def worker(database_url: str) -> AsyncIterator[Worker]:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield Worker(connection)
+
+
+@pytest.fixture
+async def other_worker(database_url: str) -> AsyncIterator[Worker]:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield Worker(connection)

@@ -1,0 +1,277 @@
+"""The fold gives one result whatever order events come in and however often, and money that is in stays in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import billing
+from streams.payments import news
+from streams.payments.fold import InvoiceState, PaymentState, State, SubscriptionState, fold
+from streams.payments.rows import row_of, state_in
+from streams.payments.steps import key_of
+from streams.payments.store import Held, Key
+from streams.payments.stripe import TRANSLATORS, facts_of
+from tests.simulators.stripe import START, Invoice, Payment, Subscription
+from tests.simulators.stripe_objects import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from streams.payments.facts import Fact
+
+PAID = {"succeeded", "partially_refunded", "refunded"}
+SECONDS = st.integers(0, 3)
+"""Few seconds, many events: most of them share one."""
+
+
+def facts_in(bodies: Iterable[bytes], key: Key) -> list[Fact]:
+    said = [fact for body in bodies for kind in [_kind_of(body)] for fact in facts_of(kind, body)]
+    return [fact for fact in said if key_of(fact) == key]
+
+
+def _kind_of(body: bytes) -> str:
+    return next(kind for kind in TRANSLATORS if body.rstrip().endswith(f'"type": "{kind}"\n}}'.encode()))
+
+
+def folded(facts: Iterable[Fact], key: Key) -> tuple[State, list[State]]:
+    """The last state and all on the way, each kept as the table would keep it in between."""
+    state: State | None = None
+    way: list[State] = []
+    for fact in facts:
+        state = state_in(key, Held(1, row_of(fold(state, fact), 1)[-1]))
+        way.append(state)
+    assert state is not None
+    return state, way
+
+
+@st.composite
+def _lives(draw: st.DrawFn, *events: tuple[Callable[..., bytes], st.SearchStrategy[dict[str, Any]]]) -> list[bytes]:
+    """Events with ids of any order: ids break the last ties, and must be the same when an example is tried again."""
+    choices = [st.tuples(st.just(say), SECONDS, words) for say, words in events]
+    told = draw(st.lists(st.one_of(choices), min_size=1, max_size=7))
+    ids = draw(st.permutations(range(len(told))))
+    return [say(at=START + at, event_id=f"evt_{name}", **words) for name, (say, at, words) in zip(ids, told, strict=True)]
+
+
+@st.composite
+def payment_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
+    shape = draw(st.sampled_from(Shape))
+    payment = Payment(
+        id="pi_1", charge="ch_1", customer="cus_0", metadata=draw(st.sampled_from([{}, {"order_id": "o-1"}])), shape=shape
+    )
+    invoice = Invoice(id="in_1", customer="cus_0", payment=payment.id, subscription="sub_1", shape=shape)
+    plain = st.just({})
+    someone = st.fixed_dictionaries({"customer": st.sampled_from([None, "cus_1", "cus_2"])})
+    bodies = draw(
+        _lives(
+            (payment.created, someone),
+            (payment.requires_action, plain),
+            (payment.processing, someone),
+            (payment.capturable, plain),
+            (payment.failed, st.fixed_dictionaries({"amount": st.sampled_from([1999, 2500])})),
+            (payment.canceled, plain),
+            (payment.succeeded, st.fixed_dictionaries({"amount_received": st.sampled_from([1999, 1500])})),
+            (payment.refunded, st.fixed_dictionaries({"total": st.sampled_from([1, 500, 1999])})),
+            (invoice.paid_by, st.just({"payment": payment.id})),
+            *([(invoice.paid, plain)] if shape is Shape.OLD else []),
+        )
+    )
+    return Key("payment", "stripe", payment.id), bodies
+
+
+@st.composite
+def invoice_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
+    payment, shape = draw(st.sampled_from([None, "pi_1"])), draw(st.sampled_from(Shape))
+    invoice = Invoice(id="in_1", customer="cus_0", subscription="sub_1", payment=payment, shape=shape)
+    plain = st.just({})
+    attempts = st.fixed_dictionaries({"attempt_count": st.integers(0, 3)})
+    bodies = draw(
+        _lives(
+            (invoice.created, plain),
+            (invoice.finalized, plain),
+            (invoice.updated, attempts),
+            (invoice.payment_failed, st.fixed_dictionaries({"attempt": st.integers(0, 3)})),
+            (invoice.paid, plain),
+            (invoice.payment_succeeded, plain),
+            (invoice.voided, plain),
+            (invoice.marked_uncollectible, plain),
+            (invoice.paid_by, st.fixed_dictionaries({"payment": st.sampled_from(["pi_1", "pi_2"])})),
+        )
+    )
+    return Key("invoice", "stripe", invoice.id), bodies
+
+
+@st.composite
+def subscription_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
+    subscription = Subscription(id="sub_1", customer="cus_0", shape=draw(st.sampled_from(Shape)))
+    words = st.fixed_dictionaries({"status": st.sampled_from(["incomplete", "trialing", "active", "past_due", "unpaid"])})
+    plain = st.just({})
+    bodies = draw(
+        _lives(
+            (subscription.created, words),
+            (subscription.updated, words),
+            (subscription.paused, plain),
+            (subscription.resumed, plain),
+            (subscription.deleted, plain),
+        )
+    )
+    return Key("subscription", "stripe", subscription.id), bodies
+
+
+def _reordered(draw: st.DataObject, facts: Sequence[Fact]) -> list[Fact]:
+    again = draw.draw(st.lists(st.sampled_from(facts), max_size=4))
+    return draw.draw(st.permutations([*facts, *again]))
+
+
+@given(st.one_of(payment_lives(), invoice_lives(), subscription_lives()), st.data())
+@settings(deadline=None)
+def test_every_order_with_repetitions_gives_the_state_of_the_true_order(
+    life: tuple[Key, list[bytes]], data: st.DataObject
+) -> None:
+    key, bodies = life
+    facts = facts_in(bodies, key)
+    in_order, _ = folded(sorted(facts, key=lambda fact: fact.stamp), key)
+    reordered, _ = folded(_reordered(data, facts), key)
+    assert reordered == in_order
+    assert row_of(reordered, 1) == row_of(in_order, 1)
+
+
+@given(payment_lives(), st.data())
+@settings(deadline=None)
+def test_a_payment_succeeds_once_and_never_goes_back(life: tuple[Key, list[bytes]], data: st.DataObject) -> None:
+    key, bodies = life
+    _, way = folded(_reordered(data, facts_in(bodies, key)), key)
+    states = [state for state in way if isinstance(state, PaymentState)]
+    paid = [state.status in PAID for state in states]
+    assert paid == sorted(paid)
+    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
+    assert said.count(billing.PaymentSucceeded) == int(any(paid))
+    refunded = [state.amount_refunded for state in states]
+    assert refunded == sorted(refunded)
+    assert said.count(billing.PaymentRefunded) == len(set(refunded) - {0})
+
+
+@given(invoice_lives(), st.data())
+@settings(deadline=None)
+def test_an_invoice_is_created_and_paid_at_most_once(life: tuple[Key, list[bytes]], data: st.DataObject) -> None:
+    key, bodies = life
+    _, way = folded(_reordered(data, facts_in(bodies, key)), key)
+    states = [state for state in way if isinstance(state, InvoiceState)]
+    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.invoice_news(old, new)]
+    assert said.count(billing.InvoiceCreated) == int(states[-1].billed is not None)
+    assert said.count(billing.InvoicePaid) == int(states[-1].status == "paid")
+
+
+def payment_of(*bodies: bytes) -> PaymentState:
+    key = next(key_of(fact) for fact in facts_of(_kind_of(bodies[0]), bodies[0]))
+    state, _ = folded(facts_in(bodies, key), key)
+    assert isinstance(state, PaymentState)
+    return state
+
+
+def invoice_of(invoice: Invoice, *bodies: bytes) -> InvoiceState:
+    key = Key("invoice", "stripe", invoice.id)
+    state, _ = folded(facts_in(bodies, key), key)
+    assert isinstance(state, InvoiceState)
+    return state
+
+
+def test_a_success_is_accepted_after_a_failure_and_after_a_cancellation() -> None:
+    payment = Payment()
+    assert payment_of(payment.failed(START), payment.succeeded(START + 9)).status == "succeeded"
+    assert payment_of(payment.canceled(START + 9), payment.succeeded(START)).status == "succeeded"
+
+
+def test_a_cancellation_beats_every_step_but_success() -> None:
+    payment = Payment()
+    assert payment_of(payment.canceled(START), payment.processing(START + 5), payment.failed(START + 6)).status == "canceled"
+
+
+def test_steps_of_one_second_count_in_the_order_of_a_life() -> None:
+    payment = Payment()
+    assert payment_of(payment.failed(), payment.processing(), payment.created()).status == "failed"
+
+
+def test_a_refund_before_the_success_implies_it() -> None:
+    payment = Payment()
+    state = payment_of(payment.refunded(500))
+    assert (state.status, state.money.amount, state.amount_refunded) == ("partially_refunded", 1999, 500)
+    assert news.payment_news(None, state) == [billing.PaymentSucceeded, billing.PaymentRefunded]
+
+
+def test_a_payment_is_refunded_once_all_of_what_came_in_went_back() -> None:
+    payment = Payment(amount=1000)
+    state = payment_of(payment.succeeded(amount_received=700), payment.refunded(1000, amount_captured=700))
+    assert (state.status, state.amount_refunded) == ("refunded", 700)
+
+
+def test_a_released_authorisation_leaves_a_canceled_payment() -> None:
+    payment = Payment()
+    released = payment.refunded(1999, START + 1, captured=False, amount_captured=0)
+    assert payment_of(payment.capturable(), released, payment.canceled(START + 1)).status == "canceled"
+
+
+def test_an_amount_from_hearsay_gives_way_to_the_payments_own_whatever_the_time() -> None:
+    payment = Payment(amount=5000, currency="eur")
+    link = Invoice().paid_by(payment.id, START + 99)
+    assert payment_of(payment.created(), link).money.amount == 5000
+
+
+def test_an_open_invoice_has_failed_while_its_last_attempt_has() -> None:
+    invoice = Invoice()
+    failed, noise = invoice.payment_failed(START, attempt=1), invoice.updated(START + 1, attempt_count=1)
+    assert invoice_of(invoice, failed, noise).status == "payment_failed"
+    assert invoice_of(invoice, failed, noise, invoice.updated(START + 2, attempt_count=2)).status == "open"
+    assert invoice_of(invoice, failed, invoice.paid(START)).status == "paid"
+
+
+def test_every_failed_attempt_of_an_invoice_is_news() -> None:
+    invoice = Invoice()
+    first = invoice_of(invoice, invoice.payment_failed(START, attempt=1))
+    second = invoice_of(invoice, invoice.payment_failed(START, attempt=1), invoice.payment_failed(START + 9, attempt=2))
+    assert news.invoice_news(first, second) == [billing.InvoiceFailed]
+    assert news.invoice_news(second, second) == []
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0, "canceled"), (-1, "canceled"), (1, "active")])
+def test_the_end_of_a_subscription_is_final_against_all_that_is_not_later(last: int, expected: str) -> None:
+    subscription = Subscription()
+    key = Key("subscription", "stripe", subscription.id)
+    bodies = [subscription.deleted(START), subscription.updated(START + last, status="active")]
+    state, _ = folded(facts_in(bodies, key), key)
+    assert isinstance(state, SubscriptionState)
+    assert state.standing.status == expected
+
+
+def test_a_subscription_is_created_updated_and_canceled() -> None:
+    subscription = Subscription()
+    key = Key("subscription", "stripe", subscription.id)
+    bodies = [
+        subscription.created(),
+        subscription.updated(status="active"),
+        subscription.updated(START + 1, status="active", current_period_end=None),
+        subscription.deleted(START + 2),
+    ]
+    _, way = folded(facts_in(bodies, key), key)
+    states = [state for state in way if isinstance(state, SubscriptionState)]
+    said = [news.subscription_news(old, new) for old, new in zip([None, *states], states, strict=False)]
+    assert said == [
+        [billing.SubscriptionCreated],
+        [billing.SubscriptionUpdated],
+        [billing.SubscriptionUpdated],
+        [billing.SubscriptionCanceled],
+    ]
+
+
+def test_a_notification_goes_to_the_user_and_holds_what_its_template_needs() -> None:
+    state = payment_of(Payment(id="pi_1", customer="cus_1").succeeded())
+    record = billing.PaymentSucceeded(**news.payment_fields(state, "u-1"), version=1)
+    command = news.notification_of(record, "u-1")
+    assert command is not None
+    assert (command.to, command.channel, command.template) == ("u-1", "EMAIL", "payment-succeeded")
+    assert (command.data["amount"], command.data["currency"], command.data["providerPaymentId"]) == (1999, "usd", "pi_1")
+    assert news.notification_of(record, None) is None

@@ -1,0 +1,254 @@
+"""What events of both API shapes say, as facts."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from schemas.stripe import HANDLED_TYPES
+from streams.errors import Poison
+from streams.payments.facts import InvoiceFact, Money, PaymentFact, Stamp, SubscriptionFact
+from streams.payments.stripe import TRANSLATORS, facts_of
+from tests.simulators.stripe import START, Invoice, Payment, Subscription, event
+from tests.simulators.stripe_objects import DAY, Shape, invoice_object, invoice_payment_object, subscription_object
+
+BOTH = pytest.mark.parametrize("shape", list(Shape))
+
+
+def only(kind: str, body: bytes) -> PaymentFact:
+    (fact,) = facts_of(kind, body)
+    assert isinstance(fact, PaymentFact)
+    return fact
+
+
+def test_the_handled_types_are_those_that_have_a_translator() -> None:
+    assert set(TRANSLATORS) == HANDLED_TYPES
+
+
+@pytest.mark.parametrize("kind", sorted(HANDLED_TYPES))
+@BOTH
+def test_every_handled_type_says_something(kind: str, shape: Shape) -> None:
+    subject = {
+        "payment_intent": Payment(shape=shape).succeeded(),
+        "charge": Payment(shape=shape).refunded(1),
+        "invoice": Invoice(shape=shape).created(),
+        "invoice_payment": Invoice(shape=shape).paid_by("pi_1"),
+        "customer": Subscription(shape=shape).created(),
+    }[kind.partition(".")[0]]
+    body = {**orjson.loads(subject), "type": kind}
+    assert facts_of(kind, orjson.dumps(body))
+
+
+def test_a_type_without_handler_says_nothing() -> None:
+    assert facts_of("customer.created", b"anything") == []
+
+
+@BOTH
+def test_a_payment_intent_names_its_payer_its_reference_and_its_invoice(shape: Shape) -> None:
+    metadata = {"reference": "order-7", "user_id": "u-1"}
+    payment = Payment(metadata=metadata, receipt_email="a@example.com", invoice="in_1", shape=shape)
+    fact = only("payment_intent.succeeded", payment.succeeded(event_id="evt_1"))
+    assert fact == PaymentFact(
+        provider="stripe",
+        id=payment.id,
+        stamp=Stamp(START, 6, "evt_1"),
+        asked=Money(1999, "usd"),
+        captured=Money(1999, "usd"),
+        reference="order-7",
+        customer_id=payment.customer,
+        user_id="u-1",
+        contact="a@example.com",
+        invoice_id="in_1",
+    )
+
+
+def test_the_steps_of_a_payment_are_told_apart() -> None:
+    payment = Payment()
+    told = {
+        "created": payment.created(),
+        "requires_action": payment.requires_action(),
+        "processing": payment.processing(),
+        "amount_capturable_updated": payment.capturable(),
+        "payment_failed": payment.failed(),
+        "canceled": payment.canceled(),
+    }
+    facts = {step: only(f"payment_intent.{step}", body) for step, body in told.items()}
+    assert {step: fact.progress for step, fact in facts.items()} == {
+        "created": "pending",
+        "requires_action": "pending",
+        "processing": "processing",
+        "amount_capturable_updated": "processing",
+        "payment_failed": "failed",
+        "canceled": "canceled",
+    }
+    assert all(fact.captured is None for fact in facts.values())
+    ranks = [fact.stamp.rank for fact in facts.values()]
+    assert ranks == sorted(ranks)
+
+
+def test_order_id_and_camel_case_user_are_understood_and_a_partial_capture_counts_what_came_in() -> None:
+    payment = Payment(metadata={"order_id": "o-1", "userId": "u-2"})
+    fact = only("payment_intent.succeeded", payment.succeeded(amount_received=700))
+    assert (fact.reference, fact.user_id, fact.captured) == ("o-1", "u-2", Money(700, "usd"))
+
+
+def test_an_order_reference_that_is_no_invoice_links_nothing() -> None:
+    details = {"customer_reference": None, "order_reference": "PO-1234"}
+    assert only("payment_intent.created", Payment().created(payment_details=details)).invoice_id is None
+
+
+@BOTH
+def test_a_refund_speaks_of_the_payment_and_implies_that_it_was_paid(shape: Shape) -> None:
+    payment = Payment(metadata={"order_id": "o-1"}, shape=shape)
+    fact = only("charge.refunded", payment.refunded(500))
+    assert (fact.id, fact.captured, fact.amount_refunded, fact.reference) == (payment.id, Money(1999, "usd"), 500, "o-1")
+
+
+def test_releasing_an_authorisation_is_neither_a_payment_nor_a_refund() -> None:
+    fact = only("charge.refunded", Payment().refunded(1999, captured=False, amount_captured=0))
+    assert (fact.captured, fact.amount_refunded) == (None, 0)
+
+
+def test_what_a_partial_capture_gives_back_is_no_refund() -> None:
+    payment = Payment(amount=1000)
+    facts = [only("charge.refunded", payment.refunded(total, amount_captured=700)) for total in (300, 500)]
+    assert [(fact.captured, fact.amount_refunded) for fact in facts] == [(Money(700, "usd"), 0), (Money(700, "usd"), 200)]
+
+
+def test_a_charge_without_payment_intent_is_a_payment_of_its_own() -> None:
+    payment = Payment()
+    assert only("charge.refunded", payment.refunded(1, payment_intent=None)).id == payment.charge
+
+
+def test_an_expanded_reference_is_as_good_as_an_id() -> None:
+    body = Payment().succeeded(customer={"id": "cus_9", "object": "customer", "email": None})
+    assert only("payment_intent.succeeded", body).customer_id == "cus_9"
+
+
+@BOTH
+def test_an_invoice_names_its_subscription(shape: Shape) -> None:
+    invoice = Invoice(subscription="sub_1", shape=shape)
+    assert facts_of("invoice.finalized", invoice.finalized(event_id="evt_1")) == [
+        InvoiceFact(
+            provider="stripe",
+            id=invoice.id,
+            stamp=Stamp(START, 1, "evt_1"),
+            phase="open",
+            billed=Money(2990, "eur"),
+            customer_id=invoice.customer,
+            contact="payer@example.com",
+            subscription_id="sub_1",
+        )
+    ]
+
+
+@BOTH
+def test_the_line_of_an_invoice_names_the_subscription_where_the_invoice_does_not(shape: Shape) -> None:
+    invoice = Invoice(subscription="sub_1", shape=shape)
+    (fact,) = facts_of("invoice.created", invoice.created(subscription=None, parent=None))
+    assert isinstance(fact, InvoiceFact)
+    assert fact.subscription_id == "sub_1"
+
+
+def test_an_old_invoice_links_its_payment() -> None:
+    invoice = Invoice(subscription="sub_1", payment="pi_1", shape=Shape.OLD)
+    told, linked = facts_of("invoice.paid", invoice.paid())
+    assert isinstance(told, InvoiceFact)
+    assert isinstance(linked, PaymentFact)
+    assert (told.payment_id, told.phase, told.amount_paid) == ("pi_1", "paid", 2990)
+    assert (linked.id, linked.invoice_id, linked.subscription_id, linked.hinted) == (
+        "pi_1",
+        invoice.id,
+        "sub_1",
+        Money(2990, "eur"),
+    )
+    assert (linked.asked, linked.captured, linked.progress) == (None, None, None)
+
+
+def test_a_new_invoice_links_the_payments_it_lists_and_counts_the_paid_one() -> None:
+    def entry(payment: str, status: str) -> dict[str, object]:
+        asked = {"amount_requested": 2990, "currency": "eur", "invoice": "in_1", "is_default": False, "status": status}
+        return {**asked, "object": "invoice_payment", "payment": {"type": "payment_intent", "payment_intent": payment}}
+
+    payments = {"object": "list", "data": [entry("pi_paid", "paid"), entry("pi_open", "canceled")], "has_more": False}
+    told, *linked = facts_of("invoice.paid", Invoice().paid(payments=payments))
+    assert isinstance(told, InvoiceFact)
+    assert told.payment_id == "pi_paid"
+    assert {fact.id for fact in linked} == {"pi_paid", "pi_open"}
+
+
+def test_an_invoice_payment_links_invoice_and_payment() -> None:
+    invoice = Invoice()
+    told, linked = facts_of("invoice_payment.paid", invoice.paid_by("pi_1", event_id="evt_1"))
+    stamp, asked = Stamp(START, 5, "evt_1"), Money(2990, "eur")
+    assert told == InvoiceFact(provider="stripe", id=invoice.id, stamp=stamp, hinted=asked, payment_id="pi_1")
+    assert linked == PaymentFact(provider="stripe", id="pi_1", stamp=stamp, hinted=asked, invoice_id=invoice.id)
+
+
+def test_an_invoice_paid_elsewhere_links_no_payment() -> None:
+    elsewhere = {"type": "payment_record", "payment_record": "prec_1"}
+    link = {**invoice_payment_object(Invoice(), "pi_1", START), "payment": elsewhere}
+    body = event("invoice_payment.paid", link, at=START)
+    (fact,) = facts_of("invoice_payment.paid", body)
+    assert isinstance(fact, InvoiceFact)
+    assert fact.payment_id is None
+
+
+def test_a_failed_attempt_is_counted() -> None:
+    (fact,) = facts_of("invoice.payment_failed", Invoice(metadata={"user_id": "u-1"}).payment_failed(attempt=2))
+    assert isinstance(fact, InvoiceFact)
+    assert (fact.phase, fact.attempt, fact.failed, fact.user_id) == ("open", 2, True, "u-1")
+
+
+@BOTH
+def test_a_subscription_tells_its_status_and_period(shape: Shape) -> None:
+    subscription = Subscription(shape=shape)
+    body = subscription.updated(status="active", event_id="evt_1")
+    assert facts_of("customer.subscription.updated", body) == [
+        SubscriptionFact(
+            provider="stripe",
+            id=subscription.id,
+            stamp=Stamp(START, 12, "evt_1"),
+            status="active",
+            ended=False,
+            current_period_end=START + 30 * DAY,
+            customer_id=subscription.customer,
+        )
+    ]
+
+
+def test_the_latest_end_of_the_items_counts() -> None:
+    subscription = Subscription()
+    items = {"object": "list", "data": [{"current_period_end": START + 5}, {"current_period_end": START + 9}]}
+    (fact,) = facts_of("customer.subscription.created", subscription.created(items=items))
+    assert isinstance(fact, SubscriptionFact)
+    assert fact.current_period_end == START + 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("payment_intent.succeeded", b"not json"),
+        ("payment_intent.succeeded", b"{}"),
+        ("payment_intent.succeeded", Payment().succeeded(amount="12.00")),
+        ("payment_intent.succeeded", Payment().succeeded(amount=-1)),
+        ("payment_intent.succeeded", Payment().succeeded(at=2**40)),
+        ("charge.refunded", Payment().refunded(2**63)),
+        ("invoice.paid", event("invoice.paid", {**invoice_object(Invoice(), START), "status": "spent"}, at=START)),
+        ("invoice_payment.paid", Invoice().paid_by("pi_1", invoice={"object": "invoice"})),
+        (
+            "customer.subscription.updated",
+            event("customer.subscription.updated", {**subscription_object(Subscription(), START), "status": "odd"}, at=START),
+        ),
+    ],
+)
+def test_a_body_that_breaks_the_shape_is_poison(kind: str, body: bytes) -> None:
+    with pytest.raises(Poison) as poison:
+        facts_of(kind, body)
+    assert poison.value.reason == "event_malformed"
+
+
+def test_an_event_recorded_as_another_type_is_poison() -> None:
+    with pytest.raises(Poison) as poison:
+        facts_of("payment_intent.succeeded", Payment().created())
+    assert poison.value.reason == "event_mislabeled"
