@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway import exposition, health, payments
 from gateway.access import Gatekeeper
 from gateway.admin import deliveries, state
-from gateway.keys import ENGINE, GATEKEEPER, INTAKE
+from gateway.keys import COMMANDS, ENGINE, GATEKEEPER, INTAKE
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
 from gateway.sources.stripe import STRIPE
 from gateway.webhooks import Reception
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
-from runtime.database import make_engine
+from runtime.database import Pool, make_engine, make_pool
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,6 +28,7 @@ class Resources(NamedTuple):
     intake: Intake
     rejections: RejectedLog
     engine: AsyncEngine
+    commands: Pool
 
 
 @asynccontextmanager
@@ -41,13 +42,16 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     )
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour)
     engine = make_engine(settings.database_url, name="gateway")
+    commands = make_pool(settings.database_url, size=4, name="commands")
     await intake.open()
     await rejections.open()
+    await commands.open(wait=False)
     try:
-        yield Resources(intake, rejections, engine)
+        yield Resources(intake, rejections, engine, commands)
     finally:
         await intake.close()
         await rejections.close()
+        await commands.close()
         await engine.dispose()
 
 
@@ -74,6 +78,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app = web.Application(middlewares=[trace_and_refuse, require_token], client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
     app[ENGINE] = resources.engine
+    app[COMMANDS] = resources.commands
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     _add_health(app)
     app.router.add_get("/metrics", exposition.metrics, name="metrics")

@@ -11,7 +11,6 @@ class Reason(StrEnum):
     # 400: the request cannot be understood
     REQUEST_MALFORMED = "request_malformed"
     SIGNATURE_MALFORMED = "signature_malformed"
-    BODY_EMPTY = "body_empty"
     BODY_NOT_UTF8 = "body_not_utf8"
     BODY_NOT_JSON = "body_not_json"
     EVENT_MALFORMED = "event_malformed"
@@ -32,7 +31,8 @@ class Reason(StrEnum):
     BODY_TOO_SLOW = "body_too_slow"
     BODY_TOO_LARGE = "body_too_large"
     CONTENT_TYPE_NOT_JSON = "content_type_not_json"
-    EXPECTATION_UNKNOWN = "expectation_unknown"
+    EXPECT_HEADER_UNKNOWN = "expect_header_unknown"
+    EXPECTATION_SETTLED = "expectation_settled"
     FIELD_INVALID = "field_invalid"
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
@@ -44,7 +44,6 @@ class Reason(StrEnum):
 STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.REQUEST_MALFORMED: HTTPStatus.BAD_REQUEST,
     Reason.SIGNATURE_MALFORMED: HTTPStatus.BAD_REQUEST,
-    Reason.BODY_EMPTY: HTTPStatus.BAD_REQUEST,
     Reason.BODY_NOT_UTF8: HTTPStatus.BAD_REQUEST,
     Reason.BODY_NOT_JSON: HTTPStatus.BAD_REQUEST,
     Reason.EVENT_MALFORMED: HTTPStatus.BAD_REQUEST,
@@ -63,7 +62,8 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
     Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Reason.CONTENT_TYPE_NOT_JSON: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    Reason.EXPECTATION_UNKNOWN: HTTPStatus.EXPECTATION_FAILED,
+    Reason.EXPECT_HEADER_UNKNOWN: HTTPStatus.EXPECTATION_FAILED,
+    Reason.EXPECTATION_SETTLED: HTTPStatus.CONFLICT,
     Reason.FIELD_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
     Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Gatekeeper
 from outbox.intake import Intake
+from runtime.database import Pool
 from runtime.tracing import Trace
 
 
@@ -21,4 +22,5 @@ class Call(NamedTuple):
 CALL: Final = web.RequestKey("call", Call)
 INTAKE: Final = web.AppKey("intake", Intake)
 ENGINE: Final = web.AppKey("engine", AsyncEngine)
+COMMANDS: Final = web.AppKey("commands", Pool)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import transaction
+from gateway.postgres import command_transaction
 from gateway.webhooks import check_content_type
 from projections import expectations
 
@@ -26,26 +26,25 @@ class ExpectPayment(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """Answered when it is committed."""
+    """Answered when it is committed: `awaited`, or what became of it where the money is in already."""
 
     reference: str
-    expected: bool = True
+    reconciliation: expectations.Outcome
 
 
 async def expect(request: web.Request) -> web.Response:
     """Write the expectation down, so that reconciliation can compare it with what is paid."""
     check_content_type(request.headers.get("Content-Type", ""))
     command = parse_expectation(await request.read())
-    async with transaction(request) as connection:
-        await expectations.expect(
-            connection,
-            command.reference,
-            command.amount,
-            command.currency.lower(),
-            command.user_id,
-            request[CALL].trace,
-        )
-    return web.json_response(body=msgspec.json.encode(Expected(command.reference)))
+    trace = request[CALL].trace
+    async with command_transaction(request) as connection:
+        try:
+            outcome = await expectations.expect(
+                connection, command.reference, command.amount, command.currency, command.user_id, trace
+            )
+        except expectations.ExpectationConflict as error:
+            raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
+    return web.json_response(body=msgspec.json.encode(Expected(command.reference, outcome)))
 
 
 def parse_expectation(body: bytes) -> ExpectPayment:

@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psycopg
 from aiohttp import web
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import ENGINE
+from gateway.keys import COMMANDS, ENGINE
+from runtime.database import UNAVAILABLE
 
 
 @asynccontextmanager
@@ -24,3 +26,17 @@ async def transaction(request: web.Request) -> AsyncIterator[AsyncConnection]:
             yield connection
     except (OperationalError, InterfaceError, NoConnectionLeft) as error:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error
+
+
+@asynccontextmanager
+async def command_transaction(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
+    """
+    A transaction that commands and events are written in, committed at its end.
+
+    Raises GatewayError `postgres_unavailable`.
+    """
+    try:
+        async with request.app[COMMANDS].connection() as connection, connection.transaction():
+            yield connection
+    except UNAVAILABLE as error:
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now") from error

@@ -17,7 +17,7 @@ _OF_STATUS: Final = {
     HTTPStatus.NOT_FOUND: GatewayError(Reason.NOT_FOUND, "there is nothing here"),
     HTTPStatus.METHOD_NOT_ALLOWED: GatewayError(Reason.METHOD_NOT_ALLOWED, "this method is not served here"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: GatewayError(Reason.BODY_TOO_LARGE, "the body is larger than what is taken"),
-    HTTPStatus.EXPECTATION_FAILED: GatewayError(Reason.EXPECTATION_UNKNOWN, "only 100-continue can be expected"),
+    HTTPStatus.EXPECTATION_FAILED: GatewayError(Reason.EXPECT_HEADER_UNKNOWN, "only 100-continue can be expected"),
 }
 _MALFORMED: Final = GatewayError(Reason.REQUEST_MALFORMED, "the request breaks HTTP's rules")
 INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "something went wrong here; the trace id finds it in the log")

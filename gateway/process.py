@@ -51,7 +51,7 @@ async def run(settings: GatewaySettings) -> None:
         # The last one entered is the first one left: the world is shut out before our own services are.
         internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
-        # What is loaded by now stays: looking through it (the Stripe SDK alone is large) would stall every request for tens of ms.
+        # What is loaded by now stays: to look through it again and again (the Stripe SDK is large) would stall requests.
         gc.collect()
         gc.freeze()
         log.info("gateway_started", public=public_url, internal=internal_url)

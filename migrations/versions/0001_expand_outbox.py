@@ -32,6 +32,10 @@ def upgrade() -> None:
     """)
 
     op.execute("""
+        CREATE INDEX outbox_causation_id_idx ON outbox (causation_id) WHERE causation_id is not null
+    """)
+
+    op.execute("""
         CREATE TABLE outbox_pending (
           id BIGINT DEFAULT nextval('outbox_pending_id_seq') NOT NULL,
           event_id UUID NOT NULL,
