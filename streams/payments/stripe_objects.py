@@ -12,10 +12,13 @@ import msgspec
 
 from streams.payments.facts import InvoicePhase
 
-Reference = str | dict[str, Any] | None
+# Bounds of Stripe's own (https://docs.stripe.com/api/metadata), checked because what becomes a key must fit into an index.
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Metadata = dict[str, Annotated[str, msgspec.Meta(max_length=500)]] | None
+
+Reference = Id | dict[str, Any] | None
 """An id, or the whole object where the API expanded it; `schemas.stripe.reference` tells."""
 
-Metadata = dict[str, str] | None
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
 Item = TypeVar("Item")
@@ -34,7 +37,7 @@ class PaymentDetails(msgspec.Struct, frozen=True):
 
 
 class PaymentIntent(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
+    id: Id
     amount: Amount
     currency: str
     amount_received: Amount = 0
@@ -48,7 +51,7 @@ class PaymentIntent(msgspec.Struct, frozen=True, kw_only=True):
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """`amount_refunded` is the running total, and holds what a partial capture gave back too."""
 
-    id: str
+    id: Id
     amount: Amount
     amount_refunded: Amount
     currency: str
@@ -97,7 +100,7 @@ class InvoicePayment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
+    id: Id
     status: InvoicePhase
     currency: str
     amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -123,7 +126,7 @@ SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "un
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
+    id: Id
     status: SubscriptionStatus
     customer: Reference = None
     current_period_end: Instant | None = None
@@ -140,7 +143,7 @@ class Data(msgspec.Struct, Generic[Subject], frozen=True):
 class Event(msgspec.Struct, Generic[Subject], frozen=True):
     """`created` is Unix seconds: several events of one object often share one."""
 
-    id: str
+    id: Id
     type: str
     created: Instant
     data: Data[Subject]

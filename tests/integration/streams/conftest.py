@@ -56,7 +56,7 @@ class Worker:
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         cursor = self.connection.cursor(row_factory=dict_row)
-        await cursor.execute(query, values)  # type: ignore[call-overload]
+        await cursor.execute(query, values)
         return await cursor.fetchall()
 
     async def outbox(self, prefix: str = "") -> list[dict[str, Any]]:

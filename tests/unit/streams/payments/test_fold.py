@@ -64,7 +64,7 @@ def payment_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
         id="pi_1", charge="ch_1", customer="cus_0", metadata=draw(st.sampled_from([{}, {"order_id": "o-1"}])), shape=shape
     )
     invoice = Invoice(id="in_1", customer="cus_0", payment=payment.id, subscription="sub_1", shape=shape)
-    plain = st.just({})
+    plain: st.SearchStrategy[dict[str, Any]] = st.just({})
     someone = st.fixed_dictionaries({"customer": st.sampled_from([None, "cus_1", "cus_2"])})
     bodies = draw(
         _lives(
@@ -87,7 +87,7 @@ def payment_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
 def invoice_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
     payment, shape = draw(st.sampled_from([None, "pi_1"])), draw(st.sampled_from(Shape))
     invoice = Invoice(id="in_1", customer="cus_0", subscription="sub_1", payment=payment, shape=shape)
-    plain = st.just({})
+    plain: st.SearchStrategy[dict[str, Any]] = st.just({})
     attempts = st.fixed_dictionaries({"attempt_count": st.integers(0, 3)})
     bodies = draw(
         _lives(
@@ -109,7 +109,7 @@ def invoice_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
 def subscription_lives(draw: st.DrawFn) -> tuple[Key, list[bytes]]:
     subscription = Subscription(id="sub_1", customer="cus_0", shape=draw(st.sampled_from(Shape)))
     words = st.fixed_dictionaries({"status": st.sampled_from(["incomplete", "trialing", "active", "past_due", "unpaid"])})
-    plain = st.just({})
+    plain: st.SearchStrategy[dict[str, Any]] = st.just({})
     bodies = draw(
         _lives(
             (subscription.created, words),

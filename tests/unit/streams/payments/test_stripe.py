@@ -233,6 +233,8 @@ def test_the_latest_end_of_the_items_counts() -> None:
         ("payment_intent.succeeded", Payment().succeeded(amount="12.00")),
         ("payment_intent.succeeded", Payment().succeeded(amount=-1)),
         ("payment_intent.succeeded", Payment().succeeded(at=2**40)),
+        ("payment_intent.succeeded", Payment(id="p" * 256).succeeded()),
+        ("payment_intent.succeeded", Payment(metadata={"reference": "r" * 501}).succeeded()),
         ("charge.refunded", Payment().refunded(2**63)),
         ("invoice.paid", event("invoice.paid", {**invoice_object(Invoice(), START), "status": "spent"}, at=START)),
         ("invoice_payment.paid", Invoice().paid_by("pi_1", invoice={"object": "invoice"})),

@@ -1,0 +1,29 @@
+"""The views have the fields that the contract names (section 5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from projections.reads import EventView, InvoiceView, PaymentView, SubscriptionView
+
+
+def fields(view: type[msgspec.Struct]) -> set[str]:
+    return set(view.__struct_encode_fields__)
+
+
+def test_a_payment_has_every_field_of_the_contract() -> None:
+    named = """providerPaymentId provider status amount amountRefunded currency reconciliation invoiceId subscriptionId
+               customerId userId version updatedAt events"""
+    assert fields(PaymentView) == set(named.split())
+
+
+def test_subscriptions_invoices_and_events_have_every_field_of_the_contract() -> None:
+    assert fields(SubscriptionView) >= {"id", "provider", "status", "customerId", "currentPeriodEnd", "version", "events"}
+    named = "id provider status amountDue amountPaid currency subscriptionId paymentId version events"
+    assert fields(InvoiceView) >= set(named.split())
+    assert fields(EventView) >= {"id", "type", "occurredAt"}
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    optional = {field.name for field in msgspec.structs.fields(PaymentView) if not field.required}
+    assert optional == {"invoice_id", "subscription_id", "customer_id", "user_id"}
