@@ -32,7 +32,10 @@ def parse_duration(value: object) -> object:
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError("a duration like 500ms, 30s, 5m or plain seconds is expected")
-    return timedelta(seconds=float(match["amount"]) * _SECONDS[match["unit"]])
+    try:
+        return timedelta(seconds=float(match["amount"]) * _SECONDS[match["unit"]])
+    except OverflowError:
+        raise ValueError("this duration is longer than can be told") from None
 
 
 class Secret:
@@ -63,7 +66,8 @@ def parse_secrets(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
-Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+")]
+# Never in a repr: an address may hold a password.
+Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), Field(repr=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

@@ -4,7 +4,8 @@ import re
 import secrets
 from typing import NamedTuple
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_VERSION = "00"
 _INVALID_VERSION = "ff"
 
 
@@ -33,6 +34,8 @@ def parse_traceparent(header: str | None) -> Trace | None:
     match = _TRACEPARENT.fullmatch(header) if header else None
     if match is None or match[1] == _INVALID_VERSION or not int(match[2], 16) or not int(match[3], 16):
         return None
+    if match[1] == _VERSION and match[5]:
+        return None  # only a later version may say more
     return Trace(match[2], match[3], bool(int(match[4], 16) & 1))
 
 

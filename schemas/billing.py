@@ -1,12 +1,13 @@
 """What became of a payment, a subscription or an invoice. Amounts are in minor units of their currency (ISO 4217, lower case)."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 Provider = Literal["stripe", "razorpay"]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
 
 
@@ -57,7 +58,7 @@ class SubscriptionData(_Fact, frozen=True, kw_only=True):
     status: str
     version: int
     customer_id: str | None = None
-    current_period_end: datetime | None = None
+    current_period_end: Moment | None = None
 
 
 class SubscriptionCreated(SubscriptionData, frozen=True):

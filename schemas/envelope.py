@@ -10,8 +10,8 @@ import msgspec
 SPECVERSION: Final = "1.0"
 JSON: Final = "application/json"
 
-Headers = Sequence[tuple[str, bytes]]
-"""As they come out of a record; what goes in may be text as well."""
+Headers = Sequence[tuple[str, bytes | None]]
+"""As they come out of a record: Kafka allows a header without a value. What goes in may be text as well."""
 
 
 class EnvelopeError(Exception):
@@ -69,14 +69,16 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
 
     Raises EnvelopeError with reason `envelope_incomplete` or `envelope_malformed`.
     """
-    found = dict(headers)
+    found = {name: value for name, value in headers if value is not None}
     try:
+        if found["ce_specversion"].decode() != SPECVERSION:
+            raise EnvelopeError("envelope_malformed", "ce_specversion is not 1.0")
         return Envelope(
             id=UUID(found["ce_id"].decode()),
             source=found["ce_source"].decode(),
             type=found["ce_type"].decode(),
             subject=found["ce_subject"].decode(),
-            time=datetime.fromisoformat(found["ce_time"].decode()),
+            time=_time(found["ce_time"].decode()),
             dataschema=found["ce_dataschema"].decode(),
             traceparent=found["traceparent"].decode(),
             data=data,
@@ -93,6 +95,13 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with a Z, microseconds only where there are any."""
     return moment.astimezone(UTC).isoformat()[:-6] + "Z"
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"ce_time {text!r} has no offset from UTC")
+    return moment
 
 
 def _optional_id(value: bytes | None) -> UUID | None:

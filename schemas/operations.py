@@ -34,7 +34,7 @@ class DeadLetterRecorded(_Record, frozen=True, kw_only=True):
     """
     A record that a consumer set aside.
 
-    `key` and `value` are base64, header values too: a record that does not decode is kept byte for byte.
+    `key`, `value` and the values of headers are base64, or null as in the record: what does not decode is kept byte for byte.
     """
 
     id: UUID
@@ -46,4 +46,4 @@ class DeadLetterRecorded(_Record, frozen=True, kw_only=True):
     offset: int
     key: str | None
     value: str | None
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, str | None]]

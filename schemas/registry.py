@@ -1,5 +1,6 @@
 """Type and version of every event whose data is ours: the record that reads it, and the steps up from older versions."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +12,9 @@ from schemas.topics import Topic
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 _PREFIX: Final = "urn:tallyhook:"
+_DATASCHEMA: Final = re.compile(_PREFIX + r"(?P<name>.+):(?P<version>[1-9][0-9]{0,5})")
+# What an upcaster meets in data that never fitted its version; bytes that are not UTF-8 are a ValueError too.
+_MALFORMED: Final = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class SchemaError(Exception):
@@ -90,15 +94,16 @@ def decode(dataschema: str, data: bytes) -> msgspec.Struct:
         for upcast in kind.upcasts[version - 1 :]:
             fields = upcast(fields)
         return msgspec.convert(fields, kind.record)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise SchemaError("data_malformed", str(error)) from error
 
 
 def _parse(dataschema: str) -> tuple[EventType, int]:
-    name, _, version = dataschema.removeprefix(_PREFIX).rpartition(":")
-    kind = EVENT_TYPES.get(name)
-    if kind is None or not dataschema.startswith(_PREFIX) or not version.isdecimal() or int(version) < 1:
+    match = _DATASCHEMA.fullmatch(dataschema)
+    kind = EVENT_TYPES.get(match["name"]) if match else None
+    if match is None or kind is None:
         raise SchemaError("schema_unknown", f"no schema is known as {dataschema!r}")
-    if int(version) > kind.version:
+    version = int(match["version"])
+    if version > kind.version:
         raise SchemaError("schema_too_new", f"{dataschema!r} is newer than version {kind.version} known here")
-    return kind, int(version)
+    return kind, version

@@ -53,7 +53,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         offset=record.offset,
         key=_text(record.key),
         value=_text(record.value),
-        headers=[(name, b64encode(value).decode()) for name, value in record.headers],
+        headers=[(_printable(name), _text(value)) for name, value in record.headers],
     )
     row = (
         letter.id, consumer, letter.reason, letter.detail, record.topic, record.partition, record.offset,

@@ -1,0 +1,67 @@
+"""
+The JSON Schema (2020-12) of every event type: `python -m schemas.export` writes `json/<type>/v<version>.json`.
+
+Only the current version of a type is written. The file of a superseded one is what the world was once told, and stays.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from schemas.registry import EVENT_TYPES, EventType
+
+FOLDER: Final = Path(__file__).parent / "json"
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+def document(kind: EventType) -> dict[str, Any]:
+    """The schema of the type's current version, self-contained, under the URN that events name in `ce_dataschema`."""
+    (root,), components = msgspec.json.schema_components([kind.record], ref_template="#/$defs/{name}")
+    schema = components.pop(root["$ref"].rpartition("/")[2])
+    schema["required"] = sorted(schema.get("required", ()))
+    return {
+        **schema,
+        "$schema": _DIALECT,
+        "$id": kind.dataschema,
+        "title": kind.name,
+        "topic": str(kind.topic),
+        **({"$defs": components} if components else {}),
+    }
+
+
+def text_of(kind: EventType) -> bytes:
+    """The file of the type's current version, byte for byte."""
+    ordered = msgspec.json.encode(document(kind), order="sorted")
+    return msgspec.json.format(ordered, indent=2) + b"\n"
+
+
+def path_of(name: str, version: int) -> str:
+    """Where the schema of a version is, below the folder."""
+    return f"{name}/v{version}.json"
+
+
+def export(folder: Path, kinds: Iterable[EventType]) -> list[str]:
+    """Write the current version of every type; returns the paths that changed, below the folder."""
+    changed: list[str] = []
+    for kind in kinds:
+        path = path_of(kind.name, kind.version)
+        file, text = folder / path, text_of(kind)
+        if not file.exists() or file.read_bytes() != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(text)
+            changed.append(path)
+    return sorted(changed)
+
+
+def main() -> int:
+    changed = export(FOLDER, EVENT_TYPES.values())
+    sys.stdout.write("".join(f"wrote {path}\n" for path in changed) or "every schema is as it should be\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

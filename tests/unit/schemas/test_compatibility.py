@@ -1,0 +1,255 @@
+"""What may change within a version of a schema, and what the check says to anything else."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from schemas.compatibility import Reference, breaks, problems_of, references_of
+from schemas.export import FOLDER, document, export, path_of
+from schemas.registry import EVENT_TYPES, EventType
+from schemas.topics import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+OLD_READER = "readers of the old record cannot take new data: "
+NEW_READER = "readers of the new record cannot take old data: "
+
+
+class Address(msgspec.Struct):
+    city: str
+    zip_code: str | None = None
+
+
+class AddressWithoutZip(msgspec.Struct):
+    city: str
+
+
+class Node(msgspec.Struct):
+    child: Node | None = None
+
+
+class NodeWithSize(msgspec.Struct):
+    child: NodeWithSize | None = None
+    size: int = 0
+
+
+def kind_of(record: type[msgspec.Struct], upcasts: int = 0) -> EventType:
+    return EventType("made.up", Topic.ALERTS, record, "thing", upcasts=tuple([lambda fields: fields] * upcasts))
+
+
+def schema(**fields: Any) -> dict[str, Any]:
+    """The schema of a record with these fields: a type, or a pair of type and default."""
+    declared = [(name, *(field if isinstance(field, tuple) else (field,))) for name, field in fields.items()]
+    return document(kind_of(msgspec.defstruct("MadeUp", declared, kw_only=True)))
+
+
+STATE = Literal["open", "paid"]
+STATES = Literal["open", "paid", "void"]
+
+CHANGES = [
+    ("nothing", schema(a=int), schema(a=int), []),
+    ("an optional field more", schema(a=int), schema(a=int, b=(str | None, None)), []),
+    (
+        "a required field more",
+        schema(a=int),
+        schema(a=int, b=str),
+        [NEW_READER + "`b` may be missing, and is required"],
+    ),
+    (
+        "a required field gone",
+        schema(a=int, b=str),
+        schema(a=int),
+        [OLD_READER + "`b` may be missing, and is required"],
+    ),
+    (
+        "an optional field gone",
+        schema(a=int, b=(str | None, None)),
+        schema(a=int),
+        [OLD_READER + "`b` is gone"],
+    ),
+    (
+        "an optional field renamed",
+        schema(b=(int, 0)),
+        schema(c=(int, 0)),
+        [OLD_READER + "`b` is gone"],
+    ),
+    (
+        "an optional field made required",
+        schema(a=(int | None, None)),
+        schema(a=int | None),
+        [NEW_READER + "`a` may be missing, and is required"],
+    ),
+    (
+        "a required field made optional",
+        schema(a=int | None),
+        schema(a=(int | None, None)),
+        [OLD_READER + "`a` may be missing, and is required"],
+    ),
+    (
+        "another type",
+        schema(a=int),
+        schema(a=str),
+        [
+            NEW_READER + "`a` may be integer, where string is expected",
+            OLD_READER + "`a` may be string, where integer is expected",
+        ],
+    ),
+    ("a wider number", schema(a=int), schema(a=float), [OLD_READER + "`a` may be number, where integer is expected"]),
+    ("null no longer allowed", schema(a=int | None), schema(a=int), [NEW_READER + "`a` may be null, where integer is expected"]),
+    ("null allowed", schema(a=int), schema(a=int | None), [OLD_READER + "`a` may be null, where integer is expected"]),
+    ("a word less", schema(a=STATES), schema(a=STATE), [NEW_READER + "`a` may be 'void', which the reader does not know"]),
+    ("a word more", schema(a=STATE), schema(a=STATES), [OLD_READER + "`a` may be 'void', which the reader does not know"]),
+    (
+        "any word",
+        schema(a=STATE),
+        schema(a=str),
+        [OLD_READER + "`a` may be any string, where only 'open', 'paid' are expected"],
+    ),
+    (
+        "another default",
+        schema(a=(int, 0)),
+        schema(a=(int, 1)),
+        [side + "`a` has another default, so that its absence means another thing" for side in (NEW_READER, OLD_READER)],
+    ),
+    ("another format", schema(a=str), schema(a=UUID), [NEW_READER + "`a` has format None, where uuid is expected"]),
+    (
+        "a tighter bound",
+        schema(a=Annotated[int, msgspec.Meta(ge=0)]),
+        schema(a=Annotated[int, msgspec.Meta(ge=1)]),
+        [NEW_READER + "`a` has minimum 0, where 1 is expected"],
+    ),
+    (
+        "another element in a list",
+        schema(a=list[tuple[str, int]]),
+        schema(a=list[tuple[str, str]]),
+        [
+            NEW_READER + "`a.[].1` may be integer, where string is expected",
+            OLD_READER + "`a.[].1` may be string, where integer is expected",
+        ],
+    ),
+    (
+        "another value in a mapping",
+        schema(a=dict[str, Any]),
+        schema(a=dict[str, int]),
+        [NEW_READER + "`a.*` may be anything, which is not expected"],
+    ),
+    (
+        "a record where a mapping was",
+        schema(a=dict[str, int]),
+        schema(a=AddressWithoutZip),
+        [
+            NEW_READER + "`a.city` may be missing, and is required",
+            NEW_READER + "`a.city` may be integer, where string is expected",
+            OLD_READER + "`a.city` may be string, where integer is expected",
+        ],
+    ),
+    ("an optional field more, further down", schema(a=AddressWithoutZip), schema(a=Address), []),
+    (
+        "an optional field gone, further down",
+        schema(a=Address),
+        schema(a=AddressWithoutZip),
+        [OLD_READER + "`a.zip_code` is gone"],
+    ),
+    ("an optional field more, in a record within itself", schema(a=Node), schema(a=NodeWithSize), []),
+    (
+        "an optional field gone, in a record within itself",
+        schema(a=NodeWithSize),
+        schema(a=Node),
+        [OLD_READER + "`a.size` is gone"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problems"), [change[1:] for change in CHANGES], ids=[change[0] for change in CHANGES])
+def test_only_an_optional_field_may_be_added(old: dict[str, Any], new: dict[str, Any], problems: list[str]) -> None:
+    assert breaks(old, new) == problems
+
+
+def test_another_topic_is_a_break() -> None:
+    moved = document(kind_of(Address)._replace(topic=Topic.CONFIG))
+    assert breaks(document(kind_of(Address)), moved) == [
+        "moved from topic alert.events to config.events: readers of the old topic get nothing"
+    ]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Callable[[EventType], list[str]]:
+    """A repository where the schema of `Address` is committed; gives what is wrong once the type is another one."""
+    _git(tmp_path, "init", "-q")
+    export(tmp_path, [kind_of(Address)])
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "-m", "Export")
+    return lambda kind: problems_of(tmp_path, [kind], references_of(tmp_path))
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", folder, *arguments], check=True)  # noqa: S607  # git is where the PATH says
+
+
+def test_what_is_committed_and_unchanged_is_in_order(checkout: Callable[[EventType], list[str]]) -> None:
+    assert checkout(kind_of(Address)) == []
+
+
+def test_an_incompatible_change_is_found_whether_it_was_exported_or_not(
+    checkout: Callable[[EventType], list[str]], tmp_path: Path
+) -> None:
+    changed = kind_of(AddressWithoutZip)
+    path = "made.up/v1.json"
+    broken = f"{path}: {OLD_READER}`zip_code` is gone (compared with HEAD; add a version with an upcaster)"
+    assert checkout(changed) == [f"{path}: differs from the code; run `python -m schemas.export`", broken]
+    export(tmp_path, [changed])
+    assert checkout(changed) == [broken]
+
+
+def test_a_new_version_may_change_anything_and_leaves_the_old_file_alone(
+    checkout: Callable[[EventType], list[str]], tmp_path: Path
+) -> None:
+    second = kind_of(AddressWithoutZip, upcasts=1)
+    assert checkout(second) == ["made.up/v2.json: is missing; run `python -m schemas.export`"]
+    assert export(tmp_path, [second]) == ["made.up/v2.json"]
+    assert checkout(second) == []
+
+
+def test_the_file_of_a_superseded_version_stays(checkout: Callable[[EventType], list[str]], tmp_path: Path) -> None:
+    second = kind_of(AddressWithoutZip, upcasts=1)
+    export(tmp_path, [second])
+    first = tmp_path / "made.up/v1.json"
+    first.write_text("{}")
+    assert checkout(second) == ["made.up/v1.json: is superseded and must stay as it is at HEAD"]
+    first.unlink()
+    assert "made.up/v1.json: is missing; restore it from git" in checkout(second)
+
+
+def test_a_type_that_is_no_longer_registered_is_found(tmp_path: Path) -> None:
+    export(tmp_path, [kind_of(Address)])
+    assert problems_of(tmp_path, [], []) == [
+        "made.up/v1.json: no such type and version is registered, so its events could not be read"
+    ]
+
+
+def test_outside_of_a_checkout_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    assert references_of(tmp_path) == []
+
+
+def test_a_reference_that_lacks_the_file_is_passed_over(tmp_path: Path) -> None:
+    export(tmp_path, [kind_of(Address)])
+    assert problems_of(tmp_path, [kind_of(Address)], [Reference("HEAD", lambda _path: None)]) == []
+
+
+def test_the_exported_schemas_are_those_of_the_code() -> None:
+    assert problems_of(FOLDER, EVENT_TYPES.values(), []) == []
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES.values(), ids=EVENT_TYPES)
+def test_an_exported_schema_names_its_type_and_topic(kind: EventType) -> None:
+    exported = msgspec.json.decode((FOLDER / path_of(kind.name, kind.version)).read_bytes())
+    assert exported["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert (exported["$id"], exported["title"], exported["topic"]) == (kind.dataschema, kind.name, kind.topic)
+    assert exported["description"]
