@@ -1,31 +1,26 @@
 """A small listener for a process that has no web server of its own: `/metrics`, `/health/live`, `/health/ready`."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import msgspec
-from prometheus_client import make_wsgi_app
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Readiness = Callable[[], dict[str, Any] | None]
 """What to show when ready, or None."""
 
-_JSON: Final = [("Content-Type", "application/json")]
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-        """Say nothing: scrapes and probes are no news."""
+_JSON: Final = "application/json"
 
 
 class Exposition:
     """The listener, in a thread of its own, between `start` and `stop`."""
 
     def __init__(self, host: str, port: int, readiness: Readiness) -> None:
-        self._readiness = readiness
-        self._metrics = make_wsgi_app()
-        self._server: WSGIServer = make_server(host, port, self._answer, handler_class=_Quiet)
+        handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness)})
+        self._server = ThreadingHTTPServer((host, port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="exposition", daemon=True)
 
     @property
@@ -39,18 +34,32 @@ class Exposition:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
+    timeout = 30.0  # seconds an idle connection is kept
+    readiness: Readiness
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
             case "/metrics":
-                answer: Iterable[bytes] = self._metrics(environ, start_response)
-                return answer
+                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
             case "/health/live":
-                start_response("200 OK", _JSON)
-                return [b'{"live":true}']
+                self._answer(HTTPStatus.OK, _JSON, b'{"live":true}')
             case "/health/ready":
-                state = self._readiness()
-                start_response("200 OK" if state is not None else "503 Service Unavailable", _JSON)
-                return [msgspec.json.encode({"ready": state is not None} | (state or {}))]
+                state = self.readiness()
+                status = HTTPStatus.SERVICE_UNAVAILABLE if state is None else HTTPStatus.OK
+                self._answer(status, _JSON, msgspec.json.encode({"ready": state is not None} | (state or {})))
             case _:
-                start_response("404 Not Found", _JSON)
-                return [b'{"reason":"not_found"}']
+                self._answer(HTTPStatus.NOT_FOUND, _JSON, b'{"reason":"not_found"}')
+
+    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
+        """Say nothing: scrapes and probes are no news."""

@@ -159,7 +159,7 @@ def _add_pages(app: faust.App) -> None:
 
     @app.page("/metrics")
     async def metrics(self: Any, _: Any) -> Any:
-        return self.bytes(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return self.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.page("/health/live")
     async def live(self: Any, _: Any) -> Any:

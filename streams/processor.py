@@ -17,7 +17,7 @@ from zlib import crc32
 import psycopg
 import structlog
 from psycopg import AsyncConnection
-from psycopg.errors import CheckViolation, DataError, IntegrityError
+from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLimitExceeded
 
 from runtime.database import UNAVAILABLE, Pool
 from schemas.envelope import Envelope
@@ -151,6 +151,8 @@ def passing_reason(error: Exception) -> str | None:
     """Why the same work may pass later, or None where the fault is the event's or the handler's."""
     if isinstance(error, Transient):
         return error.reason
+    if isinstance(error, ProgramLimitExceeded):
+        return None  # a value too long for an index; psycopg counts it among the operational errors
     if isinstance(error, UNAVAILABLE):
         return "postgres_unavailable"
     if isinstance(error, CheckViolation) and error.diag.constraint_name is None:

@@ -1,0 +1,116 @@
+"""The whole of Tallyhook on servers of a test's own: real processes under the supervisor of `./dev up`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from migrations import chain
+from ops.dev.processes import address, processes, take_listeners
+from ops.stack.supervisor import Supervisor
+from outbox import topics
+from outbox.process import keep_partitions
+from outbox.settings import RetentionSettings
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ops.stack import Stack
+    from ops.stack.state import ProcessState
+
+STRIPE_SECRET: Final = "whsec_test_newest"
+OLD_STRIPE_SECRET: Final = "whsec_test_old"
+ADMIN: Final = {"X-Internal-Token": "test-admin-token"}
+SERVICE: Final = {"X-Internal-Token": "test-service-token"}
+_SECRETS: Final = {
+    "STRIPE_WEBHOOK_SECRET": f"{STRIPE_SECRET},{OLD_STRIPE_SECRET}",
+    "RAZORPAY_WEBHOOK_SECRET": "test-razorpay",
+    "INTERNAL_API_TOKEN": "test-service-token",
+    "ADMIN_API_TOKEN": "test-admin-token",
+}
+_CHECKOUT: Final = Path(__file__).parents[1]
+
+
+class System:
+    """A gateway, a relay and the workers, kept running; a process that is killed comes back by itself."""
+
+    def __init__(self, stack: Stack, **settings: str) -> None:
+        self.stack = stack
+        self.database_url = stack.postgres.url
+        self.kafka = stack.kafka.url
+        self.environment = {**os.environ, **stack.environment, **_SECRETS, **settings}
+        self._listeners = take_listeners(stack.ports, {})
+        self.public = address(self._listeners.public)
+        self.internal = address(self._listeners.internal)
+        self.states: tuple[ProcessState, ...] = ()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="supervisor")
+
+    def prepare(self) -> None:
+        """Migrate, make the partitions and the topics."""
+        chain.upgrade(self.database_url)
+        keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
+        topics.ensure(self.kafka)
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states), seconds=60)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(60)
+
+    def kill(self, name: str) -> int:
+        """SIGKILL a process, at once; the supervisor starts it again. Returns the pid that died."""
+        pid = self.process(name).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_back(self, name: str, killed: int) -> None:
+        """Wait until a killed process serves again under a new pid."""
+        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready", seconds=60)
+
+    def process(self, name: str) -> ProcessState:
+        return next(state for state in self.states if state.name == name)
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def count(self, statement: str, *parameters: Any) -> int:
+        return int(self.query(f"select count(*) from {statement}", *parameters)[0][0])
+
+    def log_of(self, name: str) -> str:
+        return Path(self.process(name).log).read_text()
+
+    def _look_after(self) -> None:
+        specs = processes(self._listeners)
+        logs = self.stack.data_dir / "process-logs"
+        logs.mkdir(exist_ok=True)
+        environment = {**self.environment, **self._listeners.environment}
+        supervisor = Supervisor(specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note)
+        while not self._ended.wait(0.05):
+            supervisor.run_once()
+        supervisor.stop()
+
+    def _note(self, states: tuple[ProcessState, ...]) -> None:
+        self.states = states
+
+
+@contextmanager
+def running_system(stack: Stack, **settings: str) -> Iterator[System]:
+    system = System(stack, **settings)
+    system.prepare()
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
