@@ -1,0 +1,49 @@
+"""Which failures are waited out, and which are the event's own fault."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg_pool import PoolTimeout
+
+from streams.errors import Poison, Transient
+from streams.processor import passing_reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Transient("crm_away", "the partner does not answer"), "crm_away"),
+        (psycopg.OperationalError(), "postgres_unavailable"),
+        (psycopg.InterfaceError(), "postgres_unavailable"),
+        (PoolTimeout(), "postgres_unavailable"),
+        (errors.AdminShutdown(), "postgres_unavailable"),
+        (errors.DiskFull(), "postgres_unavailable"),
+        (errors.SerializationFailure(), "postgres_unavailable"),
+        (errors.DeadlockDetected(), "postgres_unavailable"),
+        (errors.LockNotAvailable(), "postgres_unavailable"),
+        (errors.CheckViolation(), "partition_missing"),
+        (errors.UndefinedTable(), "postgres_refuses"),
+        (errors.InsufficientPrivilege(), "postgres_refuses"),
+    ],
+)
+def test_what_may_pass_later_is_waited_for(error: Exception, reason: str) -> None:
+    assert passing_reason(error) == reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Poison("rule_broken", "an amount below zero"),
+        errors.UniqueViolation(),
+        errors.ForeignKeyViolation(),
+        errors.NotNullViolation(),
+        errors.NumericValueOutOfRange(),
+        errors.CharacterNotInRepertoire(),
+        ValueError("a fault of the handler"),
+        KeyError("a fault of the handler"),
+    ],
+)
+def test_what_cannot_pass_later_is_not(error: Exception) -> None:
+    assert passing_reason(error) is None
