@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.problems import of_http, response_of
+from runtime.ids import new_id
 
 log = structlog.get_logger()
 
@@ -32,8 +33,9 @@ class _Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
         error = of_http(status)
-        log.info("request_refused", reason=error.reason, client=request.remote, error=type(exc).__name__)
-        response = response_of(error)
+        trace_id = new_id().hex
+        log.info("request_refused", reason=error.reason, client=request.remote, error=type(exc).__name__, trace_id=trace_id)
+        response = response_of(error, trace_id)
         response.force_close()
         return response
 
@@ -42,7 +44,7 @@ class _Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; a refusal that aiohttp raised outside the middlewares is put in our words first."""
         if isinstance(resp, web.HTTPException):
-            resp = response_of(of_http(resp.status))
+            resp = response_of(of_http(resp.status), new_id().hex)
         return await super().finish_response(request, resp, start_time)
 
 

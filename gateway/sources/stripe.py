@@ -105,10 +105,17 @@ def _signer(body: bytes, header: str, secrets: Sequence[Secret]) -> Secret:
 def _parse(body: bytes) -> StripeEvent:
     try:
         return _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error
+        raise _misfit(body, error) from error
+
+
+def _misfit(body: bytes, error: Exception) -> GatewayError:
+    """The typed decoder stops at the first thing that does not fit, be the rest JSON or not: so the whole is looked at."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
+    return GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}")
 
 
 def _check_words(event: StripeEvent, aggregate: Aggregate) -> None:

@@ -1,0 +1,221 @@
+"""Group commit against a real Postgres: every outcome, every race, and what happens when the database does not play along."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from outbox.append import NewEvent
+from outbox.intake import Intake
+from outbox.received import Received, Unavailable, Unstorable
+from runtime.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+def make_received(provider_event_id: str = "evt_1", **changes: Any) -> Received:
+    event = NewEvent(
+        id=new_id(),
+        topic="webhooks.stripe",
+        aggregate_type="payment",
+        aggregate_id=changes.pop("key", "pi_1"),
+        source="/webhooks/stripe",
+        type="com.stripe.payment_intent.succeeded",
+        dataschema="urn:tallyhook:com.stripe.event:1",
+        occurred_at=datetime.now(UTC),
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        data=changes.pop("data", b"\0\xff{}"),
+    )
+    fields = {"source": "stripe", "type": "payment_intent.succeeded", "secret_id": "1a2b3c4d", "handled": True}
+    return Received(event=event, provider_event_id=provider_event_id, **(fields | changes))
+
+
+@asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[Intake]:
+    intake = Intake(url, **options)
+    await intake.open()
+    try:
+        await intake.until_ready()
+        yield intake
+    finally:
+        await intake.close()
+
+
+@pytest.fixture
+async def intake(database_url: str) -> AsyncIterator[Intake]:
+    async with opened(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+async def values(database: psycopg.AsyncConnection, query: str) -> list[Any]:
+    return [row[0] for row in await (await database.execute(query)).fetchall()]
+
+
+async def until_someone_waits_for_a_lock(database: psycopg.AsyncConnection) -> None:
+    async with asyncio.timeout(10):
+        while not await values(database, "select 1 from pg_locks where not granted"):  # noqa: ASYNC110  # Postgres sends no signal for it
+            await asyncio.sleep(0)
+
+
+async def test_an_accepted_webhook_keeps_its_id_and_its_bytes(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    received = make_received()
+    assert await intake.record(received) == ("accepted", received.event.id)
+    assert await values(database, "select id from webhook_deliveries") == [received.event.id]
+    assert await values(database, "select data from outbox") == [b"\0\xff{}"]
+    assert await values(database, "select event_id from outbox_pending") == [received.event.id]
+
+
+async def test_an_ignored_one_is_stored_without_a_place_in_the_work_list(
+    intake: Intake, database: psycopg.AsyncConnection
+) -> None:
+    received = make_received(handled=False)
+    assert await intake.record(received) == ("ignored", received.event.id)
+    assert await values(database, "select id from outbox") == [received.event.id]
+    assert await values(database, "select id from outbox_pending") == []
+
+
+async def test_copies_in_one_batch_name_the_first(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    copies = [make_received() for _ in range(5)]
+    recorded = await asyncio.gather(*(intake.record(copy) for copy in copies))
+    assert recorded == [("accepted", copies[0].event.id)] + [("duplicate", copies[0].event.id)] * 4
+    assert sorted(await values(database, "select id from webhook_deliveries")) == [copy.event.id for copy in copies]
+
+
+async def test_the_same_body_under_another_id_is_a_copy_where_ids_are_not_signed(intake: Intake) -> None:
+    first = make_received("id_1", source="razorpay", digest=b"same")
+    again = make_received("id_2", source="razorpay", digest=b"same")
+    elsewhere = make_received("id_3", source="other", digest=b"same")
+    assert (await intake.record(first)).outcome == "accepted"
+    assert await intake.record(again) == ("duplicate", first.event.id)
+    assert (await intake.record(elsewhere)).outcome == "accepted"
+
+
+async def test_a_copy_that_another_gateway_commits_meanwhile_is_found(
+    intake: Intake, database_url: str, database: psycopg.AsyncConnection
+) -> None:
+    original = new_id()
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("insert into dedup values ('stripe', 'evt_1', %s)", (original,))
+        recorded = asyncio.ensure_future(intake.record(make_received()))
+        await until_someone_waits_for_a_lock(database)
+        await other.commit()
+    assert await recorded == ("duplicate", original)
+    assert await values(database, "select event_id from webhook_deliveries") == [original]
+
+
+async def test_a_copy_whose_original_is_rolled_back_becomes_the_original(
+    intake: Intake, database_url: str, database: psycopg.AsyncConnection
+) -> None:
+    received = make_received()
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("insert into dedup values ('stripe', 'evt_1', %s)", (new_id(),))
+        recorded = asyncio.ensure_future(intake.record(received))
+        await until_someone_waits_for_a_lock(database)
+        await other.rollback()
+    assert await recorded == ("accepted", received.event.id)
+
+
+async def test_arrival_is_the_order_of_the_work_list(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    batch = [make_received(f"evt_{9 - n}") for n in range(10)]
+    await asyncio.gather(*(intake.record(received) for received in batch))
+    assert await values(database, "select event_id from outbox_pending order by id") == [received.event.id for received in batch]
+
+
+async def test_the_relay_is_woken_once_a_batch(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    await database.execute("listen outbox")
+    await asyncio.gather(*(intake.record(make_received(f"evt_{n}")) for n in range(20)))
+    hints = [hint.channel async for hint in database.notifies(timeout=10, stop_after=1)]
+    assert hints == ["outbox"]
+
+
+@pytest.mark.parametrize("bad", [{"key": "pi_\0"}, {"key": "pi_\ud800"}, {"provider_event_id": "e" * 100_000}])
+async def test_a_bad_row_alone_is_refused(intake: Intake, database: psycopg.AsyncConnection, bad: dict[str, str]) -> None:
+    batch = [make_received(f"evt_{n}") for n in range(7)]
+    batch[3] = make_received(**({"provider_event_id": "evt_bad"} | bad))
+    recorded = await asyncio.gather(*(intake.record(received) for received in batch), return_exceptions=True)
+    assert isinstance(recorded.pop(3), Unstorable)
+    assert {outcome for outcome, _ in recorded} == {"accepted"}  # type: ignore[misc]
+    assert await values(database, "select count(*) from outbox") == [6]
+
+
+async def test_a_request_that_gives_up_harms_nobody(intake: Intake) -> None:
+    hasty, patient = intake.record(make_received("evt_1")), intake.record(make_received("evt_2"))
+    hasty.cancel()
+    assert (await patient).outcome == "accepted"
+
+
+async def test_beyond_the_waiting_list_the_next_one_is_refused_at_once(database_url: str) -> None:
+    async with opened(database_url, waiting_max=3) as intake:
+        waiting = [intake.record(make_received(f"evt_{n}")) for n in range(3)]
+        with pytest.raises(Unavailable) as refusal:
+            intake.record(make_received("evt_4"))
+        assert refusal.value.reason == "intake_full"
+        assert {outcome for outcome, _ in await asyncio.gather(*waiting)} == {"accepted"}
+
+
+async def test_closing_commits_what_waits_and_takes_nothing_more(database_url: str, database: psycopg.AsyncConnection) -> None:
+    async with opened(database_url, batch_max=10) as intake:
+        waiting = [intake.record(make_received(f"evt_{n}")) for n in range(100)]
+        await intake.close()
+        assert {outcome for outcome, _ in await asyncio.gather(*waiting)} == {"accepted"}
+        assert await values(database, "select count(*) from outbox") == [100]
+        with pytest.raises(Unavailable) as refusal:
+            intake.record(make_received("evt_late"))
+        assert refusal.value.reason == "stopping"
+
+
+async def test_a_killed_connection_is_noticed_while_idle_and_replaced(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    lost = asyncio.Event()
+    refuse_waiting = intake._refuse_waiting
+
+    def note(reason: str, detail: str) -> None:
+        lost.set()
+        refuse_waiting(reason, detail)
+
+    intake._refuse_waiting = note  # type: ignore[method-assign]
+    await intake.record(make_received("evt_1"))
+    await database.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallyhook intake'")
+    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(intake.until_ready(), 10)
+    assert (await intake.record(make_received("evt_2"))).outcome == "accepted"
+
+
+async def test_a_commit_that_hangs_is_refused_and_its_lane_rests_until_postgres_answers(
+    database_url: str, database: psycopg.AsyncConnection
+) -> None:
+    async with (
+        opened(database_url, limit=timedelta(seconds=1)) as intake,
+        await psycopg.AsyncConnection.connect(database_url) as other,
+    ):
+        await other.execute("lock table dedup in exclusive mode")
+        with pytest.raises(Unavailable) as refusal:
+            await intake.record(make_received())
+        assert refusal.value.reason == "postgres_unavailable"
+        await other.rollback()
+        await asyncio.wait_for(intake.until_ready(), 10)
+        assert (await intake.record(make_received())).outcome == "accepted"
+        assert await values(database, "select count(*) from outbox") == [1]
+
+
+async def test_two_gateways_with_the_same_copies_do_not_deadlock(database_url: str, database: psycopg.AsyncConnection) -> None:
+    async with opened(database_url, batch_max=20) as one, opened(database_url, batch_max=20) as other:
+        numbers = range(300)
+        recorded = await asyncio.gather(
+            *(one.record(make_received(f"evt_{n}")) for n in numbers),
+            *(other.record(make_received(f"evt_{n}")) for n in reversed(numbers)),
+        )
+    assert sorted(outcome for outcome, _ in recorded) == ["accepted"] * 300 + ["duplicate"] * 300
+    assert await values(database, "select count(*) from outbox") == [300]
+    assert await values(database, "select count(distinct event_id) from webhook_deliveries where outcome = 'duplicate'") == [300]

@@ -1,0 +1,42 @@
+"""Which token opens what."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.access import Caller, Gatekeeper, Role
+from gateway.errors import GatewayError, Reason
+from runtime.settings import Secret
+
+SERVICE = (Secret("service-new"), Secret("service-old"))
+ADMIN = (Secret("admin-new"), Secret("admin-old"))
+gatekeeper = Gatekeeper(SERVICE, ADMIN)
+
+
+@pytest.mark.parametrize("secret", SERVICE)
+def test_every_live_service_token_opens_what_services_need(secret: Secret) -> None:
+    assert gatekeeper.admit(secret.value, "service") == Caller("service", secret.id)
+
+
+@pytest.mark.parametrize("needed", ["service", "admin"])
+@pytest.mark.parametrize("secret", ADMIN)
+def test_every_live_admin_token_opens_everything(secret: Secret, needed: Role) -> None:
+    assert gatekeeper.admit(secret.value, needed) == Caller("admin", secret.id)
+
+
+@pytest.mark.parametrize(
+    ("token", "needed", "reason"),
+    [
+        (None, "service", Reason.TOKEN_MISSING),
+        ("", "admin", Reason.TOKEN_MISSING),
+        ("service-newer", "service", Reason.TOKEN_WRONG),
+        ("service-ne", "service", Reason.TOKEN_WRONG),
+        ("tökën", "service", Reason.TOKEN_WRONG),
+        ("\udcff", "admin", Reason.TOKEN_WRONG),
+        ("service-new", "admin", Reason.ADMIN_TOKEN_NEEDED),
+    ],
+)
+def test_any_other_token_has_its_reason(token: str | None, needed: Role, reason: Reason) -> None:
+    with pytest.raises(GatewayError) as refusal:
+        gatekeeper.admit(token, needed)
+    assert refusal.value.reason is reason

@@ -1,0 +1,77 @@
+"""What the delivery log is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.admin.query import LIMIT_DEFAULT, cursor_of, delivery_id, parse_query
+from gateway.errors import GatewayError, Reason
+from runtime.ids import first_id_of, new_id
+
+NOW = datetime.now(UTC)
+
+
+def test_nothing_asked_is_everything_up_to_now() -> None:
+    query = parse_query({}, NOW)
+    assert query.limit == LIMIT_DEFAULT
+    assert query.first == UUID(int=0)
+    assert query.before > new_id()
+
+
+def test_a_span_of_time_is_a_span_of_ids() -> None:
+    query = parse_query({"from": "2026-11-24T10:00:00Z", "to": "2026-11-24T12:00:00+01:00"}, NOW)
+    assert query.first == first_id_of(datetime(2026, 11, 24, 10, tzinfo=UTC))
+    assert query.before == first_id_of(datetime(2026, 11, 24, 11, tzinfo=UTC))
+
+
+@given(st.uuids())
+def test_a_cursor_leads_to_what_is_older(last: UUID) -> None:
+    assert parse_query({"cursor": cursor_of(last), "to": "9999-12-31T00:00:00Z"}, NOW).before <= last
+
+
+def test_a_trace_that_began_here_is_looked_for_at_its_own_time() -> None:
+    first = new_id()
+    query = parse_query({"trace": first.hex}, NOW + timedelta(days=3))
+    assert query.first <= first < query.before
+    assert query.before < first_id_of(NOW + timedelta(hours=1))
+
+
+def test_a_trace_of_someone_else_is_looked_for_in_the_last_day() -> None:
+    assert parse_query({"trace": "f" * 32}, NOW).first == first_id_of(NOW - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    "given_parameters",
+    [
+        {"colour": "red"},
+        {"outcome": "lost"},
+        {"from": "yesterday"},
+        {"to": "2026-13-01"},
+        {"trace": "0AF7651916CD43DD8448EB211C80319C"},
+        {"trace": "é" * 32},
+        {"cursor": "?"},
+        {"cursor": "AAAA"},
+        {"limit": "0"},
+        {"limit": "501"},
+        {"limit": "-1"},
+        {"limit": "ten"},
+        {"limit": "٣"},
+        {"limit": "9" * 5000},
+    ],
+)
+def test_what_makes_no_sense_is_refused(given_parameters: dict[str, str]) -> None:
+    with pytest.raises(GatewayError) as refusal:
+        parse_query(given_parameters, NOW)
+    assert refusal.value.reason is Reason.QUERY_MALFORMED
+
+
+@pytest.mark.parametrize("text", ["", "evt_1", "0af7651916cd43dd8448eb211c80319c", "6f1c1f8e-3f5a-4c58-9a36-6f7f5a1e2b11"])
+def test_what_is_no_id_of_ours_is_not_found(text: str) -> None:
+    with pytest.raises(GatewayError) as refusal:
+        delivery_id(text)
+    assert refusal.value.reason is Reason.NOT_FOUND

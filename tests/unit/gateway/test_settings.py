@@ -1,0 +1,37 @@
+"""Settings are read once and refused all together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway.settings import GatewaySettings
+from runtime.settings import Secret, SettingsError
+
+ENVIRON = {
+    "DATABASE_URL": "postgresql://somewhere/tallyhook",
+    "STRIPE_WEBHOOK_SECRET": "whsec_new, whsec_old",
+    "INTERNAL_API_TOKEN": "service",
+    "ADMIN_API_TOKEN": "operator",
+}
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = GatewaySettings.load(ENVIRON)
+    assert (settings.public_host, settings.public_port) == ("127.0.0.1", 8080)
+    assert (settings.internal_host, settings.internal_port) == ("127.0.0.1", 8081)
+    assert settings.max_body_bytes == 262_144
+    assert settings.stripe_webhook_secret == (Secret("whsec_new"), Secret("whsec_old"))
+
+
+def test_durations_have_units() -> None:
+    assert GatewaySettings.load(ENVIRON | {"SHUTDOWN_GRACE": "500ms"}).shutdown_grace == timedelta(milliseconds=500)
+
+
+def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        GatewaySettings.load({"DATABASE_URL": "hunter2", "PUBLIC_PORT": "99999", "STRIPE_WEBHOOK_SECRET": " , "})
+    named = {problem.partition(":")[0] for problem in refusal.value.problems}
+    assert named == {"DATABASE_URL", "PUBLIC_PORT", "STRIPE_WEBHOOK_SECRET", "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN"}
+    assert "hunter2" not in str(refusal.value)
