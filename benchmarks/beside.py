@@ -1,0 +1,63 @@
+"""Work in a process of its own, so that what measures does not share an interpreter with what makes the load."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+Arguments = ParamSpec("Arguments")
+Outcome = TypeVar("Outcome")
+
+_END_LIMIT = 5.0  # seconds
+
+
+class WorkFailed(Exception):
+    """The work in the other process raised; its words are the message."""
+
+    reason = "work_failed"
+
+
+@contextmanager
+def beside(
+    work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Iterator[Callable[[float], Outcome]]:
+    """Run `work` beside us; what is yielded waits so many seconds for its outcome. The process ends with the block."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(writer, work, args, kwargs), daemon=True)
+    process.start()
+    writer.close()
+    try:
+        yield lambda seconds: _outcome(reader, seconds)
+    finally:
+        process.join(0)
+        process.terminate()
+        process.join(_END_LIMIT)
+        process.kill()
+
+
+def _run(writer: Connection, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides what it means
+    try:
+        outcome = (True, work(*args, **kwargs))
+    except Exception as error:  # noqa: BLE001  # whatever it was, the other side must hear of it
+        outcome = (False, f"{work.__module__}.{work.__name__}: {type(error).__name__}: {error}")
+    writer.send(outcome)
+
+
+def _outcome(reader: Connection, seconds: float) -> Any:
+    if not reader.poll(seconds):
+        raise WorkFailed(f"it took longer than {seconds:.0f} s")
+    try:
+        succeeded, value = reader.recv()
+    except EOFError:
+        raise WorkFailed("it ended without a word") from None
+    if not succeeded:
+        raise WorkFailed(value)
+    return value

@@ -1,0 +1,66 @@
+"""Stripe events in bulk: bodies as the simulator makes them, every id replaced by a fresh one of the same length."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.simulators.stripe import Payment, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LENGTH_DIGITS: Final = 8
+_TOKEN: Final = b"T" * 24
+
+
+class Body(NamedTuple):
+    """A `payment_intent.succeeded` of a payment of its own, with a user to be told."""
+
+    token: str
+    data: bytes
+
+    @property
+    def payment(self) -> str:
+        return f"pi_{self.token}"
+
+
+def make_bodies(number: int) -> Iterator[Body]:
+    """So many distinct events; random ids, as real ones are, so that indexes are hit all over."""
+    token = _TOKEN.decode()
+    template = Payment(
+        id=f"pi_{token}", charge=f"ch_{token}", customer=f"cus_{token}", metadata={"user_id": f"user_{token}"}
+    ).succeeded(at=int(time.time()), event_id=f"evt_{token}")
+    for _ in range(number):
+        fresh = os.urandom(len(_TOKEN) // 2).hex()
+        yield Body(fresh, template.replace(_TOKEN, fresh.encode()))
+
+
+def request_of(body: Body, secret: str, host: str) -> bytes:
+    """The whole signed HTTP request, as it goes over the wire."""
+    head = (
+        f"POST /v1/webhooks/stripe HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json; charset=utf-8\r\n"
+        f"User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\nContent-Length: {len(body.data)}\r\n"
+        f"Stripe-Signature: {sign(body.data, secret, time.time())}\r\n\r\n"
+    )
+    return head.encode() + body.data
+
+
+def write_requests(path: Path, number: int, secret: str, host: str) -> list[str]:
+    """Sign so many requests into a file, each behind its length in decimal digits; returns the payments, in order."""
+    payments = []
+    with path.open("wb") as file:
+        for body in make_bodies(number):
+            request = request_of(body, secret, host)
+            file.write(f"{len(request):0{LENGTH_DIGITS}d}".encode())
+            file.write(request)
+            payments.append(body.payment)
+    return payments
+
+
+def read_requests(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while length := file.read(LENGTH_DIGITS):
+            yield file.read(int(length))

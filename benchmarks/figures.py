@@ -1,0 +1,88 @@
+"""Figures: what was measured, how far it spread, what it should be; and the reasons for which a run does not count."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Void(Exception):
+    """What came out is not what went in: the figures of this run mean nothing."""
+
+    reason = "run_void"
+
+
+class Aim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a figure should reach, or stay within."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met_by(self, value: float) -> bool:
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+    def __str__(self) -> str:
+        return f"≥ {self.at_least:,g}" if self.at_least is not None else f"≤ {self.at_most:,g}"
+
+
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One number; with several rounds it is their median, and `low` and `high` are their range."""
+
+    name: str
+    value: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    aim: Aim | None = None
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.aim is None else self.aim.met_by(self.value)
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What one benchmark found; with anything in `void` its figures do not count."""
+
+    benchmark: str
+    figures: list[Figure] = []
+    notes: list[str] = []
+    void: list[str] = []
+
+
+def median(name: str, values: Sequence[float], unit: str, aim: Aim | None = None) -> Figure:
+    """The figure of several rounds."""
+    spread = (min(values), max(values)) if len(values) > 1 else (None, None)
+    return Figure(name, statistics.median(values), unit, *spread, aim)
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float], aim: Aim | None = None) -> Figure:
+    """The median of one side over the median of the other; the range is that of the pairs measured side by side."""
+    pairs = [a / b for a, b in zip(above, below, strict=True)]
+    spread = (min(pairs), max(pairs)) if len(pairs) > 1 else (None, None)
+    return Figure(name, statistics.median(above) / statistics.median(below), "×", *spread, aim)
+
+
+def percentiles(name: str, seconds: Sequence[float], p50: Aim | None = None, p99: Aim | None = None) -> list[Figure]:
+    """Middle, tail and worst of many latencies, in milliseconds."""
+    ordered = sorted(seconds)
+    return [
+        Figure(f"{name} p50", percentile(ordered, 0.50) * 1000, "ms", aim=p50),
+        Figure(f"{name} p99", percentile(ordered, 0.99) * 1000, "ms", aim=p99),
+        Figure(f"{name} max", ordered[-1] * 1000, "ms"),
+    ]
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which that share of the ascending values lies (nearest rank)."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def expect(what: str, found: int, wanted: int) -> None:
+    """Raise Void unless as many came out as went in."""
+    if found != wanted:
+        raise Void(f"{what}: {found:,} where {wanted:,} went in")

@@ -1,0 +1,183 @@
+"""
+A cheap HTTP load: requests replayed byte for byte over keep-alive connections, and as little parsing as tells their end.
+
+Closed loop (`rate` None): every connection sends its next request when it has its answer. Open loop: requests leave on a
+fixed time grid whatever the answers do, so that a slow answer delays no other request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import uvloop
+
+from benchmarks.bodies import read_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_OK = b"HTTP/1.1 200 "
+_LENGTH = b"Content-Length: "
+_HEAD_END = b"\r\n\r\n"
+
+
+class Plan(NamedTuple):
+    """What to send: at most `seconds` long where given, at `rate` requests a second from `start_at` on where given."""
+
+    requests: Path
+    address: tuple[str, int]
+    connections: int
+    seconds: float | None = None
+    rate: float | None = None
+    start_at: float = 0.0
+
+
+class Answers(NamedTuple):
+    """
+    What came back; times are of the machine's one monotonic clock, `answered_at` in the order of the requests.
+
+    `late` is how long after its time on the grid a request left at worst.
+    """
+
+    acknowledged: int
+    refused: int
+    seconds: float
+    latencies: list[float]
+    answered_at: list[float]
+    late: float
+
+    @property
+    def rate(self) -> float:
+        return self.acknowledged / self.seconds
+
+
+def send(plan: Plan) -> Answers:
+    """Carry out the plan; returns when the last answer is there."""
+    return uvloop.run(_Load(plan).run())
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, at most one request under way."""
+
+    def __init__(self, on_free: Callable[[_Connection], None], on_answer: Callable[[int, float, bool], None]) -> None:
+        self._on_free = on_free
+        self._on_answer = on_answer
+        self._buffer = b""
+        self._number = -1
+        self._sent_at = 0.0
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # what TCP gives
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+    def send(self, number: int, request: bytes) -> None:
+        self._number = number
+        self._sent_at = time.monotonic()
+        self._transport.write(request)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head_end = self._buffer.find(_HEAD_END)
+        length_at = self._buffer.find(_LENGTH, 0, head_end)
+        if head_end < 0 or length_at < 0:
+            return
+        length = int(self._buffer[length_at + len(_LENGTH) : self._buffer.find(b"\r", length_at)])
+        if len(self._buffer) < head_end + len(_HEAD_END) + length:
+            return
+        acknowledged = self._buffer.startswith(_OK)
+        self._buffer = b""
+        self._on_answer(self._number, self._sent_at, acknowledged)
+        self._on_free(self)
+
+
+class _Load:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        # Read before the clock starts: the disk is not what is measured.
+        self._requests: Iterator[tuple[int, bytes]] = enumerate(list(read_requests(plan.requests)))
+        self._free: deque[_Connection] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._under_way = 0
+        self._refused = 0
+        self._latencies: list[float] = []
+        self._answered: dict[int, float] = {}
+        self._late = 0.0
+
+    async def run(self) -> Answers:
+        loop = asyncio.get_running_loop()
+        on_free = self._send_next if self._plan.rate is None else self._serve_waiting
+        made = [
+            (await loop.create_connection(lambda: _Connection(on_free, self._note), *self._plan.address))[1]
+            for _ in range(self._plan.connections)
+        ]
+        self._done = loop.create_future()
+        started = time.monotonic()
+        self._until = started + (self._plan.seconds or float("inf"))
+        if self._plan.rate is None:
+            for connection in made:
+                self._send_next(connection)
+        else:
+            self._free.extend(made)
+            await self._send_on_the_grid(self._plan.rate)
+        lost = [connection.lost for connection in made]
+        await asyncio.wait([self._done, *lost], return_when=asyncio.FIRST_COMPLETED)
+        if not self._done.done():
+            raise ConnectionError("the server closed a connection")
+        for connection in made:
+            connection.close()
+        answered_at = [self._answered[number] for number in sorted(self._answered)]
+        elapsed = max(answered_at) - started
+        return Answers(len(self._latencies), self._refused, elapsed, self._latencies, answered_at, self._late)
+
+    def _send_next(self, connection: _Connection) -> None:
+        """Closed loop: an answer makes room for the next request."""
+        upcoming = next(self._requests, None) if time.monotonic() < self._until else None
+        if upcoming is not None:
+            self._under_way += 1
+            connection.send(*upcoming)
+        elif self._under_way == 0 and not self._done.done():
+            self._done.set_result(None)
+
+    async def _send_on_the_grid(self, rate: float) -> None:
+        """Open loop: what finds no free connection waits in line, which counts as late."""
+        self._waiting_ends = False
+        for number, request in self._requests:
+            due = self._plan.start_at + number / rate
+            if (pause := due - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            self._late = max(self._late, time.monotonic() - due)
+            self._under_way += 1
+            self._waiting.append((number, request))
+            if self._free:
+                self._serve_waiting(self._free.popleft())
+        self._waiting_ends = True
+        if self._under_way == 0 and not self._done.done():
+            self._done.set_result(None)
+
+    def _serve_waiting(self, connection: _Connection) -> None:
+        if self._waiting:
+            connection.send(*self._waiting.popleft())
+        else:
+            self._free.append(connection)
+            if self._under_way == 0 and self._waiting_ends and not self._done.done():
+                self._done.set_result(None)
+
+    def _note(self, number: int, sent_at: float, acknowledged: bool) -> None:  # noqa: FBT001  # a callback's plain word
+        now = time.monotonic()
+        self._under_way -= 1
+        self._answered[number] = now
+        if acknowledged:
+            self._latencies.append(now - sent_at)
+        else:
+            self._refused += 1

@@ -1,0 +1,140 @@
+"""The system under measurement: real servers on a temporary data directory, and our processes as they run anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from ops.dev.processes import TALLYHOOK, processes, take_listeners
+from ops.dev.secrets_file import NEEDED
+from ops.stack import Stack
+from ops.stack.child import Child, spawn, tail
+from ops.stack.errors import ProcessFailed
+from ops.stack.places import temporary_data_dir
+from ops.stack.probe import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ops.stack.supervisor import ProcessSpec
+
+    Report = Callable[[str, str], None]
+
+_READY_LIMIT: Final = 60.0  # seconds
+_STOP_LIMIT: Final = timedelta(seconds=20)
+_EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters")
+_PROJECTIONS: Final = ("payments", "history", "reconciliations", "invoices", "subscriptions")
+
+
+@dataclass(frozen=True)
+class Running:
+    """One of our processes while it serves."""
+
+    name: str
+    child: Child = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def check(self) -> None:
+        """Raise if it has ended."""
+        if self.child.exit_code is not None:
+            raise ProcessFailed(f"{self.name} ended with code {self.child.exit_code}; its log ends:\n{tail(self.child.log)}")
+
+
+class System:
+    """Migrated database, ensured topics, and a way to start our processes."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        listeners = take_listeners(stack.ports, {})
+        self.settings = {name: make() for name, make in NEEDED.items()} | stack.environment | listeners.environment
+        self.public = listeners.public
+        self._specs = {spec.name: spec for spec in processes(listeners)}
+
+    @property
+    def database_url(self) -> str:
+        return self.stack.postgres.url
+
+    @property
+    def bootstrap(self) -> str:
+        return self.stack.kafka.url
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.database_url, autocommit=True, application_name="benchmark")
+
+    def count(self, table: str) -> int:
+        with self.connect() as connection:
+            row = connection.execute(f"select count(*) from {table}").fetchone()
+        return int(row[0]) if row else 0
+
+    def empty(self) -> None:
+        """Take out all rows and start from a checkpoint, so that every round finds the same database."""
+        with self.connect() as connection:
+            connection.execute(f"truncate {', '.join((*_EFFECTS, *_PROJECTIONS))}")
+            connection.execute("checkpoint")
+
+    def set_up(self) -> None:
+        for words in (("migrate",), ("topics", "ensure")):
+            self._run(*words)
+
+    @contextmanager
+    def running(self, *names: str) -> Iterator[list[Running]]:
+        """Start processes by the names that `./dev status` shows; they serve within the block, and have ended after it."""
+        started: list[Running] = []
+        try:
+            for name in names:
+                spec = self._specs[name]
+                started.append(Running(name, self._spawn(spec)))
+            for process in started:
+                self._await_ready(process, self._specs[process.name])
+            yield started
+            for process in started:
+                process.check()
+        finally:
+            for process in reversed(started):
+                process.child.stop(_STOP_LIMIT)
+
+    def _spawn(self, spec: ProcessSpec) -> Child:
+        log = self.stack.data_dir / "log" / f"{spec.name}.log"
+        # Not in the checkout: its `.env` is not ours.
+        environment = {**os.environ, **self.settings, **spec.environment}
+        return spawn(spec.command, log=log, environment=environment, cwd=self.stack.data_dir)
+
+    def _await_ready(self, process: Running, spec: ProcessSpec) -> None:
+        deadline = time.monotonic() + _READY_LIMIT
+        while not answers(spec.ready_url):
+            process.check()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{process.name} was not ready within {_READY_LIMIT:.0f} s; see {process.child.log}")
+            time.sleep(0.02)
+
+    def _run(self, *words: str) -> None:
+        environment = {**os.environ, **self.settings}
+        command = [TALLYHOOK, *words]
+        done = subprocess.run(command, env=environment, cwd=self.stack.data_dir, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ProcessFailed(f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
+
+
+@contextmanager
+def system(*servers: str, report: Report) -> Iterator[System]:
+    """A system on the named servers, which stop with the block; nothing of it stays."""
+    folder = temporary_data_dir()
+    try:
+        with Stack(folder, servers, report=report) as stack:
+            made = System(stack)
+            report("system", "migrating, making topics")
+            made.set_up()
+            yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
