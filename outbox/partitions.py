@@ -12,7 +12,7 @@ from runtime.ids import first_id_of
 
 DAYS_AHEAD: Final = 7
 _LOCK: Final = 7_205_759_404  # upkeep runs in several processes; one at a time does it
-_GIVE_WAY: Final = "2s"  # a DROP that waits for a lock makes intake wait behind it: rather try again later
+_GIVE_WAY: Final = "200ms"  # a DROP that waits for a lock makes intake wait behind it: rather try again later
 
 
 class Upkeep(NamedTuple):
@@ -70,15 +70,20 @@ def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
 
 
 def _create(connection: Connection, table: str, day: date) -> str:
+    """
+    Make the table first, then attach it.
+
+    CREATE TABLE … PARTITION OF wants the whole table for itself: while it waits for a long reader, intake would wait behind it.
+    ATTACH does not.
+    """
     partition = name(table, day)
-    connection.execute(
-        sql.SQL("create table if not exists {} partition of {} for values from ({}) to ({})").format(
-            sql.Identifier(partition),
-            sql.Identifier(table),
-            sql.Literal(str(first_id_of(day))),
-            sql.Literal(str(first_id_of(day + timedelta(days=1)))),
+    made, parent = sql.Identifier(partition), sql.Identifier(table)
+    bounds = (sql.Literal(str(first_id_of(day))), sql.Literal(str(first_id_of(day + timedelta(days=1)))))
+    with connection.transaction():
+        connection.execute(sql.SQL("create table {} (like {} including all)").format(made, parent))
+        connection.execute(
+            sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(parent, made, *bounds)
         )
-    )
     return partition
 
 

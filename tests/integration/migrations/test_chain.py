@@ -1,0 +1,151 @@
+"""The chain of migrations builds exactly what the tables declare."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import create_engine
+
+import migrations
+import projections.tables  # noqa: F401  # declares its tables on the shared metadata
+from migrations import chain
+from outbox.tables import metadata
+from runtime.database import sqlalchemy_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE: Final = Path(migrations.__file__).parent
+
+# What a database consists of, as the server itself tells it.
+LOOKS: Final = {
+    "relations": """
+        select c.relname, c.relkind::text, pg_get_partkeydef(c.oid), obj_description(c.oid)
+        from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S')
+    """,
+    "columns": """
+        select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated::text,
+               a.attidentity::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+          left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+    """,
+    "order of columns": """
+        select c.relname, array_agg(a.attname::text order by a.attnum)
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+        group by c.relname
+    """,
+    "constraints": """
+        select conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid), convalidated
+        from pg_constraint where connamespace = 'public'::regnamespace
+    """,
+    "indexes": """
+        select indrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid
+        from pg_index i join pg_class c on c.oid = i.indrelid where c.relnamespace = 'public'::regnamespace
+    """,
+    "sequences": """
+        select sequencename, data_type::text, start_value, min_value, max_value, increment_by, cycle, cache_size
+        from pg_sequences where schemaname = 'public'
+    """,
+    "triggers and functions": """
+        select 'trigger', tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+        union all
+        select 'function', proname, pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace
+    """,
+}
+
+
+@pytest.fixture
+def new_database(postgres_server: str) -> Iterator[Callable[[], str]]:
+    """Makes empty databases; gives the address of each."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"chain_{uuid4().hex[:12]}")
+        _on_server(postgres_server, "create database {}", names[-1])
+        return f"{postgres_server}/{names[-1]}"
+
+    yield make
+    for name in names:
+        _on_server(postgres_server, "drop database {} with (force)", name)
+
+
+def _on_server(server: str, statement: str, name: str) -> None:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+def look(url: str, what: str) -> list[tuple[Any, ...]]:
+    """What is in the database, without alembic's own table."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(LOOKS[what]).fetchall()
+    return sorted((row for row in rows if not str(row[0]).startswith("alembic_version")), key=str)
+
+
+@pytest.fixture
+def declared(new_database: Callable[[], str]) -> str:
+    """A database made from the tables as the code declares them."""
+    url = new_database()
+    engine = create_engine(sqlalchemy_url(url))
+    metadata.create_all(engine)
+    engine.dispose()
+    return url
+
+
+def test_the_chain_builds_exactly_what_the_tables_declare(declared: str, new_database: Callable[[], str]) -> None:
+    migrated = new_database()
+    assert chain.upgrade(migrated) == (None, chain.head())
+    assert {what: look(migrated, what) for what in LOOKS} == {what: look(declared, what) for what in LOOKS}
+    assert {row[0] for row in look(migrated, "relations")} >= {table.name for table in metadata.sorted_tables}
+
+
+def test_alembic_finds_nothing_to_migrate(new_database: Callable[[], str]) -> None:
+    migrated = new_database()
+    chain.upgrade(migrated)
+    engine = create_engine(sqlalchemy_url(migrated))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_ids_of_pending_rows_are_not_kept_in_stock_by_a_session(declared: str) -> None:
+    assert [row[-1] for row in look(declared, "sequences") if row[0] == "outbox_pending_id_seq"] == [1]
+
+
+def test_two_upgrades_at_once_both_succeed(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    with ThreadPoolExecutor(2) as threads:
+        done = [future.result() for future in [threads.submit(chain.upgrade, url) for _ in range(2)]]
+    assert sorted(done, key=str) == sorted([(None, chain.head()), (chain.head(), chain.head())], key=str)
+
+
+def test_an_upgrade_of_what_is_up_to_date_changes_nothing(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    chain.upgrade(url)
+    before = {what: look(url, what) for what in LOOKS}
+    assert chain.upgrade(url) == (chain.head(), chain.head())
+    assert {what: look(url, what) for what in LOOKS} == before
+
+
+@pytest.mark.parametrize("file", sorted(HERE.glob("versions/*.py")), ids=lambda file: file.stem)
+def test_a_migration_says_whether_it_expands_or_contracts(file: Path) -> None:
+    assert re.fullmatch(r"\d{4}_(expand|contract)_[a-z0-9_]+", file.stem)
+
+
+def test_the_chain_is_one_line_numbered_as_its_files_are() -> None:
+    scripts = list(ScriptDirectory(str(HERE)).walk_revisions())
+    numbers = [script.revision for script in reversed(scripts)]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    assert all(Path(script.path).stem.startswith(f"{script.revision}_") for script in scripts)

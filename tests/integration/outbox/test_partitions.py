@@ -1,0 +1,175 @@
+"""Days are made ahead and dropped whole, but never while something of them is still due, and never in the way of intake."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from outbox import partitions
+from outbox.partitions import DAYS_AHEAD, maintain, name
+from outbox.tables import DAILY
+from runtime.ids import first_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg import Connection
+
+TODAY: Final = datetime.now(UTC).date()
+DAY: Final = timedelta(days=1)
+# The template database keeps two days.
+OLDEST: Final = TODAY - 2 * DAY
+TABLES: Final = tuple(table.name for table in DAILY)
+
+INSERT: Final = {
+    "outbox": """
+        insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
+        values (%s, 'alert.events', 'alert', 'a', '/test', 'alert.raised', 'urn:tallyhook:alert.raised:1', now(), '', '')
+    """,
+    "webhook_deliveries": "insert into webhook_deliveries (id, source, outcome, trace_id) values (%s, 'stripe', 'accepted', '')",
+    "consumed": "insert into consumed (event_id, consumer) values (%s, 'payments')",
+}
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(database_url) as opened:
+        yield opened
+
+
+def id_on(day: date, number: int = 1) -> UUID:
+    """An id of that day, a few milliseconds after midnight."""
+    return UUID(int=first_id_of(day).int + (number << 80) + (7 << 76) + (2 << 62))
+
+
+def days(first: date, last: date) -> list[date]:
+    return [first + n * DAY for n in range((last - first).days + 1)]
+
+
+def test_every_day_from_the_first_of_the_retention_to_a_week_ahead_is_there(connection: Connection) -> None:
+    expected = {name(table, day) for table in TABLES for day in days(OLDEST, TODAY + DAYS_AHEAD * DAY)}
+    assert set(partitions.partitions(connection)) == expected
+
+
+def test_upkeep_has_nothing_to_do_twice_a_day(connection: Connection) -> None:
+    assert maintain(connection, TODAY, 2 * DAY) == ([], [], [])
+
+
+def test_the_next_day_is_made_and_the_oldest_dropped(connection: Connection) -> None:
+    done = maintain(connection, TODAY + DAY, 2 * DAY)
+    assert set(done.created) == {name(table, TODAY + (DAYS_AHEAD + 1) * DAY) for table in TABLES}
+    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES}
+    assert done.deferred == []
+    assert not set(done.dropped) & set(partitions.partitions(connection))
+
+
+def test_a_longer_retention_makes_the_days_that_it_adds(connection: Connection) -> None:
+    done = maintain(connection, TODAY, 4 * DAY)
+    assert set(done.created) == {name(table, day) for table in TABLES for day in days(TODAY - 4 * DAY, OLDEST - DAY)}
+
+
+def test_every_index_of_a_daily_table_covers_all_of_its_days(connection: Connection) -> None:
+    rows = connection.execute(
+        """select i.indrelid::regclass::text, i.indisvalid, count(child.inhrelid) from pg_index i
+           join pg_inherits child on child.inhparent = i.indexrelid group by 1, 2 order by 1"""
+    ).fetchall()
+    number = len(days(OLDEST, TODAY + DAYS_AHEAD * DAY))
+    assert rows == [(table, True, number) for table in sorted(TABLES)]
+
+
+def test_there_is_no_default_partition(connection: Connection) -> None:
+    rows = connection.execute("select partrelid::regclass::text, partdefid from pg_partitioned_table order by 1").fetchall()
+    assert rows == [(table, 0) for table in sorted(TABLES)]
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("day", [OLDEST, TODAY, TODAY + DAYS_AHEAD * DAY], ids=["oldest", "today", "ahead"])
+def test_a_row_goes_to_the_partition_of_the_day_of_its_id(connection: Connection, table: str, day: date) -> None:
+    key = "event_id" if table == "consumed" else "id"
+    for edge in (first_id_of(day), UUID(int=first_id_of(day + DAY).int - 1)):
+        connection.execute(INSERT[table], (edge,))
+        row = connection.execute(f"select tableoid::regclass::text from {table} where {key} = %s", (edge,)).fetchone()
+        assert row == (name(table, day),)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("day", [OLDEST - DAY, TODAY + (DAYS_AHEAD + 1) * DAY], ids=["dropped", "not yet made"])
+def test_an_id_of_a_day_without_partition_is_refused(connection: Connection, table: str, day: date) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="no partition") as refused:
+        connection.execute(INSERT[table], (id_on(day),))
+    assert refused.value.diag.constraint_name is None
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_id_of_a_day_that_was_dropped_is_refused(connection: Connection, table: str) -> None:
+    connection.execute(INSERT[table], (id_on(OLDEST),))
+    maintain(connection, TODAY + DAY, 2 * DAY)
+    with pytest.raises(psycopg.errors.CheckViolation, match="no partition"):
+        connection.execute(INSERT[table], (id_on(OLDEST, 2),))
+
+
+@pytest.mark.parametrize("parked", [False, True], ids=["pending", "parked"])
+def test_a_day_with_events_that_kafka_does_not_have_is_kept_until_it_has(connection: Connection, *, parked: bool) -> None:
+    connection.execute(INSERT["outbox"], (id_on(OLDEST),))
+    connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (id_on(OLDEST),))
+    if parked:
+        connection.execute("update outbox_pending set parked_at = now(), reason = 'record_too_large'")
+    done = maintain(connection, TODAY + DAY, 2 * DAY)
+    assert done.deferred == [name("outbox", OLDEST)]
+    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    connection.execute("delete from outbox_pending")
+    assert maintain(connection, TODAY + DAY, 2 * DAY).dropped == [name("outbox", OLDEST)]
+
+
+def test_pending_events_of_the_next_day_do_not_keep_the_one_before(connection: Connection) -> None:
+    connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (first_id_of(OLDEST + DAY),))
+    assert maintain(connection, TODAY + DAY, 2 * DAY).deferred == []
+
+
+@pytest.mark.parametrize("read", ["select from only {0}_{1}", "select from {0}"], ids=["its partition", "the whole table"])
+def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
+    connection: Connection, other: Connection, database_url: str, read: str
+) -> None:
+    """The bound is far above what an insert takes and far below what a lock that waits for the reader would."""
+    other.execute(read.format("outbox", f"{OLDEST:%Y%m%d}"))
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as intake:
+        upkeep = threads.submit(maintain, connection, TODAY + DAY, 2 * DAY)
+        slowest = _insert_until(upkeep.done, intake)
+        done = upkeep.result()
+    assert done.deferred == [name("outbox", OLDEST)]
+    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    assert slowest < timedelta(seconds=1)
+    other.rollback()
+    assert maintain(connection, TODAY + DAY, 2 * DAY).dropped == [name("outbox", OLDEST)]
+
+
+def _insert_until(done: Callable[[], bool], intake: Connection) -> timedelta:
+    """Insert again and again; returns what the slowest insert took."""
+    slowest, number = 0.0, 0
+    while not done():
+        number += 1
+        started = time.perf_counter()
+        intake.execute(INSERT["outbox"], (id_on(TODAY, number),))
+        slowest = max(slowest, time.perf_counter() - started)
+    assert number > 0
+    return timedelta(seconds=slowest)
+
+
+def test_two_upkeeps_at_once_share_the_work(connection: Connection, database_url: str) -> None:
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as second:
+        elsewhere = threads.submit(maintain, second, TODAY + DAY, 2 * DAY)
+        here = maintain(connection, TODAY + DAY, 2 * DAY)
+        there = elsewhere.result()
+    assert len(here.created) + len(there.created) == len(here.dropped) + len(there.dropped) == len(TABLES)
