@@ -8,6 +8,7 @@ a stranger cannot fill the disk. Every one is in `rejected_quota`, as kept or as
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -60,6 +61,7 @@ class RejectedLog:
         self._refused: Counter[Quota] = Counter()
         self._full: set[Quota] = set()
         self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -69,9 +71,11 @@ class RejectedLog:
 
     async def close(self) -> None:
         """Write what is left as far as Postgres lets it, and disconnect."""
+        # Asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11), and the task would go on.
+        self._closing.set()
+        self._wake.set()
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task
         try:
             await self.flush()
         except UNAVAILABLE as error:
@@ -103,7 +107,7 @@ class RejectedLog:
                 raise
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._wake.wait()
             self._wake.clear()
             try:
@@ -113,7 +117,8 @@ class RejectedLog:
                 log.warning("rejections_postponed", reason="postgres_unavailable", error=str(error).strip())
             except DatabaseError:
                 log.exception("rejections_lost", reason="rejection_unstorable")
-            await asyncio.sleep(_EVERY.total_seconds())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _EVERY.total_seconds())
 
     async def _write(self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int]) -> None:
         kept: list[Rejected] = []
