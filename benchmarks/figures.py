@@ -64,7 +64,7 @@ def ratio(name: str, above: Sequence[float], below: Sequence[float], aim: Aim | 
     """The median of one side over the median of the other; the range is that of the pairs measured side by side."""
     pairs = [a / b for a, b in zip(above, below, strict=True)]
     spread = (min(pairs), max(pairs)) if len(pairs) > 1 else (None, None)
-    return Figure(name, statistics.median(above) / statistics.median(below), "×", *spread, aim)
+    return Figure(name, statistics.median(above) / statistics.median(below), "x", *spread, aim)
 
 
 def percentiles(name: str, seconds: Sequence[float], p50: Aim | None = None, p99: Aim | None = None) -> list[Figure]:

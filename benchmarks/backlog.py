@@ -1,0 +1,89 @@
+"""Rows of 1 KB in an outbox: a whole backlog at once, or one transaction at a time on a fixed grid."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import psycopg
+
+from outbox.append import APPEND, NewEvent, columns_of
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.stripe import DATASCHEMA
+from schemas.topics import Topic
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+TOPIC: Final = Topic.WEBHOOKS_STRIPE
+SIZE: Final = 1024
+KEYS: Final = 5000
+
+# The data starts with the row's number, which the check of order reads back. Text that does not repeat: nothing shrinks it.
+_FILL: Final = """
+insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
+select uuidv7(), %(topic)s, 'payment', 'pi_' || lpad((n %% %(keys)s)::text, 24, '0'), '/webhooks/stripe',
+       'com.stripe.payment_intent.succeeded', %(dataschema)s, now(),
+       '00-' || md5(n::text) || '-' || left(md5(n::text), 16) || '-01',
+       convert_to(rpad('{"number":' || lpad(n::text, 12, '0') || ',"pad":"' || (
+         select string_agg(md5(n::text || k), '') from generate_series(1, 31) k), %(size)s - 2, 'x') || '"}', 'UTF8')
+from generate_series(1, %(rows)s) n
+"""
+_LIST: Final = """
+insert into outbox_pending (event_id, shard) select id, crc32(convert_to(aggregate_id, 'UTF8')) % 64 from outbox order by id
+"""
+
+
+class Committed(NamedTuple):
+    """When each event's commit returned, by its id, and how far behind its grid the writer fell at worst."""
+
+    at: dict[str, float]
+    late: float
+
+
+def fill(connection: Connection, rows: int) -> None:
+    """The whole backlog in one transaction; number and id rise together, so id order is the order within a key."""
+    with connection.transaction():
+        values = {"topic": TOPIC, "keys": KEYS, "dataschema": DATASCHEMA, "size": SIZE, "rows": rows}
+        connection.execute(_FILL, values)
+        connection.execute(_LIST)
+    connection.execute("vacuum (analyze) outbox_pending")
+    connection.execute("checkpoint")
+
+
+def number_in(value: bytes) -> int:
+    """The row's number, from the start of its data."""
+    return int(value[10:22])
+
+
+def write_paced(url: str, rate: float, seconds: float, start_at: float) -> Committed:
+    """Single-row transactions on a fixed time grid (open loop), one connection."""
+    at: dict[str, float] = {}
+    late = 0.0
+    pad = "x" * (SIZE - 33)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for number in range(int(rate * seconds)):
+            event = _event(f"pi_{number % KEYS:024d}", f'{{"number":{number:012d},"pad":"{pad}"}}'.encode())
+            if (pause := start_at + number / rate - time.monotonic()) > 0:
+                time.sleep(pause)
+            late = max(late, -pause)
+            connection.execute(APPEND, columns_of([event]), prepare=True)
+            at[str(event.id)] = time.monotonic()
+    return Committed(at, late)
+
+
+def _event(key: str, data: bytes) -> NewEvent:
+    return NewEvent(
+        id=new_id(),
+        topic=TOPIC,
+        aggregate_type="payment",
+        aggregate_id=key,
+        source="/webhooks/stripe",
+        type="com.stripe.payment_intent.succeeded",
+        dataschema=DATASCHEMA,
+        occurred_at=datetime.now(UTC),
+        traceparent=new_trace().traceparent,
+        data=data,
+    )

@@ -1,0 +1,61 @@
+"""The bare producer: the relay's own producer configuration and the same records, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+from confluent_kafka import KafkaError, Message, Producer
+
+from outbox import store
+from outbox.publisher import Publisher
+from outbox.tables import SHARDS
+from schemas.envelope import to_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Headers = list[tuple[str, str | bytes | None]]
+
+_FLUSH = 120.0  # seconds
+_SERVE_EVERY = 1000  # records between two looks at what was acknowledged
+
+
+class Ready(NamedTuple):
+    """One record as `produce` takes it."""
+
+    topic: str
+    value: bytes
+    key: str
+    headers: Headers
+
+
+def produce_backlog(url: str, bootstrap: str, rows: int) -> int:
+    """Read the backlog into memory, then produce it; returns how many Kafka acknowledged."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        pending = store.read_pending(connection, range(SHARDS), [], rows)
+    return produce(bootstrap, [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending])
+
+
+def produce(bootstrap: str, records: Sequence[Ready]) -> int:
+    """As fast as the library takes them; returns how many Kafka acknowledged."""
+    # The very configuration of the relay, wherever that moves.
+    producer = Producer(Publisher(bootstrap)._config)  # noqa: SLF001
+    acknowledged = 0
+
+    def report(error: KafkaError | None, _: Message) -> None:
+        nonlocal acknowledged
+        acknowledged += error is None
+
+    for number, record in enumerate(records):
+        while True:
+            try:
+                producer.produce(record.topic, record.value, record.key, headers=record.headers, on_delivery=report)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                break
+        if number % _SERVE_EVERY == 0:
+            producer.poll(0)
+    producer.flush(_FLUSH)
+    return acknowledged

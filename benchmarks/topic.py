@@ -1,0 +1,108 @@
+"""A topic as the measurements see it: where it ends, when records can be read, and what stands in it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from benchmarks.figures import Void
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LOOK_EVERY: Final = 0.01  # seconds
+_AT_ONCE: Final = 2000
+
+Offsets = dict[int, int]
+"""By partition."""
+
+
+class Span(NamedTuple):
+    """When the first and the last of the awaited records could be read, on the monotonic clock, and how many in between."""
+
+    first: float
+    last: float
+    between: int
+
+    @property
+    def rate(self) -> float:
+        """Records a second after the first look that found any: those of that look took no time that we know of."""
+        return self.between / (self.last - self.first) if self.between else float("inf")
+
+
+class Topic:
+    """One topic of one broker."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self.name = name
+        self._bootstrap = bootstrap
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._partitions = [*self._admin.list_topics(name, timeout=10).topics[name].partitions]
+
+    def ends(self) -> Offsets:
+        wanted = {TopicPartition(self.name, number): OffsetSpec.latest() for number in self._partitions}
+        return {place.partition: found.result().offset for place, found in self._admin.list_offsets(wanted).items()}
+
+    def until_readable(self, after: Offsets, number: int, limit: float, check: Callable[[], None]) -> Span:
+        """Watch the ends until so many records more can be read; `check` raises when there is no point in waiting on."""
+        before, started = sum(after.values()), time.monotonic()
+        first, at_first = 0.0, 0
+        while True:
+            have, now = sum(self.ends().values()) - before, time.monotonic()
+            if have and not at_first:
+                first, at_first = now, have
+            if have >= number:
+                return Span(first, now, have - at_first)
+            if now - started > limit:
+                raise Void(f"only {have:,} of {number:,} records came to {self.name} within {limit:.0f} s")
+            check()
+            time.sleep(_LOOK_EVERY)
+
+    def records(self, after: Offsets) -> Iterator[Message]:
+        """What stands between those offsets and the present ends, each partition in its order."""
+        missing = sum(self.ends().values()) - sum(after.values())
+        for message in self.arriving(after):
+            if message is None:
+                continue
+            yield message
+            missing -= 1
+            if not missing:
+                return
+
+    def arriving(self, after: Offsets) -> Iterator[Message | None]:
+        """Records as soon as they can be read, for ever; None in between, so that the reader can give up."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": f"benchmark-{uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "fetch.min.bytes": 1,
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        try:
+            consumer.assign([TopicPartition(self.name, number, offset) for number, offset in after.items()])
+            while True:
+                # One alone first: to wait for a second one would be counted as its lateness.
+                found = consumer.consume(1, timeout=0.1)
+                found += consumer.consume(_AT_ONCE, timeout=0) if found else []
+                for message in found:
+                    if (error := message.error()) is not None:
+                        raise KafkaException(error)
+                    yield message
+                yield None
+        finally:
+            consumer.close()
+
+
+def header(message: Message, name: str) -> str | None:
+    """The text of a header, or None where the record has no such."""
+    for known, value in message.headers() or ():
+        if known == name and value is not None:
+            return value.decode() if isinstance(value, bytes) else value
+    return None
