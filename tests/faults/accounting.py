@@ -1,0 +1,89 @@
+"""What went in and what came out: every acknowledged event has each of its effects, and has it once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.kafka import Stored, read_topic
+from tests.simulators import stripe
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.system import System
+
+
+@dataclass
+class Load:
+    """Payments, each created and paid and some refunded, in a random order and partly sent twice."""
+
+    payments: list[stripe.Payment]
+    bodies: list[bytes]
+    """As they are sent, repeats included."""
+    events: int
+    """Distinct events among them."""
+    refunded: set[str] = field(default_factory=set)
+
+
+def make_load(payments: int, *, seed: int) -> Load:
+    chance, now = random.Random(seed), int(time.time())
+    lives = [stripe.Payment(metadata={"user_id": f"u-{n}"}) for n in range(payments)]
+    bodies = [body for life in lives for body in (life.created(now), life.succeeded(now + 1))]
+    refunded = {life.id for life in chance.sample(lives, payments // 4)}
+    bodies += [life.refunded(life.amount, now + 2) for life in lives if life.id in refunded]
+    repeated = chance.sample(bodies, len(bodies) // 10)
+    events = len(bodies)
+    bodies += repeated
+    chance.shuffle(bodies)
+    return Load(lives, bodies, events, refunded)
+
+
+def assert_all_accounted(system: System, load: Load, *, seconds: float = 60) -> None:
+    """Wait for the last effect, then compare every count; a difference in either direction fails."""
+    marked = "consumed where consumer = 'payments'"
+    wait_until(lambda: system.count(marked) >= load.events, seconds=seconds)
+    wait_until(lambda: system.count("outbox_pending") == 0, seconds=seconds)
+    _assert_tables(system, load)
+    _assert_topic(system, load)
+
+
+def _assert_tables(system: System, load: Load) -> None:
+    outcomes = dict(system.query("select outcome, count(*) from webhook_deliveries group by outcome"))
+    assert outcomes["accepted"] == load.events
+    assert outcomes.get("duplicate", 0) >= len(load.bodies) - load.events
+    assert set(outcomes) <= {"accepted", "duplicate"}
+    assert system.count("dedup") == load.events
+    assert system.count("consumed where consumer = 'payments'") == load.events
+    assert system.count("history") == load.events
+    assert system.count("dead_letters") == 0
+    statuses = dict(system.query("select status, count(*) from payments group by status"))
+    assert statuses == {"succeeded": len(load.payments) - len(load.refunded), "refunded": len(load.refunded)}
+    assert not system.query("select id from payments where version <> (select count(*) from history where aggregate_id = id)")
+    written = dict(system.query("select type, count(*) from outbox where topic <> 'webhooks.stripe' group by type"))
+    assert written == {
+        "billing.payment.succeeded": len(load.payments),
+        "billing.payment.refunded": len(load.refunded),
+        "notification.send": len(load.payments) + len(load.refunded),
+    }
+
+
+def _assert_topic(system: System, load: Load) -> None:
+    """Each billing event is on Kafka at least once under one id, and its first appearances keep the order of versions."""
+    expected = len(load.payments) + len(load.refunded)
+
+    def all_there(found: list[Stored]) -> bool:
+        return len({record.headers["ce_id"] for record in found}) >= expected
+
+    found = read_topic(system.kafka, "billing.payment.events", until=all_there)
+    first = {record.headers["ce_id"]: record for record in reversed(found)}
+    told = Counter((record.key, record.headers["ce_type"]) for record in first.values())
+    assert set(told.values()) == {1}
+    assert told.keys() == {(life.id, "billing.payment.succeeded") for life in load.payments} | {
+        (key, "billing.payment.refunded") for key in load.refunded
+    }
+    for key in load.refunded:
+        mine = sorted((r for r in first.values() if r.key == key), key=lambda record: record.offset)
+        assert [r.headers["ce_type"] for r in mine] == ["billing.payment.succeeded", "billing.payment.refunded"]

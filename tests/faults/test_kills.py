@@ -1,0 +1,31 @@
+"""SIGKILL under load: what was acknowledged has its effects exactly once, whoever dies and whenever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.accounting import assert_all_accounted, make_load
+from tests.sender import Provider
+
+if TYPE_CHECKING:
+    from tests.system import System
+
+KILLS = 4
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("victim", ["gateway", "relay", "worker-payments"])
+async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system: System, victim: str) -> None:
+    load = make_load(1000, seed=7)
+    provider = Provider(system.public)
+    delivery = asyncio.create_task(provider.deliver(load.bodies))
+    for number in range(1, KILLS + 1):
+        await provider.reached(number * len(load.bodies) // (KILLS + 1))
+        killed = system.kill(victim)
+        await asyncio.to_thread(system.wait_back, victim, killed)
+    await delivery
+    assert provider.acknowledged == len(load.bodies)
+    await asyncio.to_thread(assert_all_accounted, system, load)
