@@ -56,17 +56,17 @@ class Quiet(NamedTuple):
 
 def run(scale: Scale, report: Report) -> Result:
     result = Result("relay")
-    with ExitStack() as ends:
-        ours = ends.enter_context(system("postgres", "kafka", report=report))
-        _measure_ours(ours, scale, report, result)
-    if scale.with_peer:
-        try:
+    try:
+        with system("postgres", "kafka", report=report) as ours:
+            _measure_ours(ours, scale, report, result)
+        if scale.with_peer:
             debezium.fetch_jars()
-        except DownloadRefused as refusal:
-            result.notes.append(f"Debezium was not measured: {refusal}")
-        else:
             with system("postgres", "kafka", report=report) as theirs:
                 _measure_peer(theirs, scale, report, result)
+    except DownloadRefused as refusal:
+        result.notes.append(f"Debezium was not measured: {refusal}")
+    except Void as void:
+        result.void.append(str(void))
     return result
 
 

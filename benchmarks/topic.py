@@ -43,6 +43,10 @@ class Topic:
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
         self._partitions = [*self._admin.list_topics(name, timeout=10).topics[name].partitions]
 
+    def starts(self) -> Offsets:
+        """Where a topic starts that nothing has been removed from."""
+        return dict.fromkeys(self._partitions, 0)
+
     def ends(self) -> Offsets:
         wanted = {TopicPartition(self.name, number): OffsetSpec.latest() for number in self._partitions}
         return {place.partition: found.result().offset for place, found in self._admin.list_offsets(wanted).items()}
