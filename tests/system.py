@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,8 @@ import psycopg
 
 from migrations import chain
 from ops.dev.processes import address, processes, take_listeners
-from ops.stack.supervisor import Supervisor
+from ops.stack.ports import LOOPBACK
+from ops.stack.supervisor import ProcessSpec, Supervisor
 from outbox import topics
 from outbox.process import keep_partitions
 from outbox.settings import RetentionSettings
@@ -41,12 +43,15 @@ _CHECKOUT: Final = Path(__file__).parents[1]
 class System:
     """A gateway, a relay and the workers, kept running; a process that is killed comes back by itself."""
 
-    def __init__(self, stack: Stack, **settings: str) -> None:
+    def __init__(self, stack: Stack, *, doubled: bool = False, **settings: str) -> None:
         self.stack = stack
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **settings}
         self._listeners = take_listeners(stack.ports, {})
+        self._specs = processes(self._listeners)
+        if doubled:
+            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != "gateway")
         self.public = address(self._listeners.public)
         self.internal = address(self._listeners.internal)
         self.states: tuple[ProcessState, ...] = ()
@@ -91,12 +96,18 @@ class System:
     def log_of(self, name: str) -> str:
         return Path(self.process(name).log).read_text()
 
+    def _second(self, spec: ProcessSpec) -> ProcessSpec:
+        """Another process of the same kind, on a port of its own."""
+        port = self.stack.ports.take(f"{spec.name}-2", 0)
+        variable = "RELAY_WEB_PORT" if spec.name == "relay" else "STREAMS_WEB_PORT"
+        web = address((LOOPBACK, port))
+        return replace(spec, name=f"{spec.name}-2", environment={variable: str(port)}, web=web, ready_url=f"{web}/health/ready")
+
     def _look_after(self) -> None:
-        specs = processes(self._listeners)
         logs = self.stack.data_dir / "process-logs"
         logs.mkdir(exist_ok=True)
         environment = {**self.environment, **self._listeners.environment}
-        supervisor = Supervisor(specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note)
+        supervisor = Supervisor(self._specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note)
         while not self._ended.wait(0.05):
             supervisor.run_once()
         supervisor.stop()
@@ -106,8 +117,9 @@ class System:
 
 
 @contextmanager
-def running_system(stack: Stack, **settings: str) -> Iterator[System]:
-    system = System(stack, **settings)
+def running_system(stack: Stack, *, doubled: bool = False, **settings: str) -> Iterator[System]:
+    """A prepared and started system; `doubled` has two relays and two workers of each role."""
+    system = System(stack, doubled=doubled, **settings)
     system.prepare()
     try:
         system.start()

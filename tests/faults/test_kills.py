@@ -9,8 +9,10 @@ import pytest
 
 from tests.faults.accounting import assert_all_accounted, make_load
 from tests.sender import Provider
+from tests.system import running_system
 
 if TYPE_CHECKING:
+    from tests.servers import StartStack
     from tests.system import System
 
 KILLS = 4
@@ -29,3 +31,19 @@ async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system
     await delivery
     assert provider.acknowledged == len(load.bodies)
     await asyncio.to_thread(assert_all_accounted, system, load)
+
+
+@pytest.mark.timeout(240)
+async def test_relays_and_workers_side_by_side_lose_and_double_nothing_while_each_is_killed(own_stack: StartStack) -> None:
+    """Shards and partitions move under load, away from the dead and back to the living."""
+    load = make_load(1000, seed=17)
+    with running_system(own_stack("postgres", "kafka"), doubled=True, STREAMS_SESSION_TIMEOUT="6s") as system:
+        provider = Provider(system.public)
+        delivery = asyncio.create_task(provider.deliver(load.bodies))
+        victims = ["relay-2", "worker-payments", "relay", "worker-payments-2"]
+        for number, victim in enumerate(victims, start=1):
+            await provider.reached(number * len(load.bodies) // (len(victims) + 1))
+            killed = system.kill(victim)
+            await asyncio.to_thread(system.wait_back, victim, killed)
+        await delivery
+        await asyncio.to_thread(assert_all_accounted, system, load)

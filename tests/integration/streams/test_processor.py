@@ -1,0 +1,216 @@
+"""The processor on a real Postgres: one effect an event, the culprit alone set aside, nothing lost while something is away."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from runtime.database import make_pool
+from runtime.ids import first_id_of, new_id
+from runtime.tracing import new_trace
+from schemas.envelope import Envelope, to_headers
+from streams.errors import Poison, Transient
+from streams.processor import Processor
+from streams.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+    from runtime.database import Pool
+
+
+class Notes:
+    """A worker whose effect is a line in a table; `fault` may raise for a line before it is written."""
+
+    consumer = "notes"
+    topics = ("notes",)
+
+    def __init__(self, fault: Callable[[Envelope], None] = lambda _: None) -> None:
+        self.batches: list[list[str]] = []
+        self._fault = fault
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        self.batches.append([event.subject for event in events])
+        for event in events:
+            self._fault(event)
+            await connection.execute("insert into notes (line, key) values (%s, %s)", (event.data.decode(), event.subject))
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create table notes (n bigint generated always as identity, line text not null, key text)")
+    made = make_pool(database_url, size=4, name="test")
+    await made.open()
+    yield made
+    await made.close()
+
+
+def processor(pool: Pool, handler: Notes, lanes: int = 2) -> Processor:
+    return Processor(handler, pool, lanes=lanes, retry_max=timedelta(milliseconds=50))
+
+
+def record(line: str, *, key: str = "k", offset: int = 0, event_id: UUID | None = None) -> Record:
+    event = Envelope(
+        id=event_id or new_id(), source="/test", type="note.taken", subject=key, time=datetime.now(UTC),
+        dataschema="urn:test:note:1", traceparent=new_trace().traceparent, data=line.encode(),
+    )  # fmt: skip
+    headers = [(name, str(value).encode()) for name, value in to_headers(event)]
+    return Record("notes", 0, offset, key.encode(), event.data, headers)
+
+
+def rows(url: str, query: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()
+
+
+def lines(url: str) -> list[str]:
+    return [row["line"] for row in rows(url, "select line from notes order by n")]
+
+
+async def test_events_delivered_again_have_no_second_effect(pool: Pool, database_url: str) -> None:
+    batch = [record(f"{n}", offset=n) for n in range(5)]
+    handler = Notes()
+    await processor(pool, handler).process(batch)
+    await processor(pool, handler).process([*batch[2:], record("5", offset=5)])
+    assert lines(database_url) == ["0", "1", "2", "3", "4", "5"]
+    assert rows(database_url, "select count(*) from consumed where consumer = 'notes'") == [{"count": 6}]
+
+
+async def test_an_event_twice_in_one_batch_has_one_effect(pool: Pool, database_url: str) -> None:
+    twice = record("once")
+    await processor(pool, Notes()).process([twice, twice._replace(offset=1)])
+    assert lines(database_url) == ["once"]
+
+
+async def test_events_of_a_key_keep_their_order_and_share_a_lane(pool: Pool, database_url: str) -> None:
+    batch = [record(f"{n}", key=f"k{n % 7}", offset=n) for n in range(70)]
+    await processor(pool, Notes(), lanes=4).process(batch)
+    for key in range(7):
+        found = [row["line"] for row in rows(database_url, f"select line from notes where key = 'k{key}' order by n")]
+        assert found == [f"{n}" for n in range(key, 70, 7)]
+
+
+@pytest.mark.parametrize("names_the_culprit", [True, False])
+async def test_only_the_culprit_is_set_aside(pool: Pool, database_url: str, names_the_culprit: bool) -> None:
+    batch = [record(f"{n}", offset=n) for n in range(9)]
+
+    def fault(event: Envelope) -> None:
+        if event.data == b"6":
+            raise Poison("rule_broken", "six is not allowed", event.id if names_the_culprit else None)
+
+    await processor(pool, Notes(fault), lanes=1).process(batch)
+    assert lines(database_url) == [f"{n}" for n in range(9) if n != 6]
+    [letter] = rows(database_url, "select * from dead_letters")
+    assert (letter["consumer"], letter["reason"], letter["topic"], letter["offset"]) == ("notes", "rule_broken", "notes", 6)
+    assert bytes(letter["value"]) == b"6"
+    [told] = rows(database_url, "select type, causation_id from outbox where topic = 'dead-letters'")
+    assert told == {"type": "dead-letter.recorded", "causation_id": letter["event_id"]}
+
+
+async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(pool: Pool, database_url: str) -> None:
+    def fault(event: Envelope) -> None:
+        if event.data == b"2":
+            raise KeyError("amount")
+
+    await processor(pool, Notes(fault)).process([record(f"{n}", offset=n) for n in range(4)])
+    assert lines(database_url) == ["0", "1", "3"]
+    [letter] = rows(database_url, "select reason, detail from dead_letters")
+    assert letter == {"reason": "handler_failed", "detail": "KeyError: 'amount'"}
+
+
+async def test_a_value_that_postgres_refuses_costs_its_event_only(pool: Pool, database_url: str) -> None:
+    class Strict(Notes):
+        async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+            for event in events:
+                await connection.execute("insert into notes (line) values (%s::int::text)", (event.data.decode(),))
+
+    await processor(pool, Strict()).process([record("1"), record("two", offset=1), record("3", offset=2)])
+    assert lines(database_url) == ["1", "3"]
+    assert [row["reason"] for row in rows(database_url, "select reason from dead_letters")] == ["handler_failed"]
+
+
+async def test_a_record_that_does_not_decode_is_set_aside_once_however_often_it_comes(pool: Pool, database_url: str) -> None:
+    broken = Record("notes", 3, 17, None, b"\xff\x00", [("ce_id", b"nonsense")])
+    for _ in range(2):
+        await processor(pool, Notes()).process([broken, record("fine", offset=18)])
+    letters = rows(database_url, 'select reason, partition, "offset", event_id, value from dead_letters')
+    assert letters == [{"reason": "envelope_incomplete", "partition": 3, "offset": 17, "event_id": None, "value": b"\xff\x00"}]
+    assert rows(database_url, "select count(*) from outbox where topic = 'dead-letters'") == [{"count": 1}]
+
+
+async def test_an_event_set_aside_is_not_tried_again_when_it_is_repeated(pool: Pool, database_url: str) -> None:
+    def fault(event: Envelope) -> None:
+        raise Poison("rule_broken", "never", event.id)
+
+    event = record("no")
+    await processor(pool, Notes(fault)).process([event])
+    patient = Notes()
+    await processor(pool, patient).process([event])
+    assert (patient.batches, lines(database_url)) == ([], [])
+
+
+async def test_an_event_older_than_the_retention_is_set_aside_rather_than_doubled(pool: Pool, database_url: str) -> None:
+    old = first_id_of(datetime.now(UTC) - timedelta(days=90)).int | (7 << 76) | (2 << 62)
+    await processor(pool, Notes()).process([record("old", event_id=type(new_id())(int=old)), record("new", offset=1)])
+    assert lines(database_url) == ["new"]
+    assert [row["reason"] for row in rows(database_url, "select reason from dead_letters")] == ["event_outside_retention"]
+
+
+async def test_what_is_away_is_waited_for_and_nothing_is_set_aside(pool: Pool, database_url: str) -> None:
+    calls = 0
+
+    def fault(_: Envelope) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 4:
+            raise Transient("peer_away", "not yet")
+
+    await processor(pool, Notes(fault)).process([record("patient")])
+    assert calls == 4
+    assert lines(database_url) == ["patient"]
+    assert rows(database_url, "select * from dead_letters") == []
+
+
+async def test_a_missing_table_stops_the_worker_instead_of_costing_events(pool: Pool, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table notes rename to gone")
+        working = asyncio.create_task(processor(pool, Notes()).process([record("later")]))
+        done, _ = await asyncio.wait({working}, timeout=0.5)
+        assert not done
+        connection.execute("alter table gone rename to notes")
+        await asyncio.wait_for(working, 10)
+    assert lines(database_url) == ["later"]
+    assert rows(database_url, "select * from dead_letters") == []
+
+
+async def test_connections_cut_in_the_middle_of_the_work_double_nothing(pool: Pool, database_url: str) -> None:
+    async def cut() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for _ in range(10):
+                connection.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallyhook test'"
+                )
+                await asyncio.sleep(0.03)
+
+    work = processor(pool, Notes(), lanes=3)
+    cutting = asyncio.create_task(cut())
+    for start in range(0, 200, 20):
+        await work.process([record(f"{n}", key=f"k{n % 5}", offset=n) for n in range(start, start + 20)])
+    await cutting
+    assert sorted(lines(database_url), key=int) == [f"{n}" for n in range(200)]
+
+
+async def test_two_workers_with_the_same_events_share_them_without_doubling(pool: Pool, database_url: str) -> None:
+    """As after a rebalance: both hold the batch, in another order, and one finds nothing left to do."""
+    batch = [record(f"{n}", key=f"k{n % 3}", offset=n) for n in range(60)]
+    await asyncio.gather(*(processor(pool, Notes()).process(part) for part in (batch, batch[::-1], batch)))
+    assert sorted(lines(database_url), key=int) == [f"{n}" for n in range(60)]

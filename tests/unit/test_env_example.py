@@ -1,0 +1,64 @@
+"""`env.example` lists every setting that something reads, once, with a comment and its true default."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import gateway.settings
+import outbox.settings
+import streams.settings
+from ops.dev.secrets_file import NEEDED
+from ops.stack.stack import VARIABLES
+from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATH: Final = Path(__file__).parents[2] / "env.example"
+ENTRY: Final = re.compile(r"(?P<default>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
+LINES: Final = PATH.read_text().splitlines()
+ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
+# What is read by something else than a Settings class.
+READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD"}
+
+
+def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    ours = {gateway.settings.__name__, outbox.settings.__name__, streams.settings.__name__}
+    for kind in parent.__subclasses__():
+        if kind.__module__ in ours:
+            yield kind
+        yield from _settings(kind)
+
+
+FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items()}
+
+
+def test_exactly_what_is_read_is_listed() -> None:
+    assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE
+
+
+def test_nothing_is_listed_twice() -> None:
+    assert len(ENTRIES) == sum(bool(ENTRY.fullmatch(line)) for line in LINES)
+
+
+def test_each_has_one_comment_line_above_it() -> None:
+    above = {ENTRY.fullmatch(line)["name"]: before for before, line in pairwise(LINES) if ENTRY.fullmatch(line)}
+    assert [name for name, before in above.items() if not before.startswith("# ")] == []
+
+
+def test_what_must_be_set_is_empty_and_the_rest_is_commented_out() -> None:
+    required = {name for name, field in FIELDS.items() if field.is_required()} | READ_ELSEWHERE
+    assert {name for name, entry in ENTRIES.items() if not entry["default"]} == required
+    assert all(not ENTRIES[name]["value"] for name in required)
+
+
+@pytest.mark.parametrize("kind", sorted({*_settings()}, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
+    required = {name.upper(): "x://x" for name, field in kind.model_fields.items() if field.is_required()}
+    shown = {name: entry["value"] for name, entry in ENTRIES.items() if entry["default"]}
+    assert kind.load(shown | required) == kind.load(required)
