@@ -49,7 +49,8 @@ def bench(
 
     A benchmark voids itself, and the exit code is 1, where what came out is not what went in.
     """
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _as_interrupt)
     machine = this_machine()
     results = []
     for each in [name] if name else Name:
@@ -81,11 +82,9 @@ def _as_interrupt(*_: object) -> None:
 
 def main() -> None:
     try:
-        app(prog_name="./dev bench", standalone_mode=False)
+        app(prog_name="./dev bench")
     except (StackError, WorkFailed) as error:
         sys.exit(f"bench: {error}")
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit("bench: stopped")
 
 
 if __name__ == "__main__":
