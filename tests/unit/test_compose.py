@@ -1,4 +1,4 @@
-"""`docker-compose.yml` asks for its secrets, opens nothing to the world, and runs what `./dev up` runs. No Docker is needed here."""
+"""`docker-compose.yml` asks for its secrets, opens nothing to the world and runs what `./dev up` runs; checked without Docker."""
 
 from __future__ import annotations
 
