@@ -151,4 +151,22 @@ dead_letters = Table(
     UniqueConstraint("consumer", "topic", "partition", "offset"),
 )
 
-DAILY: Final = (outbox, webhook_deliveries, consumed)
+# Commands whose outcome somebody may ask for; the id is that of the command's event.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("result", JSONB),
+    Column("reason", Text),
+    CheckConstraint("status in ('pending', 'done', 'failed')", name="status_known"),
+    CheckConstraint("(status = 'pending') = (settled_at is null)", name="settled_with_time"),
+    CheckConstraint("(status = 'done') = (result is not null)", name="done_with_result"),
+    CheckConstraint("(status = 'failed') = (reason is not null)", name="failed_with_reason"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+DAILY: Final = (outbox, webhook_deliveries, consumed, tasks)

@@ -9,6 +9,7 @@ with `concurrency` above 1.
 import asyncio
 import os
 import threading
+from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
 import faust
@@ -18,10 +19,10 @@ from faust.types import EventT, StreamT
 from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from runtime.database import Pool
-from streams.handler import Handler
+from runtime.database import make_pool
 from streams.processor import Processor
 from streams.records import Record
+from streams.role import Role
 from streams.settings import StreamSettings
 
 log = structlog.get_logger()
@@ -31,11 +32,23 @@ _EX_SOFTWARE: Final = 70
 _PATIENCE: Final = 15.0  # seconds
 
 
-def build_app(settings: StreamSettings, handler: Handler, processor: Processor, datadir: str) -> faust.App:
+def run(role: Role, settings: StreamSettings, datadir: str) -> int:
+    """Run a worker of the role until it is stopped by a signal; returns the exit code."""
+    tools = _Tools(role, settings)
+    try:
+        _Worker(
+            build_app(role, settings, tools, datadir), tools, loglevel=None, redirect_stdouts=False
+        ).execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: str) -> faust.App:
     """The Faust application of one worker; connects to nothing until its worker starts."""
     brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     app = faust.App(
-        GROUP_PREFIX + handler.consumer,
+        GROUP_PREFIX + role.name,
         broker=brokers,
         store="memory://",
         datadir=datadir,
@@ -55,18 +68,49 @@ def build_app(settings: StreamSettings, handler: Handler, processor: Processor, 
         web_port=settings.streams_web_port,
         web_tables_enabled=False,
     )
-    source = app.topic(*handler.topics, key_serializer="raw", value_serializer="raw")
-    reader = _Reader(processor, settings.streams_batch)
-    app.agent(source, name=handler.consumer, concurrency=1)(reader.read)
+    source = app.topic(*role.topics, key_serializer="raw", value_serializer="raw")
+    reader = _Reader(tools, settings.streams_batch)
+    app.agent(source, name=role.name, concurrency=1)(reader.read)
     _add_pages(app)
     return app
+
+
+class _Tools(Service):
+    """What the role works with, open from before the first event until after the last."""
+
+    def __init__(self, role: Role, settings: StreamSettings) -> None:
+        super().__init__()
+        self._role = role
+        self._settings = settings
+        self._exits = AsyncExitStack()
+        self._processor: Processor | None = None
+
+    @property
+    def processor(self) -> Processor:
+        assert self._processor is not None, "Faust starts the tools before the agents"  # noqa: S101  # narrows the type
+        return self._processor
+
+    async def on_start(self) -> None:
+        pool = make_pool(self._settings.database_url, size=self._settings.streams_lanes + 3, name=f"worker {self._role.name}")
+        await pool.open()  # without waiting: with Postgres away the processor waits, not the start
+        self._exits.push_async_callback(pool.close)
+        running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
+        lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
+        self._processor = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max)
+        for loop in running.loops:
+            task = asyncio.ensure_future(loop())
+            task.add_done_callback(_die_of_failure)
+            self._exits.push_async_callback(_cancel, task)
+
+    async def on_stop(self) -> None:
+        await self._exits.aclose()
 
 
 class _Reader:
     """The agent's body: gathers events and drains them in batches."""
 
-    def __init__(self, processor: Processor, batch: int) -> None:
-        self._processor = processor
+    def __init__(self, tools: _Tools, batch: int) -> None:
+        self._tools = tools
         self._batch = batch
 
     async def read(self, stream: StreamT[bytes]) -> None:
@@ -78,31 +122,16 @@ class _Reader:
             async for event in manual.events():
                 await gathered.put(event)
         finally:
-            drain.cancel()
-            await asyncio.gather(drain, return_exceptions=True)
+            await _cancel(drain)
 
     async def _drain(self, stream: StreamT[bytes], gathered: asyncio.Queue[EventT[bytes]]) -> None:
         while True:
             events = [await gathered.get()]
             while len(events) < self._batch and not gathered.empty():
                 events.append(gathered.get_nowait())
-            await self._processor.process([_record(event) for event in events])
+            await self._tools.processor.process([_record(event) for event in events])
             for event in events:
                 await stream.ack(event)
-
-
-class _Resources(Service):
-    """What the handlers work with, open from before the first event until after the last."""
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__()
-        self._pool = pool
-
-    async def on_start(self) -> None:
-        await self._pool.open()  # without waiting: with Postgres away the processor waits, not the start
-
-    async def on_stop(self) -> None:
-        await self._pool.close()
 
 
 class _Worker(faust.Worker):
@@ -118,29 +147,25 @@ class _Worker(faust.Worker):
         super()._schedule_shutdown(signal)
 
 
-def run(app: faust.App, pool: Pool) -> int:
-    """Run the application's worker until it is stopped by a signal; returns the exit code."""
-    try:
-        _Worker(app, _Resources(pool), loglevel=None, redirect_stdouts=False).execute_from_commandline()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
 def _leave() -> None:
     """Exit at once. Faust ignores a signal while a join is pending; what is acknowledged is durable, so nothing is lost."""
     log.warning("left_without_faust", reason="shutdown_ignored")
     os._exit(0)
 
 
-def _die_of_failure(drain: asyncio.Task[None]) -> None:
+async def _cancel(task: "asyncio.Future[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _die_of_failure(task: "asyncio.Future[None]") -> None:
     """
-    End the process when the drain has failed, which it never should.
+    End the process when a loop of ours has failed, which it never should.
 
     Faust would restart the agent and acknowledge what was not handled; after an exit Kafka hands it out again.
     """
-    if not drain.cancelled() and (error := drain.exception()) is not None:
-        log.critical("drain_failed", reason="drain_failed", exc_info=error)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("loop_failed", reason="loop_failed", exc_info=error)
         os._exit(_EX_SOFTWARE)
 
 

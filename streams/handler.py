@@ -1,4 +1,4 @@
-"""What a worker is to the processor: a name, topics, and a function from a batch of events to effects in one transaction."""
+"""What a worker is to the processor: a name, and a function from a batch of events to effects in one transaction."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,8 +19,5 @@ class Handler(Protocol):
 
     @property
     def consumer(self) -> str: ...
-
-    @property
-    def topics(self) -> Sequence[str]: ...
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from outbox import tasks
 from outbox.append import append, event_of
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
@@ -40,7 +41,8 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     """
     Record a dead letter and its event, in the open transaction; False where this record was set aside before.
 
-    An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back.
+    An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back. Where it is a
+    command, its task has failed.
     """
     trace = continue_trace(event.traceparent if event else None)
     letter = DeadLetterRecorded(
@@ -64,6 +66,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         return False
     if event and poison.reason != OUTSIDE_RETENTION:
         await mark(connection, consumer, [event.id])
+        await tasks.fail(connection, event.id, poison.reason)
     dead_letter = event_of(
         letter,
         aggregate_id=str(letter.id),

@@ -16,6 +16,7 @@ from streams.payments.facts import Fact
 from streams.payments.rows import row_of, state_in
 from streams.payments.steps import Told, claims_of, key_of, lines_of, speak, take
 from streams.payments.stripe import facts_of
+from streams.role import role_of
 
 _NUL: Final = b"\\u0000"  # as JSON writes it
 
@@ -29,13 +30,15 @@ class PaymentsHandler:
     """
 
     consumer: Final = "payments"
-    topics: Final = (Topic.WEBHOOKS_STRIPE,)
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         told = [Told(event, event.type.removeprefix(STRIPE), facts) for event in events if (facts := _listen(event))]
         # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
         while told and not await _apply(connection, told):
             pass
+
+
+PAYMENTS: Final = role_of(PaymentsHandler(), Topic.WEBHOOKS_STRIPE)
 
 
 def _listen(event: Envelope) -> list[Fact]:

@@ -31,7 +31,6 @@ class Notes:
     """A worker whose effect is a line in a table; `fault` may raise for a line before it is written."""
 
     consumer = "notes"
-    topics = ("notes",)
 
     def __init__(self, fault: Callable[[Envelope], None] = lambda _: None) -> None:
         self.batches: list[list[str]] = []

@@ -1,0 +1,61 @@
+"""
+What became of a command: a row that its worker settles in the transaction of the effects.
+
+A task's id is the id of its command's event, so one id leads from the answer to the record on Kafka and the mark of its worker.
+"""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+Status = Literal["pending", "done", "failed"]
+
+SETTLED_CHANNEL: Final = "tasks"
+"""NOTIFY's payload is the task's id: a hint for who waits, who reads the row then."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The row of a task; `result` is set when done and `reason` when failed."""
+
+    task_id: UUID
+    kind: str
+    status: Status
+    created_at: datetime
+    settled_at: datetime | None = None
+    result: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+_SETTLE: Final = """
+with settled as (
+  update tasks set status = %s, result = %s, reason = %s, settled_at = now() where id = %s and status = 'pending' returning id)
+select pg_notify('tasks', id::text) from settled
+"""
+
+
+async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> None:
+    """Write down that a command is under way, in the transaction that appends it."""
+    await connection.execute("insert into tasks (id, kind) values (%s, %s)", (task_id, kind))
+
+
+async def finish(connection: AsyncConnection, task_id: UUID, result: dict[str, Any]) -> None:
+    """Settle a task as done, in the transaction of its effects; one that is settled, or no task at all, stays as it is."""
+    await connection.execute(_SETTLE, ("done", Jsonb(result), None, task_id))
+
+
+async def fail(connection: AsyncConnection, task_id: UUID, reason: str) -> None:
+    """Settle a task as failed, likewise."""
+    await connection.execute(_SETTLE, ("failed", None, reason, task_id))
+
+
+async def read(connection: AsyncConnection, task_id: UUID) -> Task | None:
+    query = "select id, kind, status, created_at, settled_at, result, reason from tasks where id = %s"
+    row = await (await connection.execute(query, (task_id,))).fetchone()
+    if row is None:
+        return None
+    names = ("task_id", "kind", "status", "created_at", "settled_at", "result", "reason")
+    return Task(**dict(zip(names, row, strict=True)))

@@ -1,0 +1,40 @@
+"""A worker's role: what it reads, what it can be told, and how its tools are opened."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple
+
+from runtime.database import Pool
+from streams.handler import Handler
+from streams.settings import StreamSettings
+
+
+class Running(NamedTuple):
+    """A role at work: its handler, and the loops that run beside it until they are cancelled."""
+
+    handler: Handler
+    loops: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+
+class Role(NamedTuple):
+    """
+    One kind of worker.
+
+    `name` is its consumer group and the `consumer` of its marks. `opened(settings, pool)` opens the handler's tools (clients,
+    templates) and closes them at the end; it must not fail because a peer is away: then the handler waits, not the start.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+    opened: Callable[[Any, Pool], AbstractAsyncContextManager[Running]]
+    settings: type[StreamSettings] = StreamSettings
+
+
+def role_of(handler: Handler, *topics: str) -> Role:
+    """The role of a handler that needs no tools."""
+
+    @asynccontextmanager
+    async def opened(_: StreamSettings, __: Pool) -> AsyncIterator[Running]:
+        yield Running(handler)
+
+    return Role(handler.consumer, topics, opened)
