@@ -40,7 +40,7 @@ async def delivery(request: web.Request) -> web.Response:
         found = await store.delivery(connection, asked)
         if found is None:
             raise GatewayError(Reason.NOT_FOUND, "no delivery has this id, or its day is past retention")
-        journey = await store.journey(connection, found.event_id) if found.event_id else None
+        journey = await store.journey(connection, found.ce_id) if found.ce_id else None
     detail = Detail(**msgspec.structs.asdict(found), journey=journey)
     return web.json_response(body=msgspec.json.encode(detail))
 

@@ -18,15 +18,15 @@ _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One delivery; `event_id` is the event's own id, the original's for a duplicate, and `provider_event_id` the provider's."""
+    """One delivery; `event_id` is the provider's, `ce_id` ours: the delivery's own id where accepted, the original's for a copy."""
 
     id: UUID
     source: str
     outcome: str
     received_at: datetime
     trace_id: str
-    event_id: UUID | None = None
-    provider_event_id: str | None = None
+    event_id: str | None = None
+    ce_id: UUID | None = None
     type: str | None = None
     reason: str | None = None
     secret_id: str | None = None
@@ -116,8 +116,8 @@ def _deliveries() -> Select[Any]:
         log.c.source,
         log.c.outcome,
         log.c.trace_id,
-        log.c.event_id,
-        log.c.provider_event_id,
+        log.c.provider_event_id.label("event_id"),
+        log.c.event_id.label("ce_id"),
         log.c.type,
         log.c.reason,
         log.c.secret_id,

@@ -87,7 +87,7 @@ async def test_filters_narrow_the_log(gateway: Gateway) -> None:
     outcomes = [item["outcome"] for item in (await found(gateway, DELIVERIES))["items"]]
     assert sorted(outcomes) == ["accepted", "accepted", "duplicate", "rejected"]
     [duplicate] = (await found(gateway, f"{DELIVERIES}?outcome=duplicate"))["items"]
-    assert (duplicate["eventId"], duplicate["providerEventId"]) == (first, "evt_0")
+    assert (duplicate["ceId"], duplicate["eventId"]) == (first, "evt_0")
     assert (await found(gateway, f"{DELIVERIES}?source=razorpay"))["items"] == []
     assert len((await found(gateway, f"{DELIVERIES}?type=payment_intent.succeeded"))["items"]) == 3
     assert ids((await found(gateway, f"{DELIVERIES}?trace={second.replace('-', '')}"))["items"]) == [second]
