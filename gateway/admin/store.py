@@ -18,7 +18,7 @@ _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One delivery; `event_id` is the provider's, `ce_id` ours: the delivery's own id where accepted, the original's for a copy."""
+    """One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy."""
 
     id: UUID
     source: str
