@@ -34,6 +34,7 @@ INSERT: Final = {
     """,
     "webhook_deliveries": "insert into webhook_deliveries (id, source, outcome, trace_id) values (%s, 'stripe', 'accepted', '')",
     "consumed": "insert into consumed (event_id, consumer) values (%s, 'payments')",
+    "tasks": "insert into tasks (id, kind) values (%s, 'cache.invalidate')",
 }
 
 
