@@ -48,12 +48,12 @@ def problems_of(folder: Path, kinds: Iterable[EventType], references: Sequence[R
             problems.append(f"{path}: is missing; {_remedy(kind, version)}")
         elif version == kind.version and file.read_bytes() != text_of(kind):
             problems.append(f"{path}: differs from the code; {_remedy(kind, version)}")
-        for reference in references:
-            if (committed := reference.read(path)) is not None:
-                problems += [f"{path}: {problem}" for problem in _changes(file, committed, reference, kind, version)]
+        committed = {text: reference for reference in reversed(references) if (text := reference.read(path)) is not None}
+        for text, reference in committed.items():  # each content once, under the newest reference that has it
+            problems += [f"{path}: {problem}" for problem in _changes(file, text, reference, kind, version)]
     strays = {str(file.relative_to(folder).as_posix()) for file in folder.glob("*/*.json")} - known.keys()
     problems += [f"{path}: no such type and version is registered, so its events could not be read" for path in sorted(strays)]
-    return list(dict.fromkeys(problems))
+    return problems
 
 
 def _changes(file: Path, committed: bytes, reference: Reference, kind: EventType, version: int) -> list[str]:
