@@ -7,12 +7,14 @@ from typing import NamedTuple
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import exposition, health, payments
+from gateway import exposition, health, payments, tasks
 from gateway.access import Gatekeeper
 from gateway.admin import deliveries, state
-from gateway.keys import COMMANDS, ENGINE, GATEKEEPER, INTAKE
+from gateway.keys import COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
+from gateway.settlements import Settlements
+from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
 from gateway.webhooks import Reception
 from outbox.intake import Intake
@@ -29,6 +31,7 @@ class Resources(NamedTuple):
     rejections: RejectedLog
     engine: AsyncEngine
     commands: Pool
+    settlements: Settlements
 
 
 @asynccontextmanager
@@ -43,12 +46,15 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour)
     engine = make_engine(settings.database_url, name="gateway")
     commands = make_pool(settings.database_url, size=4, name="commands")
+    settlements = Settlements(settings.database_url)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
+    await settlements.open()
     try:
-        yield Resources(intake, rejections, engine, commands)
+        yield Resources(intake, rejections, engine, commands, settlements)
     finally:
+        await settlements.close()
         await intake.close()
         await rejections.close()
         await commands.close()
@@ -60,7 +66,9 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
     _add_health(app)
-    for source, secrets in ((STRIPE, settings.stripe_webhook_secret),):
+    for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret)):
+        if not secrets:
+            continue
         reception = Reception(
             source,
             secrets,
@@ -79,10 +87,13 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[INTAKE] = resources.intake
     app[ENGINE] = resources.engine
     app[COMMANDS] = resources.commands
+    app[SETTLEMENTS] = resources.settlements
+    app[COMMAND_WAIT] = settings.command_wait
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     _add_health(app)
     app.router.add_get("/metrics", exposition.metrics, name="metrics")
     app.router.add_post("/internal/v1/payments/expect", payments.expect, name="payments_expect")
+    app.router.add_get("/internal/v1/tasks/{taskId}", tasks.task, name="task")
     for path, handler in ADMIN.items():
         app.router.add_get(f"/v1/admin/{path}", handler, name=f"admin_{handler.__name__}")
     return app

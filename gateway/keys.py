@@ -1,5 +1,6 @@
 """What an application and a request carry, by typed keys."""
 
+from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -7,6 +8,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Gatekeeper
+from gateway.settlements import Settlements
 from outbox.intake import Intake
 from runtime.database import Pool
 from runtime.tracing import Trace
@@ -20,7 +22,11 @@ class Call(NamedTuple):
 
 
 CALL: Final = web.RequestKey("call", Call)
+RECORDED: Final = web.RequestKey("recorded", bool)
+"""Set once a command of this request is written down."""
 INTAKE: Final = web.AppKey("intake", Intake)
 ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)
+SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
+COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)

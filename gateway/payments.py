@@ -5,10 +5,10 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from gateway import bodies
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from gateway.postgres import command_transaction
-from gateway.webhooks import check_content_type
 from projections import expectations
 
 Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -34,8 +34,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 async def expect(request: web.Request) -> web.Response:
     """Write the expectation down, so that reconciliation can compare it with what is paid."""
-    check_content_type(request.headers.get("Content-Type", ""))
-    command = parse_expectation(await request.read())
+    command = await bodies.read(request, ExpectPayment)
     trace = request[CALL].trace
     async with command_transaction(request) as connection:
         try:
@@ -45,17 +44,3 @@ async def expect(request: web.Request) -> web.Response:
         except expectations.ExpectationConflict as error:
             raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
     return web.json_response(body=msgspec.json.encode(Expected(command.reference, outcome)))
-
-
-def parse_expectation(body: bytes) -> ExpectPayment:
-    """
-    The command that a body states.
-
-    Raises GatewayError: `body_not_json`, or `field_invalid` naming the field.
-    """
-    try:
-        return msgspec.json.decode(body, type=ExpectPayment)
-    except msgspec.ValidationError as error:
-        raise GatewayError(Reason.FIELD_INVALID, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

@@ -25,6 +25,8 @@ class GatewaySettings(Settings):
     """0 takes a free port."""
     stripe_webhook_secret: LiveSecrets
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
+    razorpay_webhook_secret: Secrets = ()
+    """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without one there is no such route."""
     internal_api_token: LiveSecrets
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: LiveSecrets
@@ -39,6 +41,8 @@ class GatewaySettings(Settings):
     """Webhooks that share a commit at most."""
     intake_commit_limit: Duration = timedelta(seconds=5)
     """How long a commit may take before its webhooks are refused with 503."""
+    command_wait: Duration = timedelta(seconds=5)
+    """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
     rejected_kept_per_hour: int = Field(default=200, ge=0)
     """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
     shutdown_grace: Duration = timedelta(seconds=10)

@@ -37,9 +37,10 @@ select pg_notify('tasks', id::text) from settled
 """
 
 
-async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> None:
-    """Write down that a command is under way, in the transaction that appends it."""
-    await connection.execute("insert into tasks (id, kind) values (%s, %s)", (task_id, kind))
+async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> bool:
+    """Write down that a command is under way, in the transaction that appends it; False where it is known already."""
+    cursor = await connection.execute("insert into tasks (id, kind) values (%s, %s) on conflict do nothing", (task_id, kind))
+    return cursor.rowcount == 1
 
 
 async def finish(connection: AsyncConnection, task_id: UUID, result: dict[str, Any]) -> None:

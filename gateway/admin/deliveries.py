@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin import store
-from gateway.admin.query import cursor_of, delivery_id, parse_query
+from gateway.admin.query import cursor_of, id_of, parse_query
 from gateway.admin.store import Delivery, Journey
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
@@ -35,7 +35,7 @@ async def deliveries(request: web.Request) -> web.Response:
 
 
 async def delivery(request: web.Request) -> web.Response:
-    asked = delivery_id(request.match_info["id"])
+    asked = id_of(request.match_info["id"], "delivery")
     async with transaction(request) as connection:
         found = await store.delivery(connection, asked)
         if found is None:
@@ -47,7 +47,7 @@ async def delivery(request: web.Request) -> web.Response:
 
 async def body(request: web.Request) -> web.Response:
     """The raw bytes; never as something that a browser would run, since a stranger may have sent them."""
-    asked = delivery_id(request.match_info["id"])
+    asked = id_of(request.match_info["id"], "delivery")
     async with transaction(request) as connection:
         found = await store.body(connection, asked)
     if found is None:

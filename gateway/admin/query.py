@@ -48,7 +48,7 @@ def parse_query(given: Mapping[str, str], now: datetime) -> Query:
     first = first_id_of(_time(given, "from", earliest))
     before = first_id_of(_time(given, "to", latest))
     if cursor := given.get("cursor"):
-        before = min(before, _id_of(cursor))
+        before = min(before, _last_of(cursor))
     return Query(given.get("source"), given.get("type"), outcome, trace_id, first, before, _limit(given.get("limit")))
 
 
@@ -57,18 +57,18 @@ def cursor_of(last: UUID) -> str:
     return urlsafe_b64encode(last.bytes).decode().rstrip("=")
 
 
-def delivery_id(text: str) -> UUID:
+def id_of(text: str, noun: str) -> UUID:
     """
-    The id of a delivery.
+    The id of a delivery, a task or what else the noun says.
 
-    Raises GatewayError `not_found`: what is no UUIDv7 names no delivery.
+    Raises GatewayError `not_found`: what is no UUIDv7 names none of ours.
     """
     try:
         found = UUID(text)
     except ValueError as error:
-        raise GatewayError(Reason.NOT_FOUND, "no delivery has this id") from error
+        raise GatewayError(Reason.NOT_FOUND, f"no {noun} has this id") from error
     if not is_time_ordered(found):
-        raise GatewayError(Reason.NOT_FOUND, "no delivery has this id")
+        raise GatewayError(Reason.NOT_FOUND, f"no {noun} has this id")
     return found
 
 
@@ -103,7 +103,7 @@ def _time(given: Mapping[str, str], name: str, otherwise: datetime) -> datetime:
         raise GatewayError(Reason.QUERY_MALFORMED, f"{name} is a time like 2026-11-24T10:00:00Z") from error
 
 
-def _id_of(cursor: str) -> UUID:
+def _last_of(cursor: str) -> UUID:
     try:
         return UUID(bytes=urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError as error:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.query import LIMIT_DEFAULT, cursor_of, delivery_id, parse_query
+from gateway.admin.query import LIMIT_DEFAULT, cursor_of, id_of, parse_query
 from gateway.errors import GatewayError, Reason
 from runtime.ids import first_id_of, new_id
 
@@ -73,5 +73,5 @@ def test_what_makes_no_sense_is_refused(given_parameters: dict[str, str]) -> Non
 @pytest.mark.parametrize("text", ["", "evt_1", "0af7651916cd43dd8448eb211c80319c", "6f1c1f8e-3f5a-4c58-9a36-6f7f5a1e2b11"])
 def test_what_is_no_id_of_ours_is_not_found(text: str) -> None:
     with pytest.raises(GatewayError) as refusal:
-        delivery_id(text)
+        id_of(text, "delivery")
     assert refusal.value.reason is Reason.NOT_FOUND

@@ -1,0 +1,35 @@
+"""JSON bodies of internal routes: read, and turned into the record that a route asks for."""
+
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.webhooks import check_content_type
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+async def read(request: web.Request, record: type[Record]) -> Record:
+    """
+    The record that the request's body states.
+
+    Raises GatewayError: `content_type_not_json`, and those of `parse`.
+    """
+    check_content_type(request.headers.get("Content-Type", ""))
+    return parse(await request.read(), record)
+
+
+def parse(body: bytes, record: type[Record]) -> Record:
+    """
+    The record that a body states.
+
+    Raises GatewayError: `body_not_json`, or `field_invalid` naming the field.
+    """
+    try:
+        return msgspec.json.decode(body, type=record)
+    except msgspec.ValidationError as error:
+        raise GatewayError(Reason.FIELD_INVALID, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

@@ -1,0 +1,18 @@
+"""What became of a command, for who was answered before it was known."""
+
+import msgspec
+from aiohttp import web
+
+from gateway.admin.query import id_of
+from gateway.errors import GatewayError, Reason
+from gateway.postgres import command_transaction
+from outbox import tasks
+
+
+async def task(request: web.Request) -> web.Response:
+    asked = id_of(request.match_info["taskId"], "task")
+    async with command_transaction(request) as connection:
+        found = await tasks.read(connection, asked)
+    if found is None:
+        raise GatewayError(Reason.NOT_FOUND, "no task has this id, or its day is past retention")
+    return web.json_response(body=msgspec.json.encode(found))
