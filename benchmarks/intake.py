@@ -69,9 +69,13 @@ def _through_http(ours: System, seconds: float, highest_rate: float) -> Round:
     ours.empty()
     requests = ours.stack.data_dir / "requests"
     host, port = ours.public
-    write_requests(requests, int(highest_rate * seconds) + CONNECTIONS, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
+    number = int(highest_rate * seconds) + CONNECTIONS
+    write_requests(requests, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
     plan = load.Plan(requests, ours.public, CONNECTIONS, seconds)
-    return _by_wrk(ours, plan) if wrk.is_installed() else _by_our_own(ours, plan)
+    done = _by_wrk(ours, plan) if wrk.is_installed() else _by_our_own(ours, plan)
+    if _stored(ours) >= number:
+        raise Void(f"all {number:,} requests were sent before the time was over")
+    return done
 
 
 def _by_wrk(ours: System, plan: load.Plan) -> Round:
