@@ -1,0 +1,68 @@
+"""What can be told to people: every template, the data it needs and the channels it has a text for. The texts are elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from schemas.operations import Channel
+
+
+class Template(NamedTuple):
+    """
+    One thing to tell; `code` names the folder of its texts, `data` every field that they may use.
+
+    Amounts are in minor units of the `currency` beside them.
+    """
+
+    code: str
+    data: Mapping[str, type[str | int]]
+    channels: tuple[Channel, ...] = ("EMAIL", "SMS", "PUSH")
+
+
+_PAYMENT: Final = {"providerPaymentId": str, "amount": int, "currency": str}
+
+TEMPLATES: Final[Mapping[str, Template]] = {
+    template.code: template
+    for template in (
+        Template("payment-succeeded", _PAYMENT),
+        Template("payment-failed", _PAYMENT),
+        Template("payment-refunded", {**_PAYMENT, "amountRefunded": int}),
+        Template("invoice-payment-failed", {"invoiceId": str, "amountDue": int, "currency": str}),
+        # The data of alert.raised, as it is.
+        Template("operator-alert", {"alert": str, "subject": str, "summary": str, "runbook": str}),
+    )
+}
+
+
+class TemplateError(Exception):
+    """
+    A notification cannot be told.
+
+    `reason` is `template_unknown`, `template_channel_unknown`, `data_missing` or `data_invalid`.
+    """
+
+    def __init__(self, reason: str, detail: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.fields = fields
+        """The fields at fault, all of them, in the order of their declaration."""
+
+
+def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
+    """
+    The template, where it has a text for the channel and the data is whole; data that nobody declared is let be.
+
+    Raises TemplateError.
+    """
+    template = TEMPLATES.get(code)
+    if template is None:
+        raise TemplateError("template_unknown", f"there is no template {code!r}; there are {', '.join(TEMPLATES)}")
+    if channel not in template.channels:
+        raise TemplateError(
+            "template_channel_unknown", f"{code} has no text for {channel}, only for {', '.join(template.channels)}"
+        )
+    if missing := tuple(name for name in template.data if data.get(name) is None):
+        raise TemplateError("data_missing", f"{code} needs {', '.join(missing)}", missing)
+    if wrong := tuple(name for name, kind in template.data.items() if type(data[name]) is not kind):
+        kinds = ", ".join(f"{name} as {'text' if template.data[name] is str else 'an integer'}" for name in wrong)
+        raise TemplateError("data_invalid", f"{code} needs {kinds}", wrong)
+    return template

@@ -1,0 +1,1 @@
+"""The notifications worker: commands become rows, and rows become messages."""

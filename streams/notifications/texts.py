@@ -1,0 +1,48 @@
+"""Templates into texts: one folder a template code, one file a channel's part."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from schemas.operations import Channel
+from schemas.templates import TEMPLATES
+from streams.notifications.money import money
+
+FOLDER: Final = Path(__file__).parent / "templates"
+PARTS: Final[Mapping[Channel, tuple[str, ...]]] = {
+    "EMAIL": ("email.subject.j2", "email.txt.j2", "email.html.j2"),
+    "SMS": ("sms.j2",),
+    "PUSH": ("push.j2",),
+}
+
+
+class Text(NamedTuple):
+    """What is said; only a mail has a subject and a page."""
+
+    body: str
+    subject: str = ""
+    html: str | None = None
+
+
+class Texts:
+    """All texts; a template that uses what it does not declare fails instead of leaving a gap."""
+
+    def __init__(self) -> None:
+        self.environment = Environment(
+            loader=FileSystemLoader(FOLDER),
+            undefined=StrictUndefined,
+            autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+            auto_reload=False,
+        )
+        self.environment.filters["money"] = money
+
+    def render(self, code: str, channel: Channel, data: Mapping[str, Any]) -> Text:
+        """The text for data that `schemas.templates.check` has passed."""
+        declared = {name: data[name] for name in TEMPLATES[code].data}
+        parts = [self.environment.get_template(f"{code}/{part}").render(declared) for part in PARTS[channel]]
+        if channel != "EMAIL":
+            return Text(parts[0].strip())
+        subject, body, html = parts
+        return Text(body, " ".join(subject.split()), html)  # a header is one line, whatever the data holds
