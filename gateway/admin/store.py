@@ -63,7 +63,7 @@ class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, k
     dead_letters: list[SetAside] = []
 
 
-class Journey(msgspec.Struct, frozen=True, omit_defaults=True):
+class Journey(msgspec.Struct, frozen=True):
     """The event (absent once its day is past retention), and the events that it caused, directly or not, oldest first."""
 
     event: Station | None
