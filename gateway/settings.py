@@ -26,7 +26,7 @@ class GatewaySettings(Settings):
     stripe_webhook_secret: LiveSecrets
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
     razorpay_webhook_secret: Secrets = ()
-    """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without one there is no such route."""
+    """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""
     internal_api_token: LiveSecrets
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: LiveSecrets

@@ -73,7 +73,8 @@ class Reception:
             body = await self._read(request)
             secret = self._source.verify(body, request.headers, self._secrets, self._now())
             self._uses[secret.id].inc()
-            received = self._source.translate(Arrival(call.id, call.trace.child().traceparent, secret.id, body))
+            traceparent = call.trace.child().traceparent
+            received = self._source.translate(Arrival(call.id, traceparent, secret.id, body, request.headers))
             recorded = await self._record(received)
         except GatewayError as error:
             self._reject(request, call, error, body)

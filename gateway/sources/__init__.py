@@ -23,6 +23,7 @@ class Arrival(NamedTuple):
     traceparent: str
     secret_id: str
     body: bytes
+    headers: Headers
 
 
 class Source(NamedTuple):

@@ -8,16 +8,18 @@ from psycopg import AsyncConnection, Rollback
 
 from outbox.append import append
 from schemas.envelope import Envelope
+from schemas.razorpay import TYPE_PREFIX as RAZORPAY
 from schemas.stripe import TYPE_PREFIX as STRIPE
 from schemas.topics import Topic
 from streams.errors import Poison
-from streams.payments import store
+from streams.payments import razorpay, store, stripe
 from streams.payments.facts import Fact
 from streams.payments.rows import row_of, state_in
 from streams.payments.steps import Told, claims_of, key_of, lines_of, speak, take
-from streams.payments.stripe import facts_of
 from streams.role import role_of
 
+# The providers, by the prefix of their events' types: what an event is to us, and who says what it means.
+_PROVIDERS: Final = ((STRIPE, stripe.facts_of), (RAZORPAY, razorpay.facts_of))
 _NUL: Final = b"\\u0000"  # as JSON writes it
 
 
@@ -32,23 +34,27 @@ class PaymentsHandler:
     consumer: Final = "payments"
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        told = [Told(event, event.type.removeprefix(STRIPE), facts) for event in events if (facts := _listen(event))]
+        told = [heard for event in events if (heard := _listen(event)).facts]
         # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
         while told and not await _apply(connection, told):
             pass
 
 
-PAYMENTS: Final = role_of(PaymentsHandler(), Topic.WEBHOOKS_STRIPE)
+PAYMENTS: Final = role_of(PaymentsHandler(), Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY)
 
 
-def _listen(event: Envelope) -> list[Fact]:
+def _listen(event: Envelope) -> Told:
+    kind, facts = event.type, list[Fact]()
     try:
-        facts = facts_of(event.type.removeprefix(STRIPE), event.data)
+        for prefix, facts_of in _PROVIDERS:
+            if event.type.startswith(prefix):
+                kind = event.type.removeprefix(prefix)
+                facts = facts_of(kind, event.data)
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
     if _NUL in event.data and _holds_nul(facts):
         raise Poison("text_unstorable", "a text that is to be stored holds a NUL, which Postgres cannot", event.id)
-    return facts
+    return Told(event, kind, facts)
 
 
 def _holds_nul(value: object) -> bool:

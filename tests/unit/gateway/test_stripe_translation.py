@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
 from gateway.sources import Arrival
@@ -20,7 +21,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def arrive(body: bytes) -> Arrival:
-    return Arrival(new_id(), TRACEPARENT, "1a2b3c4d", body)
+    return Arrival(new_id(), TRACEPARENT, "1a2b3c4d", body, CIMultiDictProxy(CIMultiDict()))
 
 
 def make_event(**changes: Any) -> bytes:

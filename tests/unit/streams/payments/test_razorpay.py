@@ -1,0 +1,226 @@
+"""What Razorpay's events say, as facts; and that all orders of them end in one state."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import billing
+from schemas.razorpay import HANDLED_TYPES
+from streams.errors import Poison
+from streams.payments import news
+from streams.payments.facts import Fact, Money, PaymentFact, Stamp, SubscriptionFact
+from streams.payments.fold import PaymentState, State, SubscriptionState, fold
+from streams.payments.razorpay import facts_of
+from streams.payments.rows import row_of, state_in
+from streams.payments.steps import key_of
+from streams.payments.store import Held
+from tests.simulators.razorpay import MONTH, START, Payment, Subscription, event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PAID = {"succeeded", "partially_refunded", "refunded"}
+
+
+def said_in(body: bytes) -> list[Fact]:
+    return facts_of(orjson.loads(body)["event"], body)
+
+
+def payment_in(body: bytes) -> PaymentFact:
+    (fact,) = said_in(body)
+    assert isinstance(fact, PaymentFact)
+    return fact
+
+
+def after(*bodies: bytes) -> PaymentState:
+    way = folded([payment_in(body) for body in bodies])
+    assert isinstance(way[-1], PaymentState)
+    return way[-1]
+
+
+def folded(facts: Iterable[Fact]) -> list[State]:
+    """All states on the way, each kept as the table would keep it in between."""
+    state: State | None = None
+    way: list[State] = []
+    for fact in facts:
+        state = state_in(key_of(fact), Held(1, row_of(fold(state, fact), 1)[-1]))
+        way.append(state)
+    return way
+
+
+def test_a_captured_payment_says_all_that_is_known_of_it() -> None:
+    payment = Payment(notes={"reference": "order-7", "user_id": 9, "else": None}, invoice="inv_1")
+    body = payment.captured()
+    assert payment_in(body) == PaymentFact(
+        provider="razorpay",
+        id=payment.id,
+        stamp=Stamp(START, 3, hashlib.sha256(body).hexdigest()),
+        asked=Money(50_000, "inr"),
+        captured=Money(50_000, "inr"),
+        reference="order-7",
+        customer_id=payment.customer,
+        user_id="9",
+        contact="payer@example.com",
+        invoice_id="inv_1",
+    )
+
+
+def test_without_a_note_the_order_is_the_reference() -> None:
+    payment = Payment()
+    assert payment_in(payment.captured()).reference == payment.order
+    assert payment_in(Payment(notes={"order_id": "shop-1"}).captured()).reference == "shop-1"
+
+
+@pytest.mark.parametrize("notes", [[], {}, {"reference": ""}, {"reference": {"a": 1}}, {"reference": "x" * 501}, ["reference"]])
+def test_notes_may_hold_anything(notes: Any) -> None:
+    payment = Payment(notes=notes)
+    assert payment_in(payment.captured()).reference == payment.order
+
+
+@pytest.mark.parametrize("email", ["void@razorpay.com", "", None])
+def test_the_address_of_nobody_is_no_contact(email: str | None) -> None:
+    assert payment_in(Payment().captured(email=email)).contact is None
+
+
+def test_authorised_is_not_paid_whatever_the_snapshot_says_of_captured() -> None:
+    payment = Payment()
+    assert after(payment.authorized()).status == "processing"
+    assert after(payment.authorized(captured=True)).status == "processing"
+    assert after(payment.authorized(), payment.captured()).status == "succeeded"
+
+
+def test_a_failed_payment_may_be_authorised_late_and_a_paid_one_never_fails() -> None:
+    payment = Payment()
+    assert after(payment.failed()).status == "failed"
+    assert after(payment.failed(START), payment.authorized(START)).status == "processing"
+    assert after(payment.authorized(START + 9), payment.failed(START)).status == "processing"
+    assert after(payment.captured(START), payment.failed(START + 9)).status == "succeeded"
+
+
+def test_refunds_are_a_running_total() -> None:
+    payment = Payment()
+    assert after(payment.captured(), payment.refunded(20_000)).status == "partially_refunded"
+    state = after(payment.refunded(50_000), payment.captured(), payment.refunded(20_000))
+    assert (state.status, state.amount_refunded, state.money) == ("refunded", 50_000, Money(50_000, "inr"))
+
+
+def test_what_was_never_captured_is_not_refunded_but_given_back() -> None:
+    state = after(Payment().given_back())
+    assert (state.status, state.amount_refunded, state.captured) == ("canceled", 0, None)
+
+
+def test_a_charge_of_a_subscription_speaks_of_both() -> None:
+    subscription, payment = Subscription(notes={"user_id": "u-1"}), Payment(customer=None)
+    body = subscription.charged(payment.entity(START, status="captured", captured=True))
+    told, paid = said_in(body)
+    assert told == SubscriptionFact(
+        provider="razorpay",
+        id=subscription.id,
+        stamp=Stamp(START, 2, hashlib.sha256(body).hexdigest()),
+        status="active",
+        ended=False,
+        current_period_end=START + MONTH,
+        customer_id=subscription.customer,
+    )
+    assert isinstance(paid, PaymentFact)
+    assert (paid.id, paid.captured, paid.subscription_id) == (payment.id, Money(50_000, "inr"), subscription.id)
+    assert (paid.customer_id, paid.user_id) == (subscription.customer, "u-1")
+
+
+def test_every_handled_type_says_something() -> None:
+    payment, subscription = Payment(), Subscription()
+    steps = ("authorized", "captured", "failed")
+    told = {f"payment.{step}": getattr(payment, step)() for step in steps} | {"refund.processed": payment.refunded(1)}
+    for kind in HANDLED_TYPES - told.keys():
+        step = getattr(subscription, kind.removeprefix("subscription."))
+        told[kind] = step(payment.entity(START)) if kind == "subscription.charged" else step()
+    assert set(told) == HANDLED_TYPES
+    assert all(facts_of(kind, body) for kind, body in told.items())
+    assert facts_of("order.paid", b"anything") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        ("payment.captured", b"{", "event_malformed"),
+        ("payment.captured", b'{"event":"\xff"}', "event_malformed"),
+        ("payment.captured", event("payment.captured", START), "event_malformed"),
+        ("payment.captured", Payment().captured(amount=-1), "event_malformed"),
+        ("payment.captured", Payment().captured(status="dreamt"), "event_malformed"),
+        ("payment.captured", Payment().failed(), "event_mislabeled"),
+        ("refund.processed", event("refund.processed", START, payment=Payment().entity(START)), "event_malformed"),
+        ("refund.processed", Payment().refunded(1, id="pay_other"), "event_malformed"),
+        ("subscription.charged", event("subscription.charged", START), "event_malformed"),
+    ],
+)
+def test_what_is_no_such_event_is_poison(kind: str, body: bytes, reason: str) -> None:
+    with pytest.raises(Poison) as poison:
+        facts_of(kind, body)
+    assert poison.value.reason == reason
+
+
+SECONDS = st.integers(START, START + 3)
+"""Few seconds, many events: most of them share one."""
+
+
+@st.composite
+def payment_lives(draw: st.DrawFn) -> list[Fact]:
+    payment = Payment(id="pay_1", order=draw(st.sampled_from([None, "order_1"])), customer="cust_1")
+    subscription = Subscription(id="sub_1", customer="cust_2")
+    steps = st.one_of(
+        SECONDS.map(payment.authorized),
+        SECONDS.map(payment.failed),
+        st.tuples(SECONDS, st.sampled_from([50_000, 40_000])).map(lambda it: payment.captured(it[0], amount=it[1])),
+        st.tuples(SECONDS, st.sampled_from([1, 20_000, 50_000])).map(lambda it: payment.refunded(it[1], it[0])),
+        SECONDS.map(payment.given_back),
+        SECONDS.map(lambda at: subscription.charged(payment.entity(at, status="captured"), at)),
+        SECONDS.map(lambda at: subscription.pending(at, payment.entity(at, status="failed"))),
+    )
+    bodies = draw(st.lists(steps, min_size=1, max_size=7))
+    return [fact for body in bodies for fact in said_in(body) if isinstance(fact, PaymentFact)]
+
+
+@st.composite
+def subscription_lives(draw: st.DrawFn) -> list[Fact]:
+    subscription = Subscription(id="sub_1", customer="cust_1")
+    words = ("authenticated", "activated", "updated", "pending", "halted", "paused", "resumed", "cancelled", "completed")
+    steps = st.one_of(*(SECONDS.map(getattr(subscription, word)) for word in words))
+    return [fact for body in draw(st.lists(steps, min_size=1, max_size=7)) for fact in said_in(body)]
+
+
+def _reordered(draw: st.DataObject, facts: Sequence[Fact]) -> list[Fact]:
+    again = draw.draw(st.lists(st.sampled_from(facts), max_size=4))
+    return draw.draw(st.permutations([*facts, *again]))
+
+
+@given(st.one_of(payment_lives(), subscription_lives()), st.data())
+@settings(deadline=None)
+def test_every_order_with_repetitions_gives_the_state_of_the_true_order(facts: list[Fact], data: st.DataObject) -> None:
+    in_order = folded(sorted(facts, key=lambda fact: fact.stamp))[-1]
+    assert folded(_reordered(data, facts))[-1] == in_order
+
+
+@given(payment_lives(), st.data())
+@settings(deadline=None)
+def test_a_payment_succeeds_once_and_never_goes_back(facts: list[Fact], data: st.DataObject) -> None:
+    states = [state for state in folded(_reordered(data, facts)) if isinstance(state, PaymentState)]
+    paid = [state.status in PAID for state in states]
+    assert paid == sorted(paid)
+    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
+    assert said.count(billing.PaymentSucceeded) == any(paid)
+
+
+@given(subscription_lives(), st.data())
+@settings(deadline=None)
+def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], data: st.DataObject) -> None:
+    last = max(facts, key=lambda fact: fact.stamp)
+    assert isinstance(last, SubscriptionFact)
+    end = folded(_reordered(data, facts))[-1]
+    assert isinstance(end, SubscriptionState)
+    assert end.standing.ended == last.ended
