@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.simulators import stripe
-from tests.system import STRIPE_SECRET
+from tests.simulators import razorpay, stripe
+from tests.system import RAZORPAY_SECRET, STRIPE_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,21 @@ async def post_stripe(
     """One delivery; the answer's body is read."""
     signed = {"Content-Type": "application/json", "Stripe-Signature": stripe.sign(body, secret, time.time()), **headers}
     async with http.post(f"{public}/v1/webhooks/stripe", data=body, headers=signed) as answer:
+        await answer.read()
+        return answer
+
+
+async def post_razorpay(
+    http: aiohttp.ClientSession, public: str, body: bytes, *, secret: str = RAZORPAY_SECRET, event_id: str = "", **headers: str
+) -> aiohttp.ClientResponse:
+    """One delivery, under a fresh id unless one is given; the answer's body is read."""
+    signed = {
+        "Content-Type": "application/json",
+        "X-Razorpay-Signature": razorpay.sign(body, secret),
+        "X-Razorpay-Event-Id": event_id or razorpay.random_id(""),
+        **headers,
+    }
+    async with http.post(f"{public}/v1/webhooks/razorpay", data=body, headers=signed) as answer:
         await answer.read()
         return answer
 

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 STRIPE_SECRET: Final = "whsec_test_newest"
 OLD_STRIPE_SECRET: Final = "whsec_test_old"
+RAZORPAY_SECRET: Final = "test-razorpay"
+OLD_RAZORPAY_SECRET: Final = "test-razorpay-old"
 ADMIN: Final = {"X-Internal-Token": "test-admin-token"}
 SERVICE: Final = {"X-Internal-Token": "test-service-token"}
 _SECRETS: Final = {
     "STRIPE_WEBHOOK_SECRET": f"{STRIPE_SECRET},{OLD_STRIPE_SECRET}",
-    "RAZORPAY_WEBHOOK_SECRET": "test-razorpay",
+    "RAZORPAY_WEBHOOK_SECRET": f"{RAZORPAY_SECRET},{OLD_RAZORPAY_SECRET}",
     "INTERNAL_API_TOKEN": "test-service-token",
     "ADMIN_API_TOKEN": "test-admin-token",
 }
