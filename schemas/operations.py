@@ -21,6 +21,33 @@ class SendNotification(_Record, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
+class _Told(_Record, frozen=True, kw_only=True):
+    """What became of a notification; `id` is that of its command."""
+
+    id: UUID
+    to: str
+    channel: Channel
+    template: str
+    message_id: str
+    attempts: int
+
+
+class NotificationSent(_Told, frozen=True, kw_only=True):
+    """A provider has taken the message; after a crash it may have been handed over twice, under the same `messageId`."""
+
+
+class NotificationFailed(_Told, frozen=True, kw_only=True):
+    """It will not be sent: nobody can be reached there, or every attempt failed."""
+
+    reason: str
+
+
+class NotificationSuppressed(_Told, frozen=True, kw_only=True):
+    """It will not be sent: whoever it is for wants nothing over this channel."""
+
+    reason: str
+
+
 class AlertRaised(_Record, frozen=True, kw_only=True):
     """Someone should look; `alert` is a stable word, `runbook` the page that says what to do."""
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas import billing, operations
+from schemas import billing, cache, config, leads, operations
 from schemas.topics import Topic
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -60,8 +60,18 @@ EVENT_TYPES: Final = {
         EventType("billing.invoice.created", Topic.BILLING_INVOICES, billing.InvoiceCreated, "invoice"),
         EventType("billing.invoice.paid", Topic.BILLING_INVOICES, billing.InvoicePaid, "invoice"),
         EventType("billing.invoice.failed", Topic.BILLING_INVOICES, billing.InvoiceFailed, "invoice"),
+        EventType("cache.invalidate", Topic.CACHE_COMMANDS, cache.InvalidateCache, "cache_command"),
         EventType("notification.send", Topic.NOTIFICATION_COMMANDS, operations.SendNotification, "notification"),
+        EventType("notification.sent", Topic.NOTIFICATIONS, operations.NotificationSent, "notification"),
+        EventType("notification.failed", Topic.NOTIFICATIONS, operations.NotificationFailed, "notification"),
+        EventType("notification.suppressed", Topic.NOTIFICATIONS, operations.NotificationSuppressed, "notification"),
+        EventType(leads.RECEIVED, Topic.PARTNER_LEADS, leads.LeadReceived, "lead"),
+        EventType("lead.delivered", Topic.PARTNER_LEADS, leads.LeadDelivered, "lead"),
+        EventType("lead.delivery.failed", Topic.PARTNER_LEADS, leads.LeadDeliveryFailed, "lead"),
+        EventType("lead.delivery.exhausted", Topic.PARTNER_LEADS, leads.LeadDeliveryExhausted, "lead"),
+        EventType(leads.DELIVER, Topic.LEAD_COMMANDS, leads.DeliverLead, "lead"),
         EventType("alert.raised", Topic.ALERTS, operations.AlertRaised, "alert"),
+        EventType("config.changed", Topic.CONFIG, config.ConfigChanged, "config"),
         EventType("dead-letter.recorded", Topic.DEAD_LETTERS, operations.DeadLetterRecorded, "dead_letter"),
     )
 }

@@ -62,7 +62,7 @@ def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
         )
     if missing := tuple(name for name in template.data if data.get(name) is None):
         raise TemplateError("data_missing", f"{code} needs {', '.join(missing)}", missing)
-    if wrong := tuple(name for name, kind in template.data.items() if type(data[name]) is not kind):
+    if wrong := tuple(name for name, kind in template.data.items() if type(data[name]) is not kind or "\0" in str(data[name])):
         kinds = ", ".join(f"{name} as {'text' if template.data[name] is str else 'an integer'}" for name in wrong)
         raise TemplateError("data_invalid", f"{code} needs {kinds}", wrong)
     return template

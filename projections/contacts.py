@@ -1,0 +1,75 @@
+"""How a user can be reached, and over which channels not."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from schemas.operations import Channel
+
+# An address goes into headers and URLs, so nothing in it may end a line or begin another address.
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+\Z")]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
+PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is known of a user; telephone numbers as E.164 has them, `optOuts` the channels that are not wanted."""
+
+    email: Email | None = None
+    phone: Phone | None = None
+    push: PushToken | None = None
+    opt_outs: list[Channel] = []
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The row of a user."""
+
+    user_id: str
+    opt_outs: list[Channel]
+    updated_at: datetime
+    email: str | None = None
+    phone: str | None = None
+    push: str | None = None
+
+    def address(self, channel: Channel) -> str | None:
+        return {"EMAIL": self.email, "SMS": self.phone, "PUSH": self.push}[channel]
+
+
+_COLUMNS: Final = "user_id, email, phone, push, opt_outs, updated_at"
+_PUT: Final = f"""
+insert into contacts (user_id, email, phone, push, opt_outs) values (%s, %s, %s, %s, %s)
+on conflict (user_id) do update set email = excluded.email, phone = excluded.phone, push = excluded.push,
+  opt_outs = excluded.opt_outs, updated_at = now()
+returning {_COLUMNS}
+"""
+_NAMED: Final = f"""
+select {_COLUMNS} from contacts
+where user_id = any(%(names)s) or email = any(%(names)s) or phone = any(%(names)s) or push = any(%(names)s)
+order by user_id
+"""
+
+
+async def put(connection: AsyncConnection, user_id: str, reach: Reach) -> Contact:
+    """Write down how the user can be reached, in place of what was known."""
+    opt_outs: list[str] = sorted(set(reach.opt_outs))
+    cursor = connection.cursor(row_factory=class_row(Contact))
+    await cursor.execute(_PUT, (user_id, reach.email, reach.phone, reach.push, opt_outs))
+    return (await cursor.fetchall())[0]
+
+
+async def read(connection: AsyncConnection, user_id: str) -> Contact | None:
+    cursor = connection.cursor(row_factory=class_row(Contact))
+    await cursor.execute(f"select {_COLUMNS} from contacts where user_id = %s", (user_id,))
+    return await cursor.fetchone()
+
+
+async def named(connection: AsyncConnection, names: Sequence[str]) -> list[Contact]:
+    """Every contact that one of the names stands for: as its user id or as one of its addresses."""
+    cursor = connection.cursor(row_factory=class_row(Contact))
+    await cursor.execute(_NAMED, {"names": list(names)})
+    return await cursor.fetchall()

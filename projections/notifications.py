@@ -1,0 +1,116 @@
+"""What is to be told to people, and how they can be reached."""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from outbox.tables import metadata
+from schemas.operations import Channel
+
+Status = Literal["queued", "sending", "sent", "failed", "suppressed"]
+
+# The id is that of the command's event; the message id is the same at every attempt, so that a repeated mail shows as one.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("recipient", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("address", Text),
+    Column("message_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", DateTime(timezone=True)),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("traceparent", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("channel in ('EMAIL', 'SMS', 'PUSH')", name="channel_known"),
+    CheckConstraint("status in ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="status_known"),
+    # While sending it is the end of the sender's lease: a sender that died is followed by another then.
+    CheckConstraint("(status in ('queued', 'sending')) = (next_attempt_at is not null)", name="open_with_time"),
+    CheckConstraint("status not in ('queued', 'sending', 'sent') or address is not null", name="reachable"),
+    CheckConstraint("status not in ('failed', 'suppressed') or reason is not null", name="ended_with_reason"),
+    Index(
+        "notifications_channel_next_attempt_at_idx",
+        "channel",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at is not null"),
+    ),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("push", Text),
+    Column("opt_outs", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("opt_outs <@ array['EMAIL', 'SMS', 'PUSH']", name="opt_outs_known"),
+    # Who is written to by address has opted out as whoever has that address.
+    Index(None, "email"),
+    Index(None, "phone"),
+    Index(None, "push"),
+)
+
+
+class EventView(msgspec.Struct, frozen=True, rename="camel"):
+    """One of our events."""
+
+    id: UUID
+    type: str
+    occurred_at: datetime
+
+
+class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    A notification as contract section 5 gives it; `to` is what the command named, `address` what that came to.
+
+    `version` counts its events: the command, and what became of it.
+    """
+
+    id: UUID
+    to: str
+    channel: Channel
+    template: str
+    status: Status
+    attempts: int
+    message_id: str
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    address: str | None = None
+    next_attempt_at: datetime | None = None
+    reason: str | None = None
+    error: str | None = None
+
+
+# A notification's events have later ids than its command: the condition keeps older partitions out of the search.
+_READ: Final = """
+select n.id, n.recipient as "to", n.channel, n.template, n.status, n.attempts, n.message_id, n.updated_at, n.address,
+  n.next_attempt_at, n.reason, n.error,
+  coalesce((select jsonb_agg(jsonb_build_object('id', o.id, 'type', o.type, 'occurredAt', o.occurred_at) order by o.id)
+            from outbox o where o.id = n.id or (o.causation_id = n.id and o.id > n.id)), '[]') as events
+from notifications n where n.id = %s
+"""
+
+
+async def notification(connection: AsyncConnection, notification_id: UUID) -> NotificationView | None:
+    """The notification of a command, once the worker has taken it."""
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(_READ, (notification_id,))
+    row: dict[str, Any] | None = await cursor.fetchone()
+    if row is None:
+        return None
+    events = msgspec.convert(row.pop("events"), list[EventView])
+    return NotificationView(**row, events=events, version=len(events))
