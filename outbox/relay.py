@@ -8,7 +8,7 @@ reading, sending and deleting overlap.
 
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -249,10 +249,7 @@ class _Session:
         metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
 
     def _count(self, rows: list[store.PendingRow]) -> None:
-        topics: dict[str, int] = {}
-        for row in rows:
-            topics[row.topic] = topics.get(row.topic, 0) + 1
-        for topic, number in topics.items():
+        for topic, number in Counter(row.topic for row in rows).items():
             metrics.RELAYED.labels(topic).inc(number)
         metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(rows[0].event.id)).total_seconds()))
 

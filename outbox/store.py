@@ -39,12 +39,12 @@ class ParkedRow(NamedTuple):
 _READ: Final = """
 with p as materialized (
   select id, event_id, replay_id from outbox_pending
-  where shard = any(%b::int2[]) and parked_at is null and id <> all(%b::int8[]) order by id limit %b)
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b)
 select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
        o.occurred_at, o.traceparent, o.causation_id, o.data
 from p join outbox o on o.id = p.event_id order by p.id
 """
-_FORGET: Final = "delete from outbox_pending where id = any(%b::int8[])"
+_FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
 _PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
 _UNPARK: Final = (
     "update outbox_pending set parked_at = null, reason = null where parked_at is not null and id = any(%s) returning id"
@@ -60,7 +60,7 @@ from outbox_pending
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], limit: int) -> list[PendingRow]:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
     cursor = connection.cursor(binary=True)
-    rows = cursor.execute(_READ, (list(shards), list(in_flight), limit), prepare=True).fetchall()
+    rows = cursor.execute(_READ, (list(shards), _array(in_flight), limit), prepare=True).fetchall()
     return [
         PendingRow(
             row[0],
@@ -82,9 +82,14 @@ def read_pending(connection: Connection, shards: Sequence[int], in_flight: Colle
     ]
 
 
+def _array(ids: Collection[int]) -> str:
+    """An array as Postgres reads it; psycopg's own dumper takes a microsecond a number, which the relay would feel."""
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
 def forget(connection: Connection, ids: Sequence[int]) -> None:
     """Delete rows that Kafka has acknowledged."""
-    connection.execute(_FORGET, (ids,), prepare=True)
+    connection.execute(_FORGET, (_array(ids),), prepare=True)
 
 
 def park(connection: Connection, row_id: int, reason: str, alert: NewEvent) -> None:

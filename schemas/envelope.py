@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -92,6 +93,7 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
         raise EnvelopeError("envelope_malformed", str(error)) from error
 
 
+@lru_cache(maxsize=1024)  # providers' times are whole seconds, so a backlog has the same ones again and again
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with a Z, microseconds only where there are any."""
     return moment.astimezone(UTC).isoformat()[:-6] + "Z"
