@@ -7,13 +7,16 @@ from typing import NamedTuple
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import exposition, health, payments, tasks
+from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, tasks
 from gateway.access import Gatekeeper
 from gateway.admin import deliveries, state
-from gateway.keys import COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
+from gateway.admin import notifications as admin_notifications
+from gateway.keys import CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
+from gateway.limiting import limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
+from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
 from gateway.webhooks import Reception
@@ -64,8 +67,11 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
 def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What the world may reach: webhooks and health."""
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+    limit_rates(app, settings)
     app[INTAKE] = resources.intake
+    app[COMMANDS] = resources.commands
     _add_health(app)
+    app.router.add_post("/v1/webhooks/partner/leads", _leads_reception(settings, resources).receive, name="partner")
     for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret)):
         if not secrets:
             continue
@@ -81,6 +87,21 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     return app
 
 
+def _leads_reception(settings: GatewaySettings, resources: Resources) -> Reception:
+    """The route of all partners, always there: whom nobody knows is refused like whose signature is wrong."""
+    partners = settings.partners
+    return Reception(
+        partner_source(partners),
+        [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)],
+        intake=resources.intake,
+        rejections=resources.rejections,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout=settings.body_timeout,
+        admit=leads.bind_key,
+        answer=leads.answer,
+    )
+
+
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What our own services and operators may reach."""
     app = web.Application(middlewares=[trace_and_refuse, require_token], client_max_size=settings.max_body_bytes)
@@ -89,10 +110,18 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMANDS] = resources.commands
     app[SETTLEMENTS] = resources.settlements
     app[COMMAND_WAIT] = settings.command_wait
+    app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     _add_health(app)
     app.router.add_get("/metrics", exposition.metrics, name="metrics")
     app.router.add_post("/internal/v1/payments/expect", payments.expect, name="payments_expect")
+    app.router.add_post("/internal/v1/cache/invalidate", cache.invalidate, name="cache_invalidate")
+    app.router.add_get("/internal/v1/config", config.show, name="config")
+    app.router.add_post("/internal/v1/config", config.change, name="config_change")
+    app.router.add_post("/internal/v1/notifications/send", notifications.send, name="notifications_send")
+    app.router.add_get("/internal/v1/contacts/{userId}", contacts.contact, name="contact")
+    for method in ("PUT", "POST"):
+        app.router.add_route(method, "/internal/v1/contacts/{userId}", contacts.put, name=f"contact_{method.lower()}")
     app.router.add_get("/internal/v1/tasks/{taskId}", tasks.task, name="task")
     for path, handler in ADMIN.items():
         app.router.add_get(f"/v1/admin/{path}", handler, name=f"admin_{handler.__name__}")
@@ -106,6 +135,8 @@ ADMIN: dict[str, Handler] = {
     "payments/{id}": state.payment,
     "subscriptions/{id}": state.subscription,
     "invoices/{id}": state.invoice,
+    "notifications/{id}": admin_notifications.notification,
+    "leads/{id}": state.lead,
 }
 
 

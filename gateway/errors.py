@@ -1,5 +1,6 @@
 """Every refusal of the gateway: one list of reasons, the same word in answer, log, metric, test and runbook."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
@@ -34,6 +35,17 @@ class Reason(StrEnum):
     EXPECT_HEADER_UNKNOWN = "expect_header_unknown"
     EXPECTATION_SETTLED = "expectation_settled"
     FIELD_INVALID = "field_invalid"
+    RATE_LIMITED = "rate_limited"
+    CHANNEL_UNKNOWN = "channel_unknown"
+    TEMPLATE_UNKNOWN = "template_unknown"
+    TEMPLATE_CHANNEL_UNKNOWN = "template_channel_unknown"
+    DATA_MISSING = "data_missing"
+    DATA_INVALID = "data_invalid"
+    VERSION_STALE = "version_stale"
+    IDEMPOTENCY_KEY_MALFORMED = "idempotency_key_malformed"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
+    PATTERN_TOO_BROAD = "pattern_too_broad"
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
@@ -65,6 +77,17 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.EXPECT_HEADER_UNKNOWN: HTTPStatus.EXPECTATION_FAILED,
     Reason.EXPECTATION_SETTLED: HTTPStatus.CONFLICT,
     Reason.FIELD_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    Reason.CHANNEL_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.TEMPLATE_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.TEMPLATE_CHANNEL_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.DATA_MISSING: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.DATA_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.IDEMPOTENCY_KEY_REUSED: HTTPStatus.CONFLICT,
+    Reason.PATTERN_TOO_BROAD: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.VERSION_STALE: HTTPStatus.CONFLICT,
+    Reason.IDEMPOTENCY_KEY_MALFORMED: HTTPStatus.BAD_REQUEST,
+    Reason.IDEMPOTENCY_IN_PROGRESS: HTTPStatus.CONFLICT,
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
     Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -73,13 +96,25 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
 
 
 class GatewayError(Exception):
-    """A refusal; `detail` is for people and may be shown to whoever asked."""
+    """A refusal; `detail` is for people and may be shown to whoever asked, `fields` names what of the body is at fault."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, fields: Sequence[str] = ()) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.fields = fields
+
+    retry_after = 2
+    """Seconds, said where coming again can help: Postgres mostly comes back within a few, and providers choose their own pace."""
 
     @property
     def status(self) -> HTTPStatus:
         return STATUS[self.reason]
+
+
+class CalledTooOften(GatewayError):
+    """A refusal by rate; `retry_after` seconds later there may be room again."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(Reason.RATE_LIMITED, "this client calls too often")
+        self.retry_after = retry_after

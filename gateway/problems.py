@@ -10,7 +10,7 @@ from gateway.errors import STATUS, GatewayError, Reason
 
 CONTENT_TYPE: Final = "application/problem+json"
 TRACE_HEADER: Final = "X-Trace-Id"
-_RETRY_AFTER: Final = "2"  # seconds; Postgres mostly comes back within a few, and providers choose their own pace anyway
+_COME_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 # What aiohttp refuses by itself, in our words.
 _OF_STATUS: Final = {
@@ -32,14 +32,18 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str
     reason: str
     trace_id: str | None = msgspec.field(name="traceId", default=None)
+    fields: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """What of the body is at fault, all of it, where that can be told."""
 
 
 def response_of(error: GatewayError, trace_id: str | None = None) -> web.Response:
     status = STATUS[error.reason]
     problem = Problem(f"urn:tallyhook:problem:{error.reason}", status.phrase, status, error.detail, error.reason, trace_id)
+    if error.fields:
+        problem = msgspec.structs.replace(problem, fields=list(error.fields))
     headers = {TRACE_HEADER: trace_id} if trace_id else {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER
+    if status in _COME_AGAIN:
+        headers["Retry-After"] = str(error.retry_after)
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Signature"
     return web.Response(body=msgspec.json.encode(problem), status=status, content_type=CONTENT_TYPE, headers=headers)

@@ -1,0 +1,77 @@
+"""What our own services want people to be told."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, get_args
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway import bodies
+from gateway.commands import record
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL
+from outbox.append import event_of
+from schemas.operations import Channel, SendNotification
+from schemas.templates import TemplateError, check
+
+SOURCE: Final = "/internal/notifications"
+
+Recipient = Annotated[str, msgspec.Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+
+_REASONS: Final = {
+    "template_unknown": Reason.TEMPLATE_UNKNOWN,
+    "template_channel_unknown": Reason.TEMPLATE_CHANNEL_UNKNOWN,
+    "data_missing": Reason.DATA_MISSING,
+    "data_invalid": Reason.DATA_INVALID,
+}
+
+
+class Send(msgspec.Struct, frozen=True):
+    """`to` is a user id or a contact (an address, a number, a device's token)."""
+
+    to: Recipient
+    channel: str
+    template: str
+    data: dict[str, Any]
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """It is written down; `id` is the notification's, and its task's."""
+
+    id: UUID
+    enqueued: bool = True
+
+
+async def send(request: web.Request) -> web.Response:
+    """Write the command down; whether it can be told is known before, whether it was told comes later."""
+    command = command_of(await bodies.read(request, Send))
+    call = request[CALL]
+    event = event_of(
+        command,
+        aggregate_id=str(call.id),  # no order among notifications, so each goes to any partition
+        source=SOURCE,
+        occurred_at=datetime.now(UTC),
+        trace=call.trace,
+    )
+    enqueued = Enqueued(await record(request, "notification.send", event))
+    return web.json_response(status=202, body=msgspec.json.encode(enqueued))
+
+
+def command_of(asked: Send) -> SendNotification:
+    """
+    The command, with the data that its template declares and no other.
+
+    Raises GatewayError: `channel_unknown`, `template_unknown`, `template_channel_unknown`, or `data_missing` and `data_invalid`
+    with the list of the fields at fault.
+    """
+    if asked.channel not in get_args(Channel):
+        raise GatewayError(Reason.CHANNEL_UNKNOWN, f"channel is one of {', '.join(get_args(Channel))}")
+    channel: Channel = msgspec.convert(asked.channel, Channel)
+    try:
+        template = check(asked.template, channel, asked.data)
+    except TemplateError as error:
+        raise GatewayError(_REASONS[error.reason], str(error), error.fields) from error
+    return SendNotification(
+        to=asked.to, channel=channel, template=template.code, data={name: asked.data[name] for name in template.data}
+    )
