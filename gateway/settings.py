@@ -43,6 +43,8 @@ class GatewaySettings(Settings):
     """How long a commit may take before its webhooks are refused with 503."""
     command_wait: Duration = timedelta(seconds=5)
     """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
+    cache_allow_all: bool = False
+    """Whether a pattern of wildcards alone may be invalidated, which removes every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0)
     """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
     shutdown_grace: Duration = timedelta(seconds=10)

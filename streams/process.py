@@ -10,12 +10,13 @@ import uvloop
 
 from runtime.logs import configure_logs
 from streams.app import run
+from streams.cache.handler import CACHE
 from streams.payments.handler import PAYMENTS
 from streams.role import Role
 
 log = structlog.get_logger()
 
-ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS,)}
+ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE)}
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:

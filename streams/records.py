@@ -1,10 +1,16 @@
 """A Kafka record as it comes, and the step from it to an event."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from runtime.ids import is_time_ordered
+from schemas import registry
 from schemas.envelope import Envelope, EnvelopeError, Headers, from_headers
+from schemas.registry import SchemaError
 from streams.errors import Poison
+
+Data = TypeVar("Data", bound=msgspec.Struct)
 
 
 class Record(NamedTuple):
@@ -33,3 +39,18 @@ def decode(record: Record) -> Envelope:
     if not is_time_ordered(event.id):
         raise Poison("event_id_unordered", f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
     return event
+
+
+def data_of(event: Envelope, *kinds: type[Data]) -> Data:
+    """
+    The data of an event of ours, as one of the records that a worker knows.
+
+    Raises Poison, with the event's id: the reasons of `registry.decode`, and `event_unexpected` for any other record.
+    """
+    try:
+        data = registry.decode(event.dataschema, event.data)
+    except SchemaError as error:
+        raise Poison(error.reason, str(error), event.id) from error
+    if not isinstance(data, kinds):
+        raise Poison("event_unexpected", f"{event.dataschema} is not for this worker", event.id)
+    return data

@@ -28,3 +28,12 @@ class StreamSettings(Settings):
     """How often handled offsets are committed to Kafka."""
     streams_retry_max: Duration = timedelta(seconds=10)
     """The longest pause between two attempts while something we need is away."""
+
+
+class CacheSettings(StreamSettings):
+    """A process of the cache worker."""
+
+    redis_url: Url
+    """Where the cache is, `redis://…`."""
+    cache_key_prefix: str = ""
+    """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from migrations import chain
-from ops.dev.processes import address, processes, take_listeners
+from ops.dev.processes import WORKERS, address, processes, take_listeners
 from ops.stack.ports import LOOPBACK
 from ops.stack.supervisor import ProcessSpec, Supervisor
 from outbox import topics
@@ -22,7 +22,7 @@ from outbox.settings import RetentionSettings
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ops.stack import Stack
     from ops.stack.state import ProcessState
@@ -45,13 +45,14 @@ _CHECKOUT: Final = Path(__file__).parents[1]
 class System:
     """A gateway, a relay and the workers, kept running; a process that is killed comes back by itself."""
 
-    def __init__(self, stack: Stack, *, doubled: bool = False, **settings: str) -> None:
+    def __init__(self, stack: Stack, *, workers: Collection[str] = WORKERS, doubled: bool = False, **settings: str) -> None:
         self.stack = stack
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **settings}
         self._listeners = take_listeners(stack.ports, {})
-        self._specs = processes(self._listeners)
+        others = {f"worker-{role}" for role in WORKERS if role not in workers}
+        self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
         if doubled:
             self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != "gateway")
         self.public = address(self._listeners.public)
@@ -119,9 +120,11 @@ class System:
 
 
 @contextmanager
-def running_system(stack: Stack, *, doubled: bool = False, **settings: str) -> Iterator[System]:
-    """A prepared and started system; `doubled` has two relays and two workers of each role."""
-    system = System(stack, doubled=doubled, **settings)
+def running_system(
+    stack: Stack, *, workers: Collection[str] = WORKERS, doubled: bool = False, **settings: str
+) -> Iterator[System]:
+    """A prepared and started system of these workers, by default all; `doubled` has two relays and two workers of each role."""
+    system = System(stack, workers=workers, doubled=doubled, **settings)
     system.prepare()
     try:
         system.start()

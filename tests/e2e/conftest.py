@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def system(start_stack: StartStack) -> Iterator[System]:
-    with running_system(start_stack("postgres", "kafka")) as running:
+    with running_system(start_stack("postgres", "kafka", "redis", "elasticsearch")) as running:
         yield running
 
 

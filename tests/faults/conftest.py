@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 @pytest.fixture
 def system(own_stack: StartStack) -> Iterator[System]:
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s"}
-    with running_system(own_stack("postgres", "kafka"), **settings) as running:
+    with running_system(own_stack("postgres", "kafka"), workers=("payments",), **settings) as running:
         yield running

@@ -1,0 +1,102 @@
+"""`POST /internal/v1/cache/invalidate`: what it takes, what it refuses, and what it writes down; the worker is played here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import psycopg
+import pytest
+
+from outbox import tasks
+from tests.integration.gateway.conftest import SERVICE, Gateway
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+async def invalidate(gateway: Gateway, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+    url = f"{gateway.internal}/internal/v1/cache/invalidate"
+    async with gateway.client.post(url, json=body, headers=SERVICE | headers) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def settle(gateway: Gateway, url: str, result: dict[str, Any] | None) -> dict[str, Any]:
+    """Play the worker: settle the one open task, and return its command as it was appended."""
+
+    async def open_task() -> dict[str, Any] | None:
+        return next(iter(await gateway.rows("tasks where status = 'pending'")), None)
+
+    task = await eventually(open_task)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        if result is None:
+            await tasks.fail(connection, task["id"], "handler_failed")
+        else:
+            await tasks.finish(connection, task["id"], result)
+    [event] = await gateway.rows(f"outbox where id = '{task['id']}'")
+    return {**event, "kind": task["kind"]}
+
+
+async def test_it_is_answered_with_the_number_that_the_worker_removed(gateway: Gateway, database_url: str) -> None:
+    asking = asyncio.create_task(invalidate(gateway, {"keys": ["a"], "patterns": ["b:*"]}))
+    event = await settle(gateway, database_url, {"invalidated": 7})
+    assert await asking == (200, {"invalidated": 7})
+    assert (event["topic"], event["type"], event["kind"]) == ("cache.commands", "cache.invalidate", "cache.invalidate")
+    assert orjson.loads(event["data"]) == {"keys": ["a"], "patterns": ["b:*"]}
+
+
+async def test_it_is_accepted_with_its_task_where_the_worker_takes_longer_than_a_caller_waits(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    async with start_gateway(COMMAND_WAIT="50ms") as gateway:
+        status, answer = await invalidate(gateway, {"keys": ["a"]})
+        assert (status, answer["accepted"]) == (202, True)
+        await settle(gateway, database_url, {"invalidated": 1})
+        told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
+        assert (told["status"], told["result"]) == ("done", {"invalidated": 1})
+
+
+async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway, database_url: str) -> None:
+    asking = asyncio.create_task(invalidate(gateway, {"keys": ["a"]}))
+    await settle(gateway, database_url, None)
+    status, answer = await asking
+    assert (status, answer["accepted"]) == (202, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "field_invalid"),
+        ({"keys": [], "patterns": []}, "field_invalid"),
+        ({"keys": "a"}, "field_invalid"),
+        ({"keys": [""]}, "field_invalid"),
+        ({"keys": ["k" * 1025]}, "field_invalid"),
+        ({"keys": ["k"] * 1001}, "field_invalid"),
+        ({"patterns": ["p:*"] * 21}, "field_invalid"),
+        ({"patterns": ["*"]}, "pattern_too_broad"),
+        ({"patterns": ["ok:*", "**"]}, "pattern_too_broad"),
+        ({"patterns": ["?*"]}, "pattern_too_broad"),
+        ({"patterns": ["[^a]*"]}, "pattern_too_broad"),
+    ],
+)
+async def test_what_is_refused_is_not_written_down(gateway: Gateway, body: Any, reason: str) -> None:
+    status, answer = await invalidate(gateway, body)
+    assert (status, answer["reason"]) == (422, reason)
+    assert await gateway.rows("outbox") == []
+
+
+async def test_a_pattern_of_wildcards_alone_passes_where_the_setting_allows_it(start_gateway: StartGateway) -> None:
+    async with start_gateway(CACHE_ALLOW_ALL="true", COMMAND_WAIT="0") as gateway:
+        assert (await invalidate(gateway, {"patterns": ["*"]}))[0] == 202
+
+
+async def test_it_needs_a_token_and_json(gateway: Gateway) -> None:
+    status, answer = await invalidate(gateway, {"keys": ["a"]}, **{"X-Internal-Token": "wrong"})
+    assert (status, answer["reason"]) == (401, "token_wrong")
+    status, answer = await invalidate(gateway, {"keys": ["a"]}, **{"Content-Type": "text/plain"})
+    assert (status, answer["reason"]) == (415, "content_type_not_json")

@@ -1,0 +1,157 @@
+"""The cache worker on a real Redis and a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runtime.database import make_pool
+from schemas.cache import InvalidateCache
+from streams.cache.handler import CACHE
+from streams.processor import Processor
+from streams.settings import CacheSettings
+from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.servers import StartStack
+
+
+@pytest.fixture
+async def redis(redis_server: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_server)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@asynccontextmanager
+async def processing(database_url: str, redis_url: str, prefix: str = "") -> AsyncIterator[Processor]:
+    settings = CacheSettings(
+        database_url=database_url, kafka_bootstrap_servers="unused", redis_url=redis_url, cache_key_prefix=prefix
+    )
+    pool = make_pool(database_url, size=4, name="test")
+    await pool.open()
+    async with CACHE.opened(settings, pool) as running:
+        yield Processor(running.handler, pool, lanes=2, retry_max=timedelta(milliseconds=100))
+    await pool.close()
+
+
+async def removed_by(database_url: str, processor: Processor, **command: list[str]) -> Any:
+    event = envelope_of(InvalidateCache(**command))
+    await open_tasks(database_url, event)
+    await processor.process([record_of(event)])
+    task = await task_of(database_url, event.id)
+    assert task.status == "done"
+    return task.result
+
+
+async def fill(redis: Redis, *keys: str) -> None:
+    await redis.mset(dict.fromkeys(keys, "v"))
+
+
+async def left(redis: Redis) -> set[str]:
+    return {key.decode() for key in await redis.keys("*")}
+
+
+async def test_exact_keys_are_removed_and_only_those_that_were_there_are_counted(
+    database_url: str, redis_server: str, redis: Redis
+) -> None:
+    await fill(redis, "a", "b", "c", "*")
+    async with processing(database_url, redis_server) as processor:
+        assert await removed_by(database_url, processor, keys=["a", "b", "b", "never", "*"]) == {"invalidated": 3}
+    assert await left(redis) == {"c"}
+
+
+async def test_patterns_are_counted_exactly_over_many_rounds(database_url: str, redis_server: str, redis: Redis) -> None:
+    matching = [f"search:{n}" for n in range(12_000)]
+    await fill(redis, *matching, *(f"other:{n}" for n in range(3000)))
+    async with processing(database_url, redis_server) as processor:
+        result = await removed_by(database_url, processor, patterns=["search:*", "search:1*"], keys=["search:7", "search:x"])
+    assert result == {"invalidated": len(matching)}
+    assert await redis.dbsize() == 3000
+
+
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [
+        ("k:?", {"k:1", "k:*"}),
+        ("k:[12]*", {"k:1", "k:12"}),
+        ("k:\\*", {"k:*"}),
+        ("*", {"k:1", "k:12", "k:*", "x"}),
+        ("nothing*", set()),
+    ],
+)
+async def test_patterns_are_those_of_redis(
+    database_url: str, redis_server: str, redis: Redis, pattern: str, gone: set[str]
+) -> None:
+    await fill(redis, "k:1", "k:12", "k:*", "x")
+    async with processing(database_url, redis_server) as processor:
+        assert await removed_by(database_url, processor, patterns=[pattern]) == {"invalidated": len(gone)}
+    assert await left(redis) == {"k:1", "k:12", "k:*", "x"} - gone
+
+
+@pytest.mark.parametrize("prefix", ["app:", "a*", "a?[b]:", "a\\", "a[^x", "a-]"])
+async def test_nothing_without_the_prefix_is_ever_touched(
+    database_url: str, redis_server: str, redis: Redis, prefix: str
+) -> None:
+    ours = {f"{prefix}k", f"{prefix}k2", f"{prefix}*"}
+    foreign = {"k", "k2", "*", "abc:k", "axb:k", "app", "a", "axk", "abk", "a]k", "axyzk2"} - ours
+    await fill(redis, *ours, *foreign)
+    async with processing(database_url, redis_server, prefix) as processor:
+        assert await removed_by(database_url, processor, keys=["k", "missing"]) == {"invalidated": 1}
+        assert await removed_by(database_url, processor, patterns=["k*"]) == {"invalidated": 1}
+        assert await removed_by(database_url, processor, patterns=["*", "]*", "^*", "\\*"]) == {"invalidated": 1}
+    assert await left(redis) == foreign
+
+
+async def test_a_command_that_comes_again_removes_nothing_that_was_written_since(
+    database_url: str, redis_server: str, redis: Redis
+) -> None:
+    await fill(redis, "a")
+    event = envelope_of(InvalidateCache(keys=["a"]))
+    async with processing(database_url, redis_server) as processor:
+        await processor.process([record_of(event)])
+        await fill(redis, "a")
+        await processor.process([record_of(event, offset=1)])
+    assert await left(redis) == {"a"}
+
+
+@pytest.mark.timeout(120)
+async def test_redis_away_is_waited_for_and_every_command_has_its_effect(database_url: str, own_stack: StartStack) -> None:
+    server = own_stack("redis").redis
+    events = [envelope_of(InvalidateCache(keys=[f"k{n}"]), subject=f"s{n}") for n in range(20)]
+    await open_tasks(database_url, *events)
+    async with processing(database_url, server.url) as processor:
+        async with Redis.from_url(server.url) as redis:
+            await fill(redis, *(f"k{n}" for n in range(20)))
+        await processor.process([record_of(events[0])])
+        await asyncio.to_thread(server.stop)
+        working = asyncio.create_task(processor.process([record_of(event, offset=n) for n, event in enumerate(events)]))
+        done, _ = await asyncio.wait({working}, timeout=0.5)
+        assert not done
+        await asyncio.to_thread(server.start)
+        await asyncio.wait_for(working, 30)
+        async with Redis.from_url(server.url) as redis:
+            assert await redis.dbsize() == 0
+    assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
+
+
+async def test_data_that_is_no_command_of_the_cache_is_set_aside_and_its_task_fails(
+    database_url: str, redis_server: str, redis: Redis
+) -> None:
+    await fill(redis, "a")
+    event = envelope_of(InvalidateCache(keys=["a"]))
+    broken = type(event)(**{field: getattr(event, field) for field in event.__struct_fields__} | {"data": b'{"keys": 7}'})
+    await open_tasks(database_url, broken)
+    async with processing(database_url, redis_server) as processor:
+        await processor.process([record_of(broken)])
+    task = await task_of(database_url, broken.id)
+    assert (task.status, task.reason) == ("failed", "data_malformed")
+    assert await left(redis) == {"a"}
