@@ -7,7 +7,7 @@ from uuid import UUID
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.access import Gatekeeper
+from gateway.access import Caller, Gatekeeper
 from gateway.settlements import Settlements
 from outbox.intake import Intake
 from runtime.database import Pool
@@ -22,6 +22,8 @@ class Call(NamedTuple):
 
 
 CALL: Final = web.RequestKey("call", Call)
+CALLER: Final = web.RequestKey("caller", Caller)
+"""Set where a token was asked for and sufficed."""
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
 INTAKE: Final = web.AppKey("intake", Intake)

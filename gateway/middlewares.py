@@ -9,8 +9,8 @@ from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
 from gateway.access import Role
-from gateway.errors import GatewayError
-from gateway.keys import CALL, GATEKEEPER, Call
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL, CALLER, GATEKEEPER, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from runtime.ids import new_id
 from runtime.tracing import Trace, parse_traceparent
@@ -49,7 +49,7 @@ async def require_token(request: web.Request, handler: Handler) -> web.StreamRes
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
     for prefix, role in _ROLES:
         if request.path.startswith(prefix):
-            caller = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
+            caller = request[CALLER] = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
             metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
     return await handler(request)
 
@@ -66,5 +66,7 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     bind_contextvars(trace_id=trace_id)
     source = request.match_info.route.name or "none"
     metrics.REFUSALS.labels(source, error.reason).inc()
+    if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
+        return response_of(error, trace_id)
     log.info("request_refused", reason=error.reason, status=error.status, source=source, path=request.path, client=request.remote)
     return response_of(error, trace_id)

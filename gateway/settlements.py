@@ -6,16 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from uuid import UUID
 
-import psycopg
-import structlog
-
 from outbox.tasks import SETTLED_CHANNEL
-from runtime.database import UNAVAILABLE
+from runtime.listening import Listener
 
-log = structlog.get_logger()
-
-_FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 5.0
 _LOOK_EVERY: Final = 1.0  # a hint can be lost with its connection: who waits looks this often anyway
 
 
@@ -28,21 +21,15 @@ class Settlements:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._listener = Listener(url, SETTLED_CHANNEL, heard=self._heard, reconnected=self._wake_all)
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Start listening, without waiting for Postgres."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._listener.open()
 
     async def close(self) -> None:
-        self._closing = True
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._listener.close()
 
     @contextmanager
     def expecting(self, task_id: UUID) -> Iterator[asyncio.Event]:
@@ -56,30 +43,12 @@ class Settlements:
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
 
-    async def _run(self) -> None:
-        pause = _FIRST_PAUSE
-        # A flag besides the cancellation: one that meets the time-out of a connect is lost (Python 3.11).
-        while not self._closing:
-            try:
-                async with await self._connect() as connection:
-                    pause = _FIRST_PAUSE
-                    await self._listen(connection)
-            except UNAVAILABLE as error:
-                log.warning("settlements_unheard", reason="postgres_unavailable", error=str(error).strip())
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+    def _heard(self, payload: str) -> None:
+        with suppress(ValueError):
+            self._wake(UUID(payload))
 
-    async def _connect(self) -> psycopg.AsyncConnection:
-        return await psycopg.AsyncConnection.connect(
-            self._url, autocommit=True, application_name="tallyhook settlements", connect_timeout=5
-        )
-
-    async def _listen(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(f"listen {SETTLED_CHANNEL}")
-        self._wake(*self._waiting)  # what was settled while nobody listened
-        async for notify in connection.notifies():
-            with suppress(ValueError):
-                self._wake(UUID(notify.payload))
+    def _wake_all(self) -> None:
+        self._wake(*self._waiting)
 
     def _wake(self, *task_ids: UUID) -> None:
         for task_id in task_ids:

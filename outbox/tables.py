@@ -169,4 +169,40 @@ tasks = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-DAILY: Final = (outbox, webhook_deliveries, consumed, tasks)
+# Every call of the internal listener; the id is the call's, so it tells the time and the command that the call gave.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("role", Text),
+    Column("secret_id", Text),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("reason", Text),
+    Column("trace_id", Text, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("client", Text),
+    CheckConstraint("role in ('service', 'admin')", name="role_known"),
+    CheckConstraint("(role is null) = (secret_id is null)", name="caller_whole"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# What was answered under an `Idempotency-Key`; without an answer yet, a call works on it until `claimed_until`.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("call_id", Uuid, nullable=False),
+    Column("claimed_until", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()"), index=True),
+    Column("status", SmallInteger),
+    Column("body", LargeBinary),
+    Column("content_type", Text),
+    PrimaryKeyConstraint("scope", "key"),
+    CheckConstraint("(status is null) = (body is null) and (status is null) = (content_type is null)", name="answer_whole"),
+)
+
+DAILY: Final = (outbox, webhook_deliveries, consumed, tasks, audit_log)

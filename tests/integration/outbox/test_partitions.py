@@ -35,6 +35,9 @@ INSERT: Final = {
     "webhook_deliveries": "insert into webhook_deliveries (id, source, outcome, trace_id) values (%s, 'stripe', 'accepted', '')",
     "consumed": "insert into consumed (event_id, consumer) values (%s, 'payments')",
     "tasks": "insert into tasks (id, kind) values (%s, 'cache.invalidate')",
+    "audit_log": """
+        insert into audit_log (id, method, path, status, trace_id, duration_ms) values (%s, 'GET', '/internal/v1/config', 200, '', 1)
+    """,
 }
 
 

@@ -1,0 +1,70 @@
+"""Runtime configuration: read by services, changed by operators."""
+
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from gateway import bodies
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL, CALLER
+from gateway.postgres import command_transaction
+from projections import config
+
+Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$")]
+
+
+class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Set a key; null gives it back its default. With `expected_version` only if that one still stands, 0 for an unknown key."""
+
+    key: Key
+    value: Any
+    expected_version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What stands now."""
+
+    key: str
+    value: Any
+    version: int
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """Every key that was ever set."""
+
+    items: list[config.Entry]
+
+
+async def show(request: web.Request) -> web.Response:
+    """One key where it is named, else all."""
+    key = request.query.get("key")
+    async with command_transaction(request) as connection:
+        found = Entries(await config.read_all(connection)) if key is None else await config.read(connection, key)
+    if found is None:
+        raise GatewayError(Reason.NOT_FOUND, "this key was never set")
+    return web.json_response(body=msgspec.json.encode(found))
+
+
+async def change(request: web.Request) -> web.Response:
+    """Set a key; processes that follow see it within two seconds."""
+    caller, call = request[CALLER], request[CALL]
+    if caller.role != "admin":
+        raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")
+    asked = await bodies.read(request, ChangeConfig)
+    if r"\u0000" in msgspec.json.encode(asked.value).decode():
+        raise GatewayError(Reason.FIELD_INVALID, "a text in the value holds a NUL, which cannot be stored - at `$.value`")
+    async with command_transaction(request) as connection:
+        try:
+            entry = await config.change(
+                connection,
+                asked.key,
+                asked.value,
+                expected=asked.expected_version,
+                change_id=call.id,
+                by=caller.secret_id,
+                trace=call.trace,
+            )
+        except config.StaleVersion as error:
+            raise GatewayError(Reason.VERSION_STALE, str(error)) from error
+    return web.json_response(body=msgspec.json.encode(Changed(entry.key, entry.value, entry.version)))

@@ -1,0 +1,34 @@
+"""Runtime configuration: what holds now, and everything that ever held."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, PrimaryKeyConstraint, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from outbox.tables import metadata
+
+CHANGED_CHANNEL: Final = "config"
+"""NOTIFY's payload is the key: a hint for who follows, who reads the table then."""
+
+config = Table(
+    "config",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("version > 0", name="version_positive"),
+)
+
+# `id` is that of the `config.changed` event, which is the id of the call that made the change: one call makes one change.
+config_history = Table(
+    "config_history",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("value", JSONB, nullable=False),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("changed_by", Text, nullable=False),
+    PrimaryKeyConstraint("key", "version"),
+)

@@ -1,0 +1,139 @@
+"""Runtime configuration: read by services, changed by operators, followed by whoever opened it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pytest
+
+from projections import config
+from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from tests.integration.gateway.conftest import StartGateway, Wire
+
+PATH: Final = "/internal/v1/config"
+
+
+async def change(gateway: Gateway, key: str, value: Any, headers: dict[str, str] = ADMIN, **more: Any) -> aiohttp.ClientResponse:
+    body = {"key": key, "value": value} | more
+    response = await gateway.client.post(f"{gateway.internal}{PATH}", json=body, headers=headers)
+    await response.read()
+    return response
+
+
+async def reason(response: aiohttp.ClientResponse) -> str:
+    return str((await response.json())["reason"])
+
+
+async def test_what_is_set_is_read_one_by_one_and_all_together(gateway: Gateway) -> None:
+    answer = await change(gateway, "lead.max_attempts", 7)
+    assert (answer.status, await answer.json()) == (200, {"key": "lead.max_attempts", "value": 7, "version": 1})
+    await change(gateway, "channel.SMS", {"paused": True})
+    one = await gateway.get(f"{PATH}?key=lead.max_attempts", SERVICE)
+    assert one.status == 200
+    shown = await one.json()
+    assert (shown["key"], shown["value"], shown["version"]) == ("lead.max_attempts", 7, 1)
+    assert shown["updatedAt"].endswith("Z")
+    items = (await (await gateway.get(PATH, SERVICE)).json())["items"]
+    assert [(item["key"], item["value"]) for item in items] == [("channel.SMS", {"paused": True}), ("lead.max_attempts", 7)]
+
+
+async def test_a_key_that_was_never_set_is_not_found(gateway: Gateway) -> None:
+    assert (await gateway.get(f"{PATH}?key=nothing", SERVICE)).status == 404
+    assert await (await gateway.get(PATH, SERVICE)).json() == {"items": []}
+
+
+async def test_every_change_is_kept_and_told(gateway: Gateway) -> None:
+    for value in ("a", None):
+        await change(gateway, "greeting", value)
+    history = sorted(await gateway.rows("config_history"), key=lambda row: row["version"])
+    assert [(row["version"], row["value"]) for row in history] == [(1, "a"), (2, None)]
+    events = await gateway.rows("outbox")
+    assert [(event["topic"], event["type"], event["aggregate_id"], event["aggregate_version"]) for event in events] == [
+        ("config.events", "config.changed", "greeting", 1),
+        ("config.events", "config.changed", "greeting", 2),
+    ]
+    told = msgspec.json.decode(events[1]["data"])
+    assert told == {"key": "greeting", "value": None, "version": 2, "changedBy": history[1]["changed_by"]}
+    assert events[1]["id"] == history[1]["id"]
+
+
+@pytest.mark.parametrize(("expected", "status"), [(0, 409), (1, 409), (2, 200), (3, 409), (None, 200)])
+async def test_a_stale_version_changes_nothing(gateway: Gateway, expected: int | None, status: int) -> None:
+    await change(gateway, "k", 1)
+    await change(gateway, "k", 2)
+    answer = await change(gateway, "k", 3, expectedVersion=expected)
+    assert answer.status == status
+    assert len(await gateway.rows("config_history")) == (3 if status == 200 else 2)
+    if status == 409:
+        assert await reason(answer) == "version_stale"
+
+
+async def test_version_zero_expects_an_unknown_key(gateway: Gateway) -> None:
+    assert (await change(gateway, "k", 1, expectedVersion=0)).status == 200
+    assert (await change(gateway, "unknown", 1, expectedVersion=1)).status == 409
+
+
+async def test_of_two_who_decided_on_one_version_one_wins(gateway: Gateway) -> None:
+    answers = await asyncio.gather(*(change(gateway, "k", n, expectedVersion=0) for n in range(8)))
+    assert sorted(answer.status for answer in answers) == [200] + [409] * 7
+
+
+async def test_a_service_reads_but_does_not_change(gateway: Gateway) -> None:
+    answer = await change(gateway, "k", 1, SERVICE)
+    assert (answer.status, await reason(answer)) == (403, "admin_token_needed")
+    assert await gateway.rows("config") == []
+    assert (await change(gateway, "k", 1, {})).status == 401
+    assert (await gateway.get(PATH, {})).status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b'{"key":"k"}', 422),
+        (b'{"value":1}', 422),
+        (b'{"key":"","value":1}', 422),
+        (b'{"key":"two words","value":1}', 422),
+        (b'{"key":"k","value":1,"expectedVersion":-1}', 422),
+        (b'{"key":"k","value":1,"expectedversion":1}', 422),
+        (b'{"key":"k","value":"a\\u0000"}', 422),
+    ],
+)
+async def test_a_change_that_makes_no_sense_is_refused(gateway: Gateway, body: bytes, status: int) -> None:
+    headers = ADMIN | {"Content-Type": "application/json"}
+    response = await gateway.client.post(f"{gateway.internal}{PATH}", data=body, headers=headers)
+    assert response.status == status
+    assert await gateway.rows("config") == []
+
+
+async def test_a_follower_sees_a_change_within_two_seconds(gateway: Gateway, database_url: str) -> None:
+    await change(gateway, "lead.max_attempts", 3)
+    async with config.following(database_url) as followed:
+        assert followed.get("lead.max_attempts", 8) == 3
+        assert followed.get("lead.unknown", 8) == 8
+        await change(gateway, "lead.max_attempts", 4)
+        await eventually(lambda: _seen(followed, 4), seconds=2)
+        await change(gateway, "lead.max_attempts", None)
+        await eventually(lambda: _seen(followed, 8), seconds=2)
+
+
+async def test_a_follower_keeps_what_it_knew_while_postgres_is_away(start_gateway: StartGateway, wire: Wire) -> None:
+    async with start_gateway() as gateway:
+        await change(gateway, "lead.max_attempts", 3)
+        async with config.following(wire.url) as followed:
+            wire.cut()
+            await change(gateway, "lead.max_attempts", 4)
+            assert followed.get("lead.max_attempts", 8) == 3
+            wire.mend()
+            await eventually(lambda: _seen(followed, 4))
+
+
+async def _seen(followed: config.Config, wanted: int) -> bool | None:
+    return True if followed.get("lead.max_attempts", 8) == wanted else None
