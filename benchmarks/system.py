@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
+_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second"}  # calls are counted as ever, but our one client is never too many
 _EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters")
 _PROJECTIONS: Final = ("payments", "history", "reconciliations", "invoices", "subscriptions")
 
@@ -57,7 +58,7 @@ class System:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         listeners = take_listeners(stack.ports, {})
-        self.settings = {name: make() for name, make in NEEDED.items()} | stack.environment | listeners.environment
+        self.settings = {name: make() for name, make in NEEDED.items()} | _LIMITS | stack.environment | listeners.environment
         self.public = listeners.public
         self._specs = {spec.name: spec for spec in processes(listeners)}
 

@@ -1,12 +1,38 @@
 """What the gateway can be told."""
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
-from pydantic import Field
+from limits import RateLimitItem
+from limits import parse as parse_rate
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from runtime.settings import Duration, Port, Secrets, Settings, Url
 
+
+def _rate_of(value: object) -> object:
+    """`200/second`, `10000/5 minutes` or `off`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return None if value.strip().lower() == "off" else parse_rate(value)
+    except ValueError:
+        raise ValueError("a rate like 200/second, or off, is expected") from None
+
+
+def _networks_of(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("networks like 10.0.0.0/8, comma-separated, are expected") from None
+
+
+Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
+RedisUrl = Annotated[str, StringConstraints(pattern=r"^rediss?://.+")]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks_of)]
 LiveSecrets = Annotated[Secrets, Field(min_length=1)]
 
 
@@ -31,6 +57,12 @@ class GatewaySettings(Settings):
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: LiveSecrets
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
+    redis_url: RedisUrl | None = Field(default=None, repr=False)
+    """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
+    rate_limit_webhooks: Rate = parse_rate("1000/second")
+    """How often one client address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
+    trusted_proxies: Networks = ()
+    """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
     max_body_bytes: int = Field(default=262_144, ge=1)
     """The largest body that is read; anything beyond is refused with 413."""
     body_timeout: Duration = timedelta(seconds=20)

@@ -39,6 +39,7 @@ _SECRETS: Final = {
     "INTERNAL_API_TOKEN": "test-service-token",
     "ADMIN_API_TOKEN": "test-admin-token",
 }
+_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off"}  # all load of a test comes from one address
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 
@@ -49,7 +50,7 @@ class System:
         self.stack = stack
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
-        self.environment = {**os.environ, **stack.environment, **_SECRETS, **settings}
+        self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **settings}
         self._listeners = take_listeners(stack.ports, {})
         others = {f"worker-{role}" for role in WORKERS if role not in workers}
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)

@@ -1,0 +1,57 @@
+"""Who is calling, by address: the peer itself, or whom a trusted proxy says it speaks for."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from aiohttp import web
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+UNKNOWN: Final = "unknown"
+
+
+class Clients:
+    """
+    Tells clients apart.
+
+    `X-Forwarded-For` is believed as far as trusted proxies have written it: from the right, up to the first address that is none
+    of theirs. What stands left of that the client may have made up.
+    """
+
+    def __init__(self, trusted: Sequence[Network] = ()) -> None:
+        self._trusted = trusted
+        self._named = lru_cache(maxsize=4096)(self._name)
+
+    def of(self, request: web.BaseRequest) -> str:
+        """The client's address; of an IPv6 one its /64, which is the least that one client holds."""
+        hops = request.headers.getall("X-Forwarded-For", ()) if self._trusted else ()
+        return self._named(request.remote or "", ",".join(hops))
+
+    def _name(self, peer: str, forwarded: str) -> str:
+        client = _parse(peer)
+        if client is None:
+            return UNKNOWN
+        for hop in reversed(forwarded.split(",")):
+            if not any(client in network for network in self._trusted):
+                break
+            named = _parse(hop)
+            if named is None:
+                break
+            client = named
+        return str(client) if isinstance(client, IPv4Address) else str(IPv6Network((client, 64), strict=False))
+
+
+def _parse(text: str) -> Address | None:
+    """An address, alone or with a port as some proxies write it; an IPv4 one in IPv6 clothes is itself."""
+    text = text.strip()
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address

@@ -1,0 +1,179 @@
+"""
+How often a client may call: counted over all gateways in Redis, by the `limits` library, and never on its account slowly.
+
+A gateway takes calls from the shared count in lots and spends them by itself, so most calls wait for nothing. Who is over the
+rate is turned away here until the count can have room again. With Redis away or slow, each gateway counts alone for the while.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import ceil
+from typing import Any, Final, TypeVar
+
+import structlog
+from limits import RateLimitItem
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from prometheus_client import Counter
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from gateway.errors import CalledTooOften
+
+log = structlog.get_logger()
+
+ALONE: Final = Counter("tallyhook_rate_limit_alone_total", "Calls that this gateway counted alone, since Redis is away or unset.")
+REDIS_FAILURES: Final = Counter("tallyhook_rate_limit_redis_failures_total", "Times the shared count could not be asked.")
+LIMITED: Final = Counter("tallyhook_rate_limited_total", "Calls refused because their client had made too many.")
+
+_PATIENCE: Final = 0.005  # seconds that a call waits for the shared count before this gateway decides alone
+_REDIS_TIMEOUT: Final = 1.0  # seconds after which a question to Redis has failed
+_AWAY: Final = 1.0  # seconds for which Redis is left alone after that
+_CLIENTS_MAX: Final = 10_000  # that are remembered; a flood from more addresses must not fill the memory
+_LOTS: Final = 20  # a client's rate is shared out in so many lots at least, so little is stranded in a gateway
+
+
+class _Share:
+    """What one client may still do here without a question, or until when it may do nothing; times are monotonic."""
+
+    __slots__ = ("asking", "closed_until", "left", "until")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.until = 0.0
+        self.closed_until = 0.0
+        self.asking: asyncio.Task[bool] | None = None
+
+
+class Rates:
+    """One rate for each of many clients; `close` it at the end."""
+
+    def __init__(self, rate: RateLimitItem, redis_url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._window = float(rate.get_expiry())
+        self._lot = lot_of(rate.amount)
+        self._clock = clock
+        self._shares: dict[str, _Share] = {}
+        self._alone = _Buckets(rate.amount, self._window)
+        self._tasks: set[asyncio.Task[bool]] = set()
+        self._away_until = 0.0
+        self._pool = _pool_of(redis_url) if redis_url else None
+        self._shared = _shared_by(self._pool) if self._pool else None
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool:
+            await self._pool.disconnect()
+
+    def spend(self, client: str) -> bool:
+        """Whether the call is within what the client holds here: the short way, which most calls take."""
+        share = self._shares.get(client)
+        if share is None or share.left == 0 or self._clock() >= share.until:
+            return False
+        share.left -= 1
+        return True
+
+    async def ask(self, client: str) -> None:
+        """
+        Count a call that `spend` did not take.
+
+        Raises CalledTooOften, which says when to come again.
+        """
+        share = self._shares.get(client) or _remember(self._shares, client, _Share())
+        deadline = self._clock() + _PATIENCE
+        while self._shared and (now := self._clock()) < deadline:
+            if now < share.closed_until:
+                raise _limited(share.closed_until - now)
+            if now < self._away_until:
+                break
+            if await self._more(client, share, deadline - now) and self.spend(client):
+                return
+        ALONE.inc()
+        if wait := self._alone.take(client, self._clock()):
+            raise _limited(wait)
+
+    async def _more(self, client: str, share: _Share, patience: float) -> bool:
+        """Whether the shared count has answered in time; the question goes on without us, and all who wait share it."""
+        if share.asking is None:
+            share.asking = asyncio.get_running_loop().create_task(self._draw(client, share))
+            self._tasks.add(share.asking)
+            share.asking.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({share.asking}, timeout=patience)
+        return bool(done)
+
+    async def _draw(self, client: str, share: _Share) -> bool:
+        """Draw a lot for the client, or close its way until there can be one."""
+        assert self._shared is not None  # noqa: S101  # only asked where there is one
+        try:
+            async with asyncio.timeout(_REDIS_TIMEOUT):
+                if await self._shared.hit(self._rate, client, cost=self._lot):
+                    share.left, share.until = self._lot, self._clock() + self._window
+                    return True
+                stats = await self._shared.get_window_stats(self._rate, client)
+                wait = max(stats.reset_time - time.time(), self._window * self._lot / self._rate.amount)
+                share.closed_until = self._clock() + wait
+                log.info("client_limited", client=client, rate=str(self._rate), seconds=round(wait, 3))
+        except (RedisError, OSError, TimeoutError) as error:
+            self._away_until = self._clock() + _AWAY
+            REDIS_FAILURES.inc()
+            log.warning("rate_limit_alone", reason="redis_unavailable", error=str(error))
+        finally:
+            share.asking = None
+        return False
+
+
+def lot_of(amount: int) -> int:
+    """How many calls are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
+    return max(lot for lot in range(1, max(1, amount // _LOTS) + 1) if amount % lot == 0)
+
+
+class _Buckets:
+    """A token bucket a client, in this process alone."""
+
+    def __init__(self, amount: int, window: float) -> None:
+        self._amount = amount
+        self._per_second = amount / window
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, client: str, now: float) -> float:
+        """Take a token; 0, or the seconds until there is one."""
+        tokens, at = self._buckets.get(client) or _remember(self._buckets, client, (float(self._amount), now))
+        tokens = min(self._amount, tokens + (now - at) * self._per_second)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._per_second
+        self._buckets[client] = (tokens if wait else tokens - 1, now)
+        return wait
+
+
+Kept = TypeVar("Kept")
+
+
+def _remember(kept: dict[str, Kept], client: str, new: Kept) -> Kept:
+    """Keep something for a client; the longest known one is forgotten for it where there are too many."""
+    if len(kept) >= _CLIENTS_MAX:
+        del kept[next(iter(kept))]
+    kept[client] = new
+    return new
+
+
+def _limited(wait: float) -> CalledTooOften:
+    LIMITED.inc()
+    return CalledTooOften(ceil(wait) or 1)
+
+
+def _pool_of(url: str) -> ConnectionPool:
+    return ConnectionPool.from_url(
+        url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _shared_by(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:
+    # The library's option types know no pool, its code does; given one, it asks the address for nothing.
+    options: dict[str, Any] = {"connection_pool": pool}
+    return SlidingWindowCounterRateLimiter(
+        RedisStorage("async+redis://", implementation="redispy", key_prefix="tallyhook:rate", **options)
+    )

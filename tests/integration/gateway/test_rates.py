@@ -1,0 +1,162 @@
+"""The rate limit of the public routes on a real Redis: shared by all gateways, and in nobody's way when Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from limits import parse
+
+from gateway import rates
+from gateway.errors import CalledTooOften
+from gateway.rates import ALONE, REDIS_FAILURES, Rates
+from tests.integration.gateway.conftest import SECRET, Wire
+from tests.simulators.stripe import Payment
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+    from prometheus_client import Counter
+
+    from tests.integration.gateway.conftest import Gateway, StartGateway
+
+CLIENTS: Final = (f"203.0.113.{n}" for n in itertools.count(1))
+"""A fresh one for each test: Redis is shared by all of them."""
+
+
+def through(wire: Wire) -> str:
+    """A wire names the user of its Postgres, and a Redis has none."""
+    return wire.url.replace("None@", "")
+
+
+def value_of(counter: Counter) -> float:
+    return counter.collect()[0].samples[0].value
+
+
+@asynccontextmanager
+async def limited_by(rate: str, redis_url: str) -> AsyncIterator[Rates]:
+    limited = Rates(parse(rate), redis_url)
+    try:
+        yield limited
+    finally:
+        await limited.close()
+
+
+async def passes(limited: Rates, client: str) -> bool:
+    if limited.spend(client):
+        return True
+    try:
+        await limited.ask(client)
+    except CalledTooOften:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine under tests is slow: nobody is to decide alone only for that."""
+    monkeypatch.setattr(rates, "_PATIENCE", 5.0)
+
+
+async def test_two_gateways_share_one_rate(redis_server: str) -> None:
+    client, before = next(CLIENTS), value_of(ALONE)
+    async with limited_by("40/hour", redis_server) as one, limited_by("40/hour", redis_server) as other:
+        passed = [await passes(limited, client) for _ in range(40) for limited in (one, other)]
+        assert passed == [True] * 40 + [False] * 40
+        assert await passes(one, next(CLIENTS))
+    assert value_of(ALONE) == before
+
+
+async def test_a_burst_at_once_gets_its_rate_and_no_more(redis_server: str) -> None:
+    client = next(CLIENTS)
+    async with limited_by("100/hour", redis_server) as limited:
+        passed = await asyncio.gather(*(passes(limited, client) for _ in range(300)))
+    assert sum(passed) == 100
+
+
+async def test_who_is_limited_costs_redis_nothing_until_there_may_be_room(redis_server: str) -> None:
+    client = next(CLIENTS)
+    async with limited_by("20/hour", redis_server) as limited:
+        assert sum([await passes(limited, client) for _ in range(25)]) == 20
+        asked: list[str] = []
+        limited._draw = lambda *_: asked.append(client)  # type: ignore[method-assign,assignment,func-returns-value]
+        assert not await passes(limited, client)
+        with pytest.raises(CalledTooOften) as refusal:
+            await limited.ask(client)
+    assert asked == []
+    assert 1 <= refusal.value.retry_after <= 3600
+
+
+async def test_with_redis_away_a_gateway_counts_alone_and_comes_back(redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_AWAY", 0.05)
+    wire, client = Wire(redis_server), next(CLIENTS)
+    await wire.open()
+    async with limited_by("20/hour", through(wire)) as limited:
+        assert await passes(limited, client)
+        wire.cut()
+        failures, before = value_of(REDIS_FAILURES), value_of(ALONE)
+        assert sum([await passes(limited, client) for _ in range(30)]) == 20
+        assert value_of(REDIS_FAILURES) > failures
+        assert value_of(ALONE) == before + 30
+        wire.mend()
+
+        async def shared_again() -> bool | None:
+            alone = value_of(ALONE)
+            await passes(limited, next(CLIENTS))
+            return True if value_of(ALONE) == alone else None
+
+        assert await eventually(shared_again)
+    await wire.close()
+
+
+async def test_a_silent_redis_is_not_waited_for(redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_PATIENCE", 0.005)
+    wire = Wire(redis_server)
+    await wire.open()
+    async with limited_by("20/hour", through(wire)) as limited:
+        wire.hold()
+        before = value_of(ALONE)
+        async with asyncio.timeout(0.5):
+            assert await passes(limited, next(CLIENTS))
+        assert value_of(ALONE) == before + 1
+        wire.release()
+    await wire.close()
+
+
+async def test_a_client_over_the_rate_gets_429_and_another_does_not(start_gateway: StartGateway, redis_server: str) -> None:
+    spammer, other = next(CLIENTS), next(CLIENTS)
+    settings = {"RATE_LIMIT_WEBHOOKS": "3/hour", "REDIS_URL": redis_server, "TRUSTED_PROXIES": "127.0.0.0/8"}
+    async with start_gateway(**settings) as gateway:
+        answers = [await gateway.post(Payment().succeeded(), X_Forwarded_For=spammer) for _ in range(5)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+        problem = await answers[-1].json(content_type=None)
+        assert (problem["reason"], answers[-1].content_type) == ("rate_limited", "application/problem+json")
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 3600
+        assert (await gateway.post(Payment().succeeded(), X_Forwarded_For=other)).status == 200
+        await gateway.resources.rejections.flush()
+        assert len(await gateway.rows("webhook_deliveries")) == 4
+
+
+async def test_who_is_no_trusted_proxy_cannot_name_another_client(start_gateway: StartGateway) -> None:
+    async with start_gateway(RATE_LIMIT_WEBHOOKS="1/hour") as gateway:
+        answers = [await gateway.post(Payment().succeeded(), X_Forwarded_For=f"198.51.100.{n}") for n in range(2)]
+        assert [answer.status for answer in answers] == [200, 429]
+
+
+async def test_health_is_never_limited_and_off_is_off(start_gateway: StartGateway) -> None:
+    async with start_gateway(RATE_LIMIT_WEBHOOKS="1/hour") as gateway:
+        await gateway.post(Payment().succeeded())
+        assert [await status_of(gateway, "/health/live") for _ in range(3)] == [200] * 3
+    async with start_gateway(RATE_LIMIT_WEBHOOKS="off") as gateway:
+        assert {(await gateway.post(Payment().succeeded(), secret=SECRET)).status for _ in range(20)} == {200}
+
+
+async def status_of(gateway: Gateway, path: str) -> int:
+    answer: aiohttp.ClientResponse
+    async with gateway.client.get(gateway.public + path) as answer:
+        return answer.status
