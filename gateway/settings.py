@@ -8,7 +8,8 @@ from limits import RateLimitItem
 from limits import parse as parse_rate
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from runtime.settings import Duration, Port, Secrets, Settings, Url
+from runtime.partners import PartnerSettings
+from runtime.settings import Duration, Port, Secrets, Url
 
 
 def _rate_of(value: object) -> object:
@@ -36,7 +37,7 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_net
 LiveSecrets = Annotated[Secrets, Field(min_length=1)]
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(PartnerSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: Url

@@ -6,7 +6,7 @@ Nothing else happens here: what an event causes is the matter of streams. So an 
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -38,8 +38,16 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
     ignored: bool = False
 
 
+Admit = Callable[[web.Request, Received], Awaitable[None]]
+Answer = Callable[[Received, Recorded], web.Response]
+
+
 class Reception:
-    """The route of one source."""
+    """
+    The route of one source.
+
+    `admit` may refuse what is verified and understood before it is written down; `answer` says what is said once it is.
+    """
 
     def __init__(
         self,
@@ -51,8 +59,12 @@ class Reception:
         max_body_bytes: int,
         body_timeout: timedelta,
         now: Callable[[], float] = time.time,
+        admit: Admit | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self._source = source
+        self._admit = admit
+        self._answer = answer or acknowledge
         self._secrets = secrets
         self._intake = intake
         self._rejections = rejections
@@ -75,12 +87,14 @@ class Reception:
             self._uses[secret.id].inc()
             traceparent = call.trace.child().traceparent
             received = self._source.translate(Arrival(call.id, traceparent, secret.id, body, request.headers))
+            if self._admit:
+                await self._admit(request, received)
             recorded = await self._record(received)
         except GatewayError as error:
             self._reject(request, call, error, body)
             raise
         self._received[recorded.outcome].inc()
-        return acknowledge(received, recorded)
+        return self._answer(received, recorded)
 
     def _check_size(self, request: web.Request) -> None:
         if (request.content_length or 0) > self._max_body_bytes:

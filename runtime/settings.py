@@ -83,19 +83,20 @@ class Settings(BaseModel):
 
         Raises SettingsError with every problem at once.
         """
-        values: dict[str, Any] = {}
-        for name in cls.model_fields:
-            text = environ.get(name.upper())
-            if text is not None and text != "":
-                values[name] = text
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(cls.gather(environ))
         except ValidationError as error:
             raise SettingsError([_describe(problem) for problem in error.errors()]) from None
 
+    @classmethod
+    def gather(cls, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The texts of the fields that are set; a kind of settings that reads several variables into one field adds it here."""
+        return {name: text for name in cls.model_fields if (text := environ.get(name.upper()))}
+
 
 def _describe(problem: Any) -> str:
-    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    # A field inside a field (PARTNERS, ACME, crm_url) reads as one name.
+    name = "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else "settings"
     return f"{name}: {'is required' if problem['type'] == 'missing' else problem['msg']}"
 
 

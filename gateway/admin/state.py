@@ -1,4 +1,4 @@
-"""Current state of a payment, a subscription or an invoice, with the events that made it."""
+"""Current state of a payment, a subscription, an invoice or a lead, with the events that made it."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
-from projections import reads
+from projections import leads, reads
 
 Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
@@ -23,6 +23,10 @@ async def subscription(request: web.Request) -> web.Response:
 
 async def invoice(request: web.Request) -> web.Response:
     return await _answer(request, reads.invoice)
+
+
+async def lead(request: web.Request) -> web.Response:
+    return await _answer(request, leads.lead)
 
 
 async def _answer(request: web.Request, read: Read) -> web.Response:

@@ -11,6 +11,7 @@ import pytest
 
 import gateway.settings
 import outbox.settings
+import runtime.partners
 import streams.settings
 from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
@@ -35,11 +36,18 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         yield from _settings(kind)
 
 
-FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items()}
+# Each is read from variables that a pattern names.
+GATHERED: Final = {*runtime.partners.PartnerSettings.model_fields}
+FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items() if name not in GATHERED}
 
 
 def test_exactly_what_is_read_is_listed() -> None:
     assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE
+
+
+def test_the_variables_of_a_partner_are_shown_as_a_pattern() -> None:
+    shown = {line for line in LINES if line.startswith("#PARTNER_")}
+    assert shown == {f"#PARTNER_{{ID}}{suffix}=" for suffix in runtime.partners.FIELDS}
 
 
 def test_nothing_is_listed_twice() -> None:

@@ -17,6 +17,8 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
+import projections.leads
+import projections.notifications
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata
 from migrations import chain
 from outbox.tables import metadata

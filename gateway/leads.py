@@ -1,0 +1,49 @@
+"""Leads of partners at the door: under which key a lead may come again, and what is answered."""
+
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.postgres import command_transaction
+from outbox.received import Received, Recorded
+from projections import leads
+
+_KEY_HEADER: Final = "Idempotency-Key"
+_KEY_MAX: Final = 255
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a lead that is committed; `id` is the lead's, the same for every copy."""
+
+    id: UUID
+    accepted: bool = True
+
+
+async def bind_key(request: web.Request, received: Received) -> None:
+    """
+    Hold the caller's Idempotency-Key to this body, for ever, before the lead is written down.
+
+    A lead that is not written down after all comes again under the same key with the same body, and passes.
+    Raises GatewayError: `idempotency_key_reused`, `request_malformed`, `postgres_unavailable`.
+    """
+    key = request.headers.get(_KEY_HEADER)
+    if key is None:
+        return
+    if not (0 < len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
+        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to {_KEY_MAX} printable ASCII characters")
+    partner = received.provider_event_id.partition("/")[0]
+    async with command_transaction(request) as connection:
+        bound = await leads.bind_key(connection, partner, key, sha256(received.event.data).digest())
+    if not bound:
+        raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} came with another body before")
+
+
+def answer(_: Received, recorded: Recorded) -> web.Response:
+    """202 for a new lead, 200 with the same id for one that is known."""
+    status = HTTPStatus.OK if recorded.outcome == "duplicate" else HTTPStatus.ACCEPTED
+    return web.json_response(status=status, body=msgspec.json.encode(Accepted(recorded.event_id)))

@@ -1,0 +1,198 @@
+"""
+Leads of partners, every attempt to deliver them, and the keys under which they came.
+
+`next_attempt_at` is what makes a lead due. While it is being delivered that is the end of its claim: a worker that dies leaves a
+lead that becomes due again, and the attempt it began is told as interrupted.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+import psycopg
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from outbox.tables import metadata
+from projections.tables import history
+
+LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
+
+leads = Table(
+    "leads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # The {ID} of the partner's variables, and its id as it came.
+    Column("partner", Text, nullable=False),
+    Column("partner_id", Text, nullable=False),
+    Column("external_lead_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # Attempts that count towards the limit: one that was interrupted says nothing about the partner.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", DateTime(timezone=True)),
+    # Commands that wait for the outcome of the next attempt.
+    Column("task_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    CheckConstraint(
+        "status in ('received', 'delivering', 'retrying', 'delivered', 'exhausted', 'rejected')",
+        name="status_known",
+    ),
+    CheckConstraint(
+        "(status in ('received', 'delivering', 'retrying')) = (next_attempt_at is not null)",
+        name="due_while_undelivered",
+    ),
+    CheckConstraint("attempts >= failures and failures >= 0", name="failures_are_attempts"),
+)
+
+Index("leads_due_idx", leads.c.partner, leads.c.next_attempt_at, postgresql_where=leads.c.next_attempt_at.is_not(None))
+
+lead_attempts = Table(
+    "lead_attempts",
+    metadata,
+    Column("lead_id", Uuid, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("excerpt", Text),
+    Column("next_attempt_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("lead_id", "attempt"),
+    CheckConstraint("ended_at is not null or (status is null and error is null)", name="outcome_when_ended"),
+)
+
+# An Idempotency-Key of a partner stays with the body it first came with.
+lead_keys = Table(
+    "lead_keys",
+    metadata,
+    Column("partner", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("partner", "key"),
+)
+
+_BIND_KEY: Final = """
+insert into lead_keys as k (partner, key, digest) values (%s, %s, %s)
+on conflict (partner, key) do update set digest = k.digest returning digest
+"""
+
+
+async def bind_key(connection: psycopg.AsyncConnection, partner: str, key: str, digest: bytes) -> bool:
+    """Bind the key to the body's digest; False where it is bound to another one."""
+    row = await (await connection.execute(_BIND_KEY, (partner, key, digest))).fetchone()
+    return row is not None and bytes(row[0]) == digest
+
+
+class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The fields of contract section 5; what is not known is left out."""
+
+
+class AttemptView(_View, frozen=True):
+    """`status` is that of the answer, `error` a stable word, `excerpt` the beginning of what the CRM said."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+    excerpt: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+class LeadEventView(_View, frozen=True):
+    id: UUID
+    type: str
+    occurred_at: datetime
+
+
+class LeadView(_View, frozen=True):
+    """`payload` is as the partner sent it, byte for byte."""
+
+    id: UUID
+    partner_id: str
+    external_lead_id: str
+    status: LeadStatus
+    payload: msgspec.Raw
+    attempts: list[AttemptView]
+    version: int
+    received_at: datetime
+    updated_at: datetime
+    events: list[LeadEventView]
+    next_attempt_at: datetime | None = None
+
+
+async def lead(connection: AsyncConnection, lead_id: str) -> LeadView | None:
+    """The lead with that id, every attempt and every event of it, at one moment."""
+    try:
+        wanted = UUID(lead_id)
+    except ValueError:
+        return None
+    row = (await connection.execute(_LEAD.where(leads.c.id == wanted))).mappings().first()
+    return None if row is None else _view(row)
+
+
+def _view(row: Mapping[Any, Any]) -> LeadView:
+    return LeadView(
+        **{name: row[name] for name in _COLUMNS},
+        payload=msgspec.Raw(row["payload"]),
+        attempts=msgspec.convert(row["attempts"], list[AttemptView]),
+        events=msgspec.convert(row["events"], list[LeadEventView]),
+    )
+
+
+_COLUMNS: Final = (
+    "id", "partner_id", "external_lead_id", "status", "version", "received_at", "updated_at", "next_attempt_at",
+)  # fmt: skip
+
+_ATTEMPT: Final = func.jsonb_build_object(
+    "attempt", lead_attempts.c.attempt,
+    "startedAt", lead_attempts.c.started_at,
+    "endedAt", lead_attempts.c.ended_at,
+    "status", lead_attempts.c.status,
+    "error", lead_attempts.c.error,
+    "excerpt", lead_attempts.c.excerpt,
+    "nextAttemptAt", lead_attempts.c.next_attempt_at,
+)  # fmt: skip
+_EVENT: Final = func.jsonb_build_object(
+    "id", history.c.event_id,
+    "type", history.c.type,
+    "occurredAt", history.c.occurred_at,
+)  # fmt: skip
+_EMPTY: Final = func.jsonb_build_array()
+
+# Subqueries of one statement, so that state, attempts and events are of one moment.
+_LEAD: Final = select(
+    *(leads.c[name] for name in _COLUMNS),
+    leads.c.payload,
+    select(func.coalesce(func.jsonb_agg(aggregate_order_by(_ATTEMPT, lead_attempts.c.attempt)), _EMPTY))
+    .where(lead_attempts.c.lead_id == leads.c.id)
+    .scalar_subquery()
+    .label("attempts"),
+    select(func.coalesce(func.jsonb_agg(aggregate_order_by(_EVENT, history.c.event_id)), _EMPTY))
+    .where(history.c.aggregate_type == "lead", history.c.aggregate_id == leads.c.id.cast(Text))
+    .scalar_subquery()
+    .label("events"),
+)

@@ -1,0 +1,55 @@
+"""Partners come from the environment by a pattern, and one that is half set up stops the process."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.partners import PartnerSettings, key_of
+from runtime.settings import Secret, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("partner_id", "key"), [("acme", "ACME"), ("Acme-Estates.de", "ACME_ESTATES_DE"), ("4you", "4YOU"), ("zoë", "ZO_")]
+)
+def test_the_key_is_the_id_in_upper_case_with_anything_else_as_an_underscore(partner_id: str, key: str) -> None:
+    assert key_of(partner_id) == key
+
+
+def test_each_partner_is_read_from_its_own_variables() -> None:
+    found = PartnerSettings.load(
+        {
+            "PARTNER_ACME_SECRET": "new,old",
+            "PARTNER_ACME_TOKEN": "token",
+            "PARTNER_ACME_CRM_URL": "https://crm.acme.example/leads",
+            "PARTNER_ACME_CRM_SECRET": "whsec_c2VjcmV0c2VjcmV0",
+            "PARTNER_ACME_DE_SECRET": "de",
+            "PARTNER_EMPTY_SECRET": "",
+            "PARTNER_SECRET": "of nobody",
+            "PARTNER_ACME_COLOUR": "blue",
+        }
+    ).partners
+    assert set(found) == {"ACME", "ACME_DE"}
+    assert found["ACME"].secret == (Secret("new"), Secret("old"))
+    assert found["ACME"].token == (Secret("token"),)
+    assert found["ACME"].crm_url == "https://crm.acme.example/leads"
+    assert found["ACME"].crm_secret == (Secret("whsec_c2VjcmV0c2VjcmV0"),)
+    assert found["ACME_DE"].secret == (Secret("de"),)
+
+
+def test_every_problem_names_its_partner_and_no_value() -> None:
+    with pytest.raises(SettingsError) as caught:
+        PartnerSettings.load(
+            {
+                "PARTNER_A_CRM_URL": "ftp://hunter2",
+                "PARTNER_B_CRM_URL": "https://hunter2",
+                "PARTNER_C_CRM_URL": "https://crm",
+                "PARTNER_C_CRM_SECRET": "whsec_hunter2-is-no-base64!",
+            }
+        )
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["PARTNERS_A_CRM_URL", "PARTNERS_B", "PARTNERS_C"]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_secret_and_no_address_is_shown() -> None:
+    partners = PartnerSettings.load({"PARTNER_A_CRM_URL": "https://me:hunter2@crm", "PARTNER_A_CRM_SECRET": "aHVudGVyMg"})
+    assert not any(shown in repr(partners) for shown in ("hunter2", "aHVudGVyMg"))
