@@ -7,11 +7,13 @@ from typing import NamedTuple
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, tasks
+from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks
 from gateway.access import Gatekeeper
-from gateway.admin import deliveries, state
+from gateway.admin import audit, deliveries, state
 from gateway.admin import notifications as admin_notifications
-from gateway.keys import CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
+from gateway.audit import audit_call
+from gateway.idempotency import honour_key
+from gateway.keys import AUDIT, CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
 from gateway.limiting import limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
@@ -20,6 +22,7 @@ from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
 from gateway.webhooks import Reception
+from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
 from runtime.database import Pool, make_engine, make_pool
@@ -35,6 +38,7 @@ class Resources(NamedTuple):
     engine: AsyncEngine
     commands: Pool
     settlements: Settlements
+    audit: AuditLog
 
 
 @asynccontextmanager
@@ -50,14 +54,17 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     engine = make_engine(settings.database_url, name="gateway")
     commands = make_pool(settings.database_url, size=4, name="commands")
     settlements = Settlements(settings.database_url)
+    audited = AuditLog(settings.database_url)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
     await settlements.open()
+    await audited.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements)
+        yield Resources(intake, rejections, engine, commands, settlements, audited)
     finally:
         await settlements.close()
+        await audited.close()
         await intake.close()
         await rejections.close()
         await commands.close()
@@ -104,10 +111,12 @@ def _leads_reception(settings: GatewaySettings, resources: Resources) -> Recepti
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What our own services and operators may reach."""
-    app = web.Application(middlewares=[trace_and_refuse, require_token], client_max_size=settings.max_body_bytes)
+    door = [audit_call, trace_and_refuse, require_token, honour_key]
+    app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
     app[ENGINE] = resources.engine
     app[COMMANDS] = resources.commands
+    app[AUDIT] = resources.audit
     app[SETTLEMENTS] = resources.settlements
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
@@ -122,6 +131,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app.router.add_get("/internal/v1/contacts/{userId}", contacts.contact, name="contact")
     for method in ("PUT", "POST"):
         app.router.add_route(method, "/internal/v1/contacts/{userId}", contacts.put, name=f"contact_{method.lower()}")
+    app.router.add_post("/internal/v1/search/index", search.index, name="search_index")
     app.router.add_get("/internal/v1/tasks/{taskId}", tasks.task, name="task")
     for path, handler in ADMIN.items():
         app.router.add_get(f"/v1/admin/{path}", handler, name=f"admin_{handler.__name__}")
@@ -132,6 +142,7 @@ ADMIN: dict[str, Handler] = {
     "webhooks/deliveries": deliveries.deliveries,
     "webhooks/deliveries/{id}": deliveries.delivery,
     "webhooks/deliveries/{id}/body": deliveries.body,
+    "audit": audit.audit,
     "payments/{id}": state.payment,
     "subscriptions/{id}": state.subscription,
     "invoices/{id}": state.invoice,

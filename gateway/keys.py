@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Caller, Gatekeeper
 from gateway.settlements import Settlements
+from outbox.audit import AuditLog
 from outbox.intake import Intake
 from runtime.database import Pool
 from runtime.tracing import Trace
@@ -24,11 +25,14 @@ class Call(NamedTuple):
 CALL: Final = web.RequestKey("call", Call)
 CALLER: Final = web.RequestKey("caller", Caller)
 """Set where a token was asked for and sufficed."""
+REFUSAL: Final = web.RequestKey("refusal", str)
+"""The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
 INTAKE: Final = web.AppKey("intake", Intake)
 ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)
+AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
 CACHE_ALLOW_ALL: Final = web.AppKey("cache_allow_all", bool)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)

@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 from gateway import metrics
 from gateway.access import Role
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from runtime.ids import new_id
 from runtime.tracing import Trace, parse_traceparent
@@ -66,6 +66,7 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     bind_contextvars(trace_id=trace_id)
     source = request.match_info.route.name or "none"
     metrics.REFUSALS.labels(source, error.reason).inc()
+    request[REFUSAL] = error.reason.value
     if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
         return response_of(error, trace_id)
     log.info("request_refused", reason=error.reason, status=error.status, source=source, path=request.path, client=request.remote)

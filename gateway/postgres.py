@@ -1,7 +1,7 @@
 """Asking the database on behalf of a request: it may be away, and that is a refusal like any other."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 from aiohttp import web
@@ -35,8 +35,15 @@ async def command_transaction(request: web.Request) -> AsyncIterator[psycopg.Asy
 
     Raises GatewayError `postgres_unavailable`.
     """
-    try:
+    with refusing_outages():
         async with request.app[COMMANDS].connection() as connection, connection.transaction():
             yield connection
+
+
+@contextmanager
+def refusing_outages() -> Iterator[None]:
+    """Turn psycopg's words for an outage into GatewayError `postgres_unavailable`."""
+    try:
+        yield
     except UNAVAILABLE as error:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now") from error

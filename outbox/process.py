@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from outbox.idempotency import forget_expired
 from outbox.partitions import Upkeep, maintain
 from outbox.publisher import Publisher
 from outbox.relay import Relay
@@ -42,8 +43,9 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 def keep_partitions(settings: RetentionSettings) -> Upkeep:
-    """Make the days ahead and drop those beyond the retention, once."""
+    """Make the days ahead and drop those beyond the retention, once; free the idempotency keys whose time is over."""
     with psycopg.connect(settings.database_url, autocommit=True, application_name="tallyhook retention") as connection:
+        forget_expired(connection)
         return maintain(connection, datetime.now(UTC).date(), timedelta(days=settings.retention_days))
 
 

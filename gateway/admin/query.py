@@ -32,24 +32,37 @@ class Query(NamedTuple):
     limit: int
 
 
+class PageQuery(NamedTuple):
+    """Which page of a log: its span of ids, `first` <= id < `before`, and how many."""
+
+    first: UUID
+    before: UUID
+    limit: int
+
+
+def parse_page(given: Mapping[str, str], known: frozenset[str], now: datetime) -> PageQuery:
+    """
+    What `from`, `to`, `limit` and `cursor` state.
+
+    Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
+    """
+    _check_known(given, known)
+    return _page(given, *_span(None, now))
+
+
 def parse_query(given: Mapping[str, str], now: datetime) -> Query:
     """
     The query that the parameters state.
 
     Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
     """
-    if unknown := set(given) - _KNOWN:
-        raise GatewayError(Reason.QUERY_MALFORMED, f"unknown: {', '.join(sorted(unknown))}")
+    _check_known(given, _KNOWN)
     outcome = given.get("outcome")
     if outcome is not None and outcome not in OUTCOMES:
         raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(sorted(OUTCOMES))}")
     trace_id = _trace_id(given.get("trace"))
-    earliest, latest = _span(trace_id, now)
-    first = first_id_of(_time(given, "from", earliest))
-    before = first_id_of(_time(given, "to", latest))
-    if cursor := given.get("cursor"):
-        before = min(before, _last_of(cursor))
-    return Query(given.get("source"), given.get("type"), outcome, trace_id, first, before, _limit(given.get("limit")))
+    page = _page(given, *_span(trace_id, now))
+    return Query(given.get("source"), given.get("type"), outcome, trace_id, *page)
 
 
 def cursor_of(last: UUID) -> str:
@@ -70,6 +83,19 @@ def id_of(text: str, noun: str) -> UUID:
     if not is_time_ordered(found):
         raise GatewayError(Reason.NOT_FOUND, f"no {noun} has this id")
     return found
+
+
+def _check_known(given: Mapping[str, str], known: frozenset[str]) -> None:
+    if unknown := set(given) - known:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"unknown: {', '.join(sorted(unknown))}")
+
+
+def _page(given: Mapping[str, str], earliest: datetime, latest: datetime) -> PageQuery:
+    first = first_id_of(_time(given, "from", earliest))
+    before = first_id_of(_time(given, "to", latest))
+    if cursor := given.get("cursor"):
+        before = min(before, _last_of(cursor))
+    return PageQuery(first, before, _limit(given.get("limit")))
 
 
 def _span(trace_id: str | None, now: datetime) -> tuple[datetime, datetime]:

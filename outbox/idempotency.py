@@ -1,0 +1,94 @@
+"""
+Answers by `Idempotency-Key`: one call works under a key, and whoever repeats it gets the same answer.
+
+A call claims its key before it works, with the id that its command will have. If it breaks off before its answer is kept, the
+next call under the key takes the claim over together with that id, and so writes the same command, not a second one.
+"""
+
+from datetime import timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+
+KEPT: Final = timedelta(hours=24)
+"""For how long a key is remembered; after that it is free again."""
+_LEASE: Final = timedelta(seconds=30)
+"""For how long a claim holds back others: longer than any call, so that only a dead one's is taken over."""
+
+
+class Key(NamedTuple):
+    """What names a call: whose key it is, the key, and the digest of what was asked."""
+
+    scope: str
+    key: str
+    digest: bytes
+
+
+class Claimed(NamedTuple):
+    """The caller may work, under this id."""
+
+    call_id: UUID
+
+
+class Answer(NamedTuple):
+    """The call is done, and this was said."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Reused(NamedTuple):
+    """Something else was asked under this key."""
+
+
+class InProgress(NamedTuple):
+    """Another call works under this key."""
+
+
+Outcome = Claimed | Answer | Reused | InProgress
+
+_CLAIM: Final = """
+insert into idempotency_keys as k (scope, key, digest, call_id, claimed_until) values (%s, %s, %s, %s, now() + %s)
+on conflict (scope, key) do update set claimed_until = excluded.claimed_until
+  where k.status is null and k.claimed_until < now() and k.digest = excluded.digest
+returning call_id
+"""
+_LOOK: Final = "select digest, status, content_type, body from idempotency_keys where scope = %s and key = %s"
+_MINE: Final = "where scope = %s and key = %s and status is null"
+
+
+async def claim(connection: AsyncConnection, key: Key, call_id: UUID) -> Outcome:
+    """Take the key, on a connection in autocommit mode; `call_id` is used where no earlier call has claimed it."""
+    cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE))
+    if row := await cursor.fetchone():
+        return Claimed(row[0])
+    found = await (await connection.execute(_LOOK, (key.scope, key.key))).fetchone()
+    if found is None:
+        return InProgress()  # released between the two statements: who asks again gets it
+    digest, status, content_type, body = found
+    if digest != key.digest:
+        return Reused()
+    return InProgress() if status is None else Answer(status, content_type, body)
+
+
+async def keep(connection: AsyncConnection, key: Key, answer: Answer) -> None:
+    """Remember what was said; the first answer stands."""
+    statement = f"update idempotency_keys set status = %s, content_type = %s, body = %s {_MINE}"
+    await connection.execute(statement, (*answer, key.scope, key.key))
+
+
+async def release(connection: AsyncConnection, key: Key) -> None:
+    """Forget the key: nothing was done under it."""
+    await connection.execute(f"delete from idempotency_keys {_MINE}", (key.scope, key.key))
+
+
+async def break_off(connection: AsyncConnection, key: Key) -> None:
+    """Let the next call take over at once, under the same id: what was done is not known."""
+    await connection.execute(f"update idempotency_keys set claimed_until = '-infinity' {_MINE}", (key.scope, key.key))
+
+
+def forget_expired(connection: Connection) -> int:
+    """Free the keys whose time is over; how many."""
+    return connection.execute("delete from idempotency_keys where created_at < now() - %s", (KEPT,)).rowcount
