@@ -11,12 +11,15 @@ import uvloop
 from runtime.logs import configure_logs
 from streams.app import run
 from streams.cache.handler import CACHE
+from streams.leads.role import LEADS
+from streams.notifications.handler import NOTIFICATIONS
 from streams.payments.handler import PAYMENTS
 from streams.role import Role
+from streams.search.handler import SEARCH
 
 log = structlog.get_logger()
 
-ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE)}
+ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE, SEARCH, NOTIFICATIONS, LEADS)}
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:

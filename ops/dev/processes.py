@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ops.stack.ports import Ports
 
-WORKERS: Final = ("payments", "cache")
+WORKERS: Final = ("payments", "cache", "search", "notifications")
 TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
 _GATEWAY, _WORKER, _RELAY = range(3)  # what takes events in stops first, what sends them on last

@@ -12,6 +12,7 @@ import pytest
 import gateway.settings
 import outbox.settings
 import runtime.partners
+import streams.notifications.settings
 import streams.settings
 from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
@@ -29,7 +30,7 @@ READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD"}
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
-    ours = {gateway.settings.__name__, outbox.settings.__name__, streams.settings.__name__}
+    ours = {module.__name__ for module in (gateway.settings, outbox.settings, streams.settings, streams.notifications.settings)}
     for kind in parent.__subclasses__():
         if kind.__module__ in ours:
             yield kind

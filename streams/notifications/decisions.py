@@ -1,0 +1,83 @@
+"""What to do with a command, and what after an attempt that failed: pure functions of what is known."""
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from random import Random
+from typing import Final, NamedTuple
+
+from projections.contacts import Contact
+from schemas.operations import Channel, SendNotification
+from streams.notifications.senders import SendFailed
+
+# What is an address by its look; a device's token has none, so PUSH needs a contact.
+_LOOKS: Final[dict[Channel, re.Pattern[str]]] = {
+    "EMAIL": re.compile(r"[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+"),
+    "SMS": re.compile(r"\+[1-9][0-9]{5,14}"),
+}
+
+
+class Queue(NamedTuple):
+    """Send it there."""
+
+    address: str
+
+
+class Suppress(NamedTuple):
+    """Whoever it is for does not want it."""
+
+    reason: str
+
+
+class Fail(NamedTuple):
+    """It can never be sent."""
+
+    reason: str
+
+
+class RetryIn(NamedTuple):
+    """Try again after this pause."""
+
+    pause: timedelta
+
+
+class Policy(NamedTuple):
+    """How often, and how far apart, a message is tried."""
+
+    attempts_max: int
+    base: timedelta
+    longest: timedelta
+
+
+def decide(command: SendNotification, known: Sequence[Contact], configured: Collection[Channel]) -> Queue | Suppress | Fail:
+    """
+    Where a command leads; `known` are the contacts that its `to` stands for, as a user id or as an address.
+
+    An address is as little written to as the user whose it is, if that one has opted out.
+    """
+    if any(command.channel in contact.opt_outs for contact in known):
+        return Suppress("opted_out")
+    address = _address(command, known)
+    if address is None:
+        return Fail("address_unknown" if known else "contact_unknown")
+    if command.channel not in configured:
+        return Fail("channel_not_configured")
+    return Queue(address)
+
+
+def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
+    own = next((contact for contact in known if contact.user_id == command.to), None)
+    if own is not None:
+        return own.address(command.channel)
+    looks = _LOOKS.get(command.channel)
+    is_address = bool(looks and looks.fullmatch(command.to)) or any(c.address(command.channel) == command.to for c in known)
+    return command.to if is_address else None
+
+
+def after_failure(failure: SendFailed, attempts: int, policy: Policy, random: Random) -> RetryIn | Fail:
+    """Exponential backoff with full jitter, up to a number of attempts; what is refused for good fails at once."""
+    if failure.permanent or attempts >= policy.attempts_max:
+        return Fail(failure.reason)
+    # 2**30 seconds are beyond any limit: a higher power would overflow before it is capped.
+    ceiling = min(policy.base.total_seconds() * 2 ** min(attempts - 1, 30), policy.longest.total_seconds())
+    return RetryIn(timedelta(seconds=random.uniform(0, ceiling)))

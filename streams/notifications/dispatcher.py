@@ -1,0 +1,144 @@
+"""Sends what is due over one channel; the channels do not wait for each other."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from random import SystemRandom
+from typing import Any, Final
+
+import structlog
+from prometheus_client import Counter as Metric
+
+from runtime.database import Pool
+from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
+from streams.notifications import store
+from streams.notifications.decisions import Policy, RetryIn, after_failure
+from streams.notifications.senders import Message, Sender, SendFailed
+from streams.notifications.store import Notification
+from streams.notifications.texts import Texts
+from streams.processor import passing_reason
+
+log = structlog.get_logger()
+
+ATTEMPTS: Final = Metric(
+    "tallyhook_notification_attempts_total",
+    "Attempts to hand a message to a provider, by how they ended.",
+    ["channel", "outcome"],
+)
+_ERROR_MAX: Final = 500
+_GRACE: Final = 5.0  # seconds
+
+
+class Dispatcher:
+    """One channel's loop: takes what is due, sends it, and writes down what became of it."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        sender: Sender,
+        pool: Pool,
+        texts: Texts,
+        policy: Policy,
+        *,
+        limit: int,
+        lease: timedelta,
+        poll: timedelta,
+    ) -> None:
+        self._channel: Channel = channel
+        self._sender = sender
+        self._pool = pool
+        self._texts = texts
+        self._policy = policy
+        self._limit = limit
+        self._lease = lease
+        self._poll = poll.total_seconds()
+        self._random = SystemRandom()
+
+    async def run(self) -> None:
+        """Send until cancelled; what is under way then has a few seconds to end."""
+        while True:
+            round_ = asyncio.ensure_future(self.run_once())
+            try:
+                done = await asyncio.shield(round_)
+            except asyncio.CancelledError:
+                await asyncio.wait({round_}, timeout=_GRACE)
+                round_.cancel()
+                raise
+            except Exception as error:
+                if (reason := passing_reason(error)) is None:
+                    raise
+                # What was sent and could not be written down is sent again when its lease ends, under the same message id.
+                log.warning("waiting", reason=reason, channel=self._channel, error=str(error).strip())
+                done = Counter()
+            if done.total() < self._limit:
+                await asyncio.sleep(self._poll)
+
+    async def run_once(self) -> Counter[str]:
+        """Make an attempt at everything that is due, up to the limit; returns how many ended how."""
+        async with self._pool.connection() as connection, connection.transaction():
+            due = await store.claim(connection, self._channel, self._limit, self._lease)
+        outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)
+        if failures := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
+            raise failures[0]
+        return Counter(outcome for outcome in outcomes if isinstance(outcome, str))
+
+    async def _attempt(self, notification: Notification) -> str:
+        if notification.opted_out:
+            unmade = notification._replace(attempts=notification.attempts - 1)
+            return await self._settle(notification, NotificationSuppressed(**told(unmade), reason="opted_out"))
+        if notification.attempts > self._policy.attempts_max:  # no attempt has failed, but all of them cost their worker
+            return await self._settle(notification, NotificationFailed(**told(notification), reason="attempts_exhausted"))
+        try:
+            await self._send(notification)
+        except SendFailed as failure:
+            return await self._after(notification, failure)
+        return await self._settle(notification, NotificationSent(**told(notification)))
+
+    async def _send(self, notification: Notification) -> None:
+        assert notification.address is not None, "a CHECK holds it"  # noqa: S101  # narrows the type
+        try:
+            text = self._texts.render(notification.template, notification.channel, notification.data)
+        except Exception as error:  # the template has changed since its data was checked
+            raise SendFailed("template_failed", f"{type(error).__name__}: {error}", permanent=True) from error
+        try:
+            await asyncio.wait_for(
+                self._sender.send(Message(notification.message_id, notification.address, text)), self._lease.total_seconds() / 2
+            )
+        except TimeoutError as error:
+            raise SendFailed("provider_slow", "the attempt took too long") from error
+
+    async def _after(self, notification: Notification, failure: SendFailed) -> str:
+        error = str(failure).replace("\x00", "")[:_ERROR_MAX]
+        decision = after_failure(failure, notification.attempts, self._policy, self._random)
+        log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error)
+        if not isinstance(decision, RetryIn):
+            return await self._settle(notification, NotificationFailed(**told(notification), reason=decision.reason), error)
+        async with self._pool.connection() as connection, connection.transaction():
+            await store.postpone(connection, notification, decision.pause, failure.reason, error)
+        return self._count("retried")
+
+    async def _settle(
+        self,
+        notification: Notification,
+        news: NotificationSent | NotificationFailed | NotificationSuppressed,
+        error: str | None = None,
+    ) -> str:
+        async with self._pool.connection() as connection, connection.transaction():
+            held = await store.settle(connection, notification, news, error)
+        return self._count(store.STATUS[type(news)] if held else "lost")
+
+    def _count(self, outcome: str) -> str:
+        ATTEMPTS.labels(self._channel, outcome).inc()
+        return outcome
+
+
+def told(notification: Notification) -> dict[str, Any]:
+    """The fields that every event about a notification has."""
+    return {
+        "id": notification.id,
+        "to": notification.recipient,
+        "channel": notification.channel,
+        "template": notification.template,
+        "message_id": notification.message_id,
+        "attempts": notification.attempts,
+    }

@@ -1,0 +1,116 @@
+"""The effects of a batch of notification commands: rows that wait for their channel, or an end that is told at once."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import Final
+
+from psycopg import AsyncConnection
+
+from projections import contacts
+from projections.contacts import Contact
+from runtime.database import Pool
+from schemas.envelope import Envelope
+from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
+from schemas.templates import TemplateError, check
+from schemas.topics import Topic
+from streams.errors import Poison
+from streams.notifications import store
+from streams.notifications.decisions import Fail, Policy, Queue, decide
+from streams.notifications.dispatcher import Dispatcher, told
+from streams.notifications.senders import sender_of
+from streams.notifications.settings import LEASES, NotificationSettings
+from streams.notifications.store import Notification
+from streams.notifications.texts import Texts
+from streams.records import data_of
+from streams.role import Role, Running
+
+
+class NotificationsHandler:
+    """
+    The notifications worker, as a `streams.handler.Handler`; what it queues is sent by the dispatchers beside it.
+
+    A command that no text can be made of raises Poison, with its id, before anything is written.
+    """
+
+    consumer: Final = "notifications"
+
+    def __init__(self, configured: Collection[Channel], domain: str) -> None:
+        self._configured = configured
+        self._domain = domain
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        commands = [(event, command_of(event)) for event in events]
+        known = await contacts.named(connection, sorted({command.to for _, command in commands}))
+        queued: list[Notification] = []
+        refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
+        for event, command in commands:
+            decision = decide(command, [contact for contact in known if stands_for(contact, command)], self._configured)
+            notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
+            if isinstance(decision, Queue):
+                queued.append(notification)
+            else:
+                kind = NotificationFailed if isinstance(decision, Fail) else NotificationSuppressed
+                refused.append((notification, kind(**told(notification), reason=decision.reason)))
+        await store.enqueue(connection, queued)
+        await store.refuse(connection, refused)
+
+    def _notification(self, event: Envelope, command: SendNotification, address: str | None) -> Notification:
+        return Notification(
+            id=event.id,
+            recipient=command.to,
+            channel=command.channel,
+            template=command.template,
+            data=command.data,
+            address=address,
+            message_id=f"<{event.id.hex}@{self._domain}>",
+            attempts=0,
+            traceparent=event.traceparent,
+        )
+
+
+def command_of(event: Envelope) -> SendNotification:
+    """
+    The command, with the data that its template declares and no other.
+
+    Raises Poison: those of `data_of`, `template_unknown`, `template_channel_unknown`, `data_missing`, `data_invalid`.
+    """
+    command = data_of(event, SendNotification)
+    try:
+        template = check(command.template, command.channel, command.data)
+    except TemplateError as error:
+        raise Poison(error.reason, str(error), event.id) from error
+    data = {name: command.data[name] for name in template.data}
+    return SendNotification(to=command.to, channel=command.channel, template=template.code, data=data)
+
+
+def stands_for(contact: Contact, command: SendNotification) -> bool:
+    """Whether the command's `to` means this contact."""
+    return command.to in {contact.user_id, contact.address(command.channel)}
+
+
+@asynccontextmanager
+async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[Running]:
+    policy = Policy(settings.notify_attempts_max, settings.notify_retry_base, settings.notify_retry_max)
+    texts, seconds = Texts(), settings.notify_send_timeout.total_seconds()
+    with ExitStack() as exits:
+        dispatchers = []
+        for channel, url in settings.urls.items():
+            sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
+            exits.callback(sender.close)
+            dispatchers.append(
+                Dispatcher(
+                    channel,
+                    sender,
+                    pool,
+                    texts,
+                    policy,
+                    limit=settings.notify_concurrency,
+                    lease=LEASES * settings.notify_send_timeout,
+                    poll=settings.notify_poll,
+                )
+            )
+        handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
+        yield Running(handler, tuple(dispatcher.run for dispatcher in dispatchers))
+
+
+NOTIFICATIONS: Final = Role("notifications", (Topic.NOTIFICATION_COMMANDS,), _opened, NotificationSettings)

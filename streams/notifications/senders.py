@@ -1,0 +1,174 @@
+"""
+Messages handed to a provider that is named by an Apprise URL.
+
+A mail goes by aiosmtplib to the server that Apprise's URL names: Apprise always adds a Message-ID of its own, and does not tell
+a refusal for good from a server that is away.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import localtime
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+import aiosmtplib
+from aiosmtplib import SMTPAuthenticationError, SMTPException, SMTPRecipientsRefused, SMTPResponseException, SMTPSenderRefused
+from apprise import Apprise, NotifyBase
+from apprise.plugins.email import NotifyEmail
+
+from streams.notifications.texts import Text
+
+_PERMANENT: Final = 500
+_CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
+_FROM: Final = "no-reply@tallyhook.local"
+
+
+class Message(NamedTuple):
+    """One message; `id` is the same at every attempt."""
+
+    id: str
+    address: str
+    text: Text
+
+
+class SendFailed(Exception):
+    """An attempt failed; where `permanent`, every other one would too."""
+
+    def __init__(self, reason: str, detail: str, *, permanent: bool = False) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.permanent = permanent
+
+
+class Sender(Protocol):
+    async def send(self, message: Message) -> None:
+        """Return when a provider has taken the message; raises SendFailed."""
+
+    def close(self) -> None: ...
+
+
+def check_url(url: str) -> str:
+    """Raises ValueError unless Apprise knows what the URL names."""
+    _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
+    return url
+
+
+def sender_of(url: str, *, seconds: float, threads: int) -> Sender:
+    """The sender for a URL that `check_url` has passed."""
+    plugin = _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
+    if isinstance(plugin, NotifyEmail):
+        return MailSender(plugin, seconds)
+    return ProviderSender(url, seconds, threads)
+
+
+def target_of(url: str, message: Message) -> str:
+    """The URL with the recipient in it: where it says `{to}`, else as Apprise's target, or as a field for a plain web hook."""
+    to, message_id = quote(message.address, safe=""), quote(message.id, safe="")
+    if "{to}" in url:
+        return url.replace("{to}", to).replace("{id}", message_id)
+    added = f":to={to}&:id={message_id}" if urlsplit(url).scheme in _CUSTOM else f"to={to}"
+    return f"{url}{'&' if '?' in url else '?'}{added}"
+
+
+def mail_of(message: Message, sender: Address) -> EmailMessage:
+    """The mail, with the message's own id."""
+    mail = EmailMessage(policy=SMTP_POLICY)
+    mail["From"] = sender
+    mail["To"] = Address(addr_spec=message.address)
+    mail["Subject"] = message.text.subject
+    mail["Message-ID"] = message.id
+    mail["Date"] = localtime()
+    mail.set_content(message.text.body)
+    if message.text.html:
+        mail.add_alternative(message.text.html, subtype="html")
+    return mail
+
+
+class MailSender:
+    """Mail over SMTP, one connection a mail."""
+
+    def __init__(self, server: NotifyEmail, seconds: float) -> None:
+        name, address = (str(part or "") for part in server.from_addr)
+        self._from = Address(display_name=name, addr_spec=address)
+        self._send = _smtp_of(server, address, seconds)
+
+    async def send(self, message: Message) -> None:
+        try:
+            await self._send(mail_of(message, self._from))
+        except SMTPRecipientsRefused as error:
+            codes = [refused.code for refused in error.recipients]
+            raise SendFailed("recipient_refused", str(error), permanent=min(codes) >= _PERMANENT) from error
+        except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of ours, which may be mended
+            raise SendFailed("smtp_login_refused", str(error)) from error
+        except SMTPResponseException as error:
+            raise SendFailed("message_refused", str(error), permanent=error.code >= _PERMANENT) from error
+        except (SMTPException, OSError) as error:
+            raise SendFailed("smtp_unavailable", f"{type(error).__name__}: {error}") from error
+        except ValueError as error:  # an address that no mail can have
+            raise SendFailed("address_invalid", str(error), permanent=True) from error
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ProviderSender:
+    """Anything that Apprise can send to; it blocks, so it runs in threads of its own, and it tells no more than yes or no."""
+
+    def __init__(self, url: str, seconds: float, threads: int) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="apprise")
+
+    async def send(self, message: Message) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            taken = await asyncio.wait_for(loop.run_in_executor(self._threads, self._notify, message), self._seconds)
+        except TimeoutError as error:
+            raise SendFailed("provider_slow", f"no answer within {self._seconds} s") from error
+        except Exception as error:  # whatever a plugin raises is this attempt's failure
+            raise SendFailed("provider_failed", f"{type(error).__name__}: {error}") from error
+        if not taken:
+            raise SendFailed("provider_refused", "the provider is away or has refused it; Apprise does not say which")
+
+    def _notify(self, message: Message) -> bool:
+        plugin = _plugin_of(target_of(self._url, message))
+        return bool(plugin.notify(body=message.text.body, title=message.text.subject))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _plugin_of(url: str) -> NotifyBase:
+    parts = urlsplit(url)
+    if parts.scheme in {"mailto", "mailtos"} and "@" not in parts.netloc and "from=" not in parts.query:
+        url += f"{'&' if parts.query else '?'}from={_FROM}"  # else Apprise would write as root of this machine
+    plugin = Apprise.instantiate(url)
+    if not isinstance(plugin, NotifyBase):
+        raise ValueError("Apprise does not know what to do with this address")  # noqa: TRY004  # pydantic takes a ValueError
+    return plugin
+
+
+def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[EmailMessage], Awaitable[object]]:
+    """Sends a mail to the server."""
+    secure = str(server.secure_mode)
+
+    def send(mail: EmailMessage) -> Awaitable[object]:
+        return aiosmtplib.send(
+            mail,
+            sender=sender,
+            hostname=server.smtp_host,
+            port=server.port,
+            username=server.user or None,
+            password=server.password or None,
+            use_tls=secure == "ssl",
+            start_tls=secure == "starttls",
+            validate_certs=server.verify_certificate,
+            local_hostname=sender.rpartition("@")[2],
+            timeout=seconds,
+        )
+
+    return send

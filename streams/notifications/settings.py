@@ -1,0 +1,48 @@
+"""What the notifications worker can be told."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from runtime.settings import Duration, Url
+from schemas.operations import Channel
+from streams.notifications.senders import check_url
+from streams.settings import StreamSettings
+
+ProviderUrl = Annotated[Url, AfterValidator(check_url)]
+
+
+class NotificationSettings(StreamSettings):
+    """A process of the notifications worker; a channel without an address fails what is to be sent over it, with that reason."""
+
+    notify_email_url: ProviderUrl = ""
+    """The mail server in Apprise's notation, `mailto://user:password@host:port/?from=…`; `mailtos://` for TLS."""
+    notify_sms_url: ProviderUrl = ""
+    """The SMS provider in Apprise's notation; `{to}` and `{id}` are put in, else the number is added as the target."""
+    notify_push_url: ProviderUrl = ""
+    """The push provider, likewise."""
+    notify_attempts_max: int = Field(default=12, ge=1, le=100)
+    """After so many attempts a notification has failed."""
+    notify_retry_base: Duration = timedelta(seconds=2)
+    """The pause after a first failed attempt is up to this long; it doubles with each one."""
+    notify_retry_max: Duration = timedelta(minutes=10)
+    """The longest pause between two attempts."""
+    notify_send_timeout: Duration = timedelta(seconds=15)
+    """How long one attempt may take; the message of a worker that died is sent again after twice that time."""
+    notify_concurrency: int = Field(default=16, ge=1, le=200)
+    """Messages under way at once, for each channel."""
+    notify_poll: Duration = timedelta(milliseconds=500)
+    """How often a channel looks for messages that are due."""
+    notify_message_domain: str = Field(default="tallyhook.local", pattern=r"^[A-Za-z0-9.-]+$")
+    """The right side of every Message-ID."""
+
+    @property
+    def urls(self) -> dict[Channel, str]:
+        """The channels that lead somewhere."""
+        all_urls: dict[Channel, str] = {"EMAIL": self.notify_email_url, "SMS": self.notify_sms_url, "PUSH": self.notify_push_url}
+        return {channel: url for channel, url in all_urls.items() if url}
+
+
+LEASES: Final = 2
+"""The lease on a message under way, in send time-outs: one for the attempt, one for writing down what became of it."""

@@ -1,0 +1,149 @@
+"""All SQL of the notifications worker: what waits, whose turn it is, and what became of it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from outbox import tasks
+from outbox.append import NewEvent, append, event_of
+from runtime.tracing import continue_trace
+from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
+
+SOURCE: Final = "/workers/notifications"
+
+
+class Notification(NamedTuple):
+    """A notification that this worker holds; `opted_out` where the user has opted out since it was queued."""
+
+    id: UUID
+    recipient: str
+    channel: Channel
+    template: str
+    data: dict[str, Any]
+    address: str | None
+    message_id: str
+    attempts: int
+    traceparent: str
+    opted_out: bool = False
+
+
+_ENQUEUE: Final = """
+insert into notifications (id, recipient, channel, template, data, address, message_id, status, next_attempt_at, reason,
+                           traceparent)
+values (%s, %s, %s, %s, %s, %s, %s, %s, case when %s = 'queued' then now() end, %s, %s)
+on conflict (id) do nothing
+"""
+# Attempts are counted before they are made, so that one which kills its worker counts too.
+_CLAIM: Final = """
+with due as materialized (
+  select id from notifications where channel = %s and next_attempt_at is not null and next_attempt_at <= now()
+  order by next_attempt_at limit %s for update skip locked)
+update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = now() + %s, updated_at = now()
+from due where n.id = due.id
+returning n.id, n.recipient, n.channel, n.template, n.data, n.address, n.message_id, n.attempts, n.traceparent,
+  exists (select 1 from contacts c where c.user_id = n.recipient and n.channel = any (c.opt_outs)) as opted_out
+"""
+# A worker whose lease ran out has lost the row: another has claimed it since, which shows in the attempts.
+_SETTLE: Final = """
+update notifications set status = %s, next_attempt_at = null, reason = %s, error = %s, updated_at = now()
+where id = %s and status = 'sending' and attempts = %s
+"""
+_POSTPONE: Final = """
+update notifications set status = 'queued', next_attempt_at = now() + %s, reason = %s, error = %s, updated_at = now()
+where id = %s and status = 'sending' and attempts = %s
+"""
+
+
+async def enqueue(connection: AsyncConnection, notifications: Sequence[Notification]) -> None:
+    """Write down what is to be sent."""
+    await _insert(connection, [(each, "queued", None) for each in notifications])
+
+
+async def refuse(
+    connection: AsyncConnection, refused: Sequence[tuple[Notification, NotificationFailed | NotificationSuppressed]]
+) -> None:
+    """Write down what will not be sent, say so, and settle the tasks."""
+    rows = [(each, "failed" if isinstance(news, NotificationFailed) else "suppressed", news.reason) for each, news in refused]
+    await _insert(connection, rows)
+    await append(connection, [_event(each, news) for each, news in refused])
+    for each, news in refused:
+        await _settle_task(connection, each, news)
+
+
+async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease: timedelta) -> list[Notification]:
+    """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
+    cursor = connection.cursor(row_factory=class_row(Notification))
+    await cursor.execute(_CLAIM, (channel, limit, lease))
+    return await cursor.fetchall()
+
+
+async def settle(
+    connection: AsyncConnection,
+    notification: Notification,
+    news: NotificationSent | NotificationFailed | NotificationSuppressed,
+    error: str | None = None,
+) -> bool:
+    """Write down what became of it, say so and settle its task, in the open transaction; False where the lease was lost."""
+    status = STATUS[type(news)]
+    reason = None if isinstance(news, NotificationSent) else news.reason
+    cursor = await connection.execute(_SETTLE, (status, reason, error, notification.id, notification.attempts))
+    if cursor.rowcount == 0:
+        return False
+    await append(connection, [_event(notification, news)])
+    await _settle_task(connection, notification, news)
+    return True
+
+
+STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
+
+
+async def postpone(connection: AsyncConnection, notification: Notification, pause: timedelta, reason: str, error: str) -> None:
+    """Let it be due again after the pause."""
+    await connection.execute(_POSTPONE, (pause, reason, error, notification.id, notification.attempts))
+
+
+async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification, str, str | None]]) -> None:
+    await connection.cursor().executemany(
+        _ENQUEUE,
+        [
+            (
+                n.id,
+                n.recipient,
+                n.channel,
+                n.template,
+                Jsonb(n.data),
+                n.address,
+                n.message_id,
+                status,
+                status,
+                reason,
+                n.traceparent,
+            )
+            for n, status, reason in rows
+        ],
+    )
+
+
+async def _settle_task(
+    connection: AsyncConnection, each: Notification, news: NotificationSent | NotificationFailed | NotificationSuppressed
+) -> None:
+    if isinstance(news, NotificationFailed):
+        await tasks.fail(connection, each.id, news.reason)
+    else:
+        await tasks.finish(connection, each.id, {"status": STATUS[type(news)], "messageId": each.message_id})
+
+
+def _event(each: Notification, news: NotificationSent | NotificationFailed | NotificationSuppressed) -> NewEvent:
+    return event_of(
+        news,
+        aggregate_id=str(each.id),
+        source=SOURCE,
+        occurred_at=datetime.now(UTC),
+        trace=continue_trace(each.traceparent),
+        causation_id=each.id,
+    )

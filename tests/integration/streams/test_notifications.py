@@ -1,0 +1,281 @@
+"""The notifications worker on a real Postgres and a real SMTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from outbox import tasks
+from projections import contacts, notifications
+from runtime.database import make_pool
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas import registry
+from schemas.envelope import Envelope
+from schemas.operations import SendNotification
+from streams.errors import Poison
+from streams.notifications.decisions import Policy
+from streams.notifications.dispatcher import Dispatcher
+from streams.notifications.handler import NotificationsHandler
+from streams.notifications.senders import MailSender, Message, SendFailed, sender_of
+from streams.notifications.texts import Texts
+from tests.mail import mail_server
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+    from runtime.database import Pool
+    from tests.mail import MailServer
+
+PAID: dict[str, Any] = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
+NOW = timedelta(0)
+LEASE = timedelta(seconds=10)
+
+
+class Worker:
+    """Handles commands, sends what is due, and reads back."""
+
+    def __init__(self, connection: AsyncConnection, pool: Pool, mail: MailServer) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._mail = mail
+        self._handler = NotificationsHandler({"EMAIL"}, "tallyhook.test")
+
+    async def command(self, to: str, *, template: str = "payment-succeeded", data: dict[str, Any] | None = None) -> UUID:
+        record = SendNotification(to=to, channel="EMAIL", template=template, data=PAID if data is None else data)
+        kind = registry.type_of(record)
+        event = Envelope(
+            id=new_id(), source="/test", type=kind.name, subject="k", time=datetime.now(UTC), dataschema=kind.dataschema,
+            traceparent=new_trace().traceparent, data=registry.encode(record),
+        )  # fmt: skip
+        async with self._connection.transaction():
+            await tasks.open_task(self._connection, event.id, "notification.send")
+            await self._handler.handle(self._connection, [event])
+        return event.id
+
+    def dispatcher(self, *, attempts: int = 3, lease: timedelta = LEASE) -> Dispatcher:
+        sender = sender_of(self._mail.url, seconds=2, threads=1)
+        assert isinstance(sender, MailSender)
+        return Dispatcher(
+            "EMAIL",
+            sender,
+            self._pool,
+            Texts(),
+            Policy(attempts, NOW, NOW),
+            limit=50,
+            lease=lease,
+            poll=timedelta(milliseconds=20),
+        )
+
+    async def send(self, **settings: Any) -> dict[str, int]:
+        return dict(await self.dispatcher(**settings).run_once())
+
+    async def read(self, notification_id: UUID) -> notifications.NotificationView:
+        found = await notifications.notification(self._connection, notification_id)
+        assert found is not None
+        return found
+
+    async def task(self, task_id: UUID) -> tasks.Task:
+        found = await tasks.read(self._connection, task_id)
+        assert found is not None
+        return found
+
+    async def told(self) -> list[tuple[str, dict[str, Any]]]:
+        cursor = self._connection.cursor(row_factory=dict_row)
+        await cursor.execute("select o.type, o.data from outbox_pending p join outbox o on o.id = p.event_id order by p.id")
+        return [(row["type"], orjson.loads(row["data"])) for row in await cursor.fetchall()]
+
+    async def know(self, user_id: str, **reach: Any) -> None:
+        await contacts.put(self._connection, user_id, msgspec.convert(reach, contacts.Reach))
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def worker(database_url: str, mail: MailServer) -> AsyncIterator[Worker]:
+    pool = make_pool(database_url, size=5, name="test")
+    await pool.open()
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield Worker(connection, pool, mail)
+    await pool.close()
+
+
+async def test_a_command_becomes_a_mail_with_its_data_and_its_end_is_told(worker: Worker, mail: MailServer) -> None:
+    await worker.know("u-1", email="zoë@example.com".replace("ë", "e"))
+    sent = await worker.command("u-1")
+    assert (await worker.read(sent)).status == "queued"
+    assert await worker.send() == {"sent": 1}
+    [taken] = mail.mails
+    assert (taken.recipients, taken.message["From"], taken.message["To"]) == (
+        ["zoe@example.com"], "Shop <shop@example.com>", "zoe@example.com",
+    )  # fmt: skip
+    assert taken.message["Subject"] == "Your payment of 29.90 EUR has arrived"
+    assert "29.90 EUR" in taken.text
+    view = await worker.read(sent)
+    assert (view.status, view.attempts, view.message_id, view.to) == ("sent", 1, taken.id, "u-1")
+    assert taken.id == f"<{sent.hex}@tallyhook.test>"
+    [(kind, data)] = await worker.told()
+    assert (kind, data["id"], data["messageId"]) == ("notification.sent", str(sent), taken.id)
+    assert (await worker.task(sent)).status == "done"
+    assert await worker.send() == {}
+
+
+async def test_who_has_opted_out_gets_nothing_and_that_is_told(worker: Worker, mail: MailServer) -> None:
+    await worker.know("u-1", email="zoe@example.com", optOuts=["EMAIL"])
+    named, addressed = await worker.command("u-1"), await worker.command("zoe@example.com")
+    assert await worker.send() == {}
+    assert mail.mails == []
+    for each in (named, addressed):
+        view = await worker.read(each)
+        assert (view.status, view.reason, view.attempts) == ("suppressed", "opted_out", 0)
+        assert (await worker.task(each)).result == {"status": "suppressed", "messageId": view.message_id}
+    assert [kind for kind, _ in await worker.told()] == ["notification.suppressed"] * 2
+
+
+async def test_who_opts_out_while_a_message_waits_does_not_get_it(worker: Worker, mail: MailServer) -> None:
+    await worker.know("u-1", email="zoe@example.com")
+    waiting = await worker.command("u-1")
+    await worker.know("u-1", email="zoe@example.com", optOuts=["EMAIL"])
+    assert await worker.send() == {"suppressed": 1}
+    assert mail.mails == []
+    assert (await worker.read(waiting)).status == "suppressed"
+
+
+async def test_whom_nobody_knows_cannot_be_reached_and_that_is_told(worker: Worker) -> None:
+    lost = await worker.command("u-unknown")
+    view = await worker.read(lost)
+    assert (view.status, view.reason) == ("failed", "contact_unknown")
+    task = await worker.task(lost)
+    assert (task.status, task.reason) == ("failed", "contact_unknown")
+    assert [kind for kind, _ in await worker.told()] == ["notification.failed"]
+
+
+async def test_a_command_that_no_text_can_be_made_of_is_poison(worker: Worker) -> None:
+    for template, data, reason in (("other", PAID, "template_unknown"), ("payment-succeeded", {}, "data_missing")):
+        with pytest.raises(Poison) as caught:
+            await worker.command("zoe@example.com", template=template, data=data)
+        assert caught.value.reason == reason
+        assert caught.value.event_id is not None
+
+
+async def test_with_the_server_away_it_is_tried_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
+    mail.go()
+    sent = await worker.command("zoe@example.com")
+    assert await worker.send() == {"retried": 1}
+    view = await worker.read(sent)
+    assert (view.status, view.attempts, view.reason) == ("queued", 1, "smtp_unavailable")
+    mail.come()
+    assert await worker.send() == {"sent": 1}
+    assert (await worker.read(sent)).attempts == 2
+    assert mail.ids == {view.message_id: 1}
+
+
+async def test_after_the_last_attempt_it_has_failed(worker: Worker, mail: MailServer) -> None:
+    mail.go()
+    lost = await worker.command("zoe@example.com")
+    assert [await worker.send(attempts=2) for _ in range(3)] == [{"retried": 1}, {"failed": 1}, {}]
+    view = await worker.read(lost)
+    assert (view.status, view.attempts, view.reason) == ("failed", 2, "smtp_unavailable")
+    [(kind, data)] = await worker.told()
+    assert (kind, data["reason"], data["attempts"]) == ("notification.failed", "smtp_unavailable", 2)
+    assert (await worker.task(lost)).reason == "smtp_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "reason"),
+    [("550 no such user", "failed", "recipient_refused"), ("451 try later", "retried", "recipient_refused")],
+)
+async def test_a_refusal_for_good_ends_it_and_another_does_not(
+    worker: Worker, mail: MailServer, line: str, outcome: str, reason: str
+) -> None:
+    mail.refuse = lambda address: line if address == "zoe@example.com" else None
+    refused, taken = await worker.command("zoe@example.com"), await worker.command("tim@example.com")
+    assert await worker.send() == {outcome: 1, "sent": 1}
+    view = await worker.read(refused)
+    assert (view.reason, line.split(" ", 1)[1] in (view.error or "")) == (reason, True)
+    assert (await worker.read(taken)).status == "sent"
+
+
+async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
+    """The mail went out, and the worker died before it could write that down."""
+    sent = await worker.command("zoe@example.com")
+    dispatcher = worker.dispatcher(lease=timedelta(milliseconds=300))
+    dispatcher._settle = never  # type: ignore[method-assign, assignment]
+    under_way = asyncio.ensure_future(dispatcher.run_once())
+
+    async def taken() -> bool | None:
+        return bool(mail.mails) or None
+
+    await eventually(taken)
+    under_way.cancel()
+    await asyncio.gather(under_way, return_exceptions=True)
+    assert (await worker.read(sent)).status == "sending"
+
+    async def again() -> dict[str, int] | None:
+        return await worker.send() or None
+
+    assert await eventually(again) == {"sent": 1}
+    view = await worker.read(sent)
+    assert mail.ids == {view.message_id: 2}
+    assert (view.status, view.attempts) == ("sent", 2)
+    assert [kind for kind, _ in await worker.told()] == ["notification.sent"]
+
+
+async def never(*_: Any, **__: Any) -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+async def test_workers_side_by_side_send_each_mail_once(worker: Worker, mail: MailServer) -> None:
+    for number in range(120):
+        await worker.command(f"user{number}@example.com")
+    rounds = await asyncio.gather(*(worker.send() for _ in range(3)))
+    assert sum(each.get("sent", 0) for each in rounds) == 120
+    assert len(mail.ids) == len(mail.mails) == 120
+
+
+async def test_a_number_and_a_text_reach_a_provider_by_its_url() -> None:
+    taken: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(orjson.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204 if self.path == "/sms" else 500)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        message = Message("<a@b>", "+4915112345678", Texts().render("payment-succeeded", "SMS", PAID))
+        sender = sender_of(f"json://127.0.0.1:{server.server_port}/sms", seconds=5, threads=1)
+        await sender.send(message)
+        sender.close()
+        refusing = sender_of(f"json://127.0.0.1:{server.server_port}/other", seconds=5, threads=1)
+        with pytest.raises(SendFailed) as caught:
+            await refusing.send(message)
+        refusing.close()
+        server.shutdown()
+        thread.join()
+    assert (taken[0]["to"], taken[0]["id"]) == ("+4915112345678", "<a@b>")
+    assert "29.90 EUR" in taken[0]["message"]
+    assert (caught.value.reason, caught.value.permanent) == ("provider_refused", False)

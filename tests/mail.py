@@ -1,0 +1,90 @@
+"""A real SMTP server of a test's own: what it has taken, and whether it can be reached."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiosmtpd.controller import Controller
+
+from ops.stack.ports import LOOPBACK, Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from email.message import EmailMessage
+
+    from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class Mail(NamedTuple):
+    """One mail that was taken."""
+
+    recipients: list[str]
+    message: EmailMessage
+
+    @property
+    def id(self) -> str:
+        return str(self.message["Message-ID"])
+
+    @property
+    def text(self) -> str:
+        part = self.message.get_body(("plain",))
+        assert part is not None
+        return str(part.get_content())
+
+
+class MailServer:
+    """Takes every mail; `refuse` answers a recipient with a line of its own instead of taking it."""
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+        self.refuse: Callable[[str], str | None] = lambda _: None
+        self.port = Ports().take("smtp", 0)
+        self._controller: Controller | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mailto://{LOOPBACK}:{self.port}/?from=shop@example.com&name=Shop"
+
+    @property
+    def ids(self) -> Counter[str]:
+        """How often each message id came."""
+        return Counter(mail.id for mail in self.mails)
+
+    def to(self, address: str) -> list[Mail]:
+        return [mail for mail in list(self.mails) if mail.recipients == [address]]
+
+    def come(self) -> None:
+        self._controller = Controller(self, hostname=LOOPBACK, port=self.port)
+        self._controller.start()
+
+    def go(self) -> None:
+        if self._controller:
+            self._controller.stop()
+            self._controller = None
+
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name for it
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if refusal := self.refuse(address):
+            return refusal
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # same
+        assert isinstance(envelope.content, bytes)
+        self.mails.append(Mail(envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 taken"
+
+
+@contextmanager
+def mail_server() -> Iterator[MailServer]:
+    """A server that listens until the end, unless it is told to go."""
+    server = MailServer()
+    server.come()
+    try:
+        yield server
+    finally:
+        server.go()
