@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
-_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second"}  # calls are counted as ever, but our one client is never too many
+# Calls are counted as ever, but our one client is never too many.
+_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
 _EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters")
 _PROJECTIONS: Final = ("payments", "history", "reconciliations", "invoices", "subscriptions")
 

@@ -14,14 +14,14 @@ from gateway.admin import notifications as admin_notifications
 from gateway.audit import audit_call
 from gateway.idempotency import honour_key
 from gateway.keys import AUDIT, CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
-from gateway.limiting import limit_rates
+from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
 from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
-from gateway.webhooks import Reception
+from gateway.webhooks import Admit, Reception
 from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
@@ -78,7 +78,8 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app[INTAKE] = resources.intake
     app[COMMANDS] = resources.commands
     _add_health(app)
-    app.router.add_post("/v1/webhooks/partner/leads", _leads_reception(settings, resources).receive, name="partner")
+    bind = limit_partners(app, settings, leads.bind_key)
+    app.router.add_post("/v1/webhooks/partner/leads", _leads_reception(settings, resources, bind).receive, name="partner")
     for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret)):
         if not secrets:
             continue
@@ -94,7 +95,7 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     return app
 
 
-def _leads_reception(settings: GatewaySettings, resources: Resources) -> Reception:
+def _leads_reception(settings: GatewaySettings, resources: Resources, admit: Admit) -> Reception:
     """The route of all partners, always there: whom nobody knows is refused like whose signature is wrong."""
     partners = settings.partners
     return Reception(
@@ -104,7 +105,7 @@ def _leads_reception(settings: GatewaySettings, resources: Resources) -> Recepti
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
-        admit=leads.bind_key,
+        admit=admit,
         answer=leads.answer,
     )
 

@@ -62,6 +62,8 @@ class GatewaySettings(PartnerSettings):
     """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
     rate_limit_webhooks: Rate = parse_rate("1000/second")
     """How often one client address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
+    rate_limit_partners: Rate = parse_rate("100/second")
+    """How often one partner may send leads, from whatever addresses, likewise; counted once it has proved to be that partner."""
     trusted_proxies: Networks = ()
     """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
     max_body_bytes: int = Field(default=262_144, ge=1)

@@ -123,7 +123,7 @@ class Reception:
 
     def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> None:
         """Keep what the sender must change or we may have judged wrongly; what we could not take, the provider sends again."""
-        if error.status >= _SERVER_ERRORS:
+        if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
             return
         names = self._source.kept_headers + _KEPT_HEADERS
         self._rejections.offer(

@@ -39,7 +39,7 @@ _SECRETS: Final = {
     "INTERNAL_API_TOKEN": "test-service-token",
     "ADMIN_API_TOKEN": "test-admin-token",
 }
-_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off"}  # all load of a test comes from one address
+_LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  # all load of a test comes from one address
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 

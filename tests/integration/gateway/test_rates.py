@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 import pytest
 from limits import parse
@@ -14,6 +16,7 @@ from gateway import rates
 from gateway.errors import CalledTooOften
 from gateway.rates import ALONE, REDIS_FAILURES, Rates
 from tests.integration.gateway.conftest import SECRET, Wire
+from tests.simulators import partner
 from tests.simulators.stripe import Payment
 from tests.waiting import eventually
 
@@ -146,6 +149,26 @@ async def test_who_is_no_trusted_proxy_cannot_name_another_client(start_gateway:
     async with start_gateway(RATE_LIMIT_WEBHOOKS="1/hour") as gateway:
         answers = [await gateway.post(Payment().succeeded(), X_Forwarded_For=f"198.51.100.{n}") for n in range(2)]
         assert [answer.status for answer in answers] == [200, 429]
+
+
+async def test_a_partner_is_counted_once_it_is_known_and_from_whatever_address(start_gateway: StartGateway) -> None:
+    secrets = {"PARTNER_ACME_SECRET": "acme", "PARTNER_OTHER_SECRET": "other"}
+    async with start_gateway(**secrets, RATE_LIMIT_PARTNERS="2/hour") as gateway:
+        strangers = [await send_lead(gateway, "acme", secret="strange") for _ in range(3)]
+        answers = [await send_lead(gateway, "acme") for _ in range(3)]
+        assert await send_lead(gateway, "other") == 202
+        await gateway.resources.rejections.flush()
+        reasons = [row["reason"] for row in await gateway.rows("webhook_deliveries")]
+    assert (strangers, answers) == ([401] * 3, [202, 202, 429])
+    assert reasons.count("signature_wrong") == 3
+    assert "rate_limited" not in reasons
+
+
+async def send_lead(gateway: Gateway, name: str, secret: str = "") -> int:
+    body = partner.lead(str(uuid4()), name)
+    headers = {"X-Partner-Signature": partner.sign(body, secret or name, time.time()), "Content-Type": "application/json"}
+    async with gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
+        return answer.status
 
 
 async def test_health_is_never_limited_and_off_is_off(start_gateway: StartGateway) -> None:
