@@ -24,6 +24,7 @@ from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
 from streams.settings import StreamSettings
+from streams.transport import App
 
 log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ def run(role: Role, settings: StreamSettings, datadir: str) -> int:
 def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: str) -> faust.App:
     """The Faust application of one worker; connects to nothing until its worker starts."""
     brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
-    app = faust.App(
+    app = App(
         GROUP_PREFIX + role.name,
         broker=brokers,
         store="memory://",
@@ -59,6 +60,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         broker_heartbeat_interval=settings.streams_session_timeout.total_seconds() / 5,
         broker_commit_interval=settings.streams_commit_interval.total_seconds(),
         broker_max_poll_records=2000,
+        consumer_max_fetch_size=4 * 1024 * 1024,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=4096,
         stream_wait_empty=False,
