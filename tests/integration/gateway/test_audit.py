@@ -1,0 +1,109 @@
+"""The audit log: a row for every call of the internal listener, never in the way of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from outbox.audit import Audited, AuditLog
+from runtime.ids import new_id
+from runtime.settings import Secret
+from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+
+if TYPE_CHECKING:
+    from tests.integration.gateway.conftest import StartGateway, Wire
+
+AUDIT: Final = "/v1/admin/audit"
+SERVICE_ID: Final = Secret("service").id
+ADMIN_ID: Final = Secret("operator").id
+
+
+async def audited(gateway: Gateway, query: str = "") -> list[dict[str, Any]]:
+    await gateway.resources.audit.flush()
+    response = await gateway.get(AUDIT + query)
+    assert response.status == 200, await response.text()
+    items: list[dict[str, Any]] = (await response.json())["items"]
+    return items
+
+
+async def test_a_call_is_noted_with_who_what_when_and_what_was_said(gateway: Gateway) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    await gateway.get(f"/internal/v1/tasks/{new_id()}", SERVICE | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    [entry] = await audited(gateway)
+    assert entry.pop("durationMs") >= 0
+    assert entry.pop("at").endswith("Z")
+    assert entry.pop("id")
+    assert entry == {
+        "actor": SERVICE_ID,
+        "role": "service",
+        "method": "GET",
+        "path": "/internal/v1/tasks/{taskId}",
+        "status": 404,
+        "reason": "not_found",
+        "traceId": trace,
+        "client": "127.0.0.1",
+    }
+
+
+async def test_who_was_turned_away_is_noted_without_a_name(gateway: Gateway) -> None:
+    await gateway.get("/internal/v1/config", {"X-Internal-Token": "wrong"})
+    await gateway.get(AUDIT, SERVICE)
+    found = [(entry["status"], entry["reason"], entry.get("actor")) for entry in await audited(gateway)]
+    assert found == [(403, "admin_token_needed", None), (401, "token_wrong", None)]
+
+
+async def test_a_path_that_leads_nowhere_is_noted_as_it_came_but_not_at_any_length(gateway: Gateway) -> None:
+    await gateway.get("/internal/v1/nowhere%00" + "x" * 500, SERVICE)
+    [entry] = await audited(gateway)
+    assert entry["path"] == ("/internal/v1/nowhere\\x00" + "x" * 500)[:200]
+
+
+async def test_what_is_no_call_of_anyone_is_not_noted(gateway: Gateway) -> None:
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        await gateway.get(path, {})
+    assert await audited(gateway) == []
+
+
+async def test_the_log_is_newest_first_pages_by_cursor_and_is_narrowed_by_filters(gateway: Gateway) -> None:
+    for path, headers in (("/internal/v1/config", SERVICE), ("/internal/v1/config", ADMIN), ("/v1/admin/payments/pi_1", ADMIN)):
+        await gateway.get(path, headers)
+    newest_first = ["/v1/admin/payments/{id}", "/internal/v1/config", "/internal/v1/config"]
+    assert [entry["path"] for entry in await audited(gateway)] == newest_first
+    assert len(await audited(gateway, f"?actor={SERVICE_ID}")) == 1
+    assert len(await audited(gateway, "?actor=service")) == 1
+    assert {entry["path"] for entry in await audited(gateway, "?path=/internal/")} == {"/internal/v1/config"}
+    assert await audited(gateway, "?from=2999-01-01T00:00:00Z") == []
+    assert await audited(gateway, "?to=2020-01-01T00:00:00Z") == []
+    page = await (await gateway.get(f"{AUDIT}?limit=1&path=/internal/")).json()
+    [older] = (await (await gateway.get(f"{AUDIT}?limit=1&path=/internal/&cursor={page['next']}")).json())["items"]
+    assert (page["items"][0]["role"], older["role"]) == ("admin", "service")
+
+
+@pytest.mark.parametrize("query", ["?limit=0", "?limit=501", "?from=yesterday", "?cursor=x", "?who=me"])
+async def test_a_query_that_makes_no_sense_is_refused(gateway: Gateway, query: str) -> None:
+    assert (await gateway.get(AUDIT + query)).status == 400
+
+
+async def test_a_stopping_gateway_writes_what_it_has_noted(start_gateway: StartGateway) -> None:
+    async with start_gateway() as gateway:
+        for _ in range(20):
+            await gateway.get("/internal/v1/config", SERVICE)
+    assert len(await gateway.rows("audit_log")) == 20
+
+
+async def test_calls_made_while_postgres_was_away_are_noted_once_it_is_back(start_gateway: StartGateway, wire: Wire) -> None:
+    async with start_gateway(DATABASE_URL=wire.url) as gateway:
+        wire.cut()
+        assert (await gateway.get("/internal/v1/config", SERVICE)).status == 503
+        wire.mend()
+        await gateway.resources.audit.flush()
+        [row] = await gateway.rows("audit_log")
+        assert (row["status"], row["reason"]) == (503, "postgres_unavailable")
+
+
+async def test_what_waits_is_bounded(database_url: str) -> None:
+    log = AuditLog(database_url, waiting_max=2)
+    for _ in range(5):
+        log.offer(Audited(id=new_id(), method="GET", path="/", status=200, trace_id="", duration_ms=0))
+    assert len(log._queue) == 2
