@@ -46,6 +46,7 @@ class Reason(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     PATTERN_TOO_BROAD = "pattern_too_broad"
+    INDEX_UNKNOWN = "index_unknown"
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
@@ -85,6 +86,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.DATA_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.IDEMPOTENCY_KEY_REUSED: HTTPStatus.CONFLICT,
     Reason.PATTERN_TOO_BROAD: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.INDEX_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.VERSION_STALE: HTTPStatus.CONFLICT,
     Reason.IDEMPOTENCY_KEY_MALFORMED: HTTPStatus.BAD_REQUEST,
     Reason.IDEMPOTENCY_IN_PROGRESS: HTTPStatus.CONFLICT,

@@ -5,6 +5,7 @@ from alembic import context
 import projections.config_tables
 import projections.leads
 import projections.notifications
+import projections.search
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata
 from outbox.tables import metadata
 

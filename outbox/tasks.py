@@ -4,6 +4,7 @@ What became of a command: a row that its worker settles in the transaction of th
 A task's id is the id of its command's event, so one id leads from the answer to the record on Kafka and the mark of its worker.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -36,6 +37,14 @@ with settled as (
 select pg_notify('tasks', id::text) from settled
 """
 
+# The bounds of the ids let Postgres leave out the partitions of other days.
+_FINISH_ALL: Final = """
+with settled as (
+  update tasks t set status = 'done', result = s.result, settled_at = now() from unnest(%s::uuid[], %s::jsonb[]) as s(id, result)
+  where t.id = s.id and t.id >= %s and t.id <= %s and t.status = 'pending' returning t.id)
+select pg_notify('tasks', id::text) from settled
+"""
+
 
 async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> bool:
     """Write down that a command is under way, in the transaction that appends it; False where it is known already."""
@@ -46,6 +55,13 @@ async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> bo
 async def finish(connection: AsyncConnection, task_id: UUID, result: dict[str, Any]) -> None:
     """Settle a task as done, in the transaction of its effects; one that is settled, or no task at all, stays as it is."""
     await connection.execute(_SETTLE, ("done", Jsonb(result), None, task_id))
+
+
+async def finish_all(connection: AsyncConnection, results: Mapping[UUID, dict[str, Any]]) -> None:
+    """The same for many, in one statement."""
+    if results:
+        values = [Jsonb(result) for result in results.values()]
+        await connection.execute(_FINISH_ALL, (list(results), values, min(results), max(results)))
 
 
 async def fail(connection: AsyncConnection, task_id: UUID, reason: str) -> None:

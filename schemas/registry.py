@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas import billing, cache, config, leads, operations
+from schemas import billing, cache, config, leads, operations, search
 from schemas.topics import Topic
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -60,6 +60,8 @@ EVENT_TYPES: Final = {
         EventType("billing.invoice.created", Topic.BILLING_INVOICES, billing.InvoiceCreated, "invoice"),
         EventType("billing.invoice.paid", Topic.BILLING_INVOICES, billing.InvoicePaid, "invoice"),
         EventType("billing.invoice.failed", Topic.BILLING_INVOICES, billing.InvoiceFailed, "invoice"),
+        EventType("property.upserted", Topic.PROPERTIES, search.PropertyUpserted, "property"),
+        EventType("property.deleted", Topic.PROPERTIES, search.PropertyDeleted, "property"),
         EventType("cache.invalidate", Topic.CACHE_COMMANDS, cache.InvalidateCache, "cache_command"),
         EventType("notification.send", Topic.NOTIFICATION_COMMANDS, operations.SendNotification, "notification"),
         EventType("notification.sent", Topic.NOTIFICATIONS, operations.NotificationSent, "notification"),

@@ -37,3 +37,10 @@ class CacheSettings(StreamSettings):
     """Where the cache is, `redis://…`."""
     cache_key_prefix: str = ""
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
+
+
+class SearchSettings(StreamSettings):
+    """A process of the search worker."""
+
+    elasticsearch_url: Url
+    """Where documents are searched for, `http://…`."""

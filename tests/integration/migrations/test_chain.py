@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 import migrations
 import projections.leads
 import projections.notifications
+import projections.search
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata
 from migrations import chain
 from outbox.tables import metadata

@@ -1,0 +1,36 @@
+"""Documents that can be searched for: which version each has, so that the next one can be given out."""
+
+from typing import Final
+
+from psycopg import AsyncConnection
+from sqlalchemy import BigInteger, CheckConstraint, Column, PrimaryKeyConstraint, Table, Text
+
+from outbox.tables import metadata
+
+# The highest version that was given out or brought along. A deleted document keeps its row: versions never start anew.
+search_documents = Table(
+    "search_documents",
+    metadata,
+    Column("index_name", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("index_name", "id"),
+    CheckConstraint("version >= 0", name="version_not_negative"),
+)
+
+_NEXT: Final = """
+insert into search_documents as d (index_name, id, version) values (%(index)s, %(id)s, coalesce(%(version)s::bigint, 1))
+on conflict (index_name, id) do update set version = greatest(d.version, coalesce(%(version)s::bigint, d.version + 1))
+returning version
+"""
+
+
+async def take_version(connection: AsyncConnection, index: str, document_id: str, given: int | None) -> int:
+    """
+    The version of a change to a document: the one that is given, else the one after the highest so far.
+
+    Locks the document until the open transaction ends, so that what is appended meanwhile keeps the order of its versions.
+    """
+    cursor = await connection.execute(_NEXT, {"index": index, "id": document_id, "version": given})
+    highest: int = (await cursor.fetchall())[0][0]
+    return highest if given is None else given

@@ -1,0 +1,150 @@
+"""
+Documents in Elasticsearch: whole, under the version of their aggregate, and deleted by a mark.
+
+Elasticsearch forgets the version of what is really deleted after a minute, and an older write that came later would bring the
+document back. So a deleted document stays as a mark with its version, and searches go through an alias that leaves marks out.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+
+from schemas.search import DELETED
+from streams.errors import Transient
+
+log = structlog.get_logger()
+
+GONE: Final = msgspec.json.encode({DELETED: True})
+
+_CHUNK_BYTES: Final = 8 * 1024 * 1024
+_PAUSE: Final = 1.0  # seconds
+_OK: Final = range(200, 300)
+_CONFLICT: Final = 409  # the index has this version, or a later one
+_BAD_REQUEST, _TOO_LARGE = 400, 413
+_NOT_THE_DOCUMENT: Final = {401, 403, 404, 408, 429}  # rights, blocks, a missing index, overload
+_SERVER_ERROR: Final = 500
+_EXISTS: Final = "resource_already_exists_exception"
+_FILTERED: Final = "items.*.status,items.*.error.type,items.*.error.reason"
+
+
+class Change(NamedTuple):
+    """What a document is as of a version: its JSON, or `GONE`."""
+
+    id: str
+    version: int
+    source: bytes
+
+
+class Documents:
+    """
+    The documents of one index.
+
+    Raises Transient while Elasticsearch is away or refuses for reasons that are not the document's: `elasticsearch_unavailable`,
+    `elasticsearch_refuses`.
+    """
+
+    def __init__(self, client: AsyncElasticsearch, index: str) -> None:
+        self._client = client
+        self._index = index
+        self._ready = False
+
+    async def prepare(self) -> None:
+        """Wait for Elasticsearch and make what is missing: a search before the first document should find nothing, not fail."""
+        while not self._ready:
+            try:
+                await self._ensure()
+            except Transient as error:
+                log.warning("waiting", reason=error.reason, error=str(error)[:500], retry_in=_PAUSE)
+                await asyncio.sleep(_PAUSE)
+
+    async def write(self, changes: Sequence[Change]) -> list[str | None]:
+        """
+        Bring the changes into the index, each unless a later one is there.
+
+        Returns for each why Elasticsearch will never take it, or None where it is done.
+        """
+        if not self._ready:
+            await self._ensure()
+        told: list[str | None] = []
+        for lines in _chunks(changes):
+            told += [self._outcome(item["index"]) for item in await self._bulk(lines)]
+        return told
+
+    async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:
+        """Send lines that are JSON already, which the client passes on as they are, whatever it declares."""
+        try:
+            # Without require_alias a missing alias would silently become an index of that name.
+            answer = await self._client.bulk(index=self._index, operations=lines, require_alias=True, filter_path=_FILTERED)
+        except (ApiError, TransportError) as error:
+            raise _passing(error) from error
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    def _outcome(self, item: dict[str, Any]) -> str | None:
+        status: int = item["status"]
+        if status in _OK or status == _CONFLICT:
+            return None
+        detail = f"{item['error']['type']}: {item['error']['reason']}"
+        if status in _NOT_THE_DOCUMENT or status >= _SERVER_ERROR:
+            self._ready = False  # the index may be the thing that is missing
+            raise Transient("elasticsearch_refuses", detail)
+        return detail
+
+    async def _ensure(self) -> None:
+        """The template, and an index under the alias; what an operator has put under the alias is left alone."""
+        indices = self._client.indices
+        try:
+            await indices.put_index_template(
+                name=f"tallyhook-{self._index}", index_patterns=[f"{self._index}-*"], template=_TEMPLATE
+            )
+            if not await indices.exists_alias(name=self._index):
+                await self._make_index(f"{self._index}-1")
+        except (ApiError, TransportError) as error:
+            raise _passing(error) from error
+        self._ready = True
+
+    async def _make_index(self, name: str) -> None:
+        indices = self._client.indices
+        try:
+            await indices.create(index=name, aliases={self._index: {"filter": _LIVING}})
+        except ApiError as error:
+            if error.error != _EXISTS:
+                raise
+            # Another worker was quicker, or somebody has removed the alias.
+            await indices.put_alias(index=name, name=self._index, filter=_LIVING)
+
+
+_LIVING: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
+_TEMPLATE: Final = {
+    "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
+    # A text stays a text: the first one that looks like a date must not decide for all others.
+    "mappings": {"date_detection": False, "properties": {DELETED: {"type": "boolean"}}},
+}
+
+
+def _chunks(changes: Sequence[Change]) -> Iterator[list[bytes]]:
+    """The lines of bulk requests of bounded size, in order."""
+    lines: list[bytes] = []
+    size = 0
+    for change in changes:
+        if lines and size + len(change.source) > _CHUNK_BYTES:
+            yield lines
+            lines, size = [], 0
+        action = {"index": {"_id": change.id, "version": change.version, "version_type": "external"}}
+        lines += (msgspec.json.encode(action), change.source)
+        size += len(change.source)
+    if lines:
+        yield lines
+
+
+def _passing(error: ApiError | TransportError) -> Exception:
+    """The error as one to wait for, except where the request itself is at fault: then the batch has to be taken apart."""
+    if isinstance(error, TransportError):
+        return Transient("elasticsearch_unavailable", f"{type(error).__name__}: {error}")
+    if error.status_code in {_BAD_REQUEST, _TOO_LARGE}:
+        return error
+    return Transient("elasticsearch_refuses", f"{error.status_code}: {error}")

@@ -1,0 +1,62 @@
+"""The effects of a batch of changes to documents: the index has them, and each task says so."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from elasticsearch import AsyncElasticsearch
+from psycopg import AsyncConnection
+
+from outbox import tasks
+from runtime.database import Pool
+from schemas.envelope import Envelope
+from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
+from schemas.topics import Topic
+from streams.errors import Poison
+from streams.records import data_of
+from streams.role import Role, Running
+from streams.search.documents import GONE, Change, Documents
+from streams.settings import SearchSettings
+
+_PATIENCE: Final = 30.0  # seconds
+
+
+class SearchHandler:
+    """
+    The search worker, as a `streams.handler.Handler`.
+
+    A batch that comes again meets its own versions in the index, which is as good as done.
+    """
+
+    consumer: Final = "search"
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        changes = [_change_of(event) for event in events]
+        for event, refusal in zip(events, await self._documents.write(changes), strict=True):
+            if refusal:
+                raise Poison("document_refused", refusal, event.id)
+        await tasks.finish_all(
+            connection,
+            {event.id: {"id": change.id, "version": change.version} for event, change in zip(events, changes, strict=True)},
+        )
+
+
+def _change_of(event: Envelope) -> Change:
+    told = data_of(event, PropertyUpserted, PropertyDeleted)
+    source = msgspec.json.encode(told.doc) if isinstance(told, PropertyUpserted) else GONE
+    return Change(told.id, told.version, source)
+
+
+@asynccontextmanager
+async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
+    # The processor owns the waiting, so the client tries once.
+    async with AsyncElasticsearch(settings.elasticsearch_url, request_timeout=_PATIENCE, max_retries=0) as client:
+        documents = Documents(client, PROPERTIES.name)
+        yield Running(SearchHandler(documents), loops=(documents.prepare,))
+
+
+SEARCH: Final = Role("search", (Topic.PROPERTIES,), _opened, SearchSettings)

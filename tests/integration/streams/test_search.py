@@ -1,0 +1,161 @@
+"""The search worker on a real Elasticsearch and a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from runtime.database import make_pool
+from schemas.search import PropertyDeleted, PropertyUpserted
+from streams.processor import Processor
+from streams.search.handler import SEARCH
+from streams.settings import SearchSettings
+from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from schemas.envelope import Envelope
+    from tests.servers import StartStack
+
+
+@pytest.fixture
+async def elastic(elasticsearch_server: str) -> AsyncIterator[AsyncElasticsearch]:
+    """A client of an Elasticsearch on which nothing is left of earlier tests."""
+    async with AsyncElasticsearch(elasticsearch_server, request_timeout=30) as client:
+        for name in list(await client.indices.get(index="properties*", allow_no_indices=True)):
+            await client.indices.delete(index=name)
+        yield client
+
+
+@asynccontextmanager
+async def processing(database_url: str, elasticsearch_url: str, lanes: int = 1) -> AsyncIterator[Processor]:
+    settings = SearchSettings(database_url=database_url, kafka_bootstrap_servers="unused", elasticsearch_url=elasticsearch_url)
+    pool = make_pool(database_url, size=4, name="test")
+    await pool.open()
+    async with SEARCH.opened(settings, pool) as running:
+        yield Processor(running.handler, pool, lanes=lanes, retry_max=timedelta(milliseconds=200))
+    await pool.close()
+
+
+@pytest.fixture
+async def processor(
+    database_url: str,
+    elasticsearch_server: str,
+    elastic: AsyncElasticsearch,  # noqa: ARG001  # an empty one first
+) -> AsyncIterator[Processor]:
+    async with processing(database_url, elasticsearch_server) as running:
+        yield running
+
+
+def upserted(name: str, version: int, **doc: Any) -> Envelope:
+    return envelope_of(PropertyUpserted(id=name, version=version, doc=doc), subject=name)
+
+
+def deleted(name: str, version: int) -> Envelope:
+    return envelope_of(PropertyDeleted(id=name, version=version), subject=name)
+
+
+async def found(elastic: AsyncElasticsearch) -> dict[str, Any]:
+    """What a search through the alias finds."""
+    await elastic.indices.refresh(index="properties")
+    hits = (await elastic.search(index="properties", size=1000))["hits"]["hits"]
+    return {hit["_id"]: hit["_source"] for hit in hits}
+
+
+async def take(processor: Processor, *events: Envelope) -> None:
+    await processor.process([record_of(event, offset=n) for n, event in enumerate(events)])
+
+
+async def test_what_is_upserted_is_found_through_the_alias_and_its_task_is_done(
+    processor: Processor, database_url: str, elastic: AsyncElasticsearch
+) -> None:
+    event = upserted("p1", 3, title="Küche", rooms=2)
+    await open_tasks(database_url, event)
+    await take(processor, event)
+    assert await found(elastic) == {"p1": {"title": "Küche", "rooms": 2}}
+    assert (await elastic.get(index="properties", id="p1"))["_version"] == 3
+    task = await task_of(database_url, event.id)
+    assert (task.status, task.result) == ("done", {"id": "p1", "version": 3})
+
+
+async def test_the_latest_version_stays_in_whatever_order_they_come(processor: Processor, elastic: AsyncElasticsearch) -> None:
+    await take(processor, upserted("p", 2, n=2), upserted("p", 1, n=1), upserted("p", 4, n=4), upserted("p", 3, n=3))
+    assert await found(elastic) == {"p": {"n": 4}}
+    await take(processor, upserted("p", 4, n=0))
+    assert await found(elastic) == {"p": {"n": 4}}
+
+
+async def test_what_is_deleted_is_not_found_and_no_late_older_upsert_brings_it_back(
+    processor: Processor, elastic: AsyncElasticsearch
+) -> None:
+    await take(processor, upserted("p", 1, n=1), deleted("p", 3), deleted("never-seen", 1))
+    assert await found(elastic) == {}
+    await take(processor, upserted("p", 2, n=2))
+    assert await found(elastic) == {}
+    await take(processor, upserted("p", 4, n=4))
+    assert await found(elastic) == {"p": {"n": 4}}
+
+
+async def test_a_document_that_does_not_fit_is_set_aside_alone(
+    processor: Processor, database_url: str, elastic: AsyncElasticsearch
+) -> None:
+    good = [upserted(f"p{n}", 1, size={"area": n}) for n in range(6)]
+    bad = [upserted("bad1", 1, size="large"), upserted("bad2", 1, **{"": 1})]
+    events = [*good[:3], bad[0], *good[3:5], bad[1], good[5]]
+    await open_tasks(database_url, *events)
+    await take(processor, *events)
+    assert set(await found(elastic)) == {f"p{n}" for n in range(6)}
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        letters = await (await connection.execute("select event_id, reason from dead_letters order by event_id")).fetchall()
+    assert letters == [(event.id, "document_refused") for event in bad]
+    assert {(await task_of(database_url, event.id)).status for event in good} == {"done"}
+    assert {(await task_of(database_url, event.id)).reason for event in bad} == {"document_refused"}
+
+
+async def test_an_index_that_is_lost_is_made_again_and_never_by_chance(processor: Processor, elastic: AsyncElasticsearch) -> None:
+    await take(processor, upserted("p", 1, n=1))
+    await elastic.indices.delete(index="properties-1")
+    await take(processor, upserted("q", 1, n=1), deleted("r", 1))
+    assert await found(elastic) == {"q": {"n": 1}}
+    assert list(await elastic.indices.get_alias(name="properties")) == ["properties-1"]
+
+
+async def test_an_index_that_an_operator_put_under_the_alias_is_left_there(
+    processor: Processor, elastic: AsyncElasticsearch
+) -> None:
+    await elastic.indices.create(index="properties-7", aliases={"properties": {}})
+    await take(processor, upserted("p", 1, n=1))
+    assert list(await elastic.indices.get(index="properties*")) == ["properties-7"]
+    assert await found(elastic) == {"p": {"n": 1}}
+
+
+async def test_a_text_that_looks_like_a_date_does_not_decide_for_others(
+    processor: Processor, elastic: AsyncElasticsearch
+) -> None:
+    await take(processor, upserted("p", 1, built="2021-01-01"), upserted("q", 1, built="around 1900"))
+    assert set(await found(elastic)) == {"p", "q"}
+
+
+@pytest.mark.timeout(180)
+async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(database_url: str, own_stack: StartStack) -> None:
+    server = own_stack("elasticsearch").elasticsearch
+    events = [upserted(f"p{n}", 1, n=n) for n in range(20)]
+    await open_tasks(database_url, *events)
+    async with processing(database_url, server.url, lanes=2) as processor:
+        await take(processor, events[0])
+        await asyncio.to_thread(server.kill)
+        working = asyncio.create_task(take(processor, *events))
+        done, _ = await asyncio.wait({working}, timeout=1)
+        assert not done
+        await asyncio.to_thread(server.start)
+        await asyncio.wait_for(working, 60)
+    async with AsyncElasticsearch(server.url, request_timeout=30) as elastic:
+        assert await found(elastic) == {f"p{n}": {"n": n} for n in range(20)}
+    assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
