@@ -1,10 +1,12 @@
-"""The bare producer: the relay's own producer configuration and the same records, and nothing else."""
+"""Bare producers: the relay's own producer configuration, or aiokafka's, with the same records, and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
+from aiokafka import AIOKafkaProducer
 from confluent_kafka import KafkaError, Message, Producer
 
 from outbox import store
@@ -32,9 +34,32 @@ class Ready(NamedTuple):
 
 def produce_backlog(url: str, bootstrap: str, rows: int) -> int:
     """Read the backlog into memory, then produce it; returns how many Kafka acknowledged."""
+    return produce(bootstrap, _read(url, rows))
+
+
+def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
+    """The same by aiokafka's producer, idempotent and with all acknowledgements; returns how many Kafka acknowledged."""
+    return asyncio.run(_produce_with_aiokafka(bootstrap, _read(url, rows)))
+
+
+def _read(url: str, rows: int) -> list[Ready]:
     with psycopg.connect(url, autocommit=True) as connection:
         pending = store.read_pending(connection, range(SHARDS), [], rows)
-    return produce(bootstrap, [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending])
+    return [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending]
+
+
+async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> int:
+    ready = [
+        (record.topic, record.value, record.key.encode(), [(name, str(value).encode()) for name, value in record.headers])
+        for record in records
+    ]
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_batch_size=262_144)
+    await producer.start()
+    try:
+        sent = [await producer.send(topic, value, key, headers=headers) for topic, value, key, headers in ready]
+        return len(await asyncio.gather(*sent))
+    finally:
+        await producer.stop()
 
 
 def produce(bootstrap: str, records: Sequence[Ready]) -> int:

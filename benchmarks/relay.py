@@ -10,13 +10,15 @@ from benchmarks import backlog, debezium
 from benchmarks.backlog import TOPIC, number_in, write_paced
 from benchmarks.beside import beside
 from benchmarks.figures import Aim, Figure, Result, Void, expect, median, percentiles, ratio
-from benchmarks.producer import produce_backlog
+from benchmarks.producer import produce_backlog, produce_backlog_with_aiokafka
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
 from benchmarks.usage import cpu_seconds, peak_memory
 from ops.stack.errors import DownloadRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.scale import Scale
     from benchmarks.system import Report
 
@@ -75,20 +77,25 @@ def _measure_ours(ours: System, scale: Scale, report: Report, result: Result) ->
     topic = Topic(ours.bootstrap, TOPIC)
     relayed: list[Drained] = []
     bare: list[float] = []
-    _bare(ours, topic, max(1000, rows // 10))  # the broker's Java warms up
+    bare_aiokafka: list[float] = []
+    _bare(ours, topic, max(1000, rows // 10), produce_backlog)  # the broker's Java warms up
     for number in range(1, scale.rounds + 1):
         report("relay", f"round {number} of {scale.rounds}: relay, {rows:,} rows")
         relayed.append(_drain(ours, topic, rows))
         report("relay", f"round {number} of {scale.rounds}: bare producer, {rows:,} records")
-        bare.append(_bare(ours, topic, rows))
+        bare.append(_bare(ours, topic, rows, produce_backlog))
+        report("relay", f"round {number} of {scale.rounds}: bare aiokafka producer, {rows:,} records")
+        bare_aiokafka.append(_bare(ours, topic, rows, produce_backlog_with_aiokafka))
     ours.empty()
     with ours.running("relay") as [relay]:
         quiet = _quiet(ours, topic, relay, scale, report)
     rates = [each.rate for each in relayed]
     result.figures += [
         ratio("drain ÷ bare producer", rates, bare, Aim(at_least=0.7)),
+        ratio("drain ÷ bare aiokafka producer", rates, bare_aiokafka, Aim(at_least=0.7)),
         median("drain", rates, "rows/s"),
         median("bare producer", bare, "records/s"),
+        median("bare aiokafka producer", bare_aiokafka, "records/s"),
         median("start to first record", [each.first_after for each in relayed], "s"),
         *percentiles("commit to Kafka", quiet.latencies),
         Figure("idle CPU", quiet.cpu * 100, "% of a core", aim=Aim(at_most=1)),
@@ -135,13 +142,13 @@ def _drain(ours: System, topic: Topic, rows: int) -> Drained:
     return Drained(span.rate, span.first - started, memory)
 
 
-def _bare(ours: System, topic: Topic, rows: int) -> float:
-    """The same rows, by a process that has read them before and only produces."""
+def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, int], int]) -> float:
+    """The same rows, by a process that has read them before and only produces, in the library's own way."""
     ours.empty()
     with ours.connect() as connection:
         backlog.fill(connection, rows)
     before = topic.ends()
-    with beside(produce_backlog, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
+    with beside(produce, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
         span = topic.until_readable(before, rows, _LIMIT, lambda: None)
         expect("records that the bare producer had acknowledged", acknowledged_within(_LIMIT), rows)
     _check(topic, before, rows, "ce_id")
