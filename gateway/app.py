@@ -13,7 +13,7 @@ from gateway.admin import audit, deliveries, state
 from gateway.admin import notifications as admin_notifications
 from gateway.audit import audit_call
 from gateway.idempotency import honour_key
-from gateway.keys import AUDIT, CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
+from gateway.keys import ALLOWED_SUBJECTS, AUDIT, CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
@@ -21,6 +21,7 @@ from gateway.settlements import Settlements
 from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
+from gateway.tls import require_subject
 from gateway.webhooks import Admit, Reception
 from outbox.audit import AuditLog
 from outbox.intake import Intake
@@ -74,11 +75,11 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
 def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What the world may reach: webhooks and health."""
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
-    limit_rates(app, settings)
+    limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[COMMANDS] = resources.commands
     _add_health(app)
-    bind = limit_partners(app, settings, leads.bind_key)
+    bind = limit_partners(limits, leads.bind_key)
     app.router.add_post("/v1/webhooks/partner/leads", _leads_reception(settings, resources, bind).receive, name="partner")
     for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret)):
         if not secrets:
@@ -112,11 +113,12 @@ def _leads_reception(settings: GatewaySettings, resources: Resources, admit: Adm
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What our own services and operators may reach."""
-    door = [audit_call, trace_and_refuse, require_token, honour_key]
+    door = [audit_call, trace_and_refuse, require_subject, require_token, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
     app[ENGINE] = resources.engine
     app[COMMANDS] = resources.commands
+    app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects
     app[AUDIT] = resources.audit
     app[SETTLEMENTS] = resources.settlements
     app[COMMAND_WAIT] = settings.command_wait
@@ -124,6 +126,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     _add_health(app)
     app.router.add_get("/metrics", exposition.metrics, name="metrics")
+    app.router.add_post("/internal/v1/leads/deliver", leads.deliver, name="leads_deliver")
     app.router.add_post("/internal/v1/payments/expect", payments.expect, name="payments_expect")
     app.router.add_post("/internal/v1/cache/invalidate", cache.invalidate, name="cache_invalidate")
     app.router.add_get("/internal/v1/config", config.show, name="config")

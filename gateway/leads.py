@@ -1,5 +1,6 @@
-"""Leads of partners at the door: under which key a lead may come again, and what is answered."""
+"""Leads of partners at the door: under which key a lead may come again, what is answered, and the command to deliver one."""
 
+from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
@@ -8,10 +9,14 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
+from gateway import bodies, commands
 from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL
 from gateway.postgres import command_transaction
+from outbox.append import event_of
 from outbox.received import Received, Recorded
 from projections import leads
+from schemas.leads import DELIVER, DeliverLead
 
 _KEY_HEADER: Final = "Idempotency-Key"
 _KEY_MAX: Final = 255
@@ -22,6 +27,39 @@ class Accepted(msgspec.Struct, frozen=True):
 
     id: UUID
     accepted: bool = True
+
+
+class Attempted(msgspec.Struct, frozen=True):
+    """The answer to a command to deliver: whether the CRM has the lead, and which attempt says so."""
+
+    delivered: bool
+    attempt: int
+
+
+# What its worker says against a command, as a refusal.
+_REFUSED: Final = {
+    "lead_unknown": GatewayError(Reason.NOT_FOUND, "no lead has this id"),
+    "lead_of_another_partner": GatewayError(Reason.FIELD_INVALID, "this lead is another partner's - at `$.partnerId`"),
+}
+
+
+async def deliver(request: web.Request) -> web.Response:
+    """Have an attempt made now, and say how it went."""
+    command = await bodies.read(request, DeliverLead)
+    event = event_of(
+        command,
+        aggregate_id=str(command.lead_id),
+        source="/internal/leads",
+        occurred_at=datetime.now(UTC),
+        trace=request[CALL].trace,
+    )
+    task_id = await commands.record(request, DELIVER, event)
+    task = await commands.settled(request, task_id)
+    if task is None:
+        return commands.accepted(task_id)
+    if task.result is None:
+        raise _REFUSED.get(task.reason or "", GatewayError(Reason.INTERNAL_ERROR, f"the task has failed: {task.reason}"))
+    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Attempted)))
 
 
 async def bind_key(request: web.Request, received: Received) -> None:

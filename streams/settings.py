@@ -1,9 +1,12 @@
 """What a worker can be told."""
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from runtime.partners import PartnerSettings
 from runtime.settings import Duration, Port, Settings, Url
 
 
@@ -44,3 +47,36 @@ class SearchSettings(StreamSettings):
 
     elasticsearch_url: Url
     """Where documents are searched for, `http://…`."""
+
+
+def parse_networks(value: object) -> object:
+    """Comma-separated networks such as `10.0.0.0/8, fd00::/8`; anything that is not text passes through."""
+    if not isinstance(value, str):
+        return value
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
+
+
+class LeadSettings(StreamSettings, PartnerSettings):
+    """A process of the leads worker."""
+
+    outbound_allow: Networks = ()
+    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
+    lead_max_attempts: int = Field(default=12, ge=1)
+    """Attempts to deliver a lead before it is given up."""
+    lead_retry_base: Duration = timedelta(seconds=10)
+    """The longest pause after the first failed attempt; it doubles with every further one."""
+    lead_retry_max: Duration = timedelta(hours=6)
+    """The longest pause between two attempts, and of a circuit breaker."""
+    lead_timeout: Duration = timedelta(seconds=15)
+    """How long a CRM may take for one attempt."""
+    lead_partner_concurrency: int = Field(default=10, ge=1)
+    """Attempts under way at once to one partner, a worker."""
+    lead_breaker_failures: int = Field(default=10, ge=1)
+    """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
+    lead_breaker_cooldown: Duration = timedelta(seconds=10)
+    """How long it is left alone the first time; it doubles with every probe that fails."""
+    lead_poll: Duration = timedelta(milliseconds=200)
+    """How often a worker looks for what has become due."""

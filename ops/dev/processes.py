@@ -16,10 +16,30 @@ if TYPE_CHECKING:
 
     from ops.stack.ports import Ports
 
-WORKERS: Final = ("payments", "cache", "search", "notifications")
+WORKERS: Final = ("payments", "cache", "search", "notifications", "leads")
 TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
-_GATEWAY, _WORKER, _RELAY = range(3)  # what takes events in stops first, what sends them on last
+SINK: Final = "mail-sink"
+_SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
+_GATEWAY, _WORKER, _RELAY, _SINK = range(4)  # what takes events in stops first, what they end up in last
+
+
+@dataclass(frozen=True)
+class Sink:
+    """The ports of the sink, and the channels that lead there because nothing else is set for them."""
+
+    smtp: int
+    web: int
+    variables: tuple[str, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        urls = (
+            f"mailto://{LOOPBACK}:{self.smtp}/?from=no-reply@tallyhook.local&name=Tallyhook",
+            f"json://{LOOPBACK}:{self.web}/sms",
+            f"json://{LOOPBACK}:{self.web}/push",
+        )
+        return {name: url for name, url in zip(_SINK_VARIABLES, urls, strict=True) if name in self.variables}
 
 
 @dataclass(frozen=True)
@@ -30,6 +50,7 @@ class Listeners:
     internal: tuple[str, int]
     relay: int
     workers: Mapping[str, int]
+    sink: Sink
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,6 +60,7 @@ class Listeners:
             "INTERNAL_HOST": self.internal[0],
             "INTERNAL_PORT": str(self.internal[1]),
             "RELAY_WEB_PORT": str(self.relay),
+            **self.sink.environment,
         }
 
 
@@ -57,6 +79,11 @@ def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
         internal=(internal_host, take("internal", "INTERNAL_PORT", 8081, internal_host)),
         relay=take("relay", "RELAY_WEB_PORT", 6060),
         workers={role: ports.take(f"worker_{role}", first_worker + place) for place, role in enumerate(WORKERS)},
+        sink=Sink(
+            smtp=ports.take("mail_sink_smtp", 2525),
+            web=ports.take("mail_sink", 8025),
+            variables=tuple(name for name in _SINK_VARIABLES if not settings.get(name)),
+        ),
     )
 
 
@@ -64,6 +91,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
     """Everything that runs beside the servers."""
     relay = address((LOOPBACK, listeners.relay))
     return (
+        *_sink(listeners.sink),
         ProcessSpec(
             name="relay",
             command=(TALLYHOOK, "relay"),
@@ -81,6 +109,14 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
             stop_rank=_GATEWAY,
         ),
     )
+
+
+def _sink(sink: Sink) -> tuple[ProcessSpec, ...]:
+    """The process of the sink, where a channel leads there."""
+    web = address((LOOPBACK, sink.web))
+    command = (sys.executable, "-m", "ops.sink", str(sink.smtp), str(sink.web))
+    spec = ProcessSpec(name=SINK, command=command, ready_url=f"{web}/health/ready", web=web, stop_rank=_SINK)
+    return (spec,) if sink.variables else ()
 
 
 def _worker(role: str, port: int) -> ProcessSpec:

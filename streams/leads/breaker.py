@@ -1,0 +1,39 @@
+"""A circuit breaker: a CRM that fails again and again is left alone for a while, then tried with one lead."""
+
+from datetime import timedelta
+from typing import Literal
+
+State = Literal["closed", "open", "half_open"]
+
+
+class Breaker:
+    """One CRM's; times are seconds of any clock that never goes back."""
+
+    def __init__(self, *, threshold: int, cooldown: timedelta, longest: timedelta) -> None:
+        self._threshold = threshold
+        self._cooldown = cooldown.total_seconds()
+        self._longest = longest.total_seconds()
+        self._failures = 0
+        self._trips = 0
+        self._open_until: float | None = None
+
+    def state(self, now: float) -> State:
+        if self._open_until is None:
+            return "closed"
+        return "open" if now < self._open_until else "half_open"
+
+    def room(self, now: float, under_way: int, cap: int) -> int:
+        """How many more attempts may begin: none while open, a single probe when half open."""
+        allowed = {"closed": cap, "open": 0, "half_open": 1}[self.state(now)]
+        return max(0, allowed - under_way)
+
+    def note(self, now: float, *, healthy: bool) -> None:
+        """Take in how an attempt went. What fails while it is open began before, and says nothing new."""
+        if healthy:
+            self._failures = self._trips = 0
+            self._open_until = None
+        elif (state := self.state(now)) != "open":
+            self._failures += 1
+            if state == "half_open" or self._failures >= self._threshold:
+                self._open_until = now + min(self._longest, self._cooldown * 2.0 ** min(self._trips, 30))
+                self._trips += 1

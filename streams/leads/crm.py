@@ -1,0 +1,116 @@
+"""One attempt over HTTP, signed by Standard Webhooks (https://www.standardwebhooks.com); it never raises for what a CRM does."""
+
+import errno
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from standardwebhooks import Webhook
+
+from runtime.partners import Partner
+from schemas.leads import RECEIVED
+from streams.leads.decisions import Answer, parse_retry_after
+from streams.leads.guard import Network, guarded_socket
+from streams.leads.store import Claimed
+
+EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
+_NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
+
+
+class _Data(msgspec.Struct, frozen=True, rename="camel"):
+    lead_id: str
+    partner_id: str
+    external_lead_id: str
+    payload: msgspec.Raw
+
+
+class _Message(msgspec.Struct, frozen=True):
+    type: str
+    timestamp: datetime
+    data: _Data
+
+
+class Crm:
+    """Sends leads to the CRMs of partners."""
+
+    def __init__(self, session: aiohttp.ClientSession, now: Callable[[], datetime]) -> None:
+        self._session = session
+        self._now = now
+
+    async def send(self, partner: Partner | None, lead: Claimed) -> Answer:
+        """One attempt; its message id is the lead's, however often it is made, and so is its body."""
+        if partner is None or partner.crm_url is None:
+            return _NOT_CONFIGURED
+        body = body_of(lead)
+        headers = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], self._now())
+        try:
+            async with self._session.post(partner.crm_url, data=body, headers=headers, allow_redirects=False) as response:
+                answer = Answer(
+                    status=response.status,
+                    error=None if response.ok and response.status < 300 else f"http_{response.status}",  # noqa: PLR2004  # 3xx is no success
+                    retry_after=parse_retry_after(response.headers.get("Retry-After"), self._now()),
+                )
+                return answer._replace(excerpt=await _excerpt(response))
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            return Answer(error=word_of(error))
+
+
+async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
+    """The beginning of what the CRM says, as Postgres can store it; the status counts even where the rest never comes."""
+    said = b""
+    try:
+        while len(said) < EXCERPT_MAX and (part := await response.content.read(EXCERPT_MAX - len(said))):
+            said += part
+    except (aiohttp.ClientError, OSError):
+        pass
+    text = said.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
+
+
+def body_of(lead: Claimed) -> bytes:
+    """The same bytes for every attempt."""
+    data = _Data(str(lead.id), lead.partner_id, lead.external_lead_id, msgspec.Raw(lead.payload))
+    return msgspec.json.encode(_Message(RECEIVED, lead.received_at.astimezone(UTC), data))
+
+
+def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
+    """A signature for each live secret, so that the partner can change over when it likes."""
+    text = body.decode()
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(Webhook(secret).sign(message_id, now, text) for secret in secrets),
+    }
+
+
+def word_of(error: Exception) -> str:
+    """The stable word for why there was no answer."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "name_unresolved"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "tls_failed"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "address_refused" if error.errno == errno.EACCES else "connection_refused"
+    if isinstance(error, ValueError):
+        return "url_invalid"
+    return "connection_lost"
+
+
+@asynccontextmanager
+async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
+    """A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
+    options: dict[str, Any] = {
+        "connector": aiohttp.TCPConnector(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10),
+        "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
+        "cookie_jar": aiohttp.DummyCookieJar(),
+        "auto_decompress": False,
+        "trust_env": False,
+    }
+    async with aiohttp.ClientSession(**options) as session:
+        yield Crm(session, now)

@@ -1,0 +1,198 @@
+"""
+Delivers what is due, beside the handler.
+
+Attempts of all partners run side by side in one event loop, each partner within its own cap and behind its own breaker, so a slow
+or dead CRM costs nobody else anything. Those that have ended are written down together, many to a commit.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from outbox import tasks
+from outbox.append import append
+from runtime.database import UNAVAILABLE, Pool
+from runtime.partners import Partner
+from streams.leads import metrics, store
+from streams.leads.breaker import Breaker
+from streams.leads.crm import Crm
+from streams.leads.decisions import Answer, Policy, decide
+from streams.leads.outcomes import Ended, outcome_of
+from streams.leads.store import Claimed
+
+log = structlog.get_logger()
+
+_PAUSE: Final = 1.0  # seconds, while Postgres is away
+_STRANGERS_EVERY: Final = 5.0  # seconds
+_STRANGERS_ROOM: Final = 50
+_LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
+_CLAIM_MARGIN: Final = timedelta(seconds=10)  # beyond the CRM's time, for writing the outcome down
+
+
+class Limits(NamedTuple):
+    """How deliveries are made."""
+
+    policy: Policy
+    timeout: timedelta
+    cap: int
+    breaker_threshold: int
+    breaker_cooldown: timedelta
+    breaker_longest: timedelta
+    poll: timedelta
+
+
+class Done(NamedTuple):
+    """What one round did."""
+
+    begun: int
+    settled: int
+
+
+class Dispatcher:
+    """One worker's deliveries; `now` and `draw` are its clock and its randomness."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        crm: Crm,
+        partners: Mapping[str, Partner],
+        limits: Limits,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._pool = pool
+        self._crm = crm
+        self._partners = partners
+        self._limits = limits
+        self._now = now
+        self._draw = draw
+        self._breakers = {
+            key: Breaker(threshold=limits.breaker_threshold, cooldown=limits.breaker_cooldown, longest=limits.breaker_longest)
+            for key in partners
+        }
+        self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
+        self._ended: list[Ended] = []
+        self._strangers_at = 0.0
+
+    async def run(self) -> None:
+        """Round after round; when it is cancelled, what is under way may still end and is written down."""
+        try:
+            while True:
+                try:
+                    await self.run_once()
+                    await self._rest()
+                except UNAVAILABLE as error:
+                    log.warning("leads_postponed", reason="postgres_unavailable", error=str(error).strip()[:500])
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            await self._wind_up()
+
+    async def run_once(self) -> Done:
+        """Write down what has ended, then begin what is due and has room."""
+        self._gather()
+        settled = await self._settle()
+        return Done(await self._begin(), settled)
+
+    async def idle(self) -> None:
+        """Return when nothing is under way."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _rest(self) -> None:
+        """Until an attempt ends, or it is time to look for what has become due."""
+        poll = self._limits.poll.total_seconds()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=poll, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(poll)
+
+    async def _begin(self) -> int:
+        rooms = self._rooms()
+        lease = self._limits.timeout + _CLAIM_MARGIN
+        async with self._pool.connection() as connection:
+            if time.monotonic() >= self._strangers_at:
+                self._strangers_at = time.monotonic() + _STRANGERS_EVERY
+                found = await store.strangers(connection, list(self._partners), self._now())
+                rooms |= dict.fromkeys(found, _STRANGERS_ROOM)
+            claimed = await store.claim(connection, rooms, self._now(), lease) if rooms else []
+        for lead in claimed:
+            self._under_way[asyncio.create_task(self._attempt(lead))] = lead
+        return len(claimed)
+
+    def _rooms(self) -> dict[str, int]:
+        """How many attempts each partner may begin now."""
+        moment = time.monotonic()
+        busy = Counter(lead.partner for lead in self._under_way.values())
+        rooms = {}
+        for key, breaker in self._breakers.items():
+            metrics.UNDER_WAY.labels(key).set(busy[key])
+            metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed")
+            if room := breaker.room(moment, busy[key], self._limits.cap):
+                rooms[key] = room
+        return rooms
+
+    async def _attempt(self, lead: Claimed) -> Answer:
+        started = time.monotonic()
+        answer = await self._crm.send(self._partners.get(lead.partner), lead)
+        if breaker := self._breakers.get(lead.partner):
+            breaker.note(time.monotonic(), healthy=answer.healthy)
+            metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
+        return answer
+
+    def _gather(self) -> None:
+        for task in [task for task in self._under_way if task.done()]:
+            lead = self._under_way.pop(task)
+            now, answer = self._now(), task.result()
+            decision = decide(answer, lead.failures, now, self._limits.policy, self._draw)
+            partner = lead.partner if lead.partner in self._partners else "unknown"
+            metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
+            self._ended.append(Ended(lead, answer, decision, now))
+
+    async def _settle(self) -> int:
+        """One transaction for all that has ended; kept for the next round where it fails."""
+        if not self._ended:
+            return 0
+        batch = self._ended[:]
+        async with self._pool.connection() as connection, connection.transaction():
+            standings = await store.lock(connection, [ended.lead.id for ended in batch])
+            current = [each for each in batch if _is_current(each, standings)]
+            outcomes = [outcome_of(each, standings[each.lead.id].version) for each in current]
+            if outcomes:
+                await store.move(connection, [outcome.move for outcome in outcomes])
+                events = [event for outcome in outcomes for event in outcome.events]
+                await store.remember(connection, events)
+                await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
+            for ended in current:
+                result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
+                for task_id in standings[ended.lead.id].task_ids:
+                    await tasks.finish(connection, task_id, result)
+        del self._ended[: len(batch)]
+        metrics.SUPERSEDED.inc(len(batch) - len(current))
+        return len(current)
+
+    async def _wind_up(self) -> None:
+        """What does not end in time is cut off, and repeated by whoever claims it next, under the same message id."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=_LAST_ANSWERS)
+            for task in late:
+                task.cancel()
+                del self._under_way[task]
+        self._gather()
+        try:
+            await self._settle()
+        except UNAVAILABLE as error:
+            log.warning("leads_unsettled", reason="postgres_unavailable", error=str(error).strip()[:500])
+
+
+def _is_current(ended: Ended, standings: Mapping[UUID, store.Standing]) -> bool:
+    """Whether the attempt still is the lead's: one whose claim ran out has been told as interrupted, and another has begun."""
+    standing = standings.get(ended.lead.id)
+    return standing is not None and (standing.attempts, standing.status) == (ended.lead.attempt, "delivering")

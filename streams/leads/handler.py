@@ -1,0 +1,94 @@
+"""Leads taken in and commands to deliver them: what is due is written down, and the dispatcher beside it does the rest."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+
+from outbox import tasks
+from runtime.partners import key_of
+from schemas.envelope import Envelope
+from schemas.leads import DELIVER, RECEIVED, DeliverLead, ExternalLeadId, PartnerId
+from schemas.registry import SchemaError, decode
+from streams.errors import Poison
+from streams.leads import store
+from streams.leads.store import NewLead, Standing
+
+
+class _Body(msgspec.Struct, frozen=True, rename="camel"):
+    """A `LeadReceived` whose payload stays the bytes that it came as."""
+
+    partner_id: PartnerId
+    external_lead_id: ExternalLeadId
+    payload: msgspec.Raw
+
+
+class LeadsHandler:
+    """The leads worker, as a `streams.handler.Handler`. What it says itself on its topic (`lead.delivered` …) it passes over."""
+
+    consumer: Final = "leads"
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        came = [_lead(e.id, e.data, e.traceparent, e.time) for e in events if e.type == RECEIVED]
+        commands = [(event.id, _command(event)) for event in events if event.type == DELIVER]
+        if came:
+            await store.take_in(connection, came)
+        for task_id, command in commands:
+            await _deliver(connection, task_id, command)
+
+
+async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverLead) -> None:
+    standing = await _find(connection, command.lead_id)
+    if standing is None:
+        await tasks.fail(connection, task_id, "lead_unknown")
+    elif standing.partner != key_of(command.partner_id):
+        await tasks.fail(connection, task_id, "lead_of_another_partner")
+    elif (made := made_already(standing, command.attempt)) is not None:
+        await tasks.finish(connection, task_id, {"delivered": standing.status == "delivered", "attempt": made})
+    else:
+        await store.hurry(connection, command.lead_id, task_id, datetime.now(UTC))
+
+
+def made_already(standing: Standing, asked: int | None) -> int | None:
+    """The attempt to tell of instead of making one: of a delivered lead the last, else the one asked for once it has ended."""
+    if standing.status == "delivered":
+        return standing.attempts
+    ended = standing.attempts - (standing.status == "delivering")
+    return asked if asked is not None and asked <= ended else None
+
+
+async def _find(connection: AsyncConnection, lead_id: UUID) -> Standing | None:
+    found = (await store.lock(connection, [lead_id])).get(lead_id)
+    if found is None and (event := await store.received(connection, lead_id)):
+        await store.take_in(connection, [_lead(lead_id, *event)])
+        found = (await store.lock(connection, [lead_id])).get(lead_id)
+    return found
+
+
+def _lead(lead_id: UUID, data: bytes, traceparent: str, received_at: datetime) -> NewLead:
+    try:
+        body = msgspec.json.decode(data, type=_Body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Poison("data_malformed", str(error), lead_id) from error
+    return NewLead(
+        id=lead_id,
+        partner=key_of(body.partner_id),
+        partner_id=body.partner_id,
+        external_lead_id=body.external_lead_id,
+        payload=bytes(body.payload),
+        traceparent=traceparent,
+        received_at=received_at,
+    )
+
+
+def _command(event: Envelope) -> DeliverLead:
+    try:
+        command = decode(event.dataschema, event.data)
+    except SchemaError as error:
+        raise Poison(error.reason, str(error), event.id) from error
+    if not isinstance(command, DeliverLead):
+        raise Poison("event_mislabeled", f"{event.dataschema} is no lead.deliver", event.id)
+    return command

@@ -1,0 +1,99 @@
+"""What the end of an attempt is written down as: its lead's next state, and the events that tell of it. Pure functions."""
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from outbox.append import NewEvent, event_of
+from projections.leads import LeadStatus
+from runtime.tracing import continue_trace
+from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
+from schemas.operations import AlertRaised
+from streams.leads.decisions import Answer, Decision, Delivered, Exhausted, Rejected, RetryAt
+from streams.leads.store import Claimed, Move
+
+SOURCE: Final = "/workers/leads"
+RUNBOOK: Final = "runbooks/lead-delivery.md"
+_STATUS: Final[dict[type[Decision], LeadStatus]] = {
+    Delivered: "delivered",
+    RetryAt: "retrying",
+    Rejected: "rejected",
+    Exhausted: "exhausted",
+}
+
+
+class Ended(NamedTuple):
+    """An attempt that is over, and what was decided about its lead."""
+
+    lead: Claimed
+    answer: Answer
+    decision: Decision
+    at: datetime
+
+
+class Outcome(NamedTuple):
+    """What is to be written: the move, the events of the lead, and the alert where somebody should look."""
+
+    move: Move
+    events: list[NewEvent]
+    alert: NewEvent | None
+
+
+def outcome_of(ended: Ended, version: int) -> Outcome:
+    """What an attempt makes of a lead that is at the version."""
+    told = _told(ended, version)
+    lead, answer = ended.lead, ended.answer
+    move = Move(
+        lead_id=lead.id,
+        attempt=lead.attempt,
+        ended_at=ended.at,
+        answer_status=answer.status,
+        error=answer.error,
+        excerpt=answer.excerpt,
+        status=_STATUS[type(ended.decision)],
+        next_attempt_at=ended.decision.when if isinstance(ended.decision, RetryAt) else None,
+        version=version + len(told),
+    )
+    events = [_event(ended, record, version + place) for place, record in enumerate(told, start=1)]
+    return Outcome(move, events, _alert(ended))
+
+
+def _told(ended: Ended, version: int) -> list[msgspec.Struct]:
+    lead, answer, decision = ended.lead, ended.answer, ended.decision
+    fields: dict[str, Any] = {
+        "partner_id": lead.partner_id,
+        "external_lead_id": lead.external_lead_id,
+        "attempt": lead.attempt,
+        "status": answer.status,
+    }
+    error = answer.error or "unknown"
+    if isinstance(decision, Delivered):
+        return [LeadDelivered(**fields, version=version + 1)]
+    due = decision.when if isinstance(decision, RetryAt) else None
+    told: list[msgspec.Struct] = [LeadDeliveryFailed(**fields, version=version + 1, error=error, next_attempt_at=due)]
+    if isinstance(decision, Exhausted):
+        told.append(LeadDeliveryExhausted(**fields, version=version + 2, error=error))
+    return told
+
+
+def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEvent:
+    lead = ended.lead
+    return event_of(
+        record,
+        aggregate_id=str(lead.id),
+        source=SOURCE,
+        occurred_at=ended.at,
+        trace=continue_trace(lead.traceparent),
+        version=version,
+        causation_id=lead.id,
+    )
+
+
+def _alert(ended: Ended) -> NewEvent | None:
+    lead, answer = ended.lead, ended.answer
+    if not isinstance(ended.decision, Exhausted | Rejected):
+        return None
+    word = "lead_delivery_exhausted" if isinstance(ended.decision, Exhausted) else "lead_delivery_rejected"
+    summary = f"Partner {lead.partner_id} has not taken lead {lead.id} in {lead.attempt} attempts: {answer.error}"
+    return _event(ended, AlertRaised(alert=word, subject=str(lead.id), summary=summary, runbook=RUNBOOK), None)

@@ -1,0 +1,36 @@
+"""The leads worker put together: the handler, and the dispatcher beside it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from runtime.database import Pool
+from schemas.topics import Topic
+from streams.leads.crm import opened_crm
+from streams.leads.decisions import Policy
+from streams.leads.dispatcher import Dispatcher, Limits
+from streams.leads.handler import LeadsHandler
+from streams.role import Role, Running
+from streams.settings import LeadSettings
+
+
+@asynccontextmanager
+async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
+    async with opened_crm(settings.lead_timeout, settings.outbound_allow, lambda: datetime.now(UTC)) as crm:
+        yield Running(LeadsHandler(), (Dispatcher(pool, crm, settings.partners, limits_of(settings)).run,))
+
+
+def limits_of(settings: LeadSettings) -> Limits:
+    return Limits(
+        policy=Policy(settings.lead_max_attempts, settings.lead_retry_base, settings.lead_retry_max),
+        timeout=settings.lead_timeout,
+        cap=settings.lead_partner_concurrency,
+        breaker_threshold=settings.lead_breaker_failures,
+        breaker_cooldown=settings.lead_breaker_cooldown,
+        breaker_longest=settings.lead_retry_max,
+        poll=settings.lead_poll,
+    )
+
+
+LEADS: Final = Role(LeadsHandler.consumer, (Topic.PARTNER_LEADS, Topic.LEAD_COMMANDS), _opened, LeadSettings)

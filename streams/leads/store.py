@@ -1,0 +1,184 @@
+"""The worker's SQL: leads taken in, claimed when they are due, and moved on with the attempt that settles."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from outbox.append import NewEvent
+from projections.leads import LeadStatus
+
+
+class NewLead(NamedTuple):
+    id: UUID
+    partner: str
+    partner_id: str
+    external_lead_id: str
+    payload: bytes
+    traceparent: str
+    received_at: datetime
+
+
+class Claimed(NamedTuple):
+    """A lead under delivery; `attempt` is the number of the attempt that has begun."""
+
+    id: UUID
+    partner: str
+    partner_id: str
+    external_lead_id: str
+    payload: bytes
+    traceparent: str
+    received_at: datetime
+    attempt: int
+    failures: int
+
+
+class Standing(NamedTuple):
+    """A locked lead, as far as moving it on needs."""
+
+    partner: str
+    status: LeadStatus
+    attempts: int
+    version: int
+    task_ids: Sequence[UUID]
+
+
+class Move(NamedTuple):
+    """The end of an attempt, and what it makes of its lead."""
+
+    lead_id: UUID
+    attempt: int
+    ended_at: datetime
+    answer_status: int | None
+    error: str | None
+    excerpt: str | None
+    status: LeadStatus
+    next_attempt_at: datetime | None
+    version: int
+
+
+_TAKE_IN: Final = """
+with v as (
+  select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::timestamptz[])
+    as t(id, partner, partner_id, external_lead_id, payload, traceparent, received_at)),
+kept as (
+  insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
+                     next_attempt_at)
+  select id, partner, partner_id, external_lead_id, 'received', payload, traceparent, received_at, received_at, 1, received_at
+  from v on conflict (id) do nothing)
+insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+select 'lead', id::text, id, external_lead_id, 'lead.partner.received', received_at from v on conflict do nothing
+"""
+
+
+async def take_in(connection: AsyncConnection, leads: Sequence[NewLead]) -> None:
+    """Write new leads down, due at once; one that is there stays as it is."""
+    await connection.execute(_TAKE_IN, [list(column) for column in zip(*leads, strict=True)])
+
+
+_RECEIVED: Final = "select data, traceparent, occurred_at from outbox where id = %s and type = 'lead.partner.received'"
+
+
+async def received(connection: AsyncConnection, lead_id: UUID) -> tuple[bytes, str, datetime] | None:
+    """The event that brought a lead, from the log: a command may overtake it on Kafka, where topics have no common order."""
+    row = await (await connection.execute(_RECEIVED, (lead_id,))).fetchone()
+    return None if row is None else (bytes(row[0]), str(row[1]), row[2])
+
+
+_LOCK: Final = """
+select id, partner, status, attempts, version, task_ids from leads where id = any(%s) order by id for update
+"""
+
+
+async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """Lock leads against everybody, in one order for all."""
+    rows = await (await connection.execute(_LOCK, (list(lead_ids),))).fetchall()
+    return {row[0]: Standing(*row[1:]) for row in rows}
+
+
+_HURRY: Final = """
+update leads set task_ids = task_ids || %s::uuid,
+  next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
+  status = case when status in ('received', 'delivering') then status else 'retrying' end
+where id = %s
+"""
+
+
+async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime) -> None:
+    """Make a lead due now, and its next outcome that of the task."""
+    await connection.execute(_HURRY, (task_id, now, lead_id))
+
+
+# A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted.
+_CLAIM: Final = """
+with room as (select * from unnest(%(partners)s::text[], %(free)s::int4[]) as t(partner, free)),
+due as (
+  select picked.id from room cross join lateral (
+    select id from leads where leads.partner = room.partner and next_attempt_at <= %(now)s
+    order by next_attempt_at limit room.free for update skip locked) picked),
+claimed as (
+  update leads set status = 'delivering', attempts = attempts + 1, next_attempt_at = %(until)s, updated_at = %(now)s
+  from due where leads.id = due.id
+  returning leads.id, partner, partner_id, external_lead_id, payload, traceparent, received_at, attempts, failures),
+interrupted as (
+  update lead_attempts set ended_at = %(now)s, error = 'interrupted' from claimed
+  where lead_id = claimed.id and attempt = claimed.attempts - 1 and ended_at is null),
+begun as (insert into lead_attempts (lead_id, attempt, started_at) select id, attempts, %(now)s from claimed)
+select * from claimed
+"""
+
+
+async def claim(connection: AsyncConnection, rooms: Mapping[str, int], now: datetime, lease: timedelta) -> list[Claimed]:
+    """Begin an attempt for each lead that is due, as many of a partner as there is room; nobody else gets them for the lease."""
+    values = {"partners": list(rooms), "free": list(rooms.values()), "now": now, "until": now + lease}
+    rows = await (await connection.execute(_CLAIM, values)).fetchall()
+    return [Claimed(*row) for row in rows]
+
+
+_STRANGERS: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s)"
+
+
+async def strangers(connection: AsyncConnection, known: Sequence[str], now: datetime) -> list[str]:
+    """Partners of due leads that no variables speak of: their attempts fail, so that somebody hears of it."""
+    return [row[0] for row in await (await connection.execute(_STRANGERS, (now, list(known)))).fetchall()]
+
+
+_MOVE: Final = """
+with v as (
+  select * from unnest(%s::uuid[], %s::int4[], %s::timestamptz[], %s::int4[], %s::text[], %s::text[], %s::text[],
+                       %s::timestamptz[], %s::int4[])
+    as t(lead_id, attempt, ended_at, answer_status, error, excerpt, status, next_attempt_at, version)),
+ended as (
+  update lead_attempts a set ended_at = v.ended_at, status = v.answer_status, error = v.error, excerpt = v.excerpt,
+                             next_attempt_at = v.next_attempt_at
+  from v where (a.lead_id, a.attempt) = (v.lead_id, v.attempt))
+update leads l set status = v.status, next_attempt_at = v.next_attempt_at, version = v.version, updated_at = v.ended_at,
+  failures = failures + (v.status <> 'delivered')::int4, task_ids = '{}'
+from v where l.id = v.lead_id
+"""
+
+
+async def move(connection: AsyncConnection, moves: Sequence[Move]) -> None:
+    """End attempts and move their leads on; the caller has locked them."""
+    await connection.execute(_MOVE, [list(column) for column in zip(*moves, strict=True)])
+
+
+_REMEMBER: Final = """
+insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+select 'lead', t.* from unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) as t
+"""
+
+
+async def remember(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+    """Write events of leads into their history."""
+    ids = [event.id for event in events]
+    columns = [
+        [e.aggregate_id for e in events],
+        ids,
+        list(map(str, ids)),
+        [e.type for e in events],
+        [e.occurred_at for e in events],
+    ]
+    await connection.execute(_REMEMBER, columns)

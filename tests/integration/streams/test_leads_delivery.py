@@ -1,0 +1,415 @@
+"""Leads on their way to a CRM: when they are tried, what is written down of it, and that each arrives once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from outbox.append import append, event_of
+from outbox.tasks import open_task
+from runtime.database import make_pool
+from runtime.ids import new_id
+from runtime.partners import Partner
+from runtime.tracing import new_trace
+from schemas.envelope import Envelope
+from schemas.leads import DELIVER, RECEIVED, DeliverLead, LeadReceived
+from schemas.registry import EVENT_TYPES, encode
+from streams.leads.crm import opened_crm
+from streams.leads.decisions import Policy
+from streams.leads.dispatcher import Dispatcher, Limits
+from streams.leads.handler import LeadsHandler
+from tests.simulators.crm import SECRET, Crm, close, hang, running_crm, status
+from tests.simulators.partner import lead
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from runtime.database import Pool
+
+POLICY: Final = Policy(max_attempts=4, base=timedelta(seconds=10), longest=timedelta(seconds=25))
+LOOPBACK: Final = (ip_network("127.0.0.0/8"),)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Leads:
+    """The leads worker without Kafka: its handler, its dispatchers, and what they have written."""
+
+    def __init__(self, pool: Pool, crm: Crm, clock: Clock) -> None:
+        self.pool = pool
+        self.crm = crm
+        self.clock = clock
+        self.partners = {
+            key: Partner.model_validate({"crm_url": f"{crm.url}/{key.lower()}", "crm_secret": SECRET})
+            for key in ("ACME", "OTHER")
+        }
+
+    @asynccontextmanager
+    async def dispatcher(self, *, timeout: float = 5, allowed: Any = LOOPBACK, **changes: Any) -> AsyncIterator[Dispatcher]:  # noqa: ASYNC109  # a CRM's, not this function's
+        limit = timedelta(seconds=timeout)
+        limits = Limits(POLICY, limit, 10, 100, timedelta(seconds=10), timedelta(seconds=10), timedelta(milliseconds=10))
+        async with opened_crm(limit, allowed, self.clock) as crm:
+            yield Dispatcher(self.pool, crm, self.partners, limits._replace(**changes), now=self.clock, draw=lambda: 1.0)
+
+    async def handle(self, *events: Envelope) -> None:
+        async with self.pool.connection() as connection, connection.transaction():
+            await LeadsHandler().handle(connection, events)
+
+    async def take_in(self, *bodies: bytes) -> list[UUID]:
+        events = [came(body, self.clock.now) for body in bodies]
+        await self.handle(*events)
+        return [event.id for event in events]
+
+    async def command(self, lead_id: UUID, attempt: int | None = None, partner: str = "acme") -> UUID:
+        """A command to deliver, with its task."""
+        record = DeliverLead(lead_id=lead_id, partner_id=partner, attempt=attempt)
+        event = Envelope(
+            id=new_id(), source="/test", type=DELIVER, subject=str(lead_id), time=self.clock.now,
+            dataschema=EVENT_TYPES[DELIVER].dataschema, traceparent=new_trace().traceparent, data=encode(record),
+        )  # fmt: skip
+        async with self.pool.connection() as connection:
+            await open_task(connection, event.id, DELIVER)
+        await self.handle(event)
+        return event.id
+
+    async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        async with self.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return await (await cursor.execute(query, values)).fetchall()
+
+    async def one(self, lead_id: UUID) -> dict[str, Any]:
+        return (await self.rows("select * from leads where id = %s", lead_id))[0]
+
+    async def attempts(self, lead_id: UUID) -> list[dict[str, Any]]:
+        return await self.rows("select * from lead_attempts where lead_id = %s order by attempt", lead_id)
+
+    async def task(self, task_id: UUID) -> dict[str, Any]:
+        return (await self.rows("select * from tasks where id = %s", task_id))[0]
+
+    async def told(self) -> list[tuple[str, dict[str, Any]]]:
+        """The events that the worker appended, in the relay's order."""
+        rows = await self.rows("select type, data from outbox_pending p join outbox o on o.id = p.event_id order by p.id")
+        return [(row["type"], json.loads(row["data"])) for row in rows]
+
+
+def came(body: bytes, at: datetime) -> Envelope:
+    lead_id = new_id()
+    return Envelope(
+        id=lead_id, source="/webhooks/partner", type=RECEIVED, subject=str(lead_id), time=at,
+        dataschema=EVENT_TYPES[RECEIVED].dataschema, traceparent=new_trace().traceparent, data=body,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def leads(database_url: str) -> AsyncIterator[Leads]:
+    pool = make_pool(database_url, size=5, name="test")
+    await pool.open()
+    async with running_crm() as crm:
+        yield Leads(pool, crm, Clock())
+    await pool.close()
+
+
+async def round_of(dispatcher: Dispatcher) -> int:
+    """Begin what is due, let it end, write it down; how many were settled."""
+    await dispatcher.run_once()
+    await dispatcher.idle()
+    return (await dispatcher.run_once()).settled
+
+
+async def test_a_lead_is_delivered_once_and_told(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead("crm-1", name="Zoë"))
+    async with leads.dispatcher() as dispatcher:
+        assert await round_of(dispatcher) == 1
+        assert await round_of(dispatcher) == 0
+    [taken] = leads.crm.taken
+    assert (taken.path, taken.message_id) == ("/acme", str(lead_id))
+    assert taken.data == {
+        "leadId": str(lead_id), "partnerId": "acme", "externalLeadId": "crm-1", "payload": {"name": "Zoë"},
+    }  # fmt: skip
+    found = await leads.one(lead_id)
+    assert (found["status"], found["attempts"], found["failures"], found["next_attempt_at"]) == ("delivered", 1, 0, None)
+    [attempt] = await leads.attempts(lead_id)
+    assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, 204, None)
+    assert attempt["started_at"] <= attempt["ended_at"]
+    told = {"partnerId": "acme", "externalLeadId": "crm-1", "attempt": 1, "version": 2, "status": 204}
+    assert await leads.told() == [("lead.delivered", told)]
+    assert [row["type"] for row in await leads.rows("select type from history order by event_id")] == [RECEIVED, "lead.delivered"]
+
+
+async def test_the_schedule_doubles_and_ends_in_an_alert(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500, "out of order"))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        for pause in (10, 20, 25):
+            assert await round_of(dispatcher) == 1
+            assert (await leads.one(lead_id))["next_attempt_at"] == leads.clock.now + timedelta(seconds=pause)
+            leads.clock.forward(pause - 0.001)
+            assert await round_of(dispatcher) == 0
+            leads.clock.forward(0.001)
+        assert await round_of(dispatcher) == 1
+        leads.clock.forward(1000)
+        assert await round_of(dispatcher) == 0
+    found = await leads.one(lead_id)
+    assert (found["status"], found["attempts"], found["failures"], found["next_attempt_at"]) == ("exhausted", 4, 4, None)
+    attempts = await leads.attempts(lead_id)
+    assert [(row["status"], row["error"], row["excerpt"]) for row in attempts] == [(500, "http_500", "out of order")] * 4
+    assert len(set(leads.crm.ids("/acme"))) == 1
+    assert len({taken.body for taken in leads.crm.taken}) == 1
+    told = await leads.told()
+    assert [kind for kind, _ in told] == ["lead.delivery.failed"] * 4 + ["lead.delivery.exhausted", "alert.raised"]
+    assert [data["version"] for _, data in told[:-1]] == [2, 3, 4, 5, 6] == list(range(2, found["version"] + 1))
+    assert ["nextAttemptAt" in data for _, data in told[:4]] == [True, True, True, False]
+    assert (told[-1][1]["alert"], told[-1][1]["subject"]) == ("lead_delivery_exhausted", str(lead_id))
+
+
+async def test_a_retry_after_is_waited_for(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(429, Retry_After="300"), status(200))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        assert (await leads.one(lead_id))["next_attempt_at"] == leads.clock.now + timedelta(seconds=300)
+        leads.clock.forward(300)
+        await round_of(dispatcher)
+    assert (await leads.one(lead_id))["status"] == "delivered"
+
+
+async def test_a_crm_that_is_gone_is_not_asked_again(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(410))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    assert (await leads.one(lead_id))["status"] == "rejected"
+    assert [kind for kind, _ in await leads.told()] == ["lead.delivery.failed", "alert.raised"]
+
+
+async def test_a_redirect_is_not_followed(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(307, Location=f"{leads.crm.url}/elsewhere"))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    assert [taken.path for taken in leads.crm.taken] == ["/acme"]
+    assert [(row["status"], row["error"]) for row in await leads.attempts(lead_id)] == [(307, "http_307")]
+
+
+@pytest.mark.parametrize(("step", "error"), [(close, "connection_lost"), (hang, "timeout")])
+async def test_a_crm_that_does_not_answer_is_a_failed_attempt(leads: Leads, step: Any, error: str) -> None:
+    leads.crm.answers("/acme", step)
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher(timeout=0.2) as dispatcher:
+        await round_of(dispatcher)
+    assert [(row["status"], row["error"]) for row in await leads.attempts(lead_id)] == [(None, error)]
+    assert (await leads.one(lead_id))["status"] == "retrying"
+
+
+async def test_of_a_long_answer_two_kilobytes_are_kept(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500, "é\0" * 100_000))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    [attempt] = await leads.attempts(lead_id)
+    assert 2000 < len(attempt["excerpt"].encode()) <= 2048
+
+
+@pytest.mark.parametrize(
+    ("host", "error"),
+    [
+        ("127.0.0.1", "address_refused"),
+        ("localhost", "address_refused"),
+        ("[::ffff:127.0.0.1]", "address_refused"),
+        ("127.1", "url_invalid"),
+    ],
+)
+async def test_our_own_network_is_out_of_reach_unless_allowed(leads: Leads, host: str, error: str) -> None:
+    address = leads.crm.url.replace("127.0.0.1", host)
+    leads.partners["ACME"] = Partner.model_validate({"crm_url": f"{address}/acme", "crm_secret": SECRET})
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher(allowed=()) as dispatcher:
+        await round_of(dispatcher)
+    assert leads.crm.taken == []
+    assert [row["error"] for row in await leads.attempts(lead_id)] == [error]
+
+
+async def test_a_lead_of_a_partner_without_crm_is_tried_so_that_somebody_hears_of_it(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead(partner="nobody"))
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    assert [row["error"] for row in await leads.attempts(lead_id)] == ["crm_not_configured"]
+
+
+async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
+    leads.crm.answers("/acme", hang)
+    await leads.take_in(*(lead(f"slow-{n}") for n in range(50)))
+    await leads.take_in(*(lead(f"quick-{n}", "other") for n in range(50)))
+    async with leads.dispatcher(timeout=30) as dispatcher:
+        running = asyncio.create_task(dispatcher.run())
+
+        async def all_quick() -> bool | None:
+            [row] = await leads.rows("select count(*) from leads where partner = 'OTHER' and status = 'delivered'")
+            return row["count"] == 50 or None
+
+        assert await eventually(all_quick)
+        assert len(leads.crm.ids("/acme")) == 10  # its cap
+        leads.crm.release()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    # What was under way when the worker stopped has been written down.
+    [row] = await leads.rows("select count(*) from leads where partner = 'ACME' and status = 'delivered'")
+    assert row["count"] >= 10
+
+
+async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500))
+    await leads.take_in(*(lead(f"{n}") for n in range(30)))
+    # The breaker's clock is the machine's: a cool-down of nothing makes the next look a half-open one.
+    limits = {"breaker_threshold": 5, "breaker_cooldown": timedelta(), "cap": 5}
+    async with leads.dispatcher(**limits) as dispatcher:
+        await dispatcher.run_once()
+        await dispatcher.idle()
+        assert await dispatcher.run_once() == (1, 5)
+    leads.crm.taken.clear()
+    async with leads.dispatcher(
+        **limits | {"breaker_cooldown": timedelta(hours=1), "breaker_longest": timedelta(hours=1)}
+    ) as dispatcher:
+        for _ in range(3):
+            await round_of(dispatcher)
+        assert len(leads.crm.taken) == 5
+
+
+async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:
+    ids = await leads.take_in(*(lead(f"{n}", partner) for n in range(100) for partner in ("acme", "other")))
+    async with leads.dispatcher() as first, leads.dispatcher() as second:
+        running = [asyncio.create_task(dispatcher.run()) for dispatcher in (first, second)]
+
+        async def all_there() -> bool | None:
+            [row] = await leads.rows("select count(*) from leads where status = 'delivered'")
+            return row["count"] == 200 or None
+
+        assert await eventually(all_there)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert sorted(taken.message_id for taken in leads.crm.taken) == sorted(map(str, ids))
+    assert [kind for kind, _ in await leads.told()] == ["lead.delivered"] * 200
+
+
+async def test_a_worker_that_dies_while_sending_leaves_a_lead_that_is_sent_again_under_the_same_id(leads: Leads) -> None:
+    leads.crm.answers("/acme", hang, status(204))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher(timeout=30) as dying, leads.dispatcher(timeout=30) as living:
+        await dying.run_once()
+        await eventually(lambda: _reached(leads.crm, 1))
+        assert await round_of(living) == 0
+        leads.clock.forward(41)  # the claim has run out
+        assert await round_of(living) == 1
+        # The dead one comes back from a long sleep, with an answer that nobody waits for any more.
+        leads.crm.release()
+        await dying.idle()
+        assert (await dying.run_once()).settled == 0
+    assert leads.crm.ids("/acme") == [str(lead_id)] * 2
+    attempts = [(row["attempt"], row["status"], row["error"]) for row in await leads.attempts(lead_id)]
+    assert attempts == [(1, None, "interrupted"), (2, 204, None)]
+    found = await leads.one(lead_id)
+    assert (found["status"], found["failures"]) == ("delivered", 0)
+    assert [kind for kind, _ in await leads.told()] == ["lead.delivered"]
+
+
+async def _reached(crm: Crm, number: int) -> bool | None:
+    return len(crm.taken) >= number or None
+
+
+async def test_a_command_has_the_attempt_made_now_and_answers_with_it(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500), status(500), status(200))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        failed = await leads.command(lead_id, 2)
+        assert (await leads.task(failed))["status"] == "pending"
+        leads.clock.forward(1)
+        assert await round_of(dispatcher) == 1
+        assert (await leads.task(failed))["result"] == {"delivered": False, "attempt": 2}
+        again = await leads.command(lead_id, 2)
+        assert (await leads.task(again))["result"] == {"delivered": False, "attempt": 2}
+        assert len(leads.crm.taken) == 2
+        delivered = await leads.command(lead_id)
+        leads.clock.forward(1)
+        await round_of(dispatcher)
+        assert (await leads.task(delivered))["result"] == {"delivered": True, "attempt": 3}
+        late = await leads.command(lead_id, 9)
+        assert (await leads.task(late))["result"] == {"delivered": True, "attempt": 3}
+    assert len(leads.crm.taken) == 3
+
+
+async def test_a_command_brings_back_a_lead_that_was_given_up(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(410), status(200))
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        task_id = await leads.command(lead_id)
+        leads.clock.forward(1)
+        await round_of(dispatcher)
+    assert (await leads.task(task_id))["result"] == {"delivered": True, "attempt": 2}
+    assert (await leads.one(lead_id))["status"] == "delivered"
+
+
+async def test_a_command_for_a_lead_that_is_not_there_fails(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead())
+    assert (await leads.task(await leads.command(new_id())))["reason"] == "lead_unknown"
+    assert (await leads.task(await leads.command(lead_id, partner="other")))["reason"] == "lead_of_another_partner"
+
+
+async def test_a_command_that_overtakes_its_lead_finds_it_in_the_log(leads: Leads) -> None:
+    body = LeadReceived(partner_id="acme", external_lead_id="1", payload={})
+    event = event_of(body, aggregate_id="x", source="/webhooks/partner", occurred_at=leads.clock.now, trace=new_trace())
+    async with leads.pool.connection() as connection:
+        await append(connection, [event])
+    task_id = await leads.command(event.id)
+    leads.clock.forward(1)
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    assert (await leads.task(task_id))["result"] == {"delivered": True, "attempt": 1}
+
+
+async def test_the_same_event_twice_changes_nothing(leads: Leads) -> None:
+    event = came(lead(), leads.clock.now)
+    await leads.handle(event)
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        await leads.handle(event)
+        await round_of(dispatcher)
+    assert (await leads.one(event.id))["status"] == "delivered"
+    assert len(leads.crm.taken) == 1
+
+
+async def test_what_ended_while_postgres_was_away_is_written_down_later(leads: Leads, database_url: str) -> None:
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await dispatcher.run_once()
+        await dispatcher.idle()
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+            await other.execute("alter table leads rename to away")
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                await dispatcher.run_once()
+            await other.execute("alter table away rename to leads")
+        assert (await dispatcher.run_once()).settled == 1
+    assert (await leads.one(lead_id))["status"] == "delivered"
