@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from migrations import chain
-from ops.dev.processes import WORKERS, address, processes, take_listeners
+from ops.dev.processes import SINK, WORKERS, address, processes, take_listeners
 from ops.stack.ports import LOOPBACK
 from ops.stack.supervisor import ProcessSpec, Supervisor
 from outbox import topics
@@ -51,13 +51,16 @@ class System:
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **settings}
-        self._listeners = take_listeners(stack.ports, {})
+        self._listeners = take_listeners(stack.ports, settings)
         others = {f"worker-{role}" for role in WORKERS if role not in workers}
+        if "notifications" not in workers:
+            others.add(SINK)
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
         if doubled:
-            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != "gateway")
+            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name not in {"gateway", SINK})
         self.public = address(self._listeners.public)
         self.internal = address(self._listeners.internal)
+        self.mail = address((LOOPBACK, self._listeners.sink.web))
         self.states: tuple[ProcessState, ...] = ()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="supervisor")

@@ -8,7 +8,7 @@ import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ops.dev.processes import address
+from ops.dev.processes import SINK, address
 from ops.stack.stack import VARIABLES
 from ops.stack.state import StackState, StateFile
 
@@ -55,6 +55,7 @@ def describe(state: StackState) -> StackStatus:
         phase=state.phase,
         public=_listener(known, "PUBLIC"),
         internal=_listener(known, "INTERNAL"),
+        mail=next((each.web for each in state.processes if each.name == SINK), None),
         processes=tuple(
             ProcessStatus(each.name, each.pid, each.state, each.log, each.restarts, each.web) for each in state.processes
         ),

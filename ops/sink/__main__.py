@@ -1,0 +1,32 @@
+"""`python -m ops.sink SMTP_PORT WEB_PORT`: the sink's process, until SIGTERM; on the loopback only, for it lets everybody in."""
+
+import asyncio
+import signal
+import sys
+
+from aiohttp import web
+from aiosmtpd.smtp import SMTP
+
+from ops.sink.inbox import Inbox
+from ops.sink.listeners import MailDoor, build_web
+from ops.stack.ports import LOOPBACK
+
+
+async def serve(smtp_port: int, web_port: int) -> None:
+    """Take messages and show them until a signal says stop."""
+    inbox, stop, loop = Inbox(), asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(build_web(inbox))
+    await runner.setup()
+    smtp = await loop.create_server(
+        lambda: SMTP(MailDoor(inbox), hostname="sink.tallyhook.local", loop=loop), LOOPBACK, smtp_port
+    )
+    await web.TCPSite(runner, LOOPBACK, web_port).start()
+    await stop.wait()
+    smtp.close()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
