@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from tests.simulators import partner
+from tests.simulators.crm import SECRET, Crm, crm_of_its_own, status
 from tests.system import System, running_system
 
 if TYPE_CHECKING:
@@ -16,8 +18,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def system(start_stack: StartStack) -> Iterator[System]:
-    with running_system(start_stack("postgres", "kafka", "redis", "elasticsearch")) as running:
+def crm() -> Iterator[Crm]:
+    """The CRM of all partners, each below a path of its name; that of `down` has broken down for good."""
+    with crm_of_its_own() as running:
+        running.answers("/down", status(503, "closed"))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(start_stack: StartStack, crm: Crm) -> Iterator[System]:
+    partners = partner.settings(crm.url, SECRET, "acme", "down")
+    leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
+    with running_system(start_stack("postgres", "kafka", "redis", "elasticsearch"), **partners, **leads) as running:
         yield running
 
 

@@ -24,3 +24,16 @@ def sign_body(body: bytes, secret: str) -> str:
 
 def _mac(secret: str, signed: bytes) -> str:
     return hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+
+
+def settings(crm_url: str, crm_secret: str, *partners: str) -> dict[str, str]:
+    """The environment in which the partners are known: secret `<partner>-secret`, a CRM at `<crm_url>/<partner>`."""
+    found = {"OUTBOUND_ALLOW": "127.0.0.0/8"}
+    for partner in partners:
+        prefix = f"PARTNER_{partner.upper()}"
+        found |= {
+            f"{prefix}_SECRET": f"{partner}-secret",
+            f"{prefix}_CRM_URL": f"{crm_url}/{partner}",
+            f"{prefix}_CRM_SECRET": crm_secret,
+        }
+    return found

@@ -1,0 +1,83 @@
+"""SIGKILL of the leads worker under load: every lead arrives; what is sent twice has the same message id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.simulators import partner
+from tests.simulators.crm import SECRET, running_crm, slow
+from tests.system import running_system
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.servers import StartStack
+    from tests.system import System
+
+LEADS = 400
+KILLS = 3
+CAP = 5
+SETTINGS = {"STREAMS_SESSION_TIMEOUT": "6s", "LEAD_TIMEOUT": "1s", "LEAD_POLL": "50ms", "LEAD_PARTNER_CONCURRENCY": str(CAP)}
+
+
+async def send_all(system: System) -> set[str]:
+    """The ids of all leads, each acknowledged."""
+    async with aiohttp.ClientSession() as http:
+
+        async def send(number: int) -> str:
+            name = ("acme", "other")[number % 2]
+            body = partner.lead(f"{number}", name)
+            headers = {
+                "Content-Type": "application/json",
+                "X-Partner-Signature": partner.sign(body, f"{name}-secret", time.time()),
+            }
+            async with http.post(f"{system.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
+                assert answer.status == 202, await answer.text()
+                return str((await answer.json())["id"])
+
+        return set(await asyncio.gather(*map(send, range(LEADS))))
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartStack) -> None:
+    async with running_crm() as crm:
+        for path in ("/acme", "/other"):
+            crm.answers(path, slow(0.05))
+        settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other")
+        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
+        running = running_system(stack, workers=("leads",), **settings)
+        system = await asyncio.to_thread(running.__enter__)
+        try:
+            ids = await send_all(system)
+            for number in range(1, KILLS + 1):
+                await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due), seconds=60)
+                killed = system.kill("worker-leads")
+                await asyncio.to_thread(system.wait_back, "worker-leads", killed)
+            await eventually(lambda: _delivered(system), seconds=90)
+            assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def _taken(taken: list[object], number: int) -> bool | None:
+    return len(taken) >= number or None
+
+
+async def _delivered(system: System) -> bool | None:
+    return await asyncio.to_thread(system.count, "leads where status = 'delivered'") == LEADS or None
+
+
+def assert_each_arrived(system: System, ids: set[str], arrived: Counter[str]) -> None:
+    assert set(arrived) == ids
+    repeated = sum(arrived.values()) - LEADS
+    # At most what was under way at a kill comes again.
+    assert repeated <= KILLS * 2 * CAP
+    assert system.count("outbox where type = 'lead.delivered'") == LEADS
+    assert system.count("lead_attempts where status = 204") == LEADS
+    assert system.count("lead_attempts where error = 'interrupted'") >= repeated
+    assert system.count("lead_attempts where ended_at is null") == 0
