@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Final, TypeVar
 
 import structlog
-from limits import RateLimitItem
+from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import Counter
@@ -36,6 +36,9 @@ _CLIENTS_MAX: Final = 10_000  # that are remembered; a flood from more addresses
 _LOTS: Final = 20  # a client's rate is shared out in so many lots at least, so little is stranded in a gateway
 
 
+_NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
+
+
 class _Share:
     """What one client may still do here without a question, or until when it may do nothing; times are monotonic."""
 
@@ -49,19 +52,28 @@ class _Share:
 
 
 class Rates:
-    """One rate for each of many clients; `close` it at the end."""
+    """
+    One rate for each of many clients, or None for no limit; `close` it at the end.
 
-    def __init__(self, rate: RateLimitItem, redis_url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._window = float(rate.get_expiry())
-        self._lot = lot_of(rate.amount)
+    Ask only while there is something to `count`.
+    """
+
+    def __init__(self, rate: RateLimitItem | None, redis_url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.change(rate)
         self._clock = clock
-        self._shares: dict[str, _Share] = {}
-        self._alone = _Buckets(rate.amount, self._window)
         self._tasks: set[asyncio.Task[bool]] = set()
         self._away_until = 0.0
         self._pool = _pool_of(redis_url) if redis_url else None
         self._shared = _shared_by(self._pool) if self._pool else None
+
+    def change(self, rate: RateLimitItem | None) -> None:
+        """Let this be the rate from now on; everybody begins anew."""
+        self.count = rate is not None
+        self._rate = rate or _NEVER
+        self._window = float(self._rate.get_expiry())
+        self._lot = lot_of(self._rate.amount)
+        self._shares: dict[str, _Share] = {}
+        self._alone = _Buckets(self._rate.amount, self._window)
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -12,14 +12,20 @@ from runtime.partners import PartnerSettings
 from runtime.settings import Duration, Port, Secrets, Url
 
 
-def _rate_of(value: object) -> object:
-    """`200/second`, `10000/5 minutes` or `off`."""
-    if not isinstance(value, str):
-        return value
+def rate_of(text: str) -> RateLimitItem | None:
+    """
+    `200/second`, `10000/5 minutes`, or None for `off`.
+
+    Raises ValueError.
+    """
     try:
-        return None if value.strip().lower() == "off" else parse_rate(value)
+        return None if text.strip().lower() == "off" else parse_rate(text)
     except ValueError:
         raise ValueError("a rate like 200/second, or off, is expected") from None
+
+
+def _rate_of(value: object) -> object:
+    return rate_of(value) if isinstance(value, str) else value
 
 
 def _networks_of(value: object) -> object:

@@ -15,7 +15,7 @@ from limits import parse
 from gateway import rates
 from gateway.errors import CalledTooOften
 from gateway.rates import ALONE, REDIS_FAILURES, Rates
-from tests.integration.gateway.conftest import SECRET, Wire
+from tests.integration.gateway.conftest import ADMIN, SECRET, Wire
 from tests.simulators import partner
 from tests.simulators.stripe import Payment
 from tests.waiting import eventually
@@ -168,6 +168,29 @@ async def send_lead(gateway: Gateway, name: str, secret: str = "") -> int:
     body = partner.lead(str(uuid4()), name)
     headers = {"X-Partner-Signature": partner.sign(body, secret or name, time.time()), "Content-Type": "application/json"}
     async with gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
+        return answer.status
+
+
+async def test_the_configuration_changes_a_rate_and_gives_it_back(start_gateway: StartGateway) -> None:
+    async def is_limited() -> int | None:
+        return 429 if (await gateway.post(Payment().succeeded())).status == 429 else None
+
+    async def is_free() -> int | None:
+        return 200 if {(await gateway.post(Payment().succeeded())).status for _ in range(3)} == {200} else None
+
+    async with start_gateway(RATE_LIMIT_WEBHOOKS="off") as gateway:
+        assert await is_free()
+        assert await change(gateway, "1/hour") == 200
+        assert await eventually(is_limited) == 429
+        assert await change(gateway, "as often as you like") == 200
+        assert await is_limited()
+        assert await change(gateway, None) == 200
+        assert await eventually(is_free) == 200
+
+
+async def change(gateway: Gateway, rate: str | None) -> int:
+    body = {"key": "rate_limit.webhooks", "value": rate}
+    async with gateway.client.post(f"{gateway.internal}/internal/v1/config", json=body, headers=ADMIN) as answer:
         return answer.status
 
 
