@@ -18,6 +18,7 @@ import structlog
 
 from outbox import tasks
 from outbox.append import append
+from projections.config import Config
 from runtime.database import UNAVAILABLE, Pool
 from runtime.partners import Partner
 from streams.leads import metrics, store
@@ -56,7 +57,7 @@ class Done(NamedTuple):
 
 
 class Dispatcher:
-    """One worker's deliveries; `now` and `draw` are its clock and its randomness."""
+    """One worker's deliveries; `config` may change while it runs, `now` and `draw` are its clock and its randomness."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Dispatcher:
         crm: Crm,
         partners: Mapping[str, Partner],
         limits: Limits,
+        config: Config,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         draw: Callable[[], float] = random.random,
@@ -72,6 +74,7 @@ class Dispatcher:
         self._crm = crm
         self._partners = partners
         self._limits = limits
+        self._config = config
         self._now = now
         self._draw = draw
         self._breakers = {
@@ -121,7 +124,7 @@ class Dispatcher:
             if time.monotonic() >= self._strangers_at:
                 self._strangers_at = time.monotonic() + _STRANGERS_EVERY
                 found = await store.strangers(connection, list(self._partners), self._now())
-                rooms |= dict.fromkeys(found, _STRANGERS_ROOM)
+                rooms |= {key: _STRANGERS_ROOM for key in found if not self._paused(key)}
             claimed = await store.claim(connection, rooms, self._now(), lease) if rooms else []
         for lead in claimed:
             self._under_way[asyncio.create_task(self._attempt(lead))] = lead
@@ -135,9 +138,20 @@ class Dispatcher:
         for key, breaker in self._breakers.items():
             metrics.UNDER_WAY.labels(key).set(busy[key])
             metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed")
-            if room := breaker.room(moment, busy[key], self._limits.cap):
+            room = breaker.room(moment, busy[key], self._limits.cap)
+            if room and not self._paused(key):
                 rooms[key] = room
         return rooms
+
+    def _paused(self, partner: str) -> bool:
+        """While it is, its leads wait, and no attempt is used up."""
+        return self._config.get(f"partner.{partner}.paused", False)
+
+    def _policy(self, partner: str) -> Policy:
+        """The settings', unless the runtime configuration allows other attempts: to the partner, or to everybody."""
+        everybody = self._config.get("lead.max_attempts", self._limits.policy.max_attempts)
+        allowed = self._config.get(f"partner.{partner}.max_attempts", everybody)
+        return self._limits.policy._replace(max_attempts=allowed)
 
     async def _attempt(self, lead: Claimed) -> Answer:
         started = time.monotonic()
@@ -151,7 +165,7 @@ class Dispatcher:
         for task in [task for task in self._under_way if task.done()]:
             lead = self._under_way.pop(task)
             now, answer = self._now(), task.result()
-            decision = decide(answer, lead.failures, now, self._limits.policy, self._draw)
+            decision = decide(answer, lead.failures, now, self._policy(lead.partner), self._draw)
             partner = lead.partner if lead.partner in self._partners else "unknown"
             metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
             self._ended.append(Ended(lead, answer, decision, now))

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+from projections.config import following
 from runtime.database import Pool
 from schemas.topics import Topic
 from streams.leads.crm import opened_crm
@@ -17,8 +18,12 @@ from streams.settings import LeadSettings
 
 @asynccontextmanager
 async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
-    async with opened_crm(settings.lead_timeout, settings.outbound_allow, lambda: datetime.now(UTC)) as crm:
-        yield Running(LeadsHandler(), (Dispatcher(pool, crm, settings.partners, limits_of(settings)).run,))
+    async with (
+        opened_crm(settings.lead_timeout, settings.outbound_allow, lambda: datetime.now(UTC)) as crm,
+        following(settings.database_url) as config,
+    ):
+        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config)
+        yield Running(LeadsHandler(), (dispatcher.run,))
 
 
 def limits_of(settings: LeadSettings) -> Limits:

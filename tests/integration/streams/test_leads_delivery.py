@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from outbox.append import append, event_of
 from outbox.tasks import open_task
+from projections.config import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.partners import Partner
@@ -60,6 +61,7 @@ class Leads:
         self.pool = pool
         self.crm = crm
         self.clock = clock
+        self.config = Config()
         self.partners = {
             key: Partner.model_validate({"crm_url": f"{crm.url}/{key.lower()}", "crm_secret": SECRET})
             for key in ("ACME", "OTHER")
@@ -70,7 +72,9 @@ class Leads:
         limit = timedelta(seconds=timeout)
         limits = Limits(POLICY, limit, 10, 100, timedelta(seconds=10), timedelta(seconds=10), timedelta(milliseconds=10))
         async with opened_crm(limit, allowed, self.clock) as crm:
-            yield Dispatcher(self.pool, crm, self.partners, limits._replace(**changes), now=self.clock, draw=lambda: 1.0)
+            yield Dispatcher(
+                self.pool, crm, self.partners, limits._replace(**changes), self.config, now=self.clock, draw=lambda: 1.0
+            )
 
     async def handle(self, *events: Envelope) -> None:
         async with self.pool.connection() as connection, connection.transaction():
@@ -413,3 +417,29 @@ async def test_what_ended_while_postgres_was_away_is_written_down_later(leads: L
             await other.execute("alter table away rename to leads")
         assert (await dispatcher.run_once()).settled == 1
     assert (await leads.one(lead_id))["status"] == "delivered"
+
+
+async def test_leads_of_a_paused_partner_wait_and_use_up_no_attempt(leads: Leads) -> None:
+    leads.config.replace({"partner.ACME.paused": True, "partner.NOBODY.paused": True})
+    paused = await leads.take_in(lead(), lead(partner="nobody"))
+    [other] = await leads.take_in(lead(partner="other"))
+    async with leads.dispatcher() as dispatcher:
+        assert await round_of(dispatcher) == 1
+        assert (await leads.one(other))["status"] == "delivered"
+        assert {(await leads.one(each))["status"] for each in paused} == {"received"}
+        leads.config.replace({"partner.ACME.paused": False})
+        assert await round_of(dispatcher) == 1
+    assert (await leads.one(paused[0]))["status"] == "delivered"
+
+
+async def test_the_attempts_allowed_follow_the_configuration(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500))
+    leads.crm.answers("/other", status(500))
+    leads.config.replace({"lead.max_attempts": 2, "partner.OTHER.max_attempts": 1})
+    [acme, other] = await leads.take_in(lead(), lead(partner="other"))
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        assert [(await leads.one(each))["status"] for each in (acme, other)] == ["retrying", "exhausted"]
+        leads.clock.forward(10)
+        await round_of(dispatcher)
+    assert (await leads.one(acme))["status"] == "exhausted"
