@@ -25,6 +25,7 @@ class Reason(StrEnum):
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
     TOKEN_MISSING = "token_missing"  # noqa: S105  # a word for a refusal, not a secret
     TOKEN_WRONG = "token_wrong"  # noqa: S105  # same
+    CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed"
     ADMIN_TOKEN_NEEDED = "admin_token_needed"  # noqa: S105  # same
     # other 4xx
     NOT_FOUND = "not_found"
@@ -69,6 +70,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.TIMESTAMP_IN_FUTURE: HTTPStatus.UNAUTHORIZED,
     Reason.TOKEN_MISSING: HTTPStatus.UNAUTHORIZED,
     Reason.TOKEN_WRONG: HTTPStatus.UNAUTHORIZED,
+    Reason.CERTIFICATE_NOT_ALLOWED: HTTPStatus.FORBIDDEN,
     Reason.ADMIN_TOKEN_NEEDED: HTTPStatus.FORBIDDEN,
     Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -14,6 +15,7 @@ from aiohttp import web
 from gateway.app import build_internal, build_public, opened
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
+from gateway.tls import internal_context
 from runtime.logs import configure_logs
 
 log = structlog.get_logger()
@@ -30,15 +32,24 @@ def main(environ: Mapping[str, str]) -> int:
     settings = GatewaySettings.load(environ)
     configure_logs("gateway")
     try:
-        uvloop.run(run(settings))
+        secure = internal_context(settings)
+    except OSError as error:
+        log.error("gateway_failed", reason="tls_unusable", error=str(error))  # noqa: TRY400  # a wrong file needs no stack trace
+        return 1
+    try:
+        uvloop.run(run(settings, secure))
     except OSError as error:
         log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
         return 1
     return 0
 
 
-async def run(settings: GatewaySettings) -> None:
-    """Serve both listeners until asked to stop; then take nothing new, answer what is under way, commit it, and close."""
+async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -> None:
+    """
+    Serve both listeners, the internal one by TLS where `secure` is given, until asked to stop.
+
+    Then take nothing new, answer what is under way, commit it, and close.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,7 +60,7 @@ async def run(settings: GatewaySettings) -> None:
         public = Runner(build_public(settings, resources), shutdown_timeout=grace)
         internal = Runner(build_internal(settings, resources), shutdown_timeout=grace)
         # The last one entered is the first one left: the world is shut out before our own services are.
-        internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port)
+        internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
         # What is loaded by now stays: to look through it again and again (the Stripe SDK is large) would stall requests.
         gc.collect()
@@ -60,8 +71,8 @@ async def run(settings: GatewaySettings) -> None:
     log.info("gateway_stopped")
 
 
-async def _listen(exits: AsyncExitStack, runner: Runner, host: str, port: int) -> str:
+async def _listen(exits: AsyncExitStack, runner: Runner, host: str, port: int, secure: ssl.SSLContext | None = None) -> str:
     exits.push_async_callback(runner.cleanup)
     await runner.setup()
-    await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-    return f"http://{host}:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=secure).start()
+    return f"{'https' if secure else 'http'}://{host}:{runner.addresses[0][1]}"

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
 from limits import RateLimitItem
 from limits import parse as parse_rate
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
 from runtime.settings import Duration, Port, Secrets, Url
@@ -37,6 +38,11 @@ def _networks_of(value: object) -> object:
         raise ValueError("networks like 10.0.0.0/8, comma-separated, are expected") from None
 
 
+def _names_of(value: object) -> object:
+    return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
 RedisUrl = Annotated[str, StringConstraints(pattern=r"^rediss?://.+")]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks_of)]
@@ -56,6 +62,14 @@ class GatewaySettings(PartnerSettings):
     """Where our own services and operators reach the rest; never to be opened to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
+    internal_tls_cert: Path | None = None
+    """The certificate chain of the internal listener, a PEM file; it speaks plain HTTP without."""
+    internal_tls_key: Path | None = None
+    """The key of that certificate, a PEM file."""
+    internal_tls_client_ca: Path | None = None
+    """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
+    internal_tls_allowed_subjects: Names = frozenset()
+    """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
     stripe_webhook_secret: LiveSecrets
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
     razorpay_webhook_secret: Secrets = ()
@@ -90,3 +104,13 @@ class GatewaySettings(PartnerSettings):
     """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.internal_tls_cert is None) != (self.internal_tls_key is None):
+            raise ValueError("INTERNAL_TLS_CERT and INTERNAL_TLS_KEY are set together or not at all")
+        if self.internal_tls_client_ca is not None and self.internal_tls_cert is None:
+            raise ValueError("INTERNAL_TLS_CLIENT_CA needs INTERNAL_TLS_CERT")
+        if self.internal_tls_allowed_subjects and self.internal_tls_client_ca is None:
+            raise ValueError("INTERNAL_TLS_ALLOWED_SUBJECTS needs INTERNAL_TLS_CLIENT_CA")
+        return self

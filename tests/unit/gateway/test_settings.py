@@ -35,3 +35,17 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
     named = {problem.partition(":")[0] for problem in refusal.value.problems}
     assert named == {"DATABASE_URL", "PUBLIC_PORT", "STRIPE_WEBHOOK_SECRET", "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN"}
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"INTERNAL_TLS_CERT": "cert.pem"},
+        {"INTERNAL_TLS_KEY": "key.pem"},
+        {"INTERNAL_TLS_CLIENT_CA": "ca.pem"},
+        {"INTERNAL_TLS_CERT": "cert.pem", "INTERNAL_TLS_KEY": "key.pem", "INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"},
+    ],
+)
+def test_half_a_lock_is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):
+        GatewaySettings.load(ENVIRON | changes)

@@ -1,0 +1,50 @@
+"""TLS of the internal listener: its certificate, and whose certificates it asks for."""
+
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.keys import ALLOWED_SUBJECTS
+from gateway.settings import GatewaySettings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def internal_context(settings: GatewaySettings) -> ssl.SSLContext | None:
+    """
+    What the internal listener speaks, None for plain HTTP; with a client CA a handshake without a certificate of it fails.
+
+    Raises OSError where a file cannot be read or is no certificate (ssl.SSLError is one).
+    """
+    if settings.internal_tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.internal_tls_cert, settings.internal_tls_key)
+    if settings.internal_tls_client_ca is not None:
+        context.load_verify_locations(settings.internal_tls_client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@web.middleware
+async def require_subject(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let through whose certificate has an allowed name; any of the CA where no names are set."""
+    allowed = request.app[ALLOWED_SUBJECTS]
+    if allowed and allowed.isdisjoint(subjects_of(request.get_extra_info("peercert"))):
+        raise GatewayError(Reason.CERTIFICATE_NOT_ALLOWED, "the name in the client certificate is not an allowed one")
+    return await handler(request)
+
+
+def subjects_of(certificate: Any) -> Iterator[str]:
+    """The common name and the alternative names (DNS, URI, e-mail) of a certificate as `SSLSocket.getpeercert` gives it."""
+    for part in (certificate or {}).get("subject", ()):
+        for name, value in part:
+            if name == "commonName":
+                yield value
+    for kind, value in (certificate or {}).get("subjectAltName", ()):
+        if kind in {"DNS", "URI", "email"}:
+            yield value

@@ -1,0 +1,105 @@
+"""Mutual TLS on the internal listener, with a real CA: whose certificate opens it, beside the token."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import trustme
+
+from tests.integration.gateway.conftest import SERVICE
+from tests.integration.gateway.test_process import start, until_logged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+CONFIG = "/internal/v1/config"
+
+
+class Door:
+    """A gateway process that asks its clients for certificates of a CA, and the means to come with or without one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ca, self.stranger = trustme.CA(), trustme.CA()
+        self._folder = folder
+        self.url = ""
+
+    def settings(self) -> dict[str, str]:
+        paths = {name: self._folder / f"{name}.pem" for name in ("cert", "key", "ca")}
+        own = self.ca.issue_cert("127.0.0.1")
+        paths["cert"].write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
+        own.private_key_pem.write_to_path(paths["key"])
+        self.ca.cert_pem.write_to_path(paths["ca"])
+        return {
+            "INTERNAL_TLS_CERT": str(paths["cert"]),
+            "INTERNAL_TLS_KEY": str(paths["key"]),
+            "INTERNAL_TLS_CLIENT_CA": str(paths["ca"]),
+            "INTERNAL_TLS_ALLOWED_SUBJECTS": "billing.internal, search",
+        }
+
+    async def call(self, certificate: trustme.LeafCert | None, headers: dict[str, str] = SERVICE) -> tuple[int, dict[str, Any]]:
+        context = ssl.create_default_context()
+        self.ca.configure_trust(context)
+        if certificate:
+            certificate.configure_cert(context)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client,
+            client.get(self.url + CONFIG, headers=headers) as response,
+        ):
+            return response.status, await response.json(content_type=None)
+
+
+@pytest.fixture
+async def door(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
+    made = Door(tmp_path)
+    process = await start(database_url, **made.settings())
+    made.url = (await until_logged(process, "gateway_started"))["internal"]
+    yield made
+    process.terminate()
+    await process.communicate()
+
+
+async def test_an_allowed_name_opens_with_a_token_and_not_without(door: Door) -> None:
+    assert door.url.startswith("https://")
+    billing = door.ca.issue_cert("billing.internal")
+    assert await door.call(billing) == (200, {"items": []})
+    status, problem = await door.call(billing, {})
+    assert (status, problem["reason"]) == (401, "token_missing")
+
+
+async def test_a_common_name_will_do(door: Door) -> None:
+    status, _ = await door.call(door.ca.issue_cert("elsewhere.internal", common_name="search"))
+    assert status == 200
+
+
+async def test_another_name_of_the_ca_is_turned_away(door: Door) -> None:
+    status, problem = await door.call(door.ca.issue_cert("stranger.internal"))
+    assert (status, problem["reason"]) == (403, "certificate_not_allowed")
+
+
+async def test_without_a_certificate_of_the_ca_there_is_no_connection(door: Door) -> None:
+    for certificate in (None, door.stranger.issue_cert("billing.internal")):
+        with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
+            await door.call(certificate)
+
+
+async def test_plain_http_is_not_answered(door: Door) -> None:
+    async with aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.get(door.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_file_that_is_no_certificate_is_one_line_and_a_failure(
+    database_url: str, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "cert.pem"
+    if content:
+        file.write_text(content)
+    process = await start(database_url, INTERNAL_TLS_CERT=str(file), INTERNAL_TLS_KEY=str(file))
+    assert (await until_logged(process, "gateway_failed"))["reason"] == "tls_unusable"
+    await process.communicate()
+    assert process.returncode == 1
