@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import pytest
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.servers import StartStack
+
+CACHE_PREFIX: Final = "shop:"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,8 @@ def crm() -> Iterator[Crm]:
 def system(start_stack: StartStack, crm: Crm) -> Iterator[System]:
     partners = partner.settings(crm.url, SECRET, "acme", "down")
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
-    with running_system(start_stack("postgres", "kafka", "redis", "elasticsearch"), **partners, **leads) as running:
+    stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
+    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads) as running:
         yield running
 
 
