@@ -38,13 +38,13 @@ class Attempted(msgspec.Struct, frozen=True):
 
 # What its worker says against a command, as a refusal.
 _REFUSED: Final = {
-    "lead_unknown": GatewayError(Reason.NOT_FOUND, "no lead has this id"),
-    "lead_of_another_partner": GatewayError(Reason.FIELD_INVALID, "this lead is another partner's - at `$.partnerId`"),
+    "lead_unknown": (Reason.NOT_FOUND, "no lead has this id"),
+    "lead_of_another_partner": (Reason.FIELD_INVALID, "this lead is another partner's - at `$.partnerId`"),
 }
 
 
 async def deliver(request: web.Request) -> web.Response:
-    """Have an attempt made now, and say how it went."""
+    """Have an attempt made now and say how it went; 202 where that takes too long or has failed."""
     command = await bodies.read(request, DeliverLead)
     event = event_of(
         command,
@@ -55,10 +55,10 @@ async def deliver(request: web.Request) -> web.Response:
     )
     task_id = await commands.record(request, DELIVER, event)
     task = await commands.settled(request, task_id)
-    if task is None:
+    if task and task.reason in _REFUSED:
+        raise GatewayError(*_REFUSED[task.reason])
+    if task is None or task.result is None:
         return commands.accepted(task_id)
-    if task.result is None:
-        raise _REFUSED.get(task.reason or "", GatewayError(Reason.INTERNAL_ERROR, f"the task has failed: {task.reason}"))
     return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Attempted)))
 
 

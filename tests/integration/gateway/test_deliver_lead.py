@@ -1,0 +1,86 @@
+"""`POST /internal/v1/leads/deliver`: what it takes, what it refuses, and what it writes down; the worker is played here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import psycopg
+import pytest
+
+from outbox import tasks
+from tests.integration.gateway.conftest import SERVICE
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.integration.gateway.conftest import Gateway, StartGateway
+
+LEAD = "019ab2f0-6c00-7abc-8def-0123456789ab"
+COMMAND = {"leadId": LEAD, "partnerId": "acme", "attempt": 2, "metadata": {"by": "sales"}}
+
+
+async def deliver(gateway: Gateway, body: Any = COMMAND, headers: dict[str, str] = SERVICE) -> tuple[int, dict[str, Any]]:
+    async with gateway.client.post(f"{gateway.internal}/internal/v1/leads/deliver", json=body, headers=headers) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def settle(gateway: Gateway, url: str, outcome: dict[str, Any] | str) -> dict[str, Any]:
+    """Play the worker: settle the one open task with a result or a reason, and return its command as it was appended."""
+
+    async def open_task() -> dict[str, Any] | None:
+        return next(iter(await gateway.rows("tasks where status = 'pending'")), None)
+
+    task = await eventually(open_task)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        if isinstance(outcome, str):
+            await tasks.fail(connection, task["id"], outcome)
+        else:
+            await tasks.finish(connection, task["id"], outcome)
+    [event] = await gateway.rows(f"outbox where id = '{task['id']}'")
+    return event
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_it_is_answered_with_how_the_attempt_went(gateway: Gateway, database_url: str, *, delivered: bool) -> None:
+    asking = asyncio.create_task(deliver(gateway))
+    event = await settle(gateway, database_url, {"delivered": delivered, "attempt": 2})
+    assert await asking == (200, {"delivered": delivered, "attempt": 2})
+    assert (event["topic"], event["type"], event["aggregate_id"]) == ("lead.commands", "lead.deliver", LEAD)
+    assert orjson.loads(event["data"]) == COMMAND
+
+
+async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    async with start_gateway(COMMAND_WAIT="50ms") as gateway:
+        status, answer = await deliver(gateway)
+        assert (status, answer["accepted"]) == (202, True)
+        await settle(gateway, database_url, {"delivered": True, "attempt": 2})
+        told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
+        assert (told["status"], told["result"]) == ("done", {"delivered": True, "attempt": 2})
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "word"),
+    [("lead_unknown", 404, "not_found"), ("lead_of_another_partner", 422, "field_invalid"), ("handler_failed", 202, None)],
+)
+async def test_a_failed_command_says_why(gateway: Gateway, database_url: str, reason: str, status: int, word: str | None) -> None:
+    asking = asyncio.create_task(deliver(gateway))
+    await settle(gateway, database_url, reason)
+    answer = await asking
+    assert (answer[0], answer[1].get("reason")) == (status, word)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"leadId": "crm-1"}, {"leadId": None}, {"partnerId": "../etc"}, {"attempt": 0}, {"attempt": 2**40}, {"metadata": []}],
+)
+async def test_what_is_no_command_is_refused(gateway: Gateway, change: dict[str, Any]) -> None:
+    status, problem = await deliver(gateway, COMMAND | change)
+    assert (status, problem["reason"]) == (422, "field_invalid")
+    assert await gateway.rows("tasks") == []
+
+
+async def test_it_needs_a_token(gateway: Gateway) -> None:
+    assert (await deliver(gateway, headers={}))[0] == 401
