@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter as Metric
 
+from projections.config import Config
 from runtime.database import Pool
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.notifications import store
@@ -40,6 +41,7 @@ class Dispatcher:
         texts: Texts,
         policy: Policy,
         *,
+        config: Config,
         limit: int,
         lease: timedelta,
         poll: timedelta,
@@ -49,6 +51,7 @@ class Dispatcher:
         self._pool = pool
         self._texts = texts
         self._policy = policy
+        self._config = config
         self._limit = limit
         self._lease = lease
         self._poll = poll.total_seconds()
@@ -74,7 +77,13 @@ class Dispatcher:
                 await asyncio.sleep(self._poll)
 
     async def run_once(self) -> Counter[str]:
-        """Make an attempt at everything that is due, up to the limit; returns how many ended how."""
+        """
+        Make an attempt at everything that is due, up to the limit; returns how many ended how.
+
+        Nothing is attempted while the runtime configuration has `channel.<CHANNEL>.paused` true: it waits.
+        """
+        if self._config.get(f"channel.{self._channel}.paused", False):
+            return Counter()
         async with self._pool.connection() as connection, connection.transaction():
             due = await store.claim(connection, self._channel, self._limit, self._lease)
         outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)

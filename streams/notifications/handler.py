@@ -1,12 +1,13 @@
 """The effects of a batch of notification commands: rows that wait for their channel, or an end that is told at once."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from psycopg import AsyncConnection
 
 from projections import contacts
+from projections.config import following
 from projections.contacts import Contact
 from runtime.database import Pool
 from schemas.envelope import Envelope
@@ -92,7 +93,8 @@ def stands_for(contact: Contact, command: SendNotification) -> bool:
 async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[Running]:
     policy = Policy(settings.notify_attempts_max, settings.notify_retry_base, settings.notify_retry_max)
     texts, seconds = Texts(), settings.notify_send_timeout.total_seconds()
-    with ExitStack() as exits:
+    async with AsyncExitStack() as exits:
+        config = await exits.enter_async_context(following(settings.database_url))
         dispatchers = []
         for channel, url in settings.urls.items():
             sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
@@ -104,6 +106,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     pool,
                     texts,
                     policy,
+                    config=config,
                     limit=settings.notify_concurrency,
                     lease=LEASES * settings.notify_send_timeout,
                     poll=settings.notify_poll,

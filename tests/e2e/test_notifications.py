@@ -12,6 +12,8 @@ from tests.system import ADMIN, SERVICE, System
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import aiohttp
 
 PAID: dict[str, Any] = {"providerPaymentId": "pi_1", "amount": 4200, "currency": "usd"}
@@ -91,3 +93,36 @@ async def test_the_sink_has_a_page_for_people(system: System, http: aiohttp.Clie
         page = await answer.text()
     assert f"{user}@example.com" in page
     assert "42.00 USD" in page
+
+
+async def test_a_paused_channel_holds_its_messages_until_it_goes_on(system: System, http: aiohttp.ClientSession) -> None:
+    async def pause(paused: object) -> None:
+        body = {"key": "channel.PUSH.paused", "value": paused}
+        async with http.post(f"{system.internal}/internal/v1/config", json=body, headers=ADMIN) as answer:
+            assert answer.status == 200, await answer.text()
+
+    user = random_id("u")
+    await know(http, system, user, push=f"token-{user}")
+    await pause(True)
+    try:
+        started = time.monotonic()
+        await eventually(passed(started, seconds=2.5))  # by then every worker knows
+        notification = await send(http, system, user, "PUSH")
+        await eventually(lambda: queued(http, system, notification))
+        await eventually(passed(time.monotonic(), seconds=1.5))  # three looks of the channel
+        assert await queued(http, system, notification)
+    finally:
+        await pause(False)
+    assert (await settled(http, system, notification))["status"] == "sent"
+
+
+def passed(since: float, *, seconds: float) -> Callable[[], Awaitable[bool | None]]:
+    async def look() -> bool | None:
+        return time.monotonic() - since > seconds or None
+
+    return look
+
+
+async def queued(http: aiohttp.ClientSession, system: System, notification: str) -> bool | None:
+    async with http.get(f"{system.internal}/v1/admin/notifications/{notification}", headers=ADMIN) as answer:
+        return (await answer.json(content_type=None)).get("status") == "queued" or None

@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from outbox import tasks
 from projections import contacts, notifications
+from projections.config import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -52,6 +53,7 @@ class Worker:
         self._connection = connection
         self._pool = pool
         self._mail = mail
+        self.config = Config()
         self._handler = NotificationsHandler({"EMAIL"}, "tallyhook.test")
 
     async def command(self, to: str, *, template: str = "payment-succeeded", data: dict[str, Any] | None = None) -> UUID:
@@ -75,6 +77,7 @@ class Worker:
             self._pool,
             Texts(),
             Policy(attempts, NOW, NOW),
+            config=self.config,
             limit=50,
             lease=lease,
             poll=timedelta(milliseconds=20),
@@ -173,6 +176,15 @@ async def test_a_command_that_no_text_can_be_made_of_is_poison(worker: Worker) -
             await worker.command("zoe@example.com", template=template, data=data)
         assert caught.value.reason == reason
         assert caught.value.event_id is not None
+
+
+async def test_a_paused_channel_sends_nothing_until_it_goes_on(worker: Worker, mail: MailServer) -> None:
+    await worker.command("zoe@example.com")
+    worker.config.replace({"channel.EMAIL.paused": True, "channel.SMS.paused": False})
+    assert await worker.send() == {}
+    worker.config.replace({"channel.EMAIL.paused": False})
+    assert await worker.send() == {"sent": 1}
+    assert len(mail.mails) == 1
 
 
 async def test_with_the_server_away_it_is_tried_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
