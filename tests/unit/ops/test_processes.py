@@ -1,0 +1,32 @@
+"""Channels lead to the sink of the local stack where nothing else is set for them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ops.dev.processes import SINK, processes, take_listeners
+from ops.stack.ports import Ports
+
+ELSEWHERE: Final = {
+    "NOTIFY_EMAIL_URL": "mailto://mail.example.com",
+    "NOTIFY_SMS_URL": "json://sms.example.com",
+    "NOTIFY_PUSH_URL": "json://push.example.com",
+}
+
+
+def test_without_providers_all_channels_lead_to_the_sink() -> None:
+    listeners = take_listeners(Ports(), {})
+    assert listeners.environment.keys() >= ELSEWHERE.keys()
+    [sink] = [spec for spec in processes(listeners) if spec.name == SINK]
+    assert sink.command[-2:] == (str(listeners.sink.smtp), str(listeners.sink.web))
+
+
+def test_a_provider_that_is_set_is_kept() -> None:
+    listeners = take_listeners(Ports(), {"NOTIFY_SMS_URL": ELSEWHERE["NOTIFY_SMS_URL"]})
+    assert listeners.environment.keys() & ELSEWHERE.keys() == {"NOTIFY_EMAIL_URL", "NOTIFY_PUSH_URL"}
+
+
+def test_with_providers_for_all_channels_there_is_no_sink() -> None:
+    listeners = take_listeners(Ports(), ELSEWHERE)
+    assert not listeners.environment.keys() & ELSEWHERE.keys()
+    assert SINK not in {spec.name for spec in processes(listeners)}
