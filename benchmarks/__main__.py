@@ -26,6 +26,7 @@ class Name(StrEnum):
     INTAKE = "intake"
     RELAY = "relay"
     PAYMENTS = "payments"
+    LEADS = "leads"
     JOURNEY = "journey"
     MEMORY = "memory"
 
