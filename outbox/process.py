@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from outbox.alerts import forget_windows
 from outbox.idempotency import forget_expired
 from outbox.partitions import Upkeep, maintain
 from outbox.publisher import Publisher
@@ -43,10 +44,12 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 def keep_partitions(settings: RetentionSettings) -> Upkeep:
-    """Make the days ahead and drop those beyond the retention, once; free the idempotency keys whose time is over."""
+    """Make the days ahead and drop those beyond the retention, once; with them what else has an end, by its own time."""
+    now, retention = datetime.now(UTC), timedelta(days=settings.retention_days)
     with psycopg.connect(settings.database_url, autocommit=True, application_name="tallyhook retention") as connection:
         forget_expired(connection)
-        return maintain(connection, datetime.now(UTC).date(), timedelta(days=settings.retention_days))
+        forget_windows(connection, now - retention)
+        return maintain(connection, now.date(), retention)
 
 
 def _keep_partitions(settings: RetentionSettings) -> None:

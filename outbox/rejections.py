@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 from psycopg.types.json import Jsonb
 
+from outbox.alerts import SIGNATURE_FAILURES, note
 from runtime.database import UNAVAILABLE, make_pool
 from runtime.ids import time_of
 
@@ -29,6 +30,7 @@ KEPT = prometheus_client.Counter("tallyhook_rejected_kept_total", "Rejected deli
 REFUSED = prometheus_client.Counter("tallyhook_rejected_refused_total", "Rejected deliveries counted only.", ["source"])
 
 _QUEUE_MAX: Final = 200
+_UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that say: whoever sent it did not prove who it is
 _EVERY: Final = timedelta(seconds=1)  # between two writes: what comes in a flood shares them
 
 
@@ -59,6 +61,7 @@ class RejectedLog:
         self._kept_per_hour = kept_per_hour
         self._queue: deque[Rejected] = deque()
         self._refused: Counter[Quota] = Counter()
+        self._unsigned: Counter[str] = Counter()
         self._full: set[Quota] = set()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
@@ -84,6 +87,8 @@ class RejectedLog:
 
     def offer(self, rejected: Rejected) -> None:
         """Take it without waiting; past the bounds it is only counted."""
+        if rejected.reason.startswith(_UNPROVEN):
+            self._unsigned[rejected.source] += 1
         if rejected.quota in self._full or len(self._queue) >= _QUEUE_MAX:
             self._refused[rejected.quota] += 1
             REFUSED.labels(rejected.source).inc()
@@ -96,14 +101,16 @@ class RejectedLog:
         async with self._writing:
             rows, self._queue = list(self._queue), deque()
             refused, self._refused = self._refused, Counter()
+            unsigned, self._unsigned = self._unsigned, Counter()
             if not rows and not refused:
                 return
             try:
                 async with self._pool.connection() as connection:
-                    await self._write(connection, rows, refused)
+                    await self._write(connection, rows, refused, unsigned)
             except UNAVAILABLE:
                 self._queue.extendleft(reversed(rows))
                 self._refused.update(refused)
+                self._unsigned.update(unsigned)
                 raise
 
     async def _run(self) -> None:
@@ -120,7 +127,9 @@ class RejectedLog:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), _EVERY.total_seconds())
 
-    async def _write(self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int]) -> None:
+    async def _write(
+        self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unsigned: Mapping[str, int]
+    ) -> None:
         kept: list[Rejected] = []
         async with connection.transaction():
             for quota in sorted({row.quota for row in rows} | set(refused)):  # one order, so that two gateways do not deadlock
@@ -131,6 +140,8 @@ class RejectedLog:
                 if room <= len(mine):
                     self._full.add(quota)
             await _insert(connection, kept)
+            for source, number in sorted(unsigned.items()):
+                await note(connection, SIGNATURE_FAILURES, source, number)
         for row in rows:
             (KEPT if row in kept else REFUSED).labels(row.source).inc()
         self._full = {quota for quota in self._full if quota[1] > datetime.now(UTC) - timedelta(hours=2)}

@@ -205,4 +205,17 @@ idempotency_keys = Table(
     CheckConstraint("(status is null) = (body is null) and (status is null) = (content_type is null)", name="answer_whole"),
 )
 
+# How often a condition occurred about a subject in a window, and whether somebody was told.
+alert_windows = Table(
+    "alert_windows",
+    metadata,
+    Column("alert", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("raised_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("alert", "subject", "started_at"),
+    CheckConstraint("count > 0", name="count_positive"),
+)
+
 DAILY: Final = (outbox, webhook_deliveries, consumed, tasks, audit_log)

@@ -9,6 +9,7 @@ import structlog
 import uvloop
 
 from runtime.logs import configure_logs
+from streams.alerts.handler import ALERTS
 from streams.app import run
 from streams.cache.handler import CACHE
 from streams.leads.role import LEADS
@@ -19,7 +20,7 @@ from streams.search.handler import SEARCH
 
 log = structlog.get_logger()
 
-ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE, SEARCH, NOTIFICATIONS, LEADS)}
+ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE, SEARCH, NOTIFICATIONS, LEADS, ALERTS)}
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:

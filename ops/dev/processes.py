@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from ops.stack.ports import Ports
 
-WORKERS: Final = ("payments", "cache", "search", "notifications", "leads")
+WORKERS: Final = ("payments", "cache", "search", "notifications", "leads", "alerts")
 TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
 SINK: Final = "mail-sink"
 _SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
+_OPERATORS: Final = "operators@tallyhook.local"
 _GATEWAY, _WORKER, _RELAY, _SINK = range(4)  # what takes events in stops first, what they end up in last
 
 
@@ -31,6 +32,7 @@ class Sink:
     smtp: int
     web: int
     variables: tuple[str, ...]
+    takes_alerts: bool
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,7 +41,8 @@ class Sink:
             f"json://{LOOPBACK}:{self.web}/sms",
             f"json://{LOOPBACK}:{self.web}/push",
         )
-        return {name: url for name, url in zip(_SINK_VARIABLES, urls, strict=True) if name in self.variables}
+        found = {name: url for name, url in zip(_SINK_VARIABLES, urls, strict=True) if name in self.variables}
+        return found | ({"ALERT_TO": _OPERATORS} if self.takes_alerts else {})
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
             smtp=ports.take("mail_sink_smtp", 2525),
             web=ports.take("mail_sink", 8025),
             variables=tuple(name for name in _SINK_VARIABLES if not settings.get(name)),
+            takes_alerts=not settings.get("ALERT_TO") and not settings.get("NOTIFY_EMAIL_URL"),
         ),
     )
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from outbox import tasks
+from outbox.alerts import PARTNER_FAILING, note
 from outbox.append import append
 from projections.config import Config
 from runtime.database import UNAVAILABLE, Pool
@@ -184,6 +185,9 @@ class Dispatcher:
                 events = [event for outcome in outcomes for event in outcome.events]
                 await store.remember(connection, events)
                 await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
+            failed = Counter(ended.lead.partner_id for ended in current if not ended.answer.delivered)
+            for partner_id, number in sorted(failed.items()):  # one order, so that two dispatchers do not deadlock
+                await note(connection, PARTNER_FAILING, partner_id, number)
             for ended in current:
                 result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
                 for task_id in standings[ended.lead.id].task_ids:

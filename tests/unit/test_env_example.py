@@ -12,6 +12,7 @@ import pytest
 import gateway.settings
 import outbox.settings
 import runtime.partners
+import streams.alerts.settings
 import streams.notifications.settings
 import streams.settings
 from ops.dev.secrets_file import NEEDED

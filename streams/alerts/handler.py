@@ -1,0 +1,80 @@
+"""From alerts to operators: the first of its kind in a window becomes a notification, the others are counted behind it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from prometheus_client import Counter
+from psycopg import AsyncConnection
+
+from outbox.alerts import window_of
+from outbox.append import NewEvent, append, event_of
+from runtime.database import Pool
+from runtime.ids import new_id
+from runtime.tracing import continue_trace
+from schemas.envelope import Envelope
+from schemas.operations import AlertRaised, SendNotification
+from schemas.registry import SchemaError, decode
+from schemas.topics import Topic
+from streams.alerts.settings import AlertSettings
+from streams.errors import Poison
+from streams.role import Role, Running
+
+RAISED: Final = Counter(
+    "tallyhook_alerts_raised_total", "Alerts raised, told to operators or counted behind one that was.", ["alert"]
+)
+
+_COUNT: Final = """
+insert into alert_windows as w (alert, subject, started_at, count, raised_at) values (%s, 'operators', %s, 1, now())
+on conflict (alert, subject, started_at) do update set count = w.count + 1 returning count
+"""
+
+
+class AlertsHandler:
+    """The alerts worker, as a `streams.handler.Handler`."""
+
+    consumer: Final = "alerts"
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._settings = settings
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        for event in sorted(events, key=lambda event: event.subject):  # one order of the windows' rows, whoever handles them
+            alert = _alert_of(event)
+            RAISED.labels(alert.alert).inc()
+            if await self._is_first(connection, alert, event) and self._settings.alert_to:
+                await append(connection, [self._message(alert, event, self._settings.alert_to)])
+
+    async def _is_first(self, connection: AsyncConnection, alert: AlertRaised, event: Envelope) -> bool:
+        started = window_of(event.time, self._settings.alert_window)
+        row = await (await connection.execute(_COUNT, (alert.alert, started))).fetchone()
+        return row is not None and row[0] == 1
+
+    def _message(self, alert: AlertRaised, event: Envelope, to: str) -> NewEvent:
+        data = {"alert": alert.alert, "subject": alert.subject, "summary": alert.summary, "runbook": alert.runbook}
+        return event_of(
+            SendNotification(to=to, channel=self._settings.alert_channel, template="operator-alert", data=data),
+            aggregate_id=str(new_id()),
+            source="/workers/alerts",
+            occurred_at=event.time,
+            trace=continue_trace(event.traceparent),
+            causation_id=event.id,
+        )
+
+
+def _alert_of(event: Envelope) -> AlertRaised:
+    try:
+        record = decode(event.dataschema, event.data)
+    except SchemaError as error:
+        raise Poison(error.reason, str(error), event.id) from error
+    if not isinstance(record, AlertRaised):
+        raise Poison("schema_unexpected", f"{event.dataschema} is no alert", event.id)
+    return record
+
+
+@asynccontextmanager
+async def _opened(settings: AlertSettings, _: Pool) -> AsyncIterator[Running]:
+    yield Running(AlertsHandler(settings))
+
+
+ALERTS: Final = Role("alerts", (Topic.ALERTS,), _opened, AlertSettings)
