@@ -31,7 +31,8 @@ READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD"}
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
-    ours = {module.__name__ for module in (gateway.settings, outbox.settings, streams.settings, streams.notifications.settings)}
+    modules = (gateway.settings, outbox.settings, streams.settings, streams.notifications.settings, streams.alerts.settings)
+    ours = {module.__name__ for module in modules}
     for kind in parent.__subclasses__():
         if kind.__module__ in ours:
             yield kind
