@@ -1,7 +1,9 @@
 """The part of Redis that is ours: every key and pattern gets the prefix, so that nothing else can be touched."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -9,7 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.errors import Transient
 
-_BATCH: Final = 1000  # keys in one UNLINK: the server serves nobody else meanwhile
+_BATCH: Final = 2500  # keys in one UNLINK: the server serves nobody else meanwhile
 _SCAN: Final = 5000  # keys looked at in one SCAN, likewise
 _START: Final = 0  # the cursor of SCAN, at both ends of a walk
 
@@ -31,41 +33,41 @@ class Keyspace:
 
     async def remove(self, keys: Sequence[str]) -> int:
         """Remove exact keys; returns how many of them there were."""
-        pipeline = self._client.pipeline(transaction=False)
-        _unlink(pipeline, [f"{self._prefix}{key}".encode() for key in keys])
-        return sum(await _answers(pipeline))
+        return await self._unlink([f"{self._prefix}{key}".encode() for key in keys])
 
     async def remove_matching(self, pattern: str) -> int:
         """
         Remove every key that matches the glob pattern and is there all the while; returns how many there were.
 
-        Each round trip removes what the one before has found. SCAN may show a key twice; UNLINK counts it once.
+        Redis looks for the next keys while it is told the last ones. SCAN may show a key twice; UNLINK counts it once.
         """
         match = f"{self._literal}{pattern}".encode()
-        removed, cursor, found = await self._step([], _START, match)
+        removed = 0
+        cursor, found = await self._find(_START, match)
         while cursor != _START:
-            count, cursor, found = await self._step(found, cursor, match)
-            removed += count
-        pipeline = self._client.pipeline(transaction=False)
-        _unlink(pipeline, found)
-        last: list[int] = await _answers(pipeline)
-        return removed + sum(last)
+            unlinking = asyncio.create_task(self._unlink(found))
+            try:
+                cursor, found = await self._find(cursor, match)
+            finally:
+                removed += await unlinking
+        return removed + await self._unlink(found)
 
-    async def _step(self, found: Sequence[bytes], cursor: int, match: bytes) -> tuple[int, int, list[bytes]]:
-        pipeline = self._client.pipeline(transaction=False)
-        _unlink(pipeline, found)
-        pipeline.scan(cursor, match=match, count=_SCAN)
-        *counts, (cursor, found) = await _answers(pipeline)
-        return sum(counts), cursor, list(found)
+    async def _find(self, cursor: int, match: bytes) -> tuple[int, list[bytes]]:
+        with _refusals_as_transient():
+            answer: tuple[int, list[Any]] = await self._client.scan(cursor, match=match, count=_SCAN)
+        return answer
+
+    async def _unlink(self, names: Sequence[bytes]) -> int:
+        removed = 0
+        with _refusals_as_transient():
+            for start in range(0, len(names), _BATCH):
+                removed += await self._client.unlink(*names[start : start + _BATCH])
+        return removed
 
 
-def _unlink(pipeline: Any, names: Sequence[bytes]) -> None:
-    for start in range(0, len(names), _BATCH):
-        pipeline.unlink(*names[start : start + _BATCH])
-
-
-async def _answers(pipeline: Any) -> list[Any]:
+@contextmanager
+def _refusals_as_transient() -> Iterator[None]:
     try:
-        return list(await pipeline.execute())
+        yield
     except RedisError as error:
         raise Transient("redis_unavailable", f"{type(error).__name__}: {error}") from error
