@@ -108,7 +108,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
         ProcessSpec(
             name="gateway",
             command=(TALLYHOOK, "gateway"),
-            ready_url=f"{address(listeners.internal)}/health/ready",
+            ready_url=f"{address(listeners.public)}/health/ready",
             web=address(listeners.public),
             stop_rank=_GATEWAY,
         ),

@@ -10,6 +10,7 @@ from outbox.audit import Audited, AuditLog
 from runtime.ids import new_id
 from runtime.settings import Secret
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import StartGateway, Wire
@@ -97,8 +98,11 @@ async def test_calls_made_while_postgres_was_away_are_noted_once_it_is_back(star
         wire.cut()
         assert (await gateway.get("/internal/v1/config", SERVICE)).status == 503
         wire.mend()
-        await gateway.resources.audit.flush()
-        [row] = await gateway.rows("audit_log")
+
+        async def noted() -> dict[str, Any] | None:
+            return next(iter(await gateway.rows("audit_log")), None)
+
+        row = await eventually(noted)
         assert (row["status"], row["reason"]) == (503, "postgres_unavailable")
 
 
@@ -107,3 +111,13 @@ async def test_what_waits_is_bounded(database_url: str) -> None:
     for _ in range(5):
         log.offer(Audited(id=new_id(), method="GET", path="/", status=200, trace_id="", duration_ms=0))
     assert len(log._queue) == 2
+
+
+async def test_tokens_rotate_while_both_pass_and_a_revoked_one_fails(start_gateway: StartGateway) -> None:
+    path = "/internal/v1/config"
+    old, new = SERVICE, {"X-Internal-Token": "next"}
+    async with start_gateway(INTERNAL_API_TOKEN="next,service") as gateway:
+        assert [(await gateway.get(path, headers)).status for headers in (old, new)] == [200, 200]
+        assert [entry["actor"] for entry in await audited(gateway)] == [Secret("next").id, SERVICE_ID]
+    async with start_gateway(INTERNAL_API_TOKEN="next") as gateway:
+        assert [(await gateway.get(path, headers)).status for headers in (old, new)] == [401, 200]
