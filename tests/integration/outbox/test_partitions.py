@@ -36,7 +36,8 @@ INSERT: Final = {
     "consumed": "insert into consumed (event_id, consumer) values (%s, 'payments')",
     "tasks": "insert into tasks (id, kind) values (%s, 'cache.invalidate')",
     "audit_log": """
-        insert into audit_log (id, method, path, status, trace_id, duration_ms) values (%s, 'GET', '/internal/v1/config', 200, '', 1)
+        insert into audit_log (id, method, path, status, trace_id, duration_ms)
+        values (%s, 'GET', '/internal/v1/config', 200, '', 1)
     """,
 }
 
