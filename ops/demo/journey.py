@@ -31,9 +31,28 @@ class Station(NamedTuple):
 
 
 class Journey(NamedTuple):
+    """Everything that came of one delivery; `key` is the id of its aggregate."""
+
     delivery_id: str
-    trace_id: str
+    key: str
     stations: list[Station]
+
+    def with_last(self, what: str, *where: str) -> Journey:
+        """The same journey with what is there at its end."""
+        last = max(station.milliseconds for station in self.stations)
+        return self._replace(stations=[*self.stations, *(Station(last, what, each) for each in where)])
+
+
+class Gateway(NamedTuple):
+    """Where a running stack is reached."""
+
+    public: str
+    internal: str
+    admin_token: str
+    kafka: str
+
+    def delivery_url(self, delivery_id: str) -> str:
+        return f"{self.internal}/v1/admin/webhooks/deliveries/{delivery_id}"
 
 
 class _Seen(NamedTuple):
@@ -41,29 +60,28 @@ class _Seen(NamedTuple):
     place: str
 
 
-def follow(*, url: str, body: bytes, headers: dict[str, str], internal: str, admin_token: str, kafka: str) -> Journey:
+def follow(gateway: Gateway, path: str, body: bytes, headers: dict[str, str], awaited: set[str]) -> Journey:
     """
-    Send the body and wait for everything that comes of it.
+    Send the body and wait until it is handled and events of all awaited types that it caused are on Kafka.
 
     Raises StackError where the gateway refuses it or something does not come in time.
     """
-    with _listening(kafka) as consumer, requests.Session() as http:
-        http.headers["X-Internal-Token"] = admin_token
+    with _listening(gateway.kafka) as consumer, requests.Session() as http:
+        http.headers["X-Internal-Token"] = gateway.admin_token
         sent = time.monotonic()
-        answer = http.post(url, data=body, headers=headers, timeout=_HTTP_LIMIT)
+        url = gateway.public + path
+        answer = http.post(url, data=body, headers={"Content-Type": "application/json"} | headers, timeout=_HTTP_LIMIT)
         answered = _since(sent)
         if not answer.ok:
             raise StackError(f"the gateway answered {answer.status_code}: {answer.text}")
         delivery_id = answer.json()["id"]
+        watch = _Watch(consumer, sent, {})
+        events = _await_events(http, gateway.delivery_url(delivery_id), awaited, watch)
         stations = [Station(answered, f"answered {answer.status_code}", f"durable in Postgres: delivery {delivery_id}")]
-        seen: dict[str, _Seen] = {}
-        detail = _await_end(http, f"{internal}/v1/admin/webhooks/deliveries/{delivery_id}", consumer, seen, sent)
-        done = _since(sent)
-        journey = detail["journey"]
-        events = (journey["event"], *journey["caused"])
-        stations += [Station(seen[event["id"]].milliseconds, event["type"], seen[event["id"]].place) for event in events]
-        stations += _effects(http, internal, journey, done)
-        return Journey(delivery_id, answer.headers["X-Trace-Id"], sorted(stations))
+        stations += [
+            Station(watch.seen[event["id"]].milliseconds, event["type"], watch.seen[event["id"]].place) for event in events
+        ]
+        return Journey(delivery_id, events[0]["key"], sorted(stations))
 
 
 def table_of(title: str, stations: list[Station]) -> Table:
@@ -94,33 +112,33 @@ def _listening(kafka: str) -> Iterator[Consumer]:
         consumer.close()
 
 
-def _await_end(http: requests.Session, url: str, consumer: Consumer, seen: dict[str, _Seen], sent: float) -> dict[str, Any]:
-    """Until the event is handled and all it caused is on Kafka and was seen there."""
-    while _since(sent) < _PATIENCE * 1000:
-        _note(consumer, seen, sent)
-        detail: dict[str, Any] = http.get(url, timeout=_HTTP_LIMIT).json()
-        journey = detail["journey"]
-        events = [journey["event"], *journey["caused"]]
-        if journey["event"].get("consumedBy") and all(event["id"] in seen for event in events):
-            return detail
+class _Watch(NamedTuple):
+    """Who looks at Kafka, since when, and what was seen so far, by event id."""
+
+    consumer: Consumer
+    sent: float
+    seen: dict[str, _Seen]
+
+
+def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _Watch) -> list[dict[str, Any]]:
+    """The event and what it caused, once all of it is told in the tables and was seen on Kafka."""
+    while _since(watch.sent) < _PATIENCE * 1000:
+        _note(watch)
+        journey = http.get(url, timeout=_HTTP_LIMIT).json()["journey"]
+        events: list[dict[str, Any]] = [journey["event"], *journey["caused"]]
+        told = {event["type"] for event in events} >= awaited
+        if told and journey["event"].get("consumedBy") and all(event["id"] in watch.seen for event in events):
+            return events
     raise StackError(f"the event was stored but its journey did not end within {_PATIENCE:.0f} s; see ./dev status for logs")
 
 
-def _note(consumer: Consumer, seen: dict[str, _Seen], sent: float) -> None:
-    for message in consumer.consume(100, timeout=_LOOK_EVERY):
+def _note(watch: _Watch) -> None:
+    for message in watch.consumer.consume(100, timeout=_LOOK_EVERY):
         if message.error() is None:
             event_id = dict(message.headers() or ()).get("ce_id", b"")
             name = event_id.decode() if isinstance(event_id, bytes) else str(event_id)
             place = f"Kafka: {message.topic()}, partition {message.partition()}, offset {message.offset()}"
-            seen.setdefault(name, _Seen(_since(sent), place))
-
-
-def _effects(http: requests.Session, internal: str, journey: dict[str, Any], done: float) -> Iterator[Station]:
-    payment_id = journey["event"]["key"]
-    payment = http.get(f"{internal}/v1/admin/payments/{payment_id}", timeout=_HTTP_LIMIT).json()
-    amount = f"{payment['amount'] / 100:.2f} {payment['currency'].upper()}"
-    where = f"payment {payment_id}: {payment['status']}, {amount}, reconciliation {payment['reconciliation']}"
-    yield Station(done, f"effects of {', '.join(journey['event']['consumedBy'])}", where)
+            watch.seen.setdefault(name, _Seen(_since(watch.sent), place))
 
 
 def _since(sent: float) -> float:

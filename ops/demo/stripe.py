@@ -6,8 +6,11 @@ import hashlib
 import hmac
 import secrets
 import time
+from typing import Final
 
 import orjson
+
+USER: Final = "demo-user"
 
 
 def payment_succeeded(at: int) -> bytes:
@@ -29,7 +32,7 @@ def payment_succeeded(at: int) -> bytes:
                     "customer": _id("cus"),
                     "latest_charge": _id("ch"),
                     "livemode": False,
-                    "metadata": {"user_id": "demo-user", "order_id": _id("order")},
+                    "metadata": {"user_id": USER, "order_id": _id("order")},
                     "status": "succeeded",
                 }
             },

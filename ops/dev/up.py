@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from ops.demo.partner import partner_environment
 from ops.dev import processes
 from ops.dev.secrets_file import ensure_secrets
 from ops.stack.child import Identity, tail
@@ -38,7 +39,9 @@ _REVIVAL_PAUSE = 5.0  # seconds
 
 def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
     listeners = processes.take_listeners(ports, settings)
-    return listeners.environment, processes.processes(listeners)
+    sink = listeners.sink
+    demo = partner_environment(settings, sink.web) if sink.variables else {}
+    return listeners.environment | demo, processes.processes(listeners)
 
 
 @dataclass(frozen=True)

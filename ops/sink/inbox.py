@@ -14,7 +14,7 @@ KEPT: Final = 1000
 class Arrived(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One message."""
 
-    channel: Literal["EMAIL", "SMS", "PUSH"]
+    channel: Literal["EMAIL", "SMS", "PUSH", "CRM"]
     to: list[str]
     text: str
     received_at: datetime

@@ -1,6 +1,7 @@
 """The doors of the sink."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from html import escape
 from typing import Final, Literal
 
@@ -37,13 +38,19 @@ class MailDoor:
 
 
 def build_web(inbox: Inbox) -> web.Application:
-    """Web hooks for SMS and PUSH, and what has arrived: JSON, or a page for a browser; `?to=` picks a recipient."""
+    """Web hooks for SMS, PUSH and partners' CRMs, and what has arrived: JSON, or a page for a browser; `?to=` picks whose."""
 
     async def shown(request: web.Request) -> web.Response:
         messages = inbox.messages(request.query.get("to"))
         if "text/html" in request.headers.get("Accept", ""):
             return web.Response(text=page_of(messages), content_type="text/html")
         return web.json_response(body=msgspec.json.encode({"items": messages}))
+
+    async def delivered(request: web.Request) -> web.Response:
+        """A lead, as the CRM of a partner takes it."""
+        text, to, number = await request.text(), [request.match_info["partner"]], request.headers.get("webhook-id")
+        inbox.add(Arrived(channel="CRM", to=to, text=text, message_id=number, received_at=datetime.now(UTC)))
+        return web.Response(status=204)
 
     async def ready(_: web.Request) -> web.Response:
         return web.json_response({"ready": True})
@@ -53,6 +60,7 @@ def build_web(inbox: Inbox) -> web.Application:
     app.router.add_get("/health/ready", ready)
     app.router.add_post("/sms", _hook(inbox, "SMS"))
     app.router.add_post("/push", _hook(inbox, "PUSH"))
+    app.router.add_post("/crm/{partner}", delivered)
     return app
 
 

@@ -1,38 +1,83 @@
-"""`./dev demo` shows the whole journey of a real event."""
+"""`./dev demo` shows the whole journey of real events and commands."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+import requests
 
-from ops.demo.journey import follow
+from ops.demo.commands import index_document, invalidate_cache
+from ops.demo.journey import Gateway, Journey, follow
+from ops.demo.partner import lead, partner_environment, partner_secret
+from ops.demo.partner import sign as sign_lead
 from ops.demo.stripe import payment_succeeded, sign
 from ops.stack.errors import StackError
-from tests.system import ADMIN, STRIPE_SECRET
+from tests.e2e.conftest import CACHE_PREFIX
+from tests.simulators import partner
+from tests.system import ADMIN, STRIPE_SECRET, System
 
 if TYPE_CHECKING:
-    from tests.system import System
+    from collections.abc import Iterator
+
+PATH = "/v1/webhooks/stripe"
 
 
-def journey_of(system: System, secret: str) -> list[str]:
+@pytest.fixture
+def gateway(system: System) -> Gateway:
+    return Gateway(system.public, system.internal, ADMIN["X-Internal-Token"], system.kafka)
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.headers.update(ADMIN)
+        yield session
+
+
+def lines(journey: Journey) -> list[str]:
+    times = [station.milliseconds for station in journey.stations]
+    assert times == sorted(times)
+    return [f"{station.what} | {station.where}" for station in journey.stations]
+
+
+def test_the_demo_follows_a_payment_to_its_last_event(gateway: Gateway) -> None:
     body = payment_succeeded(int(time.time()))
-    headers = {"Content-Type": "application/json", "Stripe-Signature": sign(body, secret)}
-    url, token = f"{system.public}/v1/webhooks/stripe", ADMIN["X-Internal-Token"]
-    found = follow(url=url, body=body, headers=headers, internal=system.internal, admin_token=token, kafka=system.kafka)
-    assert [station.milliseconds for station in found.stations] == sorted(station.milliseconds for station in found.stations)
-    return [f"{station.what} | {station.where}" for station in found.stations]
+    awaited = {"billing.payment.succeeded", "notification.send"}
+    journey = follow(gateway, PATH, body, {"Stripe-Signature": sign(body, STRIPE_SECRET)}, awaited)
+    shown = lines(journey.with_last("kept", "here"))
+    assert shown[0] == f"answered 200 | durable in Postgres: delivery {journey.delivery_id}"
+    assert shown[-1] == "kept | here"
+    assert any("com.stripe.payment_intent.succeeded | Kafka: webhooks.stripe" in line for line in shown)
+    assert any("billing.payment.succeeded | Kafka: billing.payment.events" in line for line in shown)
 
 
-def test_the_demo_follows_a_payment_to_its_last_event(system: System) -> None:
-    lines = journey_of(system, STRIPE_SECRET)
-    assert lines[0].startswith("answered 200 | durable in Postgres")
-    assert any("com.stripe.payment_intent.succeeded | Kafka: webhooks.stripe" in line for line in lines)
-    assert any("billing.payment.succeeded | Kafka: billing.payment.events" in line for line in lines)
-    assert any("succeeded, 49.90 EUR, reconciliation unexpected" in line for line in lines)
+def test_the_demo_follows_a_lead_to_its_delivery(gateway: Gateway) -> None:
+    body = partner.lead(f"crm-{uuid4()}")
+    headers = {"X-Partner-Signature": partner.sign(body, "acme-secret", time.time())}
+    journey = follow(gateway, "/v1/webhooks/partner/leads", body, headers, {"lead.delivered"})
+    assert any("lead.delivered | Kafka: lead.partner.events" in line for line in lines(journey))
 
 
-def test_the_demo_says_why_it_was_refused(system: System) -> None:
+def test_the_demo_says_why_it_was_refused(gateway: Gateway) -> None:
+    body = payment_succeeded(int(time.time()))
     with pytest.raises(StackError, match="signature_wrong"):
-        journey_of(system, "whsec_of_somebody_else")
+        follow(gateway, PATH, body, {"Stripe-Signature": sign(body, "whsec_of_somebody_else")}, set())
+
+
+def test_the_demo_shows_what_became_of_its_commands(system: System, http: requests.Session) -> None:
+    removed = invalidate_cache(http, system.internal, system.stack.redis.url, CACHE_PREFIX)
+    assert removed.where == "Redis: 3 of 3 keys removed, 0 left"
+    assert "finds demo-" in index_document(http, system.internal, system.stack.elasticsearch.url).where
+
+
+def test_the_demo_partner_needs_no_secret_of_its_own_and_gives_way_to_one_that_is_set_up() -> None:
+    known = {"ADMIN_API_TOKEN": "newest,older"}
+    made = partner_environment(known, 8025)
+    assert made["PARTNER_DEMO_SECRET"] == partner_secret({"ADMIN_API_TOKEN": "newest"})
+    assert made["OUTBOUND_ALLOW"] == "127.0.0.1/32"
+    assert "newest" not in "".join(made.values())
+    assert partner_environment(known | {"PARTNER_DEMO_TOKEN": "t"}, 8025) == {}
+    assert sign_lead(lead(), "secret").startswith("t=")

@@ -1,0 +1,67 @@
+"""Commands of our own services and their effects: keys gone from Redis, a document found in Elasticsearch."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+import requests
+
+from ops.demo.journey import Station
+from ops.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LIMIT: Final = 15.0  # seconds for each command
+_HTTP_LIMIT: Final = 10
+
+
+def invalidate_cache(http: requests.Session, internal: str, redis_url: str, prefix: str) -> Station:
+    """Three keys are set and invalidated, one by its name and two by a pattern."""
+    name = f"demo:{secrets.token_hex(4)}"
+    keys = [f"{prefix}{name}", f"{prefix}{name}:a", f"{prefix}{name}:b"]
+    with redis.Redis.from_url(redis_url) as client:
+        client.mset(dict.fromkeys(keys, "stale"))
+        sent = time.monotonic()
+        done = _post(http, f"{internal}/internal/v1/cache/invalidate", {"keys": [name], "patterns": [f"{name}:*"]})
+        left = client.exists(*keys)
+    return Station(_since(sent), "cache/invalidate", f"Redis: {done.get('invalidated')} of 3 keys removed, {left} left")
+
+
+def index_document(http: requests.Session, internal: str, elasticsearch: str) -> Station:
+    """A document is put in and looked for as a search would."""
+    name, word = f"demo-{secrets.token_hex(4)}", f"w{secrets.token_hex(4)}"
+    sent = time.monotonic()
+    command = {"index": "properties", "id": name, "op": "upsert", "doc": {"title": f"A flat with a view {word}"}}
+    task = _post(http, f"{internal}/internal/v1/search/index", command)["taskId"]
+    _until(
+        lambda: http.get(f"{internal}/internal/v1/tasks/{task}", timeout=_HTTP_LIMIT).json()["status"] == "done", "the document"
+    )
+    done = _since(sent)
+    requests.post(f"{elasticsearch}/properties/_refresh", timeout=_HTTP_LIMIT)
+    answer = requests.get(f"{elasticsearch}/properties/_search", params={"q": word}, timeout=_HTTP_LIMIT).json()
+    found = [hit["_id"] for hit in answer["hits"]["hits"]]
+    return Station(done, "search/index", f"Elasticsearch: a search for {word} finds {', '.join(found) or 'nothing'}")
+
+
+def _post(http: requests.Session, url: str, command: dict[str, Any]) -> dict[str, Any]:
+    answer = http.post(url, json=command, timeout=_HTTP_LIMIT)
+    if not answer.ok:
+        raise StackError(f"{url} answered {answer.status_code}: {answer.text}")
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _until(fact: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _LIMIT
+    while not fact():
+        if time.monotonic() > deadline:
+            raise StackError(f"{what} was not there within {_LIMIT:.0f} s; see ./dev status for logs")
+        time.sleep(0.01)
+
+
+def _since(sent: float) -> float:
+    return (time.monotonic() - sent) * 1000
