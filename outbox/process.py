@@ -1,5 +1,6 @@
 """The relay process: its composition root, and the upkeep of partitions that it does on the side."""
 
+import sys
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,9 @@ from runtime.process import Stop
 
 log = structlog.get_logger()
 
+# Seconds. The thread that reads ahead waits for the interpreter at every piece of its result; at Python's default of 5 ms it
+# held up a backlog by a fifth.
+_SWITCH_INTERVAL: Final = 0.0005
 _UPKEEP_EVERY: Final = timedelta(hours=1)
 
 
@@ -28,6 +32,7 @@ def main(environ: Mapping[str, str]) -> int:
     """Run one relay until SIGTERM or SIGINT."""
     settings = RelaySettings.load(environ)
     configure_logs("relay")
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = Stop()
     stop.on_signals()
     publisher = Publisher(settings.kafka_bootstrap_servers)
