@@ -1,4 +1,4 @@
-"""SIGKILL of the leads worker under load: every lead arrives; what is sent twice has the same message id."""
+"""The leads worker killed, and a CRM away and back, under load: each lead arrives; what comes twice has the same message id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.simulators import partner
-from tests.simulators.crm import SECRET, running_crm, slow
+from tests.simulators.crm import SECRET, close, running_crm, slow, status
 from tests.system import running_system
 from tests.waiting import eventually
 
@@ -60,6 +60,35 @@ async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartSta
                 await asyncio.to_thread(system.wait_back, "worker-leads", killed)
             await eventually(lambda: _delivered(system), seconds=90)
             assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+@pytest.mark.timeout(240)
+async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_no_other(own_stack: StartStack) -> None:
+    async with running_crm() as crm:
+        crm.answers("/acme", close)
+        retries = {
+            "LEAD_RETRY_BASE": "100ms",
+            "LEAD_RETRY_MAX": "1s",
+            "LEAD_MAX_ATTEMPTS": "100",
+            "LEAD_BREAKER_COOLDOWN": "500ms",
+        }
+        settings = SETTINGS | retries | partner.settings(crm.url, SECRET, "acme", "other")
+        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
+        running = running_system(stack, workers=("leads",), **settings)
+        system = await asyncio.to_thread(running.__enter__)
+        try:
+            ids = await send_all(system)
+            await eventually(lambda: _taken(crm.ids("/other"), LEADS // 2), seconds=60)
+            assert len(crm.ids("/other")) == LEADS // 2  # none of them twice
+            assert await asyncio.to_thread(system.count, "leads where partner_id = 'acme' and status = 'delivered'") == 0
+            crm.answers("/acme", status(204))
+            await eventually(lambda: _delivered(system), seconds=90)
+            assert {*crm.ids("/acme"), *crm.ids("/other")} == ids
+            assert system.count("outbox where type = 'lead.delivered'") == LEADS
+            assert system.count("lead_attempts where status = 204") == LEADS
+            assert system.count("leads where status <> 'delivered'") == 0
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
 
