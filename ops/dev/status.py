@@ -73,7 +73,7 @@ def as_table(status: StackStatus, data_dir: Path) -> Table:
         box=SIMPLE_HEAD,
     )
     for column in ("what", "where", "state"):
-        table.add_column(column, no_wrap=column != "state")
+        table.add_column(column, no_wrap=column == "what", overflow="fold", min_width=10)
     for name in ("public", "internal", *VARIABLES):
         table.add_row(name, getattr(status, name) or "-")
     table.add_section()
