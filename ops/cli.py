@@ -35,7 +35,9 @@ def relay() -> None:
 
 
 @app.command()
-def worker(role: Annotated[str, typer.Argument(help="Which effects to work: payments.")]) -> None:
+def worker(
+    role: Annotated[str, typer.Argument(help="Which effects to work: alerts, cache, leads, notifications, payments or search.")],
+) -> None:
     """Run one worker of a role until SIGTERM; workers of a role share its partitions."""
     from streams import process
 
@@ -119,9 +121,7 @@ def main() -> None:
     """Entry of the console script."""
     try:
         app()
-    except SettingsError as error:
-        _fail(str(error))
-    except CommandError as error:
+    except (SettingsError, CommandError) as error:
         _fail(str(error))
     except psycopg.Error as error:
         _fail(f"Postgres: {str(error).strip().splitlines()[0]}")

@@ -45,7 +45,6 @@ PARTNER_FAILING: Final = Condition(
     "deliveries to partner {subject} fail: {count} attempts within {minutes} minutes",
     "runbooks/lead-delivery.md",
 )
-CONDITIONS: Final = (SIGNATURE_FAILURES, DEAD_LETTERS, PARTNER_FAILING)
 
 _COUNT: Final = """
 insert into alert_windows as w (alert, subject, started_at, count) values (%s, %s, %s, %s)

@@ -63,8 +63,8 @@ class Publisher:
     one of its key went through would break the order that the relay promises.
     """
 
-    def __init__(self, bootstrap_servers: str, **overrides: Any) -> None:
-        self._config = {
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._config: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
             "client.id": "tallyhook-relay",
             "enable.idempotence": True,
@@ -81,7 +81,7 @@ class Publisher:
             "error_cb": _log_error,
             "logger": logging.getLogger("librdkafka"),
             "log_level": 3,
-        } | overrides
+        }
         self._producer = Producer(self._config)
 
     def send(self, rows: Sequence[PendingRow]) -> Batch:
