@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +19,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
-import projections.leads
-import projections.notifications
-import projections.search
-import projections.tables  # noqa: F401  # declares its tables on the shared metadata
+import projections
 from migrations import chain
 from outbox.tables import metadata
 from runtime.database import sqlalchemy_url
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE: Final = Path(migrations.__file__).parent
+for module in pkgutil.iter_modules(projections.__path__, "projections."):
+    importlib.import_module(module.name)  # declares its tables on the shared metadata
 
 # What a database consists of, as the server itself tells it.
 LOOKS: Final = {

@@ -1,0 +1,34 @@
+"""`tallyhook outbox`."""
+
+from typing import Annotated
+
+import typer
+
+from ops.commands.output import CommandError, Json, database, show
+
+app = typer.Typer(no_args_is_help=True, help="The outbox: what waits for Kafka, and what was set aside.")
+
+
+@app.command("status")
+def status(as_json: Json = False) -> None:
+    """How many events wait for Kafka, since when, and which are parked."""
+    from outbox import store
+
+    with database() as connection:
+        depth, parked = store.depth(connection), store.parked(connection)
+    rows = [row._asdict() for row in parked]
+    text = f"{depth.pending} pending, oldest {depth.oldest or '-'}, {depth.parked} parked"
+    text += "".join(f"\n  {row.id}  {row.event_id}  {row.parked_at:%Y-%m-%d %H:%M:%S}  {row.reason}" for row in parked)
+    show(depth._asdict() | {"parkedRows": rows}, text, as_json=as_json)
+
+
+@app.command("unpark")
+def unpark(ids: Annotated[list[int], typer.Argument(help="Ids as `outbox status` shows them.")]) -> None:
+    """Put parked events back in line, after what made Kafka refuse them is mended."""
+    from outbox import store
+
+    with database() as connection:
+        done = store.unpark(connection, ids)
+    if missing := sorted(set(ids) - set(done)):
+        raise CommandError(f"not parked: {', '.join(map(str, missing))}" + (f"; back in line: {done}" if done else ""))
+    typer.echo(f"back in line: {', '.join(map(str, done))}")

@@ -1,0 +1,27 @@
+"""What all commands share: how they print, fail, and reach the database."""
+
+import json
+from typing import Annotated, Any
+
+import psycopg
+import typer
+
+from runtime.settings import environment
+
+Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+
+
+class CommandError(Exception):
+    """A command could not do what it was asked; the text says why, in one line."""
+
+
+def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the data for programs, or the text for people."""
+    print(json.dumps(data, default=str) if as_json else text)
+
+
+def database() -> psycopg.Connection:
+    """A connection in autocommit. Raises SettingsError, psycopg.Error."""
+    from outbox.settings import DatabaseSettings
+
+    return psycopg.connect(DatabaseSettings.load(environment()).database_url, autocommit=True, connect_timeout=5)
