@@ -1,0 +1,196 @@
+"""
+Where Kafka's partitions begin and end, and how far each consumer group is: read at the broker, in two rounds of calls at most.
+
+Everything blocks, within the limit given; an event loop calls it in a thread.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+T = TypeVar("T")
+
+_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves these untyped
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same
+
+LIMIT: Final = timedelta(seconds=5)
+
+
+class OffsetsError(Exception):
+    """Kafka could not be asked (`kafka_unavailable`), or would not tell (`kafka_refused`)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Place(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Span(NamedTuple):
+    """What a partition holds: from `begin` up to, but without, `end`, which is the offset that its next record gets."""
+
+    begin: int
+    end: int
+
+    def lag(self, committed: int | None) -> int:
+        """How many records are left to read after a commit; all that are there where there was none, or one before `begin`."""
+        return max(0, self.end - max(self.begin, self.begin if committed is None else committed))
+
+
+class Member(NamedTuple):
+    """One consumer of a group, and what is assigned to it."""
+
+    id: str
+    client: str
+    host: str
+    places: tuple[Place, ...]
+
+
+class Group(NamedTuple):
+    """
+    A consumer group as its coordinator sees it.
+
+    `state` is Kafka's word in lower case: `stable`, `empty` (nobody reads, the offsets are kept), `preparing_rebalancing`,
+    `completing_rebalancing`, or `dead` (nothing is known of it: nobody has read, or its offsets have expired).
+    """
+
+    name: str
+    state: str
+    members: tuple[Member, ...]
+    committed: Mapping[Place, int]
+
+    @property
+    def live(self) -> bool:
+        """Whether anybody is in it, so that its offsets cannot be moved from outside."""
+        return bool(self.members) or self.state not in {"empty", "dead"}
+
+
+class Look(NamedTuple):
+    """One look at the broker."""
+
+    spans: dict[Place, Span]
+    groups: dict[str, Group]
+
+
+class Offsets:
+    """A connection to Kafka's administration, made at the first call and kept; safe to share between threads."""
+
+    def __init__(self, bootstrap_servers: str, limit: timedelta = LIMIT) -> None:
+        self._servers = bootstrap_servers
+        self._limit = limit.total_seconds()
+        self._admin: AdminClient | None = None
+
+    def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
+        """
+        The spans of all partitions of these topics, and these groups; a topic that is not there has none.
+
+        Raises OffsetsError.
+        """
+        places = self._places(topics)
+        begins = self._list_offsets(places, _EARLIEST)
+        ends = self._list_offsets(places, _LATEST)
+        described = self._admin_client().describe_consumer_groups([*groups], **self._patience) if groups else {}
+        committed = {name: self._list_committed(name) for name in groups}
+        first, last = self._offsets(begins), self._offsets(ends)
+        return Look(
+            {place: Span(first[place], last[place]) for place in places},
+            {name: self._group(name, described[name], committed[name]) for name in groups},
+        )
+
+    def spans(self, topics: Collection[str]) -> dict[Place, Span]:
+        """What the partitions of these topics hold. Raises OffsetsError."""
+        return self.look(topics, ()).spans
+
+    def group(self, name: str) -> Group:
+        """One group. Raises OffsetsError."""
+        return self.look((), (name,)).groups[name]
+
+    def at(self, moment: datetime, topics: Collection[str]) -> dict[Place, int]:
+        """
+        The offset of the first record at or after the moment, in each partition; its end where there is none so young.
+
+        Raises OffsetsError.
+        """
+        places = self._places(topics)
+        found = self._list_offsets(places, OffsetSpec.for_timestamp(int(moment.timestamp() * 1000)))
+        ends = self._offsets(self._list_offsets(places, _LATEST))
+        return {place: offset if offset >= 0 else ends[place] for place, offset in self._offsets(found).items()}
+
+    @property
+    def _patience(self) -> dict[str, Any]:
+        return {"request_timeout": self._limit}
+
+    def _admin_client(self) -> AdminClient:
+        if self._admin is None:
+            limit = max(1000, int(self._limit * 1000))
+            self._admin = AdminClient(
+                {"bootstrap.servers": self._servers, "socket.connection.setup.timeout.ms": limit, "log_level": 0}
+            )
+        return self._admin
+
+    def _places(self, topics: Collection[str]) -> list[Place]:
+        if not topics:
+            return []
+        try:
+            known = self._admin_client().list_topics(timeout=self._limit).topics
+        except KafkaException as error:
+            raise self._failure(error) from error
+        return [Place(t, number) for t in topics if t in known for number in sorted(known[t].partitions)]
+
+    def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
+        asked = {TopicPartition(*place): spec for place in places}
+        return self._admin_client().list_offsets(asked, **self._patience) if asked else {}
+
+    def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
+        return {Place(where.topic, where.partition): self._result(future).offset for where, future in asked.items()}
+
+    def _list_committed(self, name: str) -> Future[Any]:
+        return self._admin_client().list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], **self._patience)[name]
+
+    def _group(self, name: str, described: Future[Any], committed: Future[Any]) -> Group:
+        try:
+            offsets = self._result(committed).topic_partitions or ()
+            told = self._result(described)
+        except _NotKnown:
+            return Group(name, "dead", (), {})
+        members = tuple(
+            Member(m.member_id, m.client_id, m.host.lstrip("/"), tuple(sorted(_place(p) for p in m.assignment.topic_partitions)))
+            for m in told.members
+        )
+        kept = {_place(p): p.offset for p in offsets if p.offset >= 0 and p.error is None}
+        return Group(name, told.state.name.lower(), members, kept)
+
+    def _result(self, future: "Future[T]") -> T:
+        try:
+            return future.result(self._limit)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                raise _NotKnown from error
+            raise self._failure(error) from error
+        except FutureTimeout as error:
+            raise OffsetsError("kafka_unavailable", f"Kafka does not answer at {self._servers} in {self._limit:g} s") from error
+
+    def _failure(self, error: KafkaException) -> OffsetsError:
+        told = error.args[0]
+        if told.code() < 0 or told.retriable():  # the client's own codes: transport, time-out, no broker
+            return OffsetsError("kafka_unavailable", f"Kafka does not answer at {self._servers}: {told.str()}")
+        return OffsetsError("kafka_refused", f"Kafka refuses: {told.str()}")
+
+
+class _NotKnown(Exception):
+    """Kafka has never heard of the group."""
+
+
+def _place(partition: TopicPartition) -> Place:
+    return Place(partition.topic, partition.partition)

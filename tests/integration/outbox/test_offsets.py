@@ -1,0 +1,93 @@
+"""Offsets and groups as Kafka itself tells them: exact, of topics and groups that are there or not, and with a limit."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from outbox.offsets import Offsets, OffsetsError, Place, Span
+from tests.kafka import make_topic
+
+
+@pytest.fixture(scope="module")
+def offsets(kafka_server: str) -> Offsets:
+    return Offsets(kafka_server)
+
+
+def produce(server: str, topic: str, numbers: dict[int, int], at: datetime | None = None) -> None:
+    """So many records into each partition."""
+    producer = Producer({"bootstrap.servers": server})
+    stamp = int((at or datetime.now(UTC)).timestamp() * 1000)
+    for partition, number in numbers.items():
+        for n in range(number):
+            producer.produce(topic, f"{n}", partition=partition, timestamp=stamp)
+    assert producer.flush(20) == 0
+
+
+def commit(server: str, group: str, topic: str, partition: int, offset: int) -> None:
+    consumer = Consumer({"bootstrap.servers": server, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, partition, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_spans_and_lag_are_exact_with_and_without_a_commit(kafka_server: str, offsets: Offsets) -> None:
+    topic, group = make_topic(kafka_server, partitions=3), f"g-{uuid4().hex[:8]}"
+    produce(kafka_server, topic, {0: 5, 2: 7})
+    commit(kafka_server, group, topic, 2, 4)
+    spans, groups = offsets.look([topic, "topic-of-nobody"], [group])
+    assert spans == {Place(topic, 0): Span(0, 5), Place(topic, 1): Span(0, 0), Place(topic, 2): Span(0, 7)}
+    assert groups[group].committed == {Place(topic, 2): 4}
+    lags = [span.lag(groups[group].committed.get(place)) for place, span in spans.items()]
+    assert lags == [5, 0, 3]
+    assert (groups[group].state, groups[group].live) == ("empty", False)
+
+
+def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> None:
+    assert Span(10, 30).lag(3) == 20
+    assert Span(10, 30).lag(40) == 0
+    assert Span(10, 30).lag(None) == 20
+
+
+def test_a_group_that_nobody_knows_is_dead(offsets: Offsets) -> None:
+    group = offsets.group(f"g-{uuid4()}")
+    assert (group.state, group.live, group.members, group.committed) == ("dead", False, (), {})
+
+
+def test_a_live_group_shows_its_members_and_what_each_reads(kafka_server: str, offsets: Offsets) -> None:
+    topic, group = make_topic(kafka_server, partitions=3), f"g-{uuid4().hex[:8]}"
+    member = Consumer({"bootstrap.servers": kafka_server, "group.id": group, "client.id": "reader-one"})
+    try:
+        member.subscribe([topic])
+        deadline = time.monotonic() + 20
+        while not member.assignment():
+            assert time.monotonic() < deadline
+            member.poll(0.05)
+        found = offsets.group(group)
+        assert (found.state, found.live) == ("stable", True)
+        [told] = found.members
+        assert (told.client, told.host) == ("reader-one", "127.0.0.1")
+        assert told.places == tuple(Place(topic, n) for n in range(3))
+    finally:
+        member.close()
+
+
+def test_a_moment_is_an_offset_in_each_partition(kafka_server: str, offsets: Offsets) -> None:
+    topic, now = make_topic(kafka_server, partitions=2), datetime.now(UTC)
+    produce(kafka_server, topic, {0: 3}, at=now - timedelta(hours=2))
+    produce(kafka_server, topic, {0: 4}, at=now)
+    assert offsets.at(now - timedelta(hours=1), [topic]) == {Place(topic, 0): 3, Place(topic, 1): 0}
+    assert offsets.at(now + timedelta(hours=1), [topic]) == {Place(topic, 0): 7, Place(topic, 1): 0}
+
+
+def test_a_kafka_that_is_away_is_an_error_within_the_limit() -> None:
+    started = time.monotonic()
+    with pytest.raises(OffsetsError) as caught:
+        Offsets("127.0.0.1:1", timedelta(seconds=1)).look(["webhooks.stripe"], ["tallyhook-payments"])
+    assert caught.value.reason == "kafka_unavailable"
+    with pytest.raises(OffsetsError, match="does not answer"):
+        Offsets("127.0.0.1:1", timedelta(seconds=1)).group("tallyhook-payments")
+    assert time.monotonic() - started < 4
