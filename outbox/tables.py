@@ -147,8 +147,40 @@ dead_letters = Table(
     Column("trace_id", Text),
     Column("status", Text, nullable=False, server_default=text("'open'")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    # The letter of the same event that was retried before, where this one is what came of it.
+    Column("earlier_id", Uuid),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("settled_by", Text),
+    Column("discard_reason", Text),
     CheckConstraint("status in ('open', 'retried', 'discarded')", name="status_known"),
+    CheckConstraint("(status = 'open') = (settled_at is null)", name="settled_with_time"),
+    CheckConstraint("(status = 'discarded') = (discard_reason is not null)", name="discarded_with_reason"),
     UniqueConstraint("consumer", "topic", "partition", "offset"),
+    Index("dead_letters_created_at_idx", "created_at", "id"),
+    Index("dead_letters_event_id_idx", "event_id", postgresql_where=text("event_id is not null")),
+    Index("dead_letters_open_idx", "consumer", "reason", postgresql_where=text("status = 'open'")),
+    # Where a record that does not decode fails again, its earlier letter is found by what it holds.
+    Index("dead_letters_unread_idx", "consumer", "topic", postgresql_where=text("status = 'retried' and event_id is null")),
+)
+
+# What the ledger's sweep found and follows until it is settled: webhooks in flight for long, and rows that miss their other half.
+ledger_findings = Table(
+    "ledger_findings",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    CheckConstraint("kind in ('in_flight', 'missing', 'unlogged')", name="kind_known"),
+)
+
+# One row: what came before is swept.
+ledger_sweeps = Table(
+    "ledger_sweeps",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")),
+    Column("swept_to", DateTime(timezone=True), nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 # Commands whose outcome somebody may ask for; the id is that of the command's event.

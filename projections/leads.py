@@ -67,6 +67,7 @@ leads = Table(
 )
 
 Index("leads_due_idx", leads.c.partner, leads.c.next_attempt_at, postgresql_where=leads.c.next_attempt_at.is_not(None))
+Index("leads_set_aside_idx", leads.c.updated_at, leads.c.id, postgresql_where=leads.c.status.in_(("exhausted", "rejected")))
 
 lead_attempts = Table(
     "lead_attempts",
@@ -81,6 +82,16 @@ lead_attempts = Table(
     Column("next_attempt_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("lead_id", "attempt"),
     CheckConstraint("ended_at is not null or (status is null and error is null)", name="outcome_when_ended"),
+)
+
+# Leads that an operator has given up: they are not delivered again, whatever is asked of dead letters.
+lead_discards = Table(
+    "lead_discards",
+    metadata,
+    Column("lead_id", Uuid, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("discarded_by", Text, nullable=False),
+    Column("discarded_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
 # An Idempotency-Key of a partner stays with the body it first came with.
