@@ -28,7 +28,6 @@ from streams.transport import App
 
 log = structlog.get_logger()
 
-GROUP_PREFIX: Final = "tallyhook-"
 _EX_SOFTWARE: Final = 70
 _PATIENCE: Final = 15.0  # seconds
 
@@ -49,7 +48,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     """The Faust application of one worker; connects to nothing until its worker starts."""
     brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     app = App(
-        GROUP_PREFIX + role.name,
+        role.group,
         broker=brokers,
         store="memory://",
         datadir=datadir,

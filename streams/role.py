@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
 from runtime.database import Pool
+from schemas import topology
 from streams.handler import Handler
 from streams.settings import StreamSettings
 
@@ -20,21 +21,31 @@ class Role(NamedTuple):
     """
     One kind of worker.
 
-    `name` is its consumer group and the `consumer` of its marks. `opened(settings, pool)` opens the handler's tools (clients,
-    templates) and closes them at the end; it must not fail because a peer is away: then the handler waits, not the start.
+    `name` is that of its declaration in `schemas/topology.py` and the `consumer` of its marks. `opened(settings, pool)` opens the
+    handler's tools (clients, templates) and closes them at the end; it must not fail because a peer is away: then the handler
+    waits, not the start.
     """
 
     name: str
-    topics: tuple[str, ...]
     opened: Callable[[Any, Pool], AbstractAsyncContextManager[Running]]
     settings: type[StreamSettings] = StreamSettings
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What it reads, as the topology declares it."""
+        return topology.worker(self.name).consumes
 
-def role_of(handler: Handler, *topics: str) -> Role:
+    @property
+    def group(self) -> str:
+        """Its consumer group on Kafka."""
+        return topology.group_of(self.name)
+
+
+def role_of(handler: Handler) -> Role:
     """The role of a handler that needs no tools."""
 
     @asynccontextmanager
     async def opened(_: StreamSettings, __: Pool) -> AsyncIterator[Running]:
         yield Running(handler)
 
-    return Role(handler.consumer, topics, opened)
+    return Role(handler.consumer, opened)

@@ -15,7 +15,6 @@ from runtime.tracing import continue_trace
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised, SendNotification
 from schemas.registry import SchemaError, decode
-from schemas.topics import Topic
 from streams.alerts.settings import AlertSettings
 from streams.errors import Poison
 from streams.role import Role, Running
@@ -77,4 +76,4 @@ async def _opened(settings: AlertSettings, _: Pool) -> AsyncIterator[Running]:
     yield Running(AlertsHandler(settings))
 
 
-ALERTS: Final = Role("alerts", (Topic.ALERTS,), _opened, AlertSettings)
+ALERTS: Final = Role(AlertsHandler.consumer, _opened, AlertSettings)

@@ -13,7 +13,6 @@ from outbox import tasks
 from runtime.database import Pool
 from schemas.cache import InvalidateCache
 from schemas.envelope import Envelope
-from schemas.topics import Topic
 from streams.cache.keyspace import Keyspace
 from streams.records import data_of
 from streams.role import Role, Running
@@ -56,4 +55,4 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
         await client.aclose()
 
 
-CACHE: Final = Role("cache", (Topic.CACHE_COMMANDS,), _opened, CacheSettings)
+CACHE: Final = Role(CacheHandler.consumer, _opened, CacheSettings)

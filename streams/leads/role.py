@@ -7,7 +7,6 @@ from typing import Final
 
 from projections.config import following
 from runtime.database import Pool
-from schemas.topics import Topic
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
@@ -38,4 +37,4 @@ def limits_of(settings: LeadSettings) -> Limits:
     )
 
 
-LEADS: Final = Role(LeadsHandler.consumer, (Topic.PARTNER_LEADS, Topic.LEAD_COMMANDS), _opened, LeadSettings)
+LEADS: Final = Role(LeadsHandler.consumer, _opened, LeadSettings)

@@ -13,7 +13,6 @@ from runtime.database import Pool
 from schemas.envelope import Envelope
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
 from schemas.templates import TemplateError, check
-from schemas.topics import Topic
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Fail, Policy, Queue, decide
@@ -116,4 +115,4 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
         yield Running(handler, tuple(dispatcher.run for dispatcher in dispatchers))
 
 
-NOTIFICATIONS: Final = Role("notifications", (Topic.NOTIFICATION_COMMANDS,), _opened, NotificationSettings)
+NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -10,7 +10,6 @@ from outbox.append import append
 from schemas.envelope import Envelope
 from schemas.razorpay import TYPE_PREFIX as RAZORPAY
 from schemas.stripe import TYPE_PREFIX as STRIPE
-from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import razorpay, store, stripe
 from streams.payments.facts import Fact
@@ -40,7 +39,7 @@ class PaymentsHandler:
             pass
 
 
-PAYMENTS: Final = role_of(PaymentsHandler(), Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY)
+PAYMENTS: Final = role_of(PaymentsHandler())
 
 
 def _listen(event: Envelope) -> Told:

@@ -12,7 +12,6 @@ from outbox import tasks
 from runtime.database import Pool
 from schemas.envelope import Envelope
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
-from schemas.topics import Topic
 from streams.errors import Poison
 from streams.records import data_of
 from streams.role import Role, Running
@@ -59,4 +58,4 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
         yield Running(SearchHandler(documents), loops=(documents.prepare,))
 
 
-SEARCH: Final = Role("search", (Topic.PROPERTIES,), _opened, SearchSettings)
+SEARCH: Final = Role(SearchHandler.consumer, _opened, SearchSettings)
