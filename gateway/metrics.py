@@ -1,9 +1,15 @@
 """What the gateway tells Prometheus; intake and the log of rejections have theirs beside them."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 RECEIVED = Counter("tallyhook_webhooks_received_total", "Verified webhooks that are committed.", ["source", "outcome"])
 REFUSALS = Counter("tallyhook_refusals_total", "Requests refused, on every route.", ["source", "reason"])
 SECRET_USES = Counter(
     "tallyhook_secret_uses_total", "Signatures and tokens that matched, by the secret's public id.", ["kind", "secret"]
+)
+REFUSING = Gauge(
+    "tallyhook_source_refusing_seconds", "How long every delivery of the source has been refused; 0 while they are taken.", ["source"]
+)
+GIVES_UP = Gauge(
+    "tallyhook_source_gives_up_seconds", "How long the provider sends again what it gets no 2xx for; then it is lost.", ["source"]
 )

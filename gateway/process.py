@@ -16,6 +16,7 @@ from gateway.app import build_internal, build_public, opened
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from gateway.tls import internal_context
+from runtime.build import tell_build
 from runtime.logs import configure_logs
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ def main(environ: Mapping[str, str]) -> int:
     """
     settings = GatewaySettings.load(environ)
     configure_logs("gateway")
+    tell_build("gateway")
     try:
         secure = internal_context(settings)
     except OSError as error:

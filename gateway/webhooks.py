@@ -19,6 +19,7 @@ from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
 from gateway.sources import Arrival, Source
+from gateway.standing import Standing
 from outbox.intake import Intake
 from outbox.received import IntakeError, Received, Recorded
 from outbox.rejections import Rejected, RejectedLog
@@ -71,6 +72,7 @@ class Reception:
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout.total_seconds()
         self._now = now
+        self._standing = Standing(source.name, source.gives_up)
         # Looked up once: a label costs more than the count.
         self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
         self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
@@ -91,8 +93,10 @@ class Reception:
                 await self._admit(request, received)
             recorded = await self._record(received)
         except GatewayError as error:
+            self._standing.refused()
             self._reject(request, call, error, body)
             raise
+        self._standing.taken()
         self._received[recorded.outcome].inc()
         return self._answer(received, recorded)
 

@@ -7,6 +7,7 @@ more durable events a second than the database does one-row transactions.
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
@@ -19,6 +20,7 @@ from psycopg import Error as DatabaseError
 from psycopg.errors import DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
 from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
+from runtime.ids import time_of
 
 log = structlog.get_logger()
 
@@ -27,6 +29,11 @@ COMMIT_SECONDS = Histogram(
     "tallyhook_intake_commit_seconds",
     "One batch, from its statement to its commit.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+)
+LATENESS = Histogram(
+    "tallyhook_intake_lateness_seconds",
+    "From the arrival of a webhook to its commit, the oldest of each batch.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for a commit to take them.")
 RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times intake lost a connection to Postgres.")
@@ -239,6 +246,7 @@ class Intake:
             self._set_usable(lane, usable=True)
         BATCH_EVENTS.observe(len(batch))
         COMMIT_SECONDS.observe(self._loop.time() - started)
+        LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
     async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
         try:
@@ -253,7 +261,15 @@ class Intake:
     async def _write_halves(self, connection: AsyncConnection, batch: list[_Waiting], error: Exception) -> None:
         """Close in on the row that was refused, so that only its own request hears of it."""
         if len(batch) == 1:
-            log.warning("event_unstorable", reason="event_unstorable", source=batch[0].received.source, error=str(error).strip())
+            received = batch[0].received
+            trace_id = received.event.traceparent[3:35]
+            log.warning(
+                "event_unstorable",
+                reason="event_unstorable",
+                source=received.source,
+                error=str(error).strip(),
+                trace_id=trace_id,
+            )
             batch[0].fail(Unstorable, "event_unstorable", "Postgres refuses a value of this event")
             return
         middle = len(batch) // 2

@@ -16,3 +16,4 @@ PENDING = Gauge("tallyhook_outbox_pending", "Events that wait for Kafka, over al
 OLDEST = Gauge("tallyhook_outbox_oldest_seconds", "How long the oldest of them has waited.")
 PARKED_NOW = Gauge("tallyhook_outbox_parked", "Events that are set aside now.")
 RECONNECTS = Counter("tallyhook_relay_reconnects_total", "Times the relay lost Postgres.")
+UPKEEP = Gauge("tallyhook_retention_last_success_timestamp_seconds", "When this relay last kept the daily partitions; 0 before.")

@@ -9,12 +9,14 @@ from typing import Final
 import psycopg
 import structlog
 
+from outbox import metrics
 from outbox.alerts import forget_windows
 from outbox.idempotency import forget_expired
 from outbox.partitions import Upkeep, maintain
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings, RetentionSettings
+from runtime.build import tell_build
 from runtime.database import UNAVAILABLE
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
@@ -32,6 +34,7 @@ def main(environ: Mapping[str, str]) -> int:
     """Run one relay until SIGTERM or SIGINT."""
     settings = RelaySettings.load(environ)
     configure_logs("relay")
+    tell_build("relay")
     sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = Stop()
     stop.on_signals()
@@ -62,6 +65,7 @@ def _keep_partitions(settings: RetentionSettings) -> None:
     while True:
         try:
             upkeep = keep_partitions(settings)
+            metrics.UPKEEP.set_to_current_time()
             if any(upkeep):
                 log.info("partitions_kept", created=len(upkeep.created), dropped=upkeep.dropped, deferred=upkeep.deferred)
         except UNAVAILABLE as error:

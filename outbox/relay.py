@@ -198,7 +198,10 @@ class _Session:
         self._ahead.take()
 
     def _park(self, row: store.PendingRow, reason: str, detail: str) -> None:
-        log.error("event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail)
+        trace = continue_trace(row.event.traceparent)
+        log.error(
+            "event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail, trace_id=trace.trace_id
+        )
         alert = AlertRaised(
             alert="outbox_event_parked",
             subject=str(row.event.id),
@@ -210,7 +213,7 @@ class _Session:
             aggregate_id=alert.alert,
             source="/relay",
             occurred_at=datetime.now(UTC),
-            trace=continue_trace(row.event.traceparent),
+            trace=trace,
             causation_id=row.event.id,
         )
         store.park(self._connection, row.id, reason, event)

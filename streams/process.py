@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from runtime.build import tell_build
 from runtime.logs import configure_logs
 from streams.alerts.handler import ALERTS
 from streams.app import run
@@ -32,6 +33,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     role = ROLES[name]
     settings = role.settings.load(environ)
     configure_logs(f"worker-{name}")
+    tell_build(f"worker-{name}")
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
     log.info("worker_starting", role=name, topics=list(role.topics))

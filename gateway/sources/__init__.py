@@ -5,6 +5,7 @@ A source is data: its name, which headers to keep of what is rejected, how a del
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -32,9 +33,11 @@ class Source(NamedTuple):
 
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
     `translate(arrival)` says which event it is. Both raise GatewayError.
+    `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
     """
 
     name: str
     kept_headers: tuple[str, ...]
     verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret]
     translate: Callable[[Arrival], Received]
+    gives_up: timedelta | None = None

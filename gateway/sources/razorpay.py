@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -76,7 +76,8 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
-RAZORPAY: Final = Source(SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate)
+# After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
+RAZORPAY: Final = Source(SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, gives_up=timedelta(hours=24))
 
 
 def _only(headers: Headers, name: str, otherwise: Reason) -> str:

@@ -1,7 +1,7 @@
 """Stripe's webhooks (https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]`."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -63,7 +63,8 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
-STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate)
+# Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
+STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, gives_up=timedelta(days=3))
 
 
 def _only_header(headers: Headers) -> str:

@@ -119,7 +119,8 @@ class Dispatcher:
     async def _after(self, notification: Notification, failure: SendFailed) -> str:
         error = str(failure).replace("\x00", "")[:_ERROR_MAX]
         decision = after_failure(failure, notification.attempts, self._policy, self._random)
-        log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error)
+        trace_id = notification.traceparent[3:35]
+        log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error, trace_id=trace_id)
         if not isinstance(decision, RetryIn):
             return await self._settle(notification, NotificationFailed(**told(notification), reason=decision.reason), error)
         async with self._pool.connection() as connection, connection.transaction():
