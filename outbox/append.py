@@ -68,21 +68,23 @@ def event_of(
 
 
 # `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY a commit, and only as a hint.
-APPEND: Final = """
+_APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
-                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::int2[]) with ordinality
+                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::int2[]{array}) with ordinality
     as t(id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data, shard, n)),
+         occurred_at, traceparent, causation_id, data, shard{column}, n)),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
                       occurred_at, traceparent, causation_id, data)
   select id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
          occurred_at, traceparent, causation_id, data from v),
 listed as (
-  insert into outbox_pending (event_id, shard) select id, shard from v order by n)
+  insert into outbox_pending (event_id, shard{column}) select id, shard{column} from v order by n)
 select pg_notify('outbox', '')
 """
+APPEND: Final = _APPEND.format(array="", column="")
+_APPEND_REPLAYED: Final = _APPEND.format(array=", %b::uuid[]", column=", replay_id")
 
 
 async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
@@ -93,6 +95,12 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
     """
     if events:
         await connection.execute(APPEND, columns_of(events), prepare=True)
+
+
+async def append_replayed(connection: AsyncConnection, events: Sequence[NewEvent], replays: Sequence[UUID]) -> None:
+    """As `append`, for events that may have been told before: each record carries the id of the replay that tells it again."""
+    if events:
+        await connection.execute(_APPEND_REPLAYED, [*columns_of(events), list(replays)], prepare=True)
 
 
 def columns_of(events: Sequence[NewEvent]) -> list[list[object]]:

@@ -55,13 +55,19 @@ leads = Table(
     Column("next_attempt_at", DateTime(timezone=True)),
     # Commands that wait for the outcome of the next attempt.
     Column("task_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    # Why an undelivered lead is held back until somebody asks for its delivery.
+    Column("suppressed", Text),
     CheckConstraint(
         "status in ('received', 'delivering', 'retrying', 'delivered', 'exhausted', 'rejected')",
         name="status_known",
     ),
     CheckConstraint(
-        "(status in ('received', 'delivering', 'retrying')) = (next_attempt_at is not null)",
-        name="due_while_undelivered",
+        "(status in ('received', 'delivering', 'retrying') and suppressed is null) = (next_attempt_at is not null)",
+        name="due_unless_suppressed",
+    ),
+    CheckConstraint(
+        "suppressed is null or status in ('received', 'delivering', 'retrying')",
+        name="suppressed_while_undelivered",
     ),
     CheckConstraint("attempts >= failures and failures >= 0", name="failures_are_attempts"),
 )
@@ -140,7 +146,7 @@ class LeadEventView(_View, frozen=True):
 
 
 class LeadView(_View, frozen=True):
-    """`payload` is as the partner sent it, byte for byte."""
+    """`payload` is as the partner sent it, byte for byte; `suppressed` says why it is held back, where it is."""
 
     id: UUID
     partner_id: str
@@ -153,6 +159,7 @@ class LeadView(_View, frozen=True):
     updated_at: datetime
     events: list[LeadEventView]
     next_attempt_at: datetime | None = None
+    suppressed: str | None = None
 
 
 async def lead(connection: AsyncConnection, lead_id: str) -> LeadView | None:
@@ -175,7 +182,7 @@ def _view(row: Mapping[Any, Any]) -> LeadView:
 
 
 _COLUMNS: Final = (
-    "id", "partner_id", "external_lead_id", "status", "version", "received_at", "updated_at", "next_attempt_at",
+    "id", "partner_id", "external_lead_id", "status", "version", "received_at", "updated_at", "next_attempt_at", "suppressed",
 )  # fmt: skip
 
 _ATTEMPT: Final = func.jsonb_build_object(

@@ -72,6 +72,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     source = app.topic(*role.topics, key_serializer="raw", value_serializer="raw")
     reader = _Reader(tools, settings.streams_batch)
     app.agent(source, name=role.name, concurrency=1)(reader.read)
+    app.on_partitions_assigned.connect(tools.reassigned, weak=False)
     _add_pages(app)
     return app
 
@@ -90,6 +91,10 @@ class _Tools(Service):
     def processor(self) -> Processor:
         assert self._processor is not None, "Faust starts the tools before the agents"  # noqa: S101  # narrows the type
         return self._processor
+
+    def reassigned(self, *_: Any, **__: Any) -> None:
+        """Partitions were given out; called by Faust, before it hands out their records."""
+        self.processor.reassigned()
 
     async def on_start(self) -> None:
         pool = make_pool(self._settings.database_url, size=self._settings.streams_lanes + 3, name=f"worker {self._role.name}")

@@ -1,7 +1,7 @@
 """What a worker is to the processor: a name, and a function from a batch of events to effects in one transaction."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from psycopg import AsyncConnection
 
@@ -21,3 +21,15 @@ class Handler(Protocol):
     def consumer(self) -> str: ...
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...
+
+
+@runtime_checkable
+class RestoringHandler(Handler, Protocol):
+    """
+    A handler that reaches beyond the database, and so must not do twice what it did before.
+
+    `restore` gets events of a range that this consumer has read before, and whose marks are lost; their `replay_id` is the offset
+    replay's. It brings back what the database held, and sends, calls and orders nothing. Without it, `handle` gets them.
+    """
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...

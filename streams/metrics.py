@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 HANDLED = Counter("tallyhook_worker_handled_total", "Events whose effects are committed.", ["worker", "type"])
+RESTORED = Counter(
+    "tallyhook_worker_restored_total", "Of the handled: events of a replay, handled without effects outside.", ["worker"]
+)
 REPEATED = Counter("tallyhook_worker_repeated_total", "Events that had their effects before and were passed over.", ["worker"])
 DEAD_LETTERED = Counter("tallyhook_worker_dead_lettered_total", "Records set aside.", ["worker", "reason"])
 RETRIED = Counter("tallyhook_worker_retried_total", "Attempts that found something away.", ["worker", "reason"])

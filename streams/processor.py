@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 from zlib import crc32
 
+import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection
@@ -23,8 +25,9 @@ from runtime.database import UNAVAILABLE, Pool
 from schemas.envelope import Envelope
 from streams import metrics, store
 from streams.errors import Poison, Transient
-from streams.handler import Handler
+from streams.handler import Handler, RestoringHandler
 from streams.records import Record, decode
+from streams.replays import Replays
 
 log = structlog.get_logger()
 
@@ -34,10 +37,11 @@ Work = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class Item(NamedTuple):
-    """A record and the event that it holds."""
+    """A record and the event that it holds, and the offset replay that it belongs to."""
 
     record: Record
     event: Envelope
+    replay: UUID | None = None
 
 
 class Processor:
@@ -49,9 +53,17 @@ class Processor:
         self._lanes = lanes
         self._retry_max = retry_max.total_seconds()
         self._worker = handler.consumer
+        self._restore = handler.restore if isinstance(handler, RestoringHandler) else handler.handle
+        self._replays = Replays(handler.consumer)
+
+    def reassigned(self) -> None:
+        """Partitions have come: their offsets may have been moved back while nobody read them."""
+        self._replays.forget()
 
     async def process(self, records: Sequence[Record]) -> None:
         """Give every record its effects, once, or set it aside; waits as long as something needed is away."""
+        if not self._replays.known:
+            await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
         lanes: list[list[Item]] = [[] for _ in range(self._lanes)]
         with metrics.ROUND.labels(self._worker).time():
@@ -61,8 +73,11 @@ class Processor:
                 except Poison as poison:
                     await self._set_aside(record, None, poison)
                 else:
-                    lanes[crc32(event.subject.encode()) % self._lanes].append(Item(record, event))
+                    replay = self._replays.holding(record) if self._replays.open else None
+                    lanes[crc32(event.subject.encode()) % self._lanes].append(Item(record, event, replay))
             await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
+        if self._replays.open and (over := self._replays.passed(records)):
+            await self._persist(lambda connection: self._replays.finish(connection, over))
 
     async def _settle(self, items: Sequence[Item]) -> None:
         """Handle the items; where one of them fails, in ever smaller groups and in their order."""
@@ -87,15 +102,22 @@ class Processor:
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
         fresh = await self._mark(connection, items)
         events: list[Envelope] = []
+        restored: list[Envelope] = []
         for item in items:
             if item.event.id in fresh:
                 fresh.discard(item.event.id)  # the same event twice in a batch is handled once
-                events.append(item.event)
+                if item.replay is None:
+                    events.append(item.event)
+                else:
+                    restored.append(msgspec.structs.replace(item.event, replay_id=item.replay))
+        if restored:  # before the others: in every partition they come first
+            await self._restore(connection, restored)
+            metrics.RESTORED.labels(self._worker).inc(len(restored))
         if events:
             await self._handler.handle(connection, events)
-        for kind, number in Counter(event.type for event in events).items():
+        for kind, number in Counter(event.type for event in (*restored, *events)).items():
             metrics.HANDLED.labels(self._worker, kind).inc(number)
-        metrics.REPEATED.labels(self._worker).inc(len(items) - len(events))
+        metrics.REPEATED.labels(self._worker).inc(len(items) - len(events) - len(restored))
 
     async def _mark(self, connection: AsyncConnection, items: Sequence[Item]) -> set[object]:
         try:

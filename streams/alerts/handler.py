@@ -44,6 +44,11 @@ class AlertsHandler:
             if await self._is_first(connection, alert, event) and self._settings.alert_to:
                 await append(connection, [self._message(alert, event, self._settings.alert_to)])
 
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """Count the alerts again; who was to be told of them has been."""
+        for event in sorted(events, key=lambda event: event.subject):
+            await self._is_first(connection, _alert_of(event), event)
+
     async def _is_first(self, connection: AsyncConnection, alert: AlertRaised, event: Envelope) -> bool:
         started = window_of(event.time, self._settings.alert_window)
         row = await (await connection.execute(_COUNT, (alert.alert, started))).fetchone()

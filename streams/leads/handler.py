@@ -16,6 +16,8 @@ from schemas.registry import SchemaError, decode
 from streams.errors import Poison
 from streams.leads import store
 from streams.leads.store import NewLead, Standing
+from streams.leads.story import OUTCOMES, outcome_in
+from streams.replays import REPLAYED
 
 
 class _Body(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,6 +40,21 @@ class LeadsHandler:
             await store.take_in(connection, came)
         for task_id, command in commands:
             await _deliver(connection, task_id, command)
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """
+        Let the leads be what their own events tell, in their order.
+
+        One that is undelivered by then is held back, and so is a delivery that was asked for: nobody can tell any more whether it
+        was made.
+        """
+        for event in events:
+            if event.type == RECEIVED:
+                await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.time)], held=REPLAYED)
+            elif event.type in OUTCOMES:
+                await store.retell(connection, outcome_in(event), REPLAYED)
+            elif event.type == DELIVER:
+                await tasks.fail(connection, event.id, REPLAYED)
 
 
 async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverLead) -> None:

@@ -11,6 +11,7 @@ from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
 from streams.leads.handler import LeadsHandler
+from streams.replays import after_replays
 from streams.role import Role, Running
 from streams.settings import LeadSettings
 
@@ -22,7 +23,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
         following(settings.database_url) as config,
     ):
         dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config)
-        yield Running(LeadsHandler(), (dispatcher.run,))
+        yield Running(LeadsHandler(), (after_replays(LeadsHandler.consumer, pool, dispatcher.run),))
 
 
 def limits_of(settings: LeadSettings) -> Limits:

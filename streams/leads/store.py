@@ -65,17 +65,55 @@ with v as (
     as t(id, partner, partner_id, external_lead_id, payload, traceparent, received_at)),
 kept as (
   insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
-                     next_attempt_at)
-  select id, partner, partner_id, external_lead_id, 'received', payload, traceparent, received_at, received_at, 1, received_at
-  from v on conflict (id) do nothing)
+                     suppressed, next_attempt_at)
+  select id, partner, partner_id, external_lead_id, 'received', payload, traceparent, received_at, received_at, 1,
+         held, case when held is null then received_at end
+  from v, (select %s::text as held) as w on conflict (id) do nothing)
 insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
 select 'lead', id::text, id, external_lead_id, 'lead.partner.received', received_at from v on conflict do nothing
 """
 
 
-async def take_in(connection: AsyncConnection, leads: Sequence[NewLead]) -> None:
-    """Write new leads down, due at once; one that is there stays as it is."""
-    await connection.execute(_TAKE_IN, [list(column) for column in zip(*leads, strict=True)])
+async def take_in(connection: AsyncConnection, leads: Sequence[NewLead], *, held: str | None = None) -> None:
+    """Write new leads down, due at once or `held` back for that reason; one that is there stays as it is."""
+    await connection.execute(_TAKE_IN, [*(list(column) for column in zip(*leads, strict=True)), held])
+
+
+class Retold(NamedTuple):
+    """What one of the lead's own events says of it."""
+
+    lead_id: UUID
+    event_id: UUID
+    type: str
+    at: datetime
+    attempt: int
+    version: int
+    status: LeadStatus
+    answer_status: int | None
+    error: str | None
+    next_attempt_at: datetime | None
+
+
+# An event that the row knows already has no later version than the row.
+_RETELL: Final = """
+with told as (
+  update leads set status = %(status)s, version = %(version)s, attempts = greatest(attempts, %(attempt)s), next_attempt_at = null,
+    failures = failures + (%(type)s = 'lead.delivery.failed')::int4, updated_at = %(at)s,
+    suppressed = case when %(status)s = 'retrying' then %(held)s end
+  where id = %(lead_id)s and version < %(version)s returning id),
+attempted as (
+  insert into lead_attempts as a (lead_id, attempt, started_at, ended_at, status, error, next_attempt_at)
+  select id, %(attempt)s, %(at)s, %(at)s, %(answer_status)s, %(error)s, %(next_attempt_at)s from told
+  on conflict (lead_id, attempt) do update set ended_at = excluded.ended_at, status = excluded.status, error = excluded.error,
+    next_attempt_at = excluded.next_attempt_at where a.ended_at is null)
+insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+select 'lead', id::text, %(event_id)s, %(event_id)s::text, %(type)s, %(at)s from told on conflict do nothing
+"""
+
+
+async def retell(connection: AsyncConnection, told: Retold, held: str) -> None:
+    """Move a lead on to where its event says that it was; one that would be tried again is held back for that reason."""
+    await connection.execute(_RETELL, {**told._asdict(), "held": held})
 
 
 _RECEIVED: Final = "select data, traceparent, occurred_at from outbox where id = %s and type = 'lead.partner.received'"
@@ -99,7 +137,7 @@ async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UU
 
 
 _HURRY: Final = """
-update leads set task_ids = task_ids || %s::uuid,
+update leads set task_ids = task_ids || %s::uuid, suppressed = null,
   next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
   status = case when status in ('received', 'delivering') then status else 'retrying' end
 where id = %s

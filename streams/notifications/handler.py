@@ -22,6 +22,7 @@ from streams.notifications.settings import LEASES, NotificationSettings
 from streams.notifications.store import Notification
 from streams.notifications.texts import Texts
 from streams.records import data_of
+from streams.replays import REPLAYED, after_replays
 from streams.role import Role, Running
 
 
@@ -53,6 +54,10 @@ class NotificationsHandler:
                 refused.append((notification, kind(**told(notification), reason=decision.reason)))
         await store.enqueue(connection, queued)
         await store.refuse(connection, refused)
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """Write the commands down as suppressed: nobody can tell any more whether they were sent."""
+        await store.suppress(connection, [self._notification(event, command_of(event), None) for event in events], REPLAYED)
 
     def _notification(self, event: Envelope, command: SendNotification, address: str | None) -> Notification:
         return Notification(
@@ -112,7 +117,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                 )
             )
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
-        yield Running(handler, tuple(dispatcher.run for dispatcher in dispatchers))
+        yield Running(handler, tuple(after_replays(handler.consumer, pool, dispatcher.run) for dispatcher in dispatchers))
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -75,6 +75,13 @@ async def refuse(
         await _settle_task(connection, each, news)
 
 
+async def suppress(connection: AsyncConnection, notifications: Sequence[Notification], reason: str) -> None:
+    """Write down what is not to be sent, without a word about it: what became of it was told before."""
+    await _insert(connection, [(each, "suppressed", reason) for each in notifications])
+    for each in notifications:
+        await tasks.finish(connection, each.id, {"status": "suppressed", "messageId": each.message_id})
+
+
 async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease: timedelta) -> list[Notification]:
     """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
     cursor = connection.cursor(row_factory=class_row(Notification))

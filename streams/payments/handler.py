@@ -1,15 +1,16 @@
 """The effects of a batch of provider events: state, history, reconciliation and what is to be said, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 from psycopg import AsyncConnection, Rollback
 
-from outbox.append import append
+from outbox.append import NewEvent, append, append_replayed
 from schemas.envelope import Envelope
 from schemas.razorpay import TYPE_PREFIX as RAZORPAY
 from schemas.stripe import TYPE_PREFIX as STRIPE
+from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import razorpay, store, stripe
 from streams.payments.facts import Fact
@@ -33,10 +34,28 @@ class PaymentsHandler:
     consumer: Final = "payments"
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        told = [heard for event in events if (heard := _listen(event)).facts]
-        # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
-        while told and not await _apply(connection, told):
-            pass
+        await _take(connection, events, append)
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """Say it all again, under the replay's id, but for the messages to people."""
+        replays = {event.id: event.replay_id for event in events}
+
+        async def say(connection: AsyncConnection, news: Sequence[NewEvent]) -> None:
+            kept = [event for event in news if event.topic != Topic.NOTIFICATION_COMMANDS]
+            ids = [replay for event in kept if event.causation_id and (replay := replays[event.causation_id])]
+            await append_replayed(connection, kept, ids)
+
+        await _take(connection, events, say)
+
+
+_Say = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
+
+
+async def _take(connection: AsyncConnection, events: Sequence[Envelope], say: _Say) -> None:
+    told = [heard for event in events if (heard := _listen(event)).facts]
+    # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
+    while told and not await _apply(connection, told, say):
+        pass
 
 
 PAYMENTS: Final = role_of(PaymentsHandler())
@@ -63,8 +82,8 @@ def _holds_nul(value: object) -> bool:
     return isinstance(parts, list | tuple) and any(map(_holds_nul, parts))
 
 
-async def _apply(connection: AsyncConnection, told: Sequence[Told]) -> bool:
-    """One attempt, in three round trips: lock and remember, write and compare, append."""
+async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -> bool:
+    """One attempt, in three round trips: lock and remember, write and compare, say what is new."""
     async with connection.pipeline() as pipeline, connection.transaction() as attempt:
         keys = {key_of(fact) for _, _, facts in told for fact in facts}
         loaded = await store.load(connection, pipeline, keys, lines_of(told))
@@ -74,6 +93,6 @@ async def _apply(connection: AsyncConnection, told: Sequence[Told]) -> bool:
         saved = await store.save(connection, pipeline, rows, loaded.held, claims_of(steps))
         if saved is None:
             raise Rollback(attempt)
-        await append(connection, speak(steps, saved))
+        await say(connection, speak(steps, saved))
         return True
     return False

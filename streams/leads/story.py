@@ -1,0 +1,43 @@
+"""A lead's own events read back: what each one says became of the lead."""
+
+from typing import Final
+from uuid import UUID
+
+from projections.leads import LeadStatus
+from schemas.envelope import Envelope
+from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
+from streams.leads.store import Retold
+from streams.records import data_of
+
+OUTCOMES: Final = frozenset({"lead.delivered", "lead.delivery.failed", "lead.delivery.exhausted"})
+
+
+_Outcome = LeadDelivered | LeadDeliveryFailed | LeadDeliveryExhausted
+
+
+def outcome_in(event: Envelope) -> Retold:
+    """What the event tells. Raises Poison."""
+    record: _Outcome = data_of(event, LeadDelivered, LeadDeliveryFailed, LeadDeliveryExhausted)  # type: ignore[assignment]  # mypy joins the three to their base
+    return Retold(
+        lead_id=UUID(event.subject),
+        event_id=event.id,
+        type=event.type,
+        at=event.time,
+        attempt=record.attempt,
+        version=record.version,
+        status=_status_of(record),
+        answer_status=record.status,
+        error=None if isinstance(record, LeadDelivered) else record.error,
+        next_attempt_at=record.next_attempt_at if isinstance(record, LeadDeliveryFailed) else None,
+    )
+
+
+def _status_of(record: _Outcome) -> LeadStatus:
+    """A failure that names no next attempt was refused for good, unless `exhausted` follows."""
+    match record:
+        case LeadDelivered():
+            return "delivered"
+        case LeadDeliveryExhausted():
+            return "exhausted"
+        case LeadDeliveryFailed():
+            return "retrying" if record.next_attempt_at else "rejected"

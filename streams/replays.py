@@ -1,0 +1,123 @@
+"""
+Ranges of offsets that this consumer reads again, and what a worker does about them.
+
+`tallyhook replay offsets` writes a range down before it moves the offsets of a group without members, so whoever gets partitions
+after that finds it. Between replays a worker asks once for each assignment, and nothing for each event.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from runtime.database import UNAVAILABLE, Pool
+from streams.records import Record
+
+log = structlog.get_logger()
+
+Effects = Literal["suppressed", "allowed"]
+
+REPLAYED: Final = "replay"
+"""Why something is not sent, called or ordered."""
+
+_LOOK_EVERY: Final = 1.0  # seconds
+_TELL_EVERY: Final = 30.0  # seconds
+
+_OPEN: Final = """
+select id, topic, partition, from_offset, until_offset, effects from offset_replays where consumer = %s and finished_at is null
+"""
+_FINISH: Final = """
+update offset_replays r set finished_at = now() from unnest(%s::uuid[], %s::text[], %s::int4[]) as v(id, topic, partition)
+where (r.id, r.topic, r.partition) = (v.id, v.topic, v.partition) and r.finished_at is null
+"""
+_HELD_SINCE: Final = """
+select min(created_at) from offset_replays where consumer = %s and finished_at is null and effects = 'suppressed'
+"""
+
+
+class Range(NamedTuple):
+    """Offsets of a partition that are read again: `until_offset` is the first that had never been read."""
+
+    id: UUID
+    topic: str
+    partition: int
+    from_offset: int
+    until_offset: int
+    effects: Effects
+
+
+class Replays:
+    """The open ranges of one consumer, as of the last assignment."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+        self.known = False
+        self.open: dict[tuple[str, int], Range] = {}
+
+    def forget(self) -> None:
+        """Look again before the next batch."""
+        self.known = False
+
+    async def load(self, connection: AsyncConnection) -> None:
+        async with connection.cursor(row_factory=class_row(Range)) as cursor:
+            await cursor.execute(_OPEN, (self._consumer,))
+            self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
+        self.known = True
+
+    def holding(self, record: Record) -> UUID | None:
+        """The replay whose range holds the record, where its effects outside are suppressed."""
+        found = self.open.get((record.topic, record.partition))
+        held = found is not None and found.effects == "suppressed" and record.offset < found.until_offset
+        return found.id if found and held else None
+
+    def passed(self, records: Sequence[Record]) -> list[Range]:
+        """The ranges whose end is among these records, or before them."""
+        last: dict[tuple[str, int], int] = {}
+        for record in records:
+            last[record.topic, record.partition] = record.offset
+        return [found for place, found in self.open.items() if last.get(place, -1) >= found.until_offset - 1]
+
+    async def finish(self, connection: AsyncConnection, ranges: Sequence[Range]) -> None:
+        """Write down that these are read."""
+        columns = [[each.id for each in ranges], [each.topic for each in ranges], [each.partition for each in ranges]]
+        await connection.execute(_FINISH, columns)
+        for each in ranges:
+            self.open.pop((each.topic, each.partition), None)
+            log.info("replay_finished", replay=str(each.id), topic=each.topic, partition=each.partition)
+
+
+def after_replays(consumer: str, pool: Pool, loop: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """
+    The loop, begun when no suppressed replay of the consumer is open.
+
+    What it would send meanwhile may be told as sent by an event that is still to be read again.
+    """
+
+    async def run() -> None:
+        told = -_TELL_EVERY
+        while since := await _held_since(consumer, pool):
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                log.warning("sending_held", reason="replay_unfinished", since=since.isoformat())
+            await asyncio.sleep(_LOOK_EVERY)
+        await loop()
+
+    return run
+
+
+async def _held_since(consumer: str, pool: Pool) -> datetime | None:
+    while True:
+        try:
+            async with pool.connection() as connection:
+                row = await (await connection.execute(_HELD_SINCE, (consumer,))).fetchone()
+        except UNAVAILABLE as error:
+            log.warning("waiting", reason="postgres_unavailable", error=str(error).strip()[:500])
+            await asyncio.sleep(_LOOK_EVERY)
+        else:
+            return row[0] if row else None
