@@ -14,6 +14,7 @@ from rich.console import Console
 from ops.dev import background
 from ops.dev.checks import run_checks
 from ops.dev.progress import Progress
+from ops.dev.shell import exports
 from ops.dev.status import as_table, read_status
 from ops.dev.up import Plan
 from ops.dev.up import up as bring_up
@@ -87,6 +88,12 @@ def status(data_dir: DataDir = None, *, json: Annotated[bool, typer.Option("--js
     else:
         console.print(as_table(found, place))
     raise typer.Exit(1 if found.phase == "down" else 0)
+
+
+@app.command()
+def env(data_dir: DataDir = None) -> None:
+    """Print what a shell needs to work on the running stack: eval "$(./dev env)". It holds secrets."""
+    print(exports(CHECKOUT, _data_dir(data_dir)))
 
 
 @app.command()

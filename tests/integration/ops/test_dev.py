@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-COMMANDS = ("up", "down", "status", "demo", "test", "check", "bench")
+COMMANDS = ("up", "down", "status", "env", "demo", "test", "check", "bench")
 
 
 def dev(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

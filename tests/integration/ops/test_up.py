@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from ops.dev.background import down, up_detached
+from ops.dev.shell import exports
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
 from ops.stack.state import StateFile
@@ -191,3 +192,17 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.ConnectionError:
         return False
+
+
+def test_a_shell_can_work_on_the_running_stack(small: SmallStack) -> None:
+    (small.checkout / ".env").write_text("ADMIN_API_TOKEN=new;token,old\n")
+    with small.running():
+        lines = exports(small.checkout, small.data_dir)
+        work = f'{lines}\necho "$REDIS_URL $PUBLIC_URL $ADMIN_TOKEN"; command -v tallyhook psql >&2 && psql --version >&2'
+        ended = subprocess.run(["bash", "-euc", work], capture_output=True, text=True, check=True)  # noqa: S607  # the bash of the path
+        assert ended.stdout == f"{small.status.redis} {small.status.public} new;token\n"
+
+
+def test_there_is_nothing_for_a_shell_where_nothing_runs(small: SmallStack) -> None:
+    with pytest.raises(StackError, match="nothing runs"):
+        exports(small.checkout, small.data_dir)

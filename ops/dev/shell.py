@@ -1,0 +1,45 @@
+"""What a shell needs to work on the running stack: `eval "$(./dev env)"`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.dev.status import describe
+from ops.stack.errors import StackError
+from ops.stack.postgres import programs_for
+from ops.stack.state import StateFile
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def exports(checkout: Path, data_dir: Path) -> str:
+    """
+    Lines of `export` for bash: the settings of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, and a `PATH` with
+    `tallyhook` and `psql`. They hold secrets.
+
+    Raises StackError where nothing runs on the data directory.
+    """
+    state = StateFile(data_dir).read()
+    if not state.running:
+        raise StackError(f"nothing runs on {data_dir}; start it with ./dev up --detach")
+    settings = environment(checkout)
+    status = describe(state)
+    found = {name: value for name, value in settings.items() if name not in os.environ} | state.environment
+    found |= {
+        "PUBLIC_URL": status.public or "",
+        "INTERNAL_URL": status.internal or "",
+        "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]
+    return "\n".join([*lines, f'export PATH={":".join(map(shlex.quote, _folders()))}:"$PATH"'])
+
+
+def _folders() -> Iterator[str]:
+    yield str(Path(sys.executable).parent)
+    yield str(programs_for(None))
