@@ -72,6 +72,8 @@ outbox_pending = Table(
     Column("reason", Text),
     CheckConstraint(f"shard >= 0 and shard < {SHARDS}", name="shard_in_range"),
     CheckConstraint("(parked_at is null) = (reason is null)", name="parked_with_reason"),
+    # Rows of replays only: the index costs a webhook nothing.
+    Index("outbox_pending_replay_id_idx", "replay_id", postgresql_where=text("replay_id is not null")),
 )
 
 # One row an event of a provider, for ever: a copy may arrive after months. `digest` is kept for sources whose id is not signed.
@@ -102,10 +104,13 @@ webhook_deliveries = Table(
     Column("client", Text),
     Column("headers", JSONB),
     Column("body", LargeBinary),
+    # The delivery that a rejected one became when it was verified again.
+    Column("recovered_as", Uuid),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
     CheckConstraint("(outcome = 'rejected') = (reason is not null)", name="rejected_with_reason"),
     # The body of an accepted delivery is in the outbox, once; only a rejected one is kept here, to be verified again.
     CheckConstraint("outcome = 'rejected' or body is null", name="body_of_rejected_only"),
+    CheckConstraint("recovered_as is null or outcome = 'rejected'", name="recovered_if_rejected"),
     postgresql_partition_by="RANGE (id)",
 )
 

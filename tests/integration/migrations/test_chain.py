@@ -19,6 +19,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
+import outbox.replay_tables
 import projections
 from migrations import chain
 from outbox.tables import metadata
