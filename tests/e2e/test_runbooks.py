@@ -1,0 +1,96 @@
+"""
+The commands of the runbooks, run as they stand by a shell on a running system: nobody finds out at night that one does not work.
+
+A block fenced as `sh` is run, all of a page in their order, and must succeed; what a page cannot know (the id of a lead that was
+given up) it writes as a variable, and `PREPARED` brings about such a thing here. A block fenced as `text` is not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import pytest
+
+from ops.stack.postgres import programs_for
+from tests.e2e.test_notifications import send as notify
+from tests.e2e.test_partner_lead import lead_with
+from tests.e2e.test_partner_lead import send as send_lead
+from tests.simulators.partner import lead
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import aiohttp
+
+    from tests.system import System
+
+PAGES: Final = sorted(page for page in (Path(__file__).parents[2] / "runbooks").glob("*.md") if page.name != "README.md")
+FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+async def _given_up_lead(system: System, http: aiohttp.ClientSession) -> dict[str, str]:
+    answer = await send_lead(http, system, "down", lead(f"crm-{uuid4()}", "down"))
+    lead_id = (await answer.json())["id"]
+    await lead_with(http, system, lead_id, "exhausted")
+    return {"LEAD_ID": lead_id, "PARTNER_ID": "down", "PARTNER": "DOWN"}
+
+
+async def _notification(system: System, http: aiohttp.ClientSession) -> dict[str, str]:
+    notification = await notify(http, system, "someone@example.com", "EMAIL")
+    wait_until(lambda: system.count("notifications where id = %s", notification))
+    return {"NOTIFICATION_ID": notification, "USER_ID": "someone"}
+
+
+async def _parked(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
+    [(parked,)] = system.query(
+        """
+        insert into outbox_pending (event_id, shard, parked_at, reason)
+        select id, 0, now(), 'record_invalid' from outbox order by id limit 1 returning id
+        """
+    )
+    return {"PARKED_ID": str(parked)}
+
+
+PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[dict[str, str]]]]] = {
+    "lead-delivery": _given_up_lead,
+    "notifications": _notification,
+    "outbox-backlog": _parked,
+    "partner-down": _given_up_lead,
+}
+
+
+def commands_of(page: Path) -> str:
+    """The page's commands as one script."""
+    return "\n".join(dedent(text) for _, language, text in FENCE.findall(page.read_text()) if language == "sh")
+
+
+def shell(system: System, prepared: dict[str, str]) -> dict[str, str]:
+    """The variables that `./dev env` gives, and those of the page."""
+    path = f"{Path(sys.executable).parent}:{programs_for(None)}:{system.environment['PATH']}"
+    token = system.environment["ADMIN_API_TOKEN"]
+    urls = {"PUBLIC_URL": system.public, "INTERNAL_URL": system.internal, "ADMIN_TOKEN": token}
+    return {**system.environment, **urls, **prepared, "PATH": path}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_a_block_says_whether_it_is_run(page: Path) -> None:
+    assert [text for _, language, text in FENCE.findall(page.read_text()) if language not in ("sh", "text", "json", "sql")] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.stem)
+async def test_the_commands_of_a_page_work(page: Path, system: System, http: aiohttp.ClientSession) -> None:
+    prepare = PREPARED.get(page.stem)
+    environment = shell(system, await prepare(system, http) if prepare else {})
+    command = ["bash", "-euxo", "pipefail", "-c", commands_of(page)]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
