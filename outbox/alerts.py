@@ -45,6 +45,20 @@ PARTNER_FAILING: Final = Condition(
     "deliveries to partner {subject} fail: {count} attempts within {minutes} minutes",
     "runbooks/lead-delivery.md",
 )
+WEBHOOKS_UNSETTLED: Final = Condition(
+    "webhooks_unsettled",
+    1,
+    timedelta(hours=1),
+    "webhooks from {subject} have been taken long ago and have had no effect yet: {count} of them",
+    "runbooks/ledger.md",
+)
+LEDGER_UNBALANCED: Final = Condition(
+    "ledger_unbalanced",
+    1,
+    timedelta(hours=1),
+    "the ledger of {subject} does not balance: {count} rows miss their other half",
+    "runbooks/ledger.md",
+)
 
 _COUNT: Final = """
 insert into alert_windows as w (alert, subject, started_at, count) values (%s, %s, %s, %s)

@@ -1,4 +1,4 @@
-"""The relay process: its composition root, and the upkeep of partitions that it does on the side."""
+"""The relay process: its composition root, and what it does on the side: the upkeep of partitions, the sweep of the ledger."""
 
 import sys
 import threading
@@ -16,6 +16,7 @@ from outbox.partitions import Upkeep, maintain
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings, RetentionSettings
+from outbox.sweeper import sweep_for_ever
 from runtime.build import tell_build
 from runtime.database import UNAVAILABLE
 from runtime.exposition import Exposition
@@ -43,6 +44,7 @@ def main(environ: Mapping[str, str]) -> int:
     web = Exposition(settings.relay_web_host, settings.relay_web_port, relay.readiness)
     web.start()
     threading.Thread(target=_keep_partitions, args=(settings,), name="retention", daemon=True).start()
+    threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
     relay.run()
     publisher.close()

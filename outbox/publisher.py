@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from outbox import resend
 from outbox.store import PendingRow
 from schemas.envelope import to_headers
 
@@ -117,6 +118,10 @@ class Publisher:
 
     def _produce(self, row: PendingRow, report: Report) -> None:
         event = row.event
+        if event.type == resend.TYPE:
+            raw = resend.record_of(event.data)
+            self._producer.produce(row.topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
+            return
         self._producer.produce(row.topic, event.data, event.subject, headers=to_headers(event), on_delivery=report)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> None:

@@ -41,3 +41,7 @@ class RelaySettings(RetentionSettings, KafkaSettings):
     """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
     relay_rebalance: Duration = timedelta(seconds=1)
     """How often shards are shared out anew among the live relays."""
+    ledger_sweep: Duration = timedelta(minutes=1)
+    """How often one of the relays looks for webhooks that stay in flight, and for rows that miss their other half."""
+    ledger_grace: Duration = timedelta(minutes=5)
+    """How long a webhook may be in flight before that is an alert; well above what a request and its commit may take."""

@@ -176,7 +176,7 @@ ledger_findings = Table(
     Column("source", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("since", DateTime(timezone=True), nullable=False),
-    CheckConstraint("kind in ('in_flight', 'missing', 'unlogged')", name="kind_known"),
+    CheckConstraint("kind in ('in_flight', 'parked', 'missing', 'unlogged')", name="kind_known"),
 )
 
 # One row: what came before is swept.

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from outbox import tasks
+from outbox import dead_letters, tasks
 from outbox.alerts import DEAD_LETTERS, note
 from outbox.append import append, event_of
 from runtime.ids import new_id
@@ -25,8 +25,9 @@ insert into consumed (event_id, consumer) select id, %b from unnest(%b::uuid[]) 
 on conflict do nothing returning event_id
 """
 _SET_ASIDE: Final = """
-insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", key, value, headers, event_id, trace_id)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", key, value, headers, event_id, trace_id,
+                          earlier_id)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (consumer, topic, partition, "offset") do nothing returning id
 """
 
@@ -43,7 +44,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     Record a dead letter and its event, in the open transaction; False where this record was set aside before.
 
     An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back. Where it is a
-    command, its task has failed.
+    command, its task has failed. Where it was set aside before and retried, the letter names the earlier one.
     """
     trace = continue_trace(event.traceparent if event else None)
     letter = DeadLetterRecorded(
@@ -58,9 +59,14 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         value=_text(record.value),
         headers=[(_printable(name), _text(value)) for name, value in record.headers],
     )
+    headers = Jsonb(letter.headers)
+    if event:
+        earlier = await dead_letters.earlier(connection, consumer, event.id)
+    else:
+        earlier = await dead_letters.earlier_unread(connection, consumer, record.topic, (record.key, record.value, headers))
     row = (
         letter.id, consumer, letter.reason, letter.detail, record.topic, record.partition, record.offset,
-        record.key, record.value, Jsonb(letter.headers), event.id if event else None, trace.trace_id,
+        record.key, record.value, headers, event.id if event else None, trace.trace_id, earlier,
     )  # fmt: skip
     cursor = await connection.execute(_SET_ASIDE, row)
     if await cursor.fetchone() is None:

@@ -43,7 +43,7 @@ def upgrade() -> None:
           kind TEXT NOT NULL,
           since TIMESTAMP WITH TIME ZONE NOT NULL,
           CONSTRAINT ledger_findings_pkey PRIMARY KEY (event_id),
-          CONSTRAINT ledger_findings_kind_known CHECK (kind in ('in_flight', 'missing', 'unlogged'))
+          CONSTRAINT ledger_findings_kind_known CHECK (kind in ('in_flight', 'parked', 'missing', 'unlogged'))
         )
     """)
 

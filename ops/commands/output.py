@@ -1,12 +1,16 @@
 """What all commands share: how they print, fail, and reach the database."""
 
+import asyncio
 import json
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import psycopg
 import typer
 
 from runtime.settings import environment
+
+Result = TypeVar("Result")
 
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
@@ -25,3 +29,15 @@ def database() -> psycopg.Connection:
     from outbox.settings import DatabaseSettings
 
     return psycopg.connect(DatabaseSettings.load(environment()).database_url, autocommit=True, connect_timeout=5)
+
+
+def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) -> Result:
+    """What the work gives, done on a connection in autocommit. Raises SettingsError, psycopg.Error, and what the work raises."""
+    from outbox.settings import DatabaseSettings
+
+    async def run() -> Result:
+        url = DatabaseSettings.load(environment()).database_url
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+            return await work(connection)
+
+    return asyncio.run(run())

@@ -1,0 +1,291 @@
+"""
+The ledger: of everything that came in, where it is now.
+
+What was received is counted in the delivery log; what became of it, in the outbox, the marks, the dead letters and the work list,
+of the same moment. The two sides must agree, and every delivery that was taken must have its event: that is what `balanced` says.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from runtime.ids import first_id_of, time_of
+
+SETTLED_BY: Final = {"stripe": "payments", "razorpay": "payments", "partner": "leads"}
+"""The consumer whose mark says that a webhook of the source has had its effects."""
+
+STATES: Final = ("processed", "inFlight", "deadLettered", "ignored")
+"""Where a delivery that was taken can be."""
+
+_UNEXPLAINED_MAX: Final = 100
+_AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
+
+
+class LedgerError(Exception):
+    """There is no such ledger: `period_malformed`, or `period_not_kept` where nothing of the period is kept any more."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    The figures of one source. `received` is what the delivery log says; the six after it are what became of it.
+
+    The others tell more about some of them: `recovered` is a part of `rejected` (what was verified later came in once more, as a
+    delivery of its own), `waiting_for_kafka` of `in_flight`, `parked` and `discarded` of `dead_lettered`. `missing` deliveries
+    have no event, `unlogged` events no delivery: both are 0 unless something was lost.
+    """
+
+    source: str
+    received: int
+    rejected: int
+    duplicates: int
+    ignored: int
+    processed: int
+    in_flight: int
+    dead_lettered: int
+    recovered: int
+    waiting_for_kafka: int
+    parked: int
+    discarded: int
+    missing: int
+    unlogged: int
+    oldest_in_flight: datetime | None
+
+    @property
+    def balanced(self) -> bool:
+        parts = self.rejected + self.duplicates + self.ignored + self.processed + self.in_flight + self.dead_lettered
+        return self.received == parts and not self.missing and not self.unlogged
+
+
+class NotKept(msgspec.Struct, frozen=True, rename="camel"):
+    """Rejected deliveries beyond the bound of what is kept: counted by the hour only, so they are in no other figure."""
+
+    source: str
+    rejected: int
+    from_hour: datetime
+    to_hour: datetime
+
+
+class Unexplained(msgspec.Struct, frozen=True):
+    """A row without its other half: a delivery that is `missing` its event, or an event that is `unlogged`."""
+
+    source: str
+    id: UUID
+    what: str
+
+
+class Commands(msgspec.Struct, frozen=True):
+    """What became of the commands of one kind that came in within the period."""
+
+    kind: str
+    pending: int
+    done: int
+    failed: int
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures from `from_` up to `to`; `clipped` where less was covered than asked for, since the rest is past retention."""
+
+    from_: datetime = msgspec.field(name="from")
+    to: datetime
+    clipped: bool
+    balanced: bool
+    sources: list[SourceLedger]
+    not_kept: list[NotKept] = msgspec.field(name="rejectedNotKept")
+    unexplained: list[Unexplained]
+    commands: list[Commands]
+
+
+# One row for everything that came in. `{scope}` bounds ids, once for each table, so that whole days are left out.
+# A letter that is not retried comes before the mark, since what is set aside is marked too.
+ROWS: Final = """
+with log as (select id, source, outcome, recovered_as is not null as recovered from webhook_deliveries where {scope}),
+events as (select id, substr(source, 11) as source from outbox where {scope} and starts_with(source, '/webhooks/')),
+settlers as (select * from unnest(%(sources)s::text[], %(consumers)s::text[]) as t(source, consumer)),
+marks as (select id, consumer from (select event_id as id, consumer from consumed) c
+  where {scope} and consumer = any(%(consumers)s::text[])),
+aside as (select id, consumer, bool_or(status = 'discarded') as discarded
+  from (select event_id as id, consumer, status from dead_letters where event_id is not null and status <> 'retried') d
+  where {scope} group by 1, 2),
+waiting as (select id, bool_or(parked_at is not null) as parked from (select event_id as id, parked_at from outbox_pending) p
+  where {scope} group by 1),
+joined as (
+  select coalesce(log.id, events.id) as id, coalesce(log.source, events.source) as source, log.outcome, log.recovered,
+         log.id is not null as logged, events.id as event_id
+  from log full join events on events.id = log.id),
+rows as (
+  select joined.id, joined.source, logged, recovered, waiting.id is not null as waiting,
+    coalesce(waiting.parked, false) as parked, coalesce(aside.discarded, false) as discarded,
+    case when outcome = 'rejected' then 'rejected'
+         when outcome = 'duplicate' then 'duplicate'
+         when joined.event_id is null then 'missing'
+         when aside.id is not null then 'deadLettered'
+         when marks.id is not null then 'processed'
+         when outcome = 'ignored' then 'ignored'
+         when waiting.parked then 'deadLettered'
+         else 'inFlight' end as state
+  from joined left join settlers on settlers.source = joined.source
+    left join marks on marks.id = joined.event_id and marks.consumer = settlers.consumer
+    left join aside on aside.id = joined.event_id and aside.consumer = settlers.consumer
+    left join waiting on waiting.id = joined.event_id)
+"""
+_SPAN: Final = "id >= %(first)s and id < %(before)s"
+_OF_SPAN: Final = ROWS.format(scope=_SPAN)
+
+_SOURCES: Final = (
+    _OF_SPAN
+    + """
+select source, count(*) filter (where logged) as received,
+  count(*) filter (where state = 'rejected') as rejected, count(*) filter (where state = 'duplicate') as duplicates,
+  count(*) filter (where state = 'ignored') as ignored, count(*) filter (where state = 'processed') as processed,
+  count(*) filter (where state = 'inFlight') as in_flight, count(*) filter (where state = 'deadLettered') as dead_lettered,
+  count(*) filter (where state = 'rejected' and recovered) as recovered,
+  count(*) filter (where state = 'inFlight' and waiting) as waiting_for_kafka,
+  count(*) filter (where state = 'deadLettered' and parked) as parked,
+  count(*) filter (where state = 'deadLettered' and discarded) as discarded,
+  count(*) filter (where state = 'missing') as missing, count(*) filter (where not logged) as unlogged,
+  min(case when state = 'inFlight' then id::text end) as oldest
+from rows group by source order by source
+"""
+)
+_UNEXPLAINED: Final = (
+    _OF_SPAN
+    + """
+select source, id, case when logged then 'missing' else 'unlogged' end as what
+from rows where state = 'missing' or not logged order by id limit %(limit)s
+"""
+)
+_NOT_KEPT: Final = """
+select source, sum(refused)::int8 as rejected, min(hour) as from_hour, max(hour) + interval '1 hour' as to_hour
+from rejected_quota
+where hour > %(from)s::timestamptz - interval '1 hour' and hour < %(to)s and refused > 0 group by source order by source
+"""
+_COMMANDS: Final = f"""
+select kind, count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'done') as done,
+       count(*) filter (where status = 'failed') as failed
+from tasks where {_SPAN} group by kind order by kind
+"""
+# The first day of which every table still has its partition: one may be dropped a little later than another.
+_KEPT_FROM: Final = """
+select max(first) from (
+  select min(right(c.relname, 8)) as first from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = any(array['outbox'::regclass, 'webhook_deliveries'::regclass, 'consumed'::regclass]) group by i.inhparent) t
+"""
+
+
+async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> Ledger:
+    """
+    The ledger of what came in at or after `begin` and before `end`, all of it seen at one moment.
+
+    The caller's transaction must not have begun to read. Raises LedgerError.
+    """
+    if begin >= end:
+        raise LedgerError("period_malformed", "the period ends before it begins")
+    async with connection.transaction():
+        await connection.execute("set transaction isolation level repeatable read, read only")
+        # Hash tables of a day fit; on disk they would take half as long again.
+        await connection.execute("set local work_mem = '64MB'")
+        await connection.execute("set local enable_partitionwise_join = on")
+        kept = await kept_from(connection)
+        if end <= kept:
+            raise LedgerError("period_not_kept", f"nothing of before {kept:%Y-%m-%d} is kept any more")
+        covered = max(begin, kept)
+        sources = await _sources(connection, covered, end)
+        balanced = all(source.balanced for source in sources)
+        period = {"from": covered, "to": end}
+        return Ledger(
+            from_=covered,
+            to=end,
+            clipped=covered > begin,
+            balanced=balanced,
+            sources=sources,
+            not_kept=await _all(connection, NotKept, _NOT_KEPT, period),
+            unexplained=[] if balanced else await _unexplained(connection, covered, end),
+            commands=await _all(connection, Commands, _COMMANDS, _span(covered, end)),
+        )
+
+
+async def kept_from(connection: AsyncConnection) -> datetime:
+    """The beginning of what the tables still hold."""
+    row = await (await connection.execute(_KEPT_FROM)).fetchone()
+    if row is None or row[0] is None:
+        raise LedgerError("period_not_kept", "there are no daily partitions: `tallyhook migrate` makes them")
+    day = date.fromisoformat(row[0])
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def span_values(begin: datetime, end: datetime) -> dict[str, Any]:
+    """The parameters of ROWS, for a scope that is a span of time."""
+    return _span(begin, end) | {"sources": list(SETTLED_BY), "consumers": list(SETTLED_BY.values())}
+
+
+_EXPECT: Final = """
+insert into ledger_findings (event_id, source, kind, since)
+select id, source, 'in_flight', now() from webhook_deliveries where id = any(%s)
+on conflict (event_id) do update set since = now()
+"""
+
+
+async def expect(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
+    """Have the sweep follow webhooks that are on their way once more: their ids are older than what it still looks at."""
+    await connection.execute(_EXPECT, (list(event_ids),))
+
+
+def present(now: datetime) -> datetime:
+    """Later than every id that can have been made by now."""
+    return now + _AHEAD
+
+
+def _span(begin: datetime, end: datetime) -> dict[str, Any]:
+    return {"first": first_id_of(begin), "before": first_id_of(end)}
+
+
+async def _sources(connection: AsyncConnection, begin: datetime, end: datetime) -> list[SourceLedger]:
+    rows = await _all(connection, _Row, _SOURCES, span_values(begin, end))
+    found = {row.source: row.ledger for row in rows}
+    return [found.get(source, _nothing(source)) for source in sorted({*SETTLED_BY, *found})]
+
+
+async def _unexplained(connection: AsyncConnection, begin: datetime, end: datetime) -> list[Unexplained]:
+    return await _all(connection, Unexplained, _UNEXPLAINED, span_values(begin, end) | {"limit": _UNEXPLAINED_MAX})
+
+
+async def _all(connection: AsyncConnection, kind: type[Any], query: str, values: dict[str, Any]) -> list[Any]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return await (await cursor.execute(query, values)).fetchall()
+
+
+class _Row(NamedTuple):
+    source: str
+    received: int
+    rejected: int
+    duplicates: int
+    ignored: int
+    processed: int
+    in_flight: int
+    dead_lettered: int
+    recovered: int
+    waiting_for_kafka: int
+    parked: int
+    discarded: int
+    missing: int
+    unlogged: int
+    oldest: str | None
+
+    @property
+    def ledger(self) -> SourceLedger:
+        fields = self._asdict()
+        oldest = fields.pop("oldest")
+        return SourceLedger(**fields, oldest_in_flight=time_of(UUID(oldest)) if oldest else None)
+
+
+def _nothing(source: str) -> SourceLedger:
+    return _Row(source, *(0,) * 13, None).ledger

@@ -1,0 +1,53 @@
+"""Why a record or a lead is set aside: whose fault it is, what it means, and the page that says what to do."""
+
+from typing import Final, Literal, NamedTuple
+
+Fault = Literal["ours", "theirs"]
+
+_DEAD_LETTERS: Final = "runbooks/dead-letters.md"
+_LEADS: Final = "runbooks/lead-delivery.md"
+
+
+class Cause(NamedTuple):
+    """`ours` is mended by a deployment, a setting or a caller of ours; `theirs` by a provider or a partner."""
+
+    fault: Fault
+    means: str
+    runbook: str = _DEAD_LETTERS
+
+
+LEAD_EXHAUSTED: Final = "lead_delivery_exhausted"
+LEAD_REJECTED: Final = "lead_delivery_rejected"
+
+CAUSES: Final = {
+    "handler_failed": Cause("ours", "a bug: the worker's code failed on this event"),
+    "schema_unknown": Cause("ours", "the writer is newer than the worker, or foreign: no such schema is known"),
+    "schema_too_new": Cause("ours", "the writer is newer than the worker: deploy readers first"),
+    "schema_unexpected": Cause("ours", "an event of ours that this worker is not for"),
+    "event_unexpected": Cause("ours", "an event of ours that this worker is not for"),
+    "event_mislabeled": Cause("ours", "the data is of another type than the event says"),
+    "data_malformed": Cause("ours", "the data does not fit the schema that the event names"),
+    "event_outside_retention": Cause("ours", "older than RETENTION_DAYS: nobody can tell whether it was handled before"),
+    "value_missing": Cause("ours", "a foreign writer: a record without a value"),
+    "envelope_incomplete": Cause("ours", "a foreign writer: headers of a CloudEvent are missing"),
+    "envelope_malformed": Cause("ours", "a foreign writer: headers of a CloudEvent make no sense"),
+    "event_id_unordered": Cause("ours", "a foreign writer: the event's id is no UUIDv7"),
+    "template_unknown": Cause("ours", "a notification command names no template"),
+    "template_channel_unknown": Cause("ours", "a notification command names a channel that its template has no text for"),
+    "data_missing": Cause("ours", "a notification command lacks data that its template needs"),
+    "data_invalid": Cause("ours", "a notification command has data that its template cannot use"),
+    "document_refused": Cause("ours", "Elasticsearch refuses the document: it does not fit the index's mapping"),
+    "event_malformed": Cause("theirs", "the provider's event lacks what its type promises"),
+    "text_unstorable": Cause("theirs", "a text of the provider's holds a NUL, which Postgres cannot store"),
+    LEAD_EXHAUSTED: Cause("theirs", "the partner's CRM has not taken the lead in all attempts", _LEADS),
+    LEAD_REJECTED: Cause("theirs", "the partner's CRM refuses the lead for good", _LEADS),
+}
+
+THEIRS: Final = tuple(reason for reason, cause in CAUSES.items() if cause.fault == "theirs")
+
+_UNDECLARED: Final = Cause("ours", "a reason that this release does not know")
+
+
+def cause_of(reason: str) -> Cause:
+    """The cause behind a reason; one that nobody declared is taken for ours, so that somebody looks."""
+    return CAUSES.get(reason, _UNDECLARED)

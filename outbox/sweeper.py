@@ -1,0 +1,85 @@
+"""Sweeps the ledger for ever, in one relay at a time, and tells Prometheus what it saw."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from prometheus_client import Gauge
+from psycopg import AsyncConnection
+
+from outbox.dead_letters import open_letters
+from outbox.ledger import SETTLED_BY
+from outbox.reasons import cause_of
+from outbox.settings import RelaySettings
+from outbox.sweep import Swept, sweep
+from runtime.database import UNAVAILABLE
+
+log = structlog.get_logger()
+
+IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Webhooks taken that have had no effect yet.", ["source"])
+OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "How long the oldest of them has been in flight.", ["source"])
+OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Those of them older than LEDGER_GRACE.", ["source"])
+UNBALANCED: Final = Gauge("tallyhook_ledger_unbalanced", "Deliveries without an event, events without a delivery.", ["source"])
+OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Records set aside that nobody has settled.", ["consumer", "fault"])
+
+_LOCK: Final = 7_205_759_405  # held for as long as a relay sweeps: the others say nothing, so that their sum is the truth
+
+
+def sweep_for_ever(settings: RelaySettings) -> None:
+    """The body of a thread; it never ends."""
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: RelaySettings) -> None:
+    while True:
+        try:
+            async with await AsyncConnection.connect(
+                settings.database_url, autocommit=True, application_name="tallyhook ledger", connect_timeout=5
+            ) as connection:
+                await _keep_sweeping(connection, settings)
+        except UNAVAILABLE as error:
+            log.warning("sweep_postponed", reason="postgres_unavailable", error=str(error).strip())
+        except Exception:  # a sweep that fails must not be the last one
+            log.exception("sweep_failed", reason="sweep_failed")
+        _say_nothing()
+        await asyncio.sleep(settings.ledger_sweep.total_seconds())
+
+
+async def _keep_sweeping(connection: AsyncConnection, settings: RelaySettings) -> None:
+    while True:
+        row = await (await connection.execute("select pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
+        if row and row[0]:
+            await _sweep_while_alone(connection, settings)
+        await asyncio.sleep(settings.ledger_sweep.total_seconds())
+
+
+async def _sweep_while_alone(connection: AsyncConnection, settings: RelaySettings) -> None:
+    """Until the connection breaks: the lock is its own."""
+    while True:
+        now = datetime.now(UTC)
+        swept = await sweep(connection, settings.ledger_grace, now)
+        _tell(swept, now)
+        await _tell_letters(connection)
+        await asyncio.sleep(settings.ledger_sweep.total_seconds())
+
+
+def _tell(swept: Swept, now: datetime) -> None:
+    for source in {*SETTLED_BY, *swept.in_flight, *swept.unbalanced}:
+        flying = swept.in_flight.get(source)
+        IN_FLIGHT.labels(source).set(flying.number if flying else 0)
+        OVERDUE.labels(source).set(flying.overdue if flying else 0)
+        OLDEST.labels(source).set(max(0.0, (now - flying.oldest).total_seconds()) if flying else 0)
+        UNBALANCED.labels(source).set(swept.unbalanced.get(source, 0))
+
+
+async def _tell_letters(connection: AsyncConnection) -> None:
+    found = await open_letters(connection)
+    OPEN_LETTERS.clear()
+    for consumer, reason, number in found:
+        OPEN_LETTERS.labels(consumer, cause_of(reason).fault).inc(number)
+
+
+def _say_nothing() -> None:
+    for gauge in (IN_FLIGHT, OLDEST, OVERDUE, UNBALANCED, OPEN_LETTERS):
+        gauge.clear()

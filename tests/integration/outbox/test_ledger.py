@@ -1,0 +1,267 @@
+"""The ledger counts both sides of everything that came in, and says when they differ; the sweep finds what stays on its way."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+from psycopg import AsyncConnection
+
+from outbox import ledger
+from outbox.append import NewEvent, append
+from outbox.ledger import LedgerError, SourceLedger
+from outbox.sweep import InFlight, sweep
+from runtime.ids import first_id_of, new_id
+from runtime.tracing import new_trace
+from streams.process import ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+FIGURES: Final = ("received", "rejected", "duplicates", "ignored", "processed", "in_flight", "dead_lettered")
+GRACE: Final = timedelta(minutes=5)
+
+
+class Books:
+    """Writes what gateway, relay and workers would, and reads the ledger of today."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    async def take(self, source: str = "stripe", outcome: str = "accepted", *, at: datetime | None = None) -> UUID:
+        """A delivery with its event, as intake leaves it."""
+        event_id = id_at(at) if at else new_id()
+        async with self.connection.transaction():
+            await append(self.connection, [event(event_id, source)])
+            if outcome == "ignored":
+                await self.relay(event_id)
+            await self.note(source, outcome, event_id)
+        return event_id
+
+    async def note(self, source: str, outcome: str, delivery_id: UUID | None = None) -> None:
+        reason = "signature_wrong" if outcome == "rejected" else None
+        await self.connection.execute(
+            "insert into webhook_deliveries (id, source, outcome, reason, trace_id) values (%s, %s, %s, %s, '')",
+            (delivery_id or new_id(), source, outcome, reason),
+        )
+
+    async def relay(self, event_id: UUID) -> None:
+        await self.connection.execute("delete from outbox_pending where event_id = %s", (event_id,))
+
+    async def park(self, event_id: UUID) -> None:
+        query = "update outbox_pending set parked_at = now(), reason = 'record_too_large' where event_id = %s"
+        await self.connection.execute(query, (event_id,))
+
+    async def mark(self, event_id: UUID, consumer: str = "payments") -> None:
+        await self.relay(event_id)
+        await self.connection.execute("insert into consumed (event_id, consumer) values (%s, %s)", (event_id, consumer))
+
+    async def set_aside(self, event_id: UUID, status: str = "open") -> None:
+        await self.mark(event_id)
+        await self.connection.execute(
+            """insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", headers, event_id, status,
+                                         settled_at, discard_reason)
+               values (%s, 'payments', 'handler_failed', '', '', 0, (select count(*) from dead_letters), '[]', %s, %s, %s, %s)""",
+            (
+                new_id(), event_id, status, None if status == "open" else datetime.now(UTC),
+                "no use" if status == "discarded" else None,
+            ),
+        )  # fmt: skip
+
+    async def read(self) -> ledger.Ledger:
+        now = datetime.now(UTC)
+        return await ledger.read(self.connection, now - timedelta(hours=1), ledger.present(now))
+
+    async def of(self, source: str) -> SourceLedger:
+        return next(figures for figures in (await self.read()).sources if figures.source == source)
+
+    async def break_(self, table: str, event_id: UUID) -> None:
+        await self.connection.execute(f"delete from {table} where id = %s", (event_id,))
+
+    async def alerts(self) -> list[tuple[str, str]]:
+        rows = await (
+            await self.connection.execute("select data from outbox where topic = 'alert.events' order by id")
+        ).fetchall()
+        return [(told["alert"], told["subject"]) for told in (json.loads(row[0]) for row in rows)]
+
+
+def event(event_id: UUID, source: str) -> NewEvent:
+    return NewEvent(
+        id=event_id, topic=f"webhooks.{source}", aggregate_type="payment", aggregate_id="pi_1", source=f"/webhooks/{source}",
+        type="com.stripe.charge.refunded", dataschema="urn:tallyhook:com.stripe.event:1", occurred_at=datetime.now(UTC),
+        traceparent=new_trace().traceparent, data=b"{}",
+    )  # fmt: skip
+
+
+def id_at(moment: datetime) -> UUID:
+    """An id of that moment, unlike any other."""
+    fresh = new_id()
+    return type(fresh)(int=first_id_of(moment).int | fresh.int & (1 << 80) - 1)
+
+
+def figures(found: SourceLedger) -> tuple[int, ...]:
+    return tuple(getattr(found, name) for name in FIGURES)
+
+
+@pytest.fixture
+async def books(database_url: str) -> AsyncIterator[Books]:
+    async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield Books(connection)
+
+
+async def test_everything_that_came_in_is_in_one_figure(books: Books) -> None:
+    for outcome in ("rejected", "rejected", "duplicate"):
+        await books.note("stripe", outcome)
+    await books.take("stripe", "ignored")
+    await books.mark(await books.take())
+    await books.take()
+    await books.relay(await books.take())
+    await books.park(await books.take())
+    await books.set_aside(await books.take())
+    await books.set_aside(await books.take(), "discarded")
+    found = await books.read()
+    assert found.balanced
+    stripe = await books.of("stripe")
+    assert figures(stripe) == (10, 2, 1, 1, 1, 2, 3)
+    assert (stripe.waiting_for_kafka, stripe.parked, stripe.discarded) == (1, 1, 1)
+    assert [source.source for source in found.sources] == ["partner", "razorpay", "stripe"]
+    assert figures(await books.of("partner")) == (0,) * 7
+
+
+async def test_a_letter_that_is_retried_is_in_flight_and_then_processed(books: Books) -> None:
+    event_id = await books.take()
+    await books.set_aside(event_id, "retried")
+    await books.connection.execute("delete from consumed")
+    assert figures(await books.of("stripe")) == (1, 0, 0, 0, 0, 1, 0)
+    await books.mark(event_id)
+    assert figures(await books.of("stripe")) == (1, 0, 0, 0, 1, 0, 0)
+
+
+async def test_only_the_consumer_of_a_source_settles_its_webhooks(books: Books) -> None:
+    await books.mark(await books.take("partner"), "payments")
+    await books.mark(await books.take("razorpay"), "leads")
+    assert figures(await books.of("partner")) == figures(await books.of("razorpay")) == (1, 0, 0, 0, 0, 1, 0)
+    await books.mark(await books.take("partner"), "leads")
+    assert (await books.of("partner")).processed == 1
+
+
+async def test_a_webhook_that_was_ignored_and_later_replayed_is_processed(books: Books) -> None:
+    await books.mark(await books.take("stripe", "ignored"))
+    assert figures(await books.of("stripe")) == (1, 0, 0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("table", "what"), [("outbox", "missing"), ("webhook_deliveries", "unlogged")])
+async def test_a_row_that_is_lost_on_either_side_breaks_the_balance_and_is_named(books: Books, table: str, what: str) -> None:
+    await books.mark(await books.take())
+    lost = await books.take()
+    await books.mark(lost)
+    assert (await books.read()).balanced
+    await books.break_(table, lost)
+    found = await books.read()
+    assert not found.balanced
+    assert [(each.source, each.id, each.what) for each in found.unexplained] == [("stripe", lost, what)]
+
+
+async def test_two_faults_that_cancel_out_are_still_seen(books: Books) -> None:
+    await books.break_("outbox", await books.take())
+    await books.break_("webhook_deliveries", await books.take())
+    stripe = await books.of("stripe")
+    assert (stripe.received, stripe.in_flight) == (1, 1)
+    assert not stripe.balanced
+
+
+async def test_rejected_deliveries_beyond_the_bound_are_told_apart_by_the_hour(books: Books) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    await books.connection.execute(
+        "insert into rejected_quota values ('stripe', %s, 200, 1234), ('partner', %s, 3, 0)", (hour, hour)
+    )
+    [told] = (await books.read()).not_kept
+    assert (told.source, told.rejected, told.to_hour) == ("stripe", 1234, hour + timedelta(hours=1))
+    assert (await books.of("stripe")).received == 0
+
+
+async def test_what_is_past_retention_is_clipped_or_refused(books: Books) -> None:
+    now = datetime.now(UTC)
+    found = await ledger.read(books.connection, now - timedelta(days=60), now)
+    assert found.clipped
+    assert found.from_ == await ledger.kept_from(books.connection)
+    for begin, end, reason in (
+        (now - timedelta(days=60), now - timedelta(days=50), "period_not_kept"),
+        (now, now - timedelta(hours=1), "period_malformed"),
+    ):
+        with pytest.raises(LedgerError) as refused:
+            await ledger.read(books.connection, begin, end)
+        assert refused.value.reason == reason
+
+
+async def test_a_day_that_one_table_has_dropped_already_is_not_covered(books: Books) -> None:
+    kept = await ledger.kept_from(books.connection)
+    await books.connection.execute(f"drop table outbox_{kept:%Y%m%d}")
+    assert await ledger.kept_from(books.connection) == kept + timedelta(days=1)
+
+
+async def test_commands_are_counted_by_what_became_of_them(books: Books) -> None:
+    query = "insert into tasks (id, kind, status, settled_at, reason) values (%s, 'cache.invalidate', %s, %s, %s)"
+    await books.connection.execute(query, (new_id(), "pending", None, None))
+    await books.connection.execute(query, (new_id(), "failed", datetime.now(UTC), "handler_failed"))
+    assert [msgspec.structs.astuple(each) for each in (await books.read()).commands] == [("cache.invalidate", 1, 0, 1)]
+
+
+def test_every_source_is_settled_by_a_worker_that_reads_its_topic() -> None:
+    topics = {"stripe": "webhooks.stripe", "razorpay": "webhooks.razorpay", "partner": "lead.partner.events"}
+    assert topics.keys() == ledger.SETTLED_BY.keys()
+    assert all(topics[source] in ROLES[consumer].topics for source, consumer in ledger.SETTLED_BY.items())
+
+
+async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arrives(books: Books) -> None:
+    now = datetime.now(UTC)
+    old = now - timedelta(minutes=10)
+    stuck, young = await books.take(at=old), await books.take(at=now - timedelta(minutes=1))
+    await books.mark(await books.take(at=old))
+    for event_id in (stuck, young):
+        await books.relay(event_id)
+    for _ in range(2):
+        swept = await sweep(books.connection, GRACE, now)
+        assert swept.in_flight == {"stripe": InFlight(2, 1, swept.in_flight["stripe"].oldest)}
+        assert abs(swept.in_flight["stripe"].oldest - old) < timedelta(milliseconds=2)
+    assert await books.alerts() == [("webhooks_unsettled", "stripe")]
+    for event_id in (stuck, young):
+        await books.mark(event_id)
+    assert (await sweep(books.connection, GRACE, now)).in_flight == {}
+
+
+async def test_rows_without_their_other_half_are_found_and_told(books: Books) -> None:
+    now = datetime.now(UTC)
+    for table, source in (("outbox", "stripe"), ("webhook_deliveries", "partner")):
+        event_id = await books.take(source, at=now - timedelta(minutes=10))
+        await books.break_(table, event_id)
+        await books.relay(event_id)
+    swept = await sweep(books.connection, GRACE, now)
+    assert swept.unbalanced == {"stripe": 1, "partner": 1}
+    assert await books.alerts() == [("ledger_unbalanced", "partner"), ("ledger_unbalanced", "stripe")]
+
+
+async def test_a_parked_webhook_is_no_second_alert_until_it_is_on_its_way_again(books: Books) -> None:
+    now = datetime.now(UTC)
+    event_id = await books.take(at=now - timedelta(minutes=10))
+    await books.park(event_id)
+    assert (await sweep(books.connection, GRACE, now)).in_flight == {}
+    await books.connection.execute("update outbox_pending set parked_at = null, reason = null")
+    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 1
+
+
+async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Books) -> None:
+    now = datetime.now(UTC)
+    event_id = await books.take(at=now - timedelta(hours=2))
+    await books.mark(event_id)
+    await sweep(books.connection, GRACE, now)
+    await books.connection.execute("delete from consumed")
+    assert (await sweep(books.connection, GRACE, now)).in_flight == {}
+    await ledger.expect(books.connection, [event_id])
+    later = now + timedelta(minutes=6)
+    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 0
+    assert (await sweep(books.connection, GRACE, later)).in_flight["stripe"].overdue == 1
