@@ -13,7 +13,18 @@ from gateway.admin import audit, deliveries, state
 from gateway.admin import notifications as admin_notifications
 from gateway.audit import audit_call
 from gateway.idempotency import honour_key
-from gateway.keys import ALLOWED_SUBJECTS, AUDIT, CACHE_ALLOW_ALL, COMMAND_WAIT, COMMANDS, ENGINE, GATEKEEPER, INTAKE, SETTLEMENTS
+from gateway.keys import (
+    ALLOWED_SUBJECTS,
+    AUDIT,
+    CACHE_ALLOW_ALL,
+    COMMAND_WAIT,
+    COMMANDS,
+    ENGINE,
+    GATEKEEPER,
+    INTAKE,
+    PRESENCE,
+    SETTLEMENTS,
+)
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.settings import GatewaySettings
@@ -27,6 +38,7 @@ from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
 from runtime.database import Pool, make_engine, make_pool
+from runtime.presence import Presence
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +52,7 @@ class Resources(NamedTuple):
     commands: Pool
     settlements: Settlements
     audit: AuditLog
+    presence: Presence
 
 
 @asynccontextmanager
@@ -56,14 +69,17 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     commands = make_pool(settings.database_url, size=4, name="commands")
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
+    presence = Presence(settings.database_url)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
     await settlements.open()
     await audited.open()
+    await presence.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements, audited)
+        yield Resources(intake, rejections, engine, commands, settlements, audited, presence)
     finally:
+        await presence.close()
         await settlements.close()
         await audited.close()
         await intake.close()
@@ -121,6 +137,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects
     app[AUDIT] = resources.audit
     app[SETTLEMENTS] = resources.settlements
+    app[PRESENCE] = resources.presence
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

@@ -3,7 +3,7 @@
 
 A key belongs to the caller's role, so that it outlives the rotation of a token, and to one request: method, path with query, and
 body, byte for byte. Answers up to 3xx are kept for a day. A refusal is not: nothing was done, so the key is free for the right
-request. After an error of ours the key stays bound, and the same request may be sent again.
+request. After an error of ours the key stays bound, and the same request may be sent again; after the death of a gateway too.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, COMMANDS, RECORDED
+from gateway.keys import CALL, CALLER, COMMANDS, PRESENCE, RECORDED
 from gateway.postgres import refusing_outages
 from outbox import idempotency
 from outbox.idempotency import Answer, Claimed, InProgress, Key
@@ -71,7 +71,7 @@ async def _claim(request: web.Request, key: Key) -> Claimed | Answer:
     deadline = loop.time() + _PATIENCE
     while True:
         async with _connection(request) as connection:
-            outcome = await idempotency.claim(connection, key, request[CALL].id)
+            outcome = await idempotency.claim(connection, key, request[CALL].id, request.app[PRESENCE].shown)
         match outcome:
             case Claimed() | Answer():
                 return outcome

@@ -12,6 +12,7 @@ from gateway.settlements import Settlements
 from outbox.audit import AuditLog
 from outbox.intake import Intake
 from runtime.database import Pool
+from runtime.presence import Presence
 from runtime.tracing import Trace
 
 
@@ -36,5 +37,6 @@ ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
 CACHE_ALLOW_ALL: Final = web.AppKey("cache_allow_all", bool)
+PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)

@@ -1,8 +1,9 @@
 """
 Answers by `Idempotency-Key`: one call works under a key, and whoever repeats it gets the same answer.
 
-A call claims its key before it works, with the id that its command will have. If it breaks off before its answer is kept, the
-next call under the key takes the claim over together with that id, and so writes the same command, not a second one.
+A call claims its key before it works, with the id that its command will have. If it breaks off before its answer is kept, or its
+process dies, the next call under the key takes the claim over together with that id, and so writes the same command, not a
+second one.
 """
 
 from datetime import timedelta
@@ -11,10 +12,12 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
+from runtime.presence import PRESENT
+
 KEPT: Final = timedelta(hours=24)
 """For how long a key is remembered; after that it is free again."""
 _LEASE: Final = timedelta(seconds=30)
-"""For how long a claim holds back others: longer than any call, so that only a dead one's is taken over."""
+"""For how long a claim holds back others whose holder is still there, or cannot be told: longer than any call."""
 
 
 class Key(NamedTuple):
@@ -49,19 +52,25 @@ class InProgress(NamedTuple):
 
 Outcome = Claimed | Answer | Reused | InProgress
 
-_CLAIM: Final = """
-insert into idempotency_keys as k (scope, key, digest, call_id, claimed_until) values (%s, %s, %s, %s, now() + %s)
-on conflict (scope, key) do update set claimed_until = excluded.claimed_until
-  where k.status is null and k.claimed_until < now() and k.digest = excluded.digest
+_CLAIM: Final = f"""
+insert into idempotency_keys as k (scope, key, digest, call_id, claimed_until, holder) values (%s, %s, %s, %s, now() + %s, %s)
+on conflict (scope, key) do update set claimed_until = excluded.claimed_until, holder = excluded.holder
+  where k.status is null and k.digest = excluded.digest and (k.claimed_until < now() or k.holder is not null and not exists (
+    select from pg_locks l where l.locktype = 'advisory' and l.classid = {PRESENT} and l.objid = k.holder::oid and l.granted
+      and l.database = (select oid from pg_database where datname = current_database())))
 returning call_id
 """
 _LOOK: Final = "select digest, status, content_type, body from idempotency_keys where scope = %s and key = %s"
 _MINE: Final = "where scope = %s and key = %s and status is null"
 
 
-async def claim(connection: AsyncConnection, key: Key, call_id: UUID) -> Outcome:
-    """Take the key, on a connection in autocommit mode; `call_id` is used where no earlier call has claimed it."""
-    cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE))
+async def claim(connection: AsyncConnection, key: Key, call_id: UUID, holder: int | None = None) -> Outcome:
+    """
+    Take the key, on a connection in autocommit mode; `call_id` is used where no earlier call has claimed it.
+
+    `holder` is under which number the caller's process is present (`runtime.presence`), if it is.
+    """
+    cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE, holder))
     if row := await cursor.fetchone():
         return Claimed(row[0])
     found = await (await connection.execute(_LOOK, (key.scope, key.key))).fetchone()

@@ -225,7 +225,8 @@ audit_log = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# What was answered under an `Idempotency-Key`; without an answer yet, a call works on it until `claimed_until`.
+# What was answered under an `Idempotency-Key`; without an answer yet, a call works on it until `claimed_until`, or until the
+# process that is present under the number `holder` is gone.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -238,6 +239,7 @@ idempotency_keys = Table(
     Column("status", SmallInteger),
     Column("body", LargeBinary),
     Column("content_type", Text),
+    Column("holder", Integer),
     PrimaryKeyConstraint("scope", "key"),
     CheckConstraint("(status is null) = (body is null) and (status is null) = (content_type is null)", name="answer_whole"),
 )

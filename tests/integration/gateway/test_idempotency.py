@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from outbox import idempotency, tasks
-from outbox.idempotency import Key
+from outbox.idempotency import Claimed, InProgress, Key
 from outbox.process import keep_partitions
 from outbox.settings import RetentionSettings
 from runtime.ids import new_id
+from runtime.presence import Presence
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
@@ -52,6 +53,19 @@ async def open_task(gateway: Gateway) -> UUID:
 async def connected(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@asynccontextmanager
+async def present(database_url: str) -> AsyncIterator[Presence]:
+    presence = Presence(database_url)
+    await presence.open()
+    await eventually(lambda: _shown(presence, presence.number))
+    yield presence
+    await presence.close()
+
+
+async def _shown(presence: Presence, number: int | None) -> bool | None:
+    return presence.shown == number or None
 
 
 async def test_the_same_request_is_done_once_and_answered_alike(gateway: Gateway) -> None:
@@ -142,6 +156,24 @@ async def test_a_gateway_that_died_between_command_and_answer_makes_no_second_co
         again = await (await post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
         assert again == first
         assert len(await gateway.rows("outbox")) == len(await gateway.rows("tasks")) == 1
+
+
+async def test_the_key_of_a_process_that_is_gone_is_taken_over_at_once_and_that_of_a_living_one_is_not(database_url: str) -> None:
+    key, first = Key("service", "k", b"digest"), new_id()
+    async with present(database_url) as other, connected(database_url) as connection:
+        async with present(database_url) as dying:
+            assert await idempotency.claim(connection, key, first, dying.shown) == Claimed(first)
+            assert await idempotency.claim(connection, key, new_id(), other.shown) == InProgress()
+        assert await idempotency.claim(connection, key, new_id(), other.shown) == Claimed(first)
+        assert await idempotency.claim(connection, key, new_id(), other.shown) == InProgress()
+
+
+async def test_a_process_is_present_again_after_postgres_was_away(database_url: str) -> None:
+    async with present(database_url) as presence, connected(database_url) as connection:
+        number = presence.shown
+        await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like '%presence'")
+        await eventually(lambda: _shown(presence, None))
+        assert await eventually(lambda: _shown(presence, number)) is True
 
 
 async def test_a_change_of_the_config_that_broke_off_is_not_made_twice(gateway: Gateway, database_url: str) -> None:
