@@ -13,8 +13,13 @@ UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout, SerializationFailu
 _SCHEME = "postgresql://"
 
 
-def make_pool(url: str, *, size: int, name: str) -> Pool:
-    """A pool that connects to nothing until it is opened; its connections are in autocommit mode."""
+def make_pool(url: str, *, size: int, name: str, search_path: str = "") -> Pool:
+    """
+    A pool that connects to nothing until it is opened; its connections are in autocommit mode.
+
+    With a `search_path` they see the tables of those schemas only.
+    """
+    path = f" -c search_path={search_path.replace(' ', '')}" if search_path else ""
     return AsyncConnectionPool(
         url,
         min_size=1,
@@ -29,7 +34,7 @@ def make_pool(url: str, *, size: int, name: str) -> Pool:
             "application_name": f"tallyhook {name}",
             "connect_timeout": 5,
             "prepare_threshold": 0,
-            "options": "-c timezone=UTC",
+            "options": f"-c timezone=UTC{path}",
         },
     )
 

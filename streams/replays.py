@@ -8,7 +8,6 @@ after that finds it. Between replays a worker asks once for each assignment, and
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -16,7 +15,9 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from outbox.offsets import Offsets, OffsetsError, Place
 from runtime.database import UNAVAILABLE, Pool
+from schemas.topology import group_of
 from streams.records import Record
 
 log = structlog.get_logger()
@@ -36,9 +37,6 @@ _FINISH: Final = """
 update offset_replays r set finished_at = now() from unnest(%s::uuid[], %s::text[], %s::int4[]) as v(id, topic, partition)
 where (r.id, r.topic, r.partition) = (v.id, v.topic, v.partition) and r.finished_at is null
 """
-_HELD_SINCE: Final = """
-select min(created_at) from offset_replays where consumer = %s and finished_at is null and effects = 'suppressed'
-"""
 
 
 class Range(NamedTuple):
@@ -56,7 +54,7 @@ class Replays:
     """The open ranges of one consumer, as of the last assignment."""
 
     def __init__(self, consumer: str) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
         self.known = False
         self.open: dict[tuple[str, int], Range] = {}
 
@@ -66,7 +64,7 @@ class Replays:
 
     async def load(self, connection: AsyncConnection) -> None:
         async with connection.cursor(row_factory=class_row(Range)) as cursor:
-            await cursor.execute(_OPEN, (self._consumer,))
+            await cursor.execute(_OPEN, (self.consumer,))
             self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
         self.known = True
 
@@ -92,7 +90,9 @@ class Replays:
             log.info("replay_finished", replay=str(each.id), topic=each.topic, partition=each.partition)
 
 
-def after_replays(consumer: str, pool: Pool, loop: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def after_replays(
+    consumer: str, pool: Pool, bootstrap_servers: str, loop: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
     """
     The loop, begun when no suppressed replay of the consumer is open.
 
@@ -100,24 +100,38 @@ def after_replays(consumer: str, pool: Pool, loop: Callable[[], Awaitable[None]]
     """
 
     async def run() -> None:
-        told = -_TELL_EVERY
-        while since := await _held_since(consumer, pool):
+        told, replays = -_TELL_EVERY, Replays(consumer)
+        while open_ranges := await _still_open(replays, pool, bootstrap_servers):
             if time.monotonic() - told >= _TELL_EVERY:
                 told = time.monotonic()
-                log.warning("sending_held", reason="replay_unfinished", since=since.isoformat())
+                log.warning("sending_held", reason="replay_unfinished", partitions=sorted(place for _, place in open_ranges))
             await asyncio.sleep(_LOOK_EVERY)
         await loop()
 
     return run
 
 
-async def _held_since(consumer: str, pool: Pool) -> datetime | None:
-    while True:
-        try:
-            async with pool.connection() as connection:
-                row = await (await connection.execute(_HELD_SINCE, (consumer,))).fetchone()
-        except UNAVAILABLE as error:
-            log.warning("waiting", reason="postgres_unavailable", error=str(error).strip()[:500])
-            await asyncio.sleep(_LOOK_EVERY)
-        else:
-            return row[0] if row else None
+async def _still_open(replays: Replays, pool: Pool, bootstrap_servers: str) -> list[tuple[str, int]]:
+    """
+    The partitions with something suppressed to read; at least one while that cannot be told.
+
+    Ranges that the group is past are closed: those of a command that died before it moved anything, and those that Kafka has
+    dropped the records of.
+    """
+    try:
+        async with pool.connection() as connection:
+            await replays.load(connection)
+            held = [each for each in replays.open.values() if each.effects == "suppressed"]
+            if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, bootstrap_servers)):
+                await replays.finish(connection, over)
+    except (*UNAVAILABLE, OffsetsError) as error:
+        log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=str(error).strip()[:500])
+        return [("", -1)]
+    return [place for place, each in replays.open.items() if each.effects == "suppressed"]
+
+
+def _read_past(consumer: str, ranges: Sequence[Range], bootstrap_servers: str) -> list[Range]:
+    look = Offsets(bootstrap_servers).look({each.topic for each in ranges}, [group_of(consumer)])
+    committed = look.groups[group_of(consumer)].committed
+    reached = {place: max(committed.get(place, 0), span.begin) for place, span in look.spans.items()}
+    return [each for each in ranges if reached.get(Place(each.topic, each.partition), 0) >= each.until_offset]

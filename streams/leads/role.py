@@ -23,7 +23,9 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
         following(settings.database_url) as config,
     ):
         dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config)
-        yield Running(LeadsHandler(), (after_replays(LeadsHandler.consumer, pool, dispatcher.run),))
+        yield Running(
+            LeadsHandler(), (after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatcher.run),)
+        )
 
 
 def limits_of(settings: LeadSettings) -> Limits:

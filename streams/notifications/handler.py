@@ -117,7 +117,9 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                 )
             )
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
-        yield Running(handler, tuple(after_replays(handler.consumer, pool, dispatcher.run) for dispatcher in dispatchers))
+        servers = settings.kafka_bootstrap_servers
+        loops = tuple(after_replays(handler.consumer, pool, servers, dispatcher.run) for dispatcher in dispatchers)
+        yield Running(handler, loops)
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -1,0 +1,1 @@
+"""What Kafka holds, read again: by the group itself, or beside it into shadow tables."""

@@ -1,0 +1,81 @@
+"""Where a replay begins and ends, as it is written on a command line."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from ops.offset_replay.errors import ReplayRefused
+from runtime.settings import parse_duration
+
+
+class Beginning(NamedTuple):
+    """At the log's first record."""
+
+
+class End(NamedTuple):
+    """At what is the log's end when the replay begins."""
+
+
+class Moment(NamedTuple):
+    """At the first record of that time or later."""
+
+    at: datetime
+
+
+class Numbers(NamedTuple):
+    """At these offsets, by partition; the other partitions are left out."""
+
+    offsets: Mapping[int, int]
+
+
+Start = Beginning | Moment | Numbers
+Stop = End | Moment | Numbers
+
+
+def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: datetime) -> Start:
+    """Exactly one of the three ways to say it. Raises ReplayRefused with reason `bound_malformed`."""
+    if [bool(offsets), time is not None, beginning].count(True) != 1:
+        raise ReplayRefused("bound_malformed", "say where to begin, one way: --from-offset P:N, --from-time T or --from-start")
+    if offsets:
+        return Numbers(numbers_in(offsets))
+    return Beginning() if time is None else Moment(moment_in(time, now))
+
+
+def stop_of(words: Sequence[str], now: datetime) -> Stop:
+    """`end`, a time, or offsets. Raises ReplayRefused with reason `bound_malformed`."""
+    if list(words) in ([], ["end"]):
+        return End()
+    if len(words) == 1 and not _looks_numbered(words[0]):
+        return Moment(moment_in(words[0], now))
+    return Numbers(numbers_in(words))
+
+
+def numbers_in(words: Sequence[str]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for word in words:
+        partition, colon, offset = word.partition(":")
+        if not (colon and partition.isascii() and partition.isdecimal() and offset.isascii() and offset.isdecimal()):
+            raise ReplayRefused("bound_malformed", f"{word!r} is no PARTITION:OFFSET, such as 3:1500")
+        if int(partition) in found:
+            raise ReplayRefused("bound_malformed", f"partition {int(partition)} is named twice")
+        found[int(partition)] = int(offset)
+    return found
+
+
+def moment_in(word: str, now: datetime) -> datetime:
+    """A time of ISO 8601, in UTC where it says nothing else, or how long ago: `90m`."""
+    try:
+        ago = parse_duration(word)
+    except ValueError:
+        ago = None
+    if isinstance(ago, timedelta):
+        return now - ago
+    try:
+        moment = datetime.fromisoformat(word)
+    except ValueError:
+        raise ReplayRefused("bound_malformed", f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _looks_numbered(word: str) -> bool:
+    return all(part.isdecimal() for part in word.split(":")) and word.count(":") == 1

@@ -1,0 +1,180 @@
+"""
+The shadow beside the live tables, in SQL, at one moment of the live ones.
+
+An aggregate is compared where both sides have the same events of it: its row is a pure fold of those, so it must be the same to
+the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing can be said;
+where the live worker has not come to an event of the shadow, somebody should look again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+
+SAMPLES: Final = 20
+
+# `state` is the fold's record as JSON text: shown as such, compared as bytes.
+_AGGREGATES: Final = {"payments": "payment", "subscriptions": "subscription", "invoices": "invoice"}
+
+
+class Difference(NamedTuple):
+    """
+    One row that is not as the log tells it.
+
+    `missing` is a live row that is not there, `extra` one that nothing in the log has made, `different` one with other columns:
+    each with its live value and the one that the log makes.
+    """
+
+    table: str
+    kind: str
+    key: str
+    columns: Mapping[str, tuple[Any, Any]]
+
+
+class Comparison(NamedTuple):
+    """
+    How the tables compare; `differing` counts by table and kind, `samples` are some of those rows.
+
+    `compared` aggregates have the same events on both sides; of the others `outside` have live events that are not in the range,
+    and `behind` have events that the live worker had not come to.
+    """
+
+    compared: int
+    outside: int
+    behind: int
+    differing: Mapping[tuple[str, str], int]
+    samples: Sequence[Difference]
+
+    @property
+    def equal(self) -> bool:
+        return not self.differing
+
+
+def compare(connection: Connection, schema: str, consumer: str, provider: str) -> Comparison:
+    """Compare at one moment; the shadow does not change any more."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        values = {"consumer": consumer, "provider": provider}
+        for statement in (_TOUCHED, _FOUND):
+            connection.execute(_in(schema, statement), values)
+        for table, aggregate in _AGGREGATES.items():
+            connection.execute(_in(schema, _ROWS, table=table), {**values, "table": table, "aggregate": aggregate})
+        for statement in (_LINES, _PAIRS):
+            connection.execute(_in(schema, statement), values)
+        states: dict[str, int] = dict(connection.execute("select state, count(*) from pg_temp.touched group by state").fetchall())
+        kinds = connection.execute('select "table", kind, count(*) from pg_temp.found group by 1, 2 order by 1, 2').fetchall()
+        samples = _samples(connection)
+        connection.execute("drop table pg_temp.touched, pg_temp.found")
+    differing = {(table, kind): number for table, kind, number in kinds}
+    return Comparison(
+        states.get("same", 0) + states.get("lost", 0), states.get("outside", 0), states.get("behind", 0), differing, samples
+    )
+
+
+def said(connection: Connection, schema: str) -> dict[str, int]:
+    """The events that the shadow would have told, by type."""
+    query = sql.SQL("select type, count(*) from {}.outbox group by type order by type").format(sql.Identifier(schema))
+    return dict(connection.execute(query).fetchall())
+
+
+def set_aside(connection: Connection, schema: str) -> dict[str, int]:
+    """The records that the shadow set aside, by reason."""
+    query = sql.SQL("select reason, count(*) from {}.dead_letters group by reason order by reason")
+    return dict(connection.execute(query.format(sql.Identifier(schema))).fetchall())
+
+
+def _in(schema: str, statement: str, **names: str) -> sql.Composed:
+    return sql.SQL(statement).format(
+        shadow=sql.Identifier(schema), **{name: sql.Identifier(value) for name, value in names.items()}
+    )
+
+
+def _samples(connection: Connection) -> list[Difference]:
+    cursor = connection.cursor(row_factory=dict_row)
+    cursor.execute(_SAMPLES, (SAMPLES,))
+    return [
+        Difference(
+            row["table"], row["kind"], row["key"], _columns(row["live"], row["shadow"]) if row["kind"] == "different" else {}
+        )
+        for row in cursor.fetchall()
+    ]
+
+
+def _columns(live: Mapping[str, Any], shadow: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (live.get(name), value) for name, value in shadow.items() if live.get(name) != value}
+
+
+# Every aggregate that an event of the range belongs to, on either side, and whether its events are the same on both.
+#   lost: an event that the live worker has marked, or the shadow has handled, is in the history of one side only.
+_TOUCHED: Final = """
+create temporary table touched as
+with range as (select event_id from {shadow}.consumed where consumer = %(consumer)s),
+named as (
+  select aggregate_type, aggregate_id from {shadow}.history
+  union select aggregate_type, aggregate_id from public.history join range using (event_id)),
+lines as (
+  select aggregate_type, aggregate_id, event_id, s.event_id is not null as in_shadow, l.event_id is not null as in_live
+  from (select s.* from {shadow}.history s) s
+  full join (select l.* from public.history l join named using (aggregate_type, aggregate_id)) l
+    using (aggregate_type, aggregate_id, event_id)),
+judged as (
+  select l.aggregate_type, l.aggregate_id,
+    bool_or(not in_shadow and r.event_id is null) as outside,
+    bool_or(not in_live and m.event_id is null) as behind,
+    bool_or(in_shadow <> in_live) as lost
+  from lines l
+    left join range r on r.event_id = l.event_id and not in_shadow
+    left join public.consumed m on m.event_id = l.event_id and m.consumer = %(consumer)s and not in_live
+  group by 1, 2)
+select aggregate_type, aggregate_id,
+  case when behind then 'behind' when outside then 'outside' when lost then 'lost' else 'same' end as state
+from judged
+"""
+_FOUND: Final = """
+create temporary table found ("table" text, kind text, key text, live jsonb, shadow jsonb)
+"""
+# Compared as rows; told as JSON. A live row that no event is known of was made by nobody.
+_ROWS: Final = """
+insert into found
+select %(table)s, case when l.id is null then 'missing' when s.id is null then 'extra' else 'different' end,
+  coalesce(l.id, s.id),
+  to_jsonb(l) || jsonb_build_object('state', convert_from(l.state, 'UTF8')),
+  to_jsonb(s) || jsonb_build_object('state', convert_from(s.state, 'UTF8'))
+from (select l.* from public.{table} l where l.provider = %(provider)s and (
+        exists (select from touched where aggregate_type = %(aggregate)s and aggregate_id = l.id and state in ('same', 'lost'))
+        or not exists (select from public.history where aggregate_type = %(aggregate)s and aggregate_id = l.id))) l
+  full join (select s.* from {shadow}.{table} s
+             join touched t on t.aggregate_id = s.id and t.aggregate_type = %(aggregate)s and t.state in ('same', 'lost')) s
+    on (s.id, s.provider) = (l.id, l.provider)
+where row(l.*) is distinct from row(s.*)
+"""
+_LINES: Final = """
+insert into found
+select 'history', case when l.event_id is null then 'missing' when s.event_id is null then 'extra' else 'different' end,
+  concat_ws(' ', aggregate_type, aggregate_id, event_id), to_jsonb(l), to_jsonb(s)
+from (select l.* from public.history l join touched t using (aggregate_type, aggregate_id) where t.state in ('same', 'lost')) l
+  full join (select s.* from {shadow}.history s join touched t using (aggregate_type, aggregate_id)
+             where t.state in ('same', 'lost')) s
+    using (aggregate_type, aggregate_id, event_id)
+where row(l.*) is distinct from row(s.*)
+"""
+# The paid half only: what is expected comes over HTTP and is in no log. Left out where either side's payment was not compared.
+_PAIRS: Final = """
+insert into found
+select 'reconciliations', case when l.reference is null then 'missing' when s.reference is null then 'extra' else 'different' end,
+  coalesce(l.reference, s.reference), to_jsonb(l), to_jsonb(s)
+from (select reference, payment_id, paid_amount, paid_currency from public.reconciliations where payment_id is not null) l
+  full join (select reference, payment_id, paid_amount, paid_currency from {shadow}.reconciliations) s
+    on s.reference = l.reference
+where (l.payment_id is null or exists (select from touched where aggregate_type = 'payment' and aggregate_id = l.payment_id
+                                       and state in ('same', 'lost')))
+  and (s.payment_id is null or exists (select from touched where aggregate_type = 'payment' and aggregate_id = s.payment_id
+                                       and state in ('same', 'lost')))
+  and row(l.*) is distinct from row(s.*)
+"""
+_SAMPLES: Final = """
+select "table", kind, key, live, shadow
+from (select *, row_number() over (partition by "table", kind order by key) as n from pg_temp.found) f
+order by n, "table", kind, key limit %s
+"""

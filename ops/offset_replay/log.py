@@ -1,0 +1,81 @@
+"""Records of a range of the log, read without a group: nobody's offsets are touched."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from outbox.offsets import OffsetsError, Place
+from streams.records import Record
+
+_BATCH: Final = 2000
+_PATIENCE: Final = 30.0  # seconds without a record
+
+
+class Stretch(NamedTuple):
+    """Offsets from `start` up to, but without, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return max(0, self.stop - self.start)
+
+
+def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
+    """
+    Every record of the stretches, in the order of each partition, many at a time.
+
+    Raises OffsetsError where Kafka goes away.
+    """
+    left = {place: stretch.stop for place, stretch in stretches.items() if stretch.length}
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "tallyhook-reader",  # demanded by the client; never joined, and nothing is committed
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 50,
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(*place, stretches[place].start) for place in left])
+        yield from _rounds(consumer, left, batch)
+    finally:
+        consumer.close()
+
+
+def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[list[Record]]:
+    heard = time.monotonic()
+    while left:
+        messages = consumer.consume(batch, timeout=0.1)
+        if messages:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _PATIENCE:
+            raise OffsetsError("kafka_unavailable", f"no record has come from Kafka in {_PATIENCE:g} s")
+        if records := [record for message in messages if (record := _take(consumer, left, message)) is not None]:
+            yield records
+
+
+def _take(consumer: Consumer, left: dict[Place, int], message: Any) -> Record | None:
+    """The record, where it is one of those wanted; a partition that has come to its end is let go."""
+    place = Place(message.topic(), message.partition())
+    error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name for it
+        if error.retriable() or error.code() == KafkaError._TRANSPORT:  # noqa: SLF001  # same
+            return None
+        raise OffsetsError("kafka_refused", f"Kafka does not give {place.topic} {place.partition}: {error.str()}")
+    stop = left.get(place)
+    if stop is None:
+        return None
+    if error is not None or message.offset() >= stop - 1:
+        del left[place]
+        consumer.incremental_unassign([TopicPartition(*place)])
+    if error is not None or message.offset() >= stop:
+        return None
+    return Record(*place, message.offset(), message.key(), message.value(), message.headers() or [])

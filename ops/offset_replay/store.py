@@ -1,0 +1,66 @@
+"""The replay's SQL: what is marked, which days have marks, and the ranges that workers are told of."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from ops.offset_replay.plan import Move
+from outbox import partitions
+from outbox.offsets import Place
+
+_MARKED: Final = "select event_id from consumed where consumer = %s and event_id = any(%s) and event_id between %s and %s"
+_UNFINISHED: Final = """
+select topic, partition, until_offset from offset_replays where consumer = %s and topic = %s and finished_at is null
+"""
+_SUPERSEDE: Final = """
+update offset_replays r set finished_at = now() from unnest(%s::text[], %s::int4[]) as v(topic, partition)
+where r.consumer = %s and (r.topic, r.partition) = (v.topic, v.partition) and r.finished_at is null
+returning r.id, r.topic, r.partition
+"""
+_REOPEN: Final = """
+update offset_replays r set finished_at = null from unnest(%s::uuid[], %s::text[], %s::int4[]) as v(id, topic, partition)
+where (r.id, r.topic, r.partition) = (v.id, v.topic, v.partition)
+"""
+_WRITE: Final = """
+insert into offset_replays (id, consumer, effects, topic, partition, from_offset, until_offset)
+select %s::uuid, %s::text, %s::text, t.* from unnest(%s::text[], %s::int4[], %s::int8[], %s::int8[]) as t
+"""
+
+Superseded = list[tuple[UUID, str, int]]
+
+
+def marked(connection: Connection, consumer: str, ids: Sequence[UUID]) -> set[UUID]:
+    """Those that the consumer has handled."""
+    if not ids:
+        return set()
+    return {row[0] for row in connection.execute(_MARKED, (consumer, list(ids), min(ids), max(ids)))}
+
+
+def marked_days(connection: Connection) -> set[date]:
+    """The days whose marks are kept."""
+    return {partitions.day_of(name) for name in partitions.partitions(connection) if name.startswith("consumed_")}
+
+
+def unfinished(connection: Connection, consumer: str, topic: str) -> dict[Place, int]:
+    """Where the replays end that have not been read to their end."""
+    return {Place(row[0], row[1]): row[2] for row in connection.execute(_UNFINISHED, (consumer, topic))}
+
+
+def write(connection: Connection, replay: UUID, consumer: str, moves: Sequence[Move], effects: str) -> Superseded:
+    """Tell the workers, instead of what they were told before of the same partitions; returns that."""
+    topics, numbers = [move.place.topic for move in moves], [move.place.partition for move in moves]
+    with connection.transaction():
+        superseded = connection.execute(_SUPERSEDE, (topics, numbers, consumer)).fetchall()
+        ranges = [topics, numbers, [move.target for move in moves], [move.until for move in moves]]
+        connection.execute(_WRITE, (replay, consumer, effects, *ranges))
+    return superseded
+
+
+def take_back(connection: Connection, replay: UUID, superseded: Superseded) -> None:
+    """As if nothing had been written."""
+    with connection.transaction():
+        connection.execute("delete from offset_replays where id = %s", (replay,))
+        connection.execute(_REOPEN, [list(column) for column in zip(*superseded, strict=True)] or [[], [], []])

@@ -1,0 +1,152 @@
+"""A log of Stripe events, the live tables that a worker made of it, and the command line beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import psycopg
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from psycopg.rows import dict_row
+
+from ops.offset_replay import log
+from ops.offset_replay.log import Stretch
+from outbox.offsets import Offsets, Place
+from runtime.database import make_pool
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.envelope import Envelope, to_headers
+from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topology import group_of
+from streams.payments.handler import PaymentsHandler
+from streams.processor import Processor
+from tests.simulators import stripe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from streams.handler import Handler
+
+STRIPE: Final = "webhooks.stripe"
+PROJECTED: Final = {
+    "payments": "id",
+    "subscriptions": "id",
+    "invoices": "id",
+    "history": "aggregate_type, aggregate_id, event_id",
+    "reconciliations": "reference",
+}
+_DECODER: Final = msgspec.json.Decoder(StripeEvent)
+
+
+def envelope(body: bytes, event_id: UUID | None = None) -> Envelope:
+    """The event as the gateway would have recorded it."""
+    told = _DECODER.decode(body)
+    return Envelope(
+        id=event_id or new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
+        dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body,
+    )  # fmt: skip
+
+
+def lives(number: int, seed: int) -> list[bytes]:
+    """The events of so many payments, invoices and subscriptions, about five each, out of order."""
+    chance, bodies = random.Random(seed), list[bytes]()
+    for n in range(number):
+        subscription = stripe.Subscription()
+        payment = stripe.Payment(metadata={"user_id": f"u-{n}", "reference": f"order-{seed}-{n}"})
+        invoice = stripe.Invoice(customer=subscription.customer, subscription=subscription.id)
+        at = stripe.START + n
+        bodies += [payment.created(at), payment.succeeded(at + 1), invoice.created(at), invoice.paid(at + 2)]
+        bodies.append(subscription.created(at) if n % 3 else payment.refunded(payment.amount // 2, at + 3))
+    chance.shuffle(bodies)
+    return bodies
+
+
+class World:
+    """One Kafka, one database, and no process but those a test starts."""
+
+    def __init__(self, kafka: str, database_url: str) -> None:
+        self.kafka = kafka
+        self.database_url = database_url
+        self.environment = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "STREAMS_WEB_PORT": "0",
+            "STREAMS_SESSION_TIMEOUT": "6s",
+        }
+
+    def produce(self, events: Iterable[Envelope], topic: str = STRIPE) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 20})
+        for event in events:
+            producer.produce(topic, event.data, event.subject.encode(), headers=[(n, v) for n, v in to_headers(event)])
+            producer.poll(0)
+        assert producer.flush(30) == 0
+
+    def produce_raw(self, value: bytes, topic: str = STRIPE) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka})
+        producer.produce(topic, value, b"raw")
+        assert producer.flush(30) == 0
+
+    def ends(self, topic: str = STRIPE) -> dict[Place, int]:
+        return {place: span.end for place, span in Offsets(self.kafka).spans([topic]).items()}
+
+    def handle(self, since: dict[Place, int], handler: Handler | None = None, topic: str = STRIPE) -> None:
+        """What a worker does with everything since: handled, marked and committed to its group."""
+        until = self.ends(topic)
+        stretches = {place: Stretch(since[place], until[place]) for place in until}
+        asyncio.run(self._handle(handler or PaymentsHandler(), stretches))
+        self.commit((handler or PaymentsHandler()).consumer, until)
+
+    def commit(self, role: str, offsets: dict[Place, int]) -> None:
+        wanted = ConsumerGroupTopicPartitions(group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()])
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        admin.alter_consumer_group_offsets([wanted])[group_of(role)].result(20)
+
+    def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
+        return {place: offset for place, offset in Offsets(self.kafka).group(group_of(role)).committed.items() if place.topic == topic}
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def change(self, statement: str, *values: Any) -> int:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute(statement, values).rowcount
+
+    def projected(self) -> dict[str, list[dict[str, Any]]]:
+        return {table: self.rows(f"select * from {table} order by {key}") for table, key in PROJECTED.items()}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """`tallyhook replay offsets …`: exit code, what it printed, and its errors."""
+        with self.start("replay", "offsets", *arguments) as command:
+            out, err = command.communicate(timeout=120)
+        return command.returncode, out, err
+
+    def data(self, *arguments: str) -> dict[str, Any]:
+        code, out, err = self.run(*arguments, "--json")
+        assert out, (code, err)
+        return {**msgspec.json.decode(out), "exit": code}
+
+    async def _handle(self, handler: Handler, stretches: dict[Place, Stretch]) -> None:
+        pool = make_pool(self.database_url, size=4, name="test")
+        async with pool:
+            processor = Processor(handler, pool, lanes=2, retry_max=timedelta(seconds=1))
+            for records in log.read(self.kafka, stretches):
+                await processor.process(records)
+
+
+def at(offsets: dict[Place, int]) -> Sequence[str]:
+    """`--from-offset P:N` for each."""
+    return [word for place, offset in sorted(offsets.items()) for word in ("--from-offset", f"{place.partition}:{offset}")]
