@@ -31,12 +31,17 @@ class LeadReceived(_Record, frozen=True, kw_only=True):
 
 
 class DeliverLead(_Record, frozen=True, kw_only=True):
-    """Make the attempt of that number now; where it is made already, tell how it went."""
+    """
+    Make the attempt of that number now; where it is made already, tell how it went.
+
+    `afresh` forgets the failures before it, so that a lead that was given up has all of its attempts again.
+    """
 
     lead_id: UUID
     partner_id: PartnerId
     attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     metadata: dict[str, Any] = {}
+    afresh: bool = False
 
 
 class _Attempted(_Record, frozen=True, kw_only=True):

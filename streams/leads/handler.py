@@ -66,7 +66,7 @@ async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverL
     elif (made := made_already(standing, command.attempt)) is not None:
         await tasks.finish(connection, task_id, {"delivered": standing.status == "delivered", "attempt": made})
     else:
-        await store.hurry(connection, command.lead_id, task_id, datetime.now(UTC))
+        await store.hurry(connection, command.lead_id, task_id, datetime.now(UTC), afresh=command.afresh)
 
 
 def made_already(standing: Standing, asked: int | None) -> int | None:

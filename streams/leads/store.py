@@ -137,16 +137,16 @@ async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UU
 
 
 _HURRY: Final = """
-update leads set task_ids = task_ids || %s::uuid, suppressed = null,
+update leads set task_ids = task_ids || %s::uuid, suppressed = null, failures = case when %s then 0 else failures end,
   next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
   status = case when status in ('received', 'delivering') then status else 'retrying' end
 where id = %s
 """
 
 
-async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime) -> None:
-    """Make a lead due now, and its next outcome that of the task."""
-    await connection.execute(_HURRY, (task_id, now, lead_id))
+async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
+    """Make a lead due now, and its next outcome that of the task; `afresh` gives it all of its attempts again."""
+    await connection.execute(_HURRY, (task_id, afresh, now, lead_id))
 
 
 # A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted.
