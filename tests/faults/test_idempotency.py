@@ -50,7 +50,7 @@ class Callers:
     async def call(self, number: int) -> None:
         async with self._some:
             broken, tries = 0.0, 1
-            while (answer := await self.ask(number)) is None:  # noqa: ASYNC110  # a client waits before it asks again
+            while (answer := await self.ask(number)) is None:
                 broken = broken or time.monotonic()
                 tries += 1
                 await asyncio.sleep(0.05)
