@@ -1,16 +1,14 @@
-"""The whole program on one page: what is opened, and which path of which listener leads where."""
+"""The whole program on one page: what is opened, and what each listener is given; which path leads where is in `routes`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks
+from gateway import leads
 from gateway.access import Gatekeeper
-from gateway.admin import audit, deliveries, state
-from gateway.admin import notifications as admin_notifications
 from gateway.audit import audit_call
 from gateway.idempotency import honour_key
 from gateway.keys import (
@@ -27,20 +25,22 @@ from gateway.keys import (
 )
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
+from gateway.route import serve
+from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
+from gateway.sources import Source
 from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
 from gateway.tls import require_subject
-from gateway.webhooks import Admit, Reception
+from gateway.webhooks import RECEPTIONS, Admit, Reception
 from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
 from runtime.database import Pool, make_engine, make_pool
 from runtime.presence import Presence
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from runtime.settings import Secret
 
 
 class Resources(NamedTuple):
@@ -89,27 +89,30 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
 
 
 def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
-    """What the world may reach: webhooks and health."""
+    """What the world may reach: webhooks of the sources that are set up, and health."""
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
     limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[COMMANDS] = resources.commands
-    _add_health(app)
-    bind = limit_partners(limits, leads.bind_key)
-    app.router.add_post("/v1/webhooks/partner/leads", _leads_reception(settings, resources, bind).receive, name="partner")
-    for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret)):
-        if not secrets:
-            continue
-        reception = Reception(
-            source,
-            secrets,
-            intake=resources.intake,
-            rejections=resources.rejections,
-            max_body_bytes=settings.max_body_bytes,
-            body_timeout=settings.body_timeout,
-        )
-        app.router.add_post(f"/v1/webhooks/{source.name}", reception.receive, name=source.name)
+    app[RECEPTIONS] = receptions = {
+        source.name: _reception(source, secrets, settings, resources)
+        for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
+        if secrets
+    }
+    receptions["partner"] = _leads_reception(settings, resources, limit_partners(limits, leads.bind_key))
+    serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
     return app
+
+
+def _reception(source: Source, secrets: Sequence[Secret], settings: GatewaySettings, resources: Resources) -> Reception:
+    return Reception(
+        source,
+        secrets,
+        intake=resources.intake,
+        rejections=resources.rejections,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout=settings.body_timeout,
+    )
 
 
 def _leads_reception(settings: GatewaySettings, resources: Resources, admit: Admit) -> Reception:
@@ -141,37 +144,5 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
-    _add_health(app)
-    app.router.add_get("/metrics", exposition.metrics, name="metrics")
-    app.router.add_post("/internal/v1/leads/deliver", leads.deliver, name="leads_deliver")
-    app.router.add_post("/internal/v1/payments/expect", payments.expect, name="payments_expect")
-    app.router.add_post("/internal/v1/cache/invalidate", cache.invalidate, name="cache_invalidate")
-    app.router.add_get("/internal/v1/config", config.show, name="config")
-    app.router.add_post("/internal/v1/config", config.change, name="config_change")
-    app.router.add_post("/internal/v1/notifications/send", notifications.send, name="notifications_send")
-    app.router.add_get("/internal/v1/contacts/{userId}", contacts.contact, name="contact")
-    for method in ("PUT", "POST"):
-        app.router.add_route(method, "/internal/v1/contacts/{userId}", contacts.put, name=f"contact_{method.lower()}")
-    app.router.add_post("/internal/v1/search/index", search.index, name="search_index")
-    app.router.add_get("/internal/v1/tasks/{taskId}", tasks.task, name="task")
-    for path, handler in ADMIN.items():
-        app.router.add_get(f"/v1/admin/{path}", handler, name=f"admin_{handler.__name__}")
+    serve(app, INTERNAL)
     return app
-
-
-ADMIN: dict[str, Handler] = {
-    "webhooks/deliveries": deliveries.deliveries,
-    "webhooks/deliveries/{id}": deliveries.delivery,
-    "webhooks/deliveries/{id}/body": deliveries.body,
-    "audit": audit.audit,
-    "payments/{id}": state.payment,
-    "subscriptions/{id}": state.subscription,
-    "invoices/{id}": state.invoice,
-    "notifications/{id}": admin_notifications.notification,
-    "leads/{id}": state.lead,
-}
-
-
-def _add_health(app: web.Application) -> None:
-    app.router.add_get("/health/live", health.live, name="live")
-    app.router.add_get("/health/ready", health.ready, name="ready")

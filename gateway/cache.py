@@ -29,6 +29,12 @@ class Invalidate(msgspec.Struct, frozen=True):
     patterns: Annotated[list[Key], msgspec.Meta(max_length=20)] = []
 
 
+class Invalidated(msgspec.Struct, frozen=True):
+    """How many keys were really there and are gone."""
+
+    invalidated: int
+
+
 async def invalidate(request: web.Request) -> web.Response:
     """Have the keys removed and say how many really were; 202 where that takes too long or has failed."""
     command = await bodies.read(request, Invalidate)
@@ -45,7 +51,7 @@ async def invalidate(request: web.Request) -> web.Response:
     task = await settled(request, task_id)
     if task is None or task.result is None:
         return accepted(task_id)
-    return web.json_response(body=msgspec.json.encode(task.result))
+    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Invalidated)))
 
 
 def check(command: Invalidate, *, allow_all: bool) -> None:

@@ -23,6 +23,7 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def contact(request: web.Request) -> web.Response:
+    """How a user can be reached, and over which channels not."""
     user_id = _user_id(request)
     async with command_transaction(request) as connection:
         found = await contacts.read(connection, user_id)

@@ -1,17 +1,27 @@
 """Whether the process lives, and whether it can take a webhook now."""
 
+import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
 from gateway.keys import INTAKE
 
 
+class Live(msgspec.Struct, frozen=True):
+    live: bool = True
+
+
+class Ready(msgspec.Struct, frozen=True):
+    ready: bool = True
+
+
 async def live(_: web.Request) -> web.Response:
     """Answered while the process can answer at all, with Postgres away too."""
-    return web.json_response({"live": True})
+    return web.json_response(body=msgspec.json.encode(Live()))
 
 
 async def ready(request: web.Request) -> web.Response:
+    """Whether a webhook can be taken now."""
     if not request.app[INTAKE].ready:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away, or the gateway stops")
-    return web.json_response({"ready": True})
+    return web.json_response(body=msgspec.json.encode(Ready()))

@@ -12,6 +12,7 @@ from gateway.access import Role
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
+from gateway.route import ROUTES
 from runtime.ids import new_id
 from runtime.tracing import Trace, parse_traceparent
 
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+# Of what is not served below these.
 _ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
 
 
@@ -45,13 +47,19 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let through who holds a token that suffices for the path; paths that do not exist are not told to others."""
+    """Let through who holds a token that suffices for the route; paths that do not exist are not told to others."""
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
-    for prefix, role in _ROLES:
-        if request.path.startswith(prefix):
-            caller = request[CALLER] = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
-            metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
+    if role := _needed(request):
+        caller = request[CALLER] = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
+        metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
     return await handler(request)
+
+
+def _needed(request: web.Request) -> Role | None:
+    route = request.app[ROUTES].get(request.match_info.route.name or "")
+    if route:
+        return route.role
+    return next((role for prefix, role in _ROLES if request.path.startswith(prefix)), None)
 
 
 def _call(request: web.Request) -> Call:

@@ -10,6 +10,7 @@ from outbox import tasks
 
 
 async def task(request: web.Request) -> web.Response:
+    """What became of a command: pending, done with its result, or failed for a reason."""
     asked = id_of(request.match_info["taskId"], "task")
     async with command_transaction(request) as connection:
         found = await tasks.read(connection, asked)

@@ -143,6 +143,15 @@ class Reception:
         )
 
 
+RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])
+"""By the name of their route."""
+
+
+async def receive(request: web.Request) -> web.Response:
+    """The route of whichever source it is."""
+    return await request.app[RECEPTIONS][request.match_info.route.name or ""].receive(request)
+
+
 @lru_cache(maxsize=64)
 def check_content_type(value: str) -> None:
     """

@@ -7,11 +7,16 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from gateway.admin.query import cursor_of, parse_page
+from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.postgres import command_transaction
+from gateway.route import Parameter
 from outbox import audit as log
 
-_KNOWN: Final = frozenset({"actor", "path", "from", "to", "limit", "cursor"})
+PARAMETERS: Final = (
+    Parameter("actor", str, "A token's public id, or a role."),
+    Parameter("path", str, "The beginning of a route's template."),
+    *OF_PAGES,
+)
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -38,8 +43,8 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def audit(request: web.Request) -> web.Response:
-    """`actor` is a token's public id or a role; `path` the beginning of a route's template."""
-    page = parse_page(request.query, _KNOWN, datetime.now(UTC))
+    """Who called what, newest first."""
+    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
     search = log.Search(page.first, page.before, page.limit + 1, request.query.get("actor"), request.query.get("path"))
     async with command_transaction(request) as connection:
         found = await log.find(connection, search)

@@ -26,6 +26,7 @@ class Detail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=
 
 
 async def deliveries(request: web.Request) -> web.Response:
+    """The delivery log, newest first."""
     query = parse_query(request.query, datetime.now(UTC))
     async with transaction(request) as connection:
         found = await store.deliveries(connection, query)
@@ -35,6 +36,7 @@ async def deliveries(request: web.Request) -> web.Response:
 
 
 async def delivery(request: web.Request) -> web.Response:
+    """One delivery, with the journey of its event."""
     asked = id_of(request.match_info["id"], "delivery")
     async with transaction(request) as connection:
         found = await store.delivery(connection, asked)

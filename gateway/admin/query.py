@@ -1,23 +1,41 @@
 """The query of the delivery log: its filters, and the cursor that leads to the next page."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
+from msgspec import Meta
+
 from gateway.errors import GatewayError, Reason
+from gateway.route import Parameter
 from runtime.ids import first_id_of, is_time_ordered, time_of
 
-OUTCOMES: Final = frozenset({"accepted", "duplicate", "ignored", "rejected"})
+Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
+
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
-_KNOWN: Final = frozenset({"source", "type", "outcome", "from", "to", "trace", "limit", "cursor"})
 _TRACE_LENGTH: Final = 32
 # A trace that began here is named after its first id, so its deliveries have ids of about that time. One that a caller began
 # may be of any time: the last day is searched, unless the query says otherwise. An index would cost every webhook.
 _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
+
+
+OF_PAGES: Final = (
+    Parameter("from", datetime, "What is not older than this time."),
+    Parameter("to", datetime, "What is older than this time."),
+    Parameter("limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], f"How many at most; {LIMIT_DEFAULT} unless told."),
+    Parameter("cursor", str, "The `next` of the page before."),
+)
+OF_DELIVERIES: Final = (
+    Parameter("source", str, "Who sent it: `stripe`, `razorpay` or `partner`."),
+    Parameter("type", str, "The type of the event, in the sender's words."),
+    Parameter("outcome", Outcome, "What was said to it."),
+    Parameter("trace", Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")], "The id of its trace, the `X-Trace-Id` of its answer."),
+    *OF_PAGES,
+)
 
 
 class Query(NamedTuple):
@@ -40,6 +58,11 @@ class PageQuery(NamedTuple):
     limit: int
 
 
+def names_of(parameters: Iterable[Parameter]) -> frozenset[str]:
+    """What may stand in a query that has these parameters."""
+    return frozenset(parameter.name for parameter in parameters)
+
+
 def parse_page(given: Mapping[str, str], known: frozenset[str], now: datetime) -> PageQuery:
     """
     What `from`, `to`, `limit` and `cursor` state.
@@ -56,10 +79,10 @@ def parse_query(given: Mapping[str, str], now: datetime) -> Query:
 
     Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
     """
-    _check_known(given, _KNOWN)
+    _check_known(given, names_of(OF_DELIVERIES))
     outcome = given.get("outcome")
-    if outcome is not None and outcome not in OUTCOMES:
-        raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(sorted(OUTCOMES))}")
+    if outcome is not None and outcome not in get_args(Outcome):
+        raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(get_args(Outcome))}")
     trace_id = _trace_id(given.get("trace"))
     page = _page(given, *_span(trace_id, now))
     return Query(given.get("source"), given.get("type"), outcome, trace_id, *page)

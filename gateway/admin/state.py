@@ -14,18 +14,22 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 async def payment(request: web.Request) -> web.Response:
+    """A payment as it stands, and the events that made it."""
     return await _answer(request, reads.payment)
 
 
 async def subscription(request: web.Request) -> web.Response:
+    """A subscription as it stands, and the events that made it."""
     return await _answer(request, reads.subscription)
 
 
 async def invoice(request: web.Request) -> web.Response:
+    """An invoice as it stands, and the events that made it."""
     return await _answer(request, reads.invoice)
 
 
 async def lead(request: web.Request) -> web.Response:
+    """A lead as it stands, every attempt to deliver it, and its events."""
     return await _answer(request, leads.lead)
 
 

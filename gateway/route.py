@@ -1,0 +1,105 @@
+"""
+A route, declared once: what is served, who may call it, and what the published contract says of it.
+
+Nothing is served that is not declared: the listeners are built from these records, and so is `schemas/openapi.json`.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from inspect import cleandoc
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from gateway.access import Role
+from gateway.errors import Reason
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
+"""A record, one of several, or the media type of what is no JSON."""
+
+ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR})
+OF_TOKENS: Final = frozenset(
+    {Reason.TOKEN_MISSING, Reason.TOKEN_WRONG, Reason.CERTIFICATE_NOT_ALLOWED, Reason.POSTGRES_UNAVAILABLE}
+)
+OF_BODIES: Final = frozenset(
+    {Reason.CONTENT_TYPE_NOT_JSON, Reason.BODY_TOO_LARGE, Reason.BODY_NOT_JSON, Reason.FIELD_INVALID},
+)
+OF_KEYS: Final = frozenset({Reason.IDEMPOTENCY_KEY_MALFORMED, Reason.IDEMPOTENCY_KEY_REUSED, Reason.IDEMPOTENCY_IN_PROGRESS})
+
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+
+class Parameter(NamedTuple):
+    """What a query may say; `type` is one that msgspec can describe."""
+
+    name: str
+    type: Any
+    description: str
+
+
+class Route(NamedTuple):
+    """
+    A method of a path.
+
+    `name` is the route's in metrics and logs, and its `operationId`. The handler's docstring describes it, unless `description`
+    does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body` is
+    the record that validates the body. `answers` says what comes with which status where all is well, `refuses` what may be wrong
+    besides what follows from the rest.
+    """
+
+    method: str
+    path: str
+    name: str
+    handler: Handler
+    answers: Mapping[int, Answer]
+    role: Role | None = None
+    body: type[msgspec.Struct] | None = None
+    query: tuple[Parameter, ...] = ()
+    refuses: frozenset[Reason] = frozenset()
+    description: str = ""
+
+    @property
+    def text(self) -> str:
+        """What it does, the first line in short."""
+        return self.description or cleandoc(self.handler.__doc__ or "")
+
+    @property
+    def path_parameters(self) -> list[str]:
+        return _PATH_PARAMETER.findall(self.path)
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether `Idempotency-Key` is honoured, which holds for everything that our own services and operators may POST."""
+        return self.method == "POST" and self.role is not None
+
+    @property
+    def reasons(self) -> frozenset[Reason]:
+        """Every reason that it may refuse for."""
+        found = ALWAYS | self.refuses
+        if self.role:
+            found |= OF_TOKENS
+        if self.role == "admin":
+            found |= {Reason.ADMIN_TOKEN_NEEDED}
+        if self.role and self.body:
+            found |= OF_BODIES
+        if self.takes_key:
+            found |= OF_KEYS | {Reason.BODY_TOO_LARGE}
+        if self.query:
+            found |= {Reason.QUERY_MALFORMED}
+        return found
+
+
+ROUTES: Final = web.AppKey("routes", dict[str, Route])
+"""What an application serves, by name."""
+
+
+def serve(app: web.Application, routes: Iterable[Route]) -> None:
+    """Have the application serve the routes; a GET serves HEAD too."""
+    app[ROUTES] = {route.name: route for route in routes}
+    for route in app[ROUTES].values():
+        if route.method == "GET":
+            app.router.add_get(route.path, route.handler, name=route.name)
+        else:
+            app.router.add_route(route.method, route.path, route.handler, name=route.name)

@@ -1,0 +1,150 @@
+"""Every route there is, by listener: `gateway/app.py` serves these, and the published contract is made of them."""
+
+from typing import Final
+
+from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
+from gateway.admin import audit, deliveries, query, state
+from gateway.admin import notifications as admin_notifications
+from gateway.commands import Accepted
+from gateway.errors import Reason
+from gateway.route import Parameter, Route
+from outbox.tasks import Task
+from projections.config import Entry
+from projections.contacts import Contact, Reach
+from projections.leads import LeadView
+from projections.notifications import NotificationView
+from projections.reads import InvoiceView, PaymentView, SubscriptionView
+from schemas.leads import DeliverLead, LeadReceived
+from schemas.razorpay import RazorpayEvent
+from schemas.stripe import StripeEvent
+
+_TEXT: Final = "text/plain"
+_BYTES: Final = "application/octet-stream"
+
+_ABSENT: Final = frozenset({Reason.NOT_FOUND})
+_OF_WEBHOOKS: Final = frozenset(
+    {
+        Reason.SIGNATURE_MALFORMED,
+        Reason.BODY_NOT_JSON,
+        Reason.EVENT_MALFORMED,
+        Reason.EVENT_UNSTORABLE,
+        Reason.SIGNATURE_MISSING,
+        Reason.SIGNATURE_WRONG,
+        Reason.BODY_TOO_SLOW,
+        Reason.BODY_TOO_LARGE,
+        Reason.CONTENT_TYPE_NOT_JSON,
+        Reason.RATE_LIMITED,
+        Reason.POSTGRES_UNAVAILABLE,
+        Reason.INTAKE_FULL,
+        Reason.STOPPING,
+    }
+)
+_OF_TIMES: Final = frozenset({Reason.SIGNATURE_SCHEME_UNKNOWN, Reason.TIMESTAMP_TOO_OLD, Reason.TIMESTAMP_IN_FUTURE})
+_OF_TEMPLATES: Final = frozenset(
+    {
+        Reason.CHANNEL_UNKNOWN,
+        Reason.TEMPLATE_UNKNOWN,
+        Reason.TEMPLATE_CHANNEL_UNKNOWN,
+        Reason.DATA_MISSING,
+        Reason.DATA_INVALID,
+    }
+)
+
+HEALTH: Final = (
+    Route("GET", "/health/live", "live", health.live, {200: health.Live}),
+    Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=frozenset({Reason.POSTGRES_UNAVAILABLE})),
+)
+
+WEBHOOKS: Final = (
+    Route(
+        "POST", "/v1/webhooks/stripe", "stripe", webhooks.receive, {200: webhooks.Acknowledged},
+        body=StripeEvent,
+        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
+        description="Take an event that Stripe has signed. 200 means committed; a copy of a known event is a `duplicate`.",
+    ),
+    Route(
+        "POST", "/v1/webhooks/razorpay", "razorpay", webhooks.receive, {200: webhooks.Acknowledged},
+        body=RazorpayEvent,
+        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
+        description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
+    ),
+    Route(
+        "POST", "/v1/webhooks/partner/leads", "partner", webhooks.receive, {200: leads.Accepted, 202: leads.Accepted},
+        body=LeadReceived,
+        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
+        description="Take a partner's lead. 202 means committed; the same lead again is 200 with the same id.",
+    ),
+)  # fmt: skip
+
+COMMANDS: Final = (
+    Route(
+        "POST", "/internal/v1/search/index", "search_index", search.index, {202: Accepted},
+        role="service", body=search.ChangeDocument, refuses=frozenset({Reason.INDEX_UNKNOWN}),
+    ),
+    Route(
+        "POST", "/internal/v1/cache/invalidate", "cache_invalidate", cache.invalidate, {200: cache.Invalidated, 202: Accepted},
+        role="service", body=cache.Invalidate, refuses=frozenset({Reason.PATTERN_TOO_BROAD}),
+    ),
+    Route(
+        "POST", "/internal/v1/notifications/send", "notifications_send", notifications.send, {202: notifications.Enqueued},
+        role="service", body=notifications.Send, refuses=_OF_TEMPLATES,
+    ),
+    Route(
+        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: Accepted},
+        role="service", body=DeliverLead, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/internal/v1/payments/expect", "payments_expect", payments.expect, {200: payments.Expected},
+        role="service", body=payments.ExpectPayment, refuses=frozenset({Reason.EXPECTATION_SETTLED}),
+    ),
+    Route(
+        "GET", "/internal/v1/config", "config", config.show, {200: (Entry, config.Entries)},
+        role="service", query=(Parameter("key", str, "The one key to show; all of them without."),), refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/internal/v1/config", "config_change", config.change, {200: config.Changed},
+        role="admin", body=config.ChangeConfig, refuses=frozenset({Reason.VERSION_STALE}),
+    ),
+    Route(
+        "GET", "/internal/v1/contacts/{userId}", "contact", contacts.contact, {200: Contact},
+        role="service", refuses=_ABSENT | {Reason.FIELD_INVALID},
+    ),
+    Route("PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact}, role="service", body=Reach),
+    Route("POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact}, role="service", body=Reach),
+    Route("GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task}, role="service", refuses=_ABSENT),
+)  # fmt: skip
+
+ADMIN: Final = (
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.Page},
+        role="admin", query=query.OF_DELIVERIES,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.Detail},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
+    Route(
+        "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView}, role="admin", refuses=_ABSENT),
+    Route("GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/notifications/{id}", "admin_notification", admin_notifications.notification, {200: NotificationView},
+        role="admin", refuses=_ABSENT,
+    ),
+)  # fmt: skip
+
+METRICS: Final = Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT})
+
+
+INTERNAL: Final = (*HEALTH, METRICS, *COMMANDS, *ADMIN)
