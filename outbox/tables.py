@@ -264,6 +264,47 @@ offset_replays = Table(
     Index("offset_replays_open_idx", "consumer", "topic", "partition", unique=True, postgresql_where=text("finished_at is null")),
 )
 
+# How often a secret of ours proved somebody, in slots of minutes; `secret_id` is its public id, never the secret.
+secret_uses = Table(
+    "secret_uses",
+    metadata,
+    Column("setting", Text, nullable=False),
+    Column("secret_id", Text, nullable=False),
+    Column("slot", DateTime(timezone=True), nullable=False),
+    Column("uses", BigInteger, nullable=False),
+    Column("first_used_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("setting", "secret_id", "slot"),
+    CheckConstraint("uses > 0", name="uses_positive"),
+    CheckConstraint("first_used_at <= last_used_at", name="first_before_last"),
+)
+
+# What was erased when, why and by whom; of whom, only as a digest, which tells whether a subject that is named was erased.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'running'")),
+    Column("stage", Text, nullable=False, server_default=text("'searching'")),
+    Column("erased", JSONB, nullable=False, server_default=text("'{}'")),
+    # Events that could not be erased yet: Kafka does not have them, or a lead or message of theirs is being sent.
+    Column("waiting", Integer, nullable=False, server_default=text("0")),
+    # Until when Kafka holds copies of what was erased.
+    Column("kafka_until", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("touched_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("failure", Text),
+    CheckConstraint("state in ('running', 'done', 'incomplete', 'failed')", name="state_known"),
+    CheckConstraint("(state = 'running') = (finished_at is null)", name="finished_with_time"),
+    CheckConstraint("state <> 'done' or waiting = 0", name="done_without_waiting"),
+    CheckConstraint("(state = 'failed') = (failure is not null)", name="failed_with_failure"),
+)
+
 # How often a condition occurred about a subject in a window, and whether somebody was told.
 alert_windows = Table(
     "alert_windows",

@@ -1,4 +1,6 @@
-"""Kept for secret_uses."""
+"""How often each live secret is used, so that an operator can tell when an old one may go."""
+
+from alembic import op
 
 revision = "0012"
 down_revision = "0011"
@@ -7,4 +9,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    op.execute("""
+        CREATE TABLE secret_uses (
+          setting TEXT NOT NULL,
+          secret_id TEXT NOT NULL,
+          slot TIMESTAMP WITH TIME ZONE NOT NULL,
+          uses BIGINT NOT NULL,
+          first_used_at TIMESTAMP WITH TIME ZONE NOT NULL,
+          last_used_at TIMESTAMP WITH TIME ZONE NOT NULL,
+          CONSTRAINT secret_uses_pkey PRIMARY KEY (setting, secret_id, slot),
+          CONSTRAINT secret_uses_uses_positive CHECK (uses > 0),
+          CONSTRAINT secret_uses_first_before_last CHECK (first_used_at <= last_used_at)
+        )
+    """)
