@@ -11,6 +11,7 @@ COPY runtime runtime
 COPY schemas schemas
 COPY outbox outbox
 COPY projections projections
+COPY topology topology
 COPY gateway gateway
 COPY streams streams
 COPY ops ops

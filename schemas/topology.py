@@ -20,6 +20,7 @@ class Kind(StrEnum):
     OUTSIDE = "outside"
     """Not ours: who sends to us, and what our effects reach."""
     GATEWAY = "gateway"
+    RELAY = "relay"
     WORKER = "worker"
 
 
@@ -43,11 +44,28 @@ class Agent(NamedTuple):
         return group_of(self.name) if self.consumes else None
 
 
+class Tie(StrEnum):
+    """What an edge stands for."""
+
+    CONSUMES = "consumes"
+    """From a topic to an agent."""
+    PRODUCES = "produces"
+    """From an agent to a topic, through the outbox and the relay."""
+    FEEDS = "feeds"
+    """From an agent to an agent, without Kafka."""
+
+
 class Edge(NamedTuple):
-    """From an agent to a topic, a topic to an agent, or an agent to an agent, by name."""
+    """Who is tied to whom, by name; topics and agents share no names."""
 
     source: str
     target: str
+    tie: Tie
+
+    @property
+    def trouble(self) -> bool:
+        """Whether nothing goes this way while all is well."""
+        return self.tie is Tie.PRODUCES and self.target in TROUBLE
 
 
 def group_of(role: str) -> str:
@@ -68,13 +86,13 @@ def workers() -> tuple[Agent, ...]:
 def edges() -> Iterator[Edge]:
     """Every edge of the declared graph."""
     for agent in AGENTS.values():
-        yield from (Edge(topic, agent.name) for topic in agent.consumes)
-        yield from (Edge(agent.name, topic) for topic in agent.produces)
-        yield from (Edge(agent.name, fed) for fed in agent.feeds)
+        yield from (Edge(topic, agent.name, Tie.CONSUMES) for topic in agent.consumes)
+        yield from (Edge(agent.name, topic, Tie.PRODUCES) for topic in agent.produces)
+        yield from (Edge(agent.name, fed, Tie.FEEDS) for fed in agent.feeds)
 
 
-# What every worker says beside its own events: what it set aside, and the alert about it.
-_SET_ASIDE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
+TROUBLE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
+"""Where every worker says what it set aside, and that somebody should look."""
 _CALLER: Final = ("gateway",)
 
 AGENTS: Final = {
@@ -101,6 +119,7 @@ AGENTS: Final = {
                 Topic.ALERTS,
             ),
         ),
+        Agent("relay", "Relay", Kind.RELAY, produces=(Topic.ALERTS,)),
         Agent(
             "payments",
             "Payments",
@@ -111,7 +130,7 @@ AGENTS: Final = {
                 Topic.BILLING_SUBSCRIPTIONS,
                 Topic.BILLING_INVOICES,
                 Topic.NOTIFICATION_COMMANDS,
-                *_SET_ASIDE,
+                *TROUBLE,
             ),
         ),
         Agent(
@@ -119,7 +138,7 @@ AGENTS: Final = {
             "Leads",
             Kind.WORKER,
             consumes=(Topic.PARTNER_LEADS, Topic.LEAD_COMMANDS),
-            produces=(Topic.PARTNER_LEADS, *_SET_ASIDE),
+            produces=(Topic.PARTNER_LEADS, *TROUBLE),
             feeds=("crms",),
         ),
         Agent(
@@ -127,23 +146,23 @@ AGENTS: Final = {
             "Search",
             Kind.WORKER,
             consumes=(Topic.PROPERTIES,),
-            produces=_SET_ASIDE,
+            produces=TROUBLE,
             feeds=("elasticsearch",),
         ),
-        Agent("cache", "Cache", Kind.WORKER, consumes=(Topic.CACHE_COMMANDS,), produces=_SET_ASIDE, feeds=("redis",)),
+        Agent("cache", "Cache", Kind.WORKER, consumes=(Topic.CACHE_COMMANDS,), produces=TROUBLE, feeds=("redis",)),
         Agent(
             "alerts",
             "Alerts",
             Kind.WORKER,
             consumes=(Topic.ALERTS,),
-            produces=(Topic.NOTIFICATION_COMMANDS, *_SET_ASIDE),
+            produces=(Topic.NOTIFICATION_COMMANDS, *TROUBLE),
         ),
         Agent(
             "notifications",
             "Notifications",
             Kind.WORKER,
             consumes=(Topic.NOTIFICATION_COMMANDS,),
-            produces=(Topic.NOTIFICATIONS, *_SET_ASIDE),
+            produces=(Topic.NOTIFICATIONS, *TROUBLE),
             feeds=("channels",),
         ),
         Agent("crms", "Partners' CRMs", Kind.OUTSIDE),

@@ -1,0 +1,158 @@
+"""The topology as a drawing: boxes and curves with everything that is to be read on them, ready for the template."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from schemas.topology import Kind, Tie
+from topology.layers import Box, Link
+from topology.layout import Point, place
+from topology.levels import Level, level_of, short
+from topology.view import AgentView, EdgeView, TopicView, Topology
+
+_COLUMN_GAP: Final = 64.0
+_MARGIN: Final = 14.0
+_TOPIC: Final = (212.0, 52.0)
+_SIZES: Final = {Kind.OUTSIDE: (118.0, 34.0), Kind.GATEWAY: (126.0, 52.0), Kind.RELAY: (126.0, 52.0), Kind.WORKER: (142.0, 52.0)}
+
+_NOTES: Final = {Kind.GATEWAY: "commits, then 2xx", Kind.RELAY: "outbox to Kafka"}
+
+
+class Strip(NamedTuple):
+    """One partition on a topic's box."""
+
+    x: float
+    width: float
+    level: Level
+    tip: str
+    mine: bool
+
+
+class Shape(NamedTuple):
+    """A box: `kind` and `level` choose its colours, `badge` is the lag that is written on it."""
+
+    name: str
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+    note: str
+    level: Level
+    badge: str
+    tip: str
+    strips: list[Strip]
+
+
+class Curve(NamedTuple):
+    """A way between boxes, as an SVG path."""
+
+    source: str
+    target: str
+    kind: str
+    level: Level
+    path: str
+    tip: str
+
+
+class Drawing(NamedTuple):
+    """Everything on it, and its size."""
+
+    shapes: list[Shape]
+    curves: list[Curve]
+    width: float
+    height: float
+
+
+def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset()) -> Drawing:
+    """Draw what is tied to something; `mine` are partitions to be marked."""
+    tied = {name for edge in topology.edges for name in (edge.source, edge.target)}
+    agents = [agent for agent in topology.agents if agent.name in tied]
+    boxes = [Box(agent.name, *_SIZES[agent.kind]) for agent in agents]
+    boxes += [Box(topic.name, *_TOPIC) for topic in topology.topics]
+    placed = place(boxes, [Link(e.source, e.target, e.trouble) for e in topology.edges], column_gap=_COLUMN_GAP)
+    corners = {name: Point(corner.x + _MARGIN, corner.y + _MARGIN) for name, corner in placed.corners.items()}
+    shapes = [_agent(agent, corners[agent.name]) for agent in agents]
+    shapes += [_topic(topology, topic, corners[topic.name], mine) for topic in topology.topics]
+    curves = [_curve(edge, way, topology) for edge, way in zip(topology.edges, placed.ways, strict=True)]
+    curves.sort(key=lambda curve: (curve.kind != "trouble", curve.level != "none"))
+    return Drawing(shapes, curves, placed.width + 2 * _MARGIN, placed.height + 2 * _MARGIN)
+
+
+def _agent(agent: AgentView, corner: Point) -> Shape:
+    width, height = _SIZES[agent.kind]
+    level = _level_of_agent(agent)
+    lag = agent.group.lag if agent.group else None
+    note, badge = _note(agent), short(lag) if lag else ""
+    tip = f"{agent.title}: {note}" if note else agent.title
+    return Shape(agent.name, agent.kind, *corner, width, height, agent.title, note, level, badge, tip, [])
+
+
+def _note(agent: AgentView) -> str:
+    if agent.kind in _NOTES:
+        return _NOTES[agent.kind]
+    if agent.group is None or agent.group.state is None:
+        return ""
+    if not agent.group.members:
+        return "nobody reads"
+    number = len(agent.group.members)
+    word = "1 process" if number == 1 else f"{number} processes"
+    return word if agent.group.state == "stable" else f"{word}, rebalancing"
+
+
+def _level_of_agent(agent: AgentView) -> Level:
+    if agent.group is None:
+        return "none"
+    if agent.group.state is not None and not agent.group.members:
+        return "stopped"
+    return level_of(agent.group.lag)
+
+
+def _topic(topology: Topology, topic: TopicView, corner: Point, mine: frozenset[tuple[str, int]]) -> Shape:
+    width, height = _TOPIC
+    note = "not on the broker" if topic.missing else "" if topic.records is None else f"{short(topic.records)} kept"
+    level: Level = "stopped" if topic.missing else level_of(topic.lag) if topic.lag is not None else "none"
+    tip = f"{topic.name}: {topic.partitions} partitions, kept for {topic.retention_days} days"
+    badge = short(topic.lag) if topic.lag else ""
+    strips = _strips(topology, topic, width - 24 - 62, mine)
+    return Shape(topic.name, "topic", *corner, width, height, topic.name, note, level, badge, tip, strips)
+
+
+def _strips(topology: Topology, topic: TopicView, room: float, mine: frozenset[tuple[str, int]]) -> list[Strip]:
+    step = min(15.0, room / topic.partitions)
+    known = {partition.partition: partition for partition in topology.partitions if partition.topic == topic.name}
+    found = []
+    for number in range(topic.partitions):
+        tip, level = f"partition {number}", level_of(None)
+        if partition := known.get(number):
+            lag = max((reader.lag for reader in partition.readers), default=None)
+            level = level_of(lag) if partition.readers else "none"
+            tip += f": offsets {partition.begin} to {partition.end}"
+            tip += "".join(
+                f"; {reader.agent} committed {'nothing' if reader.committed is None else reader.committed}, lag {reader.lag}"
+                for reader in partition.readers
+            )
+        found.append(Strip(number * step, step - min(3.0, step / 4), level, tip, (topic.name, number) in mine))
+    return found
+
+
+def _curve(edge: EdgeView, way: Sequence[Point], topology: Topology) -> Curve:
+    level: Level = level_of(edge.lag) if edge.tie is Tie.CONSUMES and topology.kafka.live else "none"
+    kind = "trouble" if edge.trouble else edge.tie.value
+    tip = {Tie.CONSUMES: f"{edge.target} reads {edge.source}", Tie.PRODUCES: f"{edge.source} says {edge.target}, by the relay"}
+    text = tip.get(edge.tie, f"{edge.source} to {edge.target}") + (f": lag {edge.lag}" if edge.lag else "")
+    return Curve(edge.source, edge.target, kind, level, _path(way), text)
+
+
+def _path(way: Sequence[Point]) -> str:
+    """A smooth curve through the points, level at each of them."""
+    start, *rest = [Point(x + _MARGIN, y + _MARGIN) for x, y in way]
+    parts, last = [f"M{start.x:.1f} {start.y:.1f}"], start
+    for point in rest:
+        if abs(point.y - last.y) < 1:
+            parts.append(f"L{point.x:.1f} {point.y:.1f}")
+        else:
+            bend = (point.x - last.x) / 2
+            parts.append(f"C{last.x + bend:.1f} {last.y:.1f} {point.x - bend:.1f} {point.y:.1f} {point.x:.1f} {point.y:.1f}")
+        last = point
+    return "".join(parts)

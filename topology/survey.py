@@ -1,0 +1,47 @@
+"""Looking at the system: one look at the broker at a time, shared by everyone who asks meanwhile."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from outbox.offsets import Look, Offsets, OffsetsError
+from schemas.topics import TOPICS
+from schemas.topology import workers
+from topology.view import Kafka, Topology, declared, joined
+
+_FRESH: Final = 1.0
+"""Seconds for which a look is good enough, so that many viewers cost Kafka no more than one."""
+
+
+def look_at(offsets: Offsets) -> Look:
+    """All topics and the groups of all workers. Blocks; raises OffsetsError."""
+    return offsets.look([*TOPICS], [agent.group for agent in workers() if agent.group])
+
+
+def take(offsets: Offsets) -> Topology:
+    """The topology now; the declared one, which says why, where Kafka does not tell. Blocks."""
+    try:
+        return joined(look_at(offsets), datetime.now(UTC))
+    except OffsetsError as error:
+        return declared(datetime.now(UTC), Kafka(live=False, reason=error.reason, detail=str(error)))
+
+
+class Survey:
+    """The topology for many viewers."""
+
+    def __init__(self, offsets: Offsets, clock: Callable[[], float] = time.monotonic) -> None:
+        self._offsets = offsets
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._taken: Topology | None = None
+        self._at = 0.0
+
+    async def now(self) -> Topology:
+        """The topology of this second."""
+        async with self._lock:
+            if self._taken is None or self._clock() - self._at >= _FRESH:
+                self._taken = await asyncio.to_thread(take, self._offsets)
+                self._at = self._clock()
+            return self._taken
