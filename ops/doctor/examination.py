@@ -1,0 +1,64 @@
+"""All examinations side by side: as long as the slowest one takes, and never longer than the limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from ops.doctor.findings import fail, one_line
+from ops.doctor.kafka import check_kafka
+from ops.doctor.others import check_elasticsearch, check_listeners, check_redis
+from ops.doctor.postgres import check_postgres
+from ops.doctor.settings import check_secrets, check_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from ops.doctor.findings import Finding
+
+LIMIT: Final = 15.0  # seconds; every question has a shorter limit of its own, and few are asked one after the other
+
+
+def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -> list[Finding]:
+    """Everything, in the order in which a person would want to mend it; `folder` is where `.env` may be."""
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "settings": lambda: check_settings(environ),
+        "secrets": lambda: check_secrets(environ, folder),
+        "postgres": lambda: check_postgres(environ),
+        "kafka": lambda: check_kafka(environ),
+        "redis": lambda: check_redis(environ),
+        "elasticsearch": lambda: check_elasticsearch(environ),
+        "listeners": lambda: check_listeners(environ),
+    }
+    runs = [_Run(area, check) for area, check in checks.items()]
+    until = time.monotonic() + limit
+    for run in runs:
+        run.join(max(0.0, until - time.monotonic()))
+    return [finding for run in runs for finding in run.findings()]
+
+
+class _Run(threading.Thread):
+    """One examination, in a thread that a hanging name server cannot make us wait for."""
+
+    def __init__(self, area: str, check: Callable[[], Iterable[Finding]]) -> None:
+        super().__init__(name=f"doctor {area}", daemon=True)
+        self._area = area
+        self._check = check
+        self._found: list[Finding] = []
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for finding in self._check():
+                self._found.append(finding)
+        except Exception as error:  # noqa: BLE001  # one examination that breaks must not hide the others
+            act = "this is a bug of the doctor: tell its maintainers"
+            self._found.append(fail(self._area, f"could not be examined: {type(error).__name__}: {one_line(error)}", act))
+
+    def findings(self) -> list[Finding]:
+        found = list(self._found)
+        if self.is_alive():
+            found.append(fail(self._area, "does not answer in time", "see that its name resolves and its network is there"))
+        return found

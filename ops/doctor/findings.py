@@ -1,0 +1,49 @@
+"""What an examination finds."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """
+    One thing that was looked at.
+
+    `text` is one line; `act` says what to do where that is something, `runbook` which page says more. None holds a secret.
+    """
+
+    area: str
+    level: Level
+    text: str
+    act: str = ""
+    runbook: str = ""
+
+
+def ok(area: str, text: str) -> Finding:
+    return Finding(area, "ok", text)
+
+
+def warn(area: str, text: str, act: str, page: str = "") -> Finding:
+    return Finding(area, "warn", text, act, f"runbooks/{page}.md" if page else "")
+
+
+def fail(area: str, text: str, act: str, page: str = "") -> Finding:
+    return Finding(area, "fail", text, act, f"runbooks/{page}.md" if page else "")
+
+
+def place(url: str) -> str:
+    """Where an address leads, without who is let in there."""
+    parts = urlsplit(url)
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return f"{parts.hostname or '?'}{port}{parts.path}"
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__

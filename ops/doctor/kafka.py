@@ -1,0 +1,116 @@
+"""Kafka: whether it is there, holds every topic as it should be, and how far the workers have read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
+from ops.doctor.findings import fail, ok, one_line, warn
+from outbox.offsets import Offsets, OffsetsError
+from schemas.topics import TOPICS, Topic
+from schemas.topology import AGENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ops.doctor.findings import Finding
+    from outbox.offsets import Look
+
+AREA: Final = "kafka"
+WORKERS: Final = "workers"
+_LIMIT: Final = 5.0
+_LAG: Final = 10_000
+_SAFE_REPLICAS: Final = 3
+
+
+def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
+    servers = environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if not servers:
+        return  # said among the settings
+    admin = AdminClient({"bootstrap.servers": servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
+    try:
+        known = admin.list_topics(timeout=_LIMIT)
+    except KafkaException as error:
+        act = "start it, or mend KAFKA_BOOTSTRAP_SERVERS; intake goes on, and the outbox keeps everything meanwhile"
+        yield fail(AREA, f"{servers} does not answer: {error.args[0].str()}", act, "kafka-down")
+        return
+    yield ok(AREA, f"{servers} answers, {len(known.brokers)} brokers")
+    there = {name: topic for name, topic in known.topics.items() if name in TOPICS}
+    yield from _check_topics(there)
+    yield from _check_replicas(there, len(known.brokers))
+    yield from _check_configuration(admin, list(there))
+    yield from _check_groups(servers)
+
+
+def _check_topics(there: Mapping[str, Any]) -> Iterator[Finding]:
+    missing = [str(topic) for topic in TOPICS if topic not in there]
+    short = [str(topic) for topic, spec in TOPICS.items() if topic in there and len(there[topic].partitions) < spec.partitions]
+    act = "run `tallyhook topics ensure`"
+    if missing:
+        yield fail(AREA, f"topics are missing: {', '.join(missing)}", act, "outbox-backlog")
+    if short:
+        yield warn(AREA, f"topics have too few partitions: {', '.join(short)}", act, "scale-out")
+    if not missing and not short:
+        yield ok(AREA, f"all {len(TOPICS)} topics are there with their partitions")
+
+
+def _check_replicas(there: Mapping[str, Any], brokers: int) -> Iterator[Finding]:
+    partitions = [partition for topic in there.values() for partition in topic.partitions.values()]
+    behind = sum(len(partition.isrs) < len(partition.replicas) for partition in partitions)
+    leaderless = sum(partition.leader < 0 for partition in partitions)
+    alone = sum(len(partition.replicas) == 1 for partition in partitions)
+    if leaderless:
+        yield fail(AREA, f"{leaderless} partitions have no leader", "bring back the broker that holds them", "kafka-down")
+    if behind:
+        yield warn(AREA, f"{behind} partitions have a replica that is behind", "see which broker is away", "kafka-down")
+    if alone and brokers > 1:
+        act = "`tallyhook topics ensure --replication 3` for new topics; kafka-reassign-partitions for these"
+        yield warn(AREA, f"{alone} partitions are on one broker only", act, "scale-out")
+
+
+def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Finding]:
+    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic) for topic in topics], request_timeout=_LIMIT)
+    soon, thin = [], []
+    try:
+        for resource, future in asked.items():
+            config = future.result(_LIMIT)
+            kept = int(config["retention.ms"].value)
+            if 0 <= kept < TOPICS[Topic(resource.name)].retention.total_seconds() * 1000:
+                soon.append(resource.name)
+            if config["cleanup.policy"].value != "delete":
+                thin.append(resource.name)
+    except (KafkaException, TimeoutError) as error:
+        yield warn(AREA, f"it does not tell how topics are configured: {one_line(error)}", "give us the right DescribeConfigs")
+        return
+    if soon:
+        act = "raise retention.ms: a worker that is away for longer would miss events"
+        yield warn(AREA, f"topics are kept for less time than they should be: {', '.join(soon)}", act, "scale-out")
+    if thin:
+        yield fail(AREA, f"topics are compacted and lose events: {', '.join(thin)}", "set cleanup.policy=delete", "kafka-down")
+
+
+def _check_groups(servers: str) -> Iterator[Finding]:
+    workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
+    try:
+        look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
+    except OffsetsError as error:
+        yield warn(WORKERS, f"Kafka does not tell how far they are: {error}", "see that it is well", "kafka-down")
+        return
+    for name, agent in workers.items():
+        yield _check_group(look, name, agent.name, agent.consumes)
+
+
+def _check_group(look: Look, name: str, role: str, topics: tuple[str, ...]) -> Finding:
+    group = look.groups[name]
+    behind = sum(span.lag(group.committed.get(place)) for place, span in look.spans.items() if place.topic in topics)
+    if not group.members:
+        act = f"start one with `tallyhook worker {role}`"
+        return warn(WORKERS, f"no {role} worker runs, {behind} events wait for it", act, "process-down")
+    text = f"{role}: {len(group.members)} run, {group.state.replace('_', ' ')}, {behind} events behind"
+    if behind > _LAG:
+        return warn(WORKERS, text, "start more of the role, or see what it waits for", "worker-lag")
+    return ok(WORKERS, text)
