@@ -5,13 +5,14 @@ import sys
 import psycopg
 import typer
 
-from ops.commands import ledger, outbox, replay, run, setup, topics, topology
+from ops.commands import doctor, ledger, outbox, replay, run, setup, topics, topology
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
     app.command()(command)
+app.command()(doctor.doctor)
 for name, group in {"topics": topics.app, "outbox": outbox.app, "replay": replay.app}.items():
     app.add_typer(group, name=name)
 
