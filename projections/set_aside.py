@@ -5,9 +5,10 @@ One list, told apart by `fault`. A record is sent to its worker again by the out
 command to its worker. Both can be given up instead, for good.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,7 +17,7 @@ from psycopg.rows import class_row
 
 from outbox import dead_letters, tasks
 from outbox.append import append, event_of
-from outbox.dead_letters import Letter, LetterError, Search, SentAs
+from outbox.dead_letters import Contents, Letter, LetterError, Search, SentAs
 from outbox.reasons import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
 from runtime.tracing import continue_trace
 from schemas.leads import DELIVER, DeliverLead
@@ -26,6 +27,7 @@ from schemas.topics import Topic
 Kind = Literal["record", "lead"]
 
 _CONSUMER: Final = "leads"
+_EXCERPT: Final = 2000  # bytes of a record that are shown as text
 _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
 
 
@@ -108,7 +110,7 @@ async def find(connection: AsyncConnection, search: Search) -> list[SetAside]:
     return found[: search.limit]
 
 
-async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAside, dead_letters.Contents] | None:
+async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAside, Contents] | None:
     """One of them with its record; that of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
         return _of_letter(found[0]), found[1]
@@ -116,7 +118,7 @@ async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAside, de
     if lead is None:
         return None
     row = await (await connection.execute("select payload from leads where id = %s", (item_id,))).fetchone()
-    return _of_lead(lead), dead_letters.Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
+    return _of_lead(lead), Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
 
 
 async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
@@ -217,3 +219,28 @@ def _of_lead(lead: _Lead) -> SetAside:
         discard_reason=lead.discard_reason,
         lead=f"/v1/admin/leads/{lead.id}",
     )
+
+
+def record_of(contents: Contents) -> dict[str, Any]:
+    """The record as JSON holds it: bytes as base64, and beside them what of it can be read."""
+    return {
+        "key": _base64(contents.key),
+        "value": _base64(contents.value),
+        "headers": contents.headers,
+        "keyText": _readable(contents.key),
+        "excerpt": _readable(contents.value),
+    }
+
+
+def readable_headers(contents: Contents) -> list[tuple[str, str | None]]:
+    """The headers with what of their values can be read."""
+    return [(name, None if value is None else _readable(b64decode(value))) for name, value in contents.headers]
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else b64encode(value).decode()
+
+
+def _readable(value: bytes | None) -> str | None:
+    """The beginning as text; what is no text shows as replacement characters, a NUL likewise."""
+    return None if value is None else value[:_EXCERPT].decode(errors="replace").replace("\0", "\ufffd")

@@ -1,0 +1,221 @@
+"""`tallyhook dead-letters`."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from uuid import UUID
+
+import typer
+
+from ops.commands.ledger import parse_moment
+from ops.commands.output import CommandError, Json, show, with_database
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from psycopg import AsyncConnection
+
+    from outbox.dead_letters import Search
+    from projections.set_aside import SetAside
+
+    Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
+
+_HELP: Final = "What was set aside: records that a worker could not handle, leads that a partner did not take."
+app = typer.Typer(no_args_is_help=True, help=_HELP)
+
+_STATUSES: Final = ("open", "retried", "discarded", "all")
+_FAULTS: Final = ("ours", "theirs", None)
+_LAST_ID: Final = UUID(int=(1 << 128) - 1)
+_MANY: Final = 100_000
+
+Consumer = Annotated[str | None, typer.Option(help="Only those of this worker.")]
+Reason = Annotated[str | None, typer.Option(help="Only those set aside for this reason.")]
+Topic = Annotated[str | None, typer.Option(help="Only those of this topic.")]
+Fault = Annotated[str | None, typer.Option(help="`ours` (code, schema, setting) or `theirs` (provider, partner).")]
+Ids = Annotated[list[UUID] | None, typer.Argument(help="Ids as `dead-letters list` shows them.")]
+Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that the other options leave, oldest first.")]
+AtMost = Annotated[int, typer.Option("--limit", min=1, help="With --all: so many at most.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command("list")
+def list_items(
+    *,
+    status: Annotated[str, typer.Option(help="open, retried, discarded or all.")] = "open",
+    consumer: Consumer = None,
+    reason: Reason = None,
+    topic: Topic = None,
+    fault: Fault = None,
+    begin: Annotated[str, typer.Option("--from", help="Set aside since then: a time, or how long ago, such as 2h.")] = "3650d",
+    end: Annotated[str, typer.Option("--to", help="Set aside before then, likewise.")] = "0s",
+    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """What was set aside, newest first: whose fault it is, and the page that says what to do."""
+    from projections import set_aside
+
+    if status not in _STATUSES:
+        raise CommandError(f"--status is one of {', '.join(_STATUSES)}")
+    filters = _Filters(None if status == "all" else status, consumer, reason, topic, fault)
+    search = filters.search(limit, begin=begin, end=end)
+    found = with_database(lambda connection: set_aside.find(connection, search))
+    show({"items": [_builtins(item) for item in found]}, _table(found), as_json=as_json)
+
+
+@app.command("show")
+def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """One of them, with its record."""
+    from projections import set_aside
+
+    found = with_database(lambda connection: set_aside.read(connection, item_id))
+    if found is None:
+        raise CommandError(f"not_found: nothing that was set aside has the id {item_id}")
+    item, contents = found
+    fields = _builtins(item) | set_aside.record_of(contents)
+    lines = [f"{name:16} {value}" for name, value in fields.items() if name not in {"key", "value", "headers"}]
+    lines += [f"{'header':16} {name}: {value}" for name, value in set_aside.readable_headers(contents)]
+    show(fields, "\n".join(lines), as_json=as_json)
+
+
+@app.command("retry")
+def retry(
+    ids: Ids = None,
+    *,
+    every: Every = False,
+    consumer: Consumer = None,
+    reason: Reason = None,
+    topic: Topic = None,
+    fault: Fault = None,
+    limit: AtMost = _MANY,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Send them out again, each once, after what was wrong is mended; what fails again is set aside anew."""
+    from projections import set_aside
+
+    async def settle(connection: AsyncConnection, item_id: UUID) -> None:
+        await set_aside.retry(connection, item_id, _operator())
+
+    search = _Filters("open", consumer, reason, topic, fault).search(limit, oldest_first=True) if every else None
+    _settle_all("retry", ids or [], search, settle, yes=yes, as_json=as_json)
+
+
+@app.command("discard")
+def discard(
+    ids: Ids = None,
+    *,
+    because: Annotated[str, typer.Option(help="Why; it is kept with them.")],
+    every: Every = False,
+    consumer: Consumer = None,
+    reason: Reason = None,
+    topic: Topic = None,
+    fault: Fault = None,
+    limit: AtMost = _MANY,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Give them up, for good: they are not handled, and cannot be retried any more."""
+    from projections import set_aside
+
+    async def settle(connection: AsyncConnection, item_id: UUID) -> None:
+        await set_aside.discard(connection, item_id, because, _operator())
+
+    if not because.strip():
+        raise CommandError("--because needs a text: who looks at it later wants to know")
+    search = _Filters("open", consumer, reason, topic, fault).search(limit, oldest_first=True) if every else None
+    _settle_all("discard", ids or [], search, settle, yes=yes, as_json=as_json)
+
+
+class _Filters(NamedTuple):
+    status: str | None
+    consumer: str | None
+    reason: str | None
+    topic: str | None
+    fault: str | None
+
+    def search(self, limit: int, *, begin: str = "3650d", end: str = "0s", oldest_first: bool = False) -> Search:
+        """Raises CommandError."""
+        from outbox.dead_letters import Search
+
+        if self.fault not in _FAULTS:
+            raise CommandError("--fault is `ours` or `theirs`")
+        now = datetime.now(UTC)
+        before = (parse_moment(end, now), _LAST_ID)
+        return Search(parse_moment(begin, now), before, limit, *self, oldest_first=oldest_first)
+
+
+def _settle_all(verb: str, ids: Sequence[UUID], search: Search | None, settle: Settle, *, yes: bool, as_json: bool) -> None:
+    if bool(ids) == (search is not None):
+        raise CommandError("name ids, or --all with what they have in common")
+    if search:
+        ids = _asked_for(verb, search, yes=yes)
+    failed = with_database(lambda connection: _settle_each(connection, verb, ids, settle))
+    done = len(ids) - len(failed)
+    past = {"retry": "sent out again", "discard": "discarded"}[verb]
+    show({"done": done, "failed": failed}, f"{done} {past}" if done or not failed else "", as_json=as_json)
+    if failed:
+        raise CommandError("; ".join(f"{item_id}: {why}" for item_id, why in failed.items()))
+
+
+def _asked_for(verb: str, search: Search, *, yes: bool) -> list[UUID]:
+    """The ids of what is meant, once the operator has seen how many of which they are."""
+    from projections import set_aside
+
+    found = with_database(lambda connection: set_aside.find(connection, search))
+    if found and not yes:
+        for (consumer, reason), number in Counter((item.consumer, item.reason) for item in found).items():
+            typer.echo(f"{number:>8}  {consumer}  {reason}", err=True)
+        if not sys.stdin.isatty():
+            raise CommandError(f"--yes is needed to {verb} them without being asked")
+        typer.confirm(f"{verb} these {len(found)}?", abort=True, err=True)
+    return [item.id for item in found]
+
+
+async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUID], settle: Settle) -> dict[str, str]:
+    """Each in a transaction of its own, with its row in the audit log; why some could not be."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from outbox.audit import note_command
+    from outbox.dead_letters import LetterError
+
+    failed: dict[str, str] = {}
+    console = Console(stderr=True)
+    for item_id in track(ids, verb, console=console, disable=not console.is_terminal or len(ids) == 1, transient=True):
+        try:
+            async with connection.transaction():
+                await settle(connection, item_id)
+                await note_command(connection, f"tallyhook dead-letters {verb} {item_id}", _operator())
+        except LetterError as error:
+            failed[str(item_id)] = f"{error.reason}: {error}"
+    return failed
+
+
+def _operator() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _builtins(item: SetAside) -> dict[str, Any]:
+    import msgspec
+
+    fields: dict[str, Any] = msgspec.to_builtins(item)
+    return fields
+
+
+def _table(found: Sequence[SetAside]) -> str:
+    if not found:
+        return "nothing"
+    lines = []
+    for item in found:
+        place = item.topic if item.partition is None else f"{item.topic}[{item.partition}]@{item.offset}"
+        lines.append(
+            f"{item.id}  {item.set_aside_at:%Y-%m-%d %H:%M:%S}  {item.status}  {item.fault}  {item.consumer}  {item.reason}"
+        )
+        lines.append(f"    {place}  {item.detail[:160]}")
+    pages = sorted({(item.reason, item.runbook) for item in found})
+    return "\n".join([*lines, *(f"{reason}: see {page}" for reason, page in pages)])
