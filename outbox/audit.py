@@ -5,11 +5,9 @@ Written beside the calls, in small batches, so that it costs none of them anythi
 long the newest rows are dropped, and counted.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -20,7 +18,8 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
-from runtime.database import UNAVAILABLE, make_pool
+from outbox.behind import Behind
+from runtime.database import UNAVAILABLE, Pool
 from runtime.ids import new_id, time_of
 from runtime.tracing import new_trace
 
@@ -29,7 +28,7 @@ log = structlog.get_logger()
 WRITTEN = prometheus_client.Counter("tallyhook_audit_written_total", "Calls written to the audit log.")
 DROPPED = prometheus_client.Counter("tallyhook_audit_dropped_total", "Calls that the audit log could not take.", ["reason"])
 
-_EVERY: Final = 0.5  # seconds between two writes: calls that come close together share one
+_EVERY: Final = timedelta(milliseconds=500)  # between two writes: calls that come close together share one
 _BATCH: Final = 500
 
 
@@ -57,30 +56,18 @@ class AuditLog:
     """Takes calls without waiting and writes them; at the end what waits is written as far as Postgres lets it."""
 
     def __init__(self, url: str, *, waiting_max: int = 10_000) -> None:
-        self._pool = make_pool(url, size=1, name="audit")
+        self._behind = Behind(url, self._flush, name="audit", every=_EVERY, waiting=lambda: len(self._queue))
         self._waiting_max = waiting_max
         self._queue: deque[Audited] = deque()
-        self._writing = asyncio.Lock()
-        self._closing = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Start writing, without waiting for Postgres."""
-        await self._pool.open(wait=False)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._behind.open()
 
     async def close(self) -> None:
         """Write what is left and disconnect."""
-        # Asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11).
-        self._closing.set()
-        if self._task:
-            await self._task
-        try:
-            await self.flush()
-        except UNAVAILABLE as error:
+        if not await self._behind.close():
             DROPPED.labels("postgres_unavailable").inc(len(self._queue))
-            log.warning("audit_lost", reason="postgres_unavailable", calls=len(self._queue), error=str(error).strip())
-        await self._pool.close()
 
     def offer(self, audited: Audited) -> None:
         """Take it without waiting; dropped where too many wait already."""
@@ -88,38 +75,34 @@ class AuditLog:
             DROPPED.labels("queue_full").inc()
         else:
             self._queue.append(audited)
+            self._behind.wake()
 
     async def flush(self) -> None:
-        """Write what has been offered so far; rows stay in the queue until they are committed."""
-        async with self._writing:
-            left = len(self._queue)
-            while left > 0:
-                rows = [self._queue[n] for n in range(min(_BATCH, left))]
-                await self._write(rows)
-                for _ in rows:
-                    self._queue.popleft()
-                left -= len(rows)
+        """Write what has been offered so far."""
+        await self._behind.flush()
 
-    async def _run(self) -> None:
-        while not self._closing.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _EVERY)
-            try:
-                await self.flush()
-            except UNAVAILABLE as error:
-                log.warning("audit_postponed", reason="postgres_unavailable", calls=len(self._queue), error=str(error).strip())
+    async def _flush(self, pool: Pool) -> None:
+        """Rows stay in the queue until they are committed."""
+        left = len(self._queue)
+        while left > 0:
+            rows = [self._queue[n] for n in range(min(_BATCH, left))]
+            await _write(pool, rows)
+            for _ in rows:
+                self._queue.popleft()
+            left -= len(rows)
 
-    async def _write(self, rows: Sequence[Audited]) -> None:
-        try:
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.cursor().executemany(_INSERT, [msgspec.structs.asdict(row) for row in rows])
-        except UNAVAILABLE:
-            raise
-        except DatabaseError:
-            DROPPED.labels("row_unstorable").inc(len(rows))
-            log.exception("audit_lost", reason="row_unstorable", calls=len(rows))
-        else:
-            WRITTEN.inc(len(rows))
+
+async def _write(pool: Pool, rows: Sequence[Audited]) -> None:
+    try:
+        async with pool.connection() as connection, connection.transaction():
+            await connection.cursor().executemany(_INSERT, [msgspec.structs.asdict(row) for row in rows])
+    except UNAVAILABLE:
+        raise
+    except DatabaseError:
+        DROPPED.labels("row_unstorable").inc(len(rows))
+        log.exception("audit_lost", reason="row_unstorable", calls=len(rows))
+    else:
+        WRITTEN.inc(len(rows))
 
 
 # A write whose commit was not heard of is repeated.

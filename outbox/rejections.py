@@ -5,10 +5,8 @@ What is kept can be verified again after a wrong secret is corrected; past the b
 a stranger cannot fill the disk. Every one is in `rejected_quota`, as kept or as refused.
 """
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -21,7 +19,8 @@ from psycopg import Error as DatabaseError
 from psycopg.types.json import Jsonb
 
 from outbox.alerts import SIGNATURE_FAILURES, note
-from runtime.database import UNAVAILABLE, make_pool
+from outbox.behind import Behind
+from runtime.database import UNAVAILABLE, Pool
 from runtime.ids import time_of
 
 log = structlog.get_logger()
@@ -57,33 +56,19 @@ class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
     def __init__(self, url: str, *, kept_per_hour: int) -> None:
-        self._pool = make_pool(url, size=1, name="rejections")
+        self._behind = Behind(url, self._flush, name="rejections", every=_EVERY, waiting=lambda: len(self._queue))
         self._kept_per_hour = kept_per_hour
         self._queue: deque[Rejected] = deque()
         self._refused: Counter[Quota] = Counter()
         self._unsigned: Counter[str] = Counter()
         self._full: set[Quota] = set()
-        self._wake = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._writing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await self._pool.open(wait=False)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._behind.open()
 
     async def close(self) -> None:
         """Write what is left as far as Postgres lets it, and disconnect."""
-        # Asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11), and the task would go on.
-        self._closing.set()
-        self._wake.set()
-        if self._task:
-            await self._task
-        try:
-            await self.flush()
-        except UNAVAILABLE as error:
-            log.warning("rejections_lost", reason="postgres_unavailable", kept=len(self._queue), error=str(error).strip())
-        await self._pool.close()
+        await self._behind.close()
 
     def offer(self, rejected: Rejected) -> None:
         """Take it without waiting; past the bounds it is only counted."""
@@ -94,38 +79,28 @@ class RejectedLog:
             REFUSED.labels(rejected.source).inc()
         else:
             self._queue.append(rejected)
-        self._wake.set()
+        self._behind.wake()
 
     async def flush(self) -> None:
         """Write what has been offered so far."""
-        async with self._writing:
-            rows, self._queue = list(self._queue), deque()
-            refused, self._refused = self._refused, Counter()
-            unsigned, self._unsigned = self._unsigned, Counter()
-            if not rows and not refused:
-                return
-            try:
-                async with self._pool.connection() as connection:
-                    await self._write(connection, rows, refused, unsigned)
-            except UNAVAILABLE:
-                self._queue.extendleft(reversed(rows))
-                self._refused.update(refused)
-                self._unsigned.update(unsigned)
-                raise
+        await self._behind.flush()
 
-    async def _run(self) -> None:
-        while not self._closing.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.flush()
-            except UNAVAILABLE as error:
-                self._wake.set()
-                log.warning("rejections_postponed", reason="postgres_unavailable", error=str(error).strip())
-            except DatabaseError:
-                log.exception("rejections_lost", reason="rejection_unstorable")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _EVERY.total_seconds())
+    async def _flush(self, pool: Pool) -> None:
+        rows, self._queue = list(self._queue), deque()
+        refused, self._refused = self._refused, Counter()
+        unsigned, self._unsigned = self._unsigned, Counter()
+        if not rows and not refused:
+            return
+        try:
+            async with pool.connection() as connection:
+                await self._write(connection, rows, refused, unsigned)
+        except UNAVAILABLE:
+            self._queue.extendleft(reversed(rows))
+            self._refused.update(refused)
+            self._unsigned.update(unsigned)
+            raise
+        except DatabaseError:
+            log.exception("rejections_lost", reason="rejection_unstorable", rejections=len(rows))
 
     async def _write(
         self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unsigned: Mapping[str, int]
