@@ -11,8 +11,8 @@ import typer
 from ops.commands.output import CommandError, Json, database, show
 from runtime.settings import environment
 
-_PATIENCE: Final = 30.0  # seconds for a live worker to come to what the shadow has read
-_LOOK_EVERY: Final = 1.0
+_PATIENCE: Final = 5.0  # seconds in which a live worker has come to nothing more of what the shadow has read
+_LOOK_EVERY: Final = 0.5
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,13 +160,15 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
 
 
 def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
-    """The comparison, once the live worker has come to every event of the shadow, or will not for a while."""
+    """The comparison, once the live worker has come to every event of the shadow, or gets no further."""
     from ops.offset_replay.differences import compare
 
-    deadline = time.monotonic() + _PATIENCE
+    least, deadline = sys.maxsize, 0.0
     with _bar("comparing", None):
         while True:
             found = compare(connection, schema, asked.worker, asked.topic.rpartition(".")[2])
+            if found.behind < least:
+                least, deadline = found.behind, time.monotonic() + _PATIENCE
             if not found.behind or time.monotonic() >= deadline:
                 return found
             time.sleep(_LOOK_EVERY)

@@ -31,7 +31,6 @@ from tests.simulators import stripe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from uuid import UUID
 
     from streams.handler import Handler
 
@@ -46,11 +45,11 @@ PROJECTED: Final = {
 _DECODER: Final = msgspec.json.Decoder(StripeEvent)
 
 
-def envelope(body: bytes, event_id: UUID | None = None) -> Envelope:
+def envelope(body: bytes) -> Envelope:
     """The event as the gateway would have recorded it."""
     told = _DECODER.decode(body)
     return Envelope(
-        id=event_id or new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
+        id=new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
         dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body,
     )  # fmt: skip
 
@@ -75,6 +74,7 @@ class World:
     def __init__(self, kafka: str, database_url: str) -> None:
         self.kafka = kafka
         self.database_url = database_url
+        self._backups: list[str] = []
         self.environment = {
             **os.environ,
             "DATABASE_URL": database_url,
@@ -105,13 +105,21 @@ class World:
         asyncio.run(self._handle(handler or PaymentsHandler(), stretches))
         self.commit((handler or PaymentsHandler()).consumer, until)
 
+    def read_on(self, handler: Handler | None = None, topic: str = STRIPE) -> None:
+        """What a worker does that starts now: from its group's offsets to the end."""
+        self.handle(self.committed((handler or PaymentsHandler()).consumer, topic), handler, topic)
+
     def commit(self, role: str, offsets: dict[Place, int]) -> None:
-        wanted = ConsumerGroupTopicPartitions(group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()])
+        wanted = ConsumerGroupTopicPartitions(
+            group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        )
         admin = AdminClient({"bootstrap.servers": self.kafka})
         admin.alter_consumer_group_offsets([wanted])[group_of(role)].result(20)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
-        return {place: offset for place, offset in Offsets(self.kafka).group(group_of(role)).committed.items() if place.topic == topic}
+        return {
+            place: offset for place, offset in Offsets(self.kafka).group(group_of(role)).committed.items() if place.topic == topic
+        }
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
@@ -123,6 +131,32 @@ class World:
 
     def projected(self) -> dict[str, list[dict[str, Any]]]:
         return {table: self.rows(f"select * from {table} order by {key}") for table, key in PROJECTED.items()}
+
+    def back_up(self) -> str:
+        """A copy of the database as it is now."""
+        name = f"backup_{new_id().hex[-12:]}"
+        self._on_server(f"create database {name} template {self._name}")
+        self._backups.append(name)
+        return name
+
+    def restore(self, backup: str) -> None:
+        """Go on with the copy, while Kafka is where it is."""
+        self.use(self.database_url.removesuffix(self._name) + backup)
+
+    def use(self, database_url: str) -> None:
+        self.database_url = self.environment["DATABASE_URL"] = database_url
+
+    def drop_backups(self) -> None:
+        for name in self._backups:
+            self._on_server(f"drop database {name} with (force)")
+
+    @property
+    def _name(self) -> str:
+        return self.database_url.rpartition("/")[2]
+
+    def _on_server(self, statement: str) -> None:
+        with psycopg.connect(self.database_url.removesuffix(self._name) + "postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
