@@ -1,3 +1,3 @@
 """What all tests share: nothing starts until a test asks for it."""
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.promtool"]

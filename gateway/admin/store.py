@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, lit
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.admin.query import Query
-from gateway.admin.settled import settled
 from outbox.tables import consumed, dead_letters, outbox, outbox_pending, webhook_deliveries
 from runtime.ids import time_of
 
@@ -19,11 +18,7 @@ _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """
-    One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy.
-
-    A rejected one that a replay has recovered names the delivery that it became.
-    """
+    """One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy."""
 
     id: UUID
     source: str
@@ -37,7 +32,6 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     secret_id: str | None = None
     client: str | None = None
     headers: dict[str, str] | None = None
-    recovered_as: UUID | None = None
 
 
 class SetAside(msgspec.Struct, frozen=True, rename="camel"):
@@ -129,7 +123,6 @@ def _deliveries() -> Select[Any]:
         log.c.secret_id,
         log.c.client,
         log.c.headers,
-        log.c.recovered_as,
     )
 
 
@@ -140,8 +133,7 @@ def _filters(query: Query) -> list[ColumnElement[bool]]:
         webhook_deliveries.c.outcome: query.outcome,
         webhook_deliveries.c.trace_id: query.trace_id,
     }
-    found = [column == value for column, value in asked.items() if value is not None]
-    return found + [settled(query.settled)] if query.settled else found
+    return [column == value for column, value in asked.items() if value is not None]
 
 
 def _delivery(row: Row[Any]) -> Delivery:

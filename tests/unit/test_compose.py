@@ -19,7 +19,7 @@ def _services() -> set[str]:
 
 def test_every_process_and_server_is_a_service() -> None:
     ours = {"setup", "gateway", "relay", *(f"worker-{role}" for role in WORKERS)}
-    assert _services() == {"postgres", "kafka", "redis", "elasticsearch"} | ours
+    assert _services() == {"postgres", "kafka", "redis", "elasticsearch", "prometheus", "grafana"} | ours
 
 
 def test_ports_are_published_on_the_loopback_only() -> None:

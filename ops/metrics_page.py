@@ -1,0 +1,106 @@
+"""
+The page of every metric: `python -m ops.metrics_page` writes `docs/metrics.md` from the code that declares them.
+
+A metric belongs to the process that imports its module; `PROCESSES` says which that is, the longest prefix counts.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Final, NamedTuple
+
+from prometheus_client.metrics import MetricWrapperBase
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
+PACKAGES: Final = ("runtime", "outbox", "projections", "gateway", "streams")
+PROCESSES: Final = {
+    "runtime": "every process",
+    "gateway": "gateway",
+    "outbox": "relay",
+    "outbox.intake": "gateway",
+    "outbox.rejections": "gateway",
+    "outbox.audit": "gateway",
+    "streams": "every worker",
+    "streams.alerts": "worker alerts",
+    "streams.leads": "worker leads",
+    "streams.notifications": "worker notifications",
+}
+_TOP: Final = """# Metrics
+
+Made from the code by `python -m ops.metrics_page`; a test holds it to that. Every process answers at `/metrics`: the gateway on
+its internal listener, each relay on `RELAY_WEB_PORT`, each worker on `STREAMS_WEB_PORT`. Beside these there are `process_*` and
+`python_*` of prometheus_client. [`monitoring`](../monitoring/README.md) has alert rules and a dashboard that use them.
+"""
+_HEAD: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
+
+
+class Declared(NamedTuple):
+    """One metric as the code declares it, under the name that Prometheus gets."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+    process: str
+
+
+def declared() -> list[Declared]:
+    """Every metric of ours, by process and name."""
+    found = [_describe(metric, module) for module in _modules() for metric in _metrics_of(module)]
+    return sorted(found, key=lambda metric: (list(PROCESSES.values()).index(metric.process), metric.name))
+
+
+def _metrics_of(module: ModuleType) -> list[MetricWrapperBase]:
+    """Those that the module declares, not those that it imports."""
+    source = inspect.getsource(module)
+    metrics = {id(value): value for value in vars(module).values() if isinstance(value, MetricWrapperBase)}
+    return [metric for metric in metrics.values() if f'"{_name_of(metric)}"' in source]
+
+
+def _describe(metric: MetricWrapperBase, module: ModuleType) -> Declared:
+    [family] = metric.describe()
+    labels = tuple(metric._labelnames)  # noqa: SLF001  # the library tells label names only with samples, and there are none yet
+    name = module.__name__
+    prefix = max((prefix for prefix in PROCESSES if f"{name}.".startswith(f"{prefix}.")), key=len)
+    return Declared(_name_of(metric), family.type, labels, family.documentation, PROCESSES[prefix])
+
+
+def _name_of(metric: MetricWrapperBase) -> str:
+    """As it is declared and exposed: a counter's family leaves `_total` out."""
+    [family] = metric.describe()
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def page() -> str:
+    """The page, whole."""
+    parts = [_TOP]
+    process = ""
+    for metric in declared():
+        if metric.process != process:
+            process = metric.process
+            parts.append(f"\n## {process[0].upper()}{process[1:]}\n\n{_HEAD}")
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        parts.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.meaning} |\n")
+    return "".join(parts)
+
+
+def _modules() -> Iterator[ModuleType]:
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                yield importlib.import_module(module.name)
+
+
+def main() -> int:
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
+    print(f"wrote {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
