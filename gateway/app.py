@@ -1,6 +1,6 @@
 """The whole program on one page: what is opened, and what each listener is given; which path leads where is in `routes`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import leads
 from gateway.access import Gatekeeper
+from gateway.admin.replays import REPLAYS
 from gateway.audit import audit_call
 from gateway.idempotency import honour_key
 from gateway.keys import (
@@ -25,22 +26,20 @@ from gateway.keys import (
 )
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
+from gateway.replays import Replays
 from gateway.route import serve
 from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
-from gateway.sources import Source
-from gateway.sources.partner import partner_source
-from gateway.sources.razorpay import RAZORPAY
-from gateway.sources.stripe import STRIPE
+from gateway.sources.live import LiveSource, live_sources
+from gateway.sources.partner import NAME as PARTNER
 from gateway.tls import require_subject
-from gateway.webhooks import RECEPTIONS, Admit, Reception
+from gateway.webhooks import RECEPTIONS, Admit, Answer, Reception, acknowledge
 from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
 from runtime.database import Pool, make_engine, make_pool
 from runtime.presence import Presence
-from runtime.settings import Secret
 
 
 class Resources(NamedTuple):
@@ -53,6 +52,7 @@ class Resources(NamedTuple):
     settlements: Settlements
     audit: AuditLog
     presence: Presence
+    replays: Replays
 
 
 @asynccontextmanager
@@ -70,15 +70,18 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
     presence = Presence(settings.database_url)
+    replays = Replays(settings.database_url, commands, live_sources(settings))
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
     await settlements.open()
     await audited.open()
     await presence.open()
+    await replays.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements, audited, presence)
+        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays)
     finally:
+        await replays.close()
         await presence.close()
         await settlements.close()
         await audited.close()
@@ -94,39 +97,29 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[COMMANDS] = resources.commands
+    admit = limit_partners(limits, leads.bind_key)
     app[RECEPTIONS] = receptions = {
-        source.name: _reception(source, secrets, settings, resources)
-        for source, secrets in ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
-        if secrets
+        name: _reception(live, settings, resources, admit, leads.answer)
+        if name == PARTNER
+        else _reception(live, settings, resources)
+        for name, live in live_sources(settings).items()
     }
-    receptions["partner"] = _leads_reception(settings, resources, limit_partners(limits, leads.bind_key))
     serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
     return app
 
 
-def _reception(source: Source, secrets: Sequence[Secret], settings: GatewaySettings, resources: Resources) -> Reception:
+def _reception(
+    live: LiveSource, settings: GatewaySettings, resources: Resources, admit: Admit | None = None, answer: Answer = acknowledge
+) -> Reception:
     return Reception(
-        source,
-        secrets,
-        intake=resources.intake,
-        rejections=resources.rejections,
-        max_body_bytes=settings.max_body_bytes,
-        body_timeout=settings.body_timeout,
-    )
-
-
-def _leads_reception(settings: GatewaySettings, resources: Resources, admit: Admit) -> Reception:
-    """The route of all partners, always there: whom nobody knows is refused like whose signature is wrong."""
-    partners = settings.partners
-    return Reception(
-        partner_source(partners),
-        [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)],
+        live.source,
+        live.secrets,
         intake=resources.intake,
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
         admit=admit,
-        answer=leads.answer,
+        answer=answer,
     )
 
 
@@ -141,6 +134,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[AUDIT] = resources.audit
     app[SETTLEMENTS] = resources.settlements
     app[PRESENCE] = resources.presence
+    app[REPLAYS] = resources.replays
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

@@ -43,11 +43,17 @@ class Reason(StrEnum):
     DATA_MISSING = "data_missing"
     DATA_INVALID = "data_invalid"
     VERSION_STALE = "version_stale"
+    DEAD_LETTER_SETTLED = "dead_letter_settled"
+    PERIOD_NOT_KEPT = "period_not_kept"
     IDEMPOTENCY_KEY_MALFORMED = "idempotency_key_malformed"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     PATTERN_TOO_BROAD = "pattern_too_broad"
     INDEX_UNKNOWN = "index_unknown"
+    FILTER_MISSING = "filter_missing"
+    FILTER_CONTRADICTORY = "filter_contradictory"
+    REPLAY_TOO_LARGE = "replay_too_large"
+    REPLAY_ENDED = "replay_ended"
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
@@ -89,7 +95,13 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.IDEMPOTENCY_KEY_REUSED: HTTPStatus.CONFLICT,
     Reason.PATTERN_TOO_BROAD: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.INDEX_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.FILTER_MISSING: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.FILTER_CONTRADICTORY: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.REPLAY_TOO_LARGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.REPLAY_ENDED: HTTPStatus.CONFLICT,
     Reason.VERSION_STALE: HTTPStatus.CONFLICT,
+    Reason.DEAD_LETTER_SETTLED: HTTPStatus.CONFLICT,
+    Reason.PERIOD_NOT_KEPT: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.IDEMPOTENCY_KEY_MALFORMED: HTTPStatus.BAD_REQUEST,
     Reason.IDEMPOTENCY_IN_PROGRESS: HTTPStatus.CONFLICT,
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -1,5 +1,6 @@
 """Leads of partners at the door: under which key a lead may come again, what is answered, and the command to deliver one."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from gateway import bodies, commands
 from gateway.errors import GatewayError, Reason
@@ -67,17 +69,26 @@ async def bind_key(request: web.Request, received: Received) -> None:
     Hold the caller's Idempotency-Key to this body, for ever, before the lead is written down.
 
     A lead that is not written down after all comes again under the same key with the same body, and passes.
-    Raises GatewayError: `idempotency_key_reused`, `request_malformed`, `postgres_unavailable`.
+    Raises GatewayError: `postgres_unavailable`, and those of `claim_key`.
     """
-    key = request.headers.get(_KEY_HEADER)
+    if _KEY_HEADER in request.headers:
+        async with command_transaction(request) as connection:
+            await claim_key(connection, request.headers, received)
+
+
+async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], received: Received) -> None:
+    """
+    Hold the key that came with a lead, if any, to the lead's body, in the open transaction.
+
+    Raises GatewayError: `idempotency_key_reused`, `request_malformed`.
+    """
+    key = headers.get(_KEY_HEADER)
     if key is None:
         return
     if not (0 < len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
         raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to {_KEY_MAX} printable ASCII characters")
     partner = received.provider_event_id.partition("/")[0]
-    async with command_transaction(request) as connection:
-        bound = await leads.bind_key(connection, partner, key, sha256(received.event.data).digest())
-    if not bound:
+    if not await leads.bind_key(connection, partner, key, sha256(received.event.data).digest()):
         raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} came with another body before")
 
 

@@ -3,11 +3,13 @@
 from typing import Final
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
-from gateway.admin import audit, deliveries, query, state
+from gateway.admin import audit, deliveries, query, replays, state
 from gateway.admin import notifications as admin_notifications
 from gateway.commands import Accepted
 from gateway.errors import Reason
+from gateway.preview import Preview
 from gateway.route import Parameter, Route
+from outbox.replays import Replay
 from outbox.tasks import Task
 from projections.config import Entry
 from projections.contacts import Contact, Reach
@@ -126,6 +128,45 @@ ADMIN: Final = (
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
         role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.Begun},
+        role="admin", body=replays.ReplayWebhooks,
+        refuses=frozenset({Reason.FILTER_MISSING, Reason.FILTER_CONTRADICTORY, Reason.REPLAY_TOO_LARGE}),
+    ),
+    Route(
+        "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.Page},
+        role="admin", query=replays.PARAMETERS,
+    ),
+    Route("GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
+        role="admin", query=replays.ITEM_PARAMETERS, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/replays/{replayId}/cancel", "admin_replay_cancel", replays.cancel, {200: Replay},
+        role="admin", refuses=_ABSENT | {Reason.REPLAY_ENDED},
+    ),
+    Route(
+        "GET", "/v1/admin/ledger", "admin_ledger", ledger.ledger, {200: ledger.LedgerView},
+        role="admin", query=ledger.PARAMETERS, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.Page},
+        role="admin", query=dead_letters.PARAMETERS,
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter, {200: dead_letters.Detail},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
+        role="admin", refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/discard", "admin_dead_letter_discard", dead_letters.discard,
+        {200: dead_letters.Discarded},
+        role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
     Route(

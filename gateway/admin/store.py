@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, lit
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.admin.query import Query
+from gateway.admin.settled import settled
 from outbox.tables import consumed, dead_letters, outbox, outbox_pending, webhook_deliveries
 from runtime.ids import time_of
 
@@ -18,7 +19,11 @@ _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy."""
+    """
+    One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy.
+
+    A rejected one that a replay has recovered names the delivery that it became.
+    """
 
     id: UUID
     source: str
@@ -32,6 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     secret_id: str | None = None
     client: str | None = None
     headers: dict[str, str] | None = None
+    recovered_as: UUID | None = None
 
 
 class SetAside(msgspec.Struct, frozen=True, rename="camel"):
@@ -123,6 +129,7 @@ def _deliveries() -> Select[Any]:
         log.c.secret_id,
         log.c.client,
         log.c.headers,
+        log.c.recovered_as,
     )
 
 
@@ -133,7 +140,8 @@ def _filters(query: Query) -> list[ColumnElement[bool]]:
         webhook_deliveries.c.outcome: query.outcome,
         webhook_deliveries.c.trace_id: query.trace_id,
     }
-    return [column == value for column, value in asked.items() if value is not None]
+    found = [column == value for column, value in asked.items() if value is not None]
+    return found + [settled(query.settled)] if query.settled else found
 
 
 def _delivery(row: Row[Any]) -> Delivery:

@@ -56,7 +56,7 @@ def partner_source(partners: Mapping[str, Partner]) -> Source:
             return _signer(body, _only_header(headers), signers.of(key), now)
         return _holder(headers, holders.of(key))
 
-    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate)
+    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, frozenset({_KIND.name}))
 
 
 def translate(arrival: Arrival) -> Received:

@@ -77,7 +77,9 @@ def translate(arrival: Arrival) -> Received:
 
 
 # After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
-RAZORPAY: Final = Source(SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, gives_up=timedelta(hours=24))
+RAZORPAY: Final = Source(
+    SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, HANDLED_TYPES, gives_up=timedelta(hours=24)
+)
 
 
 def _only(headers: Headers, name: str, otherwise: Reason) -> str:

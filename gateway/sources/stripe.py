@@ -64,7 +64,7 @@ def translate(arrival: Arrival) -> Received:
 
 
 # Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
-STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, gives_up=timedelta(days=3))
+STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, HANDLED_TYPES, gives_up=timedelta(days=3))
 
 
 def _only_header(headers: Headers) -> str:

@@ -1,0 +1,35 @@
+"""The sources that this gateway has secrets for."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from gateway.leads import claim_key
+from gateway.settings import GatewaySettings
+from gateway.sources import Headers, Source
+from gateway.sources.partner import partner_source
+from gateway.sources.razorpay import RAZORPAY
+from gateway.sources.stripe import STRIPE
+from outbox.received import Received
+from runtime.settings import Secret
+
+
+class LiveSource(NamedTuple):
+    """A source with its live secrets, newest first; `claim` may refuse what is understood, in the transaction that records it."""
+
+    source: Source
+    secrets: Sequence[Secret]
+    claim: Callable[[AsyncConnection, Headers, Received], Awaitable[None]] | None = None
+
+
+def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
+    """By name. Partners are always there: whom nobody knows is refused like whose signature is wrong."""
+    partners = settings.partners
+    of_partners = [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)]
+    sources = [
+        LiveSource(partner_source(partners), of_partners, claim_key),
+        LiveSource(STRIPE, settings.stripe_webhook_secret),
+        LiveSource(RAZORPAY, settings.razorpay_webhook_secret),
+    ]
+    return {live.source.name: live for live in sources if live.secrets or live.source.name not in (STRIPE.name, RAZORPAY.name)}

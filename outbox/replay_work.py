@@ -1,0 +1,277 @@
+"""
+The work of a replay, behind verbs: each takes a few items and leaves rows and progress in one transaction.
+
+All of it runs on the one connection that holds the lead, so whoever loses that connection has lost the lead with it, and nothing
+is sent twice.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from outbox import received
+from outbox.append import WAKE_CHANNEL, shard_of
+from outbox.partitions import name
+from outbox.received import Received
+from outbox.replays import ItemState
+from runtime.ids import time_of
+from schemas.topology import workers
+
+OUTSIDE_RETENTION: Final = "event_outside_retention"
+UNHANDLED: Final = "type_not_handled"
+
+_LEAD: Final = 7_205_759_405  # the advisory lock of the one process that works on replays
+_CONSUMERS: Final[Mapping[str, set[str]]] = {
+    topic: {each.name for each in workers() if topic in each.consumes} for worker in workers() for topic in worker.consumes
+}
+
+
+class Job(NamedTuple):
+    """A replay that is to be worked on."""
+
+    id: UUID
+    rate: float
+
+
+class Task(NamedTuple):
+    """One delivery that waits; `event_id` is None where it was rejected."""
+
+    n: int
+    delivery_id: UUID
+    source: str
+    type: str | None
+    outcome: str
+    event_id: UUID | None
+
+
+class Refused(NamedTuple):
+    """A rejected delivery as it was kept; `recovered_as` where it was verified again before."""
+
+    id: UUID
+    source: str
+    reason: str
+    trace_id: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    recovered_as: UUID | None
+
+
+class Verdict(NamedTuple):
+    """What becomes of an item."""
+
+    n: int
+    state: ItemState
+    reason: str | None = None
+    event_id: UUID | None = None
+    enqueued: bool = False
+
+
+class Recovery(NamedTuple):
+    """A rejected delivery that verifies now, as what it is received."""
+
+    n: int
+    delivery_id: UUID
+    received: Received
+    headers: Mapping[str, str]
+
+
+class _Event(NamedTuple):
+    topic: str
+    aggregate_id: str
+
+
+async def lead(connection: AsyncConnection) -> bool:
+    """Become the one that works on replays, as long as the connection lives; False where another one is."""
+    row = await (await connection.execute("select pg_try_advisory_lock(%s)", (_LEAD,))).fetchone()
+    return bool(row and row[0])
+
+
+async def running(connection: AsyncConnection) -> list[Job]:
+    """The replays that have not ended, oldest first."""
+    async with connection.cursor(row_factory=class_row(Job)) as cursor:
+        return await (await cursor.execute("select id, rate from webhook_replays where state = 'running' order by id")).fetchall()
+
+
+async def hold(connection: AsyncConnection, replay_id: UUID) -> bool:
+    """Keep it from being cancelled until the transaction ends; False where it has ended."""
+    query = "select id from webhook_replays where id = %s and state = 'running' for update"
+    return await (await connection.execute(query, (replay_id,))).fetchone() is not None
+
+
+async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Task]:
+    """The next items, in their order."""
+    query = """select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
+               where replay_id = %s and state = 'waiting' order by n limit %s"""
+    async with connection.cursor(row_factory=class_row(Task)) as cursor:
+        return await (await cursor.execute(query, (replay_id, limit))).fetchall()
+
+
+async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refused]:
+    """Rejected deliveries with what was kept of them; one whose day is past retention is not there."""
+    query = """select id, source, reason, trace_id, coalesce(headers, '{}') as headers, body, recovered_as from webhook_deliveries
+               where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected'"""
+    if not ids:
+        return {}
+    async with connection.cursor(row_factory=class_row(Refused)) as cursor:
+        await cursor.execute(query, (list(ids), min(ids), max(ids)))
+        return {found.id: found for found in await cursor.fetchall()}
+
+
+async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Task]) -> list[Verdict]:
+    """Put the events on the relay's list again, in the open transaction: unchanged where their effects are there already."""
+    wanted = [(task, task.event_id) for task in tasks if task.event_id is not None]
+    events = await _events(connection, [event_id for _, event_id in wanted])
+    done = await _marked(connection, events)
+    going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
+    await _enqueue(connection, replay_id, going)
+    # What was stored without a handler goes its way from now on.
+    stored = [(event_id,) for task, event_id in wanted if task.outcome != "accepted" and event_id in events]
+    await connection.cursor().executemany(
+        "update webhook_deliveries set outcome = 'accepted' where id = %s and outcome = 'ignored'", stored
+    )
+    return [
+        Verdict(task.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
+        if event_id in events
+        else Verdict(task.n, "failed", OUTSIDE_RETENTION)
+        for task, event_id in wanted
+    ]
+
+
+async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequence[Recovery]) -> list[Verdict]:
+    """
+    Record what verifies now as intake does, in the open transaction, and say in the rejected row what it became.
+
+    A copy whose original is not to be seen yet gets no verdict, and goes again.
+    """
+    if not recoveries:
+        return []
+    cursor = await connection.execute("select last_value from outbox_pending_id_seq")
+    first = (await cursor.fetchone() or (0,))[0]
+    recorded = await received.record(connection, [each.received for each in recoveries])
+    pairs = [(each, outcome) for each, outcome in zip(recoveries, recorded, strict=True) if outcome is not None]
+    # Only rows of this transaction have these events, and their ids are not below `first`: the index on ids finds them.
+    await connection.execute(
+        "update outbox_pending set replay_id = %s where id >= %s and event_id = any(%s)",
+        (replay_id, first, [each.received.event.id for each, _ in pairs]),
+    )
+    await connection.cursor().executemany(
+        "update webhook_deliveries set recovered_as = %s, event_id = %s where id = %s and outcome = 'rejected'",
+        [(each.received.event.id, outcome.event_id, each.delivery_id) for each, outcome in pairs],
+    )
+    verdicts = {
+        "accepted": lambda n, event_id: Verdict(n, "sent", None, event_id, enqueued=True),
+        "duplicate": lambda n, event_id: Verdict(n, "unchanged", None, event_id),
+        "ignored": lambda n, event_id: Verdict(n, "processed", UNHANDLED, event_id),
+    }
+    return [verdicts[outcome.outcome](each.n, outcome.event_id) for each, outcome in pairs]
+
+
+async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[Verdict]) -> None:
+    """Write down what became of items, in the open transaction."""
+    columns = [[getattr(verdict, field) for verdict in verdicts] for field in Verdict._fields]
+    await connection.execute(
+        """update webhook_replay_items i set state = v.state, reason = v.reason, event_id = coalesce(v.event_id, i.event_id),
+             enqueued_at = case when v.enqueued then now() else i.enqueued_at end
+           from unnest(%s::int4[], %s::text[], %s::text[], %s::uuid[], %s::bool[]) as v(n, state, reason, event_id, enqueued)
+           where i.replay_id = %s and i.n = v.n and i.state in ('waiting', 'sent')""",
+        (*columns, replay_id),
+    )
+
+
+async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
+    """
+    See what became of items that were sent, those after number `after`, in the open transaction.
+
+    Returns the number to go on after; 0 where the last one was reached.
+    """
+    query = """select n, event_id from webhook_replay_items
+               where replay_id = %s and state = 'sent' and n > %s order by n limit %s"""
+    sent: list[tuple[int, UUID]] = await (await connection.execute(query, (replay_id, after, limit))).fetchall()
+    if sent:
+        await note(connection, replay_id, await _settled(connection, replay_id, sent))
+    return sent[-1][0] if len(sent) == limit else 0
+
+
+async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
+    """End a replay of which nothing is open any more; its state then."""
+    query = """update webhook_replays r set finished_at = now(), state = case when exists (
+                 select from webhook_replay_items i where i.replay_id = r.id and i.state = 'failed') then 'failed' else 'done' end
+               where id = %s and state = 'running' and not exists (
+                 select from webhook_replay_items i where i.replay_id = r.id and i.state in ('waiting', 'sent'))
+               returning state"""
+    row = await (await connection.execute(query, (replay_id,))).fetchone()
+    return row[0] if row else None
+
+
+async def give_up(connection: AsyncConnection, replay_id: UUID, failure: str) -> None:
+    """End a replay that our own code cannot go on with."""
+    query = "update webhook_replays set state = 'failed', failure = %s, finished_at = now() where id = %s and state = 'running'"
+    await connection.execute(query, (failure, replay_id))
+
+
+async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[tuple[int, UUID]]) -> list[Verdict]:
+    """What is set aside is marked too, so a dead letter comes before the mark."""
+    events = await _events(connection, [event_id for _, event_id in sent])
+    done = await _marked(connection, events)
+    aside = await _set_aside(connection, replay_id, [event_id for _, event_id in sent])
+    verdicts = []
+    for n, event_id in sent:
+        if event_id in aside:
+            verdicts.append(Verdict(n, "failed", aside[event_id]))
+        elif event_id in done:
+            verdicts.append(Verdict(n, "processed"))
+        elif event_id not in events:
+            verdicts.append(Verdict(n, "failed", OUTSIDE_RETENTION))
+    return verdicts
+
+
+async def _events(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, _Event]:
+    """
+    Those of the events whose log and marks are both kept.
+
+    A day's marks may go a little before its events: nobody could tell then whether an event of it was handled.
+    """
+    if not ids:
+        return {}
+    days = {time_of(event_id).date() for event_id in ids}
+    query = "select d from unnest(%s::date[], %s::text[]) as t(d, name) where to_regclass(name) is not null"
+    cursor = await connection.execute(query, ([*days], [name("consumed", day) for day in days]))
+    kept = {row[0] for row in await cursor.fetchall()}
+    wanted = [event_id for event_id in ids if time_of(event_id).date() in kept]
+    query = "select id, topic, aggregate_id from outbox where id = any(%s) and id >= %s and id <= %s"
+    cursor = await connection.execute(query, (wanted, min(ids), max(ids)))
+    return {row[0]: _Event(row[1], row[2]) for row in await cursor.fetchall()}
+
+
+async def _marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> set[UUID]:
+    """Those that every consumer of their topic has handled."""
+    if not events:
+        return set()
+    query = """select event_id, array_agg(consumer) from consumed
+               where event_id = any(%s) and event_id >= %s and event_id <= %s group by 1"""
+    cursor = await connection.execute(query, ([*events], min(events), max(events)))
+    marks = {row[0]: set(row[1]) for row in await cursor.fetchall()}
+    return {event_id for event_id, event in events.items() if marks.get(event_id, set()) >= _CONSUMERS.get(event.topic, set())}
+
+
+async def _set_aside(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Why an event of the replay went no further: a dead letter since then, or Kafka refuses it."""
+    query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
+               union all
+               select event_id, reason from dead_letters where event_id = any(%(ids)s) and status = 'open'
+                 and created_at >= (select created_at from webhook_replays where id = %(id)s)"""
+    cursor = await connection.execute(query, {"id": replay_id, "ids": list(ids)})
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def _enqueue(connection: AsyncConnection, replay_id: UUID, going: Sequence[tuple[UUID, int]]) -> None:
+    if going:
+        await connection.execute(
+            """insert into outbox_pending (event_id, shard, replay_id)
+               select id, shard, %s from unnest(%s::uuid[], %s::int2[]) with ordinality as t(id, shard, n) order by n""",
+            (replay_id, [event_id for event_id, _ in going], [shard for _, shard in going]),
+        )
+        await connection.execute("select pg_notify(%s, '')", (WAKE_CHANNEL,))

@@ -1,0 +1,260 @@
+"""
+Replays of webhooks: which deliveries are meant, the job that takes them up again, and how far it is.
+
+What is matched is settled when a replay is asked for, and written down with it: every figure of a replay is a count of its items.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, AsyncCursor, Connection, sql
+from psycopg.errors import QueryCanceled
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from runtime.ids import first_id_of
+
+Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
+State = Literal["running", "done", "failed", "cancelled"]
+ItemState = Literal["waiting", "sent", "processed", "unchanged", "failed"]
+
+MATCHED_MAX: Final = 100_000
+_SEARCH_LIMIT: Final = "30s"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
+
+
+class ReplayError(Exception):
+    """A replay that is not begun: `filter_missing`, `filter_contradictory` or `replay_too_large`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """
+    Which deliveries: those that all of it fits, by the time of arrival from `since` up to `until`; with a limit the oldest.
+
+    Copies of one event count once, by the delivery that was accepted where that is among them.
+    """
+
+    ids: tuple[UUID, ...] | None = None
+    source: str | None = None
+    types: tuple[str, ...] | None = None
+    status: Outcome | None = None
+    since: datetime | None = msgspec.field(default=None, name="from")
+    until: datetime | None = msgspec.field(default=None, name="to")
+    limit: int | None = None
+
+    def check(self) -> None:
+        """
+        Refuse what selects everything or nothing.
+
+        Raises ReplayError.
+        """
+        if all(each is None for each in (self.ids, self.source, self.types, self.status, self.since, self.until)):
+            raise ReplayError("filter_missing", "say which deliveries: at least one of ids, source, types, status, from, to")
+        if self.types and self.status == "rejected":
+            raise ReplayError("filter_contradictory", "the type of a rejected delivery is not known: leave types out")
+        if self.since and self.until and self.since >= self.until:
+            raise ReplayError("filter_contradictory", "from is not before to")
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    A replay and how far it is.
+
+    `matched` = `waiting` + `in_flight` + `processed` + `unchanged` + `failed`. `enqueued` went on the way to Kafka again, and
+    `in_flight` are those of them that no worker has settled yet. It is `failed` when it has ended and something in it failed.
+    """
+
+    replay_id: UUID
+    state: State
+    matched: int
+    waiting: int
+    enqueued: int
+    in_flight: int
+    processed: int
+    unchanged: int
+    failed: int
+    failures: dict[str, int]
+    rate: float
+    filters: Filters
+    requested_by: str
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    failure: str | None
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of one delivery in a replay; `outcome` is the delivery's when it was matched, `ce_id` its event's."""
+
+    n: int
+    delivery_id: UUID
+    source: str
+    type: str | None
+    outcome: Outcome
+    ce_id: UUID | None
+    state: ItemState
+    reason: str | None
+    enqueued_at: datetime | None
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Matched deliveries of one kind; `marked` are those whose effects are there: to send them again changes nothing."""
+
+    source: str
+    outcome: Outcome
+    type: str | None
+    count: int
+    marked: int
+
+
+_MATCHED: Final = """
+select distinct on (key) key, id, source, type, outcome, event_id, recovered_as from (
+  select *, case when outcome = 'rejected' then id else event_id end as key from webhook_deliveries where {}) d
+order by key, (outcome = 'duplicate'), id limit {}
+"""
+_CREATE: Final = """
+insert into webhook_replays (id, requested_by, reason, filters, rate) values (%s, %s, %s, %s, %s) on conflict do nothing
+"""
+_TAKE: Final = """
+insert into webhook_replay_items (replay_id, n, delivery_id, source, type, outcome, event_id)
+select {}, row_number() over (order by key), id, source, type, outcome, event_id from ({}) m
+"""
+_MATCHED_SO_MANY: Final = """
+update webhook_replays set matched = %(matched)s, state = case when %(matched)s = 0 then 'done' else state end,
+       finished_at = case when %(matched)s = 0 then now() end
+where id = %(id)s
+"""
+_PREVIEW: Final = """
+with m as materialized ({})
+select source, outcome, type, count(*) as count, count(*) filter (where recovered_as is not null
+  or outcome <> 'rejected' and exists (select from consumed c where c.event_id = m.event_id)) as marked
+from m group by 1, 2, 3 order by 1, 2, 3
+"""
+_READ: Final = """
+select r.id as replay_id, r.state, r.matched, r.rate, r.filters, r.requested_by, r.reason, r.created_at, r.finished_at, r.failure,
+       c.waiting, c.enqueued, c.in_flight, c.processed, c.unchanged, c.failed, coalesce(f.failures, '{{}}') as failures
+from webhook_replays r
+cross join lateral (
+  select count(*) filter (where state = 'waiting') as waiting, count(enqueued_at) as enqueued,
+         count(*) filter (where state = 'sent') as in_flight, count(*) filter (where state = 'processed') as processed,
+         count(*) filter (where state = 'unchanged') as unchanged, count(*) filter (where state = 'failed') as failed
+  from webhook_replay_items i where i.replay_id = r.id) c
+cross join lateral (
+  select jsonb_object_agg(reason, number) as failures from (
+    select reason, count(*) as number from webhook_replay_items i where i.replay_id = r.id and i.state = 'failed' group by 1) x) f
+where {} order by r.id desc limit %(limit)s
+"""
+_ITEMS: Final = """
+select n, delivery_id, source, type, outcome, event_id as ce_id, state, reason, enqueued_at from webhook_replay_items
+where replay_id = %(replay_id)s and n > %(after)s and (%(state)s::text is null or state = %(state)s)
+order by n limit %(limit)s
+"""
+_CANCEL: Final = "update webhook_replays set state = 'cancelled', finished_at = now() where id = %s and state = 'running'"
+
+
+async def create(
+    connection: AsyncConnection, replay_id: UUID, filters: Filters, *, rate: float, requested_by: str, reason: str | None
+) -> int:
+    """
+    Match the deliveries and write the job down, in the caller's transaction; a gateway takes it up. Returns how many matched.
+
+    The same id again changes nothing. Raises ReplayError.
+    """
+    filters.check()
+    job = (replay_id, requested_by, reason, Jsonb(msgspec.to_builtins(filters)), rate)
+    if (await connection.execute(_CREATE, job)).rowcount == 0:
+        found = await read(connection, replay_id)
+        return found.matched if found else 0
+    query = sql.SQL(_TAKE).format(sql.Literal(replay_id), _matched(filters))
+    matched = (await _search(connection, query)).rowcount
+    if matched > MATCHED_MAX:
+        raise ReplayError("replay_too_large", f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit")
+    await connection.execute(_MATCHED_SO_MANY, {"matched": matched, "id": replay_id})
+    return matched
+
+
+async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
+    """
+    What a replay would match, in the caller's transaction; changes nothing.
+
+    Raises ReplayError.
+    """
+    filters.check()
+    cursor = await _search(connection, sql.SQL(_PREVIEW).format(_matched(filters)))
+    groups = [Group(source=r[0], outcome=r[1], type=r[2], count=r[3], marked=r[4]) for r in await cursor.fetchall()]
+    if sum(group.count for group in groups) > MATCHED_MAX:
+        raise ReplayError("replay_too_large", f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit")
+    return groups
+
+
+async def refused(connection: AsyncConnection, filters: Filters, limit: int) -> list[UUID]:
+    """The oldest matched deliveries that are rejected and were not recovered, to be looked at before a replay."""
+    query = sql.SQL("select id from ({}) m where outcome = 'rejected' and recovered_as is null order by id limit {}")
+    cursor = await _search(connection, query.format(_matched(filters), sql.Literal(limit)))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def read(connection: AsyncConnection, replay_id: UUID) -> Replay | None:
+    found = await _replays(connection, "r.id = %(id)s", {"id": replay_id, "limit": 1})
+    return found[0] if found else None
+
+
+async def read_all(connection: AsyncConnection, before: UUID, limit: int) -> list[Replay]:
+    """Newest first, those with an id smaller than `before`."""
+    return await _replays(connection, "r.id < %(before)s", {"before": before, "limit": limit})
+
+
+async def items(connection: AsyncConnection, replay_id: UUID, *, state: ItemState | None, after: int, limit: int) -> list[Item]:
+    """The items of a replay in their order, those after number `after`."""
+    async with connection.cursor(row_factory=class_row(Item)) as cursor:
+        query = {"replay_id": replay_id, "state": state, "after": after, "limit": limit}
+        return await (await cursor.execute(_ITEMS, query)).fetchall()
+
+
+async def cancel(connection: AsyncConnection, replay_id: UUID) -> bool:
+    """Take nothing up any more; what has gone out goes on. False where it is not running."""
+    return (await connection.execute(_CANCEL, (replay_id,))).rowcount == 1
+
+
+def forget_replays(connection: Connection, before: datetime) -> int:
+    """Delete the replays that ended before, items included; how many."""
+    return connection.execute("delete from webhook_replays where finished_at < %s", (before,)).rowcount
+
+
+def _matched(filters: Filters) -> sql.Composed:
+    """The deliveries that fit; values are literals, so that Postgres leaves out the days that cannot hold any."""
+    first = first_id_of(max(filters.since, _EPOCH)) if filters.since else None
+    before = first_id_of(max(filters.until or datetime.now(UTC) + _AHEAD, _EPOCH))
+    conditions: list[tuple[LiteralString, Any]] = [
+        ("id >= {}", first),
+        ("id < {}", before),
+        ("id = any({}::uuid[])", list(filters.ids) if filters.ids is not None else None),
+        ("source = {}", filters.source),
+        ("type = any({}::text[])", list(filters.types) if filters.types is not None else None),
+        ("outcome = {}", filters.status),
+    ]
+    where = sql.SQL(" and ").join(sql.SQL(text).format(sql.Literal(value)) for text, value in conditions if value is not None)
+    limit = MATCHED_MAX + 1 if filters.limit is None else filters.limit
+    return sql.SQL(_MATCHED).format(where, sql.Literal(limit))
+
+
+async def _search(connection: AsyncConnection, query: sql.Composed) -> AsyncCursor[Any]:
+    await connection.execute("select set_config('statement_timeout', %s, true)", (_SEARCH_LIMIT,))
+    try:
+        return await connection.execute(query, prepare=False)
+    except QueryCanceled as error:
+        raise ReplayError("replay_too_large", f"the search took longer than {_SEARCH_LIMIT}: narrow the time") from error
+
+
+async def _replays(connection: AsyncConnection, where: LiteralString, values: dict[str, Any]) -> list[Replay]:
+    cursor = await connection.execute(sql.SQL(_READ).format(sql.SQL(where)), values)
+    names = [column.name for column in cursor.description or ()]
+    found = [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+    return [Replay(**{**row, "filters": msgspec.convert(row["filters"], Filters)}) for row in found]
