@@ -29,6 +29,23 @@ async def transaction(request: web.Request) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
+async def snapshot(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
+    """
+    A connection without a transaction, for reads that take long: not one of those that commands need.
+
+    Raises GatewayError `postgres_unavailable`.
+    """
+    try:
+        async with request.app[ENGINE].connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  # narrows the type
+            with refusing_outages():
+                yield driver
+    except (OperationalError, InterfaceError, NoConnectionLeft) as error:
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error
+
+
+@asynccontextmanager
 async def command_transaction(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
     """
     A transaction that commands and events are written in, committed at its end.

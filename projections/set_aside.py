@@ -60,12 +60,12 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     lead: str | None = None
 
 
-class Sent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Sent(msgspec.Struct, frozen=True, rename="camel"):
     """How it went out again: as the event of the log, as the record that it was, or as a new round of attempts for a lead."""
 
     id: UUID
     sent_as: SentAs | Literal["lead"]
-    task_id: UUID | None = None
+    task_id: UUID | msgspec.UnsetType = msgspec.UNSET
     status: Literal["retried"] = "retried"
 
 

@@ -3,11 +3,12 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Final, Literal, NamedTuple, cast, get_args
 from uuid import UUID
 
 from msgspec import Meta
 
+from gateway.admin.settled import Settled
 from gateway.errors import GatewayError, Reason
 from gateway.route import Parameter
 from runtime.ids import first_id_of, is_time_ordered, time_of
@@ -33,6 +34,7 @@ OF_DELIVERIES: Final = (
     Parameter("source", str, "Who sent it: `stripe`, `razorpay` or `partner`."),
     Parameter("type", str, "The type of the event, in the sender's words."),
     Parameter("outcome", Outcome, "What was said to it."),
+    Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
     Parameter("trace", Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")], "The id of its trace, the `X-Trace-Id` of its answer."),
     *OF_PAGES,
 )
@@ -44,6 +46,7 @@ class Query(NamedTuple):
     source: str | None
     type: str | None
     outcome: str | None
+    settled: Settled | None
     trace_id: str | None
     first: UUID
     before: UUID
@@ -80,12 +83,25 @@ def parse_query(given: Mapping[str, str], now: datetime) -> Query:
     Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
     """
     _check_known(given, names_of(OF_DELIVERIES))
-    outcome = given.get("outcome")
+    outcome, settled = given.get("outcome"), given.get("settled")
     if outcome is not None and outcome not in get_args(Outcome):
         raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(get_args(Outcome))}")
+    if settled is not None and settled not in get_args(Settled):
+        raise GatewayError(Reason.QUERY_MALFORMED, f"settled is one of {', '.join(get_args(Settled))}")
     trace_id = _trace_id(given.get("trace"))
     page = _page(given, *_span(trace_id, now))
-    return Query(given.get("source"), given.get("type"), outcome, trace_id, *page)
+    return Query(given.get("source"), given.get("type"), outcome, cast("Settled | None", settled), trace_id, *page)
+
+
+def parse_period(given: Mapping[str, str], now: datetime, span: timedelta) -> tuple[datetime, datetime]:
+    """What `from` and `to` state; up to now unless told, and so long. Raises GatewayError `query_malformed`."""
+    end = _time(given, "to", now)
+    return _time(given, "from", end - span), end
+
+
+def parse_limit(given: Mapping[str, str]) -> int:
+    """What `limit` states. Raises GatewayError `query_malformed`."""
+    return _limit(given.get("limit"))
 
 
 def cursor_of(last: UUID) -> str:
