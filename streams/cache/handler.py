@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from psycopg import AsyncConnection
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -13,6 +12,7 @@ from outbox import tasks
 from runtime.database import Pool
 from schemas.cache import InvalidateCache
 from schemas.envelope import Envelope
+from streams.cache.connection import client_of
 from streams.cache.keyspace import Keyspace
 from streams.records import data_of
 from streams.role import Role, Running
@@ -46,7 +46,7 @@ class CacheHandler:
 @asynccontextmanager
 async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     once = Retry(NoBackoff(), retries=0)  # the processor owns the waiting
-    client = Redis.from_url(
+    client = client_of(
         settings.redis_url, retry=once, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, health_check_interval=30
     )
     try:
