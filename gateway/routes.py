@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
-from gateway.admin import audit, deliveries, query, replays, state
+from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state
 from gateway.admin import notifications as admin_notifications
 from gateway.commands import Accepted
 from gateway.errors import Reason
@@ -16,6 +16,7 @@ from projections.contacts import Contact, Reach
 from projections.leads import LeadView
 from projections.notifications import NotificationView
 from projections.reads import InvoiceView, PaymentView, SubscriptionView
+from projections.set_aside import Sent
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
 from schemas.stripe import StripeEvent

@@ -141,7 +141,7 @@ def _filters(query: Query) -> list[ColumnElement[bool]]:
         webhook_deliveries.c.trace_id: query.trace_id,
     }
     found = [column == value for column, value in asked.items() if value is not None]
-    return found + [settled(query.settled)] if query.settled else found
+    return [*found, settled(query.settled)] if query.settled else found
 
 
 def _delivery(row: Row[Any]) -> Delivery:
