@@ -17,9 +17,9 @@ import structlog
 from faust import Stream
 from faust.types import EventT, StreamT
 from mode import Service
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from runtime.database import make_pool
+from streams.pages import add_pages
 from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
@@ -67,13 +67,17 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_host=settings.streams_web_host,
         web_bind=settings.streams_web_host,
         web_port=settings.streams_web_port,
+        web_stats_enabled=True,
+        web_router_enabled=False,
         web_tables_enabled=False,
+        web_graph_enabled=False,
+        web_metrics_enabled=False,
     )
     source = app.topic(*role.topics, key_serializer="raw", value_serializer="raw")
     reader = _Reader(tools, settings.streams_batch)
     app.agent(source, name=role.name, concurrency=1)(reader.read)
     app.on_partitions_assigned.connect(tools.reassigned, weak=False)
-    _add_pages(app)
+    add_pages(app, role, settings)
     return app
 
 
@@ -179,24 +183,3 @@ def _record(event: EventT[bytes]) -> Record:
     message = event.message
     headers: Any = message.headers or ()  # as aiokafka gives them: pairs, whatever Faust declares
     return Record(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
-
-
-def _add_pages(app: faust.App) -> None:
-    state = {"ready": False}
-
-    @app.on_partitions_assigned.connect
-    async def assigned(*_: Any, **__: Any) -> None:
-        state["ready"] = True
-
-    @app.page("/metrics")
-    async def metrics(self: Any, _: Any) -> Any:
-        return self.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    @app.page("/health/live")
-    async def live(self: Any, _: Any) -> Any:
-        return self.json({"live": True})
-
-    @app.page("/health/ready")
-    async def ready(self: Any, _: Any) -> Any:
-        partitions = len(app.consumer.assignment()) if state["ready"] else 0
-        return self.json({"ready": state["ready"], "partitions": partitions}, status=200 if state["ready"] else 503)

@@ -10,6 +10,11 @@ REPEATED = Counter("tallyhook_worker_repeated_total", "Events that had their eff
 DEAD_LETTERED = Counter("tallyhook_worker_dead_lettered_total", "Records set aside.", ["worker", "reason"])
 RETRIED = Counter("tallyhook_worker_retried_total", "Attempts that found something away.", ["worker", "reason"])
 BLOCKED = Gauge("tallyhook_worker_blocked", "1 while the worker waits for something that is away.", ["worker"])
+LAG = Gauge(
+    "tallyhook_worker_lag",
+    "Records of a partition that this process has yet to commit: the end less the commit.",
+    ["worker", "topic", "partition"],
+)
 SPLIT = Counter("tallyhook_worker_split_total", "Batches cut in two to find an event that fails.", ["worker"])
 ROUND = Histogram(
     "tallyhook_worker_round_seconds",

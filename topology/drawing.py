@@ -126,7 +126,7 @@ def _strips(topology: Topology, topic: TopicView, room: float, mine: frozenset[t
         tip, level = f"partition {number}", level_of(None)
         if partition := known.get(number):
             lag = max((reader.lag for reader in partition.readers), default=None)
-            level = level_of(lag) if partition.readers else "none"
+            level = level_of(lag)
             tip += f": offsets {partition.begin} to {partition.end}"
             tip += "".join(
                 f"; {reader.agent} committed {'nothing' if reader.committed is None else reader.committed}, lag {reader.lag}"

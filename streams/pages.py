@@ -1,0 +1,126 @@
+"""
+What a worker's web shows beside Faust's own pages. It asks nobody who they are, and so listens on loopback unless told otherwise.
+
+Of Faust's pages `/` is on (counts and times of its sensors). `/assignment/` is ours: Faust's reads its own assignor, which a
+worker without tables does not use, so that it is always empty, and so would be `/router/`, which is off. Off as well: `/table/`
+(it shows data), `/graph/` (it needs Graphviz, and draws the inside of Faust) and `/performance/` (its lag is one too many for
+every partition).
+"""
+
+import os
+from typing import Any, Final
+
+import faust
+import msgspec
+from faust.web import Request, Response, View
+from markupsafe import Markup
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from outbox.offsets import Offsets
+from streams.progress import Held, Progress
+from streams.role import Role
+from streams.settings import StreamSettings
+from topology.page import CONTENT_SECURITY, HyperLink, render
+from topology.survey import Survey
+from topology.view import Topology, around
+
+_HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
+_FOOTER: Final = Markup(
+    "These pages ask nobody who they are: keep them on loopback or a private address. "
+    'Also here: <a href="/metrics">/metrics</a> for Prometheus, <a href="/health/ready">/health/ready</a>, '
+    '<a href="/">/</a> with the counts and times of Faust\'s own sensors, <a href="/assignment/">/assignment/</a> with the '
+    "partitions of this process. Lag is the end less what is committed."
+)
+
+
+class Process(msgspec.Struct, frozen=True, rename="camel"):
+    """The process that answers, and the partitions that it has."""
+
+    worker: str
+    pid: int
+    partitions: list[Held]
+
+
+class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
+    """What a worker's `/topology` says: the system around its role, and itself."""
+
+    process: Process
+    topology: Topology
+
+
+def add_pages(app: faust.App, role: Role, settings: StreamSettings) -> None:
+    """Register the pages; nothing is asked before somebody looks."""
+    progress = Progress(app, role.name)
+    _add_health(app, progress)
+    _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers)))
+
+
+def _add_health(app: faust.App, progress: Progress) -> None:
+    state = {"ready": False}
+
+    @app.on_partitions_assigned.connect
+    async def assigned(*_: Any, **__: Any) -> None:
+        state["ready"] = True
+
+    @app.page("/metrics")
+    async def metrics(self: View, _: Request) -> Response:
+        await progress.expose()
+        return self.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @app.page("/health/live")
+    async def live(self: View, _: Request) -> Response:
+        return self.json({"live": True})
+
+    @app.page("/health/ready")
+    async def ready(self: View, _: Request) -> Response:
+        partitions = len(app.consumer.assignment()) if state["ready"] else 0
+        return self.json({"ready": state["ready"], "partitions": partitions}, status=200 if state["ready"] else 503)
+
+
+def _add_topology(app: faust.App, role: Role, progress: Progress, survey: Survey) -> None:
+    async def look(request: Any) -> WorkerTopology:
+        seen = await survey.now()
+        seen = seen if request.query.get("scope") == "system" else around(seen, role.name)
+        return WorkerTopology(Process(role.name, os.getpid(), await progress.read()), seen)
+
+    @app.page("/topology")
+    async def topology(self: View, request: Any) -> Response:
+        found = await look(request)
+        if "text/html" not in request.headers.get("Accept", ""):
+            return _json(self, found)
+        page = _page(found, role, whole=request.query.get("scope") == "system")
+        return self.html(page, status=_status(found), headers=_HEADERS | {"Content-Security-Policy": CONTENT_SECURITY})
+
+    @app.page("/topology.json")
+    async def topology_json(self: View, request: Any) -> Response:
+        return _json(self, await look(request))
+
+    @app.page("/assignment/")
+    async def assignment(self: View, _: Any) -> Response:
+        found: dict[str, list[int]] = {}
+        for held in await progress.read():
+            found.setdefault(held.topic, []).append(held.partition)
+        return self.json({"actives": found, "standbys": {}})
+
+
+def _json(view: View, found: WorkerTopology) -> Response:
+    return view.bytes(msgspec.json.encode(found), status=_status(found), content_type="application/json", headers=_HEADERS)
+
+
+def _status(found: WorkerTopology) -> int:
+    """Without Kafka the graph is still the declared one, but nobody shall take it for live."""
+    return 200 if found.topology.kafka.live else 503
+
+
+def _page(found: WorkerTopology, role: Role, *, whole: bool) -> str:
+    other = (
+        HyperLink(f"the {role.name} worker", "/topology") if whole else HyperLink("the whole system", "/topology?scope=system")
+    )
+    return render(
+        found.topology,
+        title="the whole system" if whole else f"{role.name} worker",
+        focus=role.name,
+        mine=frozenset((held.topic, held.partition) for held in found.process.partitions),
+        links=(other, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
+        footer=_FOOTER,
+    )

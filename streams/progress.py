@@ -1,0 +1,84 @@
+"""How far one worker process is in the partitions that it has, from its own consumer."""
+
+import asyncio
+from typing import Any, Final
+
+import faust
+import msgspec
+import structlog
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
+
+from streams import metrics
+
+log = structlog.get_logger()
+
+_PATIENCE: Final = 1.0
+"""Seconds that Kafka has to say where partitions end; then the last answer counts."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A partition that this process has; `end` is the offset that its next record gets."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+    lag: int
+
+
+class Progress:
+    """
+    Reads the consumer of a Faust application.
+
+    The high-water marks that come with fetched records stand still while a worker waits and fetches nothing, which is when lag is
+    asked for, so Kafka is asked for the ends: one call for all partitions, and one more while some have no commit yet.
+    """
+
+    def __init__(self, app: faust.App, worker: str) -> None:
+        self._app = app
+        self._worker = worker
+        self._ends: dict[TP, int] = {}
+        self._begins: dict[TP, int] = {}
+
+    async def read(self) -> list[Held]:
+        """Every partition of this process, in order; those whose end nobody has told yet are left out."""
+        try:
+            places = self._app.consumer.assignment()
+        except ConsumerNotStarted:
+            return []
+        committed = self._committed(places)
+        await self._ask(places, [place for place in places if committed[place] is None])
+        return [
+            Held(p.topic, p.partition, committed[p], self._ends[p], self._lag(p, committed[p]))
+            for p in sorted(places)
+            if p in self._ends
+        ]
+
+    async def expose(self) -> None:
+        """Set the lag of every partition for a scrape; partitions that have gone to another process are gone here."""
+        held = await self.read()
+        metrics.LAG.clear()
+        for place in held:
+            metrics.LAG.labels(self._worker, place.topic, str(place.partition)).set(place.lag)
+
+    def _committed(self, places: set[TP]) -> dict[TP, int | None]:
+        consumer: Any = self._app.consumer
+        known = consumer._committed_offset  # noqa: SLF001  # Faust shows it nowhere else
+        return {place: known.get(place) for place in places}
+
+    def _lag(self, place: TP, committed: int | None) -> int:
+        return max(0, self._ends[place] - (committed if committed is not None else self._begins.get(place, 0)))
+
+    async def _ask(self, places: set[TP], fresh: list[TP]) -> None:
+        consumer: Any = self._app.consumer
+        if not places:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                self._ends.update(await consumer.highwaters(*places))
+                if fresh:
+                    self._begins.update(await consumer.earliest_offsets(*fresh))
+        except (TimeoutError, KafkaError, ConsumerNotStarted) as error:
+            log.warning("lag_unknown", reason="kafka_unavailable", error=str(error) or type(error).__name__)
