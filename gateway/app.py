@@ -7,10 +7,11 @@ from typing import NamedTuple
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import leads
+from gateway import leads, openapi
 from gateway.access import Gatekeeper
 from gateway.admin.replays import REPLAYS
 from gateway.audit import audit_call
+from gateway.exposition import CONTRACT
 from gateway.idempotency import honour_key
 from gateway.keys import (
     ALLOWED_SUBJECTS,
@@ -138,5 +139,6 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
+    app[CONTRACT] = openapi.text()
     serve(app, INTERNAL)
     return app

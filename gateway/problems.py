@@ -10,7 +10,7 @@ from gateway.errors import STATUS, GatewayError, Reason
 
 CONTENT_TYPE: Final = "application/problem+json"
 TRACE_HEADER: Final = "X-Trace-Id"
-_COME_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+COME_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 # What aiohttp refuses by itself, in our words.
 _OF_STATUS: Final = {
@@ -42,7 +42,7 @@ def response_of(error: GatewayError, trace_id: str | None = None) -> web.Respons
     if error.fields:
         problem = msgspec.structs.replace(problem, fields=list(error.fields))
     headers = {TRACE_HEADER: trace_id} if trace_id else {}
-    if status in _COME_AGAIN:
+    if status in COME_AGAIN:
         headers["Retry-After"] = str(error.retry_after)
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Signature"

@@ -6,14 +6,17 @@ Nothing is served that is not declared: the listeners are built from these recor
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from inspect import cleandoc
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.access import Role
 from gateway.errors import Reason
+from gateway.proofs import Proof
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
@@ -32,11 +35,22 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Parameter(NamedTuple):
-    """What a query may say; `type` is one that msgspec can describe."""
+    """What a query or a header may say; `type` is one that msgspec can describe."""
 
     name: str
     type: Any
     description: str
+
+    @property
+    def is_time(self) -> bool:
+        return self.type is datetime
+
+
+KEY: Final = Parameter(
+    "Idempotency-Key",
+    Annotated[str, Meta(pattern=r"^[ -~]{1,255}$")],
+    "The same key and request again give the same answer and change nothing; another request under it is refused.",
+)
 
 
 class Route(NamedTuple):
@@ -46,7 +60,7 @@ class Route(NamedTuple):
     `name` is the route's in metrics and logs, and its `operationId`. The handler's docstring describes it, unless `description`
     does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body` is
     the record that validates the body. `answers` says what comes with which status where all is well, `refuses` what may be wrong
-    besides what follows from the rest.
+    besides what follows from the rest. `proofs` are the ways to show who calls where no token is asked for; any of them will do.
     """
 
     method: str
@@ -57,6 +71,8 @@ class Route(NamedTuple):
     role: Role | None = None
     body: type[msgspec.Struct] | None = None
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    proofs: tuple[Proof, ...] = ()
     refuses: frozenset[Reason] = frozenset()
     description: str = ""
 
@@ -66,7 +82,8 @@ class Route(NamedTuple):
         return self.description or cleandoc(self.handler.__doc__ or "")
 
     @property
-    def path_parameters(self) -> list[str]:
+    def ids(self) -> list[str]:
+        """The names in the path."""
         return _PATH_PARAMETER.findall(self.path)
 
     @property

@@ -1,6 +1,8 @@
 """Every route there is, by listener: `gateway/app.py` serves these, and the published contract is made of them."""
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
 from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state
@@ -8,7 +10,8 @@ from gateway.admin import notifications as admin_notifications
 from gateway.commands import Accepted
 from gateway.errors import Reason
 from gateway.preview import Preview
-from gateway.route import Parameter, Route
+from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
+from gateway.route import KEY, Parameter, Route
 from outbox.replays import Replay
 from outbox.tasks import Task
 from projections.config import Entry
@@ -23,6 +26,10 @@ from schemas.stripe import StripeEvent
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
+
+_RAZORPAY_ID: Final = Parameter(
+    "X-Razorpay-Event-Id", Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")], "The event's id; without one it is known by its body."
+)
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_WEBHOOKS: Final = frozenset(
@@ -61,19 +68,19 @@ HEALTH: Final = (
 WEBHOOKS: Final = (
     Route(
         "POST", "/v1/webhooks/stripe", "stripe", webhooks.receive, {200: webhooks.Acknowledged},
-        body=StripeEvent,
+        body=StripeEvent, proofs=(STRIPE_SIGNATURE,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
         description="Take an event that Stripe has signed. 200 means committed; a copy of a known event is a `duplicate`.",
     ),
     Route(
         "POST", "/v1/webhooks/razorpay", "razorpay", webhooks.receive, {200: webhooks.Acknowledged},
-        body=RazorpayEvent,
+        body=RazorpayEvent, proofs=(RAZORPAY_SIGNATURE,), headers=(_RAZORPAY_ID,),
         refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
         description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
     ),
     Route(
         "POST", "/v1/webhooks/partner/leads", "partner", webhooks.receive, {200: leads.Accepted, 202: leads.Accepted},
-        body=LeadReceived,
+        body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
         description="Take a partner's lead. 202 means committed; the same lead again is 200 with the same id.",
     ),
@@ -186,7 +193,10 @@ ADMIN: Final = (
     ),
 )  # fmt: skip
 
-METRICS: Final = Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT})
+PROCESS: Final = (
+    Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT}),
+    Route("GET", "/openapi.json", "openapi", exposition.contract, {200: "application/json"}),
+)
 
 
-INTERNAL: Final = (*HEALTH, METRICS, *COMMANDS, *ADMIN)
+INTERNAL: Final = (*HEALTH, *PROCESS, *COMMANDS, *ADMIN)

@@ -1,0 +1,140 @@
+"""One of each record that the contract names: what its readers see, and what its tests begin with."""
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from gateway.admin.audit import Entry as AuditEntry
+from gateway.admin.dead_letters import Discard, Discarded
+from gateway.admin.deliveries import Detail
+from gateway.admin.replays import Begun, ReplayWebhooks
+from gateway.admin.store import Delivery, Journey, Station
+from gateway.cache import Invalidate, Invalidated
+from gateway.commands import Accepted
+from gateway.config import ChangeConfig, Changed
+from gateway.leads import Accepted as LeadAccepted
+from gateway.leads import Attempted
+from gateway.notifications import Enqueued, Send
+from gateway.payments import Expected, ExpectPayment
+from gateway.problems import Problem
+from gateway.search import ChangeDocument
+from gateway.webhooks import Acknowledged
+from outbox.tasks import Task
+from projections.config import Entry
+from projections.contacts import Contact, Reach
+from projections.leads import AttemptView, LeadEventView, LeadView
+from projections.notifications import EventView as NotificationEventView
+from projections.notifications import NotificationView
+from projections.reads import EventView, InvoiceView, PaymentView, SubscriptionView
+from schemas.leads import DeliverLead, LeadReceived
+from schemas.razorpay import Entity, Holder, RazorpayEvent
+from schemas.stripe import EventData, EventObject, StripeEvent
+
+_AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
+_LATER: Final = datetime(2026, 11, 24, 10, 0, 1, tzinfo=UTC)
+_ID: Final = UUID("01a20e74-0deb-71bc-83dc-7d8a5b6f4f28")
+_CAUSED: Final = UUID("01a20e74-0e11-7c02-9b5e-3f0d5c1a7e44")
+_TRACE: Final = _ID.hex
+_KEY: Final = "9f86d081"  # a public id
+_PAID: Final = EventView(id="evt_1Q", type="payment_intent.succeeded", occurred_at=_AT, event_id=_ID)
+_INVOICED: Final = EventView(id="evt_2Q", type="invoice.paid", occurred_at=_AT, event_id=_ID)
+_RENEWED: Final = EventView(id="evt_3Q", type="customer.subscription.updated", occurred_at=_AT, event_id=_ID)
+_DELIVERY: Final = Delivery(
+    id=_ID, source="stripe", outcome="accepted", received_at=_AT, trace_id=_TRACE, event_id="evt_1Q", ce_id=_ID,
+    type="payment_intent.succeeded", secret_id=_KEY,
+)  # fmt: skip
+_JOURNEY: Final = Journey(
+    Station(
+        id=_ID, topic="webhooks.stripe", key="pi_1Q", type="com.stripe.payment_intent.succeeded", occurred_at=_AT,
+        state="relayed", consumed_by=["payments"],
+    ),
+    [
+        Station(
+            id=_CAUSED, topic="billing.payment.events", key="pi_1Q", type="billing.payment.succeeded", occurred_at=_AT,
+            state="relayed", causation_id=_ID, consumed_by=["notifications"],
+        )
+    ],
+)  # fmt: skip
+
+_BODIES: Final[tuple[msgspec.Struct, ...]] = (
+    StripeEvent(
+        id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
+        data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
+    ),
+    RazorpayEvent(
+        event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
+        payload={"payment": Holder(Entity("pay_1Q"))},
+    ),
+    LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
+    ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
+    Invalidate(keys=["user:7:profile"], patterns=["user:7:list:*"]),
+    Send(
+        to="user-7", channel="EMAIL", template="invoice-payment-failed",
+        data={"invoiceId": "in_1Q", "amountDue": 4990, "currency": "eur"},
+    ),
+    DeliverLead(lead_id=_ID, partner_id="acme", attempt=1),
+    ExpectPayment(reference="pi_1Q", amount=4990, currency="eur", user_id="user-7"),
+    ChangeConfig(key="rate_limit.webhooks", value="500/second", expected_version=3),
+    ReplayWebhooks(source="stripe", status="rejected", since=_AT, reason="a wrong secret was live"),
+    Discard("the partner has it by another way"),
+    Reach(email="ada@example.com", phone="+4915112345678", opt_outs=["SMS"]),
+)  # fmt: skip
+
+_ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
+    Problem(
+        "urn:tallyhook:problem:signature_wrong", "Unauthorized", 401, "no live secret has signed this body", "signature_wrong",
+        _TRACE,
+    ),
+    Acknowledged(received=True, id=_ID, duplicate=False),
+    LeadAccepted(_ID),
+    Accepted(_ID),
+    Invalidated(3),
+    Enqueued(_ID),
+    Attempted(delivered=True, attempt=1),
+    Expected("pi_1Q", "awaited"),
+    Changed("rate_limit.webhooks", "500/second", 4),
+    Entry(key="rate_limit.webhooks", value="500/second", version=4, updated_at=_AT),
+    Contact(user_id="user-7", opt_outs=["SMS"], updated_at=_AT, email="ada@example.com", phone="+4915112345678"),
+    Task(task_id=_ID, kind="cache.invalidate", status="done", created_at=_AT, settled_at=_LATER, result={"invalidated": 3}),
+    _DELIVERY,
+    Detail(**msgspec.structs.asdict(_DELIVERY), journey=_JOURNEY),
+    AuditEntry(
+        id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
+        actor=_KEY, role="service", client="10.0.0.7",
+    ),
+    Begun(_ID, 3),
+    Discarded(_ID),
+    PaymentView(
+        provider_payment_id="pi_1Q", provider="stripe", status="succeeded", amount=4990, amount_refunded=0, currency="eur",
+        reconciliation="matched", version=1, updated_at=_AT, events=[_PAID], user_id="user-7",
+    ),
+    SubscriptionView(
+        id="sub_1Q", provider="stripe", status="active", version=1, updated_at=_AT, events=[_RENEWED], customer_id="cus_1Q",
+        current_period_end=datetime(2026, 12, 24, 10, tzinfo=UTC),
+    ),
+    InvoiceView(
+        id="in_1Q", provider="stripe", status="paid", amount_due=4990, amount_paid=4990, currency="eur", version=1,
+        updated_at=_AT, events=[_INVOICED], subscription_id="sub_1Q", payment_id="pi_1Q",
+    ),
+    LeadView(
+        id=_ID, partner_id="acme", external_lead_id="lead-42", status="delivered", payload=msgspec.Raw(b'{"name":"Ada"}'),
+        attempts=[AttemptView(attempt=1, started_at=_AT, ended_at=_LATER, status=204)], version=2, received_at=_AT,
+        updated_at=_LATER,
+        events=[
+            LeadEventView(id=_ID, type="lead.partner.received", occurred_at=_AT),
+            LeadEventView(id=_CAUSED, type="lead.delivered", occurred_at=_LATER),
+        ],
+    ),
+    NotificationView(
+        id=_ID, to="user-7", channel="EMAIL", template="invoice-payment-failed", status="sent", attempts=1,
+        message_id=f"<{_ID}@tallyhook>", version=2, updated_at=_LATER, address="ada@example.com",
+        events=[
+            NotificationEventView(id=_ID, type="notification.send", occurred_at=_AT),
+            NotificationEventView(id=_CAUSED, type="notification.sent", occurred_at=_LATER),
+        ],
+    ),
+)  # fmt: skip
+
+EXAMPLES: Final = _BODIES + _ANSWERS

@@ -1,0 +1,192 @@
+"""
+The published contract of both listeners: OpenAPI 3.1, made from the routes that are served and the records that validate.
+
+`python -m gateway.openapi` writes `schemas/openapi.json`; with `--check` it only says whether the file is as it should be.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import schemas
+from gateway.errors import STATUS, Reason
+from gateway.examples import EXAMPLES
+from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem
+from gateway.proofs import INTERNAL_TOKEN, PROOFS
+from gateway.route import KEY, Answer, Parameter, Route
+from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
+from schemas.description import Json, Record, describe, publish, text_of
+
+FILE: Final = Path(schemas.__file__).with_name("openapi.json")
+
+_ABOUT: Final = """\
+Webhooks in, effects out, nothing lost. A 2xx means that what was sent is committed.
+
+Every refusal is a problem (RFC 9457) whose `reason` is a stable word; `runbooks/README.md` says what to do about each. A path
+that leads nowhere is `not_found`, a method that is not named here `method_not_allowed`. Every answer names its trace."""
+_LISTENERS: Final = {
+    "public": ("8080", "The public listener: what providers and partners reach."),
+    "internal": ("8081", "The internal listener: our own services and operators. Never to be opened to the world."),
+}
+_TAGS: Final = {
+    "/v1/webhooks/": ("webhooks", "Events of payment providers and leads of partners, each with a proof of who sent it."),
+    "/internal/": ("services", "What our own services ask for. A command is durable before it is answered."),
+    "/v1/admin/": ("operators", "What operators ask and do."),
+    "/": ("process", "The gateway itself."),
+}
+_HEADERS: Final[dict[str, Json]] = {
+    "X-Trace-Id": {
+        "description": "The trace of the call: its name in logs, in the delivery log and on Kafka.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "required": True,
+    },
+    "Retry-After": {
+        "description": "Seconds after which coming again can help.",
+        "schema": {"type": "integer", "minimum": 1},
+        "required": True,
+    },
+    "WWW-Authenticate": {"schema": {"const": "Signature"}, "required": True},
+    "Idempotent-Replayed": {
+        "description": "There where the answer is that of an earlier call under the same `Idempotency-Key`.",
+        "schema": {"const": "true"},
+    },
+}
+_PHRASES: Final = {200: "It is so.", 202: "It is written down; what comes of it can be asked for."}
+
+
+@cache
+def text() -> bytes:
+    """The document, byte for byte as it is published."""
+    return text_of(document())
+
+
+def document() -> Json:
+    """The contract; every record that it names is described once, under `components`."""
+    served = [*WEBHOOKS, *INTERNAL]
+    records = [record for route in served for record in (route.body, *_records(route)) if record]
+    described = describe([Problem, *records], "#/components/schemas/{name}", EXAMPLES)
+    paths: dict[str, Json] = {}
+    for route in served:
+        paths.setdefault(route.path, {"servers": _servers(route)})[route.method.lower()] = _operation(route, described.references)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Tallyhook", "version": "1.0.0", "description": _ABOUT, "license": _LICENSE},
+        "servers": [_server(name) for name in _LISTENERS],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.values()],
+        "paths": paths,
+        "components": {
+            "schemas": described.schemas,
+            "headers": _HEADERS,
+            "securitySchemes": {proof.name: proof.scheme for proof in PROOFS},
+        },
+    }
+
+
+_LICENSE: Final = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+
+
+def _server(listener: str) -> Json:
+    port, about = _LISTENERS[listener]
+    variables = {"host": {"default": "127.0.0.1"}, "port": {"default": port}}
+    return {"url": "http://{host}:{port}", "description": about, "variables": variables}
+
+
+def _servers(route: Route) -> list[Json]:
+    names = [name for name, there in (("public", (*HEALTH, *WEBHOOKS)), ("internal", INTERNAL)) if route in there]
+    return [_server(name) for name in names]
+
+
+def _records(route: Route) -> Iterable[Record]:
+    return (record for answer in route.answers.values() for record in _alternatives(answer))
+
+
+def _alternatives(answer: Answer) -> tuple[Record, ...]:
+    if isinstance(answer, str):
+        return ()
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _operation(route: Route, references: Mapping[Record, Json]) -> Json:
+    summary, _, description = route.text.partition("\n")
+    operation: Json = {
+        "operationId": route.name,
+        "summary": summary,
+        "tags": [next(name for prefix, (name, _) in _TAGS.items() if route.path.startswith(prefix))],
+        "parameters": _parameters(route),
+        "responses": _responses(route, references),
+        "security": _security(route),
+    }
+    if description.strip():
+        operation["description"] = description.strip()
+    if route.body:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": references[route.body]}}}
+    return operation
+
+
+def _security(route: Route) -> list[Json]:
+    """Any of these; the words beside a token are the role that it must hold."""
+    return [{INTERNAL_TOKEN.name: [route.role]}] if route.role else [{proof.name: []} for proof in route.proofs]
+
+
+def _parameters(route: Route) -> list[Json]:
+    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in route.ids]
+    in_headers = (*route.headers, KEY) if route.takes_key else route.headers
+    return [*in_path, *(_parameter(each, "query") for each in route.query), *(_parameter(each, "header") for each in in_headers)]
+
+
+def _parameter(parameter: Parameter, place: str) -> Json:
+    schema = msgspec.json.schema(parameter.type)
+    if schema.get("type") == "string" and parameter.is_time:
+        schema["format"] = "date-time"
+    return {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}
+
+
+def _responses(route: Route, references: Mapping[Record, Json]) -> Json:
+    refused: dict[HTTPStatus, list[Reason]] = {}
+    for reason in Reason:
+        if reason in route.reasons:
+            refused.setdefault(STATUS[reason], []).append(reason)
+    answered = {int(status): _answer(route, status, references) for status in route.answers}
+    problems = {int(status): _problem(status, reasons, references) for status, reasons in refused.items()}
+    return {str(status): response for status, response in sorted({**answered, **problems}.items())}
+
+
+def _answer(route: Route, status: int, references: Mapping[Record, Json]) -> Json:
+    answer = route.answers[status]
+    found = [references[record] for record in _alternatives(answer)]
+    schema = found[0] if len(found) == 1 else {"anyOf": found}
+    media = {answer: {}} if isinstance(answer, str) else {"application/json": {"schema": schema}}
+    headers = ("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)
+    return {"description": _PHRASES[status], "headers": _named(headers), "content": media}
+
+
+def _problem(status: HTTPStatus, reasons: list[Reason], references: Mapping[Record, Json]) -> Json:
+    headers = ["X-Trace-Id"]
+    if status in COME_AGAIN:
+        headers.append("Retry-After")
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers.append("WWW-Authenticate")
+    words = [str(reason) for reason in reasons]
+    schema = {"allOf": [references[Problem], {"properties": {"status": {"const": int(status)}, "reason": {"enum": words}}}]}
+    return {
+        "description": f"{status.phrase}: {', '.join(f'`{word}`' for word in words)}.",
+        "headers": _named(headers),
+        "content": {CONTENT_TYPE: {"schema": schema}},
+    }
+
+
+def _named(headers: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+
+
+def main(arguments: list[str]) -> int:
+    return publish(FILE, text(), arguments, remedy="python -m gateway.openapi")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
