@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway import leads, openapi
 from gateway.access import Gatekeeper
 from gateway.admin.replays import REPLAYS
+from gateway.admin.topology import SURVEY, survey_of
 from gateway.audit import audit_call
 from gateway.exposition import CONTRACT
 from gateway.idempotency import honour_key
@@ -136,6 +137,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[SETTLEMENTS] = resources.settlements
     app[PRESENCE] = resources.presence
     app[REPLAYS] = resources.replays
+    app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

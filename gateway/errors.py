@@ -57,6 +57,7 @@ class Reason(StrEnum):
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
+    KAFKA_UNAVAILABLE = "kafka_unavailable"
     INTAKE_FULL = "intake_full"
     STOPPING = "stopping"
 
@@ -106,6 +107,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.IDEMPOTENCY_IN_PROGRESS: HTTPStatus.CONFLICT,
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
     Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
-from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state
+from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state, topology
 from gateway.admin import notifications as admin_notifications
 from gateway.commands import Accepted
 from gateway.errors import Reason
@@ -23,6 +23,7 @@ from projections.set_aside import Sent
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
 from schemas.stripe import StripeEvent
+from topology.view import Topology
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
@@ -175,6 +176,10 @@ ADMIN: Final = (
         "POST", "/v1/admin/dead-letters/{id}/discard", "admin_dead_letter_discard", dead_letters.discard,
         {200: dead_letters.Discarded},
         role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
+        role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
     Route(

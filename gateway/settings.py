@@ -78,6 +78,8 @@ class GatewaySettings(PartnerSettings):
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: LiveSecrets
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
+    kafka_bootstrap_servers: str | None = None
+    """Where Kafka is, `host:port`, comma-separated: asked for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
     rate_limit_webhooks: Rate = parse_rate("1000/second")

@@ -14,14 +14,18 @@ from topology.view import Kafka, Topology, declared, joined
 _FRESH: Final = 1.0
 """Seconds for which a look is good enough, so that many viewers cost Kafka no more than one."""
 
+_UNSET: Final = "KAFKA_BOOTSTRAP_SERVERS is not set here"
+
 
 def look_at(offsets: Offsets) -> Look:
     """All topics and the groups of all workers. Blocks; raises OffsetsError."""
     return offsets.look([*TOPICS], [agent.group for agent in workers() if agent.group])
 
 
-def take(offsets: Offsets) -> Topology:
-    """The topology now; the declared one, which says why, where Kafka does not tell. Blocks."""
+def take(offsets: Offsets | None) -> Topology:
+    """The topology now; the declared one, which says why, where Kafka does not tell or nobody knows where it is. Blocks."""
+    if offsets is None:
+        return declared(datetime.now(UTC), Kafka(live=False, reason="kafka_unavailable", detail=_UNSET))
     try:
         return joined(look_at(offsets), datetime.now(UTC))
     except OffsetsError as error:
@@ -31,7 +35,7 @@ def take(offsets: Offsets) -> Topology:
 class Survey:
     """The topology for many viewers."""
 
-    def __init__(self, offsets: Offsets, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, offsets: Offsets | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = offsets
         self._clock = clock
         self._lock = asyncio.Lock()

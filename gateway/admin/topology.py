@@ -1,0 +1,58 @@
+"""The topology of the system: who reads and writes which topic, and how far every worker is."""
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Final, Literal
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.route import Parameter
+from outbox.offsets import Offsets
+from topology.page import CONTENT_SECURITY, render
+from topology.survey import Survey
+from topology.view import Kafka, Topology, declared
+
+Source = Literal["kafka", "declared"]
+
+PARAMETERS: Final = (
+    Parameter("from", Source, "`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away."),
+)
+SURVEY: Final = web.AppKey("survey", Survey)
+
+_PATIENCE: Final = timedelta(seconds=3)
+_HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
+
+
+def survey_of(bootstrap_servers: str | None) -> Survey:
+    """Who looks at Kafka for the route; nothing is asked before somebody calls it."""
+    return Survey(Offsets(bootstrap_servers, _PATIENCE) if bootstrap_servers else None)
+
+
+async def topology(request: web.Request) -> web.Response:
+    """
+    Agents, topics, partitions and edges, with begin, end and committed offsets, and lag.
+
+    Whose `Accept` holds `text/html` gets the same as a page with a drawing; while Kafka does not answer it shows the graph as it
+    is declared, with status 503 too.
+    """
+    seen = await _seen(request)
+    if "text/html" in request.headers.get("Accept", ""):
+        page = render(seen, title="the whole system", fresh=False)
+        status = HTTPStatus.OK if seen.kafka.reason is None else HTTPStatus.SERVICE_UNAVAILABLE
+        headers = _HEADERS | {"Content-Security-Policy": CONTENT_SECURITY}
+        return web.Response(text=page, content_type="text/html", status=status, headers=headers)
+    if seen.kafka.reason is not None:
+        raise GatewayError(Reason.KAFKA_UNAVAILABLE, f"{seen.kafka.detail}; with from=declared the graph comes without offsets")
+    return web.Response(body=msgspec.json.encode(seen), content_type="application/json", headers=_HEADERS)
+
+
+async def _seen(request: web.Request) -> Topology:
+    given = dict(request.query)
+    source = given.pop("from", "kafka")
+    if given or source not in {"kafka", "declared"}:
+        raise GatewayError(Reason.QUERY_MALFORMED, "there is one parameter, from, and it is kafka or declared")
+    if source == "declared":
+        return declared(datetime.now(UTC), Kafka(live=False))
+    return await request.app[SURVEY].now()
