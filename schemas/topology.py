@@ -6,22 +6,17 @@ end up in. Workers take the topics they read from here, and a test holds `produc
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from schemas.topics import Topic
 
 GROUP_PREFIX: Final = "tallyhook-"
 
 
-class Kind(StrEnum):
-    """What an agent is to the system."""
-
-    OUTSIDE = "outside"
-    """Not ours: who sends to us, and what our effects reach."""
-    GATEWAY = "gateway"
-    RELAY = "relay"
-    WORKER = "worker"
+Kind = Literal["outside", "gateway", "relay", "worker"]
+"""What an agent is to the system; who is outside sends to us, or is reached by our effects."""
+Tie = Literal["consumes", "produces", "feeds"]
+"""A topic to an agent; an agent to a topic, through the outbox and the relay; an agent to an agent, without Kafka."""
 
 
 class Agent(NamedTuple):
@@ -44,17 +39,6 @@ class Agent(NamedTuple):
         return group_of(self.name) if self.consumes else None
 
 
-class Tie(StrEnum):
-    """What an edge stands for."""
-
-    CONSUMES = "consumes"
-    """From a topic to an agent."""
-    PRODUCES = "produces"
-    """From an agent to a topic, through the outbox and the relay."""
-    FEEDS = "feeds"
-    """From an agent to an agent, without Kafka."""
-
-
 class Edge(NamedTuple):
     """Who is tied to whom, by name; topics and agents share no names."""
 
@@ -65,7 +49,7 @@ class Edge(NamedTuple):
     @property
     def trouble(self) -> bool:
         """Whether nothing goes this way while all is well."""
-        return self.tie is Tie.PRODUCES and self.target in TROUBLE
+        return self.tie == "produces" and self.target in TROUBLE
 
 
 def group_of(role: str) -> str:
@@ -80,15 +64,15 @@ def worker(role: str) -> Agent:
 
 def workers() -> tuple[Agent, ...]:
     """The roles, in the order of the declaration."""
-    return tuple(agent for agent in AGENTS.values() if agent.kind is Kind.WORKER)
+    return tuple(agent for agent in AGENTS.values() if agent.kind == "worker")
 
 
 def edges() -> Iterator[Edge]:
     """Every edge of the declared graph."""
     for agent in AGENTS.values():
-        yield from (Edge(topic, agent.name, Tie.CONSUMES) for topic in agent.consumes)
-        yield from (Edge(agent.name, topic, Tie.PRODUCES) for topic in agent.produces)
-        yield from (Edge(agent.name, fed, Tie.FEEDS) for fed in agent.feeds)
+        yield from (Edge(topic, agent.name, "consumes") for topic in agent.consumes)
+        yield from (Edge(agent.name, topic, "produces") for topic in agent.produces)
+        yield from (Edge(agent.name, fed, "feeds") for fed in agent.feeds)
 
 
 TROUBLE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
@@ -98,14 +82,14 @@ _CALLER: Final = ("gateway",)
 AGENTS: Final = {
     agent.name: agent
     for agent in (
-        Agent("stripe", "Stripe", Kind.OUTSIDE, feeds=_CALLER),
-        Agent("razorpay", "Razorpay", Kind.OUTSIDE, feeds=_CALLER),
-        Agent("partners", "Partners", Kind.OUTSIDE, feeds=_CALLER),
-        Agent("services", "Your services", Kind.OUTSIDE, feeds=_CALLER),
+        Agent("stripe", "Stripe", "outside", feeds=_CALLER),
+        Agent("razorpay", "Razorpay", "outside", feeds=_CALLER),
+        Agent("partners", "Partners", "outside", feeds=_CALLER),
+        Agent("services", "Your services", "outside", feeds=_CALLER),
         Agent(
             "gateway",
             "Gateway",
-            Kind.GATEWAY,
+            "gateway",
             produces=(
                 Topic.WEBHOOKS_STRIPE,
                 Topic.WEBHOOKS_RAZORPAY,
@@ -119,11 +103,11 @@ AGENTS: Final = {
                 Topic.ALERTS,
             ),
         ),
-        Agent("relay", "Relay", Kind.RELAY, produces=(Topic.ALERTS,)),
+        Agent("relay", "Relay", "relay", produces=(Topic.ALERTS,)),
         Agent(
             "payments",
             "Payments",
-            Kind.WORKER,
+            "worker",
             consumes=(Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY),
             produces=(
                 Topic.BILLING_PAYMENTS,
@@ -136,7 +120,7 @@ AGENTS: Final = {
         Agent(
             "leads",
             "Leads",
-            Kind.WORKER,
+            "worker",
             consumes=(Topic.PARTNER_LEADS, Topic.LEAD_COMMANDS),
             produces=(Topic.PARTNER_LEADS, *TROUBLE),
             feeds=("crms",),
@@ -144,31 +128,31 @@ AGENTS: Final = {
         Agent(
             "search",
             "Search",
-            Kind.WORKER,
+            "worker",
             consumes=(Topic.PROPERTIES,),
             produces=TROUBLE,
             feeds=("elasticsearch",),
         ),
-        Agent("cache", "Cache", Kind.WORKER, consumes=(Topic.CACHE_COMMANDS,), produces=TROUBLE, feeds=("redis",)),
+        Agent("cache", "Cache", "worker", consumes=(Topic.CACHE_COMMANDS,), produces=TROUBLE, feeds=("redis",)),
         Agent(
             "alerts",
             "Alerts",
-            Kind.WORKER,
+            "worker",
             consumes=(Topic.ALERTS,),
             produces=(Topic.NOTIFICATION_COMMANDS, *TROUBLE),
         ),
         Agent(
             "notifications",
             "Notifications",
-            Kind.WORKER,
+            "worker",
             consumes=(Topic.NOTIFICATION_COMMANDS,),
             produces=(Topic.NOTIFICATIONS, *TROUBLE),
             feeds=("channels",),
         ),
-        Agent("crms", "Partners' CRMs", Kind.OUTSIDE),
-        Agent("elasticsearch", "Elasticsearch", Kind.OUTSIDE),
-        Agent("redis", "Redis", Kind.OUTSIDE),
-        Agent("channels", "Mail, SMS, push", Kind.OUTSIDE),
+        Agent("crms", "Partners' CRMs", "outside"),
+        Agent("elasticsearch", "Elasticsearch", "outside"),
+        Agent("redis", "Redis", "outside"),
+        Agent("channels", "Mail, SMS, push", "outside"),
     )
 }
 """In the order of their way through the system."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from schemas.topology import Kind, Tie
 from topology.layers import Box, Link
 from topology.layout import Point, place
 from topology.levels import Level, level_of, short
@@ -12,9 +11,9 @@ from topology.view import AgentView, EdgeView, TopicView, Topology
 _COLUMN_GAP: Final = 64.0
 _MARGIN: Final = 14.0
 _TOPIC: Final = (212.0, 52.0)
-_SIZES: Final = {Kind.OUTSIDE: (118.0, 34.0), Kind.GATEWAY: (126.0, 52.0), Kind.RELAY: (126.0, 52.0), Kind.WORKER: (142.0, 52.0)}
+_SIZES: Final = {"outside": (118.0, 34.0), "gateway": (126.0, 52.0), "relay": (126.0, 52.0), "worker": (142.0, 52.0)}
 
-_NOTES: Final = {Kind.GATEWAY: "commits, then 2xx", Kind.RELAY: "outbox to Kafka"}
+_NOTES: Final = {"gateway": "commits, then 2xx", "relay": "outbox to Kafka"}
 
 
 class Strip(NamedTuple):
@@ -137,9 +136,9 @@ def _strips(topology: Topology, topic: TopicView, room: float, mine: frozenset[t
 
 
 def _curve(edge: EdgeView, way: Sequence[Point], topology: Topology) -> Curve:
-    level: Level = level_of(edge.lag) if edge.tie is Tie.CONSUMES and topology.kafka.live else "none"
-    kind = "trouble" if edge.trouble else edge.tie.value
-    tip = {Tie.CONSUMES: f"{edge.target} reads {edge.source}", Tie.PRODUCES: f"{edge.source} says {edge.target}, by the relay"}
+    level: Level = level_of(edge.lag) if edge.tie == "consumes" and topology.kafka.live else "none"
+    kind = "trouble" if edge.trouble else edge.tie
+    tip = {"consumes": f"{edge.target} reads {edge.source}", "produces": f"{edge.source} says {edge.target}, by the relay"}
     text = tip.get(edge.tie, f"{edge.source} to {edge.target}") + (f": lag {edge.lag}" if edge.lag else "")
     return Curve(edge.source, edge.target, kind, level, _path(way), text)
 

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from schemas.topology import Kind, Tie
 from topology.levels import Level, level_of, short
 from topology.view import AgentView, EdgeView, TopicView, Topology
 
@@ -45,7 +44,7 @@ def _agent(agent: AgentView) -> str:
     if agent.group and agent.group.state:
         number = len(agent.group.members)
         note = f"<br/>{number} process{'' if number == 1 else 'es'}, lag {short(agent.group.lag or 0)}"
-    ends = ("([", "])") if agent.kind is Kind.OUTSIDE else ("(", ")")
+    ends = ("([", "])") if agent.kind == "outside" else ("(", ")")
     return f'  {_id(agent.name)}{ends[0]}"{agent.title}{note}"{ends[1]}:::{agent.kind}'
 
 
@@ -56,7 +55,7 @@ def _topic(topic: TopicView) -> str:
 
 
 def _edge(edge: EdgeView) -> str:
-    arrow = "-.->" if edge.trouble or edge.tie is Tie.FEEDS else "-->"
+    arrow = "-.->" if edge.trouble or edge.tie == "feeds" else "-->"
     label = f'|"lag {short(edge.lag)}"|' if edge.lag else ""
     return f"  {_id(edge.source)} {arrow}{label} {_id(edge.target)}"
 

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from schemas.topology import Kind
 from topology.drawing import draw
 from topology.levels import MUCH, Level, level_of, short
 from topology.view import AgentView, TopicView, Topology
@@ -109,7 +108,7 @@ def _readings(topology: Topology) -> list[_Reading]:
     lags = {(edge.source, edge.target): edge.lag for edge in topology.edges}
     found = []
     for agent in topology.agents:
-        if agent.kind is not Kind.WORKER:
+        if agent.kind != "worker":
             continue
         for n, name in enumerate(name for name in agent.consumes if name in topics):
             lag = lags.get((name, agent.name))

@@ -121,8 +121,8 @@ class Topology(_Record, frozen=True):
 
 def around(topology: Topology, agent: str) -> Topology:
     """The part of an agent: its topics, who writes and reads them, and what it reaches."""
-    topics = {edge.source for edge in topology.edges if edge.target == agent and edge.tie is Tie.CONSUMES}
-    topics |= {edge.target for edge in topology.edges if edge.source == agent and edge.tie is Tie.PRODUCES}
+    topics = {edge.source for edge in topology.edges if edge.target == agent and edge.tie == "consumes"}
+    topics |= {edge.target for edge in topology.edges if edge.source == agent and edge.tie == "produces"}
     kept = [
         edge
         for edge in topology.edges
@@ -254,7 +254,7 @@ def _edge(edge: Edge, lags: Mapping[tuple[str, str], int]) -> EdgeView:
         source=edge.source,
         target=edge.target,
         tie=edge.tie,
-        via="relay" if edge.tie is Tie.PRODUCES else None,
+        via="relay" if edge.tie == "produces" else None,
         trouble=edge.trouble,
-        lag=lags.get((edge.source, edge.target)) if edge.tie is Tie.CONSUMES else None,
+        lag=lags.get((edge.source, edge.target)) if edge.tie == "consumes" else None,
     )
