@@ -25,22 +25,20 @@ class Gatekeeper:
             ("admin", token) for token in admin
         ]
 
-    def admit(self, token: str | None, needed: Role) -> Caller:
+    def recognise(self, token: str | None) -> Caller:
         """
-        The caller behind a token that suffices.
+        The caller behind a token.
 
-        Raises GatewayError: `token_missing`, `token_wrong`, or `admin_token_needed` where a service's token is not enough.
+        Raises GatewayError: `token_missing`, `token_wrong`.
         """
         if not token:
             raise GatewayError(Reason.TOKEN_MISSING, "the header X-Internal-Token is missing")
-        caller = self._recognise(token)
+        caller = self._find(token)
         if caller is None:
             raise GatewayError(Reason.TOKEN_WRONG, "this token is not known")
-        if needed == "admin" and caller.role != "admin":
-            raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")
         return caller
 
-    def _recognise(self, token: str) -> Caller | None:
+    def _find(self, token: str) -> Caller | None:
         """Compare with every live token, whatever matched before: the time must not tell which one came close."""
         presented = token.encode("utf-8", "surrogateescape")
         found: Caller | None = None
@@ -48,3 +46,13 @@ class Gatekeeper:
             if hmac.compare_digest(presented, secret.value.encode()):
                 found = Caller(role, secret.id)
         return found
+
+
+def check_role(caller: Caller, needed: Role) -> None:
+    """
+    Let through whose token suffices.
+
+    Raises GatewayError `admin_token_needed` where a service's token is not enough.
+    """
+    if needed == "admin" and caller.role != "admin":
+        raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")

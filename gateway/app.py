@@ -23,7 +23,10 @@ from gateway.keys import (
     ENGINE,
     GATEKEEPER,
     INTAKE,
+    LIVE_SECRETS,
     PRESENCE,
+    SECRET_USED,
+    SECRET_USES,
     SETTLEMENTS,
 )
 from gateway.limiting import limit_partners, limit_rates
@@ -31,6 +34,7 @@ from gateway.middlewares import require_token, trace_and_refuse
 from gateway.replays import Replays
 from gateway.route import serve
 from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
+from gateway.secrets import counting, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
 from gateway.sources.live import LiveSource, live_sources
@@ -40,6 +44,7 @@ from gateway.webhooks import RECEPTIONS, Admit, Answer, Reception, acknowledge
 from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.rejections import RejectedLog
+from outbox.secret_uses import SecretUses
 from runtime.database import Pool, make_engine, make_pool
 from runtime.presence import Presence
 
@@ -55,6 +60,7 @@ class Resources(NamedTuple):
     audit: AuditLog
     presence: Presence
     replays: Replays
+    secret_uses: SecretUses
 
 
 @asynccontextmanager
@@ -73,6 +79,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     audited = AuditLog(settings.database_url)
     presence = Presence(settings.database_url)
     replays = Replays(settings.database_url, commands, live_sources(settings))
+    secret_uses = SecretUses(settings.database_url)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
@@ -80,9 +87,11 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     await audited.open()
     await presence.open()
     await replays.open()
+    await secret_uses.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays)
+        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays, secret_uses)
     finally:
+        await secret_uses.close()
         await replays.close()
         await presence.close()
         await settlements.close()
@@ -120,6 +129,7 @@ def _reception(
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
+        used=counting(live_secrets(settings), resources.secret_uses),
         admit=admit,
         answer=answer,
     )
@@ -140,6 +150,9 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
+    app[LIVE_SECRETS] = live = live_secrets(settings)
+    app[SECRET_USES] = resources.secret_uses
+    app[SECRET_USED] = counting(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     app[CONTRACT] = openapi.text()
     serve(app, INTERNAL)

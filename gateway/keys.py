@@ -8,9 +8,11 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Caller, Gatekeeper
+from gateway.secrets import Live, Used
 from gateway.settlements import Settlements
 from outbox.audit import AuditLog
 from outbox.intake import Intake
+from outbox.secret_uses import SecretUses
 from runtime.database import Pool
 from runtime.presence import Presence
 from runtime.tracing import Trace
@@ -25,7 +27,7 @@ class Call(NamedTuple):
 
 CALL: Final = web.RequestKey("call", Call)
 CALLER: Final = web.RequestKey("caller", Caller)
-"""Set where a token was asked for and sufficed."""
+"""Set where a token was asked for and is known, even where it did not suffice."""
 REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
@@ -40,3 +42,6 @@ CACHE_ALLOW_ALL: Final = web.AppKey("cache_allow_all", bool)
 PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
+LIVE_SECRETS: Final = web.AppKey("live_secrets", list[Live])
+SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)
+SECRET_USED: Final = web.AppKey("secret_used", Used)

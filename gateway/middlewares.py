@@ -8,9 +8,9 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
-from gateway.access import Role
+from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USED, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from runtime.ids import new_id
@@ -50,8 +50,10 @@ async def require_token(request: web.Request, handler: Handler) -> web.StreamRes
     """Let through who holds a token that suffices for the route; paths that do not exist are not told to others."""
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
     if role := _needed(request):
-        caller = request[CALLER] = request.app[GATEKEEPER].admit(request.headers.get("X-Internal-Token"), role)
+        caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))
         metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
+        request.app[SECRET_USED](caller.secret_id)
+        check_role(caller, role)
     return await handler(request)
 
 

@@ -7,11 +7,13 @@ from msgspec import Meta
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
 from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state, topology
 from gateway.admin import notifications as admin_notifications
+from gateway.admin import secrets as admin_secrets
 from gateway.commands import Accepted
 from gateway.errors import Reason
 from gateway.preview import Preview
 from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
 from gateway.route import KEY, Parameter, Route
+from gateway.secrets import Secrets
 from outbox.replays import Replay
 from outbox.tasks import Task
 from projections.config import Entry
@@ -181,6 +183,7 @@ ADMIN: Final = (
         "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
         role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
+    Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
     Route(
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},

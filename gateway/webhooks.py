@@ -18,6 +18,7 @@ from aiohttp import web
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
+from gateway.secrets import Used
 from gateway.sources import Arrival, Source
 from gateway.standing import Standing
 from outbox.intake import Intake
@@ -59,11 +60,13 @@ class Reception:
         rejections: RejectedLog,
         max_body_bytes: int,
         body_timeout: timedelta,
+        used: Used,
         now: Callable[[], float] = time.time,
         admit: Admit | None = None,
         answer: Answer | None = None,
     ) -> None:
         self._source = source
+        self._used = used
         self._admit = admit
         self._answer = answer or acknowledge
         self._secrets = secrets
@@ -87,6 +90,7 @@ class Reception:
             body = await self._read(request)
             secret = self._source.verify(body, request.headers, self._secrets, self._now())
             self._uses[secret.id].inc()
+            self._used(secret.id)
             traceparent = call.trace.child().traceparent
             received = self._source.translate(Arrival(call.id, traceparent, secret.id, body, request.headers))
             if self._admit:

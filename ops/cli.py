@@ -5,7 +5,7 @@ import sys
 import psycopg
 import typer
 
-from ops.commands import dead_letters, doctor, ledger, outbox, replay, run, setup, topics, topology
+from ops.commands import dead_letters, doctor, ledger, outbox, replay, run, secrets, setup, topics, topology
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
 
@@ -18,6 +18,7 @@ for name, group in {
     "outbox": outbox.app,
     "replay": replay.app,
     "dead-letters": dead_letters.app,
+    "secrets": secrets.app,
 }.items():
     app.add_typer(group, name=name)
 

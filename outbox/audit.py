@@ -33,7 +33,7 @@ _BATCH: Final = 500
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `path` is the route's template, and the path itself where there is no route. Role and secret only if admitted."""
+    """One call; `path` is the route's template, or the path itself where there is none. Role and secret are of a token that is known."""
 
     id: UUID
     method: str

@@ -20,7 +20,7 @@ PARAMETERS: Final = (
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One call; `actor` is the public id of the token, absent where none sufficed."""
+    """One call; `actor` is the public id of the token, absent where none is known."""
 
     id: UUID
     at: datetime

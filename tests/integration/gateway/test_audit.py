@@ -47,11 +47,11 @@ async def test_a_call_is_noted_with_who_what_when_and_what_was_said(gateway: Gat
     }
 
 
-async def test_who_was_turned_away_is_noted_without_a_name(gateway: Gateway) -> None:
+async def test_who_was_turned_away_is_noted_with_a_name_where_its_token_is_known(gateway: Gateway) -> None:
     await gateway.get("/internal/v1/config", {"X-Internal-Token": "wrong"})
     await gateway.get(AUDIT, SERVICE)
     found = [(entry["status"], entry["reason"], entry.get("actor")) for entry in await audited(gateway)]
-    assert found == [(403, "admin_token_needed", None), (401, "token_wrong", None)]
+    assert found == [(403, "admin_token_needed", SERVICE_ID), (401, "token_wrong", None)]
 
 
 async def test_a_path_that_leads_nowhere_is_noted_as_it_came_but_not_at_any_length(gateway: Gateway) -> None:

@@ -1,0 +1,110 @@
+"""Which secret may be dropped, and why not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+
+from gateway.secrets import Live, Standing, live_secrets, standings
+from gateway.settings import GatewaySettings
+from outbox.secret_uses import Use
+from runtime.settings import Secret
+
+NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+SETTING: Final = "STRIPE_WEBHOOK_SECRET"
+NEWEST: Final = Secret("whsec_new")
+OLDER: Final = Secret("whsec_old")
+BOTH: Final = (Live(SETTING, NEWEST, 0, 2, DAY), Live(SETTING, OLDER, 1, 2, DAY))
+
+
+def use(secret: Secret, first: timedelta, last: timedelta = timedelta(0), last_hour: int = 0, setting: str = SETTING) -> Use:
+    """A secret that was used from `first` until `last`, both as long ago."""
+    return Use(
+        setting=setting, secret_id=secret.id, first_used_at=NOW - first, last_used_at=NOW - min(first, last), last_hour=last_hour
+    )
+
+
+def older(*uses: Use) -> Standing:
+    found = standings(BOTH, uses, NOW)
+    assert [each.id for each in found[:2]] == [NEWEST.id, OLDER.id]
+    assert not found[0].safe_to_drop
+    return found[1]
+
+
+def test_the_older_one_is_safe_once_the_newest_is_in_use_and_it_was_not_for_a_full_overlap() -> None:
+    assert older(use(NEWEST, 25 * HOUR), use(OLDER, 90 * HOUR, 24 * HOUR)).safe_to_drop
+    assert older(use(NEWEST, 24 * HOUR)).safe_to_drop
+
+
+def test_it_is_not_while_it_is_used_within_the_overlap() -> None:
+    found = older(use(NEWEST, 48 * HOUR), use(OLDER, 90 * HOUR, 23 * HOUR))
+    assert not found.safe_to_drop
+    assert found.safe_from == NOW + HOUR
+    assert found.why == "it was used within the overlap"
+
+
+def test_it_is_not_before_the_newest_is_in_use_for_a_full_overlap_even_if_nobody_uses_it() -> None:
+    """An event from before the change may come again under the old secret until then."""
+    found = older(use(NEWEST, 23 * HOUR))
+    assert not found.safe_to_drop
+    assert found.safe_from == NOW + HOUR
+    assert found.why == "the newest one is in use for less than the overlap"
+
+
+@pytest.mark.parametrize("uses", [(), (use(OLDER, 90 * HOUR, 80 * HOUR),)], ids=["nothing", "the older one alone"])
+def test_it_is_not_while_the_newest_has_not_been_used(uses: tuple[Use, ...]) -> None:
+    found = older(*uses)
+    assert not found.safe_to_drop
+    assert found.safe_from is None
+
+
+def test_the_only_one_never_is() -> None:
+    [found] = standings([Live(SETTING, OLDER, 0, 1, DAY)], [use(NEWEST, 90 * DAY)], NOW)[:1]
+    assert (found.safe_to_drop, found.why) == (False, "it is the only one of its setting")
+
+
+def test_one_that_signs_what_we_send_is_for_its_receiver_to_tell() -> None:
+    live = [Live("PARTNER_ACME_CRM_SECRET", secret, n, 2, DAY, "signs") for n, secret in enumerate((NEWEST, OLDER))]
+    found = standings(live, [], NOW)[1]
+    assert not found.safe_to_drop
+    assert "ask the partner" in found.why
+    assert found.uses_last_hour is None
+
+
+def test_the_use_of_another_setting_says_nothing() -> None:
+    assert not older(use(NEWEST, 48 * HOUR, setting="RAZORPAY_WEBHOOK_SECRET")).safe_to_drop
+
+
+def test_what_was_used_and_is_configured_no_more_is_shown_as_gone() -> None:
+    [_, gone] = standings([Live(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
+    assert (gone.id, gone.configured, gone.position, gone.uses_last_hour) == (OLDER.id, False, None, 7)
+
+
+def test_every_secret_of_the_settings_is_there_newest_first() -> None:
+    settings = GatewaySettings.load(
+        {
+            "DATABASE_URL": "postgresql://x",
+            "STRIPE_WEBHOOK_SECRET": "a,b",
+            "INTERNAL_API_TOKEN": "c",
+            "ADMIN_API_TOKEN": "d",
+            "PARTNER_ACME_SECRET": "e,f",
+            "PARTNER_ACME_TOKEN": "g",
+            "PARTNER_ACME_CRM_URL": "http://x",
+            "PARTNER_ACME_CRM_SECRET": "aaaa,bbbb",
+        }
+    )
+    assert [(each.setting, each.secret.value, each.position, each.of) for each in live_secrets(settings)] == [
+        ("STRIPE_WEBHOOK_SECRET", "a", 0, 2),
+        ("STRIPE_WEBHOOK_SECRET", "b", 1, 2),
+        ("INTERNAL_API_TOKEN", "c", 0, 1),
+        ("ADMIN_API_TOKEN", "d", 0, 1),
+        ("PARTNER_ACME_SECRET", "e", 0, 2),
+        ("PARTNER_ACME_SECRET", "f", 1, 2),
+        ("PARTNER_ACME_TOKEN", "g", 0, 1),
+        ("PARTNER_ACME_CRM_SECRET", "aaaa", 0, 2),
+        ("PARTNER_ACME_CRM_SECRET", "bbbb", 1, 2),
+    ]
