@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -13,7 +11,7 @@ from uuid import UUID
 import typer
 
 from ops.commands.ledger import parse_moment
-from ops.commands.output import CommandError, Json, show, with_database
+from ops.commands.output import CommandError, Json, operator, show, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -99,7 +97,7 @@ def retry(
     from projections import set_aside
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
-        await set_aside.retry(connection, item_id, _operator())
+        await set_aside.retry(connection, item_id, operator())
 
     search = _Filters("open", consumer, reason, topic, fault).search(limit, oldest_first=True) if every else None
     _settle_all("retry", ids or [], search, settle, yes=yes, as_json=as_json)
@@ -123,7 +121,7 @@ def discard(
     from projections import set_aside
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
-        await set_aside.discard(connection, item_id, because, _operator())
+        await set_aside.discard(connection, item_id, because, operator())
 
     if not because.strip():
         raise CommandError("--because needs a text: who looks at it later wants to know")
@@ -190,14 +188,10 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
         try:
             async with connection.transaction():
                 await settle(connection, item_id)
-                await note_command(connection, f"tallyhook dead-letters {verb} {item_id}", _operator())
+                await note_command(connection, f"tallyhook dead-letters {verb} {item_id}", operator())
         except LetterError as error:
             failed[str(item_id)] = f"{error.reason}: {error}"
     return failed
-
-
-def _operator() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _builtins(item: SetAside) -> dict[str, Any]:

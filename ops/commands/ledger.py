@@ -30,11 +30,11 @@ _NOTES: Final = {
     "discarded": "of the dead-lettered were discarded",
     "recovered": "of the rejected were verified later and came in again",
 }
-_WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
 
 
 def ledger(
-    begin: Annotated[str, typer.Option("--from", help=f"The period's beginning. {_WHEN}")] = "24h",
+    begin: Annotated[str, typer.Option("--from", help=f"The period's beginning. {WHEN}")] = "24h",
     end: Annotated[str, typer.Option("--to", help="The period's end, likewise.")] = "0s",
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when it does not balance.")] = False,
     as_json: Json = False,

@@ -1,7 +1,9 @@
 """What all commands share: how they print, fail, and reach the database."""
 
 import asyncio
+import getpass
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +24,11 @@ class CommandError(Exception):
 def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print the data for programs, or the text for people."""
     print(json.dumps(data, default=str) if as_json else text)
+
+
+def operator() -> str:
+    """Who runs the command, for the audit log: there is no token that would tell."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def database() -> psycopg.Connection:

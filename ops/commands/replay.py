@@ -2,7 +2,10 @@
 
 import typer
 
-from ops.commands import replay_offsets
+from ops.commands import replay_offsets, replay_webhooks
 
 app = typer.Typer(no_args_is_help=True, help="Send again what came in, or read again what Kafka holds.")
 app.command("offsets")(replay_offsets.offsets)
+app.command("webhooks")(replay_webhooks.webhooks)
+app.command("show")(replay_webhooks.show_replay)
+app.command("cancel")(replay_webhooks.cancel)
