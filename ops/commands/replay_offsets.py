@@ -82,7 +82,7 @@ def _refuse_together(flags: dict[str, bool], other: str) -> None:
 
 
 def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
-    from ops.offset_replay import live, report
+    from ops.offset_replay import live, outcomes, report
     from ops.offset_replay.plan import refuse_live
     from outbox.offsets import Offsets
     from outbox.settings import KafkaSettings
@@ -96,8 +96,10 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
         with _bar("looking at what would be read again", None) as (bar, task):
             outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: bar.advance(task, number))
         moving = not dry_run and bool(outlook.back)
+        telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
+        settled = outcomes.settle(broker, servers, connection, start) if telling else 0
         replay = live.begin(servers, connection, asked, outlook, effects) if moving else None
-    data = report.moved(asked, outlook, effects, replay)
+    data = report.moved(asked, outlook, effects, replay, settled)
     show(data, report.moved_text(data), as_json=as_json)
     if replay and wait:
         _follow(broker, asked, outlook)

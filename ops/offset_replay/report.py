@@ -15,8 +15,8 @@ _HEADS: Final = ("partition", "log", "committed", "from", "records", "marked", "
 _VALUE_MAX: Final = 300
 
 
-def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None) -> dict[str, Any]:
-    """What was moved, or with no `replay` what would be."""
+def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, settled: int) -> dict[str, Any]:
+    """What was moved, or with no `replay` what would be; `settled` messages waited, and the log told what became of them."""
     partitions = [
         {
             "partition": move.place.partition,
@@ -40,6 +40,7 @@ def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None) -> 
         "replayId": replay,
         "moved": replay is not None,
         "sideEffects": effects,
+        "settled": settled,
         **{name: sum(int(each[name]) for each in partitions) for name in _COUNTS},
         "partitions": partitions,
     }
@@ -68,6 +69,8 @@ def moved_text(data: Mapping[str, Any]) -> str:
     ]
     if data["unreadable"]:
         lines.append(f"  {data['unreadable']:,} are no events: dead letters, once")
+    if data["settled"]:
+        lines.append(f"  {data['settled']:,} messages that waited have been sent or given up before: the log says so")
     if data["moved"]:
         lines.append(f"Start the worker now: tallyhook worker {data['worker']}")
     return "\n".join(lines)

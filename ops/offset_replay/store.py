@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from psycopg import Connection
@@ -28,6 +28,30 @@ _WRITE: Final = """
 insert into offset_replays (id, consumer, effects, topic, partition, from_offset, until_offset)
 select %s::uuid, %s::text, %s::text, t.* from unnest(%s::text[], %s::int4[], %s::int8[], %s::int8[]) as t
 """
+
+# A task that waited for the message is done, or failed, with it.
+_SETTLE: Final = """
+with told as (select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::int4[]) as t(id, status, reason, attempts)),
+settled as (
+  update notifications n set status = t.status, reason = t.reason, attempts = greatest(n.attempts, t.attempts),
+    next_attempt_at = null, updated_at = now()
+  from told t where n.id = t.id and n.status in ('queued', 'sending') returning n.id, n.status, n.reason, n.message_id)
+update tasks t set settled_at = now(), status = case when s.status = 'failed' then 'failed' else 'done' end,
+  reason = case when s.status = 'failed' then s.reason end,
+  result = case when s.status <> 'failed' then jsonb_build_object('status', s.status, 'messageId', s.message_id) end
+from settled s where t.id = s.id and t.status = 'pending'
+"""
+_WAITING: Final = "select count(*) from notifications where status in ('queued', 'sending')"
+
+
+class Outcome(NamedTuple):
+    """What became of a message."""
+
+    id: UUID
+    status: str
+    reason: str | None
+    attempts: int
+
 
 Superseded = list[tuple[UUID, str, int]]
 
@@ -64,3 +88,14 @@ def take_back(connection: Connection, replay: UUID, superseded: Superseded) -> N
     with connection.transaction():
         connection.execute("delete from offset_replays where id = %s", (replay,))
         connection.execute(_REOPEN, [list(column) for column in zip(*superseded, strict=True)] or [[], [], []])
+
+
+def settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
+    """Let messages that wait be what became of them; how many did."""
+    if not outcomes:
+        return 0
+    with connection.transaction():
+        before = connection.execute(_WAITING).fetchone() or (0,)
+        connection.execute(_SETTLE, [list(column) for column in zip(*outcomes, strict=True)])
+        after = connection.execute(_WAITING).fetchone() or (0,)
+    return int(before[0] - after[0])

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 
 from ops.offset_replay import log
 from ops.offset_replay.log import Stretch
+from ops.stack.ports import Ports
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
 from runtime.ids import new_id
@@ -79,7 +80,7 @@ class World:
             **os.environ,
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "STREAMS_WEB_PORT": "0",
+            "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
             "STREAMS_SESSION_TIMEOUT": "6s",
         }
 
