@@ -13,13 +13,16 @@ from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USED, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
+from runtime import spans
 from runtime.ids import new_id
-from runtime.tracing import Trace, parse_traceparent
+from runtime.tracing import parse_traceparent, trace_of_call
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_UNTOLD: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
+_SERVER_ERROR: Final = 500
 # Of what is not served below these.
 _ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
 
@@ -29,8 +32,9 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     """Give the request its trace, and turn whatever is raised into an answer: one function, since each costs every request."""
     call = request[CALL] = _call(request)
     trace_id = call.trace.trace_id
+    began = spans.now()
     try:
-        response = await handler(request)
+        response = await (_told(request, handler) if began else handler(request))
     except GatewayError as error:
         response = _refuse(request, error, trace_id)
     except web.HTTPException as error:
@@ -42,7 +46,33 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=request.path)
         response = _refuse(request, INTERNAL_ERROR, trace_id)
     response.headers[TRACE_HEADER] = trace_id
+    if began:
+        _tell(request, response, began)
     return response
+
+
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    with spans.unit({}, request[CALL].trace):
+        return await handler(request)
+
+
+def _tell(request: web.Request, response: web.StreamResponse, began: int) -> None:
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical.startswith(_UNTOLD):
+        return
+    caller = parse_traceparent(request.headers.get("traceparent"))
+    spans.tell(
+        f"{request.method} {resource.canonical}",
+        request[CALL].trace,
+        began,
+        parent=caller.span_id if caller else None,
+        kind="server",
+        failed=response.status >= _SERVER_ERROR,
+        http__request__method=request.method,
+        http__route=resource.canonical,
+        http__response__status_code=response.status,
+        tallyhook__reason=request.get(REFUSAL),
+    )
 
 
 @web.middleware
@@ -67,9 +97,7 @@ def _needed(request: web.Request) -> Role | None:
 def _call(request: web.Request) -> Call:
     """A trace that starts here is named after the request's own UUIDv7: its name tells its time, and so where to look for it."""
     call_id = new_id()
-    caller = parse_traceparent(request.headers.get("traceparent"))
-    name = call_id.hex
-    return Call(call_id, caller.child() if caller else Trace(name, name[16:]))
+    return Call(call_id, trace_of_call(request.headers.get("traceparent"), call_id.hex))
 
 
 def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Response:

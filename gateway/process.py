@@ -18,6 +18,7 @@ from gateway.settings import GatewaySettings
 from gateway.tls import internal_context
 from runtime.build import tell_build
 from runtime.logs import configure_logs
+from runtime.spans import configure_spans
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ def main(environ: Mapping[str, str]) -> int:
     settings = GatewaySettings.load(environ)
     configure_logs("gateway")
     tell_build("gateway")
+    configure_spans("gateway", environ)
     try:
         secure = internal_context(settings)
     except OSError as error:

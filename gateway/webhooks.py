@@ -24,7 +24,9 @@ from gateway.standing import Standing
 from outbox.intake import Intake
 from outbox.received import IntakeError, Received, Recorded
 from outbox.rejections import Rejected, RejectedLog
+from runtime import spans
 from runtime.settings import Secret
+from runtime.tracing import Trace
 
 _KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
@@ -95,7 +97,7 @@ class Reception:
             received = self._source.translate(Arrival(call.id, traceparent, secret.id, body, request.headers))
             if self._admit:
                 await self._admit(request, received)
-            recorded = await self._record(received)
+            recorded = await self._record(received, call)
         except GatewayError as error:
             self._standing.refused()
             self._reject(request, call, error, body)
@@ -120,11 +122,16 @@ class Reception:
         except TimeoutError as error:
             raise GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time") from error
 
-    async def _record(self, received: Received) -> Recorded:
+    async def _record(self, received: Received, call: Call) -> Recorded:
+        began = spans.now()
         try:
-            return await self._intake.record(received)
+            recorded = await self._intake.record(received)
         except IntakeError as error:
             raise GatewayError(Reason(error.reason), str(error)) from error
+        if began:
+            trace = Trace(call.trace.trace_id, received.event.traceparent[36:52], call.trace.sampled)
+            spans.tell(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
+        return recorded
 
     def _too_large(self) -> GatewayError:
         return GatewayError(Reason.BODY_TOO_LARGE, f"at most {self._max_body_bytes} bytes are taken")

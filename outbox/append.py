@@ -10,6 +10,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox.tables import SHARDS
+from runtime import spans
 from runtime.ids import new_id
 from runtime.tracing import Trace
 from schemas.registry import encode, type_of
@@ -95,6 +96,7 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
     """
     if events:
         await connection.execute(APPEND, columns_of(events), prepare=True)
+        spans.wrote(events)
 
 
 async def append_replayed(connection: AsyncConnection, events: Sequence[NewEvent], replays: Sequence[UUID]) -> None:

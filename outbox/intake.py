@@ -20,6 +20,7 @@ from psycopg import Error as DatabaseError
 from psycopg.errors import DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
 from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
+from runtime import spans
 from runtime.ids import time_of
 
 log = structlog.get_logger()
@@ -232,7 +233,7 @@ class Intake:
             connection.pgconn.consume_input()
 
     async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[_Waiting]) -> None:
-        started = self._loop.time()
+        started, began = self._loop.time(), spans.now()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
         try:
             await self._write(connection, batch)
@@ -246,6 +247,8 @@ class Intake:
             self._set_usable(lane, usable=True)
         BATCH_EVENTS.observe(len(batch))
         COMMIT_SECONDS.observe(self._loop.time() - started)
+        if began:
+            spans.tell_batch("commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch))
         LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
     async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:

@@ -23,6 +23,7 @@ from runtime.database import UNAVAILABLE
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
 from runtime.process import Stop
+from runtime.spans import configure_spans
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ def main(environ: Mapping[str, str]) -> int:
     settings = RelaySettings.load(environ)
     configure_logs("relay")
     tell_build("relay")
+    configure_spans("relay", environ)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = Stop()
     stop.on_signals()

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
 from outbox.store import PendingRow
+from runtime import spans
 from schemas.envelope import to_headers
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ class Batch:
 
     def __init__(self, rows: Sequence[PendingRow]) -> None:
         self.rows = rows
+        self.began = spans.now()
         self.refused: dict[int, Refusal] = {}
         """By the row's place in the batch."""
         self._outstanding = len(rows)

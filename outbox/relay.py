@@ -23,10 +23,11 @@ from outbox.delivery import Isolate, Park, decide
 from outbox.publisher import Batch, Publisher
 from outbox.settings import RelaySettings
 from outbox.shards import Shards
+from runtime import spans
 from runtime.database import UNAVAILABLE
 from runtime.ids import time_of
 from runtime.process import Stop
-from runtime.tracing import continue_trace
+from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import AlertRaised
 
 log = structlog.get_logger()
@@ -177,6 +178,8 @@ class _Session:
         if done:
             store.forget(self._connection, [row.id for row in done])
             self._count(done)
+            if batch.began:
+                _tell(done, batch.began)
         parked = resent = 0
         for place, refusal in batch.refused.items():
             row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
@@ -199,9 +202,7 @@ class _Session:
 
     def _park(self, row: store.PendingRow, reason: str, detail: str) -> None:
         trace = continue_trace(row.event.traceparent)
-        log.error(
-            "event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail, trace_id=trace.trace_id
-        )
+        log.error("event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail, trace_id=trace.trace_id)
         alert = AlertRaised(
             alert="outbox_event_parked",
             subject=str(row.event.id),
@@ -264,3 +265,21 @@ class _Session:
 
     def _wake(self, _: Notify) -> None:
         self._woken = True
+
+
+def _tell(rows: list[store.PendingRow], began: int) -> None:
+    """A span for each event that is sampled: from its handing over to Kafka's acknowledgement of the batch."""
+    for row in rows:
+        if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
+            spans.tell(
+                f"publish {row.topic}",
+                caller.child(),
+                began,
+                parent=caller.span_id,
+                kind="producer",
+                messaging__system="kafka",
+                messaging__operation__type="send",
+                messaging__destination__name=row.topic,
+                messaging__message__id=str(row.event.id),
+                messaging__batch__message_count=len(rows),
+            )

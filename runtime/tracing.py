@@ -3,6 +3,7 @@
 import random
 import re
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -27,8 +28,30 @@ class Trace(NamedTuple):
         return Trace(self.trace_id, f"{random.getrandbits(64):016x}", self.sampled)
 
 
+Sampler = Callable[[str, Trace | None], bool]
+"""From a trace id, and the caller's step where there is one, to whether the trace is recorded."""
+
+_sampler: Sampler | None = None
+
+
+def sample_by(sampler: Sampler | None) -> None:
+    """Let it decide about every trace that begins or comes in; without one all are sampled that a caller does not exclude."""
+    global _sampler  # noqa: PLW0603  # one a process, as with logging
+    _sampler = sampler
+
+
 def new_trace() -> Trace:
-    return Trace(secrets.token_hex(16), secrets.token_hex(8))
+    return _judged(Trace(secrets.token_hex(16), secrets.token_hex(8)), None)
+
+
+def trace_of_call(header: str | None, name: str) -> Trace:
+    """The next step of the trace that a `traceparent` header brings from outside, or a new one of the name, 32 hex digits."""
+    caller = parse_traceparent(header)
+    return _judged(caller.child(), caller) if caller else _judged(Trace(name, name[16:]), None)
+
+
+def _judged(trace: Trace, caller: Trace | None) -> Trace:
+    return trace if _sampler is None else trace._replace(sampled=_sampler(trace.trace_id, caller))
 
 
 def parse_traceparent(header: str | None) -> Trace | None:

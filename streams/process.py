@@ -10,6 +10,7 @@ import uvloop
 
 from runtime.build import tell_build
 from runtime.logs import configure_logs
+from runtime.spans import configure_spans
 from streams.alerts.handler import ALERTS
 from streams.app import run
 from streams.cache.handler import CACHE
@@ -34,6 +35,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     settings = role.settings.load(environ)
     configure_logs(f"worker-{name}")
     tell_build(f"worker-{name}")
+    configure_spans(f"worker-{name}", environ)
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
     log.info("worker_starting", role=name, topics=list(role.topics))

@@ -21,6 +21,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLimitExceeded
 
+from runtime import spans
 from runtime.database import UNAVAILABLE, Pool
 from schemas.envelope import Envelope
 from streams import metrics, store
@@ -28,6 +29,7 @@ from streams.errors import Poison, Transient
 from streams.handler import Handler, RestoringHandler
 from streams.records import Record, decode
 from streams.replays import Replays
+from streams.spans import handling
 
 log = structlog.get_logger()
 
@@ -82,7 +84,8 @@ class Processor:
     async def _settle(self, items: Sequence[Item]) -> None:
         """Handle the items; where one of them fails, in ever smaller groups and in their order."""
         try:
-            await self._persist(lambda connection: self._handle(connection, items))
+            with handling(self._worker, items):
+                await self._persist(lambda connection: self._handle(connection, items))
         except Poison as poison:
             await self._isolate(items, poison)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises must cost one event, not the partition
@@ -100,6 +103,7 @@ class Processor:
                 await self._settle(items[start:end])
 
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
+        spans.begin_anew()
         fresh = await self._mark(connection, items)
         events: list[Envelope] = []
         restored: list[Envelope] = []
@@ -141,7 +145,8 @@ class Processor:
             event_id=event.id if event else None,
             trace_id=event.traceparent[3:35] if event else None,
         )
-        await self._persist(work)
+        with handling(self._worker, [Item(record, event)] if event else [], reason=poison.reason):
+            await self._persist(work)
 
     async def _persist(self, work: Work) -> None:
         """Run the work in one transaction, again and again while something needed is away."""

@@ -20,8 +20,10 @@ from outbox import tasks
 from outbox.alerts import PARTNER_FAILING, note
 from outbox.append import append
 from projections.config import Config
+from runtime import spans
 from runtime.database import UNAVAILABLE, Pool
 from runtime.partners import Partner
+from runtime.tracing import Trace, continue_trace, parse_traceparent
 from streams.leads import metrics, store
 from streams.leads.breaker import Breaker
 from streams.leads.crm import Crm
@@ -155,11 +157,13 @@ class Dispatcher:
         return self._limits.policy._replace(max_attempts=allowed)
 
     async def _attempt(self, lead: Claimed) -> Answer:
-        started = time.monotonic()
+        started, began = time.monotonic(), spans.now()
         answer = await self._crm.send(self._partners.get(lead.partner), lead)
         if breaker := self._breakers.get(lead.partner):
             breaker.note(time.monotonic(), healthy=answer.healthy)
             metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
+        if began:
+            _tell(lead, answer, began)
         return answer
 
     def _gather(self) -> None:
@@ -176,6 +180,13 @@ class Dispatcher:
         if not self._ended:
             return 0
         batch = self._ended[:]
+        with spans.unit(_causes(batch)):
+            current = await self._write_down(batch)
+        del self._ended[: len(batch)]
+        metrics.SUPERSEDED.inc(len(batch) - current)
+        return current
+
+    async def _write_down(self, batch: list[Ended]) -> int:
         async with self._pool.connection() as connection, connection.transaction():
             standings = await store.lock(connection, [ended.lead.id for ended in batch])
             current = [each for each in batch if _is_current(each, standings)]
@@ -192,8 +203,6 @@ class Dispatcher:
                 result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
                 for task_id in standings[ended.lead.id].task_ids:
                     await tasks.finish(connection, task_id, result)
-        del self._ended[: len(batch)]
-        metrics.SUPERSEDED.inc(len(batch) - len(current))
         return len(current)
 
     async def _wind_up(self) -> None:
@@ -214,3 +223,24 @@ def _is_current(ended: Ended, standings: Mapping[UUID, store.Standing]) -> bool:
     """Whether the attempt still is the lead's: one whose claim ran out has been told as interrupted, and another has begun."""
     standing = standings.get(ended.lead.id)
     return standing is not None and (standing.attempts, standing.status) == (ended.lead.attempt, "delivering")
+
+
+def _causes(batch: list[Ended]) -> dict[UUID, Trace]:
+    """The spans of the events that brought the leads."""
+    return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if spans.on() else {}
+
+
+def _tell(lead: Claimed, answer: Answer, began: int) -> None:
+    spans.tell(
+        "deliver lead",
+        continue_trace(lead.traceparent),
+        began,
+        parent=lead.traceparent[36:52],
+        kind="client",
+        failed=not answer.delivered,
+        http__response__status_code=answer.status,
+        error__type=answer.error,
+        tallyhook__partner=lead.partner,
+        tallyhook__lead=str(lead.id),
+        tallyhook__attempt=lead.attempt,
+    )

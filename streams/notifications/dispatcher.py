@@ -10,7 +10,9 @@ import structlog
 from prometheus_client import Counter as Metric
 
 from projections.config import Config
+from runtime import spans
 from runtime.database import Pool
+from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
@@ -97,10 +99,13 @@ class Dispatcher:
             return await self._settle(notification, NotificationSuppressed(**told(unmade), reason="opted_out"))
         if notification.attempts > self._policy.attempts_max:  # no attempt has failed, but all of them cost their worker
             return await self._settle(notification, NotificationFailed(**told(notification), reason="attempts_exhausted"))
+        began = spans.now()
         try:
             await self._send(notification)
         except SendFailed as failure:
+            _tell(notification, began, failure.reason)
             return await self._after(notification, failure)
+        _tell(notification, began, None)
         return await self._settle(notification, NotificationSent(**told(notification)))
 
     async def _send(self, notification: Notification) -> None:
@@ -133,8 +138,10 @@ class Dispatcher:
         news: NotificationSent | NotificationFailed | NotificationSuppressed,
         error: str | None = None,
     ) -> str:
-        async with self._pool.connection() as connection, connection.transaction():
-            held = await store.settle(connection, notification, news, error)
+        cause = parse_traceparent(notification.traceparent)
+        with spans.unit({notification.id: cause} if cause else {}):
+            async with self._pool.connection() as connection, connection.transaction():
+                held = await store.settle(connection, notification, news, error)
         return self._count(store.STATUS[type(news)] if held else "lost")
 
     def _count(self, outcome: str) -> str:
@@ -152,3 +159,19 @@ def told(notification: Notification) -> dict[str, Any]:
         "message_id": notification.message_id,
         "attempts": notification.attempts,
     }
+
+
+def _tell(notification: Notification, began: int, reason: str | None) -> None:
+    if began:
+        spans.tell(
+            f"send {notification.channel}",
+            continue_trace(notification.traceparent),
+            began,
+            parent=notification.traceparent[36:52],
+            kind="client",
+            failed=reason is not None,
+            error__type=reason,
+            tallyhook__notification=str(notification.id),
+            tallyhook__template=notification.template,
+            tallyhook__attempt=notification.attempts,
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import pytest
 
+from tests.collector import Collector, collecting
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, Crm, crm_of_its_own, status
 from tests.system import System, running_system
@@ -28,11 +29,19 @@ def crm() -> Iterator[Crm]:
 
 
 @pytest.fixture(scope="session")
-def system(start_stack: StartStack, crm: Crm) -> Iterator[System]:
+def collector() -> Iterator[Collector]:
+    """Where every process of the system sends its spans."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(start_stack: StartStack, crm: Crm, collector: Collector) -> Iterator[System]:
     partners = partner.settings(crm.url, SECRET, "acme", "down")
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
+    traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
-    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads) as running:
+    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces) as running:
         yield running
 
 

@@ -1,0 +1,51 @@
+"""What a worker tells OpenTelemetry: how each event was handled, and the transaction that it shared with others."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from runtime import spans
+from runtime.tracing import continue_trace
+from schemas.envelope import Envelope
+from streams.records import Record
+
+
+class Handled(Protocol):
+    """A record and the event in it."""
+
+    @property
+    def record(self) -> Record: ...
+    @property
+    def event(self) -> Envelope: ...
+
+
+@contextmanager
+def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None) -> Iterator[None]:
+    """Around a transaction: a span for each event if it ends well, and what they cause below them; `reason` where they failed."""
+    if not spans.on():
+        yield
+        return
+    began = spans.now()
+    steps = [(item, continue_trace(item.event.traceparent)) for item in items]
+    with spans.unit({item.event.id: step for item, step in steps}):
+        yield
+    for item, step in steps:
+        spans.tell(
+            f"process {item.record.topic}",
+            step,
+            began,
+            parent=item.event.traceparent[36:52],
+            kind="consumer",
+            failed=reason is not None,
+            error__type=reason,
+            messaging__system="kafka",
+            messaging__operation__type="process",
+            messaging__consumer__group__name=worker,
+            messaging__destination__name=item.record.topic,
+            messaging__destination__partition__id=str(item.record.partition),
+            messaging__kafka__offset=item.record.offset,
+            messaging__message__id=str(item.event.id),
+            tallyhook__type=item.event.type,
+        )
+    if reason is None:
+        spans.tell_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))
