@@ -19,6 +19,7 @@ from uuid import uuid4
 import pytest
 
 from ops.stack.postgres import programs_for
+from tests.e2e.test_dead_letters import foreign
 from tests.e2e.test_notifications import send as notify
 from tests.e2e.test_partner_lead import lead_with
 from tests.e2e.test_partner_lead import send as send_lead
@@ -59,7 +60,12 @@ async def _parked(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
     return {"PARKED_ID": str(parked)}
 
 
+async def _letters(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
+    return {"LETTER_ID": foreign(system, b"one of the page's"), "OTHER_LETTER_ID": foreign(system, b"another of the page's")}
+
+
 PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[dict[str, str]]]]] = {
+    "dead-letters": _letters,
     "lead-delivery": _given_up_lead,
     "notifications": _notification,
     "outbox-backlog": _parked,
