@@ -8,7 +8,9 @@ SECRET_USES = Counter(
     "tallyhook_secret_uses_total", "Signatures and tokens that matched, by the secret's public id.", ["kind", "secret"]
 )
 REFUSING = Gauge(
-    "tallyhook_source_refusing_seconds", "How long every delivery of the source has been refused; 0 while they are taken.", ["source"]
+    "tallyhook_source_refusing_seconds",
+    "How long every delivery of the source has been refused; 0 while they are taken.",
+    ["source"],
 )
 GIVES_UP = Gauge(
     "tallyhook_source_gives_up_seconds", "How long the provider sends again what it gets no 2xx for; then it is lost.", ["source"]

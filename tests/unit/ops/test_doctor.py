@@ -1,0 +1,122 @@
+"""What the doctor says of settings, secrets and clocks, which needs no server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ops.doctor import examination
+from ops.doctor.examination import examine
+from ops.doctor.findings import Finding, ok, place
+from ops.doctor.postgres import _check_clock
+from ops.doctor.settings import KINDS, check_secrets, check_settings
+from streams.process import ROLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD: Final = {
+    "STRIPE_WEBHOOK_SECRET": "whsec_8f1c2a9d7b6e4f3085a1c9d2e7f60b4a",
+    "RAZORPAY_WEBHOOK_SECRET": "Xb2nq9vT4kLm7rWz1cYd",
+    "INTERNAL_API_TOKEN": "q7Rk2mZx9vNb4tLw8yPc",
+    "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
+}
+
+
+def said(environ: dict[str, str], folder: Path) -> list[tuple[str, str]]:
+    return [(finding.level, finding.text) for finding in check_secrets(environ, folder)]
+
+
+def test_all_problems_of_all_processes_are_told_at_once() -> None:
+    found = check_settings({"LEAD_TIMEOUT": "soon", "RELAY_BATCH": "0"})
+    assert {finding.level for finding in found} == {"fail"}
+    texts = "\n".join(finding.text for finding in found)
+    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "STRIPE_WEBHOOK_SECRET", "REDIS_URL", "LEAD_TIMEOUT", "RELAY_BATCH"):
+        assert f"{name}: " in texts
+    assert len(found) == len({finding.text for finding in found})
+    assert all(finding.act for finding in found)
+
+
+def test_the_settings_of_every_role_are_looked_at() -> None:
+    assert {role.settings for role in ROLES.values()} <= {*KINDS}
+
+
+def test_good_secrets_are_good(tmp_path: Path) -> None:
+    assert said(GOOD, tmp_path) == [("ok", "present, and none that could be guessed")]
+
+
+@pytest.mark.parametrize(
+    "value", ["changeme", "whsec_", "your-secret-goes-here", "whsec_example0000000000000", "xxxxxxxxxxxxxxxxxxxx"]
+)
+def test_a_placeholder_is_a_failure(value: str, tmp_path: Path) -> None:
+    [finding] = check_secrets(GOOD | {"STRIPE_WEBHOOK_SECRET": value}, tmp_path)
+    assert finding.level == "fail"
+    assert "placeholder" in finding.text
+    assert value not in "".join(finding)
+
+
+def test_a_short_token_and_what_is_not_stripes_are_warned_of(tmp_path: Path) -> None:
+    found = said(GOOD | {"INTERNAL_API_TOKEN": "abc123", "STRIPE_WEBHOOK_SECRET": "sk_live_8f1c2a9d7b6e4f3085a1c9d2"}, tmp_path)
+    assert [level for level, _ in found] == ["warn", "warn"]
+    assert "whsec_" in found[0][1]
+    assert "6 characters" in found[1][1]
+
+
+def test_a_token_that_is_an_operators_too_is_a_failure(tmp_path: Path) -> None:
+    [(level, text)] = said(GOOD | {"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, tmp_path)
+    assert (level, "operator" in text) == ("fail", True)
+
+
+def test_a_secret_that_two_share_is_warned_of(tmp_path: Path) -> None:
+    [(level, text)] = said(GOOD | {"RAZORPAY_WEBHOOK_SECRET": GOOD["STRIPE_WEBHOOK_SECRET"]}, tmp_path)
+    assert (level, "share" in text) == ("warn", True)
+
+
+def test_a_rotation_under_way_is_no_fault_but_has_an_end(tmp_path: Path) -> None:
+    [finding] = check_secrets(GOOD | {"ADMIN_API_TOKEN": f"{GOOD['ADMIN_API_TOKEN']},k9Lm3nBv7cXz5aSd1fGh"}, tmp_path)
+    assert (finding.level, "2 live" in finding.text, "safeToDrop" in finding.act) == ("ok", True, True)
+
+
+def test_a_partner_that_cannot_be_delivered_to_or_cannot_send_is_warned_of(tmp_path: Path) -> None:
+    crm = {"PARTNER_DUMB_CRM_URL": "https://crm.example", "PARTNER_DUMB_CRM_SECRET": "whsec_Zm9vYmFyYmF6cXV4cXV1eA=="}
+    found = said(GOOD | {"PARTNER_ACME_SECRET": "w8Er5tYu2iOp9aSd4fGh"} | crm, tmp_path)
+    assert [(level, text.split(":")[0]) for level, text in found] == [
+        ("warn", "partner ACME has no CRM_URL"),
+        ("warn", "partner DUMB has neither a secret nor a token"),
+    ]
+
+
+def test_an_env_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.touch(mode=0o600)
+    assert said(GOOD, tmp_path) == [("ok", "present, and none that could be guessed")]
+    file.chmod(0o644)
+    assert said(GOOD, tmp_path)[-1][0] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"), [(0.2, "ok"), (-0.9, "ok"), (2, "warn"), (-29, "warn"), (31, "fail"), (-3600, "fail")]
+)
+def test_a_clock_may_be_off_by_a_second(seconds: float, level: str) -> None:
+    assert _check_clock(timedelta(seconds=seconds)).level == level
+
+
+def test_an_address_is_shown_without_who_is_let_in() -> None:
+    assert place("postgresql://me:hush@db.example:5432/app?sslmode=require") == "db.example:5432/app"
+    assert place("nonsense") == "?nonsense"
+    assert "hush" not in place("redis://:hush@h:port/0")
+
+
+def test_an_examination_that_breaks_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(_: object) -> list[Finding]:
+        raise ZeroDivisionError("by nothing")
+
+    for name in ("check_settings", "check_postgres", "check_kafka", "check_elasticsearch", "check_listeners"):
+        monkeypatch.setattr(examination, name, lambda _: [ok("here", "well")])
+    monkeypatch.setattr(examination, "check_redis", broken)
+    found = examine(GOOD, tmp_path)
+    [finding] = [finding for finding in found if finding.level == "fail"]
+    assert (finding.area, "ZeroDivisionError: by nothing" in finding.text) == ("redis", True)
+    assert len(found) == 7
