@@ -100,8 +100,8 @@ def after_replays(
     """
 
     async def run() -> None:
-        told, replays = -_TELL_EVERY, Replays(consumer)
-        while open_ranges := await _still_open(replays, pool, bootstrap_servers):
+        told, replays, offsets = -_TELL_EVERY, Replays(consumer), Offsets(bootstrap_servers)
+        while open_ranges := await _still_open(replays, pool, offsets):
             if time.monotonic() - told >= _TELL_EVERY:
                 told = time.monotonic()
                 log.warning("sending_held", reason="replay_unfinished", partitions=sorted(place for _, place in open_ranges))
@@ -111,7 +111,7 @@ def after_replays(
     return run
 
 
-async def _still_open(replays: Replays, pool: Pool, bootstrap_servers: str) -> list[tuple[str, int]]:
+async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tuple[str, int]]:
     """
     The partitions with something suppressed to read; at least one while that cannot be told.
 
@@ -122,7 +122,7 @@ async def _still_open(replays: Replays, pool: Pool, bootstrap_servers: str) -> l
         async with pool.connection() as connection:
             await replays.load(connection)
             held = [each for each in replays.open.values() if each.effects == "suppressed"]
-            if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, bootstrap_servers)):
+            if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, offsets)):
                 await replays.finish(connection, over)
     except (*UNAVAILABLE, OffsetsError) as error:
         log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=str(error).strip()[:500])
@@ -130,8 +130,8 @@ async def _still_open(replays: Replays, pool: Pool, bootstrap_servers: str) -> l
     return [place for place, each in replays.open.items() if each.effects == "suppressed"]
 
 
-def _read_past(consumer: str, ranges: Sequence[Range], bootstrap_servers: str) -> list[Range]:
-    look = Offsets(bootstrap_servers).look({each.topic for each in ranges}, [group_of(consumer)])
+def _read_past(consumer: str, ranges: Sequence[Range], offsets: Offsets) -> list[Range]:
+    look = offsets.look({each.topic for each in ranges}, [group_of(consumer)])
     committed = look.groups[group_of(consumer)].committed
     reached = {place: max(committed.get(place, 0), span.begin) for place, span in look.spans.items()}
     return [each for each in ranges if reached.get(Place(each.topic, each.partition), 0) >= each.until_offset]

@@ -76,6 +76,8 @@ class World:
         self.kafka = kafka
         self.database_url = database_url
         self._backups: list[str] = []
+        self._offsets = Offsets(kafka)
+        self._admin = AdminClient({"bootstrap.servers": kafka})
         self.environment = {
             **os.environ,
             "DATABASE_URL": database_url,
@@ -97,7 +99,7 @@ class World:
         assert producer.flush(30) == 0
 
     def ends(self, topic: str = STRIPE) -> dict[Place, int]:
-        return {place: span.end for place, span in Offsets(self.kafka).spans([topic]).items()}
+        return {place: span.end for place, span in self._offsets.spans([topic]).items()}
 
     def handle(self, since: dict[Place, int], handler: Handler | None = None, topic: str = STRIPE) -> None:
         """What a worker does with everything since: handled, marked and committed to its group."""
@@ -114,13 +116,10 @@ class World:
         wanted = ConsumerGroupTopicPartitions(
             group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
         )
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        admin.alter_consumer_group_offsets([wanted])[group_of(role)].result(20)
+        self._admin.alter_consumer_group_offsets([wanted])[group_of(role)].result(20)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
-        return {
-            place: offset for place, offset in Offsets(self.kafka).group(group_of(role)).committed.items() if place.topic == topic
-        }
+        return {place: offset for place, offset in self._offsets.group(group_of(role)).committed.items() if place.topic == topic}
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:

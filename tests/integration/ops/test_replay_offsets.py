@@ -39,14 +39,15 @@ def kafka(start_stack: StartStack) -> str:
     """A Kafka whose topics have their real names, so that nobody else may use it."""
     url = start_stack("kafka").kafka.url
     topics.ensure(url)
-    wait_until(lambda: led(url), seconds=60)
+    offsets = Offsets(url)
+    wait_until(lambda: led(offsets), seconds=60, every=0.2)
     return url
 
 
-def led(url: str) -> bool:
+def led(offsets: Offsets) -> bool:
     """Whether every new partition has its leader."""
     try:
-        return bool(Offsets(url).spans([STRIPE, "notification.commands"]))
+        return bool(offsets.spans([STRIPE, "notification.commands"]))
     except OffsetsError:
         return False
 
