@@ -27,7 +27,7 @@ ENTRY: Final = re.compile(r"(?P<default>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.
 LINES: Final = PATH.read_text().splitlines()
 ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
 # What is read by something else than a Settings class.
-READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD"}
+READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:

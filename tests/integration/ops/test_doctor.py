@@ -260,8 +260,5 @@ def closed_ports() -> ClosedPorts:
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in LISTENERS]
             return {f"{listener}_PORT": str(each.getsockname()[1]) for listener, each in zip(LISTENERS, sockets, strict=True)}
-            f"{listener}_PORT": str(port)
-            for listener, port in zip(("PUBLIC", "INTERNAL", "RELAY_WEB", "STREAMS_WEB"), taken, strict=True)
-        }
 
     return take

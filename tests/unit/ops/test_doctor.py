@@ -47,9 +47,7 @@ def test_good_secrets_are_good(tmp_path: Path) -> None:
     assert said(GOOD, tmp_path) == [("ok", "present, and none that could be guessed")]
 
 
-@pytest.mark.parametrize(
-    "value", ["changeme", "whsec_", "your-secret-goes-here", "whsec_example0000000000000", "xxxxxxxxxxxxxxxxxxxx"]
-)
+@pytest.mark.parametrize("value", ["changeme", "whsec_", "your-secret-goes-here", "whsec_example0000000000", "xxxxxxxxxxxxxxxxx"])
 def test_a_placeholder_is_a_failure(value: str, tmp_path: Path) -> None:
     [finding] = check_secrets(GOOD | {"STRIPE_WEBHOOK_SECRET": value}, tmp_path)
     assert finding.level == "fail"
@@ -97,7 +95,7 @@ def test_an_env_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "level"), [(0.2, "ok"), (-0.9, "ok"), (2, "warn"), (-29, "warn"), (31, "fail"), (-3600, "fail")]
+    ("seconds", "level"), [(0.2, "ok"), (-0.9, "ok"), (2, "warn"), (-29, "warn"), (31, "fail"), (-99, "fail")]
 )
 def test_a_clock_may_be_off_by_a_second(seconds: float, level: str) -> None:
     assert _check_clock(timedelta(seconds=seconds)).level == level
