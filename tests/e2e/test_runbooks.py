@@ -11,19 +11,26 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from ops.stack.postgres import programs_for
+from runtime.ids import new_id
 from tests.e2e.test_dead_letters import foreign
 from tests.e2e.test_notifications import send as notify
 from tests.e2e.test_partner_lead import lead_with
 from tests.e2e.test_partner_lead import send as send_lead
+from tests.simulators import stripe
 from tests.simulators.partner import lead
+from tests.system import STRIPE_SECRET
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -64,12 +71,31 @@ async def _letters(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
     return {"LETTER_ID": foreign(system, b"one of the page's"), "OTHER_LETTER_ID": foreign(system, b"another of the page's")}
 
 
+async def _recoverable(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
+    """What the log looks like once a wrong secret is right; `tests/faults/test_replays.py` goes the whole way."""
+    before, delivery, body = datetime.now(UTC).isoformat(), new_id(), stripe.Payment().succeeded()
+    headers = Jsonb({"Stripe-Signature": stripe.sign(body, STRIPE_SECRET, time.time())})
+    with psycopg.connect(system.database_url) as connection:
+        connection.execute(
+            "insert into webhook_deliveries (id, source, outcome, reason, trace_id, headers, body) "
+            "values (%s, 'stripe', 'rejected', 'signature_wrong', %s, %s, %s)",
+            (delivery, delivery.hex, headers, body),
+        )
+    return {"SINCE": before, "UNTIL": "0s"}
+
+
+async def _backup(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
+    return {"BACKUP": str(system.stack.data_dir / "tallyhook.dump")}
+
+
 PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[dict[str, str]]]]] = {
     "dead-letters": _letters,
     "lead-delivery": _given_up_lead,
     "notifications": _notification,
     "outbox-backlog": _parked,
     "partner-down": _given_up_lead,
+    "restore-from-backup": _backup,
+    "replay-webhooks": _recoverable,
 }
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from psycopg import AsyncConnection
+
+from outbox import ledger
 from tests.kafka import Stored, read_topic
 from tests.simulators import stripe
 from tests.waiting import wait_until
@@ -26,6 +31,17 @@ class Load:
     events: int
     """Distinct events among them."""
     refunded: set[str] = field(default_factory=set)
+    rejected: int = 0
+    """How often one of the bodies was refused."""
+
+    def __add__(self, other: Load) -> Load:
+        return Load(
+            self.payments + other.payments,
+            self.bodies + other.bodies,
+            self.events + other.events,
+            self.refunded | other.refunded,
+            self.rejected + other.rejected,
+        )
 
 
 def make_load(payments: int, *, seed: int) -> Load:
@@ -47,11 +63,38 @@ def assert_all_accounted(system: System, load: Load, *, seconds: float = 60) -> 
     wait_until(lambda: system.count(marked) >= load.events, seconds=seconds)
     wait_until(lambda: system.count("outbox_pending") == 0, seconds=seconds)
     _assert_tables(system, load)
+    assert_ledger(system, stripe=load.events)
     _assert_topic(system, load)
+
+
+def assert_ledger(system: System, *, commands: int | None = None, **processed: int) -> None:
+    """
+    Both sides of the ledger agree, nothing is on its way, set aside or lost, and what was sent is processed, all of it.
+
+    `commands` is how many were given, where any were; all of them are done.
+    """
+    books = asyncio.run(_read_ledger(system.database_url))
+    assert books.balanced, books.unexplained
+    taken = dict(system.query("select source || ' ' || outcome, count(*) from webhook_deliveries group by 1"))
+    for source in books.sources:
+        name = source.source
+        assert source.processed == processed.get(name, 0), books
+        assert (source.in_flight, source.dead_lettered, source.missing, source.unlogged) == (0, 0, 0, 0), books
+        told = (source.rejected, source.duplicates, source.ignored)
+        assert told == tuple(taken.get(f"{name} {outcome}", 0) for outcome in ("rejected", "duplicate", "ignored"))
+    assert all(each.pending == each.failed == 0 for each in books.commands), books.commands
+    assert commands is None or sum(each.done for each in books.commands) == commands
+
+
+async def _read_ledger(url: str) -> ledger.Ledger:
+    now = datetime.now(UTC)
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        return await ledger.read(connection, now - timedelta(hours=2), ledger.present(now))
 
 
 def _assert_tables(system: System, load: Load) -> None:
     outcomes = dict(system.query("select outcome, count(*) from webhook_deliveries group by outcome"))
+    assert outcomes.pop("rejected", 0) == load.rejected
     assert outcomes["accepted"] == load.events
     assert outcomes.get("duplicate", 0) >= len(load.bodies) - load.events
     assert set(outcomes) <= {"accepted", "duplicate"}
@@ -63,6 +106,7 @@ def _assert_tables(system: System, load: Load) -> None:
     assert statuses == {"succeeded": len(load.payments) - len(load.refunded), "refunded": len(load.refunded)}
     assert not system.query("select id from payments where version <> (select count(*) from history where aggregate_id = id)")
     written = dict(system.query("select type, count(*) from outbox where topic <> 'webhooks.stripe' group by type"))
+    assert bool(written.pop("alert.raised", 0)) == bool(load.rejected)
     assert written == {
         "billing.payment.succeeded": len(load.payments),
         "billing.payment.refunded": len(load.refunded),
