@@ -258,7 +258,8 @@ class _Session:
     def _count(self, rows: list[store.PendingRow]) -> None:
         for topic, number in Counter(row.topic for row in rows).items():
             metrics.RELAYED.labels(topic).inc(number)
-        metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(rows[0].event.id)).total_seconds()))
+        if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
+            metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(first.id)).total_seconds()))
 
     def _ids_under_way(self) -> list[int]:
         return [row.id for batch in self._under_way for row in batch.rows]

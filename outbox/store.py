@@ -21,7 +21,7 @@ class PendingRow(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """How much waits for Kafka, how long the oldest has waited, and how much is parked."""
+    """How much waits for Kafka, since when (by the ids of events that go their first way), and how much is parked."""
 
     pending: int
     oldest: datetime | None
@@ -52,7 +52,7 @@ _UNPARK: Final = (
 _PARKED: Final = "select id, event_id, parked_at, reason from outbox_pending where parked_at is not null order by id"
 _DEPTH: Final = """
 select count(*) filter (where parked_at is null), count(*) filter (where parked_at is not null),
-       (select event_id from outbox_pending where parked_at is null order by id limit 1)
+       (select event_id from outbox_pending where parked_at is null and replay_id is null order by id limit 1)
 from outbox_pending
 """
 
