@@ -34,7 +34,7 @@ from gateway.middlewares import require_token, trace_and_refuse
 from gateway.replays import Replays
 from gateway.route import serve
 from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
-from gateway.secrets import counting, live_secrets
+from gateway.secrets import Witness, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.settlements import Settlements
 from gateway.sources.live import LiveSource, live_sources
@@ -129,7 +129,7 @@ def _reception(
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
-        used=counting(live_secrets(settings), resources.secret_uses),
+        used=Witness(live_secrets(settings), resources.secret_uses),
         admit=admit,
         answer=answer,
     )
@@ -152,7 +152,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[LIVE_SECRETS] = live = live_secrets(settings)
     app[SECRET_USES] = resources.secret_uses
-    app[SECRET_USED] = counting(live, resources.secret_uses)
+    app[SECRET_USED] = Witness(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     app[CONTRACT] = openapi.text()
     serve(app, INTERNAL)

@@ -8,7 +8,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Caller, Gatekeeper
-from gateway.secrets import Live, Used
+from gateway.secrets import Live, Witness
 from gateway.settlements import Settlements
 from outbox.audit import AuditLog
 from outbox.intake import Intake
@@ -44,4 +44,4 @@ COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 LIVE_SECRETS: Final = web.AppKey("live_secrets", list[Live])
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)
-SECRET_USED: Final = web.AppKey("secret_used", Used)
+SECRET_USED: Final = web.AppKey("secret_used", Witness)

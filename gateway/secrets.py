@@ -12,7 +12,7 @@ from runtime.settings import Secret
 
 Purpose = Literal["verifies", "signs"]
 Used = Callable[[str], None]
-"""Told of the public id of a secret that has just proved somebody."""
+"""Is told the public id of a secret that has just proved somebody."""
 
 # Razorpay sends older events again under the secret that they were first signed with, for 24 hours; Stripe lets an old secret
 # live for up to 24 hours (https://razorpay.com/docs/webhooks/faqs, https://docs.stripe.com/webhooks#roll-endpoint-secrets).
@@ -43,9 +43,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     """
     How one secret stands; `id` is the first 8 hex digits of its SHA-256.
 
-    `position` is absent where this gateway does not have it any more (`configured` is false). Times of use are true to seconds, and
-    `usesLastHour` to five minutes; a secret that signs what we send has none. `safeToDrop` follows the rule, and `why` says in words
-    what it follows from; `safeFrom` is when it will be safe if the secret stays unused.
+    `position` is absent where this gateway does not have it any more (`configured` is false). Times of use are true to seconds,
+    and `usesLastHour` to five minutes; a secret that signs what we send has none. `safeToDrop` follows the rule, and `why` says
+    in words what it follows from; `safeFrom` is when it will be safe if the secret stays unused.
     """
 
     id: str
@@ -83,17 +83,18 @@ def live_secrets(settings: GatewaySettings) -> list[Live]:
     ]  # fmt: skip
 
 
-def counting(live: Iterable[Live], uses: SecretUses) -> Used:
-    """What counts a use of one of them under its settings."""
-    settings: dict[str, tuple[str, ...]] = {}
-    for each in live:
-        if each.purpose == "verifies":
-            settings[each.secret.id] = (*settings.get(each.secret.id, ()), each.setting)
+class Witness:
+    """Counts the use of a secret under every setting that it stands in."""
 
-    def used(secret_id: str) -> None:
-        uses.count(settings[secret_id], secret_id)
+    def __init__(self, live: Iterable[Live], uses: SecretUses) -> None:
+        self._uses = uses
+        self._settings: dict[str, tuple[str, ...]] = {}
+        for each in live:
+            if each.purpose == "verifies":
+                self._settings[each.secret.id] = (*self._settings.get(each.secret.id, ()), each.setting)
 
-    return used
+    def __call__(self, secret_id: str) -> None:
+        self._uses.count(self._settings[secret_id], secret_id)
 
 
 def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:

@@ -5,7 +5,7 @@ import sys
 import psycopg
 import typer
 
-from ops.commands import dead_letters, doctor, ledger, outbox, replay, run, secrets, setup, topics, topology
+from ops.commands import backfill, dead_letters, doctor, ledger, outbox, replay, run, secrets, setup, topics, topology
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
 
@@ -19,6 +19,7 @@ for name, group in {
     "replay": replay.app,
     "dead-letters": dead_letters.app,
     "secrets": secrets.app,
+    "backfill": backfill.app,
 }.items():
     app.add_typer(group, name=name)
 

@@ -24,7 +24,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     provider_event_id: str
     type: str
-    secret_id: str
+    secret_id: str | None
     handled: bool
     digest: bytes | None = None
 

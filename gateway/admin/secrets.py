@@ -17,5 +17,6 @@ async def secrets(request: web.Request) -> web.Response:
         await request.app[SECRET_USES].flush()
         now = datetime.now(UTC)
         uses = await secret_uses.read(connection, now)
-    found = Secrets(standings(request.app[LIVE_SECRETS], uses, now))
+    live = request.app[LIVE_SECRETS]
+    found = Secrets(standings(live, uses, now))
     return web.json_response(body=msgspec.json.encode(found))

@@ -18,11 +18,11 @@ Headers = CIMultiDictProxy[str]
 
 
 class Arrival(NamedTuple):
-    """One verified delivery, before it is understood."""
+    """One verified delivery, before it is understood; without a secret where it did not come as a webhook."""
 
     id: UUID
     traceparent: str
-    secret_id: str
+    secret_id: str | None
     body: bytes
     headers: Headers
 

@@ -55,8 +55,8 @@ _KINDS: Final = {
         "STRIPE_WEBHOOK_SECRET",
         _signing_secret,
         (
-            "Stripe makes its own: this one is for tests and simulators. For an endpoint of Stripe's, roll the secret in its dashboard"
-            " (Developers, Webhooks, the endpoint, Roll secret), let the old one live for 24 hours, and use what it shows.",
+            "Stripe makes its own: this one is for tests and simulators.",
+            "For Stripe's endpoint, roll its secret in the dashboard, keep the old one for 24 hours, and use what it shows.",
             _FIRST,
             _LAST,
         ),
@@ -66,7 +66,7 @@ _KINDS: Final = {
         _token,
         (
             _FIRST,
-            "Then set it at the webhook in Razorpay's dashboard: it signs new events at once, and older ones with the old one for 24 hours.",
+            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
             _LAST,
         ),
     ),
@@ -84,8 +84,8 @@ _KINDS: Final = {
         "PARTNER_{ID}_CRM_SECRET",
         _signing_secret,
         (
-            "Put it first in {setting}, before the live one and a comma, and restart the leads workers: deliveries then carry a"
-            " signature of each.",
+            "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
+            "Deliveries now carry a signature of each.",
             "Give it to the partner, over a safe channel, to verify what we deliver.",
             "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
         ),

@@ -10,6 +10,7 @@ import pytest
 from tests.collector import Collector, collecting
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, Crm, crm_of_its_own, status
+from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
 from tests.system import System, running_system
 
 if TYPE_CHECKING:
@@ -36,12 +37,20 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="session")
-def system(start_stack: StartStack, crm: Crm, collector: Collector) -> Iterator[System]:
+def stripe_list() -> Iterator[StripeApi]:
+    """Stripe's list of events."""
+    with stripe_api() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(start_stack: StartStack, crm: Crm, collector: Collector, stripe_list: StripeApi) -> Iterator[System]:
     partners = partner.settings(crm.url, SECRET, "acme", "down")
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url}
     stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
-    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces) as running:
+    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces, **lists) as running:
         yield running
 
 

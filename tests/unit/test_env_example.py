@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 import gateway.settings
+import ops.backfill.settings
 import outbox.settings
 import runtime.partners
 import streams.alerts.settings
@@ -31,7 +32,14 @@ READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD", "OTE
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
-    modules = (gateway.settings, outbox.settings, streams.settings, streams.notifications.settings, streams.alerts.settings)
+    modules = (
+        gateway.settings,
+        ops.backfill.settings,
+        outbox.settings,
+        streams.settings,
+        streams.notifications.settings,
+        streams.alerts.settings,
+    )
     ours = {module.__name__ for module in modules}
     for kind in parent.__subclasses__():
         if kind.__module__ in ours:

@@ -1,0 +1,31 @@
+"""What is known of a provider's events, and putting in what is not: intake's own statement, and how it came beside it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from outbox.received import Received, Recorded, record
+
+_KNOWN: Final = "select provider_event_id from dedup where source = %s and provider_event_id = any(%s)"
+_NOTE: Final = "update webhook_deliveries set headers = %s where id = any(%s) and headers is null"
+
+
+async def known(connection: AsyncConnection, source: str, ids: Sequence[str]) -> set[str]:
+    """Those of the provider's event ids that have arrived before, however long ago."""
+    rows = await (await connection.execute(_KNOWN, (source, list(ids)))).fetchall()
+    return {row[0] for row in rows}
+
+
+async def put_in(connection: AsyncConnection, batch: Sequence[Received], origin: dict[str, str]) -> list[Recorded | None]:
+    """
+    Write down what never arrived, in one transaction, with how it came; None for a copy whose original was not to be seen yet.
+
+    An event that arrives by itself at the same moment is a duplicate here or there, as it would be in intake.
+    """
+    async with connection.transaction():
+        outcomes = await record(connection, batch)
+        ids = [received.event.id for received in batch]
+        await connection.execute(_NOTE, (Jsonb(origin), ids))
+        return outcomes

@@ -1,0 +1,122 @@
+"""
+Stripe's list of events (https://docs.stripe.com/api/events/list), newest first, through its SDK.
+
+The SDK asks again by itself when a connection breaks or Stripe fails; when Stripe is called too often, we do, from the same page.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+import stripe
+
+KEPT: Final = timedelta(days=30)
+"""For how long Stripe lists an event."""
+TYPES_MAX: Final = 20
+"""How many types one list can be narrowed to."""
+_PAGE: Final = 100
+_RETRIES: Final = 4
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+Result = TypeVar("Result")
+
+
+class StripeApiError(Exception):
+    """
+    The list cannot be had.
+
+    `stripe_key_refused`, `stripe_called_too_often`, `stripe_unreachable`, `stripe_refuses` or `stripe_failed`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Listed(NamedTuple):
+    """One event; `body` is as Stripe's list has it, byte for byte."""
+
+    id: str
+    type: str
+    created: int
+    body: bytes
+
+
+class _Event(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    created: int
+
+
+class _Page(msgspec.Struct, frozen=True):
+    data: list[msgspec.Raw]
+
+
+_page: Final = msgspec.json.Decoder(_Page)
+_event: Final = msgspec.json.Decoder(_Event)
+
+
+class StripeEvents:
+    """A client of the list; `pauses` are waited one after the other while Stripe is called too often."""
+
+    def __init__(self, key: str, base: str, *, pauses: Sequence[float] = _PAUSES, retries: int = _RETRIES) -> None:
+        self._client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
+        self._pauses = pauses
+
+    def pages(self, since: datetime, until: datetime, types: Sequence[str] = ()) -> Iterator[list[Listed]]:
+        """
+        The events that happened from `since` up to `until`, page by page.
+
+        Raises StripeApiError.
+        """
+        params: dict[str, Any] = {"limit": _PAGE, "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
+        if types:
+            params["types"] = list(types)
+        page = self._ask(lambda: self._client.v1.events.list(params))  # type: ignore[arg-type]  # the SDK types it as a TypedDict
+        while True:
+            yield _listed(page)
+            if not page.has_more:
+                return
+            page = self._ask(page.next_page)
+
+    def _ask(self, call: Callable[[], Result]) -> Result:
+        for pause in (*self._pauses, None):
+            try:
+                return call()
+            except stripe.RateLimitError as error:
+                if pause is None:
+                    raise StripeApiError("stripe_called_too_often", "Stripe takes no more calls now: try again later") from error
+                time.sleep(pause)
+            except stripe.StripeError as error:
+                raise _error_of(error) from error
+        raise AssertionError
+
+
+def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
+    """The SDK's objects turn some numbers into decimals; so the events are cut out of the text that they were read from."""
+    try:
+        raw = _page.decode(page.last_response.body)  # type: ignore[union-attr]  # a list always is a response
+        bodies = [bytes(each) for each in raw.data]
+        return [Listed(event.id, event.type, event.created, body) for body in bodies for event in [_event.decode(body)]]
+    except msgspec.DecodeError as error:
+        raise StripeApiError("stripe_failed", f"what Stripe answered is no list of events: {error}") from error
+
+
+def _error_of(error: stripe.StripeError) -> StripeApiError:
+    if isinstance(error, stripe.AuthenticationError):
+        return StripeApiError("stripe_key_refused", "Stripe does not know this STRIPE_API_KEY")
+    if isinstance(error, stripe.PermissionError):
+        return StripeApiError("stripe_key_refused", "this STRIPE_API_KEY may not read events: give it that permission")
+    if isinstance(error, stripe.APIConnectionError):
+        return StripeApiError("stripe_unreachable", "no connection to STRIPE_API_BASE: is it right, and is the network there?")
+    if isinstance(error, stripe.InvalidRequestError):
+        return StripeApiError("stripe_refuses", _one_line(error))
+    return StripeApiError(
+        "stripe_failed", f"Stripe fails with {error.http_status or 'an answer that is not JSON'}: try again later"
+    )
+
+
+def _one_line(error: stripe.StripeError) -> str:
+    return " ".join((error.user_message or "the request is not one that Stripe takes").split())
