@@ -14,6 +14,7 @@ import pytest
 from outbox.append import NewEvent, append, event_of
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised, SendNotification
+from tests.faults.accounting import assert_ledger
 from tests.system import running_system
 from tests.waiting import wait_until
 
@@ -70,3 +71,4 @@ async def test_a_worker_killed_again_and_again_tells_of_each_condition_once_a_wi
     messages = Counter((msgspec.json.decode(data, type=SendNotification).data["alert"], window) for data, window in told)
     assert messages == {(alert, window): 1 for alert, window, _ in counts}
     assert system.count("dead_letters") == 0
+    await asyncio.to_thread(assert_ledger, system)

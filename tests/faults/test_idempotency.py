@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import aiohttp
 import pytest
 
+from tests.faults.accounting import assert_ledger
 from tests.system import ADMIN, running_system
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ async def test_calls_in_flight_at_a_kill_have_one_effect_and_are_answered_soon_w
         await load
         assert [await callers.ask(number) for number in range(CALLS)] == [callers.told[n].answer for n in range(CALLS)]
     assert left_open > 0
+    await asyncio.to_thread(assert_ledger, system, commands=CALLS // 2)
     assert max(told.seconds for told in callers.told.values()) < SOON
     assert system.count("tasks") == system.count("outbox where type = 'cache.invalidate'") == CALLS // 2
     assert system.count("config_history") == system.count("outbox where type = 'config.changed'") == CALLS // 2

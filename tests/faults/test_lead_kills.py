@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from tests.faults.accounting import assert_ledger
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, close, running_crm, slow, status
 from tests.system import running_system
@@ -60,6 +61,7 @@ async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartSta
                 await asyncio.to_thread(system.wait_back, "worker-leads", killed)
             await eventually(lambda: _delivered(system), seconds=90)
             assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
+            await asyncio.to_thread(assert_ledger, system, partner=LEADS)
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
 
@@ -89,6 +91,7 @@ async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_
             assert system.count("outbox where type = 'lead.delivered'") == LEADS
             assert system.count("lead_attempts where status = 204") == LEADS
             assert system.count("leads where status <> 'delivered'") == 0
+            await asyncio.to_thread(assert_ledger, system, partner=LEADS)
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
 

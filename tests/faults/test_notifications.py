@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.faults.accounting import assert_ledger
 from tests.mail import mail_server
 from tests.system import SERVICE, running_system
 from tests.waiting import wait_until
@@ -62,7 +63,7 @@ def assert_all_sent(system: System, mail: MailServer, number: int) -> None:
     assert {(each.id, each.recipients[0]) for each in mail.mails} == set(rows.items())
     told = Counter(kind for (kind,) in system.query("select type from outbox where topic like 'notification.%%'"))
     assert told == {"notification.send": number, "notification.sent": number}
-    assert system.count("tasks where status = 'done'") == number
+    assert_ledger(system, commands=number)
 
 
 @pytest.mark.timeout(240)

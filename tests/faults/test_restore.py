@@ -18,6 +18,7 @@ import pytest
 
 from outbox.offsets import Offsets
 from schemas.topology import group_of
+from tests.faults.accounting import assert_ledger
 from tests.mail import mail_server
 from tests.sender import post_stripe
 from tests.simulators import partner, stripe
@@ -91,6 +92,8 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(own_stack: 
             assert [system.query(query) for query in TABLES] == lost
             assert system.count("notifications where status = 'suppressed' and reason = 'replay'") == NUMBER
             await bring(system, "after", 2 * NUMBER)
+            # What came between the backup and the crash is in neither side of the ledger: only Kafka knew of it.
+            await asyncio.to_thread(assert_ledger, system, stripe=4 * NUMBER, partner=2 * LEADS + 1)
         assert mails == Counter({message: mail.ids[message] for message in mails})
         assert mail.ids.total() == 3 * NUMBER
         again = Counter(map(message_of, crm.taken)) - calls

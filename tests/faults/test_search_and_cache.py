@@ -11,6 +11,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 from redis.asyncio import Redis
 
+from tests.faults.accounting import assert_ledger
 from tests.system import SERVICE, System, running_system
 from tests.waiting import wait_until
 
@@ -56,7 +57,7 @@ class Caller:
 def all_done(system: System, commands: int) -> None:
     wait_until(lambda: system.count("tasks where status = 'done'") == commands, seconds=90)
     assert system.count("tasks") == commands
-    assert system.count("dead_letters") == 0
+    assert_ledger(system, commands=commands)
 
 
 async def change(caller: Caller, name: str, chance: random.Random) -> dict[str, Any] | None:
