@@ -1,5 +1,6 @@
 """Documents that can be searched for: which version each has, so that the next one can be given out."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -23,6 +24,18 @@ insert into search_documents as d (index_name, id, version) values (%(index)s, %
 on conflict (index_name, id) do update set version = greatest(d.version, coalesce(%(version)s::bigint, d.version + 1))
 returning version
 """
+
+
+_RAISE: Final = """
+insert into search_documents as d (index_name, id, version)
+select %s::text, id, max(version) from unnest(%s::text[], %s::int8[]) as t(id, version) group by id order by id
+on conflict (index_name, id) do update set version = greatest(d.version, excluded.version)
+"""
+
+
+async def raise_versions(connection: AsyncConnection, index: str, versions: Sequence[tuple[str, int]]) -> None:
+    """Let no document's next version be one that it has had: pairs of document id and version."""
+    await connection.execute(_RAISE, (index, [each for each, _ in versions], [version for _, version in versions]))
 
 
 async def take_version(connection: AsyncConnection, index: str, document_id: str, given: int | None) -> int:

@@ -138,7 +138,6 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     from ops.offset_replay import differences, report, schema, shadow
     from outbox.offsets import Offsets
     from runtime.logs import configure_logs
-    from streams.process import ROLES
     from streams.settings import StreamSettings
 
     shadow.refuse_unbuildable(asked.worker)
@@ -149,10 +148,12 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     with database() as connection:
         for name in schema.drop_left_behind(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
-        with schema.shadow_schema(connection, shadow.TABLES[asked.worker], keep=keep) as made:
+        with schema.shadow_schema(connection, shadow.BUILDABLE[asked.worker].tables, keep=keep) as made:
             with _bar("building the shadow", total) as (bar, task):
                 built = uvloop.run(
-                    shadow.build(ROLES[asked.worker], settings, made, stretches, lambda number: bar.advance(task, number))
+                    shadow.build(
+                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: bar.advance(task, number)
+                    )
                 )
             found = _settled(connection, made, asked)
             said, aside = differences.said(connection, made), differences.set_aside(connection, made)

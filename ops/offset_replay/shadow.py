@@ -13,13 +13,23 @@ from ops.offset_replay.log import Stretch
 from ops.offset_replay.plan import stops_of, wanted_of
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
+from streams.payments.handler import PAYMENTS
 from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
 from streams.settings import StreamSettings
 
-# What a role's handler writes beside marks, events and dead letters. Only tables that the log alone makes can be rebuilt from it.
-TABLES: Final[Mapping[str, Sequence[str]]] = {"payments": ("payments", "subscriptions", "invoices", "history", "reconciliations")}
+
+class Buildable(NamedTuple):
+    """A role whose tables the log alone makes; `tables` is what its handler writes beside marks, events and dead letters."""
+
+    role: Role
+    tables: Sequence[str]
+
+
+BUILDABLE: Final[Mapping[str, Buildable]] = {
+    PAYMENTS.name: Buildable(PAYMENTS, ("payments", "subscriptions", "invoices", "history", "reconciliations"))
+}
 _WHY_NOT: Final[Mapping[str, str]] = {
     "alerts": "it counts alerts in windows that are forgotten, and keeps nothing else",
     "cache": "it removes keys from the cache and keeps nothing",
@@ -43,7 +53,7 @@ class Built(NamedTuple):
 
 def refuse_unbuildable(worker: str) -> None:
     """Raises ReplayRefused with reason `shadow_impossible`."""
-    if worker not in TABLES:
+    if worker not in BUILDABLE:
         raise ReplayRefused(
             "shadow_impossible", f"{worker} has no shadow: {_WHY_NOT.get(worker, 'its tables are not known here')}"
         )

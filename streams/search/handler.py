@@ -9,6 +9,7 @@ from elasticsearch import AsyncElasticsearch
 from psycopg import AsyncConnection
 
 from outbox import tasks
+from projections.search import raise_versions
 from runtime.database import Pool
 from schemas.envelope import Envelope
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
@@ -42,6 +43,12 @@ class SearchHandler:
             connection,
             {event.id: {"id": change.id, "version": change.version} for event, change in zip(events, changes, strict=True)},
         )
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """Give out no version again that a lost change had: the index would keep the lost one."""
+        await self.handle(connection, events)
+        changes = [_change_of(event) for event in events]
+        await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
 
 
 def _change_of(event: Envelope) -> Change:

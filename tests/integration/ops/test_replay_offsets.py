@@ -18,7 +18,7 @@ from outbox.offsets import Offsets, OffsetsError
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
-from schemas.operations import SendNotification
+from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from streams.notifications.handler import NotificationsHandler
 from tests.integration.ops.replaying import STRIPE, World, at, envelope, lives
 from tests.simulators import stripe
@@ -262,12 +262,45 @@ def test_a_message_without_a_mark_is_sent_again_only_on_demand(world: World, eff
     assert world.rows("select * from outbox") == []
 
 
+def test_a_message_that_waited_in_the_backup_is_what_its_event_tells(world: World) -> None:
+    topic, handler = "notification.commands", NotificationsHandler({"EMAIL"}, "tallyhook.test")
+    begin = world.ends(topic)
+    commands = [command(f"u{n}@example.com") for n in range(3)]
+    world.produce(commands, topic)
+    world.handle(begin, handler, topic)
+    sent, failed, _ = (told_of(each) for each in commands)
+    world.produce(
+        [
+            event_from(NotificationSent(**sent)),
+            event_from(NotificationFailed(**failed, reason="recipient_refused")),
+            event_from(NotificationSent(**told_of(command("stranger@example.com")))),
+        ],
+        "notification.events",
+    )
+    world.produce_raw(b"no event", "notification.events")
+    moved = world.data(*NOTIFICATIONS, *at(begin))
+    assert (moved["marked"], moved["settled"]) == (3, 2)
+    assert world.rows("select status, reason, attempts from notifications order by id") == [
+        {"status": "sent", "reason": None, "attempts": 1},
+        {"status": "failed", "reason": "recipient_refused", "attempts": 1},
+        {"status": "queued", "reason": None, "attempts": 0},
+    ]
+
+
+def told_of(each: Envelope) -> dict[str, Any]:
+    names = {"to": each.subject, "channel": "EMAIL", "template": "payment-succeeded"}
+    return {"id": each.id, "message_id": f"<{each.id.hex}@tallyhook.test>", "attempts": 1, **names}
+
+
 def command(to: str) -> Envelope:
     data = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
-    record = SendNotification(to=to, channel="EMAIL", template="payment-succeeded", data=data)
-    event = event_of(record, aggregate_id=to, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
+    return event_from(SendNotification(to=to, channel="EMAIL", template="payment-succeeded", data=data), to)
+
+
+def event_from(record: msgspec.Struct, subject: str = "s") -> Envelope:
+    event = event_of(record, aggregate_id=subject, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
     return Envelope(
-        id=event.id, source=event.source, type=event.type, subject=to, time=event.occurred_at, dataschema=event.dataschema,
+        id=event.id, source=event.source, type=event.type, subject=subject, time=event.occurred_at, dataschema=event.dataschema,
         traceparent=event.traceparent, data=event.data,
     )  # fmt: skip
 

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from projections.search import take_version
 from runtime.database import make_pool
 from schemas.search import PropertyDeleted, PropertyUpserted
+from streams.handler import RestoringHandler
 from streams.processor import Processor
 from streams.search.handler import SEARCH
 from streams.settings import SearchSettings
@@ -159,3 +161,21 @@ async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(database_url
     async with AsyncElasticsearch(server.url, request_timeout=30) as elastic:
         assert await found(elastic) == {f"p{n}": {"n": n} for n in range(20)}
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
+
+
+async def test_after_a_replay_no_version_is_given_out_again(
+    database_url: str,
+    elasticsearch_server: str,
+    elastic: AsyncElasticsearch,  # noqa: ARG001  # an empty one first
+) -> None:
+    settings = SearchSettings(database_url=database_url, kafka_bootstrap_servers="unused", elasticsearch_url=elasticsearch_server)
+    async with make_pool(database_url, size=2, name="test") as pool, SEARCH.opened(settings, pool) as running:
+        handler = running.handler
+        assert isinstance(handler, RestoringHandler)
+        async with pool.connection() as connection, connection.transaction():
+            assert await take_version(connection, "properties", "p1", None) == 1  # what the backup knew
+            await handler.restore(connection, [upserted("p1", 3, title="a"), upserted("p1", 4, title="b"), deleted("p2", 7)])
+            assert await take_version(connection, "properties", "p1", None) == 5
+            await handler.restore(connection, [upserted("p1", 3, title="a")])
+            assert await take_version(connection, "properties", "p1", None) == 6
+            assert await take_version(connection, "properties", "p2", None) == 8
