@@ -4,6 +4,7 @@ Conditions that somebody should look at: counted in the transaction of what is c
 Counts live in Postgres, so that they survive whoever counts, are exact under repeats, and add up over all processes.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -15,13 +16,18 @@ from schemas.operations import AlertRaised
 
 
 class Condition(NamedTuple):
-    """So many occurrences about one subject within a window are an alert."""
+    """
+    So many occurrences about one subject within a window are an alert.
+
+    With a `share` they also have to be that part of all that might have been occurrences, which `tally` counts.
+    """
 
     alert: str
     threshold: int
     window: timedelta
     summary: str
     runbook: str
+    share: float = 0.0
 
 
 SIGNATURE_FAILURES: Final = Condition(
@@ -42,8 +48,9 @@ PARTNER_FAILING: Final = Condition(
     "partner_failing",
     10,
     timedelta(minutes=5),
-    "deliveries to partner {subject} fail: {count} attempts within {minutes} minutes",
+    "deliveries to partner {subject} fail: {count} of {total} attempts within {minutes} minutes",
     "runbooks/lead-delivery.md",
+    share=0.25,
 )
 WEBHOOKS_UNSETTLED: Final = Condition(
     "webhooks_unsettled",
@@ -65,6 +72,13 @@ insert into alert_windows as w (alert, subject, started_at, count) values (%s, %
 on conflict (alert, subject, started_at) do update set count = w.count + excluded.count
 returning count, raised_at is not null
 """
+# In one order, so that two processes wait for each other instead of locking up.
+_TALLY: Final = """
+insert into alert_windows as w (alert, subject, started_at, count)
+select %s, subject, %s, number from unnest(%s::text[], %s::int8[]) as t(subject, number) order by subject
+on conflict (alert, subject, started_at) do update set count = w.count + excluded.count
+"""
+_TOTAL: Final = "select count from alert_windows where alert = %s and subject = %s and started_at = %s"
 _RAISED: Final = "update alert_windows set raised_at = now() where alert = %s and subject = %s and started_at = %s"
 
 
@@ -82,17 +96,38 @@ async def note(
         count, raised = row or (0, False)
         if raised or count < condition.threshold:
             return False
+        total = await _total(connection, condition, key) if condition.share else count
+        if count < condition.share * total:
+            return False
         await connection.execute(_RAISED, key)
-        await append(connection, [_alert(condition, subject, count)])
+        await append(connection, [_alert(condition, subject, count, total)])
         return True
 
 
-def _alert(condition: Condition, subject: str, count: int) -> NewEvent:
+async def tally(
+    connection: AsyncConnection, condition: Condition, numbers: Mapping[str, int], now: datetime | None = None
+) -> None:
+    """Count all that may or may not be occurrences, by subject, in the caller's transaction and before they are noted."""
+    started = window_of(now or datetime.now(UTC), condition.window)
+    await connection.execute(_TALLY, (_total_of(condition), started, list(numbers), list(numbers.values())))
+
+
+async def _total(connection: AsyncConnection, condition: Condition, key: tuple[str, str, datetime]) -> int:
+    row = await (await connection.execute(_TOTAL, (_total_of(condition), *key[1:]))).fetchone()
+    return row[0] if row else 0
+
+
+def _total_of(condition: Condition) -> str:
+    """Under which name the windows of its total are kept."""
+    return f"{condition.alert}_total"
+
+
+def _alert(condition: Condition, subject: str, count: int, total: int) -> NewEvent:
     minutes = int(condition.window.total_seconds() // 60)
     alert = AlertRaised(
         alert=condition.alert,
         subject=subject,
-        summary=condition.summary.format(subject=subject, count=count, minutes=minutes),
+        summary=condition.summary.format(subject=subject, count=count, total=total, minutes=minutes),
         runbook=condition.runbook,
     )
     return event_of(alert, aggregate_id=alert.alert, source="/alerts", occurred_at=datetime.now(UTC), trace=new_trace())

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 # Client errors that time may mend; every other one says that this lead will never be taken.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)
 _SUCCESSES: Final = range(200, 300)
 _DOUBLINGS_MAX: Final = 40
@@ -26,6 +27,13 @@ class Answer(NamedTuple):
     @property
     def delivered(self) -> bool:
         return self.error is None and self.status in _SUCCESSES
+
+    @property
+    def hold(self) -> timedelta | None:
+        """For how long the CRM wants to be left alone, by all: it says so with 429 and 503 (RFC 6585, RFC 9110)."""
+        if self.retry_after is None or self.status not in _BUSY:
+            return None
+        return min(self.retry_after, RETRY_AFTER_MAX)
 
     @property
     def healthy(self) -> bool:

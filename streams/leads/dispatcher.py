@@ -9,15 +9,16 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
+from psycopg import AsyncConnection
 
 from outbox import tasks
-from outbox.alerts import PARTNER_FAILING, note
+from outbox.alerts import PARTNER_FAILING, note, tally
 from outbox.append import append
 from projections.config import Config
 from runtime import spans
@@ -84,6 +85,7 @@ class Dispatcher:
             key: Breaker(threshold=limits.breaker_threshold, cooldown=limits.breaker_cooldown, longest=limits.breaker_longest)
             for key in partners
         }
+        self._held: dict[str, datetime] = {}
         self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
         self._ended: list[Ended] = []
         self._strangers_at = 0.0
@@ -140,11 +142,15 @@ class Dispatcher:
         rooms = {}
         for key, breaker in self._breakers.items():
             metrics.UNDER_WAY.labels(key).set(busy[key])
-            metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed")
+            metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed" or self._is_held(key))
             room = breaker.room(moment, busy[key], self._limits.cap)
-            if room and not self._paused(key):
+            if room and not self._is_held(key) and not self._paused(key):
                 rooms[key] = room
         return rooms
+
+    def _is_held(self, partner: str) -> bool:
+        """While its CRM has asked for patience (`Retry-After`), its other leads wait too, and no attempt is used up."""
+        return partner in self._held and self._now() < self._held[partner]
 
     def _paused(self, partner: str) -> bool:
         """While it is, its leads wait, and no attempt is used up."""
@@ -164,6 +170,9 @@ class Dispatcher:
             metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
         if began:
             _tell(lead, answer, began)
+        if answer.hold:
+            until = self._now() + answer.hold
+            self._held[lead.partner] = max(until, self._held.get(lead.partner, until))
         return answer
 
     def _gather(self) -> None:
@@ -196,9 +205,7 @@ class Dispatcher:
                 events = [event for outcome in outcomes for event in outcome.events]
                 await store.remember(connection, events)
                 await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
-            failed = Counter(ended.lead.partner_id for ended in current if not ended.answer.delivered)
-            for partner_id, number in sorted(failed.items()):  # one order, so that two dispatchers do not deadlock
-                await note(connection, PARTNER_FAILING, partner_id, number)
+            await _count(connection, current)
             for ended in current:
                 result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
                 for task_id in standings[ended.lead.id].task_ids:
@@ -217,6 +224,15 @@ class Dispatcher:
             await self._settle()
         except UNAVAILABLE as error:
             log.warning("leads_unsettled", reason="postgres_unavailable", error=str(error).strip()[:500])
+
+
+async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
+    """Attempts, and those that failed, by partner: where too many of them do, that is an alert."""
+    if ended:
+        await tally(connection, PARTNER_FAILING, Counter(each.lead.partner for each in ended))
+    failed = Counter(each.lead.partner for each in ended if not each.answer.delivered)
+    for partner, number in sorted(failed.items()):  # one order, so that two dispatchers do not deadlock
+        await note(connection, PARTNER_FAILING, partner, number)
 
 
 def _is_current(ended: Ended, standings: Mapping[UUID, store.Standing]) -> bool:

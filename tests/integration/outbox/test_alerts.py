@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from outbox.alerts import PARTNER_FAILING, Condition, forget_windows, note, window_of
+from outbox.alerts import PARTNER_FAILING, Condition, forget_windows, note, tally, window_of
 from outbox.rejections import Rejected, RejectedLog
 from runtime.ids import new_id
 from schemas.envelope import Envelope
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 11, 24, 12, 1, tzinfo=UTC)
 FAILING = Condition("failing", 10, timedelta(minutes=5), "{subject} failed {count} times in {minutes} minutes", "runbooks/x.md")
+
+SOME_FAILING = FAILING._replace(summary="{subject} failed {count} of {total}", share=0.25)
 
 
 @pytest.fixture
@@ -45,6 +47,18 @@ async def test_the_threshold_is_told_once_and_again_in_the_next_window(connectio
     assert await note(connection, FAILING, "p1", 1, NOON + timedelta(minutes=5))
     assert not await note(connection, FAILING, "p2", 9, NOON)
     assert [alert["summary"] for alert in alerts(database_url)] == ["p1 failed 10 times in 5 minutes"] * 2
+
+
+async def test_with_a_share_many_failures_among_many_more_are_no_alert(connection: AsyncConnection, database_url: str) -> None:
+    async def ended(good: int, bad: int) -> bool:
+        await tally(connection, SOME_FAILING, {"p1": good + bad}, NOON)
+        return await note(connection, SOME_FAILING, "p1", bad, NOON)
+
+    assert not await ended(good=0, bad=9)  # all of them, but too few to say
+    assert not await ended(good=71, bad=10)  # 19 of 90
+    assert await ended(good=0, bad=5)  # 24 of 95
+    assert not await ended(good=0, bad=50)  # told
+    assert [alert["summary"] for alert in alerts(database_url)] == ["p1 failed 24 of 95"]
 
 
 async def test_processes_that_count_side_by_side_tell_it_once(database_url: str) -> None:

@@ -198,6 +198,22 @@ async def test_a_retry_after_is_waited_for(leads: Leads) -> None:
     assert (await leads.one(lead_id))["status"] == "delivered"
 
 
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_retry_after_holds_the_whole_partner_and_nobody_else(leads: Leads, code: int) -> None:
+    leads.crm.answers("/acme", status(code, Retry_After="300"), status(204))
+    await leads.take_in(*(lead(f"{n}") for n in range(3)), *(lead(f"{n}", "other") for n in range(3)))
+    async with leads.dispatcher(cap=1) as dispatcher:
+        for _ in range(4):
+            await round_of(dispatcher)
+        assert (len(leads.crm.ids("/acme")), len(leads.crm.ids("/other"))) == (1, 3)
+        rows = await leads.rows("select attempts from leads where partner = 'ACME' order by attempts")
+        assert [row["attempts"] for row in rows] == [0, 0, 1]  # to be held uses up no attempt
+        leads.clock.forward(300)
+        for _ in range(4):
+            await round_of(dispatcher)
+    assert [row["status"] for row in await leads.rows("select status from leads")] == ["delivered"] * 6
+
+
 async def test_a_crm_that_is_gone_is_not_asked_again(leads: Leads) -> None:
     leads.crm.answers("/acme", status(410))
     [lead_id] = await leads.take_in(lead())
@@ -280,6 +296,18 @@ async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
     # What was under way when the worker stopped has been written down.
     [row] = await leads.rows("select count(*) from leads where partner = 'ACME' and status = 'delivered'")
     assert row["count"] >= 10
+
+
+@pytest.mark.parametrize(("good", "alerts"), [(0, ["ACME"]), (31, [])])
+async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(leads: Leads, good: int, alerts: list[str]) -> None:
+    bad = [lead(f"bad-{n}", ("acme", "ACME")[n % 2]) for n in range(10)]  # one partner, however it writes itself
+    leads.crm.answers("/acme", *([status(204)] * good), status(500))
+    async with leads.dispatcher(cap=50) as dispatcher:
+        await leads.take_in(*(lead(f"good-{n}") for n in range(good)))
+        await round_of(dispatcher)
+        await leads.take_in(*bad)
+        await round_of(dispatcher)
+    assert [data["subject"] for kind, data in await leads.told() if kind == "alert.raised"] == alerts
 
 
 async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(leads: Leads) -> None:
