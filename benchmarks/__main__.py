@@ -27,6 +27,7 @@ class Name(StrEnum):
     RELAY = "relay"
     PAYMENTS = "payments"
     LEADS = "leads"
+    SEARCH = "search"
     CACHE = "cache"
     JOURNEY = "journey"
     MEMORY = "memory"

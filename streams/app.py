@@ -74,7 +74,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_metrics_enabled=False,
     )
     source = app.topic(*role.topics, key_serializer="raw", value_serializer="raw")
-    reader = _Reader(tools, settings.streams_batch)
+    reader = _Reader(tools, settings.batch)
     app.agent(source, name=role.name, concurrency=1)(reader.read)
     app.on_partitions_assigned.connect(tools.reassigned, weak=False)
     add_pages(app, role, settings)

@@ -32,6 +32,11 @@ class StreamSettings(Settings):
     streams_retry_max: Duration = timedelta(seconds=10)
     """The longest pause between two attempts while something we need is away."""
 
+    @property
+    def batch(self) -> int:
+        """Events handled in one round, as this role does it."""
+        return self.streams_batch
+
 
 class CacheSettings(StreamSettings):
     """A process of the cache worker."""
@@ -45,8 +50,14 @@ class CacheSettings(StreamSettings):
 class SearchSettings(StreamSettings):
     """A process of the search worker."""
 
+    search_batch: int = Field(default=2000, ge=1, le=5000)
+    """Documents in one round of the search worker, in place of STREAMS_BATCH: Elasticsearch takes large requests at less cost."""
     elasticsearch_url: Url
     """Where documents are searched for, `http://…`."""
+
+    @property
+    def batch(self) -> int:
+        return self.search_batch
 
 
 def parse_networks(value: object) -> object:

@@ -99,7 +99,7 @@ class Documents:
         indices = self._client.indices
         try:
             await indices.put_index_template(
-                name=f"tallyhook-{self._index}", index_patterns=[f"{self._index}-*"], template=_TEMPLATE
+                name=f"tallyhook-{self._index}", index_patterns=[f"{self._index}-*"], template=TEMPLATE
             )
             if not await indices.exists_alias(name=self._index):
                 await self._make_index(f"{self._index}-1")
@@ -119,7 +119,7 @@ class Documents:
 
 
 _LIVING: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
-_TEMPLATE: Final = {
+TEMPLATE: Final = {
     "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
     # A text stays a text: the first one that looks like a date must not decide for all others.
     "mappings": {"date_detection": False, "properties": {DELETED: {"type": "boolean"}}},
