@@ -15,6 +15,7 @@ from outbox.idempotency import forget_expired
 from outbox.partitions import Upkeep, maintain
 from outbox.publisher import Publisher
 from outbox.relay import Relay
+from outbox.replays import forget_replays
 from outbox.secret_uses import forget_uses
 from outbox.settings import RelaySettings, RetentionSettings
 from outbox.sweeper import sweep_for_ever
@@ -62,6 +63,7 @@ def keep_partitions(settings: RetentionSettings) -> Upkeep:
     with psycopg.connect(settings.database_url, autocommit=True, application_name="tallyhook retention") as connection:
         forget_expired(connection)
         forget_windows(connection, now - retention)
+        forget_replays(connection, now - retention)
         forget_uses(connection, now)
         return maintain(connection, now.date(), retention)
 
