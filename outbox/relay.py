@@ -29,6 +29,7 @@ from runtime.ids import time_of
 from runtime.process import Stop
 from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import AlertRaised
+from schemas.topics import Topic
 
 log = structlog.get_logger()
 
@@ -217,7 +218,8 @@ class _Session:
             trace=trace,
             causation_id=row.event.id,
         )
-        store.park(self._connection, row.id, reason, event)
+        # An alert about an alert that cannot go out would not go out either, and so on for ever.
+        store.park(self._connection, row.id, reason, None if row.topic == Topic.ALERTS else event)
         metrics.PARKED.labels(reason).inc()
 
     def _keep_time(self) -> None:

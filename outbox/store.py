@@ -92,11 +92,12 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(_FORGET, (_array(ids),), prepare=True)
 
 
-def park(connection: Connection, row_id: int, reason: str, alert: NewEvent) -> None:
-    """Set a row aside and raise the alert, in one transaction."""
+def park(connection: Connection, row_id: int, reason: str, alert: NewEvent | None) -> None:
+    """Set a row aside and raise the alert, where there is one, in one transaction."""
     with connection.transaction():
         connection.execute(_PARK, (reason, row_id))
-        connection.execute(APPEND, columns_of([alert]))
+        if alert:
+            connection.execute(APPEND, columns_of([alert]))
 
 
 def parked(connection: Connection) -> list[ParkedRow]:

@@ -154,6 +154,14 @@ async def test_a_webhook_that_was_ignored_and_later_replayed_is_processed(books:
     assert figures(await books.of("stripe")) == (1, 0, 0, 0, 1, 0, 0)
 
 
+async def test_a_rejected_delivery_that_was_verified_later_came_in_twice(books: Books) -> None:
+    await books.note("stripe", "rejected")
+    await books.mark(await books.take())
+    await books.connection.execute("update webhook_deliveries set recovered_as = gen_random_uuid() where outcome = 'rejected'")
+    stripe = await books.of("stripe")
+    assert (figures(stripe), stripe.recovered, stripe.balanced) == ((2, 1, 0, 0, 1, 0, 0), 1, True)
+
+
 @pytest.mark.parametrize(("table", "what"), [("outbox", "missing"), ("webhook_deliveries", "unlogged")])
 async def test_a_row_that_is_lost_on_either_side_breaks_the_balance_and_is_named(books: Books, table: str, what: str) -> None:
     await books.mark(await books.take())

@@ -144,6 +144,13 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     assert all(b"runbooks/outbox-backlog.md" in row[1] for row in alerts)
 
 
+def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka_server: str) -> None:
+    write(database_url, event("alert.events", data=b"x" * 3_000_000))
+    with running_relay(database_url, kafka_server), psycopg.connect(database_url, autocommit=True) as connection:
+        wait_until(lambda: store.parked(connection), seconds=30)
+        assert connection.execute("select count(*) from outbox").fetchone() == (1,)
+
+
 def test_an_unparked_event_goes_out(database_url: str, kafka_server: str) -> None:
     topic = make_topic(kafka_server)
     row = event(topic)
