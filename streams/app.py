@@ -37,7 +37,7 @@ def run(role: Role, settings: StreamSettings, datadir: str) -> int:
     tools = _Tools(role, settings)
     try:
         _Worker(
-            build_app(role, settings, tools, datadir), tools, loglevel=None, redirect_stdouts=False
+            build_app(role, settings, tools, datadir), tools, loglevel=None, redirect_stdouts=False, quiet=True
         ).execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
@@ -145,10 +145,11 @@ class _Reader:
 
 
 class _Worker(faust.Worker):
-    """Faust's worker without its own logging, and with a limit to how long it may ignore a signal."""
+    """Faust's worker without its own logging and its spinner, and with a limit to how long it may ignore a signal."""
 
     def _setup_logging(self) -> None:
-        """Leave logging as the process has set it up."""
+        """Leave logging as the process has set it up: lines of JSON and nothing else."""
+        self.spinner = None
 
     def _schedule_shutdown(self, signal: Any) -> None:
         limit = threading.Timer(_PATIENCE, _leave)
