@@ -8,6 +8,7 @@ every partition).
 """
 
 import os
+from datetime import timedelta
 from typing import Any, Final
 
 import faust
@@ -24,6 +25,7 @@ from topology.page import CONTENT_SECURITY, HyperLink, render
 from topology.survey import Survey
 from topology.view import Topology, around
 
+_PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 _FOOTER: Final = Markup(
     "These pages ask nobody who they are: keep them on loopback or a private address. "
@@ -52,7 +54,7 @@ def add_pages(app: faust.App, role: Role, settings: StreamSettings) -> None:
     """Register the pages; nothing is asked before somebody looks."""
     progress = Progress(app, role.name)
     _add_health(app, progress)
-    _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers)))
+    _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers, _PATIENCE)))
 
 
 def _add_health(app: faust.App, progress: Progress) -> None:

@@ -1,0 +1,152 @@
+"""Lag on a real Kafka is exact: while nobody reads, while a worker waits, and when all is read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+import requests
+from confluent_kafka import Producer
+
+from ops.stack.ports import Ports
+from outbox import topics
+from outbox.offsets import Offsets
+from schemas.envelope import to_headers
+from streams.pages import WorkerTopology
+from tests.integration.streams.conftest import envelope
+from tests.simulators import stripe
+from tests.waiting import wait_until
+from topology.survey import look_at, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from topology.view import AgentView, Topology
+
+NOWHERE: Final = "postgresql://postgres@127.0.0.1:1/none"
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_server: str) -> str:
+    """The session's Kafka with the real topics, each with a leader."""
+    topics.ensure(kafka_server)
+    wait_until(lambda: not take(Offsets(kafka_server)).kafka.reason, seconds=60)
+    return kafka_server
+
+
+def payments(seen: Topology) -> AgentView:
+    return next(agent for agent in seen.agents if agent.name == "payments")
+
+
+def lag(kafka: str) -> int | None:
+    return next(edge.lag for edge in take(Offsets(kafka)).edges if (edge.source, edge.target) == ("webhooks.stripe", "payments"))
+
+
+def produce(kafka: str, number: int) -> None:
+    """So many Stripe events, spread over the partitions by their payment."""
+    producer = Producer({"bootstrap.servers": kafka})
+    for n in range(number):
+        event = envelope(stripe.Payment().created(stripe.START + n))
+        producer.produce("webhooks.stripe", event.data, event.subject, headers=to_headers(event))
+    assert producer.flush(30) == 0
+
+
+@contextmanager
+def worker(kafka: str, database_url: str) -> Iterator[str]:
+    """A payments worker that has its partitions; the address of its web."""
+    port = Ports().take("worker", 0)
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "DATABASE_URL": database_url,
+        "STREAMS_WEB_PORT": str(port),
+        "STREAMS_COMMIT_INTERVAL": "200ms",
+    }
+    command = [sys.executable, "-c", "from ops.cli import main; main()", "worker", "payments"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        web = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: ready(web), seconds=60, every=0.1)
+            yield web
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def ready(web: str) -> bool:
+    try:
+        return requests.get(f"{web}/health/ready", timeout=5).json()["partitions"] == 16
+    except requests.ConnectionError:
+        return False
+
+
+def exposed(web: str) -> dict[tuple[str, int], int]:
+    """`tallyhook_worker_lag` as a scrape finds it, by topic and partition."""
+    found = {}
+    for line in requests.get(f"{web}/metrics", timeout=10).text.splitlines():
+        if line.startswith("tallyhook_worker_lag{"):
+            labels, value = line.removeprefix("tallyhook_worker_lag{").split("} ")
+            told = dict(label.split("=") for label in labels.split(","))
+            assert told["worker"] == '"payments"'
+            found[told["topic"].strip('"'), int(told["partition"].strip('"'))] = int(float(value))
+    return found
+
+
+def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, database_url: str) -> None:
+    before = lag(kafka) or 0
+    produce(kafka, 37)
+    seen = take(Offsets(kafka))
+    assert payments(seen).group is not None
+    assert payments(seen).group.members == []
+    assert lag(kafka) == before + 37
+    by_partition = {(p.topic, p.partition): p.readers[0].lag for p in seen.partitions if p.topic == "webhooks.stripe"}
+    assert sum(by_partition.values()) == before + 37
+    assert len([number for number in by_partition.values() if number]) > 1
+
+    with worker(kafka, database_url) as web:
+        wait_until(lambda: lag(kafka) == 0, seconds=30, every=0.1)
+        group = payments(take(Offsets(kafka))).group
+        assert group is not None
+        assert (group.state, group.lag, len(group.members)) == ("stable", 0, 1)
+        assert group.members[0].partitions == {t: [*range(8)] for t in ("webhooks.razorpay", "webhooks.stripe")}
+        assert set(exposed(web).values()) == {0}
+        assert len(exposed(web)) == 16
+
+    produce(kafka, 5)
+    group = payments(take(Offsets(kafka))).group
+    assert group is not None
+    assert (group.state, group.lag, group.members) == ("empty", 5, [])
+
+
+def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka: str) -> None:
+    """Far more than it fetches while it waits: the high-water mark of its last fetch says nothing of the rest."""
+    before = lag(kafka) or 0
+    with worker(kafka, NOWHERE) as web:
+        produce(kafka, 20)
+        wait_until(lambda: sum(exposed(web).values()) == before + 20, every=0.1)
+        produce(kafka, 9000)
+        assert sum(exposed(web).values()) == before + 9020
+        told = worker_topology(web)
+        assert {(held.topic, held.partition): held.lag for held in told.process.partitions} == exposed(web)
+        assert told.topology.lag == before + 9020
+        page = requests.get(f"{web}/topology", headers={"Accept": "text/html"}, timeout=10)
+        assert (page.status_code, f"{before + 9020:,}</td>" in page.text) == (200, True)
+
+
+def worker_topology(web: str) -> WorkerTopology:
+    answer = requests.get(f"{web}/topology", timeout=10)
+    assert answer.headers["Content-Type"].startswith("application/json")
+    return msgspec.json.decode(answer.content, type=WorkerTopology)
+
+
+def test_one_look_sees_every_topic_and_group(kafka: str) -> None:
+    seen = look_at(Offsets(kafka))
+    assert len(seen.spans) == 75
+    assert set(seen.groups) == {
+        f"tallyhook-{name}" for name in ("payments", "leads", "search", "cache", "alerts", "notifications")
+    }
