@@ -1,16 +1,20 @@
 """Runtime configuration: read by services, changed by operators."""
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
 
 from gateway import bodies
+from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER
 from gateway.postgres import command_transaction
+from gateway.route import Parameter
 from projections import config
 
+OF_HISTORY: Final = (Parameter("key", str, "The one key whose changes to show; those of all without."), *OF_PAGES)
 Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$")]
 
 
@@ -44,6 +48,25 @@ async def show(request: web.Request) -> web.Response:
     if found is None:
         raise GatewayError(Reason.NOT_FOUND, "this key was never set")
     return web.json_response(body=msgspec.json.encode(found))
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+
+    items: list[config.Change]
+    next: str | None = None
+
+
+async def history(request: web.Request) -> web.Response:
+    """Every value that a key ever had, or all keys, who set it and when; newest first."""
+    page = parse_page(request.query, names_of(OF_HISTORY), datetime.now(UTC))
+    async with command_transaction(request) as connection:
+        found = await config.read_history(
+            connection, request.query.get("key"), first=page.first, before=page.before, limit=page.limit + 1
+        )
+    items = found[: page.limit]
+    answer = History(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
+    return web.json_response(body=msgspec.json.encode(answer))
 
 
 async def change(request: web.Request) -> web.Response:

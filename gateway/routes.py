@@ -115,6 +115,10 @@ COMMANDS: Final = (
         role="service", query=(Parameter("key", str, "The one key to show; all of them without."),), refuses=_ABSENT,
     ),
     Route(
+        "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
+        role="admin", query=config.OF_HISTORY,
+    ),
+    Route(
         "POST", "/internal/v1/config", "config_change", config.change, {200: config.Changed},
         role="admin", body=config.ChangeConfig, refuses=frozenset({Reason.VERSION_STALE}),
     ),

@@ -119,6 +119,28 @@ async def read(connection: AsyncConnection, key: str) -> Entry | None:
         return await (await cursor.execute(f"{_READ} where key = %s", (key,))).fetchone()
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a key became; `changed_by` is the public id of the token, `id` that of the call and of `config.changed`."""
+
+    id: UUID
+    key: str
+    value: Any
+    version: int
+    changed_at: datetime
+    changed_by: str
+
+
+async def read_history(connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int) -> list[Change]:
+    """Changes of one key or of all with `first` <= id < `before`, newest first; ids tell the time."""
+    async with connection.cursor(row_factory=class_row(Change)) as cursor:
+        values = {"key": key, "first": first, "before": before, "limit": limit}
+        return await (await cursor.execute(_HISTORY, values)).fetchall()
+
+
+_HISTORY: Final = """
+select id, key, value, version, changed_at, changed_by from config_history
+where (%(key)s::text is null or key = %(key)s) and id >= %(first)s and id < %(before)s order by id desc limit %(limit)s
+"""
 _READ: Final = "select key, value, version, updated_at from config"
 # The first change of a key has no row to lock yet.
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('config ' || %s, 0))"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from outbox import tasks
-from tests.integration.gateway.conftest import SERVICE, Gateway
+from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -93,6 +93,15 @@ async def test_what_is_refused_is_not_written_down(gateway: Gateway, body: Any, 
 async def test_a_pattern_of_wildcards_alone_passes_where_the_setting_allows_it(start_gateway: StartGateway) -> None:
     async with start_gateway(CACHE_ALLOW_ALL="true", COMMAND_WAIT="0") as gateway:
         assert (await invalidate(gateway, {"patterns": ["*"]}))[0] == 202
+
+
+async def test_the_runtime_configuration_lets_it_pass_or_forbids_it_whatever_the_setting(start_gateway: StartGateway) -> None:
+    async with start_gateway(CACHE_ALLOW_ALL="true", COMMAND_WAIT="0") as gateway:
+        for allowed, status in ((False, 422), (True, 202), (None, 202)):  # null gives back the setting
+            body = {"key": "cache.allow_all", "value": allowed}
+            async with gateway.client.post(f"{gateway.internal}/internal/v1/config", json=body, headers=ADMIN) as answer:
+                assert answer.status == 200
+            assert (await invalidate(gateway, {"patterns": ["*"]}))[0] == status
 
 
 async def test_it_needs_a_token_and_json(gateway: Gateway) -> None:

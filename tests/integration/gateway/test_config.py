@@ -49,6 +49,27 @@ async def test_a_key_that_was_never_set_is_not_found(gateway: Gateway) -> None:
     assert await (await gateway.get(PATH, SERVICE)).json() == {"items": []}
 
 
+async def test_the_history_of_a_key_is_read_page_by_page_newest_first(gateway: Gateway) -> None:
+    for value in (1, 2, 3):
+        await change(gateway, "other", None)
+        await change(gateway, "k", value)
+    found, path = [], f"{PATH}/history?key=k&limit=2"
+    while path:
+        page = await (await gateway.get(path)).json()
+        found += [(item["key"], item["value"], item["version"]) for item in page["items"]]
+        path = f"{PATH}/history?key=k&limit=2&cursor={page['next']}" if "next" in page else ""
+    assert found == [("k", 3, 3), ("k", 2, 2), ("k", 1, 1)]
+    every = await (await gateway.get(f"{PATH}/history")).json()
+    assert [item["key"] for item in every["items"]] == ["k", "other"] * 3
+    assert {item["changedBy"] for item in every["items"]} == {row["changed_by"] for row in await gateway.rows("config_history")}
+
+
+async def test_the_history_is_for_operators(gateway: Gateway) -> None:
+    answer = await gateway.get(f"{PATH}/history", SERVICE)
+    assert (answer.status, await reason(answer)) == (403, "admin_token_needed")
+    assert await reason(await gateway.get(f"{PATH}/history?kye=k")) == "query_malformed"
+
+
 async def test_every_change_is_kept_and_told(gateway: Gateway) -> None:
     for value in ("a", None):
         await change(gateway, "greeting", value)
