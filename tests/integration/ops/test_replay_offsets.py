@@ -103,6 +103,19 @@ def test_a_row_that_is_not_as_the_log_tells_it_is_found_and_shown(world: World) 
     assert f"payments {life.id}: different\n  status\n    live failed\n    log  succeeded" in out
 
 
+def test_a_contact_that_was_erased_is_no_difference(world: World) -> None:
+    begin = world.ends()
+    life = stripe.Payment(receipt_email="ada@example.com")
+    world.produce([envelope(life.succeeded(9))])
+    world.handle(begin)
+    erased = world.change(
+        "update payments set state = convert_to((convert_from(state, 'UTF8')::jsonb - 'contact')::text, 'UTF8')"
+    )
+    assert (erased, world.data(*PAYMENTS, *at(begin), "--shadow")["exit"]) == (1, 1)
+    world.change("insert into erasures (id, kind, subject, reason, requested_by) values (%s, 'email', 'x', 'x', 'x')", new_id())
+    assert world.data(*PAYMENTS, *at(begin), "--shadow")["exit"] == 0
+
+
 def test_aggregates_with_events_outside_the_range_are_told_apart(world: World) -> None:
     begin = world.ends()
     early, late = stripe.Payment(), stripe.Payment()
@@ -191,13 +204,15 @@ def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_no
     moved = world.data(*PAYMENTS, *at(begin))
     assert (moved["exit"], moved["moved"], moved["records"], moved["marked"], moved["toProcess"]) == (0, True, 300, 300, 0)
     assert world.committed("payments") == begin
-    with world.start("worker", "payments") as worker:
-        wait_until(
-            lambda: world.rows("select count(*) from offset_replays where finished_at is null") == [{"count": 0}], seconds=60
-        )
-        wait_until(lambda: world.committed("payments") == world.ends())
-        worker.terminate()
-        worker.communicate(timeout=30)
+    with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--wait") as waiting:
+        wait_until(lambda: world.rows("select count(distinct id) from offset_replays") == [{"count": 2}], seconds=60)
+        with world.start("worker", "payments") as worker:
+            _, err = waiting.communicate(timeout=90)
+            assert (waiting.returncode, err.partition(" in ")[0]) == (0, "300 records read again")
+            assert world.committed("payments") == world.ends()
+            assert world.rows("select count(*) from offset_replays where finished_at is null") == [{"count": 0}]
+            worker.terminate()
+            worker.communicate(timeout=30)
     assert world.projected() == before
     assert world.rows("select * from outbox order by id") == outbox
 
