@@ -48,6 +48,8 @@ def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, set
 
 def moved_text(data: Mapping[str, Any]) -> str:
     where = f"{data['group']} on {data['topic']}"
+    if not data["partitions"]:
+        return f"{where}: it has read nothing there, and its worker begins at the start; nothing to read again"
     if all(each["target"] >= each["until"] for each in data["partitions"]):
         return f"{where}: nothing lies between there and what is committed; nothing to read again"
     rows = [

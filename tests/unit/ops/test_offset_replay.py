@@ -84,7 +84,7 @@ def test_offsets_that_cannot_be_gone_back_to_are_refused(numbers: dict[int, int]
 
 
 def test_a_group_that_has_read_nothing_has_nothing_to_read_again() -> None:
-    assert reason(moves_of, Beginning(), stand(group=Group("g", "dead", (), {}))) == "never_read"
+    assert moves_of(Beginning(), stand(group=Group("g", "dead", (), {}))) == []
 
 
 def test_a_group_with_members_is_refused_and_they_are_named() -> None:
