@@ -32,6 +32,7 @@ _TURN: Final = 0.05  # seconds between two turns of the one that leads
 _SETTLE_EVERY: Final = 0.5
 _SETTLE_BATCH: Final = 500
 _LOOK_EVERY: Final = 1.0  # seconds between two looks for work, where there was none or another one leads
+_AFTER_FAILURE: Final = 10.0
 _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # what says something about a value
 
 
@@ -78,6 +79,7 @@ class Replays:
     async def _run(self) -> None:
         while not self._closing:
             self._wake.clear()
+            pause = _LOOK_EVERY
             try:
                 if await self._is_work():
                     await self._lead()
@@ -85,7 +87,8 @@ class Replays:
                 log.warning("replays_postponed", reason="postgres_unavailable", error=str(error).strip())
             except Exception:  # a loop that dies of a surprise would leave every replay standing
                 log.exception("replays_failed", reason="internal_error")
-            await self._rest(_LOOK_EVERY)
+                pause = _AFTER_FAILURE
+            await self._rest(pause)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from gateway.leads import claim_key
 from gateway.settings import GatewaySettings
 from gateway.sources import Headers, Source
+from gateway.sources.partner import NAME as PARTNER
 from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
 from gateway.sources.stripe import STRIPE
@@ -27,9 +28,8 @@ def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
     """By name. Partners are always there: whom nobody knows is refused like whose signature is wrong."""
     partners = settings.partners
     of_partners = [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)]
-    sources = [
-        LiveSource(partner_source(partners), of_partners, claim_key),
-        LiveSource(STRIPE, settings.stripe_webhook_secret),
-        LiveSource(RAZORPAY, settings.razorpay_webhook_secret),
-    ]
-    return {live.source.name: live for live in sources if live.secrets or live.source.name not in (STRIPE.name, RAZORPAY.name)}
+    providers = ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
+    return {
+        PARTNER: LiveSource(partner_source(partners), of_partners, claim_key),
+        **{source.name: LiveSource(source, secrets) for source, secrets in providers if secrets},
+    }

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -456,3 +461,52 @@ async def test_a_replay_is_forgotten_with_its_items_after_the_retention_unless_i
         assert replays.forget_replays(connection, datetime.now(UTC) + timedelta(days=1)) == 1
     assert [str(row["id"]) for row in await gateway.rows("webhook_replays")] == [running["replayId"]]
     assert {str(row["replay_id"]) for row in await gateway.rows("webhook_replay_items")} == {running["replayId"]}
+
+
+async def test_the_command_line_asks_follows_and_calls_off_in_the_name_of_who_types(gateway: Gateway) -> None:
+    await payments(gateway, 2)
+    await carried(gateway)
+    status, found, _ = await tallyhook(
+        gateway, "replay", "webhooks", "--source", "stripe", "--type", "payment_intent.succeeded", "--json"
+    )
+    assert (status, figures(json.loads(found))) == (0, {"state": "done", "matched": 2, "enqueued": 2, "unchanged": 2})
+
+    slow = ("--from", "1h", "--rate", "0.001", "--reason", "slowly", "--no-wait", "--json")
+    _, begun, _ = await tallyhook(gateway, "replay", "webhooks", *slow)
+    replay_id = json.loads(begun)["replayId"]
+    status, called_off, _ = await tallyhook(gateway, "replay", "cancel", replay_id, "--json")
+    assert (status, json.loads(called_off)["state"]) == (0, "cancelled")
+    _, shown, _ = await tallyhook(gateway, "replay", "show", "--json")
+    latest = json.loads(shown)["items"][0]
+    assert (latest["replayId"], latest["reason"]) == (replay_id, "slowly")
+    noted = {row["path"]: row["client"] for row in await gateway.rows("audit_log") if row["method"] == "CLI"}
+    assert (
+        noted[f"tallyhook replay webhooks {replay_id}"] == noted[f"tallyhook replay cancel {replay_id}"] == latest["requestedBy"]
+    )
+
+
+async def test_the_command_line_fails_where_something_failed_and_says_in_one_line_what_it_does_not_understand(
+    gateway: Gateway,
+) -> None:
+    await refused(gateway, 1)
+    status, found, error = await tallyhook(gateway, "replay", "webhooks", "--status", "rejected", "--json")
+    assert (status, json.loads(found)["failures"]) == (1, {"signature_wrong": 1})
+    assert error == "tallyhook: some failed: see runbooks/replay-webhooks.md\n"
+    for words, said in {
+        (): "filter_missing: ",
+        ("--status", "lost"): "--status is one of accepted, duplicate, ignored, rejected",
+        ("--source", "stripe", "--rate", "0"): "--rate is more than 0 and at most 1000",
+        ("--from", "yesterday"): "'yesterday' is neither a time",
+    }.items():
+        status, _, error = await tallyhook(gateway, "replay", "webhooks", *words)
+        assert (status, error.count("\n")) == (1, 1)
+        assert error.startswith(f"tallyhook: {said}")
+
+
+async def tallyhook(gateway: Gateway, *words: str) -> tuple[int | None, str, str]:
+    program = str(Path(sys.executable).with_name("tallyhook"))
+    environment = {**os.environ, "DATABASE_URL": gateway._database_url}
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(program, *words, env=environment, stdout=pipe, stderr=pipe)
+    out, err = await child.communicate()
+    return child.returncode, out.decode(), err.decode()
