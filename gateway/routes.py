@@ -31,7 +31,7 @@ _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
 
 _RAZORPAY_ID: Final = Parameter(
-    "X-Razorpay-Event-Id", Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")], "The event's id; without one it is known by its body."
+    "X-Razorpay-Event-Id", Annotated[str, Meta(pattern=r"^[!-~]{0,255}$")], "The event's id; without one it is known by its body."
 )
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})

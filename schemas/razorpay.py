@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.stripe import Aggregate
+from schemas.stripe import Aggregate, Seconds, Word
 
 SOURCE: Final = "razorpay"
 TYPE_PREFIX: Final = "com.razorpay."
@@ -39,8 +39,8 @@ HANDLED_TYPES: Final = frozenset(
 class Entity(msgspec.Struct, frozen=True):
     """What an event speaks of, as far as its place in the order needs it; a refund names its payment."""
 
-    id: str | None = None
-    payment_id: str | None = None
+    id: Word | None = None
+    payment_id: Word | None = None
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class Holder(msgspec.Struct, frozen=True):
 class RazorpayEvent(msgspec.Struct, frozen=True):
     """The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`."""
 
-    event: str
-    created_at: int
+    event: Word
+    created_at: Seconds
     payload: dict[str, Holder]
     account_id: str | None = None
     contains: list[str] = []

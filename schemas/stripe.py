@@ -1,7 +1,7 @@
 """A Stripe event as far as everyone needs it: who it is, when it happened, which object it speaks of (https://docs.stripe.com/api/events/object)."""
 
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -38,11 +38,17 @@ HANDLED_TYPES: Final = frozenset(
 )
 
 
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+"""Stripe's own bound on ids; beyond it an index of Postgres might refuse the row."""
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Of Unix, as far as years have four digits."""
+
+
 class EventObject(msgspec.Struct, frozen=True):
     """The object an event speaks of, as far as its place in the order needs it."""
 
-    object: str
-    id: str | None = None
+    object: Word
+    id: Word | None = None
     payment_intent: str | dict[str, Any] | None = None
     invoice: str | dict[str, Any] | None = None
 
@@ -54,9 +60,9 @@ class EventData(msgspec.Struct, frozen=True):
 class StripeEvent(msgspec.Struct, frozen=True):
     """The signed body of one delivery; `created` is Unix seconds."""
 
-    id: str
-    type: str
-    created: int
+    id: Word
+    type: Word
+    created: Seconds
     data: EventData
     object: str = "event"
     api_version: str | None = None

@@ -17,6 +17,7 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "types (mypy --strict)": (_PYTHON, "-m", "mypy"),
     "imports (import-linter)": (str(Path(_PYTHON).with_name("lint-imports")),),
     "schemas (compatibility)": (_PYTHON, "-m", "schemas.compatibility"),
+    "contract (AsyncAPI)": (_PYTHON, "-m", "schemas.asyncapi", "--check"),
     "contract (OpenAPI)": (_PYTHON, "-m", "gateway.openapi", "--check"),
 }
 

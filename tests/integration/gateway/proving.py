@@ -1,0 +1,55 @@
+"""Loaded by schemathesis: its deliveries are signed as their sources sign, so that they are judged by what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+import requests
+import schemathesis
+
+from tests.simulators import partner, razorpay, stripe
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+SECRET = os.environ["CONTRACT_SECRET"]
+
+
+class _Signed(requests.auth.AuthBase):
+    """Signs the bytes that are about to be sent, each route's in the way that it asks for."""
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        body = request.body or b""
+        raw = body.encode() if isinstance(body, str) else body
+        name, signature = {
+            "stripe": ("Stripe-Signature", stripe.sign(raw, SECRET, time.time())),
+            "razorpay": ("X-Razorpay-Signature", razorpay.sign(raw, SECRET)),
+            "leads": ("X-Partner-Signature", partner.sign(raw, SECRET, time.time())),
+        }[request.path_url.partition("?")[0].rpartition("/")[2]]
+        request.headers[name] = signature
+        return request
+
+
+schemathesis.auth.set_from_requests(_Signed()).apply_to(path_regex="^/v1/webhooks/")
+
+
+@schemathesis.hook
+def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+    """
+    Leave out what fits its schema and cannot be right.
+
+    That is a cursor that nobody gave out, a period that ends before it begins, a NUL, which Postgres cannot store, or 1.0
+    for 1, which is a whole number to JSON Schema alone.
+    """
+    query = case.query or {}
+    if case.path == "/v1/admin/topology" and query.get("from", "kafka") == "kafka":
+        return False  # there is none here, and 503 says so
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return True
+    body = json.dumps(case.body) if isinstance(case.body, dict) else ""
+    unstorable = r"\u0000" in body or re.search(r"\d\.0\b", body)
+    return not (unstorable or "cursor" in query or ("to" in query and case.path == "/v1/admin/ledger"))
