@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -34,8 +34,12 @@ _SWITCH_INTERVAL: Final = 0.0005
 _UPKEEP_EVERY: Final = timedelta(hours=1)
 
 
-def main(environ: Mapping[str, str]) -> int:
-    """Run one relay until SIGTERM or SIGINT."""
+Forget = Callable[[psycopg.Connection], object]
+"""Deletes what else is beyond its time, on a connection in autocommit mode."""
+
+
+def main(environ: Mapping[str, str], *forgets: Forget) -> int:
+    """Run one relay until SIGTERM or SIGINT; its upkeep calls `forgets` too."""
     settings = RelaySettings.load(environ)
     configure_logs("relay")
     tell_build("relay")
@@ -47,7 +51,7 @@ def main(environ: Mapping[str, str]) -> int:
     relay = Relay(settings, publisher, stop)
     web = Exposition(settings.relay_web_host, settings.relay_web_port, relay.readiness)
     web.start()
-    threading.Thread(target=_keep_partitions, args=(settings,), name="retention", daemon=True).start()
+    threading.Thread(target=_keep_partitions, args=(settings, forgets), name="retention", daemon=True).start()
     threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
     relay.run()
@@ -57,7 +61,7 @@ def main(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def keep_partitions(settings: RetentionSettings) -> Upkeep:
+def keep_partitions(settings: RetentionSettings, *forgets: Forget) -> Upkeep:
     """Make the days ahead and drop those beyond the retention, once; with them what else has an end, by its own time."""
     now, retention = datetime.now(UTC), timedelta(days=settings.retention_days)
     with psycopg.connect(settings.database_url, autocommit=True, application_name="tallyhook retention") as connection:
@@ -65,14 +69,16 @@ def keep_partitions(settings: RetentionSettings) -> Upkeep:
         forget_windows(connection, now - retention)
         forget_replays(connection, now - retention)
         forget_uses(connection, now)
+        for forget in forgets:
+            forget(connection)
         return maintain(connection, now.date(), retention)
 
 
-def _keep_partitions(settings: RetentionSettings) -> None:
+def _keep_partitions(settings: RetentionSettings, forgets: Sequence[Forget]) -> None:
     pause = threading.Event()
     while True:
         try:
-            upkeep = keep_partitions(settings)
+            upkeep = keep_partitions(settings, *forgets)
             metrics.UPKEEP.set_to_current_time()
             if any(upkeep):
                 log.info("partitions_kept", created=len(upkeep.created), dropped=upkeep.dropped, deferred=upkeep.deferred)

@@ -17,8 +17,9 @@ def gateway() -> None:
 def relay() -> None:
     """Run one relay until SIGTERM; start as many as you like, they share the work."""
     from outbox import process
+    from projections.retention import RecordSettings, forgetting
 
-    raise typer.Exit(process.main(environment()))
+    raise typer.Exit(process.main(environment(), forgetting(RecordSettings.load(environment()))))
 
 
 def worker(

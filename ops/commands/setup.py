@@ -21,10 +21,11 @@ def migrate(as_json: Json = False) -> None:
 
 
 def retention(as_json: Json = False) -> None:
-    """Make the partitions of the days ahead and drop those older than RETENTION_DAYS; relays do the same every hour."""
+    """Make the partitions of the days ahead; drop those, and delete records, beyond their time. Relays do the same every hour."""
     from outbox.process import keep_partitions
     from outbox.settings import RetentionSettings
+    from projections.retention import RecordSettings, forgetting
 
-    done = keep_partitions(RetentionSettings.load(environment()))
+    done = keep_partitions(RetentionSettings.load(environment()), forgetting(RecordSettings.load(environment())))
     text = f"partitions: {len(done.created)} created, {len(done.dropped)} dropped, {len(done.deferred)} due but in use"
     show(done._asdict(), text, as_json=as_json)

@@ -12,6 +12,7 @@ import pytest
 import gateway.settings
 import ops.backfill.settings
 import outbox.settings
+import projections.retention
 import runtime.partners
 import streams.alerts.settings
 import streams.notifications.settings
@@ -36,6 +37,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         gateway.settings,
         ops.backfill.settings,
         outbox.settings,
+        projections.retention,
         streams.settings,
         streams.notifications.settings,
         streams.alerts.settings,

@@ -1,0 +1,90 @@
+"""
+Business records beyond their time: leads with all that belongs to them, the keys that leads came under, and notifications.
+
+Only what is settled goes, a batch a transaction, so that a year's worth at the first run holds up nobody. A lead stays known to
+the deduplication: a copy that comes later is a duplicate still.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from psycopg import Connection
+from pydantic import Field
+
+from runtime.ids import first_id_of
+from runtime.settings import Settings
+
+BATCH: Final = 1000
+
+
+class RecordSettings(Settings):
+    """How long records are kept that outlive the daily tables."""
+
+    lead_retention_days: int = Field(default=365, ge=1)
+    """Days for which a lead is kept, with its attempts and events, once it is delivered, exhausted or rejected for good."""
+    notification_retention_days: int = Field(default=90, ge=1)
+    """Days for which a notification is kept once it is sent, failed or suppressed."""
+
+
+class Forgotten(NamedTuple):
+    """How many of each went."""
+
+    leads: int
+    lead_keys: int
+    notifications: int
+
+
+# Ids tell when a lead came, which was before it changed for the last time: the primary key leads to the old ones.
+_LEADS: Final = """
+with gone as (
+  delete from leads where id in (
+    select id from leads where id < %(first)s and next_attempt_at is null and updated_at < %(before)s
+    order by id limit %(batch)s for update skip locked)
+  returning id),
+attempts as (delete from lead_attempts a using gone where a.lead_id = gone.id),
+discards as (delete from lead_discards d using gone where d.lead_id = gone.id),
+story as (delete from history h using gone where h.aggregate_type = 'lead' and h.aggregate_id = gone.id::text)
+select count(*) from gone
+"""
+_LEAD_KEYS: Final = """
+with gone as (
+  delete from lead_keys where (partner, key) in (
+    select partner, key from lead_keys where created_at < %(before)s limit %(batch)s for update skip locked)
+  returning 1)
+select count(*) from gone
+"""
+_NOTIFICATIONS: Final = """
+with gone as (
+  delete from notifications where id in (
+    select id from notifications where id < %(first)s and next_attempt_at is null and updated_at < %(before)s
+    order by id limit %(batch)s for update skip locked)
+  returning 1)
+select count(*) from gone
+"""
+
+
+def forgetting(settings: RecordSettings) -> Callable[[Connection], Forgotten]:
+    """What the upkeep of a relay does besides its own."""
+    return lambda connection: forget_records(connection, settings, datetime.now(UTC))
+
+
+def forget_records(connection: Connection, settings: RecordSettings, now: datetime) -> Forgotten:
+    """Delete what is beyond its time, on a connection in autocommit mode."""
+    leads_before = now - timedelta(days=settings.lead_retention_days)
+    notifications_before = now - timedelta(days=settings.notification_retention_days)
+    return Forgotten(
+        leads=_forget(connection, _LEADS, leads_before),
+        lead_keys=_forget(connection, _LEAD_KEYS, leads_before),
+        notifications=_forget(connection, _NOTIFICATIONS, notifications_before),
+    )
+
+
+def _forget(connection: Connection, statement: str, before: datetime) -> int:
+    values = {"before": before, "first": first_id_of(before), "batch": BATCH}
+    forgotten = 0
+    while True:
+        row = connection.execute(statement.encode(), values).fetchone()
+        forgotten += (found := row[0] if row else 0)
+        if found < BATCH:
+            return forgotten
