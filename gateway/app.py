@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import leads, openapi
 from gateway.access import Gatekeeper
+from gateway.admin.erasures import ERASING, Erasing
 from gateway.admin.replays import REPLAYS
 from gateway.admin.topology import SURVEY, survey_of
 from gateway.audit import audit_call
@@ -61,6 +62,7 @@ class Resources(NamedTuple):
     presence: Presence
     replays: Replays
     secret_uses: SecretUses
+    erasing: Erasing
 
 
 @asynccontextmanager
@@ -80,6 +82,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     presence = Presence(settings.database_url)
     replays = Replays(settings.database_url, commands, live_sources(settings))
     secret_uses = SecretUses(settings.database_url)
+    erasing = Erasing(settings.database_url)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
@@ -89,8 +92,9 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     await replays.open()
     await secret_uses.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays, secret_uses)
+        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays, secret_uses, erasing)
     finally:
+        await erasing.close()
         await secret_uses.close()
         await replays.close()
         await presence.close()
@@ -151,6 +155,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[LIVE_SECRETS] = live = live_secrets(settings)
+    app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
     app[SECRET_USED] = Witness(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

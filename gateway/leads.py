@@ -41,6 +41,7 @@ class Attempted(msgspec.Struct, frozen=True):
 # What its worker says against a command, as a refusal.
 _REFUSED: Final = {
     "lead_unknown": (Reason.NOT_FOUND, "no lead has this id"),
+    "lead_erased": (Reason.NOT_FOUND, "this lead was erased"),
     "lead_of_another_partner": (Reason.FIELD_INVALID, "this lead is another partner's - at `$.partnerId`"),
 }
 

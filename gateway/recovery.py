@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.sources import Arrival, Headers
 from gateway.sources.live import LiveSource
 from outbox import replay_work as work
+from outbox.marker import ERASED, is_erased
 from outbox.received import Received
 from outbox.replay_work import Recovery, Refused, Task, Verdict
 from runtime.ids import new_id, time_of
@@ -24,7 +25,7 @@ Sources = Mapping[str, LiveSource]
 
 
 class NotRecovered(Exception):
-    """It is still not to be believed or not to be understood: a reason of the gateway's, `source_unknown` or `body_not_kept`."""
+    """It is still not to be believed or understood: a reason of the gateway's, `source_unknown`, `body_not_kept` or `erased`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -81,6 +82,8 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
         raise NotRecovered("source_unknown")
     if refused.body is None:
         raise NotRecovered("body_not_kept")
+    if is_erased(refused.body):
+        raise NotRecovered(ERASED)
     if refused.reason == Reason.TOKEN_WRONG:
         raise NotRecovered(refused.reason)
     headers = _headers(refused.headers)

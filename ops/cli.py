@@ -5,7 +5,7 @@ import sys
 import psycopg
 import typer
 
-from ops.commands import backfill, dead_letters, doctor, ledger, outbox, replay, run, secrets, setup, topics, topology
+from ops.commands import backfill, dead_letters, doctor, erase, ledger, outbox, replay, run, secrets, setup, topics, topology
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
 
@@ -13,6 +13,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
     app.command()(command)
 app.command()(doctor.doctor)
+app.command()(erase.erase)
 for name, group in {
     "topics": topics.app,
     "outbox": outbox.app,

@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from outbox import received
 from outbox.append import WAKE_CHANNEL, shard_of
+from outbox.marker import ERASED, is_marker
 from outbox.partitions import name
 from outbox.received import Received
 from outbox.replays import ItemState
@@ -81,6 +82,7 @@ class Recovery(NamedTuple):
 class _Event(NamedTuple):
     topic: str
     aggregate_id: str
+    erased: bool
 
 
 async def lead(connection: AsyncConnection) -> bool:
@@ -123,7 +125,8 @@ async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
 async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Task]) -> list[Verdict]:
     """Put the events on the relay's list again, in the open transaction: unchanged where their effects are there already."""
     wanted = [(task, task.event_id) for task in tasks if task.event_id is not None]
-    events = await _events(connection, [event_id for _, event_id in wanted])
+    found = await _events(connection, [event_id for _, event_id in wanted], lock=True)
+    events = {event_id: event for event_id, event in found.items() if not event.erased}
     done = await _marked(connection, events)
     going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
     await _enqueue(connection, replay_id, going)
@@ -135,7 +138,7 @@ async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Tas
     return [
         Verdict(task.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
         if event_id in events
-        else Verdict(task.n, "failed", OUTSIDE_RETENTION)
+        else Verdict(task.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
         for task, event_id in wanted
     ]
 
@@ -228,9 +231,9 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
     return verdicts
 
 
-async def _events(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, _Event]:
+async def _events(connection: AsyncConnection, ids: Sequence[UUID], *, lock: bool = False) -> dict[UUID, _Event]:
     """
-    Those of the events whose log and marks are both kept.
+    Those of the events whose log and marks are both kept; a lock waits for an erasure of them, and holds the next one off.
 
     A day's marks may go a little before its events: nobody could tell then whether an event of it was handled.
     """
@@ -241,9 +244,10 @@ async def _events(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
     cursor = await connection.execute(query, ([*days], [name("consumed", day) for day in days]))
     kept = {row[0] for row in await cursor.fetchall()}
     wanted = [event_id for event_id in ids if time_of(event_id).date() in kept]
-    query = "select id, topic, aggregate_id from outbox where id = any(%s) and id >= %s and id <= %s"
+    query = f"""select id, topic, aggregate_id, {is_marker("data")} from outbox
+                where id = any(%s) and id >= %s and id <= %s order by id {"for share" if lock else ""}"""
     cursor = await connection.execute(query, (wanted, min(ids), max(ids)))
-    return {row[0]: _Event(row[1], row[2]) for row in await cursor.fetchall()}
+    return {row[0]: _Event(*row[1:]) for row in await cursor.fetchall()}
 
 
 async def _marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> set[UUID]:

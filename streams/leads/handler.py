@@ -63,6 +63,8 @@ async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverL
         await tasks.fail(connection, task_id, "lead_unknown")
     elif standing.partner != key_of(command.partner_id):
         await tasks.fail(connection, task_id, "lead_of_another_partner")
+    elif standing.erased:
+        await tasks.fail(connection, task_id, "lead_erased")
     elif (made := made_already(standing, command.attempt)) is not None:
         await tasks.finish(connection, task_id, {"delivered": standing.status == "delivered", "attempt": made})
     else:

@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from outbox.append import NewEvent
+from outbox.marker import is_marker
 from projections.leads import LeadStatus
 
 
@@ -43,6 +44,7 @@ class Standing(NamedTuple):
     attempts: int
     version: int
     task_ids: Sequence[UUID]
+    erased: bool = False
 
 
 class Move(NamedTuple):
@@ -125,8 +127,9 @@ async def received(connection: AsyncConnection, lead_id: UUID) -> tuple[bytes, s
     return None if row is None else (bytes(row[0]), str(row[1]), row[2])
 
 
-_LOCK: Final = """
-select id, partner, status, attempts, version, task_ids from leads where id = any(%s) order by id for update
+_LOCK: Final = f"""
+select id, partner, status, attempts, version, task_ids, {is_marker("payload")} from leads where id = any(%s)
+order by id for update
 """
 
 

@@ -28,6 +28,7 @@ from tests.e2e.test_dead_letters import foreign
 from tests.e2e.test_notifications import send as notify
 from tests.e2e.test_partner_lead import lead_with
 from tests.e2e.test_partner_lead import send as send_lead
+from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.simulators.partner import lead
 from tests.system import STRIPE_SECRET
@@ -88,8 +89,15 @@ async def _backup(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
     return {"BACKUP": str(system.stack.data_dir / "tallyhook.dump")}
 
 
+async def _subject(system: System, http: aiohttp.ClientSession) -> dict[str, str]:
+    email = f"{uuid4()}@example.com"
+    await post_stripe(http, system.public, stripe.Payment(receipt_email=email).succeeded(int(time.time())))
+    return {"EMAIL": email}
+
+
 PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[dict[str, str]]]]] = {
     "dead-letters": _letters,
+    "erase-a-subject": _subject,
     "lead-delivery": _given_up_lead,
     "notifications": _notification,
     "outbox-backlog": _parked,

@@ -1,0 +1,129 @@
+"""Erasures of a subject: begun here, carried out beside the requests, and told of as they go."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from aiohttp import web
+from msgspec import Meta
+
+from gateway import bodies
+from gateway.admin.query import OF_PAGES, cursor_of, id_of, names_of, parse_page
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL, CALLER
+from gateway.postgres import command_transaction, refusing_outages
+from projections.erasure import erasures
+from projections.erasure.erasures import Erasure, Outlook
+from projections.erasure.subjects import Kind, Subject, SubjectError, subject_of
+
+log = structlog.get_logger()
+
+PARAMETERS: Final = OF_PAGES
+
+
+class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    Erase what is held of one subject.
+
+    `id` is whose, in the words of its kind: an address, the id of a user, or of a customer, payment, subscription or invoice of
+    the provider's, or `PARTNER/EXTERNAL_ID` for a lead. `reason` is kept, so it names nobody. With `dryRun` nothing is changed.
+    """
+
+    kind: Kind
+    id: Annotated[str, Meta(min_length=3, max_length=320)]
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    dry_run: bool = False
+
+
+class Begun(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to an erasure that has begun."""
+
+    erasure_id: UUID
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+
+    items: list[Erasure]
+    next: str | None = None
+
+
+class Erasing:
+    """Carries erasures out, one after the other; one that a stopping gateway breaks off is told as such, and is begun again."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._one = asyncio.Lock()
+
+    def begin(self, erasure_id: UUID, subject: Subject, by: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._carry_out(erasure_id, subject, by))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def preview(self, subject: Subject) -> Outlook:
+        """What an erasure would erase now."""
+        async with await self._connect() as connection:
+            return await erasures.preview(connection, subject)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry_out(self, erasure_id: UUID, subject: Subject, by: str) -> None:
+        async with self._one:
+            try:
+                async with await self._connect() as connection:
+                    await erasures.carry_out(connection, erasure_id, subject, by=by)
+            except Exception:
+                log.exception("erasure_failed", reason="internal_error", erasure=str(erasure_id))
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        name = "tallyhook erasure"
+        return await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5, application_name=name)
+
+
+ERASING: Final = web.AppKey("erasing", Erasing)
+
+
+async def begin(request: web.Request) -> web.Response:
+    """Erase what is held of one subject, or with `dryRun` say what that is; contents go for good, digests and outcomes stay."""
+    asked = await bodies.read(request, EraseSubject)
+    try:
+        subject = subject_of(asked.kind, asked.id)
+    except SubjectError as error:
+        raise GatewayError(Reason.FIELD_INVALID, f"{error} - at `$.id`") from error
+    if asked.dry_run:
+        with refusing_outages():
+            outlook = await request.app[ERASING].preview(subject)
+        return web.json_response(body=msgspec.json.encode(outlook))
+    erasure_id, by = request[CALL].id, request[CALLER].secret_id
+    async with command_transaction(request) as connection:
+        await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
+    request.app[ERASING].begin(erasure_id, subject, by)
+    return web.json_response(status=202, body=msgspec.json.encode(Begun(erasure_id)))
+
+
+async def erasure(request: web.Request) -> web.Response:
+    """An erasure, and how far it is."""
+    asked = id_of(request.match_info["id"], "erasure")
+    async with command_transaction(request) as connection:
+        found = await erasures.read(connection, asked)
+    if found is None:
+        raise GatewayError(Reason.NOT_FOUND, "no erasure has this id")
+    return web.json_response(body=msgspec.json.encode(found))
+
+
+async def all_erasures(request: web.Request) -> web.Response:
+    """Erasures, newest first."""
+    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
+    async with command_transaction(request) as connection:
+        found = await erasures.read_all(connection, page.first, page.before, page.limit + 1)
+    items = found[: page.limit]
+    answer = Page(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
+    return web.json_response(body=msgspec.json.encode(answer))

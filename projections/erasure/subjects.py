@@ -1,0 +1,76 @@
+"""Whom or what an erasure is about, and how a payload that speaks of it is known."""
+
+import hashlib
+from typing import Final, Literal, NamedTuple, get_args
+
+from runtime.partners import key_of
+
+Kind = Literal["customer", "user", "email", "lead", "payment", "subscription", "invoice"]
+KINDS: Final = get_args(Kind)
+_ID_MIN: Final = 3  # what is shorter would be found everywhere
+_ID_MAX: Final = 320
+_USER_KEYS: Final = "(user_id|userid|user|to|recipient)"
+
+
+class SubjectError(Exception):
+    """This names nobody: `subject_malformed`."""
+
+    reason = "subject_malformed"
+
+
+class Subject(NamedTuple):
+    """One subject; the id of a lead is `PARTNER/EXTERNAL_ID`."""
+
+    kind: Kind
+    id: str
+
+    @property
+    def digest(self) -> bytes:
+        """What is remembered of it: who names it again finds its erasure, and nobody else can tell who it was."""
+        named = self.id.lower() if self.kind == "email" else self.id
+        return hashlib.sha256(f"{self.kind}:{named}".encode()).digest()
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of Postgres, for the escaped text of a payload, upper and lower case alike."""
+        name = _escaped(self.id)
+        if self.kind == "email":
+            return rf"(?<![a-z0-9._%+-]){name}(?![a-z0-9-]|\.[a-z0-9])"
+        if self.kind == "user":
+            return rf'"{_USER_KEYS}"\s*:\s*"{name}"'
+        return f'"{name}"'
+
+    @property
+    def lead_key(self) -> str:
+        """The lead's key among what has arrived."""
+        partner, _, external = self.id.partition("/")
+        return f"{key_of(partner)}/{external}"
+
+
+def subject_of(kind: str, name: str) -> Subject:
+    """
+    The subject that the words name.
+
+    Raises SubjectError.
+    """
+    found = next((each for each in KINDS if each == kind), None)
+    if found is None:
+        raise SubjectError(f"a subject is one of {', '.join(KINDS)}")
+    if not _ID_MIN <= len(name) <= _ID_MAX or not name.isprintable():
+        raise SubjectError(f"the id of a subject has {_ID_MIN} to {_ID_MAX} printable characters")
+    if found == "email" and ("@" not in name or " " in name):
+        raise SubjectError("an email has an @ and no blank")
+    if found == "lead" and not all(name.partition("/")):
+        raise SubjectError("a lead is named PARTNER/EXTERNAL_ID")
+    return Subject(found, name)
+
+
+def _escaped(text: str) -> str:
+    """Literally, in the text that `encode(bytes, 'escape')` makes: what is not ASCII is there as a backslash and octal digits."""
+    return "".join(_escaped_byte(byte) for byte in text.encode())
+
+
+def _escaped_byte(byte: int) -> str:
+    if byte >= 0x80:  # noqa: PLR2004  # beyond ASCII
+        return rf"\\{byte:03o}"
+    return chr(byte) if chr(byte).isalnum() else f"\\{chr(byte)}"

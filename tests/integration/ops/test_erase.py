@@ -1,0 +1,311 @@
+"""One subject is erased wherever it stands; the books still balance, and nothing of it can be sent again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from gateway.sources import Arrival
+from gateway.sources.stripe import translate
+from outbox import dead_letters, ledger, replay_work
+from outbox.append import append, event_of
+from outbox.received import Received, record
+from outbox.replay_work import Task
+from projections.erasure import erasures
+from projections.erasure.search import find
+from projections.erasure.subjects import Subject, SubjectError, subject_of
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.cache import InvalidateCache
+from tests.simulators import stripe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+EMAIL: Final = "ada.lovelace+x@example.com"
+SUBJECT: Final = Subject("email", EMAIL)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+async def rows(connection: psycopg.AsyncConnection, query: str, *values: Any) -> list[dict[str, Any]]:
+    return await (await connection.cursor(row_factory=dict_row).execute(query, values)).fetchall()
+
+
+def webhook(body: bytes) -> Received:
+    return translate(Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict())))
+
+
+async def arrive(connection: psycopg.AsyncConnection, body: bytes, *, relayed: bool = True) -> UUID:
+    received = webhook(body)
+    [recorded] = await record(connection, [received])
+    assert recorded is not None
+    if relayed:
+        await connection.execute("delete from outbox_pending")
+    return recorded.event_id
+
+
+async def settle(connection: psycopg.AsyncConnection, event_id: UUID) -> None:
+    await connection.execute("insert into consumed (event_id, consumer) values (%s, 'payments')", (event_id,))
+
+
+async def erase(connection: psycopg.AsyncConnection, subject: Subject = SUBJECT, patience: int = 0) -> erasures.Erasure:
+    erasure_id = new_id()
+    await erasures.begin(connection, erasure_id, subject, reason="request 7", by="tester")
+    await erasures.carry_out(connection, erasure_id, subject, by="tester", patience=patience)
+    erasure = await erasures.read(connection, erasure_id)
+    assert erasure is not None
+    return erasure
+
+
+async def data_of(connection: psycopg.AsyncConnection, event_id: UUID) -> bytes:
+    [row] = await rows(connection, "select data from outbox where id = %s", event_id)
+    return bytes(row["data"])
+
+
+async def test_an_event_keeps_its_digest_and_length_and_nothing_else_of_its_content(connection: psycopg.AsyncConnection) -> None:
+    body = stripe.Payment(receipt_email=EMAIL).succeeded()
+    event_id = await arrive(connection, body)
+    erasure = await erase(connection)
+    assert (erasure.state, erasure.erased) == ("done", {"events": 1})
+    assert json.loads(await data_of(connection, event_id)) == {
+        "erased": {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body), "erasure": str(erasure.id)}
+    }
+
+
+async def test_a_copy_of_it_is_still_a_duplicate_and_the_ledger_still_balances(connection: psycopg.AsyncConnection) -> None:
+    body = stripe.Payment(receipt_email=EMAIL).succeeded()
+    event_id = await arrive(connection, body)
+    await settle(connection, event_id)
+    period = (datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(seconds=1))
+    before = await ledger.read(connection, *period)
+    await erase(connection)
+    after = await ledger.read(connection, *period)
+    assert after.balanced
+    assert [each for each in after.sources if each.received] == [each for each in before.sources if each.received]
+    [again] = await record(connection, [webhook(body)])
+    assert again is not None
+    assert (again.outcome, again.event_id) == ("duplicate", event_id)
+
+
+async def test_it_cannot_be_replayed_and_says_why(connection: psycopg.AsyncConnection) -> None:
+    event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
+    await erase(connection)
+    task = Task(1, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id)
+    [verdict] = await replay_work.send(connection, new_id(), [task])
+    assert (verdict.state, verdict.reason) == ("failed", "erased")
+    assert await rows(connection, "select * from outbox_pending") == []
+
+
+async def test_what_kafka_does_not_have_yet_waits_and_is_erased_once_it_has(connection: psycopg.AsyncConnection) -> None:
+    body = stripe.Payment(receipt_email=EMAIL).succeeded()
+    event_id = await arrive(connection, body, relayed=False)
+    erasure = await erase(connection)
+    assert (erasure.state, erasure.waiting) == ("incomplete", 1)
+    assert await data_of(connection, event_id) == body
+    await connection.execute("delete from outbox_pending")
+    assert (await erase(connection)).state == "done"
+    assert EMAIL.encode() not in await data_of(connection, event_id)
+
+
+async def test_what_it_caused_goes_with_it_and_what_is_anothers_stays(connection: psycopg.AsyncConnection) -> None:
+    event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
+    others = [
+        stripe.Payment(receipt_email=address).succeeded()
+        for address in ("x" + EMAIL, EMAIL + ".au", EMAIL.replace("ada", "bob"), EMAIL.replace("+x", ""))
+    ]
+    others_ids = [await arrive(connection, body) for body in others]
+    caused = event_of(
+        InvalidateCache(keys=["a"]),
+        aggregate_id="x", source="/test", occurred_at=datetime.now(UTC), trace=new_trace(), causation_id=event_id,
+    )  # fmt: skip
+    async with connection.transaction():
+        await append(connection, [caused])
+    await connection.execute("delete from outbox_pending")
+    assert (await erase(connection)).erased["events"] == 2
+    assert [await data_of(connection, each) for each in others_ids] == others
+
+
+async def test_case_and_the_way_an_address_is_written_down_do_not_hide_it(connection: psycopg.AsyncConnection) -> None:
+    bodies = [
+        stripe.Payment(receipt_email=EMAIL.upper()).succeeded(),
+        stripe.Payment(metadata={"note": f"sent to <{EMAIL}>, paid."}).succeeded(),
+        stripe.Payment(metadata={"note": f"She is {EMAIL}."}).succeeded(),
+    ]
+    ids = [await arrive(connection, body) for body in bodies]
+    assert (await erase(connection)).erased == {"events": 3}
+    for each in ids:
+        assert (await data_of(connection, each)).startswith(b'{"erased"')
+
+
+async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(connection: psycopg.AsyncConnection) -> None:
+    payment = stripe.Payment(customer="cus_Abc", receipt_email=EMAIL)
+    told = await arrive(connection, payment.succeeded())
+    refunded = json.loads(payment.refunded(100))
+    refunded["data"]["object"]["customer"] = None  # found by the payment's history alone
+    later = await arrive(connection, json.dumps(refunded).encode())
+    other = await arrive(connection, stripe.Payment(customer="cus_Abcd").succeeded())
+    state = json.dumps({"provider": "stripe", "id": payment.id, "contact": [[1, 1, "e"], EMAIL]}).encode()
+    await connection.execute(
+        """insert into payments
+             (provider, id, status, amount, amount_refunded, currency, reference, customer_id, version, updated_at, state)
+           values ('stripe', %s, 'succeeded', 1, 0, 'usd', %s, 'cus_Abc', 1, now(), %s)""",
+        (payment.id, payment.id, state),
+    )
+    for event_id in (told, later):
+        await connection.execute(
+            "insert into history values ('payment', %s, %s, %s, 'x', now())", (payment.id, event_id, str(event_id))
+        )
+    assert (await erase(connection, Subject("customer", "cus_Abc"))).erased == {"events": 2, "payments": 1}
+    [row] = await rows(connection, "select state, customer_id from payments")
+    assert EMAIL.encode() not in bytes(row["state"])
+    assert row["customer_id"] == "cus_Abc"
+    assert not (await data_of(connection, other)).startswith(b'{"erased"')
+
+
+async def test_rejected_deliveries_letters_keys_contacts_and_messages_go_too(connection: psycopg.AsyncConnection) -> None:
+    about = json.dumps({"to": EMAIL}).encode()
+    letter, message, delivery = new_id(), new_id(), new_id()
+    await connection.execute(
+        """insert into webhook_deliveries (id, source, outcome, reason, trace_id, body)
+           values (%s, 'stripe', 'rejected', 'x', '', %s)""",
+        (delivery, about),
+    )
+    await connection.execute(
+        """insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", value, headers)
+           values (%s, 'payments', 'event_malformed', %s, 'webhooks.stripe', 0, 0, %s, '[]')""",
+        (letter, EMAIL, about),
+    )
+    await connection.execute(
+        """insert into notifications (id, recipient, channel, template, data, address, message_id, status, traceparent)
+           values (%s, %s, 'EMAIL', 'x', %s, %s, 'm', 'sent', '')""",
+        (message, EMAIL, Jsonb({"name": "Ada"}), EMAIL),
+    )
+    await connection.execute("insert into contacts (user_id, email) values ('u-1', %s)", (EMAIL,))
+    await connection.execute(
+        """insert into idempotency_keys (scope, key, digest, call_id, claimed_until, status, body, content_type)
+           values ('service', 'k', '', %s, now(), 200, %s, 'application/json')""",
+        (new_id(), about),
+    )
+    erasure = await erase(connection)
+    assert erasure.erased == {"deliveries": 1, "letters": 1, "notifications": 1, "contacts": 1, "keys": 1}
+    for table in ("webhook_deliveries", "dead_letters", "notifications", "contacts", "idempotency_keys", "erasures"):
+        assert EMAIL not in str(await rows(connection, f"select * from {table}"))
+    [kept] = await rows(connection, "select status, discard_reason from dead_letters")
+    assert kept == {"status": "discarded", "discard_reason": "erased"}
+    with pytest.raises(dead_letters.LetterError) as refused:
+        await dead_letters.retry(connection, letter, "tester")
+    assert refused.value.reason == "dead_letter_settled"
+
+
+async def test_a_lead_goes_by_the_id_that_the_partner_gave_it(connection: psycopg.AsyncConnection) -> None:
+    lead_id = new_id()
+    await connection.execute(
+        "insert into dedup (source, provider_event_id, event_id) values ('partner', 'ACME/crm 1', %s)", (lead_id,)
+    )
+    for each, external in ((lead_id, "crm 1"), (new_id(), "crm 2")):
+        await connection.execute(
+            """insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at,
+                                  updated_at, version, next_attempt_at)
+               values (%s, 'ACME', 'acme', %s, 'retrying', '{"name":"Ada"}', '', now(), now(), 1, now())""",
+            (each, external),
+        )
+        await connection.execute(
+            "insert into lead_attempts (lead_id, attempt, started_at, ended_at, excerpt) values (%s, 1, now(), now(), 'Ada')",
+            (each,),
+        )
+    assert (await erase(connection, Subject("lead", "acme/crm 1"))).erased == {"leads": 1}
+    [erased, kept] = await rows(connection, "select status, payload, next_attempt_at from leads order by external_lead_id")
+    assert (erased["status"], erased["next_attempt_at"]) == ("rejected", None)
+    assert bytes(erased["payload"]).startswith(b'{"erased"')
+    assert bytes(kept["payload"]) == b'{"name":"Ada"}'
+    assert sorted(each["excerpt"] for each in await rows(connection, "select excerpt from lead_attempts")) == ["Ada", "erased"]
+
+
+async def test_a_lead_that_is_being_delivered_waits(connection: psycopg.AsyncConnection) -> None:
+    lead_id = new_id()
+    await connection.execute(
+        "insert into dedup (source, provider_event_id, event_id) values ('partner', 'ACME/1', %s)", (lead_id,)
+    )
+    await connection.execute(
+        """insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at,
+                              updated_at, version, next_attempt_at)
+           values (%s, 'ACME', 'acme', '1', 'delivering', '{}', '', now(), now(), 1, now())""",
+        (lead_id,),
+    )
+    erasure = await erase(connection, Subject("lead", "acme/1"))
+    assert (erasure.state, erasure.waiting) == ("incomplete", 1)
+
+
+async def test_the_same_erasure_again_finds_nothing_and_its_subject_is_known_by_digest_only(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
+    first = await erase(connection)
+    assert not any((await find(connection, SUBJECT)).counts.values())
+    assert (await erase(connection)).erased == {}
+    assert [each.id for each in await erasures.of_subject(connection, Subject("email", EMAIL.upper()))][-1] == first.id
+    assert (first.reason, first.requested_by) == ("request 7", "tester")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("person", "Ada"), ("email", "ada"), ("user", "1"), ("lead", "acme"), ("customer", ""), ("payment", "a\0bc")],
+)
+def test_what_names_nobody_is_refused(kind: str, name: str) -> None:
+    with pytest.raises(SubjectError):
+        subject_of(kind, name)
+
+
+def tallyhook(database_url: str, *arguments: str, says: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from ops.cli import main; main()", "erase", *arguments]
+    environment = {"DATABASE_URL": database_url, "USER": "tester"}
+    return subprocess.run(command, env=environment, input=says, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def test_the_command_shows_what_it_would_erase_asks_and_erases(
+    connection: psycopg.AsyncConnection, database_url: str
+) -> None:
+    event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
+    body = await data_of(connection, event_id)
+    shown = tallyhook(database_url, "--email", EMAIL, "--dry-run", "--json")
+    assert json.loads(shown.stdout)["wouldErase"] == {"events": 1}
+    asked = tallyhook(database_url, "--email", EMAIL, "--reason", "request 7", says="n\n")
+    assert asked.returncode != 0
+    assert await data_of(connection, event_id) == body
+    done = tallyhook(database_url, "--email", EMAIL, "--reason", "request 7", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Kafka holds copies until" in done.stdout
+    assert (await data_of(connection, event_id)).startswith(b'{"erased"')
+    assert EMAIL not in str(await rows(connection, "select * from audit_log"))
+    assert len(await rows(connection, "select * from audit_log where method = 'CLI'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "name one subject"),
+        (["--email", EMAIL, "--user", "u-1", "--reason", "x"], "name one subject"),
+        (["--email", EMAIL], "--reason is missing"),
+        (["--email", "ada", "--reason", "x"], "subject_malformed"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(database_url: str, arguments: list[str], says: str) -> None:
+    done = tallyhook(database_url, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert says in done.stderr
