@@ -1,4 +1,4 @@
-"""The least that a CRM can be: it takes whatever is posted to it with 204."""
+"""The least that a CRM can be: it takes whatever is posted to it with 204, and below `/hang` it never answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 _END: Final = b"\r\n\r\n"
+_HANGING: Final = b"post /hang"
 _TAKEN: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -25,6 +26,10 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             head = (await reader.readuntil(_END)).lower()
             length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
             await reader.readexactly(int(length))
+            if head.startswith(_HANGING):
+                await reader.read()  # until the caller gives up
+                break
             writer.write(_TAKEN)
     except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+        pass
+    writer.close()

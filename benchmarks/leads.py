@@ -1,4 +1,7 @@
-"""Deliveries a second of one leads worker to CRMs on this machine, every attempt written down."""
+"""
+Deliveries a second of one leads worker to CRMs on this machine, every attempt written down; and what one partner costs the others
+whose CRM hangs, or is not there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.beside import beside
 from benchmarks.crm import serve
-from benchmarks.figures import Aim, Result, Void, expect, median
+from benchmarks.figures import Aim, Result, Void, expect, median, percentile, ratio
 from benchmarks.system import Running, System, system
 
 if TYPE_CHECKING:
@@ -21,6 +24,11 @@ _SECRET: Final = "whsec_YmVuY2htYXJrLXNlY3JldC1vZi0zMC1ieXRlcw=="  # noqa: S105 
 _LOOK_EVERY: Final = 0.2  # seconds
 _LIMIT: Final = 300.0  # seconds for one round
 
+_PACE: Final = 200  # leads a second of all partners
+_PACED: Final = 20.0  # seconds
+_SICK: Final = "P0"
+_SETTLED: Final = 2.0  # seconds before the first paced lead is due: they are written down by then
+
 # Due as the worker's handler leaves them; ids of today, so that their events find a partition.
 _FILL: Final = """
 insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
@@ -32,17 +40,47 @@ from generate_series(1, %(leads)s) as n
 _PAYLOAD: Final = b'{"name":"Ada Lovelace","email":"ada@example.org","phone":"+49 30 1234","message":"' + b"x" * 400 + b'"}'
 
 
+# The same, each due at its time on a grid; `received_at` tells that time to the end.
+_FILL_PACED: Final = """
+insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
+                   next_attempt_at)
+select uuidv7(), 'P' || n %% %(partners)s, 'p' || n %% %(partners)s, n::text, 'received', %(payload)s,
+       '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', due, now(), 1, due
+from generate_series(1, %(leads)s) as n, lateral (
+  select now() + make_interval(secs => %(after)s + n / %(pace)s::float8) as due)
+"""
+_LATENESS: Final = """
+select extract(epoch from a.ended_at - l.received_at) from leads l join lead_attempts a on a.lead_id = l.id
+where l.partner <> %s and a.status = 204
+"""
+
+
 def run(scale: Scale, report: Report) -> Result:
-    leads = scale.count(LEADS)
+    leads, seconds = scale.count(LEADS), scale.seconds(_PACED)
     rates: list[float] = []
+    late: dict[str, list[float]] = {"healthy": [], "hangs": [], "dead": []}
     with system("postgres", "kafka", report=report) as ours:
-        port = ours.stack.ports.take("crm", 0)
+        port, nobody = (ours.stack.ports.take(name, 0) for name in ("crm", "no-crm"))
         ours.settings.update(_partners(port))
+        crm = {"healthy": f"{port}/p0", "hangs": f"{port}/hang", "dead": f"{nobody}/p0"}
         with beside(serve, port):
             for number in range(1, scale.rounds + 1):
                 report("leads", f"round {number} of {scale.rounds}: {leads:,} leads of {PARTNERS} partners")
                 rates.append(_deliver(ours, leads))
-    return Result("leads", [median("delivered, every attempt stored", rates, "leads/s", Aim(at_least=500))])
+                for state, found in late.items():
+                    report("leads", f"round {number} of {scale.rounds}: {_PACE} a second, one of {PARTNERS} CRMs {state}")
+                    ours.settings[f"PARTNER_{_SICK}_CRM_URL"] = f"http://127.0.0.1:{crm[state]}"
+                    found.append(_p99(ours, seconds))
+    return Result(
+        "leads",
+        [
+            median("delivered, every attempt stored", rates, "leads/s", Aim(at_least=500)),
+            median("due to delivered, all healthy: p99", late["healthy"], "ms"),
+            ratio("p99 of the others, one CRM hangs ÷ all healthy", late["hangs"], late["healthy"], Aim(at_most=1.1)),
+            ratio("p99 of the others, one CRM dead ÷ all healthy", late["dead"], late["healthy"], Aim(at_most=1.1)),
+        ],
+        [f"p99: {_PACE} leads a second of {PARTNERS} partners on a fixed grid, {seconds:.0f} s, those of 19 partners counted"],
+    )
 
 
 def _partners(port: int) -> dict[str, str]:
@@ -68,9 +106,27 @@ def _deliver(ours: System, leads: int) -> float:
     return leads / _seconds(ours)
 
 
-def _until_delivered(ours: System, worker: Running, leads: int) -> None:
+def _p99(ours: System, seconds: float) -> float:
+    """Milliseconds from when a lead was due until its delivery was written down, of the partners that are well in any case."""
+    number = int(_PACE * seconds)
+    ours.empty()
+    with ours.connect() as connection:
+        connection.execute("truncate leads, lead_attempts")
+    with ours.running(WORKER) as [worker]:
+        with ours.connect() as connection:
+            after = {"after": _SETTLED, "pace": _PACE}
+            connection.execute(_FILL_PACED, after | {"partners": PARTNERS, "leads": number, "payload": _PAYLOAD})
+            connection.execute("vacuum (analyze) leads")
+        _until_delivered(ours, worker, number - number // PARTNERS, f"status = 'delivered' and partner <> '{_SICK}'")
+    with ours.connect() as connection:
+        late = sorted(float(row[0]) for row in connection.execute(_LATENESS, (_SICK,)))
+    expect("leads delivered to the others", len(late), number - number // PARTNERS)
+    return percentile(late, 0.99) * 1000
+
+
+def _until_delivered(ours: System, worker: Running, leads: int, which: str = "next_attempt_at is null") -> None:
     deadline = time.monotonic() + _LIMIT
-    while (done := ours.count("leads where next_attempt_at is null")) < leads:
+    while (done := ours.count(f"leads where {which}")) < leads:
         if time.monotonic() > deadline:
             raise Void(f"only {done:,} of {leads:,} leads were delivered within {_LIMIT:.0f} s")
         worker.check()
