@@ -21,6 +21,7 @@ TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
 SINK: Final = "mail-sink"
 _SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
+_CERT: Final = "INTERNAL_TLS_CERT"
 _OPERATORS: Final = "operators@tallyhook.local"
 _GATEWAY, _WORKER, _RELAY, _SINK = range(4)  # what takes events in stops first, what they end up in last
 
@@ -54,6 +55,7 @@ class Listeners:
     relay: int
     workers: Mapping[str, int]
     sink: Sink
+    internal_cert: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,6 +64,7 @@ class Listeners:
             "PUBLIC_PORT": str(self.public[1]),
             "INTERNAL_HOST": self.internal[0],
             "INTERNAL_PORT": str(self.internal[1]),
+            **({_CERT: self.internal_cert} if self.internal_cert else {}),
             "RELAY_WEB_PORT": str(self.relay),
             **self.sink.environment,
         }
@@ -88,6 +91,7 @@ def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
             variables=tuple(name for name in _SINK_VARIABLES if not settings.get(name)),
             takes_alerts=not settings.get("ALERT_TO") and not settings.get("NOTIFY_EMAIL_URL"),
         ),
+        internal_cert=settings.get(_CERT),
     )
 
 
@@ -135,8 +139,8 @@ def _worker(role: str, port: int) -> ProcessSpec:
     )
 
 
-def address(listener: tuple[str, int]) -> str:
+def address(listener: tuple[str, int], scheme: str = "http") -> str:
     """The URL under which a client on this machine reaches a listener."""
     host, port = listener
     reachable = LOOPBACK if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
-    return f"http://{reachable}:{port}"
+    return f"{scheme}://{reachable}:{port}"

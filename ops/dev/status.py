@@ -85,4 +85,5 @@ def as_table(status: StackStatus, data_dir: Path) -> Table:
 
 def _listener(known: dict[str, str], name: str) -> str | None:
     port = known.get(f"{name}_PORT")
-    return address((known[f"{name}_HOST"], int(port))) if port else None
+    scheme = "https" if known.get(f"{name}_TLS_CERT") else "http"
+    return address((known[f"{name}_HOST"], int(port)), scheme) if port else None

@@ -16,6 +16,7 @@ from ops.dev import processes
 from ops.dev.secrets_file import ensure_secrets
 from ops.stack.child import Identity, tail
 from ops.stack.errors import Cancelled, ProcessFailed, StackError
+from ops.stack.logs import bound_logs
 from ops.stack.stack import KINDS, VARIABLES, Stack
 from ops.stack.state import ProcessState, StateFile, hold
 from ops.stack.supervisor import ProcessSpec, Supervisor
@@ -35,6 +36,7 @@ SETUP: Final = (
 _READY_LIMIT = timedelta(seconds=120)
 _TICK = 0.1  # seconds between two looks at the processes
 _REVIVAL_PAUSE = 5.0  # seconds
+_BOUND_EVERY = 10.0
 
 
 def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
@@ -130,9 +132,12 @@ def _await_ready(supervisor: Supervisor, stack: Stack, progress: Progress) -> No
 
 
 def _keep_up(supervisor: Supervisor, stack: Stack, progress: Progress) -> None:
-    revive_at = 0.0
+    revive_at = bound_at = 0.0
     while not stack.cancelled.wait(_TICK):
         supervisor.run_once()
+        if time.monotonic() >= bound_at:
+            bound_at = time.monotonic() + _BOUND_EVERY
+            bound_logs(stack.data_dir / "log")
         if time.monotonic() < revive_at:
             continue
         try:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ops.stack.errors import Unreachable
 
 _ROOT = 0
+_TEMPORARY = "tallyhook-"
+_LOCK = ".lock"
 
 
 def cache_folder() -> Path:
@@ -24,10 +29,29 @@ def default_data_dir(checkout: Path) -> Path:
 
 
 def temporary_data_dir() -> Path:
-    """A new empty folder for a stack of tests; the caller removes it."""
-    folder = Path(tempfile.mkdtemp(prefix="tallyhook-", dir=roots_folder() if as_root() else None))
+    """A new empty folder for a stack of tests; the caller removes it, or after its death the next one that asks for a folder."""
+    parent = roots_folder() if as_root() else Path(tempfile.gettempdir())
+    _remove_ownerless(parent)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
     folder.chmod(0o755)
+    _own(folder)
     return folder
+
+
+def _own(folder: Path) -> None:
+    """Hold a lock beside the folder, which the kernel lets go of with this process, however that ends."""
+    within = folder / _LOCK  # until it is held: what lies beside and is not held counts as left by the dead
+    lock = os.open(within, os.O_CREAT | os.O_WRONLY, 0o600)  # stays open on purpose
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    within.rename(folder.with_name(folder.name + _LOCK))
+
+
+def _remove_ownerless(parent: Path) -> None:
+    for lock in parent.glob(f"{_TEMPORARY}*{_LOCK}"):
+        with suppress(OSError), lock.open("wb") as held:  # of another account, or gone meanwhile
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
 
 
 def roots_folder() -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ops.dev.processes import SINK, processes, take_listeners
+from ops.dev.processes import SINK, address, processes, take_listeners
+from ops.dev.status import describe
 from ops.stack.ports import Ports
+from ops.stack.state import StackState
 
 ELSEWHERE: Final = {
     "NOTIFY_EMAIL_URL": "mailto://mail.example.com",
@@ -30,3 +32,10 @@ def test_with_providers_for_all_channels_there_is_no_sink() -> None:
     listeners = take_listeners(Ports(), ELSEWHERE)
     assert not listeners.environment.keys() & ELSEWHERE.keys()
     assert SINK not in {spec.name for spec in processes(listeners)}
+
+
+def test_status_names_a_listener_by_the_scheme_it_speaks() -> None:
+    for settings, scheme in (({}, "http"), ({"INTERNAL_TLS_CERT": "internal.pem"}, "https")):
+        listeners = take_listeners(Ports(), settings)
+        status = describe(StackState(environment=listeners.environment))
+        assert (status.internal, status.public) == (f"{scheme}://127.0.0.1:{listeners.internal[1]}", address(listeners.public))
