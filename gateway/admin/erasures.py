@@ -35,7 +35,7 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     kind: Kind
     id: Annotated[str, Meta(min_length=3, max_length=320)]
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    reason: Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
     dry_run: bool = False
 
 

@@ -67,7 +67,8 @@ async def test_an_erasure_waits_for_the_relay_goes_through_and_is_told(gateway: 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kind": "person"}, {"id": "a"}, {"id": "no address"}, {"reason": ""}, {"kind": "lead", "id": "acme"}]
+    "changes",
+    [{"kind": "person"}, {"id": "a"}, {"id": "no address"}, {"reason": " "}, {"reason": "\0"}, {"kind": "lead", "id": "acme"}],
 )
 async def test_what_names_nobody_is_refused(gateway: Gateway, changes: dict[str, str]) -> None:
     answer = await post(gateway, {**ASKED, **changes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import subprocess
@@ -28,6 +29,7 @@ from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.cache import InvalidateCache
 from tests.simulators import stripe
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,6 +112,35 @@ async def test_it_cannot_be_replayed_and_says_why(connection: psycopg.AsyncConne
     [verdict] = await replay_work.send(connection, new_id(), [task])
     assert (verdict.state, verdict.reason) == ("failed", "erased")
     assert await rows(connection, "select * from outbox_pending") == []
+
+
+async def test_a_replay_and_an_erasure_of_one_event_do_not_pass_each_other(
+    connection: psycopg.AsyncConnection, database_url: str
+) -> None:
+    """Whichever is first, the other waits for it: what is sent again is whole, and what is erased is not sent."""
+    ids = [await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded()) for _ in range(2)]
+    tasks = [Task(n, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id) for n, event_id in enumerate(ids)]
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as replaying:
+        async with replaying.transaction():
+            await replay_work.send(replaying, new_id(), tasks[:1])
+            erasing = asyncio.create_task(erase(connection))
+            await wait_for_a_waiter(database_url)
+        erasure = await erasing
+        assert (erasure.state, erasure.waiting, erasure.erased["events"]) == ("incomplete", 1, 1)
+        verdicts = await replay_work.send(replaying, new_id(), tasks)
+        assert [verdict.state for verdict in verdicts] == ["sent", "failed"]
+    assert EMAIL.encode() in await data_of(connection, ids[0])
+
+
+async def wait_for_a_waiter(database_url: str) -> None:
+    """Until somebody waits for a lock in this database."""
+    query = "select true from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as looking:
+
+        async def waiting() -> bool:
+            return await (await looking.execute(query)).fetchone() is not None
+
+        await eventually(waiting)
 
 
 async def test_what_kafka_does_not_have_yet_waits_and_is_erased_once_it_has(connection: psycopg.AsyncConnection) -> None:
