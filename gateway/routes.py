@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
-from gateway.admin import audit, dead_letters, deliveries, ledger, query, replays, state, topology
+from gateway.admin import audit, dead_letters, deliveries, erasures, ledger, query, replays, state, topology
 from gateway.admin import notifications as admin_notifications
 from gateway.admin import secrets as admin_secrets
 from gateway.commands import Accepted
@@ -18,6 +18,7 @@ from outbox.replays import Replay
 from outbox.tasks import Task
 from projections.config import Entry
 from projections.contacts import Contact, Reach
+from projections.erasure.erasures import Erasure, Outlook
 from projections.leads import LeadView
 from projections.notifications import NotificationView
 from projections.reads import InvoiceView, PaymentView, SubscriptionView
@@ -184,10 +185,22 @@ ADMIN: Final = (
         role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
     ),
     Route(
+        "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.Begun},
+        role="admin", body=erasures.EraseSubject,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.Page},
+        role="admin", query=erasures.PARAMETERS,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
+    Route(
         "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
         role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
-    Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
     Route(
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
