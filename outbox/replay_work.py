@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from outbox import received
+from outbox import ledger, received
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.marker import ERASED, is_marker
 from outbox.partitions import name
@@ -135,6 +135,7 @@ async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Tas
     await connection.cursor().executemany(
         "update webhook_deliveries set outcome = 'accepted' where id = %s and outcome = 'ignored'", stored
     )
+    await ledger.expect(connection, [event_id for (event_id,) in stored])
     return [
         Verdict(task.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
         if event_id in events

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from psycopg import AsyncConnection
 
-from outbox import ledger
+from outbox import ledger, replay_work
 from outbox.append import NewEvent, append
 from outbox.ledger import LedgerError, SourceLedger
 from outbox.sweep import InFlight, sweep
@@ -78,6 +78,11 @@ class Books:
 
     async def of(self, source: str) -> SourceLedger:
         return next(figures for figures in (await self.read()).sources if figures.source == source)
+
+    async def of_day(self, source: str) -> SourceLedger:
+        now = datetime.now(UTC)
+        found = await ledger.read(self.connection, now - timedelta(days=1), ledger.present(now))
+        return next(figures for figures in found.sources if figures.source == source)
 
     async def break_(self, table: str, event_id: UUID) -> None:
         await self.connection.execute(f"delete from {table} where id = %s", (event_id,))
@@ -273,3 +278,14 @@ async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Boo
     later = now + timedelta(minutes=6)
     assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 0
     assert (await sweep(books.connection, GRACE, later)).in_flight["stripe"].overdue == 1
+
+
+async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(books: Books) -> None:
+    now = datetime.now(UTC)
+    event_id = await books.take("stripe", "ignored", at=now - timedelta(hours=2))
+    await sweep(books.connection, GRACE, now)
+    task = replay_work.Task(1, event_id, "stripe", None, "ignored", event_id)
+    async with books.connection.transaction():
+        await replay_work.send(books.connection, new_id(), [task])
+    assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)
+    assert (await sweep(books.connection, GRACE, now + timedelta(minutes=6))).in_flight["stripe"].overdue == 1
