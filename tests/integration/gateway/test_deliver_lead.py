@@ -63,7 +63,12 @@ async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits
 
 @pytest.mark.parametrize(
     ("reason", "status", "word"),
-    [("lead_unknown", 404, "not_found"), ("lead_of_another_partner", 422, "field_invalid"), ("handler_failed", 202, None)],
+    [
+        ("lead_unknown", 404, "not_found"),
+        ("lead_erased", 404, "not_found"),
+        ("lead_of_another_partner", 422, "field_invalid"),
+        ("handler_failed", 202, None),
+    ],
 )
 async def test_a_failed_command_says_why(gateway: Gateway, database_url: str, reason: str, status: int, word: str | None) -> None:
     asking = asyncio.create_task(deliver(gateway))

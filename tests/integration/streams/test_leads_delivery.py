@@ -16,6 +16,8 @@ from psycopg.rows import dict_row
 from outbox.append import append, event_of
 from outbox.tasks import open_task
 from projections.config import Config
+from projections.erasure import erasures
+from projections.erasure.subjects import Subject
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.partners import Partner
@@ -408,6 +410,21 @@ async def test_a_command_for_a_lead_that_is_not_there_fails(leads: Leads) -> Non
     [lead_id] = await leads.take_in(lead())
     assert (await leads.task(await leads.command(new_id())))["reason"] == "lead_unknown"
     assert (await leads.task(await leads.command(lead_id, partner="other")))["reason"] == "lead_of_another_partner"
+
+
+async def test_a_command_for_a_lead_that_was_erased_fails_and_its_crm_hears_nothing(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead())
+    erasure_id, subject = new_id(), Subject("lead", f"acme/{(await leads.one(lead_id))['external_lead_id']}")
+    async with leads.pool.connection() as connection:
+        await connection.execute("delete from outbox_pending")
+        received = ("partner", subject.lead_key, lead_id)
+        await connection.execute("insert into dedup (source, provider_event_id, event_id) values (%s, %s, %s)", received)
+        await erasures.begin(connection, erasure_id, subject, reason="request 7", by="tester")
+        await erasures.carry_out(connection, erasure_id, subject, by="tester", patience=0)
+    assert (await leads.task(await leads.command(lead_id)))["reason"] == "lead_erased"
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+    assert leads.crm.taken == []
 
 
 async def test_a_command_that_overtakes_its_lead_finds_it_in_the_log(leads: Leads) -> None:
