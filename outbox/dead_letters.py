@@ -145,7 +145,8 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
                 return "event"
         trace = Trace(trace_id, trace_id[16:]) if trace_id else new_trace()
         raw = raw_record(*_contents(record))
-        await append(connection, [resend_of(raw, topic, cause=str(letter_id), now=datetime.now(UTC), trace=trace)])
+        event = resend_of(raw, topic, letter=letter_id, event_id=event_id, now=datetime.now(UTC), trace=trace)
+        await append(connection, [event])
         return "record"
 
 

@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -36,18 +37,23 @@ def raw_record(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
     return RawRecord(key, value, [(name, None if text is None else b64decode(text)) for name, text in headers])
 
 
-def resend_of(record: RawRecord, topic: str, *, cause: str, now: datetime, trace: Trace) -> NewEvent:
-    """The event that carries the record back to the topic; in order with others of its key, where the key is a text."""
+def resend_of(record: RawRecord, topic: str, *, letter: UUID, event_id: UUID | None, now: datetime, trace: Trace) -> NewEvent:
+    """
+    The event that carries the record of a letter back to the topic; in order with others of its key, where the key is a text.
+
+    It is caused by the event that the record holds, so that whoever looks for that event or erases it finds this copy.
+    """
     return NewEvent(
         id=new_id(),
         topic=topic,
         aggregate_type="record",
-        aggregate_id=_text(record.key) or cause,
-        source=f"/dead-letters/{cause}",
+        aggregate_id=_text(record.key) or str(letter),
+        source=f"/dead-letters/{letter}",
         type=TYPE,
         dataschema=_SCHEMA,
         occurred_at=now,
         traceparent=trace.child().traceparent,
+        causation_id=event_id,
         data=msgspec.json.encode(record),
     )
 

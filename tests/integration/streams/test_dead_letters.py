@@ -186,6 +186,9 @@ async def test_an_event_that_the_log_does_not_hold_goes_back_as_the_record_that_
     handler.broken = False
     _, again = await desk.relay()
     assert again._replace(offset=0) == record
+    assert await desk.rows("select causation_id from outbox where type = 'dead-letter.resent'") == [
+        {"causation_id": letter.event_id}
+    ]
     await desk.work(handler, [again])
     assert await desk.lines() == [("notes", "foreign")]
 
