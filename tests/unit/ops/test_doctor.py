@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -14,9 +16,7 @@ from ops.doctor.postgres import _check_clock
 from ops.doctor.settings import KINDS, check_secrets, check_settings
 from streams.process import ROLES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT: Final = Path(__file__).parents[3]
 GOOD: Final = {
     "STRIPE_WEBHOOK_SECRET": "whsec_8f1c2a9d7b6e4f3085a1c9d2e7f60b4a",
     "RAZORPAY_WEBHOOK_SECRET": "Xb2nq9vT4kLm7rWz1cYd",
@@ -99,6 +99,15 @@ def test_an_env_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 )
 def test_a_clock_may_be_off_by_a_second(seconds: float, level: str) -> None:
     assert _check_clock(timedelta(seconds=seconds)).level == level
+
+
+def test_every_page_that_the_doctor_names_exists() -> None:
+    pages = set()
+    for file in sorted((ROOT / "ops/doctor").glob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        pages |= {call.args[3].value for call in calls if getattr(call.func, "id", "") in {"fail", "warn"} and len(call.args) > 3}
+    assert len(pages) > 10
+    assert [page for page in sorted(pages) if not (ROOT / f"runbooks/{page}.md").exists()] == []
 
 
 def test_an_address_is_shown_without_who_is_let_in() -> None:
