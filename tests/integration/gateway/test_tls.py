@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import aiohttp
 import pytest
 import trustme
 
-from tests.integration.gateway.conftest import SERVICE
+from gateway.routes import INTERNAL
+from tests.integration.gateway.conftest import ADMIN, SERVICE
 from tests.integration.gateway.test_process import start, until_logged
 
 if TYPE_CHECKING:
@@ -78,6 +80,18 @@ async def test_a_common_name_will_do(door: Door) -> None:
 async def test_another_name_of_the_ca_is_turned_away(door: Door) -> None:
     status, problem = await door.call(door.ca.issue_cert("stranger.internal"))
     assert (status, problem["reason"]) == (403, "certificate_not_allowed")
+
+
+async def test_another_name_of_the_ca_reaches_no_route(door: Door) -> None:
+    context = ssl.create_default_context()
+    door.ca.configure_trust(context)
+    door.ca.issue_cert("stranger.internal").configure_cert(context)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
+        for route in INTERNAL:
+            url = door.url + re.sub(r"\{\w+\}", "x", route.path)
+            async with client.request(route.method, url, headers=ADMIN) as answer:
+                problem = await answer.json(content_type=None)
+            assert (answer.status, problem["reason"]) == (403, "certificate_not_allowed"), route.name
 
 
 async def test_without_a_certificate_of_the_ca_there_is_no_connection(door: Door) -> None:
