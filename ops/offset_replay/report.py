@@ -120,7 +120,7 @@ def compared_text(data: Mapping[str, Any]) -> str:
         lines.append(f"  {data['liveBehind']:,} left out: the live worker has not come to all of their events")
     if data["equal"]:
         lines.append("no difference")
-    lines += [f"{each['rows']:,} of {each['table']} {_KINDS[each['kind']]}" for each in data["differences"]]
+    lines += [f"{each['table']}: {each['rows']:,} {each['kind']}, {_KINDS[each['kind']]}" for each in data["differences"]]
     for sample in data["samples"]:
         lines.append(f"\n{sample['table']} {sample['key']}: {sample['kind']}")
         for name, values in sample["columns"].items():
@@ -131,9 +131,9 @@ def compared_text(data: Mapping[str, Any]) -> str:
 
 
 _KINDS: Final = {
-    "missing": "are missing: the log makes them, and they are not there",
-    "extra": "are extra: they are there, and nothing in the log makes them",
-    "different": "are different",
+    "missing": "which the log makes and are not there",
+    "extra": "which are there and nothing in the log makes",
+    "different": "with other columns than the log makes",
 }
 
 

@@ -29,6 +29,7 @@ from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
 from tests.simulators import stripe
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,7 +117,7 @@ class World:
         wanted = ConsumerGroupTopicPartitions(
             group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
         )
-        self._admin.alter_consumer_group_offsets([wanted])[group_of(role)].result(20)
+        wait_until(lambda: self._accepts(wanted), seconds=60, every=0.2)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
         return {place: offset for place, offset in self._offsets.group(group_of(role)).committed.items() if place.topic == topic}
@@ -172,6 +173,11 @@ class World:
         code, out, err = self.run(*arguments, "--json")
         assert out, (code, err)
         return {**msgspec.json.decode(out), "exit": code}
+
+    def _accepts(self, wanted: ConsumerGroupTopicPartitions) -> bool:
+        """Whether the offsets are committed; a Kafka that has just started has no coordinator yet."""
+        moved = self._admin.alter_consumer_group_offsets([wanted])[wanted.group_id].result(20)
+        return all(partition.error is None for partition in moved.topic_partitions)
 
     async def _handle(self, handler: Handler, stretches: dict[Place, Stretch]) -> None:
         pool = make_pool(self.database_url, size=4, name="test")

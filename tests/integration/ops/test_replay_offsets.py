@@ -170,12 +170,12 @@ def test_a_record_that_does_not_decode_is_set_aside_in_the_shadow_only(world: Wo
 
 def test_what_a_killed_run_left_behind_goes_with_the_next_and_what_is_kept_stays(world: World) -> None:
     begin = world.ends()
-    world.produce(map(envelope, lives(200, seed=5)))
+    world.produce(map(envelope, lives(400, seed=5)))
     world.handle(begin)
     kept = world.data(*PAYMENTS, *at(begin), "--shadow", "--keep")["schema"]
-    assert world.rows(f"select count(*) from {kept}.payments") == [{"count": 200}]
+    assert world.rows(f"select count(*) from {kept}.payments") == [{"count": 400}]
     with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--shadow") as command:
-        wait_until(lambda: len(schemas(world)) == 2)
+        wait_until(lambda: len(schemas(world)) == 2, seconds=60)
         command.send_signal(signal.SIGKILL)
     [left] = set(schemas(world)) - {kept}
     wait_until(lambda: not world.rows("select from pg_stat_activity where application_name like 'tallyhook shadow%%'"))
@@ -188,7 +188,7 @@ def schemas(world: World) -> list[str]:
     return [row["nspname"] for row in world.rows("select nspname from pg_namespace where starts_with(nspname, 'shadow_')")]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_nothing(world: World) -> None:
     begin = world.ends()
     world.commit("payments", begin)
