@@ -15,7 +15,7 @@ from streams import metrics
 log = structlog.get_logger()
 
 _PATIENCE: Final = 1.0
-"""Seconds that Kafka has to say where partitions end; then the last answer counts."""
+"""Seconds that Kafka has to say where partitions end; then the last answer counts, or the mark of the last fetch."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -81,4 +81,5 @@ class Progress:
                 if fresh:
                     self._begins.update(await consumer.earliest_offsets(*fresh))
         except (TimeoutError, KafkaError, ConsumerNotStarted) as error:
-            log.warning("lag_unknown", reason="kafka_unavailable", error=str(error) or type(error).__name__)
+            log.warning("lag_stale", reason="kafka_unavailable", error=str(error) or type(error).__name__)
+            self._ends |= {p: mark for p in places - self._ends.keys() if (mark := consumer.highwater(p)) is not None}

@@ -11,6 +11,7 @@ import pytest
 from tests.faults.accounting import assert_all_accounted, make_load
 from tests.sender import Provider, post_stripe
 from tests.simulators import stripe
+from tests.system import ADMIN
 
 if TYPE_CHECKING:
     from tests.system import System
@@ -26,6 +27,7 @@ async def test_kafka_away_intake_goes_on_and_the_backlog_drains_by_itself(system
     await delivery  # all of it is acknowledged while Kafka is away
     assert provider.answers == {"200": len(load.bodies)}
     assert system.count("outbox_pending") > 0
+    await assert_the_declared_graph_is_shown(system)
     await asyncio.to_thread(system.stack.kafka.start)
     await asyncio.to_thread(assert_all_accounted, system, load)
 
@@ -46,3 +48,17 @@ async def test_postgres_restarted_under_load_is_answered_with_503_and_nothing_is
     await delivery
     assert provider.acknowledged == len(load.bodies)
     await asyncio.to_thread(assert_all_accounted, system, load)
+
+
+async def assert_the_declared_graph_is_shown(system: System) -> None:
+    """By the worker and by the gateway, which say why there is no more; the worker's metrics come as ever."""
+    worker = system.process("worker-payments").web
+    pages = {f"{worker}/topology": {}, f"{system.internal}/v1/admin/topology": ADMIN}
+    async with aiohttp.ClientSession() as http:
+        for url, headers in pages.items():
+            async with http.get(url, headers=headers) as answer:
+                assert (answer.status, "kafka_unavailable" in await answer.text()) == (503, True)
+            async with http.get(url, headers=headers | {"Accept": "text/html"}) as answer:
+                assert (answer.status, "billing.payment.events" in await answer.text()) == (503, True)
+        async with http.get(f"{worker}/metrics") as answer:
+            assert 'tallyhook_worker_lag{partition="0",topic="webhooks.stripe"' in await answer.text()
