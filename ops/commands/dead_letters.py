@@ -155,7 +155,7 @@ def _settle_all(verb: str, ids: Sequence[UUID], search: Search | None, settle: S
     failed = with_database(lambda connection: _settle_each(connection, verb, ids, settle))
     done = len(ids) - len(failed)
     past = {"retry": "sent out again", "discard": "discarded"}[verb]
-    show({"done": done, "failed": failed}, f"{done} {past}" if done or not failed else "", as_json=as_json)
+    show({"done": done, "failed": failed}, f"{done} {past}", as_json=as_json)
     if failed:
         raise CommandError("; ".join(f"{item_id}: {why}" for item_id, why in failed.items()))
 

@@ -110,7 +110,7 @@ def _drawn(table: Any) -> str:
     console = Console(width=120, highlight=False)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip()
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def _number(number: int) -> str:
