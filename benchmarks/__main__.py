@@ -31,6 +31,7 @@ class Name(StrEnum):
     CACHE = "cache"
     JOURNEY = "journey"
     MEMORY = "memory"
+    SCALING = "scaling"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -60,9 +60,9 @@ def _work(ours: System, events: int) -> Worked:
     with beside(preload, ours.bootstrap, events) as acknowledged_within:
         expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
     with ours.connect() as connection:
-        start = _last_id(connection)
+        start = last_id(connection)
     with ours.running(WORKER) as [worker]:
-        seconds, counted = _until_done(ours, worker, start, events)
+        seconds, counted = until_done(ours, worker, start, events)
         memory = peak_memory(worker.pid)
         time.sleep(_OFFSETS_KEPT)
     for table, rows in (("consumed", 1), ("history", 1), ("payments", 1), ("reconciliations", 1), ("outbox", _OUTBOX_ROWS)):
@@ -71,7 +71,7 @@ def _work(ours: System, events: int) -> Worked:
     return Worked(counted / seconds, memory)
 
 
-def _until_done(ours: System, worker: Running, start: int, events: int) -> tuple[float, int]:
+def until_done(ours: System, worker: Running, start: int, events: int) -> tuple[float, int]:
     """
     Seconds from the first sign of effects to the commit of the last, and how many events came after that first sign.
 
@@ -81,7 +81,7 @@ def _until_done(ours: System, worker: Running, start: int, events: int) -> tuple
     deadline = time.monotonic() + _LIMIT
     with ours.connect() as connection:
         while True:
-            done = (_last_id(connection) - start) // _OUTBOX_ROWS
+            done = (last_id(connection) - start) // _OUTBOX_ROWS
             now = time.monotonic()
             if done and not at_first:
                 first, at_first = now, done
@@ -93,6 +93,6 @@ def _until_done(ours: System, worker: Running, start: int, events: int) -> tuple
             time.sleep(_LOOK_EVERY)
 
 
-def _last_id(connection: Connection) -> int:
+def last_id(connection: Connection) -> int:
     row = connection.execute("select case when is_called then last_value else 0 end from outbox_pending_id_seq").fetchone()
     return int(row[0]) if row else 0

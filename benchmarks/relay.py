@@ -136,9 +136,9 @@ def _drain(ours: System, topic: Topic, rows: int) -> Drained:
     before, started = topic.ends(), time.monotonic()
     with ours.running("relay") as [relay]:
         span = topic.until_readable(before, rows, _LIMIT, relay.check)
-        _until_forgotten(ours)
+        until_forgotten(ours)
         memory = peak_memory(relay.pid)
-    _check(topic, before, rows, "ce_id")
+    check_records(topic, before, rows, "ce_id")
     return Drained(span.rate, span.first - started, memory)
 
 
@@ -151,7 +151,7 @@ def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, in
     with beside(produce, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
         span = topic.until_readable(before, rows, _LIMIT, lambda: None)
         expect("records that the bare producer had acknowledged", acknowledged_within(_LIMIT), rows)
-    _check(topic, before, rows, "ce_id")
+    check_records(topic, before, rows, "ce_id")
     return span.rate
 
 
@@ -164,7 +164,7 @@ def _resume(theirs: System, topic: Topic, peer: debezium.Connector, rows: int) -
     before, resumed = topic.ends(), time.monotonic()
     peer.resume()
     span = topic.until_readable(before, rows, _LIMIT, peer.check)
-    _check(topic, before, rows, "id")
+    check_records(topic, before, rows, "id")
     return Drained(span.rate, span.first - resumed)
 
 
@@ -207,7 +207,7 @@ def _arrivals(topic: Topic, before: Offsets, wanted: int, deadline: float) -> di
     return arrived
 
 
-def _until_forgotten(ours: System) -> None:
+def until_forgotten(ours: System) -> None:
     deadline = time.monotonic() + _LIMIT
     while ours.count("outbox_pending"):
         if time.monotonic() > deadline:
@@ -215,7 +215,7 @@ def _until_forgotten(ours: System) -> None:
         time.sleep(0.05)
 
 
-def _check(topic: Topic, before: Offsets, rows: int, id_header: str) -> None:
+def check_records(topic: Topic, before: Offsets, rows: int, id_header: str) -> None:
     """Every row is there once, and the rows of a key in their order."""
     seen: set[str | None] = set()
     last: dict[bytes | str | None, int] = {}

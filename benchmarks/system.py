@@ -7,18 +7,19 @@ import shutil
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from ops.dev.processes import TALLYHOOK, processes, take_listeners
+from ops.dev.processes import TALLYHOOK, address, processes, take_listeners
 from ops.dev.secrets_file import NEEDED
 from ops.stack import Stack
 from ops.stack.child import Child, spawn, tail
 from ops.stack.errors import ProcessFailed
 from ops.stack.places import temporary_data_dir
+from ops.stack.ports import LOOPBACK
 from ops.stack.probe import answers
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Running:
 
     name: str
     child: Child = field(repr=False)
+    web: str | None = None
 
     @property
     def pid(self) -> int:
@@ -56,12 +58,14 @@ class Running:
 class System:
     """Migrated database, ensured topics, and a way to start our processes."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, **settings: str) -> None:
         self.stack = stack
         listeners = take_listeners(stack.ports, {})
-        self.settings = {name: make() for name, make in NEEDED.items()} | _LIMITS | stack.environment | listeners.environment
+        made = {name: make() for name, make in NEEDED.items()}
+        self.settings = made | _LIMITS | stack.environment | listeners.environment | settings
         self.public = listeners.public
         self._specs = {spec.name: spec for spec in processes(listeners)}
+        self._specs |= {f"{name}-2": self._second(self._specs[name]) for name in ("relay", "worker-payments")}
 
     @property
     def database_url(self) -> str:
@@ -96,7 +100,7 @@ class System:
         try:
             for name in names:
                 spec = self._specs[name]
-                started.append(Running(name, self._spawn(spec)))
+                started.append(Running(name, self._spawn(spec), spec.web))
             for process in started:
                 self._await_ready(process, self._specs[process.name])
             yield started
@@ -105,6 +109,13 @@ class System:
         finally:
             for process in reversed(started):
                 process.child.stop(_STOP_LIMIT)
+
+    def _second(self, spec: ProcessSpec) -> ProcessSpec:
+        """Another process of the same kind, with a web of its own."""
+        port = self.stack.ports.take(f"{spec.name}-2", 0)
+        variable = "RELAY_WEB_PORT" if spec.name == "relay" else "STREAMS_WEB_PORT"
+        web = address((LOOPBACK, port))
+        return replace(spec, name=f"{spec.name}-2", environment={variable: str(port)}, web=web, ready_url=f"{web}/health/ready")
 
     def _spawn(self, spec: ProcessSpec) -> Child:
         log = self.stack.data_dir / "log" / f"{spec.name}.log"
@@ -129,12 +140,12 @@ class System:
 
 
 @contextmanager
-def system(*servers: str, report: Report) -> Iterator[System]:
-    """A system on the named servers, which stop with the block; nothing of it stays."""
+def system(*servers: str, report: Report, **settings: str) -> Iterator[System]:
+    """A system on the named servers, which stop with the block; nothing of it stays. Settings change those of our processes."""
     folder = temporary_data_dir()
     try:
         with Stack(folder, servers, report=report) as stack:
-            made = System(stack)
+            made = System(stack, **settings)
             report("system", "migrating, making topics")
             made.set_up()
             yield made

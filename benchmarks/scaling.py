@@ -1,0 +1,140 @@
+"""One process and then two of a kind on the same backlog: how they share it, and what the second one brings on one machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import requests
+
+from benchmarks import backlog
+from benchmarks.backlog import TOPIC
+from benchmarks.beside import beside
+from benchmarks.figures import Figure, Result, Void, expect, median, ratio
+from benchmarks.payments import WORKER, last_id, until_done
+from benchmarks.preload import preload
+from benchmarks.relay import check_records, until_forgotten
+from benchmarks.system import Running, System, system
+from benchmarks.topic import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.scale import Scale
+    from benchmarks.system import Report
+
+ROWS: Final = 100_000
+EVENTS: Final = 30_000
+_KINDS: Final = {"relay": ("relay", "relay-2"), WORKER: (WORKER, f"{WORKER}-2")}
+_SHARDS: Final = 64
+_PARTITIONS: Final = 16  # of the two topics that the payments worker reads
+_LIMIT: Final = 300.0  # seconds
+
+
+class Shared(NamedTuple):
+    """One drain: its rate, and how many events each process did."""
+
+    rate: float
+    done: list[int]
+
+    @property
+    def least(self) -> float:
+        """The share of whoever did least."""
+        return min(self.done) / sum(self.done)
+
+
+def run(scale: Scale, report: Report) -> Result:
+    result = Result("scaling")
+    try:
+        for kind, drain, size in (("relay", _relay, ROWS), (WORKER, _work, EVENTS)):
+            drains: dict[int, list[Shared]] = {1: [], 2: []}
+            with system("postgres", "kafka", report=report, STREAMS_SESSION_TIMEOUT="60s") as ours:
+                for number in range(1, scale.rounds + 1):
+                    for processes, found in drains.items():
+                        report("scaling", f"round {number} of {scale.rounds}: {processes} of {kind}")
+                        found.append(drain(ours, _KINDS[kind][:processes], scale.count(size)))
+            result.figures += _figures(kind, drains[1], drains[2])
+    except Void as void:
+        result.void.append(str(void))
+    return result
+
+
+def _figures(kind: str, alone: Sequence[Shared], together: Sequence[Shared]) -> list[Figure]:
+    one, two = [each.rate for each in alone], [each.rate for each in together]
+    return [
+        ratio(f"{kind}: two ÷ one", two, one),
+        median(f"{kind}: one", one, "events/s"),
+        median(f"{kind}: two together", two, "events/s"),
+        median(f"{kind}: share of the one that did less", [100 * each.least for each in together], "%"),
+    ]
+
+
+def _relay(ours: System, names: Sequence[str], rows: int) -> Shared:
+    """The relays own their shards; then the whole backlog is committed at once."""
+    ours.empty()
+    topic = Topic(ours.bootstrap, TOPIC)
+    before = topic.ends()
+    with ours.running(*names) as relays:
+        shards = _SHARDS // len(relays)
+        _await(lambda: all(_told(relay, "tallyhook_relay_shards") == shards for relay in relays), "shards are not shared out")
+        with _held(relays), ours.connect() as connection:
+            backlog.fill(connection, rows)
+        span = topic.until_readable(before, rows, _LIMIT, relays[0].check)
+        until_forgotten(ours)
+        done = [_told(relay, "tallyhook_relay_relayed_total") for relay in relays]
+    check_records(topic, before, rows, "ce_id")
+    expect("events that the relays have relayed", sum(done), rows)
+    return Shared(span.rate, done)
+
+
+def _work(ours: System, names: Sequence[str], events: int) -> Shared:
+    """The workers have their partitions; then, while they are held, all webhooks are put on Kafka."""
+    ours.empty()
+    with ours.running(*names) as workers:
+        share = _PARTITIONS // len(workers)
+        _await(lambda: all(_partitions(each) == share for each in workers), "partitions are not shared out")
+        with ours.connect() as connection:
+            start = last_id(connection)
+        with beside(preload, ours.bootstrap, events) as acknowledged_within, _held(workers):
+            expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
+        seconds, counted = until_done(ours, workers[0], start, events)
+        done = [_told(each, "tallyhook_worker_handled_total") for each in workers]
+        time.sleep(3)  # until the offsets are committed, so that the next round begins behind them
+    expect("rows of consumed", ours.count("consumed"), events)
+    expect("rows of outbox", ours.count("outbox"), 2 * events)
+    expect("events that the workers have handled", sum(done), events)
+    return Shared(counted / seconds, done)
+
+
+@contextmanager
+def _held(processes: Sequence[Running]) -> Iterator[None]:
+    """Stop the processes where they are, and let them go on together."""
+    for each in processes:
+        os.kill(each.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in processes:
+            os.kill(each.pid, signal.SIGCONT)
+
+
+def _told(process: Running, metric: str) -> int:
+    """The sum of a metric over its labels, as the process tells it."""
+    text = requests.get(f"{process.web}/metrics", timeout=10).text
+    return int(sum(float(value) for value in re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)))
+
+
+def _partitions(process: Running) -> int:
+    return int(requests.get(f"{process.web}/health/ready", timeout=10).json()["partitions"])
+
+
+def _await(fact: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + _LIMIT
+    while not fact():
+        if time.monotonic() > deadline:
+            raise Void(otherwise)
+        time.sleep(0.2)
