@@ -9,6 +9,7 @@ import msgspec
 from gateway.admin.audit import Entry as AuditEntry
 from gateway.admin.dead_letters import Discard, Discarded
 from gateway.admin.deliveries import Detail
+from gateway.admin.erasures import EraseSubject
 from gateway.admin.replays import Begun, ReplayWebhooks
 from gateway.admin.store import Delivery, Journey, Station
 from gateway.cache import Invalidate, Invalidated
@@ -77,6 +78,7 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     DeliverLead(lead_id=_ID, partner_id="acme", attempt=1),
     ExpectPayment(reference="pi_1Q", amount=4990, currency="eur", user_id="user-7"),
     ChangeConfig(key="rate_limit.webhooks", value="500/second", expected_version=3),
+    EraseSubject(kind="customer", id="cus_Nfz8uKxQ2bVt0d", reason="request 2026-117"),
     ReplayWebhooks(source="stripe", status="rejected", since=_AT, reason="a wrong secret was live"),
     Discard("the partner has it by another way"),
     Reach(email="ada@example.com", phone="+4915112345678", opt_outs=["SMS"]),
