@@ -19,6 +19,7 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "schemas (compatibility)": (_PYTHON, "-m", "schemas.compatibility"),
     "contract (AsyncAPI)": (_PYTHON, "-m", "schemas.asyncapi", "--check"),
     "contract (OpenAPI)": (_PYTHON, "-m", "gateway.openapi", "--check"),
+    "contract (Postman)": (_PYTHON, "-m", "gateway.postman", "--check"),
 }
 
 
