@@ -19,7 +19,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
-import outbox.replay_tables
+import outbox
 import projections
 from migrations import chain
 from outbox.tables import metadata
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE: Final = Path(migrations.__file__).parent
-for module in pkgutil.iter_modules(projections.__path__, "projections."):
-    importlib.import_module(module.name)  # declares its tables on the shared metadata
+for package in (outbox, projections):
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)  # declares its tables on the shared metadata
 
 # What a database consists of, as the server itself tells it.
 LOOKS: Final = {
