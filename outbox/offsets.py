@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -83,13 +84,26 @@ class Look(NamedTuple):
     groups: dict[str, Group]
 
 
+# One for each address, kept as long as the process lives: a client that is freed while an answer of its own is being handed
+# over is freed in the thread that does so, which cannot wait for itself and takes the process with it.
+_clients: Final[dict[str, AdminClient]] = {}
+_clients_lock: Final = Lock()
+
+
+def admin_of(bootstrap_servers: str) -> AdminClient:
+    """The process's client for Kafka's administration there, connected by itself; safe to share between threads."""
+    with _clients_lock:
+        if bootstrap_servers not in _clients:
+            _clients[bootstrap_servers] = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        return _clients[bootstrap_servers]
+
+
 class Offsets:
-    """A connection to Kafka's administration, made at the first call and kept; safe to share between threads."""
+    """Kafka's administration, connected to at the first call of the process; safe to share between threads."""
 
     def __init__(self, bootstrap_servers: str, limit: timedelta = LIMIT) -> None:
         self._servers = bootstrap_servers
         self._limit = limit.total_seconds()
-        self._admin: AdminClient | None = None
 
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """
@@ -100,7 +114,7 @@ class Offsets:
         places = self._places(topics)
         begins = self._list_offsets(places, _EARLIEST)
         ends = self._list_offsets(places, _LATEST)
-        described = self._admin_client().describe_consumer_groups([*groups], **self._patience) if groups else {}
+        described = admin_of(self._servers).describe_consumer_groups([*groups], **self._patience) if groups else {}
         committed = {name: self._list_committed(name) for name in groups}
         first, last = self._offsets(begins), self._offsets(ends)
         return Look(
@@ -131,32 +145,24 @@ class Offsets:
     def _patience(self) -> dict[str, Any]:
         return {"request_timeout": self._limit}
 
-    def _admin_client(self) -> AdminClient:
-        if self._admin is None:
-            limit = max(1000, int(self._limit * 1000))
-            self._admin = AdminClient(
-                {"bootstrap.servers": self._servers, "socket.connection.setup.timeout.ms": limit, "log_level": 0}
-            )
-        return self._admin
-
     def _places(self, topics: Collection[str]) -> list[Place]:
         if not topics:
             return []
         try:
-            known = self._admin_client().list_topics(timeout=self._limit).topics
+            known = admin_of(self._servers).list_topics(timeout=self._limit).topics
         except KafkaException as error:
             raise self._failure(error) from error
         return [Place(t, number) for t in topics if t in known for number in sorted(known[t].partitions)]
 
     def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
         asked = {TopicPartition(*place): spec for place in places}
-        return self._admin_client().list_offsets(asked, **self._patience) if asked else {}
+        return admin_of(self._servers).list_offsets(asked, **self._patience) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
         return {Place(where.topic, where.partition): self._result(future).offset for where, future in asked.items()}
 
     def _list_committed(self, name: str) -> Future[Any]:
-        return self._admin_client().list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], **self._patience)[name]
+        return admin_of(self._servers).list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], **self._patience)[name]
 
     def _group(self, name: str, described: Future[Any], committed: Future[Any]) -> Group:
         try:

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from tests.servers import StartStack
 
 CACHE_PREFIX: Final = "shop:"
+# One for each test that needs one: after five failed attempts a breaker opens, and the next test's lead would wait for its probe.
+BROKEN_DOWN: Final = ("down", "closed", "gone", "lost")
 
 
 @pytest.fixture(scope="session")
 def crm() -> Iterator[Crm]:
-    """The CRM of all partners, each below a path of its name; that of `down` has broken down for good."""
+    """The CRM of all partners, each below a path of its name; some have broken down for good."""
     with crm_of_its_own() as running:
-        running.answers("/down", status(503, "closed"))
+        for name in BROKEN_DOWN:
+            running.answers(f"/{name}", status(503, "closed"))
         yield running
 
 
@@ -45,7 +48,7 @@ def stripe_list() -> Iterator[StripeApi]:
 
 @pytest.fixture(scope="session")
 def system(start_stack: StartStack, crm: Crm, collector: Collector, stripe_list: StripeApi) -> Iterator[System]:
-    partners = partner.settings(crm.url, SECRET, "acme", "down")
+    partners = partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN)
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url}

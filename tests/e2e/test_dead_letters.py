@@ -129,18 +129,18 @@ async def test_a_foreign_record_is_given_up_for_good(system: System) -> None:
 async def test_a_lead_that_was_given_up_gets_all_of_its_attempts_again(
     system: System, http: aiohttp.ClientSession, crm: Crm
 ) -> None:
-    lead_id = (await (await send_lead(http, system, "down", lead("crm-letter", "down"))).json())["id"]
+    lead_id = (await (await send_lead(http, system, "closed", lead("crm-letter", "closed"))).json())["id"]
     await lead_with(http, system, lead_id, "exhausted")
     letter = await letter_of(http, system, lead_id)
     assert (letter["kind"], letter["fault"], letter["reason"]) == ("lead", "theirs", "lead_delivery_exhausted")
     assert await read_json(http, system.internal + letter["lead"]) is not None
 
-    crm.answers("/down", status(503, "still"), status(503, "still"), status(204))
+    crm.answers("/closed", status(503, "still"), status(503, "still"), status(204))
     try:
         assert (await tallyhook(system, "dead-letters", "retry", lead_id)).returncode == 0
         found = await lead_with(http, system, lead_id, "delivered")
     finally:
-        crm.answers("/down", status(503, "closed"))
+        crm.answers("/closed", status(503, "closed"))
     assert [attempt["status"] for attempt in found["attempts"]] == [503, 503, 503, 503, 503, 204]
 
 
