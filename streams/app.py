@@ -1,21 +1,14 @@
-"""
-Faust around the processor: one agent, one reader, acknowledgements in order.
-
-The reader never acknowledges. A drain takes what has gathered, lets the processor make it durable, and only then acknowledges in
-the order of arrival: Faust commits past unfinished events when acknowledgements come out of order, when an agent raises, and
-with `concurrency` above 1.
-"""
+"""Faust around the processor: the group, its partitions and the web are Faust's; batches go by it (`streams/transport.py`)."""
 
 import asyncio
 import os
 import threading
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import faust
 import structlog
-from faust import Stream
-from faust.types import EventT, StreamT
 from mode import Service
 
 from runtime.database import make_pool
@@ -24,7 +17,7 @@ from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
 from streams.settings import StreamSettings
-from streams.transport import App
+from streams.transport import App, Batches
 
 log = structlog.get_logger()
 
@@ -49,6 +42,8 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     app = App(
         role.group,
+        role.topics,
+        Batches(settings.batch, tools.handle, tools.reassigned),
         broker=brokers,
         store="memory://",
         datadir=datadir,
@@ -58,10 +53,8 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         broker_session_timeout=settings.streams_session_timeout.total_seconds(),
         broker_heartbeat_interval=settings.streams_session_timeout.total_seconds() / 5,
         broker_commit_interval=settings.streams_commit_interval.total_seconds(),
-        broker_max_poll_records=2000,
         consumer_max_fetch_size=4 * 1024 * 1024,
         consumer_auto_offset_reset="earliest",
-        stream_buffer_maxsize=4096,
         stream_wait_empty=False,
         worker_redirect_stdouts=False,
         web_host=settings.streams_web_host,
@@ -73,10 +66,6 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_graph_enabled=False,
         web_metrics_enabled=False,
     )
-    source = app.topic(*role.topics, key_serializer="raw", value_serializer="raw")
-    reader = _Reader(tools, settings.batch)
-    app.agent(source, name=role.name, concurrency=1)(reader.read)
-    app.on_partitions_assigned.connect(tools.reassigned, weak=False)
     add_pages(app, role, settings)
     return app
 
@@ -89,16 +78,18 @@ class _Tools(Service):
         self._role = role
         self._settings = settings
         self._exits = AsyncExitStack()
-        self._processor: Processor | None = None
+        self._made: Processor | None = None
 
     @property
-    def processor(self) -> Processor:
-        assert self._processor is not None, "Faust starts the tools before the agents"  # noqa: S101  # narrows the type
-        return self._processor
+    def _processor(self) -> Processor:
+        assert self._made is not None, "Faust starts the tools before the consumer"  # noqa: S101  # narrows the type
+        return self._made
 
-    def reassigned(self, *_: Any, **__: Any) -> None:
-        """Partitions were given out; called by Faust, before it hands out their records."""
-        self.processor.reassigned()
+    def reassigned(self) -> None:
+        self._processor.reassigned()
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await _or_die(self._processor.process(records))
 
     async def on_start(self) -> None:
         pool = make_pool(self._settings.database_url, size=self._settings.streams_lanes + 3, name=f"worker {self._role.name}")
@@ -106,42 +97,13 @@ class _Tools(Service):
         self._exits.push_async_callback(pool.close)
         running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
         lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
-        self._processor = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max)
+        self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max)
         for loop in running.loops:
-            task = asyncio.ensure_future(loop())
-            task.add_done_callback(_die_of_failure)
+            task = asyncio.ensure_future(_or_die(loop()))
             self._exits.push_async_callback(_cancel, task)
 
     async def on_stop(self) -> None:
         await self._exits.aclose()
-
-
-class _Reader:
-    """The agent's body: gathers events and drains them in batches."""
-
-    def __init__(self, tools: _Tools, batch: int) -> None:
-        self._tools = tools
-        self._batch = batch
-
-    async def read(self, stream: StreamT[bytes]) -> None:
-        manual = cast("Stream[bytes]", stream).noack()
-        gathered: asyncio.Queue[EventT[bytes]] = asyncio.Queue(maxsize=2 * self._batch)
-        drain = asyncio.create_task(self._drain(manual, gathered))
-        drain.add_done_callback(_die_of_failure)
-        try:
-            async for event in manual.events():
-                await gathered.put(event)
-        finally:
-            await _cancel(drain)
-
-    async def _drain(self, stream: StreamT[bytes], gathered: asyncio.Queue[EventT[bytes]]) -> None:
-        while True:
-            events = [await gathered.get()]
-            while len(events) < self._batch and not gathered.empty():
-                events.append(gathered.get_nowait())
-            await self._tools.processor.process([_record(event) for event in events])
-            for event in events:
-                await stream.ack(event)
 
 
 class _Worker(faust.Worker):
@@ -169,18 +131,14 @@ async def _cancel(task: "asyncio.Future[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _die_of_failure(task: "asyncio.Future[None]") -> None:
+async def _or_die(work: Awaitable[None]) -> None:
     """
-    End the process when a loop of ours has failed, which it never should.
+    Await the work, and end the process where it fails, which it never should.
 
-    Faust would restart the agent and acknowledge what was not handled; after an exit Kafka hands it out again.
+    Faust would start anew and go on behind what was not handled; after an exit Kafka hands it out again.
     """
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("loop_failed", reason="loop_failed", exc_info=error)
+    try:
+        await work
+    except Exception:
+        log.critical("loop_failed", reason="loop_failed", exc_info=True)
         os._exit(_EX_SOFTWARE)
-
-
-def _record(event: EventT[bytes]) -> Record:
-    message = event.message
-    headers: Any = message.headers or ()  # as aiokafka gives them: pairs, whatever Faust declares
-    return Record(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
