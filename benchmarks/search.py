@@ -37,7 +37,7 @@ _BARE: Final = "bare"
 _TEXT: Final = "bright rooms near the station with a view of the river and a garden that wants some care "
 _LOOK_EVERY: Final = 0.5  # seconds
 _LIMIT: Final = 300.0  # seconds for one round
-_WARM: Final = 0.2  # share of a round that comes before all of them: Elasticsearch's Java compiles what it does often
+_WARM: Final = 1.0  # share of a round that comes before all of them: Elasticsearch's Java compiles what it does often
 
 
 def run(scale: Scale, report: Report) -> Result:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -110,6 +111,7 @@ def decode(dataschema: str, data: bytes) -> msgspec.Struct:
         raise SchemaError("data_malformed", str(error)) from error
 
 
+@lru_cache(maxsize=1024)  # a few dozen names, and once for every event
 def _parse(dataschema: str) -> tuple[EventType, int]:
     match = _DATASCHEMA.fullmatch(dataschema)
     kind = EVENT_TYPES.get(match["name"]) if match else None

@@ -60,7 +60,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_host=settings.streams_web_host,
         web_bind=settings.streams_web_host,
         web_port=settings.streams_web_port,
-        web_stats_enabled=True,
+        web_stats_enabled=False,
         web_router_enabled=False,
         web_tables_enabled=False,
         web_graph_enabled=False,

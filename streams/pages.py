@@ -1,10 +1,9 @@
 """
-What a worker's web shows beside Faust's own pages. It asks nobody who they are, and so listens on loopback unless told otherwise.
+What a worker's web shows. It asks nobody who they are, and so listens on loopback unless told otherwise.
 
-Of Faust's pages `/` is on (counts and times of its sensors). `/assignment/` is ours: Faust's reads its own assignor, which a
-worker without tables does not use, so that it is always empty, and so would be `/router/`, which is off. Off as well: `/table/`
-(it shows data), `/graph/` (it needs Graphviz, and draws the inside of Faust) and `/performance/` (its lag is one too many for
-every partition).
+Faust's own pages are off. The counts at `/` are of its streams, which the records go by; `/assignment/`, which is ours here, and
+`/router/` read its own assignor, which a worker without tables does not use, so that both would always be empty; `/table/` shows
+data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too many for every partition.
 """
 
 import os
@@ -30,8 +29,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 _FOOTER: Final = Markup(
     "These pages ask nobody who they are: keep them on loopback or a private address. "
     'Also here: <a href="/metrics">/metrics</a> for Prometheus, <a href="/health/ready">/health/ready</a>, '
-    '<a href="/">/</a> with the counts and times of Faust\'s own sensors, <a href="/assignment/">/assignment/</a> with the '
-    "partitions of this process. Lag is the end less what is committed."
+    '<a href="/assignment/">/assignment/</a> with the partitions of this process. Lag is the end less what is committed.'
 )
 
 
