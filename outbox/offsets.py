@@ -1,17 +1,17 @@
 """
-Where Kafka's partitions begin and end, and how far each consumer group is: read at the broker, in two rounds of calls at most.
+Where Kafka's partitions begin and end, and how far each consumer group is: read at the broker, in three rounds of calls at most.
 
 Everything blocks, within the limit given; an event loop calls it in a thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime, timedelta
-from threading import Lock
+from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -84,38 +84,29 @@ class Look(NamedTuple):
     groups: dict[str, Group]
 
 
-# One for each address, kept as long as the process lives: a client that is freed while an answer of its own is being handed
-# over is freed in the thread that does so, which cannot wait for itself and takes the process with it.
-_clients: Final[dict[str, AdminClient]] = {}
-_clients_lock: Final = Lock()
-
-
-def admin_of(bootstrap_servers: str) -> AdminClient:
-    """The process's client for Kafka's administration there, connected by itself; safe to share between threads."""
-    with _clients_lock:
-        if bootstrap_servers not in _clients:
-            _clients[bootstrap_servers] = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-        return _clients[bootstrap_servers]
-
-
 class Offsets:
-    """Kafka's administration, connected to at the first call of the process; safe to share between threads."""
+    """Kafka's administration, connected to at the first call; safe to share between threads."""
 
     def __init__(self, bootstrap_servers: str, limit: timedelta = LIMIT) -> None:
         self._servers = bootstrap_servers
         self._limit = limit.total_seconds()
 
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._servers, "log_level": 0})
+
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """
-        The spans of all partitions of these topics, and these groups; a topic that is not there has none.
+        The spans of all partitions of these topics, and these groups with what they have committed there.
 
-        Raises OffsetsError.
+        A topic that is not there has no spans. Raises OffsetsError.
         """
         places = self._places(topics)
         begins = self._list_offsets(places, _EARLIEST)
         ends = self._list_offsets(places, _LATEST)
-        described = admin_of(self._servers).describe_consumer_groups([*groups], **self._patience) if groups else {}
-        committed = {name: self._list_committed(name) for name in groups}
+        described = self._admin.describe_consumer_groups([*groups], **self._patience) if groups else {}
+        with ThreadPoolExecutor(max(1, len(groups))) as threads:
+            committed = dict(zip(groups, threads.map(lambda name: self._committed(name, places), groups), strict=True))
         first, last = self._offsets(begins), self._offsets(ends)
         return Look(
             {place: Span(first[place], last[place]) for place in places},
@@ -126,9 +117,9 @@ class Offsets:
         """What the partitions of these topics hold. Raises OffsetsError."""
         return self.look(topics, ()).spans
 
-    def group(self, name: str) -> Group:
-        """One group. Raises OffsetsError."""
-        return self.look((), (name,)).groups[name]
+    def group(self, name: str, topics: Collection[str] = ()) -> Group:
+        """One group, with what it has committed in these topics. Raises OffsetsError."""
+        return self.look(topics, (name,)).groups[name]
 
     def at(self, moment: datetime, topics: Collection[str]) -> dict[Place, int]:
         """
@@ -149,24 +140,40 @@ class Offsets:
         if not topics:
             return []
         try:
-            known = admin_of(self._servers).list_topics(timeout=self._limit).topics
+            known = self._admin.list_topics(timeout=self._limit).topics
         except KafkaException as error:
             raise self._failure(error) from error
         return [Place(t, number) for t in topics if t in known for number in sorted(known[t].partitions)]
 
     def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
         asked = {TopicPartition(*place): spec for place in places}
-        return admin_of(self._servers).list_offsets(asked, **self._patience) if asked else {}
+        return self._admin.list_offsets(asked, **self._patience) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
         return {Place(where.topic, where.partition): self._result(future).offset for where, future in asked.items()}
 
-    def _list_committed(self, name: str) -> Future[Any]:
-        return admin_of(self._servers).list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], **self._patience)[name]
+    def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
+        """
+        What the group has committed, asked by a consumer that never joins it.
 
-    def _group(self, name: str, described: Future[Any], committed: Future[Any]) -> Group:
+        The administration's own call ends the process when the group's coordinator has just moved
+        (https://github.com/confluentinc/librdkafka/issues/5040).
+        """
+        if not places:
+            return {}
+        consumer = Consumer({"bootstrap.servers": self._servers, "group.id": name, "log_level": 0})
         try:
-            offsets = self._result(committed).topic_partitions or ()
+            found = consumer.committed([TopicPartition(*place) for place in places], timeout=self._limit)
+        except KafkaException as error:
+            raise self._failure(error) from error
+        finally:
+            consumer.close()
+        if broken := next((each.error for each in found if each.error is not None), None):
+            raise self._failure(KafkaException(broken))
+        return {_place(each): each.offset for each in found if each.offset >= 0}
+
+    def _group(self, name: str, described: Future[Any], committed: Mapping[Place, int]) -> Group:
+        try:
             told = self._result(described)
         except _NotKnown:
             return Group(name, "dead", (), {})
@@ -174,8 +181,7 @@ class Offsets:
             Member(m.member_id, m.client_id, m.host.lstrip("/"), tuple(sorted(_place(p) for p in m.assignment.topic_partitions)))
             for m in told.members
         )
-        kept = {_place(p): p.offset for p in offsets if p.offset >= 0 and p.error is None}
-        return Group(name, told.state.name.lower(), members, kept)
+        return Group(name, told.state.name.lower(), members, committed)
 
     def _result(self, future: "Future[T]") -> T:
         try:

@@ -5,9 +5,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ops.offset_replay.errors import ReplayRefused
-from outbox.offsets import OffsetsError, Place, admin_of
+from outbox.offsets import OffsetsError, Place
 
 _LIMIT: Final = 15.0  # seconds
 _LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_SUBSCRIBED_TO_TOPIC}
@@ -19,7 +20,7 @@ def move(bootstrap_servers: str, group: str, offsets: Mapping[Place, int]) -> No
 
     Raises ReplayRefused with reason `group_live`, and OffsetsError.
     """
-    admin = admin_of(bootstrap_servers)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
     future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[group]
     try:

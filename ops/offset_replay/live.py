@@ -100,7 +100,7 @@ def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, 
 def follow(offsets: Offsets, asked: Asked, moves: Sequence[Move], progress: Callable[[int, Group], object]) -> datetime:
     """Wait until the group has read everything again; `progress` is told how much it has, and how the group is."""
     while True:
-        group = offsets.group(topology.group_of(asked.worker))
+        group = offsets.group(topology.group_of(asked.worker), (asked.topic,))
         read = sum(min(group.committed.get(move.place, 0), move.until) - move.target for move in moves)
         progress(max(0, read), group)
         if read >= sum(move.until - move.target for move in moves):

@@ -69,10 +69,7 @@ async def test_of_fausts_own_pages_those_that_are_safe_and_true_are_on(system: S
     base = web(system, "payments")
     assert base.startswith("http://127.0.0.1:")
     status, _, body = await read(http, f"{base}/")
-    assert (status, json.loads(body)["Sensor0"].keys() >= {"messages_received_total", "events_total", "rebalances"}) == (
-        200,
-        True,
-    )
+    assert (status, json.loads(body)) == (200, {"status": "OK"})
     status, _, body = await read(http, f"{base}/assignment/")
     everything = {topic: [*range(8)] for topic in ("webhooks.razorpay", "webhooks.stripe")}
     assert (status, json.loads(body)) == (200, {"actives": everything, "standbys": {}})

@@ -120,7 +120,7 @@ class World:
         wait_until(lambda: self._accepts(wanted), seconds=60, every=0.2)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
-        return {place: offset for place, offset in self._offsets.group(group_of(role)).committed.items() if place.topic == topic}
+        return dict(self._offsets.group(group_of(role), [topic]).committed)
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:

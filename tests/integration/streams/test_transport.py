@@ -84,7 +84,7 @@ class Bench:
         assert producer.flush(20) == 0
 
     async def committed(self) -> dict[Place, int]:
-        found = await asyncio.to_thread(Offsets(self.server).group, self.group)
+        found = await asyncio.to_thread(Offsets(self.server).group, self.group, [self.topic])
         return dict(found.committed)
 
     async def until_committed(self, numbers: dict[int, int]) -> None:
