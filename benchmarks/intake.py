@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 64
 _TABLES: Final = ("dedup", "outbox", "outbox_pending", "webhook_deliveries")
-_FIRST_GUESS: Final = 6000.0  # requests a second that the warm-up is given enough of
+_FIRST_GUESS: Final = 20_000.0  # requests a second that the warm-up is given enough of
 _SPARE: Final = 2.0  # a round may be so much faster than the one before
 _GRACE: Final = 60.0  # seconds
 

@@ -1,7 +1,6 @@
 """The gateway process: its composition root."""
 
 import asyncio
-import gc
 import signal
 import ssl
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from gateway.app import build_internal, build_public, opened
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from gateway.tls import internal_context
+from runtime import collector
 from runtime.build import tell_build
 from runtime.logs import configure_logs
 from runtime.spans import configure_spans
@@ -66,9 +66,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
         # The last one entered is the first one left: the world is shut out before our own services are.
         internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
-        # What is loaded by now stays: to look through it again and again (the Stripe SDK is large) would stall requests.
-        gc.collect()
-        gc.freeze()
+        collector.relax()
         log.info("gateway_started", public=public_url, internal=internal_url)
         await stop.wait()
         log.info("gateway_stopping")

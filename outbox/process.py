@@ -19,6 +19,7 @@ from outbox.replays import forget_replays
 from outbox.secret_uses import forget_uses
 from outbox.settings import RelaySettings, RetentionSettings
 from outbox.sweeper import sweep_for_ever
+from runtime import collector
 from runtime.build import tell_build
 from runtime.database import UNAVAILABLE
 from runtime.exposition import Exposition
@@ -53,6 +54,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     web.start()
     threading.Thread(target=_keep_partitions, args=(settings, forgets), name="retention", daemon=True).start()
     threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
+    collector.relax()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
     relay.run()
     publisher.close()

@@ -1,7 +1,7 @@
 """Sweeps the ledger for ever, in one relay at a time, and tells Prometheus what it saw."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -22,6 +22,9 @@ OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "How long the oldest of
 OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Those of them older than LEDGER_GRACE.", ["source"])
 UNBALANCED: Final = Gauge("tallyhook_ledger_unbalanced", "Deliveries without an event, events without a delivery.", ["source"])
 OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Records set aside that nobody has settled.", ["consumer", "fault"])
+
+_FIRST_AFTER: Final = timedelta(seconds=10)
+"""A relay that starts has a backlog to carry, and the sweep would look at all of it just then: that cost a tenth of its speed."""
 
 _LOCK: Final = 7_205_759_406  # held for as long as a relay sweeps: the others say nothing, so that their sum is the truth
 
@@ -56,6 +59,7 @@ async def _keep_sweeping(connection: AsyncConnection, settings: RelaySettings) -
 
 async def _sweep_while_alone(connection: AsyncConnection, settings: RelaySettings) -> None:
     """Until the connection breaks: the lock is its own."""
+    await asyncio.sleep(min(_FIRST_AFTER, settings.ledger_sweep).total_seconds())
     while True:
         now = datetime.now(UTC)
         swept = await sweep(connection, settings.ledger_grace, now)

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from runtime import collector
 from runtime.build import tell_build
 from runtime.logs import configure_logs
 from runtime.spans import configure_spans
@@ -38,6 +39,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     configure_spans(f"worker-{name}", environ)
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
+    collector.relax()
     log.info("worker_starting", role=name, topics=list(role.topics))
     try:
         return run(role, settings, datadir)
