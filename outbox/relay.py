@@ -22,7 +22,7 @@ from outbox.append import WAKE_CHANNEL, event_of
 from outbox.delivery import Isolate, Park, decide
 from outbox.publisher import Batch, Publisher
 from outbox.settings import RelaySettings
-from outbox.shards import Shards
+from outbox.shards import RELAYS, Shards
 from runtime import spans
 from runtime.database import UNAVAILABLE
 from runtime.ids import time_of
@@ -131,7 +131,7 @@ class _Session:
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
-        self.shards = Shards(connection)
+        self.shards = Shards(connection, RELAYS)
 
     def run(self) -> None:
         self._connection.add_notify_handler(self._wake)

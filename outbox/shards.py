@@ -1,18 +1,26 @@
 """
-Who relays what: shards owned through session-level advisory locks, shared out fairly over the live relays.
+Who does what: shards owned through session-level advisory locks, shared out fairly over the live processes of a kind.
 
-A lock dies with its connection, so a killed relay's shards are free as soon as Postgres sees the connection close.
+A lock dies with its connection, so a killed process's shards are free as soon as Postgres sees the connection close.
 """
 
 import random
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import Connection
 
 from outbox.tables import SHARDS
 
-_MEMBERS: Final = 7_205_759  # classid of the lock that every live relay shares
-_SHARDS: Final = 7_205_760  # classid of the shards' locks; objid is the shard
+
+class Kind(NamedTuple):
+    """The classids of its locks: of the one that every live process shares, and of the shards' own, whose objid is the shard."""
+
+    members: int
+    shards: int
+
+
+RELAYS: Final = Kind(7_205_759, 7_205_760)
+DELIVERIES: Final = Kind(7_205_761, 7_205_762)
 
 _SEEN: Final = """
 select count(*) filter (where classid = %(members)s),
@@ -25,13 +33,14 @@ from pg_locks where locktype = 'advisory' and granted and objsubid = 2 and class
 class Shards:
     """The shards that one connection holds; empty again with every new connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, kind: Kind) -> None:
         self._connection = connection
+        self._kind = kind
         self.owned: list[int] = []
 
     def join(self) -> None:
-        """Count as a live relay from now on."""
-        self._connection.execute("select pg_advisory_lock_shared(%s, 0)", (_MEMBERS,))
+        """Count as a live process from now on."""
+        self._connection.execute("select pg_advisory_lock_shared(%s, 0)", (self._kind.members,))
 
     def surplus(self) -> list[int]:
         """
@@ -39,27 +48,27 @@ class Shards:
 
         The caller gives those back by `release` once nothing of them is in flight.
         """
-        row = self._connection.execute(_SEEN, {"members": _MEMBERS, "shards": _SHARDS}, prepare=True).fetchone()
-        relays, taken = (row[0], set(row[1] or ())) if row else (1, set())
-        fair = fair_share(relays)
+        row = self._connection.execute(_SEEN, self._kind._asdict(), prepare=True).fetchone()
+        members, taken = (row[0], set(row[1] or ())) if row else (1, set())
+        fair = fair_share(members)
         free = [shard for shard in range(SHARDS) if shard not in taken]
-        random.shuffle(free)  # two relays that start together should not reach for the same ones
+        random.shuffle(free)  # two that start together should not reach for the same ones
         self._take(free[: max(0, fair - len(self.owned))])
         return self.owned[fair:]
 
     def release(self, shards: list[int]) -> None:
-        self._connection.execute("select pg_advisory_unlock(%s, s) from unnest(%s::int4[]) s", (_SHARDS, shards))
+        self._connection.execute("select pg_advisory_unlock(%s, s) from unnest(%s::int4[]) s", (self._kind.shards, shards))
         self.owned = [shard for shard in self.owned if shard not in shards]
 
     def _take(self, wanted: list[int]) -> None:
         if not wanted:
             return
         rows = self._connection.execute(
-            "select s from unnest(%s::int4[]) s where pg_try_advisory_lock(%s, s)", (wanted, _SHARDS), prepare=True
+            "select s from unnest(%s::int4[]) s where pg_try_advisory_lock(%s, s)", (wanted, self._kind.shards), prepare=True
         )
         self.owned += [row[0] for row in rows]
 
 
-def fair_share(relays: int) -> int:
-    """How many shards one of so many relays may hold: enough that all are held."""
-    return -(-SHARDS // max(1, relays))
+def fair_share(members: int) -> int:
+    """How many shards one of so many may hold: enough that all are held."""
+    return -(-SHARDS // max(1, members))

@@ -84,7 +84,7 @@ class LeadSettings(StreamSettings, PartnerSettings):
     lead_timeout: Duration = timedelta(seconds=15)
     """How long a CRM may take for one attempt."""
     lead_partner_concurrency: int = Field(default=10, ge=1)
-    """Attempts under way at once to one partner, in each worker process: two processes have twice as many, and a breaker each."""
+    """Attempts under way at once to one partner, over all worker processes: one of them has a partner at a time."""
     lead_breaker_failures: int = Field(default=10, ge=1)
     """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
     lead_breaker_cooldown: Duration = timedelta(seconds=10)

@@ -2,14 +2,15 @@
 Delivers what is due, beside the handler.
 
 Attempts of all partners run side by side in one event loop, each partner within its own cap and behind its own breaker, so a slow
-or dead CRM costs nobody else anything. Those that have ended are written down together, many to a commit.
+or dead CRM costs nobody else anything. Those that have ended are written down together, many to a commit. Which partners are this
+worker's at the time, its share says.
 """
 
 import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -61,7 +62,7 @@ class Done(NamedTuple):
 
 
 class Dispatcher:
-    """One worker's deliveries; `config` may change while it runs, `now` and `draw` are its clock and its randomness."""
+    """One worker's deliveries; `config` may change while it runs, `holds` says whose leads are its own."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Dispatcher:
         limits: Limits,
         config: Config,
         *,
+        holds: Callable[[str], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -79,13 +81,12 @@ class Dispatcher:
         self._partners = partners
         self._limits = limits
         self._config = config
+        self._holds = holds
         self._now = now
         self._draw = draw
-        self._breakers = {
-            key: Breaker(threshold=limits.breaker_threshold, cooldown=limits.breaker_cooldown, longest=limits.breaker_longest)
-            for key in partners
-        }
+        self._breakers = {key: self._new_breaker() for key in partners}
         self._held: dict[str, datetime] = {}
+        self._claiming: Collection[str] = ()
         self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
         self._ended: list[Ended] = []
         self._strangers_at = 0.0
@@ -109,6 +110,10 @@ class Dispatcher:
         settled = await self._settle()
         return Done(await self._begin(), settled)
 
+    def busy(self) -> set[str]:
+        """The partners with attempts under way, or about to be."""
+        return {lead.partner for lead in self._under_way.values()} | {*self._claiming}
+
     async def idle(self) -> None:
         """Return when nothing is under way."""
         if self._under_way:
@@ -124,29 +129,48 @@ class Dispatcher:
 
     async def _begin(self) -> int:
         rooms = self._rooms()
-        lease = self._limits.timeout + _CLAIM_MARGIN
         async with self._pool.connection() as connection:
             if time.monotonic() >= self._strangers_at:
                 self._strangers_at = time.monotonic() + _STRANGERS_EVERY
                 found = await store.strangers(connection, list(self._partners), self._now())
                 rooms |= {key: _STRANGERS_ROOM for key in found if not self._paused(key)}
-            claimed = await store.claim(connection, rooms, self._now(), lease) if rooms else []
-        for lead in claimed:
-            self._under_way[asyncio.create_task(self._attempt(lead))] = lead
+            claimed = await self._claim(connection, rooms) if rooms else []
         return len(claimed)
 
+    async def _claim(self, connection: AsyncConnection, rooms: Mapping[str, int]) -> list[Claimed]:
+        self._claiming = rooms
+        try:
+            claimed = await store.claim(connection, rooms, self._now(), self._limits.timeout + _CLAIM_MARGIN)
+            for lead in claimed:
+                self._under_way[asyncio.create_task(self._attempt(lead))] = lead
+        finally:
+            self._claiming = ()
+        return claimed
+
     def _rooms(self) -> dict[str, int]:
-        """How many attempts each partner may begin now."""
+        """How many attempts each partner of this worker may begin now."""
         moment = time.monotonic()
         busy = Counter(lead.partner for lead in self._under_way.values())
         rooms = {}
-        for key, breaker in self._breakers.items():
+        for key in self._partners:
+            if not self._holds(key) and not busy[key]:
+                self._forget(key)
+            breaker = self._breakers[key]
             metrics.UNDER_WAY.labels(key).set(busy[key])
             metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed" or self._is_held(key))
             room = breaker.room(moment, busy[key], self._limits.cap)
-            if room and not self._is_held(key) and not self._paused(key):
+            if room and self._holds(key) and not self._is_held(key) and not self._paused(key):
                 rooms[key] = room
         return rooms
+
+    def _forget(self, partner: str) -> None:
+        """What was seen of its CRM: another worker sees it now."""
+        self._breakers[partner] = self._new_breaker()
+        self._held.pop(partner, None)
+
+    def _new_breaker(self) -> Breaker:
+        limits = self._limits
+        return Breaker(threshold=limits.breaker_threshold, cooldown=limits.breaker_cooldown, longest=limits.breaker_longest)
 
     def _is_held(self, partner: str) -> bool:
         """While its CRM has asked for patience (`Retry-After`), its other leads wait too, and no attempt is used up."""

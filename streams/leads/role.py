@@ -11,6 +11,7 @@ from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
 from streams.leads.handler import LeadsHandler
+from streams.leads.share import Share
 from streams.replays import after_replays
 from streams.role import Role, Running
 from streams.settings import LeadSettings
@@ -22,10 +23,10 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
         opened_crm(settings.lead_timeout, settings.outbound_allow, lambda: datetime.now(UTC)) as crm,
         following(settings.database_url) as config,
     ):
-        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config)
-        yield Running(
-            LeadsHandler(), (after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatcher.run),)
-        )
+        share = Share(settings.database_url)
+        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config, holds=share.holds)
+        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatcher.run)
+        yield Running(LeadsHandler(), (lambda: share.keep(dispatcher.busy), deliver))
 
 
 def limits_of(settings: LeadSettings) -> Limits:

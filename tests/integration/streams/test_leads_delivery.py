@@ -3,144 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from outbox.append import append, event_of
-from outbox.tasks import open_task
-from projections.config import Config
 from projections.erasure import erasures
 from projections.erasure.subjects import Subject
-from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.partners import Partner
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
-from schemas.leads import DELIVER, RECEIVED, DeliverLead, LeadReceived
-from schemas.registry import EVENT_TYPES, encode
-from streams.leads.crm import opened_crm
-from streams.leads.decisions import Policy
-from streams.leads.dispatcher import Dispatcher, Limits
+from schemas.leads import RECEIVED, LeadReceived
 from streams.leads.handler import LeadsHandler
-from tests.simulators.crm import SECRET, Crm, close, hang, running_crm, status
+from tests.integration.streams.delivering import Leads, came, leads_on, round_of
+from tests.simulators.crm import SECRET, Crm, close, hang, status
 from tests.simulators.partner import lead
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from runtime.database import Pool
-
-POLICY: Final = Policy(max_attempts=4, base=timedelta(seconds=10), longest=timedelta(seconds=25))
-LOOPBACK: Final = (ip_network("127.0.0.0/8"),)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-class Leads:
-    """The leads worker without Kafka: its handler, its dispatchers, and what they have written."""
-
-    def __init__(self, pool: Pool, crm: Crm, clock: Clock) -> None:
-        self.pool = pool
-        self.crm = crm
-        self.clock = clock
-        self.config = Config()
-        self.partners = {
-            key: Partner.model_validate({"crm_url": f"{crm.url}/{key.lower()}", "crm_secret": SECRET})
-            for key in ("ACME", "OTHER")
-        }
-
-    @asynccontextmanager
-    async def dispatcher(self, *, timeout: float = 5, allowed: Any = LOOPBACK, **changes: Any) -> AsyncIterator[Dispatcher]:  # noqa: ASYNC109  # a CRM's, not this function's
-        limit = timedelta(seconds=timeout)
-        limits = Limits(POLICY, limit, 10, 100, timedelta(seconds=10), timedelta(seconds=10), timedelta(milliseconds=10))
-        async with opened_crm(limit, allowed, self.clock) as crm:
-            yield Dispatcher(
-                self.pool, crm, self.partners, limits._replace(**changes), self.config, now=self.clock, draw=lambda: 1.0
-            )
-
-    async def handle(self, *events: Envelope) -> None:
-        async with self.pool.connection() as connection, connection.transaction():
-            await LeadsHandler().handle(connection, events)
-
-    async def take_in(self, *bodies: bytes) -> list[UUID]:
-        events = [came(body, self.clock.now) for body in bodies]
-        await self.handle(*events)
-        return [event.id for event in events]
-
-    async def command(self, lead_id: UUID, attempt: int | None = None, partner: str = "acme") -> UUID:
-        """A command to deliver, with its task."""
-        record = DeliverLead(lead_id=lead_id, partner_id=partner, attempt=attempt)
-        event = Envelope(
-            id=new_id(), source="/test", type=DELIVER, subject=str(lead_id), time=self.clock.now,
-            dataschema=EVENT_TYPES[DELIVER].dataschema, traceparent=new_trace().traceparent, data=encode(record),
-        )  # fmt: skip
-        async with self.pool.connection() as connection:
-            await open_task(connection, event.id, DELIVER)
-        await self.handle(event)
-        return event.id
-
-    async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        async with self.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            return await (await cursor.execute(query, values)).fetchall()
-
-    async def one(self, lead_id: UUID) -> dict[str, Any]:
-        return (await self.rows("select * from leads where id = %s", lead_id))[0]
-
-    async def attempts(self, lead_id: UUID) -> list[dict[str, Any]]:
-        return await self.rows("select * from lead_attempts where lead_id = %s order by attempt", lead_id)
-
-    async def task(self, task_id: UUID) -> dict[str, Any]:
-        return (await self.rows("select * from tasks where id = %s", task_id))[0]
-
-    async def told(self) -> list[tuple[str, dict[str, Any]]]:
-        """The events that the worker appended, in the relay's order."""
-        rows = await self.rows("select type, data from outbox_pending p join outbox o on o.id = p.event_id order by p.id")
-        return [(row["type"], json.loads(row["data"])) for row in rows]
-
-
-def came(body: bytes, at: datetime) -> Envelope:
-    lead_id = new_id()
-    return Envelope(
-        id=lead_id, source="/webhooks/partner", type=RECEIVED, subject=str(lead_id), time=at,
-        dataschema=EVENT_TYPES[RECEIVED].dataschema, traceparent=new_trace().traceparent, data=body,
-    )  # fmt: skip
 
 
 @pytest.fixture
 async def leads(database_url: str) -> AsyncIterator[Leads]:
-    pool = make_pool(database_url, size=5, name="test")
-    await pool.open()
-    async with running_crm() as crm:
-        yield Leads(pool, crm, Clock())
-    await pool.close()
-
-
-async def round_of(dispatcher: Dispatcher) -> int:
-    """Begin what is due, let it end, write it down; how many were settled."""
-    await dispatcher.run_once()
-    await dispatcher.idle()
-    return (await dispatcher.run_once()).settled
+    async with leads_on(database_url) as world:
+        yield world
 
 
 async def test_a_lead_is_delivered_once_and_told(leads: Leads) -> None:

@@ -1,0 +1,145 @@
+"""One partner has one leads worker at a time, so what is meant for a CRM holds for all workers together."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from streams.leads.share import Share
+from tests.integration.streams.delivering import Leads, leads_on, round_of
+from tests.simulators.crm import hang, status
+from tests.simulators.partner import lead
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection
+
+PARTNERS: Final = [f"PARTNER_{n}" for n in range(40)]
+OFTEN: Final = timedelta(milliseconds=20)
+
+
+@pytest.fixture
+async def leads(database_url: str) -> AsyncIterator[Leads]:
+    async with leads_on(database_url) as world:
+        yield world
+
+
+def share_of(database_url: str) -> Share:
+    return Share(database_url, OFTEN)
+
+
+@asynccontextmanager
+async def kept(share: Share, busy: Callable[[], Collection[str]] = tuple) -> AsyncIterator[Share]:
+    """A worker's share while the block lasts; then its connection is gone, as with a worker that has died."""
+    keeping = asyncio.create_task(share.keep(busy))
+    try:
+        yield share
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+
+
+def held(share: Share) -> set[str]:
+    return {partner for partner in PARTNERS if share.holds(partner)}
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async def look() -> bool | None:
+        return fact() or None
+
+    await eventually(look)
+
+
+async def test_a_worker_alone_has_all_partners_and_before_it_has_asked_none(database_url: str) -> None:
+    assert held(Share(database_url)) == set()
+    async with kept(share_of(database_url)) as alone:
+        await until(lambda: len(held(alone)) == len(PARTNERS))
+
+
+async def test_several_share_them_out_and_no_partner_has_two(database_url: str) -> None:
+    async with (
+        kept(share_of(database_url)) as first,
+        kept(share_of(database_url)) as second,
+        kept(share_of(database_url)) as third,
+    ):
+
+        def is_shared_out() -> bool:
+            shares = [held(first), held(second), held(third)]
+            assert len(set.union(*shares)) == sum(map(len, shares))
+            return all(shares) and len(set.union(*shares)) == len(PARTNERS)
+
+        await until(is_shared_out)
+
+
+async def test_what_a_worker_had_that_is_gone_goes_to_the_others(database_url: str) -> None:
+    async with kept(share_of(database_url)) as stays:
+        async with kept(share_of(database_url)) as goes:
+            await until(lambda: bool(held(goes)))
+        await until(lambda: len(held(stays)) == len(PARTNERS))
+
+
+async def test_a_partner_with_attempts_under_way_is_handed_over_when_they_have_ended(database_url: str) -> None:
+    busy = {*PARTNERS}
+    looks = 0
+
+    def looked() -> tuple[str, ...]:
+        nonlocal looks
+        looks += 1
+        return ()
+
+    async with kept(share_of(database_url), lambda: busy) as first:
+        await until(lambda: len(held(first)) == len(PARTNERS))
+        async with kept(share_of(database_url), looked) as second:
+            await until(lambda: len(held(first)) < len(PARTNERS) and looks > 5)
+            leaving = {*PARTNERS} - held(first)
+            assert held(second) == set()
+            busy.clear()
+            await until(lambda: held(second) == leaving)
+
+
+async def test_two_workers_together_keep_a_partners_cap(leads: Leads, database_url: str) -> None:
+    first, second = share_of(database_url), share_of(database_url)
+    leads.crm.answers("/acme", hang)
+    await leads.take_in(*(lead(f"{n}") for n in range(10)))
+    async with (
+        leads.dispatcher(cap=2, holds=first.holds) as one,
+        leads.dispatcher(cap=2, holds=second.holds) as two,
+        kept(first, one.busy),
+        kept(second, two.busy),
+    ):
+        await until(lambda: first.holds("ACME") or second.holds("ACME"))
+        for _ in range(5):
+            await one.run_once()
+            await two.run_once()
+        await until(lambda: len(leads.crm.taken) == 2)
+        assert "ACME" in one.busy() | two.busy()
+        leads.crm.answers("/acme", status(204))
+        leads.crm.release()
+
+        async def are_delivered() -> bool | None:
+            await round_of(one)
+            await round_of(two)
+            return len({*leads.crm.ids("/acme")}) == 10 or None
+
+        await eventually(are_delivered)
+
+
+async def test_a_breaker_is_that_of_the_worker_that_has_the_partner_now(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500))
+    await leads.take_in(*(lead(f"{n}") for n in range(4)))
+    mine = True
+    async with leads.dispatcher(cap=1, breaker_threshold=1, holds=lambda _: mine) as dispatcher:
+        await round_of(dispatcher)
+        await round_of(dispatcher)
+        assert len(leads.crm.taken) == 1  # it has opened
+        mine = False
+        await round_of(dispatcher)
+        assert len(leads.crm.taken) == 1
+        mine = True
+        await round_of(dispatcher)
+        assert len(leads.crm.taken) == 2
