@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from runtime.database import sqlalchemy_url
+from runtime.locks import Lock
 
 _HERE: Final = Path(__file__).parent
-_LOCK: Final = 7_205_759_403  # any fixed number: two `migrate` at once must not interleave
 
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
@@ -22,7 +22,7 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     with _connected(engine) as connection:
-        connection.execute(text("select pg_advisory_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("select pg_advisory_lock(:key)"), {"key": Lock.MIGRATE})
         connection.commit()
         before = current(connection)
         config.attributes["connection"] = connection

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from runtime.presence import PRESENT
+from runtime.locks import Kind
 
 KEPT: Final = timedelta(hours=24)
 """For how long a key is remembered; after that it is free again."""
@@ -56,8 +56,8 @@ _CLAIM: Final = f"""
 insert into idempotency_keys as k (scope, key, digest, call_id, claimed_until, holder) values (%s, %s, %s, %s, now() + %s, %s)
 on conflict (scope, key) do update set claimed_until = excluded.claimed_until, holder = excluded.holder
   where k.status is null and k.digest = excluded.digest and (k.claimed_until < now() or k.holder is not null and not exists (
-    select from pg_locks l where l.locktype = 'advisory' and l.classid = {PRESENT} and l.objid = k.holder::oid and l.granted
-      and l.database = (select oid from pg_database where datname = current_database())))
+    select from pg_locks l where l.locktype = 'advisory' and l.classid = {Kind.PRESENCE:d} and l.objid = k.holder::oid
+      and l.granted and l.database = (select oid from pg_database where datname = current_database())))
 returning call_id
 """
 _LOOK: Final = "select digest, status, content_type, body from idempotency_keys where scope = %s and key = %s"

@@ -9,9 +9,9 @@ from psycopg import Connection, sql
 
 from outbox.tables import DAILY
 from runtime.ids import first_id_of
+from runtime.locks import Lock
 
 DAYS_AHEAD: Final = 7
-_LOCK: Final = 7_205_759_404  # upkeep runs in several processes; one at a time does it
 _GIVE_WAY: Final = "200ms"  # a DROP that waits for a lock makes intake wait behind it: rather try again later
 # A provider's body is often a little over the 2 KB at which Postgres starts to compress and move values out: a tenth of the
 # work of intake and relay, for little.
@@ -32,7 +32,7 @@ def maintain(connection: Connection, today: date, retention: timedelta) -> Upkee
 
     The connection is in autocommit mode. Days within the retention are made too, so that replayed and late ids have a home.
     """
-    connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
+    connection.execute("select pg_advisory_lock(%s)", (Lock.PARTITIONS,))
     try:
         oldest = today - retention
         existing = set(partitions(connection))
@@ -44,7 +44,7 @@ def maintain(connection: Connection, today: date, retention: timedelta) -> Upkee
                 (upkeep.dropped if dropped else upkeep.deferred).append(partition)
         return upkeep
     finally:
-        connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+        connection.execute("select pg_advisory_unlock(%s)", (Lock.PARTITIONS,))
 
 
 def partitions(connection: Connection) -> list[str]:

@@ -19,12 +19,12 @@ from outbox.partitions import name
 from outbox.received import Received
 from outbox.replays import ItemState
 from runtime.ids import time_of
+from runtime.locks import Lock
 from schemas.topology import workers
 
 OUTSIDE_RETENTION: Final = "event_outside_retention"
 UNHANDLED: Final = "type_not_handled"
 
-_LEAD: Final = 7_205_759_405  # the advisory lock of the one process that works on replays
 _CONSUMERS: Final[Mapping[str, set[str]]] = {
     topic: {each.name for each in workers() if topic in each.consumes} for worker in workers() for topic in worker.consumes
 }
@@ -87,7 +87,7 @@ class _Event(NamedTuple):
 
 async def lead(connection: AsyncConnection) -> bool:
     """Become the one that works on replays, as long as the connection lives; False where another one is."""
-    row = await (await connection.execute("select pg_try_advisory_lock(%s)", (_LEAD,))).fetchone()
+    row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.REPLAYS,))).fetchone()
     return bool(row and row[0])
 
 

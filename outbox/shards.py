@@ -10,17 +10,18 @@ from typing import Final, NamedTuple
 from psycopg import Connection
 
 from outbox.tables import SHARDS
+from runtime.locks import Kind
 
 
-class Kind(NamedTuple):
-    """The classids of its locks: of the one that every live process shares, and of the shards' own, whose objid is the shard."""
+class Sharers(NamedTuple):
+    """Processes that share out shards among them, by the locks that each of them has and those of the shards."""
 
-    members: int
-    shards: int
+    members: Kind
+    shards: Kind
 
 
-RELAYS: Final = Kind(7_205_759, 7_205_760)
-DELIVERIES: Final = Kind(7_205_761, 7_205_762)
+RELAYS: Final = Sharers(Kind.RELAY, Kind.RELAY_SHARD)
+LEADS_WORKERS: Final = Sharers(Kind.LEADS_WORKER, Kind.LEADS_SHARD)
 
 _SEEN: Final = """
 select count(*) filter (where classid = %(members)s),
@@ -33,14 +34,14 @@ from pg_locks where locktype = 'advisory' and granted and objsubid = 2 and class
 class Shards:
     """The shards that one connection holds; empty again with every new connection."""
 
-    def __init__(self, connection: Connection, kind: Kind) -> None:
+    def __init__(self, connection: Connection, sharers: Sharers) -> None:
         self._connection = connection
-        self._kind = kind
+        self._sharers = sharers
         self.owned: list[int] = []
 
     def join(self) -> None:
         """Count as a live process from now on."""
-        self._connection.execute("select pg_advisory_lock_shared(%s, 0)", (self._kind.members,))
+        self._connection.execute("select pg_advisory_lock_shared(%s, 0)", (self._sharers.members,))
 
     def surplus(self) -> list[int]:
         """
@@ -48,7 +49,7 @@ class Shards:
 
         The caller gives those back by `release` once nothing of them is in flight.
         """
-        row = self._connection.execute(_SEEN, self._kind._asdict(), prepare=True).fetchone()
+        row = self._connection.execute(_SEEN, self._sharers._asdict(), prepare=True).fetchone()
         members, taken = (row[0], set(row[1] or ())) if row else (1, set())
         fair = fair_share(members)
         free = [shard for shard in range(SHARDS) if shard not in taken]
@@ -57,14 +58,14 @@ class Shards:
         return self.owned[fair:]
 
     def release(self, shards: list[int]) -> None:
-        self._connection.execute("select pg_advisory_unlock(%s, s) from unnest(%s::int4[]) s", (self._kind.shards, shards))
+        self._connection.execute("select pg_advisory_unlock(%s, s) from unnest(%s::int4[]) s", (self._sharers.shards, shards))
         self.owned = [shard for shard in self.owned if shard not in shards]
 
     def _take(self, wanted: list[int]) -> None:
         if not wanted:
             return
         rows = self._connection.execute(
-            "select s from unnest(%s::int4[]) s where pg_try_advisory_lock(%s, s)", (wanted, self._kind.shards), prepare=True
+            "select s from unnest(%s::int4[]) s where pg_try_advisory_lock(%s, s)", (wanted, self._sharers.shards), prepare=True
         )
         self.owned += [row[0] for row in rows]
 

@@ -14,6 +14,7 @@ from outbox.reasons import cause_of
 from outbox.settings import RelaySettings
 from outbox.sweep import Swept, sweep
 from runtime.database import UNAVAILABLE
+from runtime.locks import Lock
 
 log = structlog.get_logger()
 
@@ -25,8 +26,6 @@ OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Records set aside th
 
 _FIRST_AFTER: Final = timedelta(seconds=10)
 """A relay that starts has a backlog to carry, and the sweep would look at all of it just then: that cost a tenth of its speed."""
-
-_LOCK: Final = 7_205_759_406  # held for as long as a relay sweeps: the others say nothing, so that their sum is the truth
 
 
 def sweep_for_ever(settings: RelaySettings) -> None:
@@ -51,7 +50,7 @@ async def _run(settings: RelaySettings) -> None:
 
 async def _keep_sweeping(connection: AsyncConnection, settings: RelaySettings) -> None:
     while True:
-        row = await (await connection.execute("select pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
+        row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.SWEEP,))).fetchone()
         if row and row[0]:
             await _sweep_while_alone(connection, settings)
         await asyncio.sleep(settings.ledger_sweep.total_seconds())

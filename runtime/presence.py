@@ -13,11 +13,10 @@ import psycopg
 import structlog
 
 from runtime.database import UNAVAILABLE
+from runtime.locks import Kind
 
 log = structlog.get_logger()
 
-PRESENT: Final = 7_205_761
-"""classid of the locks; objid is the number."""
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 
@@ -50,7 +49,7 @@ class Presence:
             try:
                 async with await self._connect() as connection:
                     # Waits where Postgres has not noticed yet that our last connection is gone.
-                    await connection.execute("select pg_advisory_lock(%s, %s)", (PRESENT, self.number))
+                    await connection.execute("select pg_advisory_lock(%s, %s)", (Kind.PRESENCE, self.number))
                     self.shown, pause = self.number, _FIRST_PAUSE
                     async for _ in connection.notifies():
                         pass  # nobody sends any: this returns when the connection is lost

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import faust
+import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -26,8 +27,11 @@ from outbox.offsets import Place
 from streams.reading import Reading
 from streams.records import Record
 
+log = structlog.get_logger()
+
 FETCH_MAX_WAIT_MS: Final = 20
 _FETCH_LIMIT: Final = 1.0  # seconds
+_PAUSE: Final = 0.5  # seconds
 
 
 class Batches(NamedTuple):
@@ -73,6 +77,7 @@ class _Consumer(Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.commit()  # so that whoever gets them next repeats as little as possible
+        self.stop_flow()
         over, self._reading = self._reading, Reading(self.app.batches.size)
         await over.close()
         await super().on_partitions_revoked(revoked)
@@ -82,15 +87,40 @@ class _Consumer(Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Fetch until the fetcher is stopped; Faust seeks to what is committed before it starts one for an assignment."""
+        """
+        Fetch until the fetcher is stopped; Faust seeks to what is committed before the flow of an assignment begins.
+
+        A fetch that was under way while partitions were given out anew may have brought records of either assignment. They are
+        not used, but the place to read on from may be behind them: it is set back.
+        """
+        astray = False
         try:
             while not (self.should_stop or fetcher.should_stop):
                 reading = self._reading
                 fetched, _ = await self._wait_next_records(_FETCH_LIMIT)
-                await reading.put([*_records(fetched or {})])
+                astray = astray or reading is not self._reading
+                if astray:
+                    astray = not await self._seek_back()
+                else:
+                    await reading.put([*_records(fetched or {})])
         except (asyncio.CancelledError, ConsumerStoppedError):
             if not self.app.should_stop:
                 raise
+
+    async def _seek_back(self) -> bool:
+        """Let the fetches of this assignment begin anew at what is committed; False where that has to be tried again."""
+        reading = self._reading
+        if not self.flow_active:
+            return False
+        try:
+            committed = await self.seek_to_committed()
+            if fresh := [place for place, offset in committed.items() if not offset]:
+                await self._thread.seek_to_beginning(*fresh)
+        except Exception as error:  # noqa: BLE001  # Kafka's, or that of an assignment which is over: go on from nowhere else
+            log.warning("seek_postponed", reason="kafka_unavailable", error=f"{type(error).__name__}: {error}"[:500])
+            await self.sleep(_PAUSE)
+            return False
+        return reading is self._reading
 
     @Service.task
     async def _handle_batches(self) -> None:

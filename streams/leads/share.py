@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from outbox.append import shard_of
-from outbox.shards import DELIVERIES, Shards
+from outbox.shards import LEADS_WORKERS, Shards
 from runtime.database import UNAVAILABLE
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ class Share:
         while True:
             try:
                 with await asyncio.to_thread(self._connect) as connection:
-                    await self._keep(Shards(connection, DELIVERIES), busy)
+                    await self._keep(Shards(connection, LEADS_WORKERS), busy)
             except UNAVAILABLE as error:
                 log.warning("share_lost", reason="postgres_unavailable", error=str(error).strip()[:500])
             finally:

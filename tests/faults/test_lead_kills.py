@@ -45,20 +45,22 @@ async def send_all(system: System) -> set[str]:
 
 
 @pytest.mark.timeout(240)
-async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartStack) -> None:
+@pytest.mark.parametrize("victims", [("worker-leads",), ("worker-leads", "worker-leads-2")], ids=["alone", "of two"])
+async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartStack, victims: tuple[str, ...]) -> None:
     async with running_crm() as crm:
         for path in ("/acme", "/other"):
             crm.answers(path, slow(0.05))
         settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other")
         stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
-        running = running_system(stack, workers=("leads",), **settings)
+        running = running_system(stack, workers=("leads",), doubled=len(victims) > 1, **settings)
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)
             for number in range(1, KILLS + 1):
                 await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due), seconds=60)
-                killed = system.kill("worker-leads")
-                await asyncio.to_thread(system.wait_back, "worker-leads", killed)
+                victim = victims[number % len(victims)]
+                killed = system.kill(victim)
+                await asyncio.to_thread(system.wait_back, victim, killed)
             await eventually(lambda: _delivered(system), seconds=90)
             assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
             await asyncio.to_thread(assert_ledger, system, partner=LEADS)

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from outbox import sweeper
 from outbox.settings import RelaySettings
 from runtime.ids import new_id
+from runtime.locks import Lock
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def write(url: str, *statements: str) -> None:
 
 def holder(url: str) -> int | None:
     with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute(SWEEPERS, (sweeper._LOCK & 0xFFFFFFFF,)).fetchall()
+        rows = connection.execute(SWEEPERS, (Lock.SWEEP & 0xFFFFFFFF,)).fetchall()
     assert len(rows) < 2
     return rows[0][0] if rows else None
 

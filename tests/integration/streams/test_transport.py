@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -44,6 +46,14 @@ class Handler:
         self.assignments += 1
 
 
+class Slow(Handler):
+    """Takes a moment for every batch."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await asyncio.sleep(0.02)
+        self.done += records
+
+
 @dataclass
 class Bench:
     """A topic of its own, and workers of one group that read it."""
@@ -83,6 +93,28 @@ class Bench:
                 producer.produce(self.topic, f"{n}", partition=partition)
         assert producer.flush(20) == 0
 
+    @asynccontextmanager
+    async def trickling(self) -> AsyncIterator[Counter[int]]:
+        """A few records again and again while the block lasts; how many each partition has got."""
+        produced: Counter[int] = Counter()
+        over = threading.Event()
+
+        def run() -> None:
+            producer = Producer({"bootstrap.servers": self.server, "linger.ms": 0})
+            while not over.wait(0.02):
+                for partition in range(4):
+                    producer.produce(self.topic, f"{produced[partition]}", partition=partition)
+                    produced[partition] += 1
+                assert producer.flush(20) == 0
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield produced
+        finally:
+            over.set()
+            await asyncio.to_thread(thread.join)
+
     async def committed(self) -> dict[Place, int]:
         found = await asyncio.to_thread(Offsets(self.server).group, self.group, [self.topic])
         return dict(found.committed)
@@ -105,7 +137,7 @@ async def until(fact: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def bench(kafka_server: str, tmp_path: Path) -> Bench:
-    return Bench(kafka_server, make_topic(kafka_server, partitions=2), tmp_path)
+    return Bench(kafka_server, make_topic(kafka_server, partitions=4), tmp_path)
 
 
 def numbers_of(records: Sequence[Record], partition: int) -> list[int]:
@@ -141,18 +173,18 @@ async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -
 async def test_a_batch_that_is_done_after_its_partitions_went_commits_nothing_of_the_next_owner(bench: Bench) -> None:
     slow, quick = Handler(), Handler()
     quick.gate.set()
-    bench.produce({0: 200, 1: 200})
+    bench.produce(dict.fromkeys(range(4), 200))
     async with bench.worker(slow) as first:
         await until(lambda: bool(slow.begun))
         async with bench.worker(quick) as second:
-            await until(lambda: len(first.consumer.assignment()) == len(second.consumer.assignment()) == 1)
-            [theirs] = second.consumer.assignment()
-            await until(lambda: len(numbers_of(quick.done, theirs.partition)) == 200)
+            await until(lambda: len(first.consumer.assignment()) == len(second.consumer.assignment()) == 2)
+            theirs = {place.partition for place in second.consumer.assignment()}
+            await until(lambda: all(len(numbers_of(quick.done, partition)) == 200 for partition in theirs))
             before = await bench.committed()
             slow.gate.set()
-            await bench.until_committed({0: 200, 1: 200})
-        assert before.get(Place(bench.topic, 1 - theirs.partition)) is None
-    for partition in (0, 1):
+            await bench.until_committed(dict.fromkeys(range(4), 200))
+        assert {place.partition for place in before} <= theirs
+    for partition in range(4):
         assert {*numbers_of(slow.done + quick.done, partition)} == {*range(200)}
 
 
@@ -167,3 +199,20 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
         bench.produce({0: 1})
         await until(lambda: bool(heir.done))
     assert [record.offset for record in heir.done] == [100]
+
+
+async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:
+    """Few records at a time, so that a fetch is nearly always waiting for more when partitions are given out anew."""
+    handlers = [Slow() for _ in range(6)]
+    async with bench.trickling() as produced, bench.worker(handlers[0]):
+        for handler in handlers[1:]:
+            async with bench.worker(handler):
+                await until(lambda handler=handler: bool(handler.done))
+            await until(lambda more=len(handlers[0].done): len(handlers[0].done) > more)
+    last = Handler()
+    last.gate.set()
+    async with bench.worker(last):
+        await bench.until_committed(dict(produced))
+    for partition, number in produced.items():
+        seen = {n for handler in (*handlers, last) for n in numbers_of(handler.done, partition)}
+        assert sorted({*range(number)} - seen) == []
