@@ -208,7 +208,8 @@ async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) ->
         for handler in handlers[1:]:
             async with bench.worker(handler):
                 await until(lambda handler=handler: bool(handler.done))
-            await until(lambda more=len(handlers[0].done): len(handlers[0].done) > more)
+            before = len(handlers[0].done)
+            await until(lambda before=before: len(handlers[0].done) > before)
     last = Handler()
     last.gate.set()
     async with bench.worker(last):
