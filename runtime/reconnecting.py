@@ -1,0 +1,59 @@
+"""A connection to Postgres that stands as long as its owner does: lost, it comes back by itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import psycopg
+import structlog
+
+from runtime.database import UNAVAILABLE
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+
+class ReconnectingConnection:
+    """
+    One in autocommit mode between `open` and `close`, shown to Postgres as `tallyhook <name>`.
+
+    `use` has it for as long as it lasts, and returns or raises when it is lost; each loss is logged.
+    """
+
+    def __init__(self, url: str, name: str, use: Callable[[psycopg.AsyncConnection], Awaitable[None]]) -> None:
+        self._url = url
+        self._name = name
+        self._use = use
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start, without waiting for Postgres."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        # A flag besides the cancellation: one that meets the time-out of a connect is lost (Python 3.11).
+        self._closing = True
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._closing:
+            try:
+                async with await self._connect() as connection:
+                    pause = _FIRST_PAUSE
+                    await self._use(connection)
+            except UNAVAILABLE as error:
+                log.warning("connection_lost", reason="postgres_unavailable", name=self._name, error=str(error).strip())
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        name = f"tallyhook {self._name}"
+        return await psycopg.AsyncConnection.connect(self._url, autocommit=True, application_name=name, connect_timeout=5)
