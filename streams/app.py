@@ -43,7 +43,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     app = App(
         role.group,
         role.topics,
-        Batches(settings.batch, tools.handle, tools.reassigned),
+        Batches(settings.batch, tools.handle, tools.reassigned, _give_up),
         broker=brokers,
         store="memory://",
         datadir=datadir,
@@ -114,16 +114,33 @@ class _Worker(faust.Worker):
         self.spinner = None
 
     def _schedule_shutdown(self, signal: Any) -> None:
-        limit = threading.Timer(_PATIENCE, _leave)
-        limit.daemon = True
-        limit.start()
+        _leave_within(_PATIENCE, 0)
         super()._schedule_shutdown(signal)
 
+    def _crash(self, reason: BaseException) -> None:
+        _leave_within(_PATIENCE, _EX_SOFTWARE)
+        super()._crash(reason)
 
-def _leave() -> None:
-    """Exit at once. Faust ignores a signal while a join is pending; what is acknowledged is durable, so nothing is lost."""
+
+def _leave_within(seconds: float, code: int) -> None:
+    """
+    Have the process end, with or without Faust, which cannot stop while a join is pending or Kafka is away.
+
+    What is committed is durable, so nothing is lost.
+    """
+    limit = threading.Timer(seconds, _leave, (code,))
+    limit.daemon = True
+    limit.start()
+
+
+def _leave(code: int) -> None:
     log.warning("left_without_faust", reason="shutdown_ignored")
-    os._exit(0)
+    os._exit(code)
+
+
+def _give_up() -> None:
+    log.critical("worker_stuck", reason="worker_stuck")
+    os._exit(_EX_SOFTWARE)
 
 
 async def _cancel(task: "asyncio.Future[None]") -> None:

@@ -56,17 +56,20 @@ class Replays:
     def __init__(self, consumer: str) -> None:
         self.consumer = consumer
         self.known = False
+        self._forgotten = 0
         self.open: dict[tuple[str, int], Range] = {}
 
     def forget(self) -> None:
         """Look again before the next batch."""
         self.known = False
+        self._forgotten += 1
 
     async def load(self, connection: AsyncConnection) -> None:
+        asked = self._forgotten
         async with connection.cursor(row_factory=class_row(Range)) as cursor:
             await cursor.execute(_OPEN, (self.consumer,))
             self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
-        self.known = True
+        self.known = asked == self._forgotten  # else the answer may be older than what it is wanted for
 
     def holding(self, record: Record) -> UUID | None:
         """The replay whose range holds the record, where its effects outside are suppressed."""

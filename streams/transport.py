@@ -12,6 +12,7 @@ a second at a time; with a wait of 20 ms it handled 5,900 instead of 3,200 event
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from faust.types import TP
 from mode import Service
 
 from outbox.offsets import Place
+from streams.coordinator import guard
 from streams.reading import Reading
 from streams.records import Record
 
@@ -32,6 +34,12 @@ log = structlog.get_logger()
 FETCH_MAX_WAIT_MS: Final = 20
 _FETCH_LIMIT: Final = 1.0  # seconds
 _PAUSE: Final = 0.5  # seconds
+# Seconds. By aiokafka's clock a worker that has no partitions, or waits for Postgres, does not poll: it would leave the group,
+# and wait for a poll before it joins again, which only comes with partitions.
+_FOR_EVER: Final = 1e9
+_LOOK_EVERY: Final = 5.0  # seconds
+_STANDSTILL: Final = 600.0
+"""Seconds that a worker may be between two assignments. A rebalance takes seconds; some of Faust's failures in one are silent."""
 
 
 class Batches(NamedTuple):
@@ -42,13 +50,15 @@ class Batches(NamedTuple):
     """Returns when every record has had its effects, durably; must not raise."""
     reassigned: Callable[[], None]
     """Partitions were given out; called before their records come."""
+    stuck: Callable[[], None]
+    """A rebalance does not end: this process will not read again."""
 
 
 class App(faust.App):
     """A Faust application without agents, whose records go to `batches`."""
 
     def __init__(self, group: str, topics: Sequence[str], batches: Batches, **conf: Any) -> None:
-        super().__init__(group, broker_max_poll_records=batches.size, **conf)
+        super().__init__(group, broker_max_poll_records=batches.size, broker_max_poll_interval=_FOR_EVER, **conf)
         self.batches: Final = batches
         self.topics.add(self.topic(*topics, key_serializer="raw", value_serializer="raw"))
 
@@ -61,6 +71,10 @@ class _Thread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001  # the driver passes a constant; read when it starts
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        guard(self._ensure_consumer()._coordinator, lambda: self.app.consumer_generation_id)  # noqa: SLF001  # set as it starts
 
 
 class _Consumer(Consumer):
@@ -76,10 +90,12 @@ class _Consumer(Consumer):
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await self.commit()  # so that whoever gets them next repeats as little as possible
-        self.stop_flow()
-        over, self._reading = self._reading, Reading(self.app.batches.size)
-        await over.close()
+        try:
+            await self.commit()  # so that whoever gets them next repeats as little as possible
+        finally:
+            self.stop_flow()
+            over, self._reading = self._reading, Reading(self.app.batches.size)
+            await over.close()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -112,6 +128,8 @@ class _Consumer(Consumer):
         reading = self._reading
         if not self.flow_active:
             return False
+        if not self.assignment():
+            return True
         try:
             committed = await self.seek_to_committed()
             if fresh := [place for place, offset in committed.items() if not offset]:
@@ -130,11 +148,24 @@ class _Consumer(Consumer):
                 await self.app.batches.handle(records)
                 reading.note_handled(records)
 
+    @Service.task
+    async def _watch(self) -> None:
+        moving = time.monotonic()
+        while not self.should_stop:
+            await self.sleep(_LOOK_EVERY)
+            if self.flow_active:
+                moving = time.monotonic()
+            elif time.monotonic() - moving > _STANDSTILL:
+                self.app.batches.stuck()
+
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:  # noqa: ARG002  # Faust asks for all of them
         return (TP(*place) for place in self._reading.handled)
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._reading.handled.get(Place(*tp))
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return offset != self._committed_offset[tp]  # also back: a partition may have lost its end
 
 
 class _Transport(Transport):

@@ -54,6 +54,10 @@ class Slow(Handler):
         self.done += records
 
 
+def stuck() -> None:
+    raise AssertionError("a rebalance does not end")
+
+
 @dataclass
 class Bench:
     """A topic of its own, and workers of one group that read it."""
@@ -68,7 +72,7 @@ class Bench:
         app = App(
             self.group,
             [self.topic],
-            Batches(BATCH, handler.handle, handler.reassigned),
+            Batches(BATCH, handler.handle, handler.reassigned, stuck),
             broker=[f"aiokafka://{self.server}"],
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
