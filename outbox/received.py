@@ -16,8 +16,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     """
     One verified webhook.
 
-    `event.id` is also the id of its delivery. `digest` is given where the provider's id is not signed: the same body is then
-    the same event. An event that is not `handled` is stored and goes nowhere until someone replays it.
+    `event.id` is also the id of its delivery. `digest` is given where the provider's id is not signed: then the body alone says
+    which event it is, whatever the id. An event that is not `handled` is stored and goes nowhere until someone replays it.
     """
 
     event: NewEvent
@@ -58,7 +58,8 @@ class Unstorable(IntakeError):
 # `order by n` in `listed` keeps the order of arrival in the ids that the relay follows.
 _RECORD: Final = """
 with v as materialized (
-  select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::bool[], %b::text[],
+  select *, case when digest is null then provider_event_id else encode(digest, 'hex') end as dedup_id
+  from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::bool[], %b::text[],
                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
                        %b::bytea[], %b::int2[])
     with ordinality
@@ -66,11 +67,11 @@ with v as materialized (
          aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, shard, n)),
 fresh as (
   insert into dedup (source, provider_event_id, event_id, digest)
-  select source, provider_event_id, id, digest from v order by source, provider_event_id
+  select source, dedup_id, id, digest from v order by source, dedup_id
   on conflict do nothing returning event_id),
 answer as materialized (
   select v.*, case when fresh.event_id is not null then v.id else coalesce(
-      (select d.event_id from dedup d where d.source = v.source and d.provider_event_id = v.provider_event_id),
+      (select d.event_id from dedup d where d.source = v.source and d.provider_event_id = v.dedup_id),
       (select d.event_id from dedup d where d.source = v.source and d.digest = v.digest)) end as event_id
   from v left join fresh on fresh.event_id = v.id),
 logged as (

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 import pytest
 
 from gateway.errors import Reason
+from runtime.ids import new_id
 from runtime.settings import Secret
 from tests.simulators.razorpay import START, Payment, event, random_id, sign
 
@@ -64,8 +66,9 @@ async def test_an_event_is_committed_before_it_is_acknowledged(razorpay: Razorpa
     assert (stored["aggregate_id"], stored["type"]) == ("pay_1", "com.razorpay.payment.captured")
     assert len(await razorpay.rows("outbox_pending")) == 1
     [kept] = await razorpay.rows("dedup")
-    assert (kept["source"], kept["provider_event_id"]) == ("razorpay", "evt_1")
-    assert kept["digest"] == hashlib.sha256(body).digest()
+    assert (kept["source"], kept["digest"]) == ("razorpay", hashlib.sha256(body).digest())
+    [delivery] = await razorpay.rows("webhook_deliveries")
+    assert delivery["provider_event_id"] == "evt_1"
 
 
 async def test_old_and_new_secret_both_open_and_each_is_noted(razorpay: Razorpay) -> None:
@@ -83,6 +86,25 @@ async def test_the_same_body_under_another_id_is_a_duplicate(razorpay: Razorpay)
     assert len(await razorpay.rows("outbox")) == 1
     outcomes = sorted((row["outcome"], row["provider_event_id"]) for row in await razorpay.rows("webhook_deliveries"))
     assert outcomes == [("accepted", "evt_1"), ("duplicate", "evt_2")]
+
+
+async def test_the_same_id_with_another_signed_body_is_another_event(razorpay: Razorpay) -> None:
+    bodies = [Payment(id="pay_1").failed(), Payment(id="pay_1").captured()]
+    answers = [await (await razorpay.post(body, "evt_1")).json() for body in bodies]
+    assert [answer["duplicate"] for answer in answers] == [False, False]
+    assert [row["data"] for row in sorted(await razorpay.rows("outbox"), key=lambda row: row["id"])] == bodies
+    again = [await (await razorpay.post(body, "evt_1")).json() for body in bodies]
+    assert again == [{**answer, "duplicate": True} for answer in answers]
+
+
+async def test_an_event_that_was_recorded_under_its_id_is_still_known_by_its_body(razorpay: Razorpay, database_url: str) -> None:
+    body, original = Payment().captured(), new_id()
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await connection.execute(
+            "insert into dedup (source, provider_event_id, event_id, digest) values ('razorpay', 'evt_1', %s, %s)",
+            (original, hashlib.sha256(body).digest()),
+        )
+    assert await (await razorpay.post(body, "evt_1")).json() == {"received": True, "id": str(original), "duplicate": True}
 
 
 async def test_fifty_copies_at_once_under_as_many_ids_are_one_event(razorpay: Razorpay) -> None:
