@@ -15,15 +15,22 @@ from schemas.operations import Channel
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+\Z")]
 Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
 PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
+LocaleTag = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}\Z")]
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is known of a user; telephone numbers as E.164 has them, `optOuts` the channels that are not wanted."""
+    """
+    What is known of a user.
+
+    Telephone numbers are as E.164 has them, and `optOuts` are the channels that are not wanted. The `locale` (BCP 47, such as
+    `de-CH`) decides how amounts are written in messages.
+    """
 
     email: Email | None = None
     phone: Phone | None = None
     push: PushToken | None = None
     opt_outs: list[Channel] = []
+    locale: LocaleTag | None = None
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -35,16 +42,17 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     email: str | None = None
     phone: str | None = None
     push: str | None = None
+    locale: str | None = None
 
     def address(self, channel: Channel) -> str | None:
         return {"EMAIL": self.email, "SMS": self.phone, "PUSH": self.push}[channel]
 
 
-_COLUMNS: Final = "user_id, email, phone, push, opt_outs, updated_at"
+_COLUMNS: Final = "user_id, email, phone, push, opt_outs, updated_at, locale"
 _PUT: Final = f"""
-insert into contacts (user_id, email, phone, push, opt_outs) values (%s, %s, %s, %s, %s)
+insert into contacts (user_id, email, phone, push, opt_outs, locale) values (%s, %s, %s, %s, %s, %s)
 on conflict (user_id) do update set email = excluded.email, phone = excluded.phone, push = excluded.push,
-  opt_outs = excluded.opt_outs, updated_at = now()
+  opt_outs = excluded.opt_outs, locale = excluded.locale, updated_at = now()
 returning {_COLUMNS}
 """
 _NAMED: Final = f"""
@@ -58,7 +66,7 @@ async def put(connection: AsyncConnection, user_id: str, reach: Reach) -> Contac
     """Write down how the user can be reached, in place of what was known."""
     opt_outs: list[str] = sorted(set(reach.opt_outs))
     cursor = connection.cursor(row_factory=class_row(Contact))
-    await cursor.execute(_PUT, (user_id, reach.email, reach.phone, reach.push, opt_outs))
+    await cursor.execute(_PUT, (user_id, reach.email, reach.phone, reach.push, opt_outs, reach.locale))
     return (await cursor.fetchall())[0]
 
 

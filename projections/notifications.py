@@ -33,6 +33,7 @@ notifications = Table(
     Column("error", Text),
     Column("traceparent", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("locale", Text),
     CheckConstraint("channel in ('EMAIL', 'SMS', 'PUSH')", name="channel_known"),
     CheckConstraint("status in ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="status_known"),
     # While sending it is the end of the sender's lease: a sender that died is followed by another then.
@@ -56,6 +57,7 @@ contacts = Table(
     Column("push", Text),
     Column("opt_outs", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("locale", Text),
     CheckConstraint("opt_outs <@ array['EMAIL', 'SMS', 'PUSH']", name="opt_outs_known"),
     # Who is written to by address has opted out as whoever has that address.
     Index(None, "email"),

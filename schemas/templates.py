@@ -8,25 +8,27 @@ from schemas.operations import Channel
 
 class Template(NamedTuple):
     """
-    One thing to tell; `code` names the folder of its texts, `data` every field that they may use.
+    One message; `code` names the folder of its texts, `data` the fields that they need, `optional` those that they may use.
 
-    Amounts are in minor units of the `currency` beside them.
+    Amounts are in minor units of the `currency` beside them, as `provider` counts them, else as ISO 4217 does.
     """
 
     code: str
     data: Mapping[str, type[str | int]]
     channels: tuple[Channel, ...] = ("EMAIL", "SMS", "PUSH")
+    optional: Mapping[str, type[str | int]] = {}
 
 
 _PAYMENT: Final = {"providerPaymentId": str, "amount": int, "currency": str}
+_PROVIDER: Final = {"provider": str}
 
 TEMPLATES: Final[Mapping[str, Template]] = {
     template.code: template
     for template in (
-        Template("payment-succeeded", _PAYMENT),
-        Template("payment-failed", _PAYMENT),
-        Template("payment-refunded", {**_PAYMENT, "amountRefunded": int}),
-        Template("invoice-payment-failed", {"invoiceId": str, "amountDue": int, "currency": str}),
+        Template("payment-succeeded", _PAYMENT, optional=_PROVIDER),
+        Template("payment-failed", _PAYMENT, optional=_PROVIDER),
+        Template("payment-refunded", {**_PAYMENT, "amountRefunded": int}, optional=_PROVIDER),
+        Template("invoice-payment-failed", {"invoiceId": str, "amountDue": int, "currency": str}, optional=_PROVIDER),
         # The data of alert.raised, as it is.
         Template("operator-alert", {"alert": str, "subject": str, "summary": str, "runbook": str}),
     )
@@ -47,6 +49,11 @@ class TemplateError(Exception):
         """The fields at fault, all of them, in the order of their declaration."""
 
 
+def fields_of(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that the template's texts may use and no other; what is optional and absent is None."""
+    return {name: data[name] for name in template.data} | {name: data.get(name) for name in template.optional}
+
+
 def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     """
     The template, where it has a text for the channel and the data is whole; data that nobody declared is let be.
@@ -62,7 +69,8 @@ def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
         )
     if missing := tuple(name for name in template.data if data.get(name) is None):
         raise TemplateError("data_missing", f"{code} needs {', '.join(missing)}", missing)
-    if wrong := tuple(name for name, kind in template.data.items() if type(data[name]) is not kind or "\0" in str(data[name])):
-        kinds = ", ".join(f"{name} as {'text' if template.data[name] is str else 'an integer'}" for name in wrong)
+    kinds_of = {**template.data, **{name: kind for name, kind in template.optional.items() if data.get(name) is not None}}
+    if wrong := tuple(name for name, kind in kinds_of.items() if type(data[name]) is not kind or "\0" in str(data[name])):
+        kinds = ", ".join(f"{name} as {'text' if kinds_of[name] is str else 'an integer'}" for name in wrong)
         raise TemplateError("data_invalid", f"{code} needs {kinds}", wrong)
     return template

@@ -111,7 +111,7 @@ class Dispatcher:
     async def _send(self, notification: Notification) -> None:
         assert notification.address is not None, "a CHECK holds it"  # noqa: S101  # narrows the type
         try:
-            text = self._texts.render(notification.template, notification.channel, notification.data)
+            text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
         except Exception as error:  # the template has changed since its data was checked
             raise SendFailed("template_failed", f"{type(error).__name__}: {error}", permanent=True) from error
         try:

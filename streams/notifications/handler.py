@@ -12,7 +12,7 @@ from projections.contacts import Contact
 from runtime.database import Pool
 from schemas.envelope import Envelope
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
-from schemas.templates import TemplateError, check
+from schemas.templates import TemplateError, check, fields_of
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Fail, Policy, Queue, decide
@@ -45,8 +45,10 @@ class NotificationsHandler:
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
-            decision = decide(command, [contact for contact in known if stands_for(contact, command)], self._configured)
+            meant = [contact for contact in known if stands_for(contact, command)]
+            decision = decide(command, meant, self._configured)
             notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
+            notification = notification._replace(locale=next((contact.locale for contact in meant if contact.locale), None))
             if isinstance(decision, Queue):
                 queued.append(notification)
             else:
@@ -84,7 +86,7 @@ def command_of(event: Envelope) -> SendNotification:
         template = check(command.template, command.channel, command.data)
     except TemplateError as error:
         raise Poison(error.reason, str(error), event.id) from error
-    data = {name: command.data[name] for name in template.data}
+    data = {name: value for name, value in fields_of(template, command.data).items() if value is not None}
     return SendNotification(to=command.to, channel=command.channel, template=template.code, data=data)
 
 

@@ -1,17 +1,40 @@
 """Amounts as people read them."""
 
+from copy import copy
+from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
-# ISO 4217: currencies whose minor unit is not a hundredth.
-_NONE: Final = frozenset(
-    ("bif", "clp", "djf", "gnf", "isk", "jpy", "kmf", "krw", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf")
-)
-_THREE: Final = frozenset(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"))
+from babel import Locale, UnknownLocaleError
+
+from schemas.currencies import minor_digits, shown_digits
+
+_STANDARD: Final = "standard"
 
 
-def money(amount: int, currency: str) -> str:
-    """`2990` minor units of `eur` as `29.90 EUR`."""
-    digits = 0 if currency.lower() in _NONE else 3 if currency.lower() in _THREE else 2
-    sign, whole = "-" if amount < 0 else "", str(abs(amount)).rjust(digits + 1, "0")
-    shown = f"{whole[:-digits]}.{whole[-digits:]}" if digits else whole
-    return f"{sign}{shown} {currency.upper()}"
+def money(amount: int, currency: str, *, provider: str | None = None, locale: str | None = None) -> str:
+    """
+    An amount in minor units of the provider as text, exact to the last digit.
+
+    `2990` of `eur` is `29.90 EUR`; with a locale (BCP 47, such as `de-DE`) it is written as people there do: `29,90 €`. A locale
+    that is not known counts as none.
+    """
+    value = Decimal(amount).scaleb(-minor_digits(currency, provider))
+    digits = shown_digits(amount, currency, provider)
+    known = _locale_of(locale) if locale else None
+    if known is None:
+        return f"{value:.{digits}f} {currency.upper()}"
+    pattern = copy(known.currency_formats[_STANDARD])
+    pattern.frac_prec = (digits, digits)
+    return str(pattern.apply(value, known, currency=currency.upper(), currency_digits=False))
+
+
+@lru_cache(maxsize=256)
+def _locale_of(tag: str) -> Locale | None:
+    """The locale of a tag, or the one of its language alone."""
+    for candidate in (tag, tag.replace("_", "-").split("-", maxsplit=1)[0]):
+        try:
+            return Locale.parse(candidate.replace("_", "-"), sep="-")
+        except (ValueError, UnknownLocaleError):
+            continue
+    return None

@@ -29,13 +29,14 @@ class Notification(NamedTuple):
     message_id: str
     attempts: int
     traceparent: str
+    locale: str | None = None
     opted_out: bool = False
 
 
 _ENQUEUE: Final = """
 insert into notifications (id, recipient, channel, template, data, address, message_id, status, next_attempt_at, reason,
-                           traceparent)
-values (%s, %s, %s, %s, %s, %s, %s, %s, case when %s = 'queued' then now() end, %s, %s)
+                           traceparent, locale)
+values (%s, %s, %s, %s, %s, %s, %s, %s, case when %s = 'queued' then now() end, %s, %s, %s)
 on conflict (id) do nothing
 """
 # Attempts are counted before they are made, so that one which kills its worker counts too.
@@ -46,7 +47,7 @@ with due as materialized (
 update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = now() + %s, updated_at = now()
 from due where n.id = due.id
 returning n.id, n.recipient, n.channel, n.template, n.data, n.address, n.message_id, n.attempts, n.traceparent,
-  exists (select 1 from contacts c where c.user_id = n.recipient and n.channel = any (c.opt_outs)) as opted_out
+  n.locale, exists (select 1 from contacts c where c.user_id = n.recipient and n.channel = any (c.opt_outs)) as opted_out
 """
 # A worker whose lease ran out has lost the row: another has claimed it since, which shows in the attempts.
 _SETTLE: Final = """
@@ -130,6 +131,7 @@ async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification
                 status,
                 reason,
                 n.traceparent,
+                n.locale,
             )
             for n, status, reason in rows
         ],

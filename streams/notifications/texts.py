@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 
 from schemas.operations import Channel
-from schemas.templates import TEMPLATES
+from schemas.templates import TEMPLATES, fields_of
 from streams.notifications.money import money
 
 FOLDER: Final = Path(__file__).parent / "templates"
@@ -16,6 +17,7 @@ PARTS: Final[Mapping[Channel, tuple[str, ...]]] = {
     "SMS": ("sms.j2",),
     "PUSH": ("push.j2",),
 }
+_LOCALE: Final = "readers_locale"
 
 
 class Text(NamedTuple):
@@ -36,13 +38,18 @@ class Texts:
             autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
             auto_reload=False,
         )
-        self.environment.filters["money"] = money
+        self.environment.filters["money"] = _money
 
-    def render(self, code: str, channel: Channel, data: Mapping[str, Any]) -> Text:
-        """The text for data that `schemas.templates.check` has passed."""
-        declared = {name: data[name] for name in TEMPLATES[code].data}
-        parts = [self.environment.get_template(f"{code}/{part}").render(declared) for part in PARTS[channel]]
+    def render(self, code: str, channel: Channel, data: Mapping[str, Any], locale: str | None = None) -> Text:
+        """The text for data that `schemas.templates.check` has passed; amounts are written as the locale has them."""
+        fields = fields_of(TEMPLATES[code], data) | {_LOCALE: locale}
+        parts = [self.environment.get_template(f"{code}/{part}").render(fields) for part in PARTS[channel]]
         if channel != "EMAIL":
             return Text(parts[0].strip())
         subject, body, html = parts
         return Text(body, " ".join(subject.split()), html)  # a header is one line, whatever the data holds
+
+
+@pass_context
+def _money(context: Context, amount: int, currency: str) -> str:
+    return money(amount, currency, provider=context.get("provider"), locale=context.get(_LOCALE))

@@ -140,6 +140,16 @@ async def test_a_command_becomes_a_mail_with_its_data_and_its_end_is_told(worker
     assert await worker.send() == {}
 
 
+async def test_an_amount_is_written_as_the_reader_and_the_provider_have_it(worker: Worker, mail: MailServer) -> None:
+    await worker.know("u-1", email="zoe@example.com", locale="de-DE")
+    await worker.command("u-1", data={**PAID, "amount": 123_456, "provider": "stripe"})
+    await worker.command("jon@example.com", data={**PAID, "amount": 50_000, "currency": "isk", "provider": "stripe"})
+    assert await worker.send() == {"sent": 2}
+    assert {taken.message["Subject"].replace("\N{NO-BREAK SPACE}", " ") for taken in mail.mails} == {
+        "Your payment of 1.234,56 € has arrived", "Your payment of 500 ISK has arrived",
+    }  # fmt: skip
+
+
 async def test_who_has_opted_out_gets_nothing_and_that_is_told(worker: Worker, mail: MailServer) -> None:
     await worker.know("u-1", email="zoe@example.com", optOuts=["EMAIL"])
     named, addressed = await worker.command("u-1"), await worker.command("zoe@example.com")

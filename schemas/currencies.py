@@ -1,0 +1,36 @@
+"""
+How many digits of an amount in minor units stand behind the decimal point.
+
+That is the provider's decision, not the currency's: Stripe counts Icelandic krónur in hundredths although nobody pays with one.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+# ISO 4217, table A.1, amendment 179: every currency in use whose minor unit is not a hundredth.
+_ISO: Final[Mapping[str, int]] = {
+    **dict.fromkeys(
+        ("bif", "clp", "djf", "gnf", "isk", "jpy", "kmf", "krw", "pyg", "rwf", "ugx", "uyi", "vnd", "vuv", "xaf", "xof", "xpf"), 0
+    ),
+    **dict.fromkeys(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"), 3),
+    **dict.fromkeys(("clf", "uyw"), 4),
+}
+_PROVIDERS: Final[Mapping[str, Mapping[str, int]]] = {
+    # https://docs.stripe.com/currencies#zero-decimal and #special-cases: ISK and UGX are given in hundredths, and MGA is whole.
+    "stripe": {**_ISO, "isk": 2, "ugx": 2, "mga": 0},
+    # https://razorpay.com/docs/payments/international-payments: "currency subunits", as ISO 4217 has them.
+    "razorpay": _ISO,
+}
+_NEVER_BROKEN: Final = frozenset({"isk", "ugx"})
+_HUNDREDTHS: Final = 2
+
+
+def minor_digits(currency: str, provider: str | None = None) -> int:
+    """The number of digits behind the point, as the provider counts; without a known provider as ISO 4217 does."""
+    return _PROVIDERS.get(provider or "", _ISO).get(currency.lower(), _HUNDREDTHS)
+
+
+def shown_digits(amount: int, currency: str, provider: str | None = None) -> int:
+    """The number of those digits that people expect to read: none where the currency is never broken into hundredths."""
+    digits = minor_digits(currency, provider)
+    return 0 if currency.lower() in _NEVER_BROKEN and amount % 10**digits == 0 else digits
