@@ -3,7 +3,8 @@ Carries pending rows to Kafka.
 
 `run` owns time: it connects, shares out shards, waits for hints, and starts over when Postgres goes away. `run_once` does one
 batch. Two batches are under way at once, and while there is a backlog the next one is read ahead on a second connection, so that
-reading, sending and deleting overlap.
+reading, sending and deleting overlap. A batch is bounded in rows and in bytes, so that a backlog of large events costs no more
+memory than one of small events.
 """
 
 import random
@@ -106,8 +107,8 @@ class _ReadAhead:
         self._executor = executor
         self._reading: Future[list[store.PendingRow]] | None = None
 
-    def start(self, shards: list[int], under_way: list[int], limit: int) -> None:
-        self._reading = self._executor.submit(store.read_pending, self._connection, list(shards), under_way, limit)
+    def start(self, shards: list[int], under_way: list[int], room: store.Room) -> None:
+        self._reading = self._executor.submit(store.read_pending, self._connection, list(shards), under_way, room)
 
     def take(self) -> list[store.PendingRow] | None:
         """The rows read ahead, or None where nothing was started."""
@@ -159,14 +160,15 @@ class _Session:
         return counts
 
     def _next_rows(self) -> list[store.PendingRow]:
-        limit = 1 if self._one_by_one_up_to else self._settings.relay_batch
+        whole = store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
+        room = whole._replace(rows=1) if self._one_by_one_up_to else whole
         rows = self._ahead.take()
         if rows is None:
-            rows = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), limit)
+            rows = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
         if not rows or rows[0].id >= self._one_by_one_up_to:
             self._one_by_one_up_to = 0
-        if len(rows) == self._settings.relay_batch:
-            self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], limit)
+        if _is_filled(rows, whole):
+            self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], room)
         return rows
 
     def _finish_oldest(self) -> Counts:
@@ -268,6 +270,11 @@ class _Session:
 
     def _wake(self, _: Notify) -> None:
         self._woken = True
+
+
+def _is_filled(rows: list[store.PendingRow], room: store.Room) -> bool:
+    """Whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
+    return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
 
 
 def _tell(rows: list[store.PendingRow], began: int) -> None:

@@ -37,6 +37,8 @@ class RelaySettings(RetentionSettings, KafkaSettings):
     """0 takes a free port."""
     relay_batch: int = Field(default=2000, ge=1, le=10_000)
     """Rows read, sent and deleted together; two batches are under way at once."""
+    relay_batch_bytes: int = Field(default=8_388_608, ge=1, le=1_073_741_824)
+    """Bytes of events in one batch; a larger event goes alone. The relay holds about six times as much at most."""
     relay_poll: Duration = timedelta(seconds=1)
     """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
     relay_rebalance: Duration = timedelta(seconds=1)

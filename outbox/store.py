@@ -20,6 +20,13 @@ class PendingRow(NamedTuple):
     event: Envelope
 
 
+class Room(NamedTuple):
+    """How much is read at once, in rows and in bytes of their data; a row that is larger than that comes alone."""
+
+    rows: int
+    size: int
+
+
 class Depth(NamedTuple):
     """How much waits for Kafka, since when (by the ids of events that go their first way), and how much is parked."""
 
@@ -35,14 +42,18 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first and the log joined to it: what is in flight is skipped without touching a wide row.
+# The narrow list is read first and the log joined to it: what is in flight is skipped without touching a wide row. Postgres
+# knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is never looked at.
 _READ: Final = """
 with p as materialized (
   select id, event_id, replay_id from outbox_pending
-  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b)
-select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
-       o.occurred_at, o.traceparent, o.causation_id, o.data
-from p join outbox o on o.id = p.event_id order by p.id
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
+r as (
+  select p.id as place, p.replay_id, o.*, octet_length(o.data) as size,
+         sum(octet_length(o.data)) over (order by p.id rows unbounded preceding) as total
+  from p join outbox o on o.id = p.event_id)
+select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data
+from r where total <= %b::int8 or total = size order by place
 """
 _FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
 _PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
@@ -57,10 +68,10 @@ from outbox_pending
 """
 
 
-def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], limit: int) -> list[PendingRow]:
+def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> list[PendingRow]:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
     cursor = connection.cursor(binary=True)
-    rows = cursor.execute(_READ, (list(shards), _array(in_flight), limit), prepare=True).fetchall()
+    rows = cursor.execute(_READ, (list(shards), _array(in_flight), room.rows, room.size), prepare=True).fetchall()
     return [
         PendingRow(
             row[0],

@@ -102,6 +102,28 @@ def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(da
     }
 
 
+def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_url: str) -> None:
+    sizes = [400, 300, 301, 300_000, 250_000, 10]  # the large ones are kept beside the row
+    write(database_url, *(event("any", data=random.randbytes(size)) for size in sizes))
+    reads: list[list[int]] = []
+    under_way: list[int] = []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while rows := store.read_pending(connection, range(SHARDS), under_way, store.Room(rows=5, size=1000)):
+            reads.append([len(row.event.data) for row in rows])
+            under_way += [row.id for row in rows]
+    assert reads == [[400, 300], [301], [300_000], [250_000], [10]]
+
+
+def test_large_events_go_out_in_order_however_few_fit_into_a_batch(database_url: str, kafka_server: str) -> None:
+    topic = make_topic(kafka_server)
+    sent = [event(topic, data=random.randbytes(random.choice([100, 2000, 100_000]))) for _ in range(60)]
+    write(database_url, *sent)
+    with running_relay(database_url, kafka_server, relay_batch_bytes=4000):
+        found = read_topic(kafka_server, topic, until=at_least(60))
+        wait_until(lambda: pending(database_url) == 0)
+    assert [record.value for record in found] == [each.data for each in sent]
+
+
 def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kafka_server: str) -> None:
     topic = make_topic(kafka_server)
     early, late = event(topic, "pi_1"), event(topic, "pi_2")
