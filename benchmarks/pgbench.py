@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -40,7 +41,8 @@ def run(system: System, script: Path, clients: int, seconds: float) -> Reached:
     # The schema's name too, as pgbench takes every colon with a letter behind it for a variable.
     variables = ["-D", f"body={body.data.decode()}", "-D", f"dataschema={DATASCHEMA}"]
     command = [postgres.programs / "pgbench", *words, *load, *variables, "tallyhook"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PGPASSWORD": postgres.password}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     rate, transactions = _RATE.search(done.stdout), _DONE.search(done.stdout)
     if done.returncode or not rate or not transactions:
         raise WorkFailed(f"pgbench: {(done.stderr or done.stdout).strip()[:300]}")

@@ -50,7 +50,7 @@ def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
 
 @pytest.fixture(scope="session")
 def postgres_server(start_stack: StartStack) -> str:
-    """Where Postgres is, without a database: `postgresql://postgres@127.0.0.1:PORT`; append `/name`."""
+    """Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`."""
     return start_stack("postgres").postgres.dsn
 
 
@@ -62,7 +62,7 @@ def kafka_server(start_stack: StartStack) -> str:
 
 @pytest.fixture(scope="session")
 def redis_server(start_stack: StartStack) -> str:
-    """Where Redis is: `redis://127.0.0.1:PORT/0`."""
+    """Where Redis is: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
     return start_stack("redis").redis.url
 
 

@@ -78,7 +78,9 @@ def down(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def status(data_dir: DataDir = None, *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def status(
+    data_dir: DataDir = None, *, json: Annotated[bool, typer.Option("--json", help="For programs; holds passwords.")] = False
+) -> None:
     """Say what runs where; exit code 1 when nothing does."""
     place = _data_dir(data_dir)
     found = read_status(place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops.stack.child import tail
 from ops.stack.errors import ProcessFailed
+from ops.stack.places import as_root, private_folder
 from ops.stack.state import StateFile
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, say: Cal
     before = StateFile(data_dir).read()
     if before.running:
         raise before.already_running(data_dir)
-    log = data_dir / "log" / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(data_dir, passable=as_root())
+    log = private_folder(data_dir / "log") / "up.log"
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
             command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from runtime.settings import environment
@@ -21,11 +22,17 @@ NEEDED: Final[dict[str, Callable[[], str]]] = {
 
 
 def ensure_secrets(checkout: Path) -> list[str]:
-    """Append a fresh random value to `.env` for each needed secret that is set neither there nor in the environment."""
+    """
+    Append a fresh random value to `.env` for each needed secret that is set neither there nor in the environment.
+
+    The file is its owner's alone from then on, whoever made it.
+    """
     known = environment(checkout)
     missing = [name for name in NEEDED if not known.get(name)]
     if missing:
         _append(checkout / ".env", "".join(f"{name}={NEEDED[name]()}\n" for name in missing))
+    with suppress(FileNotFoundError, PermissionError):  # of another account: `tallyhook doctor` warns of it
+        (checkout / ".env").chmod(0o600)
     return missing
 
 

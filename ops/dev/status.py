@@ -11,6 +11,7 @@ from rich.table import Table
 from ops.dev.processes import SINK, address
 from ops.stack.stack import VARIABLES
 from ops.stack.state import StackState, StateFile
+from runtime.addresses import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StackStatus(msgspec.Struct, frozen=True):
-    """The whole stack; every URL as a client needs it, null while nothing runs."""
+    """The whole stack; every URL as a client needs it, with its password, null while nothing runs."""
 
     phase: str = "down"
     public: str | None = None
@@ -64,7 +65,7 @@ def describe(state: StackState) -> StackStatus:
 
 
 def as_table(status: StackStatus, data_dir: Path) -> Table:
-    """One table of what runs where, narrow enough for a plain terminal."""
+    """One table of what runs where, narrow enough for a plain terminal; without passwords."""
     table = Table(
         title=f"Tallyhook · {status.phase}",
         caption=f"data in {data_dir}, logs in its folder log/",
@@ -75,12 +76,17 @@ def as_table(status: StackStatus, data_dir: Path) -> Table:
     for column in ("what", "where", "state"):
         table.add_column(column, no_wrap=column == "what", overflow="fold", min_width=10)
     for name in ("public", "internal", *VARIABLES):
-        table.add_row(name, getattr(status, name) or "-")
+        table.add_row(name, _shown(getattr(status, name)))
     table.add_section()
     for process in status.processes:
         state = process.state + (f" ({process.restarts} restarts)" if process.restarts else "")
         table.add_row(process.name, process.web or "", state)
     return table
+
+
+def _shown(where: str | None) -> str:
+    """Kafka's address has no scheme, and holds nothing but hosts."""
+    return shown(where) if where and "://" in where else where or "-"
 
 
 def _listener(known: dict[str, str], name: str) -> str | None:

@@ -17,6 +17,7 @@ from ops.dev.secrets_file import ensure_secrets
 from ops.stack.child import Identity, tail
 from ops.stack.errors import Cancelled, ProcessFailed, StackError
 from ops.stack.logs import bound_logs
+from ops.stack.places import private_folder
 from ops.stack.stack import KINDS, VARIABLES, Stack
 from ops.stack.state import ProcessState, StateFile, hold
 from ops.stack.supervisor import ProcessSpec, Supervisor
@@ -106,7 +107,7 @@ def _supervisor(plan: Plan, specs: Sequence[ProcessSpec], settings: dict[str, st
 def _set_up(plan: Plan, settings: dict[str, str], progress: Progress) -> None:
     for name, command in plan.setup:
         progress.report(name, "ensuring")
-        log = plan.data_dir / "log" / f"{name}.log"
+        log = private_folder(plan.data_dir / "log") / f"{name}.log"
         with log.open("wb") as output:
             done = subprocess.run(command, env=settings, cwd=plan.checkout, stdout=output, stderr=subprocess.STDOUT, check=False)
         if done.returncode:

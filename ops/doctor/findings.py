@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -32,16 +31,6 @@ def warn(area: str, text: str, act: str, page: str = "") -> Finding:
 
 def fail(area: str, text: str, act: str, page: str = "") -> Finding:
     return Finding(area, "fail", text, act, f"runbooks/{page}.md" if page else "")
-
-
-def place(url: str) -> str:
-    """Where an address leads, without who is let in there."""
-    parts = urlsplit(url)
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"{parts.hostname or '?'}{port}{parts.path}"
 
 
 def one_line(error: BaseException) -> str:

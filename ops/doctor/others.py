@@ -15,8 +15,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ops.dev.processes import address
-from ops.doctor.findings import fail, ok, one_line, place, warn
+from ops.doctor.findings import fail, ok, one_line, warn
 from ops.stack.ports import LOOPBACK
+from runtime.addresses import shown
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
             version = client.info("server").get("redis_version", "?")
     except (redis.RedisError, OSError, ValueError) as error:
         act = "start it, or mend REDIS_URL; webhooks are taken without it, the cache worker waits"
-        yield fail(REDIS, f"{place(url)} does not answer: {one_line(error)}", act, "redis-down")
+        yield fail(REDIS, f"{shown(url)} does not answer: {one_line(error)}", act, "redis-down")
     else:
-        yield ok(REDIS, f"{place(url)} answers, version {version}")
+        yield ok(REDIS, f"{shown(url)} answers, version {version}")
 
 
 def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -60,7 +61,7 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
     client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0)
     try:
         health = client.cluster.health()["status"]
-        yield ok(ELASTICSEARCH, f"{place(url)} answers, its cluster is {health}")
+        yield ok(ELASTICSEARCH, f"{shown(url)} answers, its cluster is {health}")
         if health == "red":
             act = "see GET /_cluster/allocation/explain; documents are missing until it is mended"
             yield fail(ELASTICSEARCH, "the cluster is red: shards are missing", act, "elasticsearch-down")
@@ -68,7 +69,7 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _check_room(client)
     except (ApiError, TransportError, ValueError) as error:
         act = "start it, or mend ELASTICSEARCH_URL; the search worker waits and loses nothing"
-        yield fail(ELASTICSEARCH, f"{place(url)} does not serve: {one_line(error)}", act, "elasticsearch-down")
+        yield fail(ELASTICSEARCH, f"{shown(url)} does not serve: {one_line(error)}", act, "elasticsearch-down")
     finally:
         client.close()
 

@@ -11,10 +11,11 @@ import psycopg
 
 from migrations import chain
 from ops.doctor import store
-from ops.doctor.findings import fail, ok, one_line, place, warn
+from ops.doctor.findings import fail, ok, one_line, warn
 from outbox import partitions
 from outbox import store as outbox
 from outbox.tables import DAILY
+from runtime.addresses import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,11 +48,11 @@ def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
             application_name="tallyhook doctor",
             options="-c statement_timeout=5000 -c timezone=UTC",
         ) as connection:
-            yield from _check_server(connection, place(url))
+            yield from _check_server(connection, shown(url))
             yield from _check_schema(connection)
     except psycopg.Error as error:
         act = "start it, or mend DATABASE_URL; providers get 503 and send again meanwhile"
-        yield fail(AREA, f"{place(url)} does not serve: {one_line(error)}", act, "postgres-down")
+        yield fail(AREA, f"{shown(url)} does not serve: {one_line(error)}", act, "postgres-down")
 
 
 def _check_server(connection: Connection, where: str) -> Iterator[Finding]:

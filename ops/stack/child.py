@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from ops.stack.places import private_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
@@ -114,7 +116,7 @@ def spawn(
 ) -> Child:
     """Start a child in a session of its own (Ctrl-C stays ours), which gets its stop signal should we be killed."""
     tether = [sys.executable, "-I", "-S", _TETHER, os.getpid(), stop_signal, account or "-"]
-    log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(log.parent)
     with log.open("ab") as output:
         process = (
             _birthplace()

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -32,8 +33,7 @@ def temporary_data_dir() -> Path:
     """A new empty folder for a stack of tests; the caller removes it, or after its death the next one that asks for a folder."""
     parent = roots_folder() if as_root() else Path(tempfile.gettempdir())
     _remove_ownerless(parent)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-    folder.chmod(0o755)
+    folder = private_folder(Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent)), passable=as_root())
     _own(folder)
     return folder
 
@@ -55,11 +55,26 @@ def _remove_ownerless(parent: Path) -> None:
 
 
 def roots_folder() -> Path:
-    """Root's own folder that every account can reach, since Postgres runs as another account then."""
+    """Root's own folder that every account can pass through, since Postgres runs as another account then; only root lists it."""
     folder = Path("/var/tmp/tallyhook-root")  # noqa: S108  its owner is checked below
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o711, exist_ok=True)
     if folder.stat().st_uid != _ROOT or folder.is_symlink():
         raise Unreachable(f"{folder} belongs to another account; remove it or give --data-dir")
+    return private_folder(folder, passable=True)
+
+
+def private_folder(folder: Path, *, passable: bool = False) -> Path:
+    """
+    Make the folder if it is missing, and let nobody but its owner read it.
+
+    Where it is `passable`, other accounts may walk through it to what they know the name of: Postgres' account, under root.
+    A folder that several accounts share (such as /tmp), or that belongs to another account, keeps its mode.
+    """
+    folder.mkdir(mode=0o711 if passable else 0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        mode = stat.S_IMODE(found.st_mode) & ~0o077
+        folder.chmod(mode | 0o011 if passable else mode)
     return folder
 
 

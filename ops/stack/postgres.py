@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -20,17 +21,21 @@ import psycopg
 
 from ops.stack.child import Account
 from ops.stack.errors import ServerFailed, Unreachable
+from ops.stack.password import ensure_password, write_private
 from ops.stack.places import as_root, roots_folder
 from ops.stack.ports import LOOPBACK
 from ops.stack.server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ops.stack.ports import Ports
 
 DATABASE = "tallyhook"
 _PROGRAMS = Path("pginstall/bin")
 _ROOT = 0
 _BACKENDS_END = timedelta(seconds=5)
+_TRUST = re.compile(r"^([^#\n]*\s)trust(?=\s|$)", re.MULTILINE)
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -46,7 +51,7 @@ _SETTINGS = {
 
 
 class Postgres(Server):
-    """A durable cluster with a database `tallyhook`; `url` names that database, `dsn` none."""
+    """A durable cluster with a database `tallyhook`, whose superuser has a password; `url` names that database, `dsn` none."""
 
     name: ClassVar[str] = "postgres"
     stop_signal: ClassVar[int] = signal.SIGINT  # Postgres' "fast": clients are cut off, all that is committed is kept
@@ -56,7 +61,7 @@ class Postgres(Server):
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://postgres@{LOOPBACK}:{self.port}"
+        return f"postgresql://postgres:{self.password}@{LOOPBACK}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -80,8 +85,11 @@ class Postgres(Server):
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def prepare(self) -> None:
-        if (self._data / "PG_VERSION").exists():
-            return
+        if not (self._data / "PG_VERSION").exists():
+            self._make()
+        self.password = ensure_password(self.folder, self._ask_for)
+
+    def _make(self) -> None:
         self.around.report(self.name, "making its data directory")
         account = self.account()
         if account and not _reachable(self.folder):
@@ -98,9 +106,31 @@ class Postgres(Server):
         fresh.rename(self._data)
 
     def _initdb(self, folder: Path, account: Account | None) -> None:
+        # `trust` until `_ask_for`, which data of before comes to as well; no server runs on it meanwhile.
         words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+        self._run("make its data directory", ["initdb", *words, "-D", folder], account, folder)
+
+    def _ask_for(self, password: str) -> None:
+        """Give the superuser this password, and ask everybody for one who was trusted without."""
+        # A single-user server asks nobody, and listens nowhere. An error must not quote the statement.
+        quiet = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic")
+        server: list[str | Path] = ["postgres", "--single", *quiet, "-D", self._data, "postgres"]
+        statement = f"alter role postgres password '{password}';\n"
+        account = self.account()
+        self._run("set its password", server, account, self._data, statement)
+        rules = self._data / "pg_hba.conf"
+        hardened = rules.with_suffix(".partial")
+        write_private(hardened, _TRUST.sub(r"\1scram-sha-256", rules.read_text()))
+        if account:
+            os.chown(hardened, account.uid, account.gid)
+        hardened.replace(rules)
+
+    def _run(
+        self, purpose: str, command: Sequence[str | Path], account: Account | None, folder: Path, text: str | None = None
+    ) -> None:
         done = subprocess.run(
-            [self.programs / "initdb", *words, "-D", folder],
+            [self.programs / command[0], *command[1:]],
+            input=text,
             capture_output=True,
             text=True,
             check=False,
@@ -110,7 +140,7 @@ class Postgres(Server):
             cwd=folder,
         )
         if done.returncode:
-            raise ServerFailed(f"postgres could not make {self._data}: {done.stderr.strip()}")
+            raise ServerFailed(f"postgres could not {purpose}, {self._data}: {done.stderr.strip()}")
 
     def command(self) -> list[str | Path]:
         settings = {**_SETTINGS, "port": str(self.port)}

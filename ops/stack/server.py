@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ops.stack.child import Child, Identity, spawn, tail
 from ops.stack.errors import Cancelled, ServerFailed
+from ops.stack.places import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ class Server(ABC):
         """Return once it serves; raise, with the end of its log, if it does not. Nothing to do if it runs."""
         if self.child and not self.died:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder, passable=self.account() is not None)
         self.prepare()
         self.around.check()
         self.around.report(self.name, "starting")

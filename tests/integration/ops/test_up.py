@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def test_status_names_external_services_as_they_are_set(small: SmallStack) -> No
         status = small.status
         assert status.postgres == "stub://database_url"
         assert status.redis
-        assert status.redis.startswith("redis://127.0.0.1:")
+        assert re.fullmatch(r"redis://:\w+@127\.0\.0\.1:\d+/0", status.redis)
         assert status.public == f"http://127.0.0.1:{StateFile(small.data_dir).read().ports['gateway']}"
 
 

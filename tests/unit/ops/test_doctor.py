@@ -11,7 +11,7 @@ import pytest
 
 from ops.doctor import examination
 from ops.doctor.examination import examine
-from ops.doctor.findings import Finding, ok, place
+from ops.doctor.findings import Finding, ok
 from ops.doctor.postgres import _check_clock
 from ops.doctor.settings import KINDS, check_secrets, check_settings
 from streams.process import ROLES
@@ -108,12 +108,6 @@ def test_every_page_that_the_doctor_names_exists() -> None:
         pages |= {call.args[3].value for call in calls if getattr(call.func, "id", "") in {"fail", "warn"} and len(call.args) > 3}
     assert len(pages) > 10
     assert [page for page in sorted(pages) if not (ROOT / f"runbooks/{page}.md").exists()] == []
-
-
-def test_an_address_is_shown_without_who_is_let_in() -> None:
-    assert place("postgresql://me:hush@db.example:5432/app?sslmode=require") == "db.example:5432/app"
-    assert place("nonsense") == "?nonsense"
-    assert "hush" not in place("redis://:hush@h:port/0")
 
 
 def test_an_examination_that_breaks_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def test_a_checkout_without_secrets_gets_all_of_them_for_its_owner_alone(tmp_pat
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
+def test_a_file_that_others_could_read_is_its_owners_alone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NEEDED:
+        monkeypatch.setenv(name, "from outside")
+    (tmp_path / ".env").write_text("STRIPE_API_KEY=rk_live_1")
+    (tmp_path / ".env").chmod(0o644)
+    ensure_secrets(tmp_path)
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
     ensure_secrets(tmp_path)
     before = (tmp_path / ".env").read_text()
