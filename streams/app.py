@@ -14,6 +14,7 @@ from mode import Service
 from runtime.database import make_pool
 from streams.pages import add_pages
 from streams.processor import Processor
+from streams.reading import Most
 from streams.records import Record
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 
 _EX_SOFTWARE: Final = 70
 _PATIENCE: Final = 15.0  # seconds
+_FETCH_SIZE: Final = 1024 * 1024  # bytes of each partition that aiokafka holds; a record that is larger is fetched alone
 
 
 def run(role: Role, settings: StreamSettings, datadir: str) -> int:
@@ -43,7 +45,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     app = App(
         role.group,
         role.topics,
-        Batches(settings.batch, tools.handle, tools.reassigned, _give_up),
+        Batches(Most(settings.batch, settings.streams_batch_bytes), tools.handle, tools.reassigned, _give_up),
         broker=brokers,
         store="memory://",
         datadir=datadir,
@@ -53,7 +55,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         broker_session_timeout=settings.streams_session_timeout.total_seconds(),
         broker_heartbeat_interval=settings.streams_session_timeout.total_seconds() / 5,
         broker_commit_interval=settings.streams_commit_interval.total_seconds(),
-        consumer_max_fetch_size=4 * 1024 * 1024,
+        consumer_max_fetch_size=_FETCH_SIZE,
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=False,
         worker_redirect_stdouts=False,

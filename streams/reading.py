@@ -2,10 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from outbox.offsets import Place
 from streams.records import Record
+
+
+class Most(NamedTuple):
+    """As many records, of as many bytes; one that is larger alone."""
+
+    records: int
+    size: int
 
 
 class Reading:
@@ -16,27 +23,31 @@ class Reading:
     is done late can reach into the next one: its offsets may have been moved, or be somebody else's.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: Most) -> None:
         self.handled: Final[dict[Place, int]] = {}
         """For each partition the offset after the last record that was handled: what may be committed."""
         self._limit = limit
         self._waiting: list[Record] = []
+        self._size = 0  # bytes of what waits
         self._closed = False
         self._changed = asyncio.Condition()
 
     async def put(self, records: Sequence[Record]) -> None:
-        """Add what a fetch brought, in its order; waits while more than the limit is there, and drops it once this is closed."""
+        """Add what a fetch brought, in its order; waits while the limit is reached, and drops it once this is closed."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._limit)
+            await self._changed.wait_for(lambda: self._closed or self._has_room())
             if not self._closed:
                 self._waiting += records
+                self._size += sum(map(_size_of, records))
                 self._changed.notify_all()
 
-    async def take(self, most: int) -> list[Record]:
+    async def take(self, most: Most) -> list[Record]:
         """The next records, one at least, in their order; none once this is closed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._waiting)
-            taken, self._waiting = self._waiting[:most], self._waiting[most:]
+            number, size = _within(most, self._waiting)
+            taken, self._waiting = self._waiting[:number], self._waiting[number:]
+            self._size -= size
             self._changed.notify_all()
             return taken
 
@@ -50,4 +61,23 @@ class Reading:
         async with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._size = 0
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < self._limit.records and self._size < self._limit.size
+
+
+def _within(most: Most, records: Sequence[Record]) -> tuple[int, int]:
+    """How many of the first records are no more than that, and their bytes."""
+    total = 0
+    for number, record in enumerate(records[: most.records]):
+        size = _size_of(record)
+        if number and total + size > most.size:
+            return number, total
+        total += size
+    return min(len(records), most.records), total
+
+
+def _size_of(record: Record) -> int:
+    return len(record.value or b"")

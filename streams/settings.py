@@ -23,6 +23,8 @@ class StreamSettings(Settings):
     """Each worker on a machine needs its own."""
     streams_batch: int = Field(default=400, ge=1, le=5000)
     """Events handled in one round, over all lanes."""
+    streams_batch_bytes: int = Field(default=4_194_304, ge=1, le=1_073_741_824)
+    """Bytes of events in one round; a larger event is handled alone."""
     streams_lanes: int = Field(default=2, ge=1, le=16)
     """Transactions side by side; events of one key always share a lane."""
     streams_session_timeout: Duration = timedelta(seconds=10)
@@ -85,6 +87,8 @@ class LeadSettings(StreamSettings, PartnerSettings):
     """How long a CRM may take for one attempt."""
     lead_partner_concurrency: int = Field(default=10, ge=1)
     """Attempts under way at once to one partner, over all worker processes: one of them has a partner at a time."""
+    lead_bytes: int = Field(default=33_554_432, ge=1, le=1_073_741_824)
+    """Bytes of leads under way at once in a worker, an equal part for each partner; one lead of each at least."""
     lead_breaker_failures: int = Field(default=10, ge=1)
     """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
     lead_breaker_cooldown: Duration = timedelta(seconds=10)

@@ -9,12 +9,15 @@ handled while the next one is fetched, and an offset is committed when everythin
 The driver also lets a fetch wait 1.5 s for new records, and aiokafka has one fetch under way per broker: while a long poll over
 the partitions that are read to their end hangs there, nothing is fetched for the others. A worker with a backlog starved for half
 a second at a time; with a wait of 20 ms it handled 5,900 instead of 3,200 events a second.
+
+What is held is bounded in bytes too: a batch in hand, one that waits, and what aiokafka has fetched ahead, which is one fetch
+size for each partition.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import faust
 import structlog
@@ -26,7 +29,7 @@ from mode import Service
 
 from outbox.offsets import Place
 from streams.coordinator import guard
-from streams.reading import Reading
+from streams.reading import Most, Reading
 from streams.records import Record
 
 log = structlog.get_logger()
@@ -43,9 +46,9 @@ _STANDSTILL: Final = 600.0
 
 
 class Batches(NamedTuple):
-    """Where the records go, at most `size` at a time."""
+    """Where the records go, at most so many at a time."""
 
-    size: int
+    most: Most
     handle: Callable[[Sequence[Record]], Awaitable[None]]
     """Returns when every record has had its effects, durably; must not raise."""
     reassigned: Callable[[], None]
@@ -58,7 +61,7 @@ class App(faust.App):
     """A Faust application without agents, whose records go to `batches`."""
 
     def __init__(self, group: str, topics: Sequence[str], batches: Batches, **conf: Any) -> None:
-        super().__init__(group, broker_max_poll_records=batches.size, broker_max_poll_interval=_FOR_EVER, **conf)
+        super().__init__(group, broker_max_poll_records=batches.most.records, broker_max_poll_interval=_FOR_EVER, **conf)
         self.batches: Final = batches
         self.topics.add(self.topic(*topics, key_serializer="raw", value_serializer="raw"))
 
@@ -70,6 +73,7 @@ class _Thread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001  # the driver passes a constant; read when it starts
+        consumer._fetch_max_bytes = cast("App", self.app).batches.most.size  # noqa: SLF001  # the driver passes none: 50 MB
         return consumer
 
     async def on_start(self) -> None:
@@ -84,7 +88,7 @@ class _Consumer(Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._reading = Reading(self.app.batches.size)
+        self._reading = Reading(self.app.batches.most)
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -94,7 +98,7 @@ class _Consumer(Consumer):
             await self.commit()  # so that whoever gets them next repeats as little as possible
         finally:
             self.stop_flow()
-            over, self._reading = self._reading, Reading(self.app.batches.size)
+            over, self._reading = self._reading, Reading(self.app.batches.most)
             await over.close()
         await super().on_partitions_revoked(revoked)
 
@@ -144,7 +148,7 @@ class _Consumer(Consumer):
     async def _handle_batches(self) -> None:
         while not self.should_stop:
             reading = self._reading
-            if records := await reading.take(self.app.batches.size):
+            if records := await reading.take(self.app.batches.most):
                 await self.app.batches.handle(records)
                 reading.note_handled(records)
 

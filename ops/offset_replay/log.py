@@ -10,6 +10,9 @@ from outbox.offsets import OffsetsError, Place
 from streams.records import Record
 
 _BATCH: Final = 2000
+_BATCH_BYTES: Final = 4 * 1024 * 1024  # no more than that, and one piece
+_PIECE: Final = 50
+_FETCHED_KIB: Final = 16 * 1024  # what the client reads ahead, of all partitions
 _PATIENCE: Final = 30.0  # seconds without a record
 
 
@@ -40,6 +43,7 @@ def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int 
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 50,
+            "queued.max.messages.kbytes": _FETCHED_KIB,
             "log_level": 0,
         }
     )
@@ -53,13 +57,26 @@ def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int 
 def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[list[Record]]:
     heard = time.monotonic()
     while left:
-        messages = consumer.consume(batch, timeout=0.1)
+        messages = _consume(consumer, batch)
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > _PATIENCE:
             raise OffsetsError("kafka_unavailable", f"no record has come from Kafka in {_PATIENCE:g} s")
         if records := [record for message in messages if (record := _take(consumer, left, message)) is not None]:
             yield records
+
+
+def _consume(consumer: Consumer, batch: int) -> list[Any]:
+    """What has come, until it is many or large."""
+    found: list[Any] = []
+    size = 0
+    while (room := min(_PIECE, batch - len(found))) and size < _BATCH_BYTES:
+        came = consumer.consume(room, timeout=0.1)
+        found += came
+        size += sum(len(message.value() or b"") for message in came)
+        if len(came) < room:
+            break
+    return found
 
 
 def _take(consumer: Consumer, left: dict[Place, int], message: Any) -> Record | None:

@@ -33,7 +33,10 @@ class Keyspace:
 
     async def remove(self, keys: Sequence[str]) -> int:
         """Remove exact keys; returns how many of them there were."""
-        return await self._unlink([f"{self._prefix}{key}".encode() for key in keys])
+        removed = 0
+        for start in range(0, len(keys), _BATCH):  # a command may have a hundred thousand of them, and the prefix may be long
+            removed += await self._unlink([f"{self._prefix}{key}".encode() for key in keys[start : start + _BATCH]])
+        return removed
 
     async def remove_matching(self, pattern: str) -> int:
         """

@@ -31,13 +31,14 @@ from streams.leads.breaker import Breaker
 from streams.leads.crm import Crm
 from streams.leads.decisions import Answer, Policy, decide
 from streams.leads.outcomes import Ended, outcome_of
-from streams.leads.store import Claimed
+from streams.leads.store import Claimed, Room
 
 log = structlog.get_logger()
 
 _PAUSE: Final = 1.0  # seconds, while Postgres is away
 _STRANGERS_EVERY: Final = 5.0  # seconds
-_STRANGERS_ROOM: Final = 50
+_STRANGERS: Final = 20  # partners at a time
+_STRANGERS_ROOM: Final = 50  # leads of each
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 _CLAIM_MARGIN: Final = timedelta(seconds=10)  # beyond the CRM's time, for writing the outcome down
 
@@ -48,6 +49,8 @@ class Limits(NamedTuple):
     policy: Policy
     timeout: timedelta
     cap: int
+    size: int
+    """Bytes of leads under way, all partners together: each has its part, so that none of them takes another one's."""
     breaker_threshold: int
     breaker_cooldown: timedelta
     breaker_longest: timedelta
@@ -132,12 +135,13 @@ class Dispatcher:
         async with self._pool.connection() as connection:
             if time.monotonic() >= self._strangers_at:
                 self._strangers_at = time.monotonic() + _STRANGERS_EVERY
-                found = await store.strangers(connection, list(self._partners), self._now())
-                rooms |= {key: _STRANGERS_ROOM for key in found if not self._paused(key)}
+                found = await store.strangers(connection, list(self._partners), self._now(), _STRANGERS)
+                room = Room(_STRANGERS_ROOM, self._part, idle=True)
+                rooms |= {key: room for key in found if not self._paused(key)}
             claimed = await self._claim(connection, rooms) if rooms else []
         return len(claimed)
 
-    async def _claim(self, connection: AsyncConnection, rooms: Mapping[str, int]) -> list[Claimed]:
+    async def _claim(self, connection: AsyncConnection, rooms: Mapping[str, Room]) -> list[Claimed]:
         self._claiming = rooms
         try:
             claimed = await store.claim(connection, rooms, self._now(), self._limits.timeout + _CLAIM_MARGIN)
@@ -147,10 +151,18 @@ class Dispatcher:
             self._claiming = ()
         return claimed
 
-    def _rooms(self) -> dict[str, int]:
-        """How many attempts each partner of this worker may begin now."""
+    @property
+    def _part(self) -> int:
+        """The bytes of leads that one partner may have under way."""
+        return self._limits.size // max(1, len(self._partners))
+
+    def _rooms(self) -> dict[str, Room]:
+        """What each partner of this worker may begin now."""
         moment = time.monotonic()
         busy = Counter(lead.partner for lead in self._under_way.values())
+        size: Counter[str] = Counter()
+        for lead in self._under_way.values():
+            size[lead.partner] += len(lead.payload)
         rooms = {}
         for key in self._partners:
             if not self._holds(key) and not busy[key]:
@@ -160,7 +172,7 @@ class Dispatcher:
             metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed" or self._is_held(key))
             room = breaker.room(moment, busy[key], self._limits.cap)
             if room and self._holds(key) and not self._is_held(key) and not self._paused(key):
-                rooms[key] = room
+                rooms[key] = Room(room, self._part - size[key], idle=not busy[key])
         return rooms
 
     def _forget(self, partner: str) -> None:

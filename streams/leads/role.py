@@ -34,6 +34,7 @@ def limits_of(settings: LeadSettings) -> Limits:
         policy=Policy(settings.lead_max_attempts, settings.lead_retry_base, settings.lead_retry_max),
         timeout=settings.lead_timeout,
         cap=settings.lead_partner_concurrency,
+        size=settings.lead_bytes,
         breaker_threshold=settings.lead_breaker_failures,
         breaker_cooldown=settings.lead_breaker_cooldown,
         breaker_longest=settings.lead_retry_max,

@@ -154,11 +154,16 @@ async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: 
 
 # A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted.
 _CLAIM: Final = """
-with room as (select * from unnest(%(partners)s::text[], %(free)s::int4[]) as t(partner, free)),
+with room as (
+  select * from unnest(%(partners)s::text[], %(free)s::int4[], %(sizes)s::int8[], %(idle)s::bool[])
+    as t(partner, free, size, idle)),
 due as (
-  select picked.id from room cross join lateral (
-    select id from leads where leads.partner = room.partner and next_attempt_at <= %(now)s
-    order by next_attempt_at limit room.free for update skip locked) picked),
+  select fitting.id from room cross join lateral (
+    select id, size, sum(size) over (order by next_attempt_at, id) as total from (
+      select id, next_attempt_at, octet_length(payload) as size from leads
+      where leads.partner = room.partner and next_attempt_at <= %(now)s
+      order by next_attempt_at limit room.free for update skip locked) picked) fitting
+  where fitting.total <= room.size or (room.idle and fitting.total = fitting.size)),
 claimed as (
   update leads set status = 'delivering', attempts = attempts + 1, next_attempt_at = %(until)s, updated_at = %(now)s
   from due where leads.id = due.id
@@ -171,19 +176,29 @@ select * from claimed
 """
 
 
-async def claim(connection: AsyncConnection, rooms: Mapping[str, int], now: datetime, lease: timedelta) -> list[Claimed]:
+class Room(NamedTuple):
+    """How many leads of a partner may be claimed, of how many bytes; while it is idle one of whatever size."""
+
+    leads: int
+    size: int
+    idle: bool
+
+
+async def claim(connection: AsyncConnection, rooms: Mapping[str, Room], now: datetime, lease: timedelta) -> list[Claimed]:
     """Begin an attempt for each lead that is due, as many of a partner as there is room; nobody else gets them for the lease."""
-    values = {"partners": list(rooms), "free": list(rooms.values()), "now": now, "until": now + lease}
+    free, sizes, idle = zip(*rooms.values(), strict=True)
+    values = {"free": list(free), "sizes": list(sizes), "idle": list(idle), "now": now, "until": now + lease}
+    values["partners"] = list(rooms)
     rows = await (await connection.execute(_CLAIM, values)).fetchall()
     return [Claimed(*row) for row in rows]
 
 
-_STRANGERS: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s)"
+_STRANGERS: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s) limit %s"
 
 
-async def strangers(connection: AsyncConnection, known: Sequence[str], now: datetime) -> list[str]:
-    """Partners of due leads that no variables speak of: their attempts fail, so that somebody hears of it."""
-    return [row[0] for row in await (await connection.execute(_STRANGERS, (now, list(known)))).fetchall()]
+async def strangers(connection: AsyncConnection, known: Sequence[str], now: datetime, limit: int) -> list[str]:
+    """Some partners of due leads that no variables speak of: their attempts fail, so that somebody hears of it."""
+    return [row[0] for row in await (await connection.execute(_STRANGERS, (now, list(known), limit))).fetchall()]
 
 
 _MOVE: Final = """

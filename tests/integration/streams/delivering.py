@@ -71,7 +71,9 @@ class Leads:
         **changes: Any,
     ) -> AsyncIterator[Dispatcher]:
         limit = timedelta(seconds=timeout)
-        limits = Limits(POLICY, limit, 10, 100, timedelta(seconds=10), timedelta(seconds=10), timedelta(milliseconds=10))
+        limits = Limits(
+            POLICY, limit, 10, 2_000_000, 100, timedelta(seconds=10), timedelta(seconds=10), timedelta(milliseconds=10)
+        )
         async with opened_crm(limit, allowed, self.clock) as crm:
             limits = limits._replace(**changes)
             yield Dispatcher(self.pool, crm, self.partners, limits, self.config, holds=holds, now=self.clock, draw=lambda: 1.0)

@@ -190,6 +190,18 @@ async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
     assert row["count"] >= 10
 
 
+async def test_large_leads_go_few_at_a_time_and_what_is_larger_than_the_partners_part_alone(leads: Leads) -> None:
+    sizes = [200_000, 200_000, 200_000, 900_000, 100]
+    ids = [(await leads.take_in(lead(f"crm-{place}", note="x" * size)))[0] for place, size in enumerate(sizes)]
+    await leads.take_in(lead("other-1", partner="other", note="x" * 200_000))
+    async with leads.dispatcher(size=1_000_000) as dispatcher:  # of two partners, so half of it each
+        for together in ([*ids[:2]], [ids[2]], [ids[3]], [ids[4]]):
+            before = len(leads.crm.ids("/acme"))
+            await round_of(dispatcher)
+            assert sorted(leads.crm.ids("/acme")[before:]) == sorted(map(str, together))
+    assert len(leads.crm.ids("/other")) == 1
+
+
 @pytest.mark.parametrize(("good", "alerts"), [(0, ["ACME"]), (31, [])])
 async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(leads: Leads, good: int, alerts: list[str]) -> None:
     bad = [lead(f"bad-{n}", ("acme", "ACME")[n % 2]) for n in range(10)]  # one partner, however it writes itself

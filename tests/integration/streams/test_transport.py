@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from outbox.offsets import Offsets, Place
+from streams.reading import Most
 from streams.transport import App, Batches
 from tests.kafka import make_topic
 from tests.waiting import eventually
@@ -72,7 +73,7 @@ class Bench:
         app = App(
             self.group,
             [self.topic],
-            Batches(BATCH, handler.handle, handler.reassigned, stuck),
+            Batches(Most(BATCH, 4_194_304), handler.handle, handler.reassigned, stuck),
             broker=[f"aiokafka://{self.server}"],
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
