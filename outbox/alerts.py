@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import msgspec
 from psycopg import AsyncConnection, Connection
 
 from outbox.append import NewEvent, append, event_of
+from runtime.ids import id_at
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised
 
@@ -66,41 +68,67 @@ LEDGER_UNBALANCED: Final = Condition(
     "the ledger of {subject} does not balance: {count} rows miss their other half",
     "runbooks/ledger.md",
 )
+CLOCK_SKEWED: Final = Condition(
+    "clock_skewed",
+    1,
+    timedelta(hours=1),
+    "nothing is dropped any more: {detail}",
+    "runbooks/clock.md",
+)
+RETENTION_BEHIND: Final = Condition(
+    "retention_behind",
+    1,
+    timedelta(days=1),
+    "{count} days of records are due to be deleted at once, and go one an hour: no relay ran, or a setting or clock changed",
+    "runbooks/retention.md",
+)
 
-_COUNT: Final = """
-insert into alert_windows as w (alert, subject, started_at, count) values (%s, %s, %s, %s)
+_STARTED: Final = "date_bin(%(window)s, coalesce(%(now)s, now()), timestamptz 'epoch')"
+_COUNT: Final = f"""
+insert into alert_windows as w (alert, subject, started_at, count) values (%(alert)s, %(subject)s, {_STARTED}, %(number)s)
 on conflict (alert, subject, started_at) do update set count = w.count + excluded.count
-returning count, raised_at is not null
+returning count, raised_at is not null, started_at, clock_timestamp()
 """
 # In one order, so that two processes wait for each other instead of locking up.
-_TALLY: Final = """
+_TALLY: Final = f"""
 insert into alert_windows as w (alert, subject, started_at, count)
-select %s, subject, %s, number from unnest(%s::text[], %s::int8[]) as t(subject, number) order by subject
+select %(alert)s, subject, {_STARTED}, number
+from unnest(%(subjects)s::text[], %(numbers)s::int8[]) as t(subject, number) order by subject
 on conflict (alert, subject, started_at) do update set count = w.count + excluded.count
 """
 _TOTAL: Final = "select count from alert_windows where alert = %s and subject = %s and started_at = %s"
 _RAISED: Final = "update alert_windows set raised_at = now() where alert = %s and subject = %s and started_at = %s"
 
 
-async def note(
-    connection: AsyncConnection, condition: Condition, subject: str, number: int = 1, now: datetime | None = None
+async def note(  # the condition, what occurred, and what a test passes in
+    connection: AsyncConnection,
+    condition: Condition,
+    subject: str,
+    number: int = 1,
+    now: datetime | None = None,
+    *,
+    detail: str = "",
 ) -> bool:
     """
     Count occurrences, in the caller's transaction where one is open, and append the alert when they reach the threshold.
 
     True when this call did. The row of the window stays locked until the transaction ends, so no two can both find it reached.
+    Windows go by Postgres' clock unless `now` is given; the alert's id always does: a process with a wrong one must be heard.
     """
-    key = (condition.alert, subject, window_of(now or datetime.now(UTC), condition.window))
+    values = {"alert": condition.alert, "subject": subject, "window": condition.window, "now": now, "number": number}
     async with connection.transaction():
-        row = await (await connection.execute(_COUNT, (*key, number))).fetchone()
-        count, raised = row or (0, False)
+        row = await (await connection.execute(_COUNT, values)).fetchone()
+        assert row is not None  # noqa: S101  # the statement inserts or updates one row
+        count, raised, started, moment = row
         if raised or count < condition.threshold:
             return False
+        key = (condition.alert, subject, started)
         total = await _total(connection, condition, key) if condition.share else count
         if count < condition.share * total:
             return False
         await connection.execute(_RAISED, key)
-        await append(connection, [_alert(condition, subject, count, total)])
+        facts = {"count": count, "total": total, "detail": detail}
+        await append(connection, [_alert(condition, subject, facts, moment)])
         return True
 
 
@@ -108,8 +136,8 @@ async def tally(
     connection: AsyncConnection, condition: Condition, numbers: Mapping[str, int], now: datetime | None = None
 ) -> None:
     """Count all that may or may not be occurrences, by subject, in the caller's transaction and before they are noted."""
-    started = window_of(now or datetime.now(UTC), condition.window)
-    await connection.execute(_TALLY, (_total_of(condition), started, list(numbers), list(numbers.values())))
+    values = {"alert": _total_of(condition), "window": condition.window, "now": now}
+    await connection.execute(_TALLY, values | {"subjects": list(numbers), "numbers": list(numbers.values())})
 
 
 async def _total(connection: AsyncConnection, condition: Condition, key: tuple[str, str, datetime]) -> int:
@@ -122,15 +150,16 @@ def _total_of(condition: Condition) -> str:
     return f"{condition.alert}_total"
 
 
-def _alert(condition: Condition, subject: str, count: int, total: int) -> NewEvent:
+def _alert(condition: Condition, subject: str, facts: Mapping[str, object], moment: datetime) -> NewEvent:
     minutes = int(condition.window.total_seconds() // 60)
     alert = AlertRaised(
         alert=condition.alert,
         subject=subject,
-        summary=condition.summary.format(subject=subject, count=count, total=total, minutes=minutes),
+        summary=condition.summary.format(subject=subject, minutes=minutes, **facts),
         runbook=condition.runbook,
     )
-    return event_of(alert, aggregate_id=alert.alert, source="/alerts", occurred_at=datetime.now(UTC), trace=new_trace())
+    event = event_of(alert, aggregate_id=alert.alert, source="/alerts", occurred_at=moment, trace=new_trace())
+    return msgspec.structs.replace(event, id=id_at(moment))
 
 
 def window_of(moment: datetime, window: timedelta) -> datetime:

@@ -6,7 +6,7 @@ process dies, the next call under the key takes the claim over together with tha
 second one.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -98,6 +98,6 @@ async def break_off(connection: AsyncConnection, key: Key) -> None:
     await connection.execute(f"update idempotency_keys set claimed_until = '-infinity' {_MINE}", (key.scope, key.key))
 
 
-def forget_expired(connection: Connection) -> int:
+def forget_expired(connection: Connection, now: datetime) -> int:
     """Free the keys whose time is over; how many."""
-    return connection.execute("delete from idempotency_keys where created_at < now() - %s", (KEPT,)).rowcount
+    return connection.execute("delete from idempotency_keys where created_at < %s", (now - KEPT,)).rowcount

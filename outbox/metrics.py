@@ -17,3 +17,6 @@ OLDEST = Gauge("tallyhook_outbox_oldest_seconds", "How long the oldest event tha
 PARKED_NOW = Gauge("tallyhook_outbox_parked", "Events that are set aside now, since Kafka refuses them.")
 RECONNECTS = Counter("tallyhook_relay_reconnects_total", "Times the relay lost Postgres.")
 UPKEEP = Gauge("tallyhook_retention_last_success_timestamp_seconds", "When this relay last kept the daily partitions; 0 before.")
+RETENTION_BEHIND = Gauge(
+    "tallyhook_retention_behind_days", "Days that are due to be deleted and left for later runs, one an hour."
+)

@@ -1,50 +1,81 @@
-"""Days of the daily tables: made ahead, dropped whole when their time is over."""
+"""
+Days of the daily tables: made ahead, detached whole when their time is over, and dropped some time after that.
+
+A detached day is a table of its own, `detached_outbox_20261124`, that nobody reads or writes. It comes back by itself, with all
+that is in it, as soon as its day is within the retention again: after a wrong clock, or a RETENTION_DAYS that was too short.
+"""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import Connection, sql
 
+from outbox import cutoffs
 from outbox.tables import DAILY
 from runtime.ids import first_id_of
 from runtime.locks import Lock
 
 DAYS_AHEAD: Final = 7
-_GIVE_WAY: Final = "200ms"  # a DROP that waits for a lock makes intake wait behind it: rather try again later
+GRACE: Final = timedelta(days=1)
+_GIVE_WAY: Final = "200ms"  # a DETACH that waits for a lock makes intake wait behind it: rather try again later
 # A provider's body is often a little over the 2 KB at which Postgres starts to compress and move values out: a tenth of the
 # work of intake and relay, for little.
 _STORAGE: Final = {"outbox": "with (toast_tuple_target = 8160)"}
+_DETACHED: Final = "detached_"
 
 
 class Upkeep(NamedTuple):
-    """What one run did: names of the partitions, oldest first; `deferred` are due but still in use."""
+    """
+    What one run did: names of the partitions, oldest first.
+
+    `restored` were detached and are in use again; `deferred` are due but still in use. `behind` is how many days are due and left
+    for later runs.
+    """
 
     created: list[str]
+    restored: list[str]
+    detached: list[str]
     dropped: list[str]
     deferred: list[str]
+    behind: int = 0
 
 
-def maintain(connection: Connection, today: date, retention: timedelta) -> Upkeep:
+class Detached(NamedTuple):
+    """A day that is out of use, since when."""
+
+    partition: str
+    detached_at: datetime
+
+
+def maintain(
+    connection: Connection, now: datetime, retention: timedelta, *, grace: timedelta = GRACE, all_due: bool = False
+) -> Upkeep:
     """
-    Make the partitions from the retention's first day to a week ahead, and drop those before it.
+    Make the partitions from the retention's first day to a week ahead, detach those before it, and drop what was for the grace.
 
-    The connection is in autocommit mode. Days within the retention are made too, so that replayed and late ids have a home.
+    `now` is Postgres' time. Days go one at a time, unless `all_due`. The connection is in autocommit mode.
     """
-    connection.execute("select pg_advisory_lock(%s)", (Lock.PARTITIONS,))
-    try:
-        oldest = today - retention
-        existing = set(partitions(connection))
-        created = [_create(connection, table, day) for table, day in _due(today, oldest) if name(table, day) not in existing]
-        upkeep = Upkeep(created, [], [])
-        for partition in sorted(existing):
-            if day_of(partition) < oldest:
-                dropped = not _holds_pending(connection, partition) and _drop(connection, partition)
-                (upkeep.dropped if dropped else upkeep.deferred).append(partition)
-        return upkeep
-    finally:
-        connection.execute("select pg_advisory_unlock(%s)", (Lock.PARTITIONS,))
+    with _alone(connection):
+        upkeep = _make(connection, now, retention)
+        wanted = _midnight(now.date() - retention)
+        existing = sorted(partitions(connection), key=day_of)
+        first = _midnight(day_of(existing[0])) if existing else None
+        cutoff = cutoffs.advance(connection, "days", wanted, now, first=first, all_due=all_due)
+        for partition in existing:
+            if day_of(partition) < cutoff.date():
+                gone = _detach(connection, partition, now)
+                (upkeep.detached if gone else upkeep.deferred).append(partition)
+        upkeep.dropped.extend(_drop_detached(connection, now - grace))
+        return upkeep._replace(behind=max(0, (wanted - cutoff).days))
+
+
+def make_days(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
+    """Make the partitions from the retention's first day to a week ahead, on a connection in autocommit mode."""
+    with _alone(connection):
+        return _make(connection, now, retention)
 
 
 def partitions(connection: Connection) -> list[str]:
@@ -57,6 +88,18 @@ def partitions(connection: Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
+def missing(connection: Connection, days: list[date]) -> list[str]:
+    """The partitions of these days that are not there."""
+    existing = {*partitions(connection)}
+    return [wanted for table in DAILY for day in days if (wanted := name(table.name, day)) not in existing]
+
+
+def detached(connection: Connection) -> list[Detached]:
+    """The days that are out of use and not dropped yet, oldest first."""
+    rows = connection.execute("select partition, detached_at from detached_partitions order by right(partition, 8), partition")
+    return [Detached(*row) for row in rows]
+
+
 def name(table: str, day: date) -> str:
     """`outbox_20261124`: the day is read back from it."""
     return f"{table}_{day:%Y%m%d}"
@@ -66,29 +109,66 @@ def day_of(partition: str) -> date:
     return date.fromisoformat(partition.rpartition("_")[2])
 
 
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Hold the lock of the upkeep, so that one process at a time does it."""
+    connection.execute("select pg_advisory_lock(%s)", (Lock.PARTITIONS,))
+    try:
+        yield
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", (Lock.PARTITIONS,))
+
+
+def _make(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
+    upkeep = Upkeep([], [], [], [], [])
+    existing = {*partitions(connection)}
+    away = {each.partition for each in detached(connection)}
+    for table, day in _due(now.date(), now.date() - retention):
+        partition = name(table, day)
+        if partition in away:
+            _attach_again(connection, table, day)
+            upkeep.restored.append(partition)
+        elif partition not in existing:
+            _create(connection, table, day)
+            upkeep.created.append(partition)
+    return upkeep
+
+
 def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
     for table in DAILY:
         for offset in range((today - oldest).days + DAYS_AHEAD + 1):
             yield table.name, oldest + timedelta(days=offset)
 
 
-def _create(connection: Connection, table: str, day: date) -> str:
+def _create(connection: Connection, table: str, day: date) -> None:
     """
     Make the table first, then attach it.
 
     CREATE TABLE … PARTITION OF wants the whole table for itself: while it waits for a long reader, intake would wait behind it.
     ATTACH does not.
     """
-    partition = name(table, day)
-    made, parent = sql.Identifier(partition), sql.Identifier(table)
-    bounds = (sql.Literal(str(first_id_of(day))), sql.Literal(str(first_id_of(day + timedelta(days=1)))))
+    storage = sql.SQL(_STORAGE.get(table, ""))
+    made, parent = sql.Identifier(name(table, day)), sql.Identifier(table)
     with connection.transaction():
-        storage = sql.SQL(_STORAGE.get(table, ""))
         connection.execute(sql.SQL("create table {} (like {} including all) {}").format(made, parent, storage))
-        connection.execute(
-            sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(parent, made, *bounds)
-        )
-    return partition
+        _attach(connection, table, day)
+
+
+def _attach_again(connection: Connection, table: str, day: date) -> None:
+    partition = name(table, day)
+    away, back = sql.Identifier(_DETACHED + partition), sql.Identifier(partition)
+    with connection.transaction():
+        connection.execute(sql.SQL("alter table {} rename to {}").format(away, back))
+        _attach(connection, table, day)
+        connection.execute("delete from detached_partitions where partition = %s", (partition,))
+
+
+def _attach(connection: Connection, table: str, day: date) -> None:
+    bounds = (sql.Literal(str(first_id_of(day))), sql.Literal(str(first_id_of(day + timedelta(days=1)))))
+    parent, partition = sql.Identifier(table), sql.Identifier(name(table, day))
+    connection.execute(
+        sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(parent, partition, *bounds)
+    )
 
 
 def _holds_pending(connection: Connection, partition: str) -> bool:
@@ -100,11 +180,39 @@ def _holds_pending(connection: Connection, partition: str) -> bool:
     return partition.startswith("outbox_") and row is not None and bool(row[0])
 
 
-def _drop(connection: Connection, partition: str) -> bool:
+def _detach(connection: Connection, partition: str, now: datetime) -> bool:
+    """Take a day out of use; False where somebody reads it, or events of it are pending."""
+    table = partition.rpartition("_")[0]
+    parent, day, away = sql.Identifier(table), sql.Identifier(partition), sql.Identifier(_DETACHED + partition)
+    if _holds_pending(connection, partition):
+        return False
     try:
         with connection.transaction():
-            connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
-            connection.execute(sql.SQL("drop table {}").format(sql.Identifier(partition)))
+            _give_way(connection)
+            connection.execute(sql.SQL("alter table {} detach partition {}").format(parent, day))
+            connection.execute(sql.SQL("alter table {} rename to {}").format(day, away))
+            connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
     except psycopg.errors.LockNotAvailable:
         return False
     return True
+
+
+def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
+    """Drop what was detached before; what somebody reads is left for the next run."""
+    for partition in [each.partition for each in detached(connection) if each.detached_at <= before]:
+        try:
+            with connection.transaction():
+                _give_way(connection)
+                connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(_DETACHED + partition)))
+                connection.execute("delete from detached_partitions where partition = %s", (partition,))
+        except psycopg.errors.LockNotAvailable:
+            continue
+        yield partition
+
+
+def _give_way(connection: Connection) -> None:
+    connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -26,6 +26,8 @@ class RetentionSettings(DatabaseSettings):
 
     retention_days: int = Field(default=30, ge=1)
     """Days for which raw payloads, the delivery log and consumed marks are kept."""
+    retention_grace: Duration = timedelta(days=1)
+    """How long a day beyond RETENTION_DAYS is kept out of use, and can come back, before it is dropped."""
 
 
 class RelaySettings(RetentionSettings, KafkaSettings):

@@ -318,4 +318,21 @@ alert_windows = Table(
     CheckConstraint("count > 0", name="count_positive"),
 )
 
+# Up to where upkeep has deleted, by kind: it goes on from there, a day at a time.
+retention_cutoffs = Table(
+    "retention_cutoffs",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("cutoff", DateTime(timezone=True), nullable=False),
+    Column("moved_at", DateTime(timezone=True), nullable=False),
+)
+
+# Days that are out of use: tables of the name of the partition after `detached_`, until they are dropped.
+detached_partitions = Table(
+    "detached_partitions",
+    metadata,
+    Column("partition", Text, primary_key=True),
+    Column("detached_at", DateTime(timezone=True), nullable=False),
+)
+
 DAILY: Final = (outbox, webhook_deliveries, consumed, tasks, audit_log)

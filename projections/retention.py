@@ -5,13 +5,14 @@ Only what is settled goes, a batch a transaction, so that a year's worth at the 
 the deduplication: a copy that comes later is a duplicate still.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from psycopg import Connection
 from pydantic import Field
 
+from outbox.cutoffs import advance
+from outbox.upkeep import Forget
 from runtime.ids import first_id_of
 from runtime.settings import Settings
 
@@ -64,15 +65,21 @@ select count(*) from gone
 """
 
 
-def forgetting(settings: RecordSettings) -> Callable[[Connection], Forgotten]:
+def forgetting(settings: RecordSettings) -> Forget:
     """What the upkeep of a relay does besides its own."""
-    return lambda connection: forget_records(connection, settings, datetime.now(UTC))
+    return lambda connection, now, *, all_due: forget_records(connection, settings, now, all_due=all_due)
 
 
-def forget_records(connection: Connection, settings: RecordSettings, now: datetime) -> Forgotten:
-    """Delete what is beyond its time, on a connection in autocommit mode."""
-    leads_before = now - timedelta(days=settings.lead_retention_days)
-    notifications_before = now - timedelta(days=settings.notification_retention_days)
+def forget_records(connection: Connection, settings: RecordSettings, now: datetime, *, all_due: bool = False) -> Forgotten:
+    """
+    Delete what is beyond its time, on a connection in autocommit mode.
+
+    It is a day's worth at a time, unless `all_due`: what is deleted here cannot come back.
+    """
+    leads_due = now - timedelta(days=settings.lead_retention_days)
+    notifications_due = now - timedelta(days=settings.notification_retention_days)
+    leads_before = advance(connection, "leads", leads_due, now, all_due=all_due)
+    notifications_before = advance(connection, "notifications", notifications_due, now, all_due=all_due)
     return Forgotten(
         leads=_forget(connection, _LEADS, leads_before),
         lead_keys=_forget(connection, _LEAD_KEYS, leads_before),

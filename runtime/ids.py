@@ -12,6 +12,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 new_id = uuid_utils.compat.uuid7
 
 
+def id_at(moment: datetime) -> UUID:
+    """An id as if it were made at the moment: of a clock that is not this machine's."""
+    return uuid_utils.compat.uuid7(nanoseconds=(moment - _EPOCH) // timedelta(microseconds=1) * 1000)
+
+
 def is_time_ordered(value: UUID) -> bool:
     """Whether the id is a UUIDv7, the only kind the daily partitions can hold."""
     return value.version == _VERSION

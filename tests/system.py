@@ -17,8 +17,8 @@ from ops.dev.processes import SINK, WORKERS, address, processes, take_listeners
 from ops.stack.ports import LOOPBACK
 from ops.stack.supervisor import ProcessSpec, Supervisor
 from outbox import topics
-from outbox.process import keep_partitions
 from outbox.settings import RetentionSettings
+from outbox.upkeep import keep_partitions
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

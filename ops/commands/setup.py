@@ -1,18 +1,30 @@
 """What a deployment and its upkeep run: migrations, partitions."""
 
-from ops.commands.output import Json, show
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.commands.output import Json, database, show
 from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from outbox.partitions import Detached, Upkeep
 
 
 def migrate(as_json: Json = False) -> None:
     """Bring the database to the newest revision, and make its daily partitions."""
     from migrations import chain
-    from outbox.process import keep_partitions
     from outbox.settings import RetentionSettings
+    from outbox.upkeep import make_days_ahead
 
     settings = RetentionSettings.load(environment())
     before, after = chain.upgrade(settings.database_url)
-    upkeep = keep_partitions(settings)
+    upkeep = make_days_ahead(settings)
     show(
         {"before": before, "after": after, "partitionsCreated": len(upkeep.created)},
         f"database at revision {after}" + (" already" if before == after else f", was {before or 'empty'}"),
@@ -20,12 +32,34 @@ def migrate(as_json: Json = False) -> None:
     )
 
 
-def retention(as_json: Json = False) -> None:
-    """Make the partitions of the days ahead; drop those, and delete records, beyond their time. Relays do the same every hour."""
-    from outbox.process import keep_partitions
+def retention(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete all that is due at once, not one day's worth.")] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Make the days ahead; take those beyond their time out of use, and delete records beyond theirs. Relays do it every hour.
+
+    A day is dropped RETENTION_GRACE after it went out of use. Until then it comes back when RETENTION_DAYS holds it again.
+    """
+    from outbox import partitions
     from outbox.settings import RetentionSettings
+    from outbox.upkeep import keep_partitions
     from projections.retention import RecordSettings, forgetting
 
-    done = keep_partitions(RetentionSettings.load(environment()), forgetting(RecordSettings.load(environment())))
-    text = f"partitions: {len(done.created)} created, {len(done.dropped)} dropped, {len(done.deferred)} due but in use"
-    show(done._asdict(), text, as_json=as_json)
+    settings = RetentionSettings.load(environment())
+    done = keep_partitions(settings, forgetting(RecordSettings.load(environment())), all_due=yes)
+    with database() as connection:
+        away = partitions.detached(connection)
+    data = done._asdict() | {
+        "away": [{"partition": each.partition, "dropAfter": each.detached_at + settings.retention_grace} for each in away]
+    }
+    show(data, _text(done, away, settings.retention_grace), as_json=as_json)
+
+
+def _text(done: Upkeep, away: Sequence[Detached], grace: timedelta) -> str:
+    kept = f"partitions: {len(done.created)} created, {len(done.restored)} back in use, {len(done.detached)} out of use"
+    lines = [f"{kept}, {len(done.dropped)} dropped, {len(done.deferred)} due but in use"]
+    if done.behind:
+        lines.append(f"{done.behind} more days are due and go one an hour; --yes takes them all out of use now")
+    lines += [f"out of use: {each.partition}, to be dropped after {each.detached_at + grace:%Y-%m-%d %H:%M} UTC" for each in away]
+    return "\n".join(lines)

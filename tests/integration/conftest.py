@@ -27,7 +27,7 @@ def template_database(postgres_server: str) -> Iterator[str]:
     url = f"{postgres_server}/{name}"
     chain.upgrade(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        partitions.maintain(connection, datetime.now(UTC).date(), _RETENTION)
+        partitions.maintain(connection, datetime.now(UTC), _RETENTION)
     yield name
     _on_server(postgres_server, "drop database {} with (force)", name)
 

@@ -12,8 +12,8 @@ import pytest
 
 from outbox import idempotency, tasks
 from outbox.idempotency import Claimed, InProgress, Key
-from outbox.process import keep_partitions
 from outbox.settings import RetentionSettings
+from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
 from runtime.presence import Presence
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-TODAY: Final = datetime.now(UTC).date()
+NOW: Final = datetime.now(UTC)
+TODAY: Final = NOW.date()
 DAY: Final = timedelta(days=1)
 # The template database keeps two days.
 OLDEST: Final = TODAY - 2 * DAY
@@ -69,19 +70,19 @@ def test_every_day_from_the_first_of_the_retention_to_a_week_ahead_is_there(conn
 
 
 def test_upkeep_has_nothing_to_do_twice_a_day(connection: Connection) -> None:
-    assert maintain(connection, TODAY, 2 * DAY) == ([], [], [])
+    assert maintain(connection, NOW, 2 * DAY) == ([], [], [], [], [], 0)
 
 
-def test_the_next_day_is_made_and_the_oldest_dropped(connection: Connection) -> None:
-    done = maintain(connection, TODAY + DAY, 2 * DAY)
+def test_the_next_day_is_made_and_the_oldest_taken_out_of_use(connection: Connection) -> None:
+    done = maintain(connection, NOW + DAY, 2 * DAY)
     assert set(done.created) == {name(table, TODAY + (DAYS_AHEAD + 1) * DAY) for table in TABLES}
-    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES}
-    assert done.deferred == []
-    assert not set(done.dropped) & set(partitions.partitions(connection))
+    assert set(done.detached) == {name(table, OLDEST) for table in TABLES}
+    assert (done.dropped, done.deferred, done.behind) == ([], [], 0)
+    assert not set(done.detached) & set(partitions.partitions(connection))
 
 
 def test_a_longer_retention_makes_the_days_that_it_adds(connection: Connection) -> None:
-    done = maintain(connection, TODAY, 4 * DAY)
+    done = maintain(connection, NOW, 4 * DAY)
     assert set(done.created) == {name(table, day) for table in TABLES for day in days(TODAY - 4 * DAY, OLDEST - DAY)}
 
 
@@ -108,6 +109,68 @@ def test_a_row_goes_to_the_partition_of_the_day_of_its_id(connection: Connection
         assert row == (name(table, day),)
 
 
+def tables(connection: Connection) -> set[str]:
+    return {row[0] for row in connection.execute("select relname from pg_class where relkind = 'r' and relname ~ '_20[0-9]{6}$'")}
+
+
+def test_a_day_out_of_use_is_dropped_after_the_grace_and_not_before(connection: Connection) -> None:
+    away = {name(table, OLDEST) for table in TABLES}
+    maintain(connection, NOW + DAY, 2 * DAY)
+    assert {each.partition for each in partitions.detached(connection)} == away
+    assert maintain(connection, NOW + 1.9 * DAY, 2 * DAY).dropped == []
+    assert maintain(connection, NOW + 2 * DAY, 2 * DAY, grace=2 * DAY).dropped == []
+    assert {f"detached_{each}" for each in away} <= tables(connection)
+    assert set(maintain(connection, NOW + 2 * DAY, 2 * DAY).dropped) == away
+    assert not {f"detached_{each}" for each in away} & tables(connection)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_day_comes_back_with_its_rows_when_the_retention_holds_it_again(connection: Connection, table: str) -> None:
+    connection.execute(INSERT[table], (id_on(OLDEST),))
+    maintain(connection, NOW + DAY, 2 * DAY)
+    assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
+    done = maintain(connection, NOW + DAY, 3 * DAY)
+    assert set(done.restored) == {name(each, OLDEST) for each in TABLES}
+    assert partitions.detached(connection) == []
+    assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)
+    connection.execute(INSERT[table], (id_on(OLDEST, 2),))
+    invalid = "select count(*) from pg_index where not indisvalid"
+    assert connection.execute(invalid).fetchone() == (0,)
+
+
+def test_a_clock_that_jumps_ahead_takes_one_day_out_of_use_an_hour_and_it_comes_back(connection: Connection) -> None:
+    """The server's own clock, which everything goes by, is forty days ahead for some hours."""
+    for table in TABLES:
+        connection.execute(INSERT[table], (id_on(OLDEST),))
+    wrong = NOW + 40 * DAY
+    hours = [maintain(connection, wrong + timedelta(minutes=20 * n), 2 * DAY) for n in range(7)]
+    assert [len(each.detached) // len(TABLES) for each in hours] == [1, 0, 0, 1, 0, 0, 1]
+    assert [each.behind for each in hours] == [39, 39, 39, 38, 38, 38, 37]
+    assert [each.dropped for each in hours] == [[]] * 7
+    done = maintain(connection, NOW, 2 * DAY)
+    assert set(done.restored) == {name(table, OLDEST + n * DAY) for table in TABLES for n in range(3)}
+    for table in TABLES:
+        assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)
+    assert maintain(connection, NOW + timedelta(hours=1), 2 * DAY) == ([], [], [], [], [], 0)
+
+
+def test_a_relay_that_was_off_for_days_catches_up_a_day_an_hour_and_an_operator_at_once(connection: Connection) -> None:
+    back = NOW + 5 * DAY
+    days_gone = [len(maintain(connection, back + timedelta(hours=n), 2 * DAY).detached) // len(TABLES) for n in range(3)]
+    assert days_gone == [1, 1, 1]
+    done = maintain(connection, back + timedelta(hours=2, minutes=1), 2 * DAY, all_due=True)
+    assert set(done.detached) == {name(table, OLDEST + n * DAY) for table in TABLES for n in (3, 4)}
+    assert done.behind == 0
+
+
+def test_a_database_without_a_cut_off_goes_on_from_its_oldest_day(connection: Connection) -> None:
+    """One that was made by an older release, or restored without the table."""
+    connection.execute("delete from retention_cutoffs")
+    done = maintain(connection, NOW + 10 * DAY, 2 * DAY)
+    assert set(done.detached) == {name(table, OLDEST) for table in TABLES}
+    assert done.behind == 9
+
+
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("day", [OLDEST - DAY, TODAY + (DAYS_AHEAD + 1) * DAY], ids=["dropped", "not yet made"])
 def test_an_id_of_a_day_without_partition_is_refused(connection: Connection, table: str, day: date) -> None:
@@ -119,7 +182,7 @@ def test_an_id_of_a_day_without_partition_is_refused(connection: Connection, tab
 @pytest.mark.parametrize("table", TABLES)
 def test_an_id_of_a_day_that_was_dropped_is_refused(connection: Connection, table: str) -> None:
     connection.execute(INSERT[table], (id_on(OLDEST),))
-    maintain(connection, TODAY + DAY, 2 * DAY)
+    maintain(connection, NOW + DAY, 2 * DAY)
     with pytest.raises(psycopg.errors.CheckViolation, match="no partition"):
         connection.execute(INSERT[table], (id_on(OLDEST, 2),))
 
@@ -130,16 +193,16 @@ def test_a_day_with_events_that_kafka_does_not_have_is_kept_until_it_has(connect
     connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (id_on(OLDEST),))
     if parked:
         connection.execute("update outbox_pending set parked_at = now(), reason = 'record_too_large'")
-    done = maintain(connection, TODAY + DAY, 2 * DAY)
+    done = maintain(connection, NOW + DAY, 2 * DAY)
     assert done.deferred == [name("outbox", OLDEST)]
-    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    assert set(done.detached) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
     connection.execute("delete from outbox_pending")
-    assert maintain(connection, TODAY + DAY, 2 * DAY).dropped == [name("outbox", OLDEST)]
+    assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
 
 def test_pending_events_of_the_next_day_do_not_keep_the_one_before(connection: Connection) -> None:
     connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (first_id_of(OLDEST + DAY),))
-    assert maintain(connection, TODAY + DAY, 2 * DAY).deferred == []
+    assert maintain(connection, NOW + DAY, 2 * DAY).deferred == []
 
 
 @pytest.mark.parametrize("read", ["select from only {0}_{1}", "select from {0}"], ids=["its partition", "the whole table"])
@@ -149,14 +212,14 @@ def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
     """The bound is far above what an insert takes and far below what a lock that waits for the reader would."""
     other.execute(read.format("outbox", f"{OLDEST:%Y%m%d}"))
     with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as intake:
-        upkeep = threads.submit(maintain, connection, TODAY + DAY, 2 * DAY)
+        upkeep = threads.submit(maintain, connection, NOW + DAY, 2 * DAY)
         slowest = _insert_until(upkeep.done, intake)
         done = upkeep.result()
     assert done.deferred == [name("outbox", OLDEST)]
-    assert set(done.dropped) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    assert set(done.detached) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
     assert slowest < timedelta(seconds=1)
     other.rollback()
-    assert maintain(connection, TODAY + DAY, 2 * DAY).dropped == [name("outbox", OLDEST)]
+    assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
 
 def _insert_until(done: Callable[[], bool], intake: Connection) -> timedelta:
@@ -173,7 +236,7 @@ def _insert_until(done: Callable[[], bool], intake: Connection) -> timedelta:
 
 def test_two_upkeeps_at_once_share_the_work(connection: Connection, database_url: str) -> None:
     with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as second:
-        elsewhere = threads.submit(maintain, second, TODAY + DAY, 2 * DAY)
-        here = maintain(connection, TODAY + DAY, 2 * DAY)
+        elsewhere = threads.submit(maintain, second, NOW + DAY, 2 * DAY)
+        here = maintain(connection, NOW + DAY, 2 * DAY)
         there = elsewhere.result()
-    assert len(here.created) + len(there.created) == len(here.dropped) + len(there.dropped) == len(TABLES)
+    assert len(here.created) + len(there.created) == len(here.detached) + len(there.detached) == len(TABLES)

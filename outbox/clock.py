@@ -1,0 +1,102 @@
+"""
+Postgres' clock, which all processes share: it decides what is due, what is over and what may be dropped.
+
+A process compares its own clock with it. Nothing is dropped while the two differ by more than a minute, since nobody can tell
+which of them is wrong.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from prometheus_client import Gauge
+from psycopg import AsyncConnection, Connection
+
+from runtime.database import Pool
+
+SKEW: Final = Gauge("tallyhook_clock_skew_seconds", "How far the clock of this process is ahead of Postgres' clock.")
+
+Own = Callable[[], datetime]
+
+SKEW_MAX: Final = timedelta(minutes=1)
+
+_ASK: Final = "select clock_timestamp()"
+
+
+class ClockSkewed(Exception):
+    """The clock of this process and that of Postgres differ by more than a minute."""
+
+    reason = "clock_skewed"
+
+    def __init__(self, skew: timedelta) -> None:
+        seconds = skew.total_seconds()
+        where = "ahead of" if seconds > 0 else "behind"
+        super().__init__(f"the clock of this machine is {abs(seconds):.0f} s {where} Postgres' clock")
+        self.skew = skew
+
+
+class Reading(NamedTuple):
+    """The time by Postgres, and how far the clock of this process was ahead of it; the answer's travel is no part of that."""
+
+    now: datetime
+    skew: timedelta
+
+    @property
+    def skewed(self) -> bool:
+        return abs(self.skew) > SKEW_MAX
+
+    def check(self) -> None:
+        """Raises ClockSkewed."""
+        if self.skewed:
+            raise ClockSkewed(self.skew)
+
+
+def reading(before: datetime, server: datetime, after: datetime) -> Reading:
+    """What the server's answer says, when it was asked for at `before` and was there at `after`."""
+    skew = before - server if server < before else min(after - server, timedelta())
+    SKEW.set(skew.total_seconds())
+    return Reading(server, skew)
+
+
+def own_clock() -> datetime:
+    """The time by the clock of this machine."""
+    return datetime.now(UTC)
+
+
+def read_clock(connection: Connection, own: Own = own_clock) -> Reading:
+    """Read Postgres' clock, and compare this process' `own` with it."""
+    before = own()
+    row = connection.execute(_ASK).fetchone()
+    assert row is not None  # noqa: S101  # a select without a table has a row
+    return reading(before, row[0], own())
+
+
+async def ask_clock(connection: AsyncConnection, own: Own = own_clock) -> Reading:
+    """Read Postgres' clock, in an event loop."""
+    before = own()
+    row = await (await connection.execute(_ASK)).fetchone()
+    assert row is not None  # noqa: S101  # a select without a table has a row
+    return reading(before, row[0], own())
+
+
+class ServerClock:
+    """The time by Postgres' clock, carried on by the monotonic clock from one reading to the next."""
+
+    def __init__(self) -> None:
+        self._read: tuple[datetime, float] | None = None
+
+    async def read(self, pool: Pool) -> None:
+        """Ask Postgres."""
+        async with pool.connection() as connection:
+            self.set((await ask_clock(connection)).now, time.monotonic())
+
+    def set(self, now: datetime, monotonic: float) -> None:
+        """It was `now` when the monotonic clock read so."""
+        self._read = (now, monotonic)
+
+    def now(self) -> datetime:
+        """The time. It has been read before."""
+        assert self._read is not None, "the clock is read before it is used"  # noqa: S101  # a fault of ours
+        then, monotonic = self._read
+        return then + timedelta(seconds=time.monotonic() - monotonic)

@@ -1,0 +1,129 @@
+"""
+The upkeep of what has an end: days are made ahead, and what is beyond its time goes.
+
+It goes by Postgres' clock, read once a run. While the clock of its own machine differs from that, days are made and nothing is
+deleted. A day that is missing now is made within seconds.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import psycopg
+import structlog
+
+from outbox import metrics
+from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
+from outbox.clock import ClockSkewed, Own, own_clock, read_clock
+from outbox.idempotency import forget_expired
+from outbox.partitions import Upkeep, maintain, make_days, missing
+from outbox.replays import forget_replays
+from outbox.secret_uses import forget_uses
+from outbox.settings import RetentionSettings
+from runtime.database import UNAVAILABLE
+
+log = structlog.get_logger()
+
+_EVERY: Final = 3600.0  # seconds between two runs
+_LOOK_EVERY: Final = 10.0  # seconds between two looks at the days and the clock
+_BEHIND: Final = 1
+"""Days that may be due and left before somebody is told: a run that comes late around midnight leaves one."""
+
+
+class Forget(Protocol):
+    """Deletes what else is beyond its time, by Postgres' time, on a connection in autocommit mode."""
+
+    def __call__(self, connection: psycopg.Connection, now: datetime, *, all_due: bool) -> object: ...
+
+
+def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool = False, own: Own = own_clock) -> Upkeep:
+    """
+    Make the days ahead, take those beyond the retention out of use, and delete what else has an end, once.
+
+    One day's worth goes at a time, unless `all_due`. Raises ClockSkewed, after the days are made.
+    """
+    retention = timedelta(days=settings.retention_days)
+    with _connect(settings) as connection:
+        clock = read_clock(connection, own)
+        if clock.skewed:
+            make_days(connection, clock.now, retention)
+            raise ClockSkewed(clock.skew)
+        upkeep = maintain(connection, clock.now, retention, grace=settings.retention_grace, all_due=all_due)
+        # The others go as far as the days went.
+        now = clock.now - timedelta(days=upkeep.behind)
+        forget_expired(connection, now)
+        forget_windows(connection, now - retention)
+        forget_replays(connection, now - retention)
+        forget_uses(connection, now)
+        for forget in forgets:
+            forget(connection, clock.now, all_due=all_due)
+        return upkeep
+
+
+def make_days_ahead(settings: RetentionSettings) -> Upkeep:
+    """Make the days that are missing, and take nothing away."""
+    with _connect(settings) as connection:
+        return make_days(connection, read_clock(connection).now, timedelta(days=settings.retention_days))
+
+
+def keep_until(stop: threading.Event, settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
+    """The body of a thread: a run every hour, and whenever a day is missing."""
+    due = 0.0
+    while not stop.is_set():
+        try:
+            if time.monotonic() >= due or _days_missing(settings):
+                due = time.monotonic() + _EVERY
+                _run(settings, forgets, own)
+        except UNAVAILABLE as error:
+            due = 0.0
+            log.warning("retention_postponed", reason="postgres_unavailable", error=str(error).strip())
+        except Exception:  # upkeep that fails once must not be the last
+            log.exception("retention_failed", reason="retention_failed")
+            due = min(due, time.monotonic() + 6 * _LOOK_EVERY)
+        stop.wait(_LOOK_EVERY)
+
+
+def _run(settings: RetentionSettings, forgets: Sequence[Forget], own: Own) -> None:
+    try:
+        upkeep = keep_partitions(settings, *forgets, own=own)
+    except ClockSkewed as skewed:
+        log.error("retention_refused", reason=skewed.reason, error=str(skewed), skew_seconds=skewed.skew.total_seconds())  # noqa: TRY400  # no bug
+        _raise(settings, CLOCK_SKEWED, "retention", detail=str(skewed))
+        return
+    metrics.UPKEEP.set_to_current_time()
+    metrics.RETENTION_BEHIND.set(upkeep.behind)
+    if any(upkeep):
+        log.info("partitions_kept", **(upkeep._asdict() | {"created": len(upkeep.created)}))
+    if upkeep.behind > _BEHIND:
+        log.warning("retention_behind", reason="retention_behind", days=upkeep.behind)
+        _raise(settings, RETENTION_BEHIND, "retention", upkeep.behind)
+
+
+def _days_missing(settings: RetentionSettings) -> bool:
+    """Whether today or tomorrow, by Postgres, has no partition; the clocks are compared by the way."""
+    with _connect(settings) as connection:
+        today = read_clock(connection).now.date()
+        return bool(missing(connection, [today, today + timedelta(days=1)]))
+
+
+def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:
+    async def raise_alert() -> None:
+        async with await psycopg.AsyncConnection.connect(
+            settings.database_url, autocommit=True, application_name="tallyhook retention", connect_timeout=5
+        ) as connection:
+            await note(connection, condition, subject, number, detail=detail)
+
+    asyncio.run(raise_alert())
+
+
+def _connect(settings: RetentionSettings) -> psycopg.Connection:
+    return psycopg.connect(
+        settings.database_url,
+        autocommit=True,
+        application_name="tallyhook retention",
+        connect_timeout=5,
+        options="-c timezone=UTC",
+    )

@@ -1,0 +1,117 @@
+"""Upkeep goes by Postgres' clock, refuses and says so where its own differs, and makes a missing day within seconds."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import pytest
+
+from outbox import partitions, upkeep
+from outbox.clock import ClockSkewed
+from outbox.partitions import DAYS_AHEAD, name
+from outbox.settings import RetentionSettings
+from outbox.tables import DAILY
+from outbox.upkeep import keep_partitions, keep_until
+from runtime.ids import id_at, time_of
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY: Final = timedelta(days=1)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(database_url: str) -> RetentionSettings:
+    return RetentionSettings.load({"DATABASE_URL": database_url, "RETENTION_DAYS": "2"})
+
+
+def ahead() -> datetime:
+    return datetime.now(UTC) + 40 * DAY
+
+
+def behind() -> datetime:
+    return datetime.now(UTC) - 40 * DAY
+
+
+def drop(connection: psycopg.Connection, day: date) -> None:
+    for table in DAILY:
+        connection.execute(f"drop table {name(table.name, day)}")
+
+
+@pytest.mark.parametrize("own", [ahead, behind])
+def test_with_a_wrong_clock_nothing_goes_and_the_days_are_still_made(
+    connection: psycopg.Connection, settings: RetentionSettings, own: upkeep.Own
+) -> None:
+    today = datetime.now(UTC).date()
+    before = set(partitions.partitions(connection))
+    drop(connection, today + DAYS_AHEAD * DAY)
+    forgotten: list[object] = []
+    with pytest.raises(ClockSkewed):
+        keep_partitions(settings, lambda *given, **_: forgotten.append(given), own=own)
+    assert set(partitions.partitions(connection)) == before
+    assert forgotten == []
+    assert partitions.detached(connection) == []
+
+
+def test_what_else_goes_goes_by_the_clock_of_the_server(connection: psycopg.Connection, settings: RetentionSettings) -> None:
+    given: list[datetime] = []
+    keep_partitions(settings, lambda _, now, **__: given.append(now), own=lambda: datetime.now(UTC) + timedelta(seconds=50))
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row
+    assert timedelta() <= row[0] - given[0] < timedelta(seconds=30)
+
+
+def test_a_relay_with_a_wrong_clock_raises_one_alert_that_goes_out(
+    connection: psycopg.Connection, settings: RetentionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id must be of today, by Postgres: one of the wrong clock would have no partition."""
+    monkeypatch.setattr("outbox.append.new_id", lambda: id_at(ahead()))
+    upkeep._run(settings, [], ahead)
+    upkeep._run(settings, [], ahead)
+    [(event_id, data)] = connection.execute("select id, data from outbox where topic = 'alert.events'").fetchall()
+    assert abs(time_of(event_id) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert b"clock_skewed" in data
+    assert b"3456000 s ahead of" in data
+
+
+def test_a_day_that_is_missing_is_made_within_seconds_and_a_run_that_failed_comes_again(
+    connection: psycopg.Connection, settings: RetentionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_LOOK_EVERY", 0.02)
+    today = datetime.now(UTC).date()
+    runs: list[int] = []
+    stop = threading.Event()
+
+    def forget(*_: object, **__: object) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise psycopg.OperationalError("away")
+
+    thread = threading.Thread(target=keep_until, args=(stop, settings, [forget]))
+    thread.start()
+    try:
+        wait_until(lambda: len(runs) == 2)
+        drop(connection, today)
+        wait_until(lambda: not partitions.missing(connection, [today]))
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_lag_of_days_is_an_alert(connection: psycopg.Connection, settings: RetentionSettings) -> None:
+    connection.execute("update retention_cutoffs set cutoff = cutoff - interval '5 days', moved_at = '2020-01-01'")
+    upkeep._run(settings, [], lambda: datetime.now(UTC))
+    [(data,)] = connection.execute("select data from outbox where topic = 'alert.events'").fetchall()
+    assert b"retention_behind" in data
+    assert b"4 days of records" in data
