@@ -13,6 +13,7 @@ from gateway.admin.erasures import ERASING, Erasing
 from gateway.admin.replays import REPLAYS
 from gateway.admin.topology import SURVEY, survey_of
 from gateway.audit import audit_call
+from gateway.days import Days
 from gateway.exposition import CONTRACT
 from gateway.idempotency import honour_key
 from gateway.keys import (
@@ -21,6 +22,7 @@ from gateway.keys import (
     CACHE_ALLOW_ALL,
     COMMAND_WAIT,
     COMMANDS,
+    DAYS,
     ENGINE,
     GATEKEEPER,
     INTAKE,
@@ -54,6 +56,7 @@ class Resources(NamedTuple):
     """What both listeners share while the process lives."""
 
     intake: Intake
+    days: Days
     rejections: RejectedLog
     engine: AsyncEngine
     commands: Pool
@@ -79,6 +82,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     commands = make_pool(settings.database_url, size=4, name="commands")
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
+    days = Days(commands)
     presence = Presence(settings.database_url)
     replays = Replays(settings.database_url, commands, live_sources(settings))
     secret_uses = SecretUses(settings.database_url)
@@ -86,19 +90,21 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
+    await days.open()
     await settlements.open()
     await audited.open()
     await presence.open()
     await replays.open()
     await secret_uses.open()
     try:
-        yield Resources(intake, rejections, engine, commands, settlements, audited, presence, replays, secret_uses, erasing)
+        yield Resources(intake, days, rejections, engine, commands, settlements, audited, presence, replays, secret_uses, erasing)
     finally:
         await erasing.close()
         await secret_uses.close()
         await replays.close()
         await presence.close()
         await settlements.close()
+        await days.close()
         await audited.close()
         await intake.close()
         await rejections.close()
@@ -111,6 +117,7 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
     limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
+    app[DAYS] = resources.days
     app[COMMANDS] = resources.commands
     admit = limit_partners(limits, leads.bind_key)
     app[RECEPTIONS] = receptions = {
@@ -144,6 +151,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     door = [audit_call, trace_and_refuse, require_subject, require_token, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
+    app[DAYS] = resources.days
     app[ENGINE] = resources.engine
     app[COMMANDS] = resources.commands
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects

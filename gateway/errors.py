@@ -58,6 +58,8 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
+    PARTITION_MISSING = "partition_missing"
+    CLOCK_SKEWED = "clock_skewed"
     INTAKE_FULL = "intake_full"
     STOPPING = "stopping"
 
@@ -108,6 +110,8 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
     Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.PARTITION_MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.CLOCK_SKEWED: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
 }

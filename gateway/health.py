@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import INTAKE
+from gateway.keys import DAYS, INTAKE
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -24,4 +24,6 @@ async def ready(request: web.Request) -> web.Response:
     """Whether a webhook can be taken now."""
     if not request.app[INTAKE].ready:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away, or the gateway stops")
+    if found := request.app[DAYS].wrong:
+        raise GatewayError(*found)
     return web.json_response(body=msgspec.json.encode(Ready()))

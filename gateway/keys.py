@@ -8,6 +8,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Caller, Gatekeeper
+from gateway.days import Days
 from gateway.secrets import Live, Witness
 from gateway.settlements import Settlements
 from outbox.audit import AuditLog
@@ -32,6 +33,7 @@ REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
+DAYS: Final = web.AppKey("days", Days)
 INTAKE: Final = web.AppKey("intake", Intake)
 ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)

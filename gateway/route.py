@@ -29,7 +29,14 @@ OF_TOKENS: Final = frozenset(
 OF_BODIES: Final = frozenset(
     {Reason.CONTENT_TYPE_NOT_JSON, Reason.BODY_TOO_LARGE, Reason.BODY_NOT_JSON, Reason.FIELD_INVALID},
 )
-OF_KEYS: Final = frozenset({Reason.IDEMPOTENCY_KEY_MALFORMED, Reason.IDEMPOTENCY_KEY_REUSED, Reason.IDEMPOTENCY_IN_PROGRESS})
+OF_KEYS: Final = frozenset(
+    {
+        Reason.IDEMPOTENCY_KEY_MALFORMED,
+        Reason.IDEMPOTENCY_KEY_REUSED,
+        Reason.IDEMPOTENCY_IN_PROGRESS,
+        Reason.PARTITION_MISSING,
+    }
+)
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 

@@ -49,6 +49,7 @@ _OF_WEBHOOKS: Final = frozenset(
         Reason.CONTENT_TYPE_NOT_JSON,
         Reason.RATE_LIMITED,
         Reason.POSTGRES_UNAVAILABLE,
+        Reason.PARTITION_MISSING,
         Reason.INTAKE_FULL,
         Reason.STOPPING,
     }
@@ -64,9 +65,11 @@ _OF_TEMPLATES: Final = frozenset(
     }
 )
 
+_OF_READINESS: Final = frozenset({Reason.POSTGRES_UNAVAILABLE, Reason.PARTITION_MISSING, Reason.CLOCK_SKEWED})
+
 HEALTH: Final = (
     Route("GET", "/health/live", "live", health.live, {200: health.Live}),
-    Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=frozenset({Reason.POSTGRES_UNAVAILABLE})),
+    Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
 )
 
 WEBHOOKS: Final = (

@@ -2,12 +2,13 @@
 The audit log: who called what on the internal listener, and what was said.
 
 Written beside the calls, in small batches, so that it costs none of them anything. What waits is bounded: with Postgres away for
-long the newest rows are dropped, and counted.
+long, or without a partition for the day, the newest rows are dropped, and counted.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
 from outbox.behind import Behind
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import UNAVAILABLE, Pool, is_missing_day
 from runtime.ids import new_id, time_of
 from runtime.tracing import new_trace
 
@@ -82,27 +83,48 @@ class AuditLog:
         await self._behind.flush()
 
     async def _flush(self, pool: Pool) -> None:
-        """Rows stay in the queue until they are committed."""
-        left = len(self._queue)
-        while left > 0:
-            rows = [self._queue[n] for n in range(min(_BATCH, left))]
-            await _write(pool, rows)
-            for _ in rows:
-                self._queue.popleft()
-            left -= len(rows)
+        """Rows stay in the queue until they are committed; those of a day without a partition, until it has one."""
+        left, dayless, missing = len(self._queue), list[Audited](), list[DatabaseError]()
+        try:
+            while left > 0:
+                batch = [self._queue[n] for n in range(min(_BATCH, left))]
+                for rows in by_day(batch):
+                    if error := await _write(pool, rows):
+                        dayless += rows
+                        missing.append(error)
+                for _ in batch:
+                    self._queue.popleft()
+                left -= len(batch)
+        finally:
+            self._queue.extendleft(reversed(dayless))
+        if missing:
+            raise missing[0]
 
 
-async def _write(pool: Pool, rows: Sequence[Audited]) -> None:
+def by_day(rows: Sequence[Audited]) -> list[list[Audited]]:
+    """The rows of each day, for a day may have no partition while another has."""
+    return [list(group) for _, group in groupby(sorted(rows, key=_day_of), key=_day_of)]
+
+
+def _day_of(row: Audited) -> date:
+    return row.at.date()
+
+
+async def _write(pool: Pool, rows: Sequence[Audited]) -> DatabaseError | None:
+    """Write rows of one day; the error where that day has no partition."""
     try:
         async with pool.connection() as connection, connection.transaction():
             await connection.cursor().executemany(_INSERT, [msgspec.structs.asdict(row) for row in rows])
     except UNAVAILABLE:
         raise
-    except DatabaseError:
+    except DatabaseError as error:
+        if is_missing_day(error):
+            return error
         DROPPED.labels("row_unstorable").inc(len(rows))
         log.exception("audit_lost", reason="row_unstorable", calls=len(rows))
     else:
         WRITTEN.inc(len(rows))
+    return None
 
 
 # A write whose commit was not heard of is repeated.

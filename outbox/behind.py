@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from runtime.database import UNAVAILABLE, Pool, make_pool
+from runtime.database import Pool, make_pool, passing_reason
 
 log = structlog.get_logger()
 
@@ -18,7 +18,8 @@ class Behind:
     """
     Calls `write` when it is woken, at most once in a while, and once more at the end; never twice at a time.
 
-    `write` keeps what it could not write. With Postgres away it is called again and again, and says so as `{name}_postponed`.
+    `write` keeps what it could not write. With Postgres away, or without the day, it is called again and again, and says so as
+    `{name}_postponed`.
     """
 
     def __init__(self, url: str, write: Write, *, name: str, every: timedelta, waiting: Callable[[], int]) -> None:
@@ -38,7 +39,7 @@ class Behind:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> bool:
-        """Write what is left and disconnect; False where Postgres did not let it."""
+        """Write what is left and disconnect; False where Postgres did not take it."""
         # Asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11), and the task would go on.
         self._closing.set()
         self._wake.set()
@@ -46,8 +47,10 @@ class Behind:
             await self._task
         try:
             await self.flush()
-        except UNAVAILABLE as error:
-            self._say("lost", error)
+        except Exception as error:
+            if (reason := passing_reason(error)) is None:
+                raise
+            self._say("lost", reason, error)
             return False
         finally:
             await self._pool.close()
@@ -68,14 +71,15 @@ class Behind:
             self._wake.clear()
             try:
                 await self.flush()
-            except UNAVAILABLE as error:
-                self._wake.set()
-                self._say("postponed", error)
-            except Exception:  # a loop that dies of a surprise would write nothing any more
-                log.exception("writing_failed", log=self._name, reason="internal_error")
+            except Exception as error:  # a loop that dies of a surprise would write nothing any more
+                if reason := passing_reason(error):
+                    self._wake.set()
+                    self._say("postponed", reason, error)
+                else:
+                    log.exception("writing_failed", log=self._name, reason="internal_error")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._every)
 
-    def _say(self, what: str, error: Exception) -> None:
+    def _say(self, what: str, reason: str, error: Exception) -> None:
         event = f"{self._name}_{what}"
-        log.warning(event, reason="postgres_unavailable", waiting=self._waiting(), error=str(error).strip())
+        log.warning(event, reason=reason, waiting=self._waiting(), error=str(error).strip())

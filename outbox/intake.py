@@ -10,17 +10,18 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from psycopg import AsyncConnection, DataError
 from psycopg import Error as DatabaseError
-from psycopg.errors import DeadlockDetected, ProgramLimitExceeded, SerializationFailure
+from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
 from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
 from runtime import spans
+from runtime.database import is_missing_day
 from runtime.ids import time_of
 
 log = structlog.get_logger()
@@ -256,10 +257,27 @@ class Intake:
             outcomes = await record(connection, [waiting.received for waiting in batch])
         except _REFUSED as error:
             await self._write_halves(connection, batch, error)
+        except CheckViolation as error:
+            if not is_missing_day(error):
+                raise
+            await self._write_days(connection, batch)
         except _UNDONE:
             self._waiting.extendleft(reversed(batch))
         else:
             self._hand_out(batch, outcomes)
+
+    async def _write_days(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+        """Write what has a day: around midnight, and with a clock that was set, a batch holds several."""
+        days: dict[date, list[_Waiting]] = {}
+        for waiting in batch:
+            days.setdefault(time_of(waiting.received.event.id).date(), []).append(waiting)
+        if len(days) > 1:
+            for waiting_of_day in days.values():
+                await self._write(connection, waiting_of_day)
+            return
+        [day] = days
+        log.warning("intake_without_day", reason="partition_missing", day=str(day), events=len(batch))
+        _fail(batch, "partition_missing", "the day has no partition yet")
 
     async def _write_halves(self, connection: AsyncConnection, batch: list[_Waiting], error: Exception) -> None:
         """Close in on the row that was refused, so that only its own request hears of it."""

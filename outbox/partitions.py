@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import AsyncConnection, Connection, sql
 
 from outbox import cutoffs
 from outbox.tables import DAILY
@@ -92,6 +92,14 @@ def missing(connection: Connection, days: list[date]) -> list[str]:
     """The partitions of these days that are not there."""
     existing = {*partitions(connection)}
     return [wanted for table in DAILY for day in days if (wanted := name(table.name, day)) not in existing]
+
+
+async def is_there(connection: AsyncConnection, day: date) -> bool:
+    """Whether every daily table has a partition for the day."""
+    wanted = [name(table.name, day) for table in DAILY]
+    query = "select count(*) from pg_inherits where inhrelid = any(array(select to_regclass(t) from unnest(%s::text[]) t))"
+    row = await (await connection.execute(query, (wanted,))).fetchone()
+    return row is not None and row[0] == len(wanted)
 
 
 def detached(connection: Connection) -> list[Detached]:

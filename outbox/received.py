@@ -45,7 +45,11 @@ class IntakeError(Exception):
 
 
 class Unavailable(IntakeError):
-    """Not now: `postgres_unavailable`, `intake_full` or `stopping`. If it is committed after all, the next try is a duplicate."""
+    """
+    Not now: `postgres_unavailable`, `partition_missing`, `intake_full` or `stopping`.
+
+    If it is committed after all, the next try is a duplicate.
+    """
 
 
 class Unstorable(IntakeError):

@@ -1,7 +1,7 @@
 """Connections to Postgres: psycopg for the hot paths, a SQLAlchemy engine over psycopg for everything else."""
 
 from psycopg import AsyncConnection, InterfaceError, OperationalError
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -11,6 +11,20 @@ Pool = AsyncConnectionPool[AsyncConnection]
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout, SerializationFailure, DeadlockDetected)
 
 _SCHEME = "postgresql://"
+
+
+def is_missing_day(error: BaseException) -> bool:
+    """Whether a row found no partition for the day of its id: the upkeep of days has stopped, or a clock is wrong."""
+    return isinstance(error, CheckViolation) and error.diag.constraint_name is None
+
+
+def passing_reason(error: BaseException) -> str | None:
+    """Why the same statement may pass later: `postgres_unavailable` or `partition_missing`; None where it is the data's fault."""
+    if isinstance(error, ProgramLimitExceeded):
+        return None  # a value too long for an index; psycopg counts it among the operational errors
+    if isinstance(error, UNAVAILABLE):
+        return "postgres_unavailable"
+    return "partition_missing" if is_missing_day(error) else None
 
 
 def make_pool(url: str, *, size: int, name: str, search_path: str = "") -> Pool:

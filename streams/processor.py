@@ -21,8 +21,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLimitExceeded
 
-from runtime import spans
-from runtime.database import UNAVAILABLE, Pool
+from runtime import database, spans
+from runtime.database import Pool
 from schemas.envelope import Envelope
 from streams import metrics, store
 from streams.errors import Poison, Transient
@@ -178,12 +178,8 @@ def passing_reason(error: Exception) -> str | None:
     """Why the same work may pass later, or None where the fault is the event's or the handler's."""
     if isinstance(error, Transient):
         return error.reason
-    if isinstance(error, ProgramLimitExceeded):
-        return None  # a value too long for an index; psycopg counts it among the operational errors
-    if isinstance(error, UNAVAILABLE):
-        return "postgres_unavailable"
-    if isinstance(error, CheckViolation) and error.diag.constraint_name is None:
-        return "partition_missing"  # the upkeep of days has stopped: not the event's fault
-    if isinstance(error, psycopg.Error) and not isinstance(error, (DataError, IntegrityError)):
+    if reason := database.passing_reason(error):
+        return reason
+    if isinstance(error, psycopg.Error) and not isinstance(error, (DataError, IntegrityError, ProgramLimitExceeded)):
         return "postgres_refuses"  # a missing table or right: a deployment's fault, which no event should pay for
     return None

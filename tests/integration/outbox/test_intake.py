@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 
 from outbox.append import NewEvent
 from outbox.intake import Intake
 from outbox.received import Received, Unavailable, Unstorable
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -220,3 +221,16 @@ async def test_two_gateways_with_the_same_copies_do_not_deadlock(database_url: s
     assert sorted(outcome for outcome, _ in recorded) == ["accepted"] * 300 + ["duplicate"] * 300
     assert await values(database, "select count(*) from outbox") == [300]
     assert await values(database, "select count(distinct event_id) from webhook_deliveries where outcome = 'duplicate'") == [300]
+
+
+async def test_of_a_batch_only_what_has_no_day_is_refused(intake: Intake, database: psycopg.AsyncConnection) -> None:
+    """Around midnight, and after a clock was set, one batch has events of several days."""
+    today, later = (make_received(f"evt_{n}") for n in range(2))
+    far = id_at(datetime.now(UTC) + timedelta(days=40))
+    later = msgspec.structs.replace(later, event=msgspec.structs.replace(later.event, id=far))
+    outcomes = await asyncio.gather(intake.record(today), intake.record(later), return_exceptions=True)
+    assert outcomes[0] == ("accepted", today.event.id)
+    assert isinstance(outcomes[1], Unavailable)
+    assert outcomes[1].reason == "partition_missing"
+    assert await values(database, "select id from outbox") == [today.event.id]
+    assert intake.ready
