@@ -101,7 +101,7 @@ class GatewaySettings(PartnerSettings):
     command_wait: Duration = timedelta(seconds=5)
     """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
     cache_allow_all: bool = False
-    """Whether a pattern of wildcards alone may be invalidated, which removes every key below the prefix."""
+    """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0)
     """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
     shutdown_grace: Duration = timedelta(seconds=10)

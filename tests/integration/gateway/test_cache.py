@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis import Redis
 
+from gateway.cache import Invalidate, is_too_broad
 from outbox import tasks
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
@@ -82,12 +86,47 @@ async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway, data
         ({"patterns": ["ok:*", "**"]}, "pattern_too_broad"),
         ({"patterns": ["?*"]}, "pattern_too_broad"),
         ({"patterns": ["[^a]*"]}, "pattern_too_broad"),
+        ({"patterns": ["*[^"]}, "pattern_too_broad"),
+        ({"patterns": ["[^\\]]*"]}, "pattern_too_broad"),
+        ({"patterns": ["[^]*"]}, "pattern_too_broad"),
+        ({"patterns": ["[!-~]*"]}, "pattern_too_broad"),
+        ({"patterns": ["*e*"]}, "pattern_too_broad"),
+        ({"patterns": ["a*a*a*a*a*a*b"]}, "field_invalid"),
     ],
 )
 async def test_what_is_refused_is_not_written_down(gateway: Gateway, body: Any, reason: str) -> None:
     status, answer = await invalidate(gateway, body)
     assert (status, answer["reason"]) == (422, reason)
     assert await gateway.rows("outbox") == []
+
+
+CHARACTERS = "ab*?[]^-\\é"  # few, so that patterns and keys meet
+KEYS = st.lists(st.text(CHARACTERS, min_size=1, max_size=6), min_size=1, max_size=12)
+
+
+def beginning(pattern: str) -> bytes:
+    """The bytes before the first wildcard, as Redis reads them: a backslash makes the next one literal."""
+    found, characters = "", iter(pattern)
+    for character in characters:
+        if character in "*?[":
+            break
+        found += next(characters, character) if character == "\\" else character
+    return found.encode()
+
+
+@settings(max_examples=400, deadline=None)
+@given(pattern=st.text(CHARACTERS, min_size=1, max_size=9), keys=KEYS)
+def test_the_server_finds_only_keys_that_begin_as_a_pattern_does_that_passed(
+    redis_server: str, pattern: str, keys: list[str]
+) -> None:
+    if is_too_broad(Invalidate(patterns=[pattern])):
+        return
+    with Redis.from_url(redis_server) as redis:
+        redis.flushdb()
+        redis.mset(dict.fromkeys([*keys, *(pattern[:1] + key for key in keys)], "v"))
+        found = list(redis.scan_iter(match=pattern.encode(), count=100))
+    assert beginning(pattern)
+    assert [key for key in found if not key.startswith(beginning(pattern))] == []
 
 
 async def test_a_pattern_of_wildcards_alone_passes_where_the_setting_allows_it(start_gateway: StartGateway) -> None:
