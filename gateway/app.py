@@ -13,6 +13,7 @@ from gateway.admin.erasures import ERASING, Erasing
 from gateway.admin.replays import REPLAYS
 from gateway.admin.topology import SURVEY, survey_of
 from gateway.audit import audit_call
+from gateway.clients import Clients
 from gateway.days import Days
 from gateway.exposition import CONTRACT
 from gateway.idempotency import honour_key
@@ -141,6 +142,8 @@ def _reception(
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
         used=Witness(live_secrets(settings), resources.secret_uses),
+        # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
+        clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
         admit=admit,
         answer=answer,
     )

@@ -21,12 +21,13 @@ class Clients:
     of theirs. What stands left of that the client may have made up.
     """
 
-    def __init__(self, trusted: Sequence[Network] = ()) -> None:
+    def __init__(self, trusted: Sequence[Network] = (), *, ipv6_prefix: int = 64) -> None:
         self._trusted = trusted
+        self._ipv6_prefix = ipv6_prefix
         self._named = lru_cache(maxsize=4096)(self._name)
 
     def of(self, request: web.BaseRequest) -> str:
-        """The client's address; of an IPv6 one its /64, which is the least that one client holds."""
+        """The client's address; of an IPv6 one its network, a /64 being the least that one client holds."""
         hops = request.headers.getall("X-Forwarded-For", ()) if self._trusted else ()
         return self._named(request.remote or "", ",".join(hops))
 
@@ -41,7 +42,7 @@ class Clients:
             if named is None:
                 break
             client = named
-        return str(client) if isinstance(client, IPv4Address) else str(IPv6Network((client, 64), strict=False))
+        return str(client) if isinstance(client, IPv4Address) else str(IPv6Network((client, self._ipv6_prefix), strict=False))
 
 
 def _parse(text: str) -> Address | None:

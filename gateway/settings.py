@@ -103,7 +103,7 @@ class GatewaySettings(PartnerSettings):
     cache_allow_all: bool = False
     """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0)
-    """Rejected deliveries kept per source and hour, bodies included, to be verified again; the others are only counted."""
+    """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
 

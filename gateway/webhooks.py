@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import metrics
+from gateway.clients import Clients
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
 from gateway.secrets import Used
@@ -24,6 +25,7 @@ from gateway.standing import Standing
 from outbox.intake import Intake
 from outbox.received import IntakeError, Received, Recorded
 from outbox.rejections import Rejected, RejectedLog
+from outbox.worth import Worth
 from runtime import spans
 from runtime.settings import Secret
 from runtime.tracing import Trace
@@ -63,12 +65,14 @@ class Reception:
         max_body_bytes: int,
         body_timeout: timedelta,
         used: Used,
+        clients: Clients,
         now: Callable[[], float] = time.time,
         admit: Admit | None = None,
         answer: Answer | None = None,
     ) -> None:
         self._source = source
         self._used = used
+        self._clients = clients
         self._admit = admit
         self._answer = answer or acknowledge
         self._secrets = secrets
@@ -86,6 +90,7 @@ class Reception:
         """The checklist: size, type, raw bytes, signature, parse, record, answer."""
         call = request[CALL]
         body: bytes | None = None
+        secret: Secret | None = None
         try:
             self._check_size(request)
             check_content_type(request.headers.get("Content-Type", ""))
@@ -100,7 +105,7 @@ class Reception:
             recorded = await self._record(received, call)
         except GatewayError as error:
             self._standing.refused()
-            self._reject(request, call, error, body)
+            self._reject(request, call, error, body, proven=secret is not None)
             raise
         self._standing.taken()
         self._received[recorded.outcome].inc()
@@ -136,7 +141,7 @@ class Reception:
     def _too_large(self) -> GatewayError:
         return GatewayError(Reason.BODY_TOO_LARGE, f"at most {self._max_body_bytes} bytes are taken")
 
-    def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> None:
+    def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None, *, proven: bool) -> None:
         """Keep what the sender must change or we may have judged wrongly; what we could not take, the provider sends again."""
         if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
             return
@@ -147,11 +152,24 @@ class Reception:
                 source=self._source.name,
                 reason=error.reason,
                 trace_id=call.trace.trace_id,
-                client=request.remote,
+                client=self._clients.of(request),
                 headers={name: storable(request.headers[name]) for name in names if name in request.headers},
                 body=body,
+                worth=Worth.PROVEN if proven else self._worth(request, call, error, body),
             )
         )
+
+    def _worth(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> Worth:
+        """What speaks for a delivery that no live secret has signed."""
+        if not self._source.signed(request.headers):
+            return Worth.UNSIGNED
+        if body is None or error.reason is Reason.TOKEN_WRONG:  # neither can ever be verified again
+            return Worth.SIGNED
+        try:
+            self._source.translate(Arrival(call.id, call.trace.child().traceparent, None, body, request.headers))
+        except GatewayError:
+            return Worth.SIGNED
+        return Worth.EVENT
 
 
 RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])

@@ -1,14 +1,15 @@
 """
 The log of rejected deliveries: bounded, and on a path of its own that never slows accepted ones.
 
-What is kept can be verified again after a wrong secret is corrected; past the bound a rejection is only counted, so that
-a stranger cannot fill the disk. Every one is in `rejected_quota`, as kept or as refused.
+What is kept can be verified again after a wrong secret is corrected; past the bound the worthiest are kept (`outbox.worth`) and
+the others only counted, so that a stranger can neither fill the disk nor take the room of what is worth keeping. Every one is in
+`rejected_quota`, as kept or as refused.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -16,10 +17,12 @@ import prometheus_client
 import structlog
 from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from outbox.alerts import SIGNATURE_FAILURES, note
 from outbox.behind import Behind
+from outbox.worth import Candidate, Waiting, Worth, choose
 from runtime.database import UNAVAILABLE, Pool
 from runtime.ids import time_of
 
@@ -28,9 +31,13 @@ log = structlog.get_logger()
 KEPT = prometheus_client.Counter("tallyhook_rejected_kept_total", "Rejected deliveries written down.", ["source"])
 REFUSED = prometheus_client.Counter("tallyhook_rejected_refused_total", "Rejected deliveries counted only.", ["source"])
 
-_QUEUE_MAX: Final = 200
+DISPLACED = prometheus_client.Counter(
+    "tallyhook_rejected_displaced_total", "Rejected deliveries written down that gave way to worthier ones.", ["source"]
+)
+
 _UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that say: whoever sent it did not prove who it is
 _EVERY: Final = timedelta(seconds=1)  # between two writes: what comes in a flood shares them
+_LISTED: Final = timedelta(days=1)  # for which the hour's bound is looked after; a gateway that waited for Postgres comes late
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +50,11 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     client: str | None
     headers: dict[str, str]
     body: bytes | None
+    worth: Worth = Worth.SIGNED
+
+    @property
+    def size(self) -> int:
+        return len(self.body or b"")
 
     @property
     def quota(self) -> "Quota":
@@ -56,12 +68,11 @@ class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
     def __init__(self, url: str, *, kept_per_hour: int) -> None:
-        self._behind = Behind(url, self._flush, name="rejections", every=_EVERY, waiting=lambda: len(self._queue))
+        self._behind = Behind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
-        self._queue: deque[Rejected] = deque()
+        self._waiting: defaultdict[str, Waiting[Rejected]] = defaultdict(Waiting)
         self._refused: Counter[Quota] = Counter()
-        self._unsigned: Counter[str] = Counter()
-        self._full: set[Quota] = set()
+        self._unproven: Counter[str] = Counter()
 
     async def open(self) -> None:
         await self._behind.open()
@@ -71,55 +82,90 @@ class RejectedLog:
         await self._behind.close()
 
     def offer(self, rejected: Rejected) -> None:
-        """Take it without waiting; past the bounds it is only counted."""
+        """Take it without waiting; what is worth nothing, and what is worth least of too many, is only counted."""
         if rejected.reason.startswith(_UNPROVEN):
-            self._unsigned[rejected.source] += 1
-        if rejected.quota in self._full or len(self._queue) >= _QUEUE_MAX:
-            self._refused[rejected.quota] += 1
-            REFUSED.labels(rejected.source).inc()
+            self._unproven[rejected.source] += 1
+        if rejected.worth is Worth.UNSIGNED:
+            self._refuse([rejected])
         else:
-            self._queue.append(rejected)
+            self._refuse(self._waiting[rejected.source].offer(rejected))
         self._behind.wake()
 
     async def flush(self) -> None:
         """Write what has been offered so far."""
         await self._behind.flush()
 
+    def _number(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def _refuse(self, rows: Sequence[Rejected]) -> None:
+        for row in rows:
+            self._refused[row.quota] += 1
+            REFUSED.labels(row.source).inc()
+
     async def _flush(self, pool: Pool) -> None:
-        rows, self._queue = list(self._queue), deque()
+        rows = [row for waiting in self._waiting.values() for row in waiting]
+        self._waiting.clear()
         refused, self._refused = self._refused, Counter()
-        unsigned, self._unsigned = self._unsigned, Counter()
+        unproven, self._unproven = self._unproven, Counter()
         if not rows and not refused:
             return
         try:
             async with pool.connection() as connection:
-                await self._write(connection, rows, refused, unsigned)
+                await self._write(connection, rows, refused, unproven)
         except UNAVAILABLE:
-            self._queue.extendleft(reversed(rows))
+            for row in rows:
+                self._refuse(self._waiting[row.source].offer(row))
             self._refused.update(refused)
-            self._unsigned.update(unsigned)
+            self._unproven.update(unproven)
             raise
         except DatabaseError:
             log.exception("rejections_lost", reason="rejection_unstorable", rejections=len(rows))
 
     async def _write(
-        self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unsigned: Mapping[str, int]
+        self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unproven: Mapping[str, int]
     ) -> None:
-        kept: list[Rejected] = []
+        taken: list[Rejected] = []
+        displaced: Counter[str] = Counter()
         async with connection.transaction():
             for quota in sorted({row.quota for row in rows} | set(refused)):  # one order, so that two gateways do not deadlock
                 mine = [row for row in rows if row.quota == quota]
-                room = max(0, self._kept_per_hour - await _lock_quota(connection, quota))
-                kept += mine[:room]
-                await _add(connection, quota, kept=len(mine[:room]), refused=len(mine[room:]) + refused.get(quota, 0))
-                if room <= len(mine):
-                    self._full.add(quota)
-            await _insert(connection, kept)
-            for source, number in sorted(unsigned.items()):
+                kept, gone = await _fill(connection, quota, mine, self._kept_per_hour)
+                await _add(connection, quota, kept=len(kept) - gone, refused=len(mine) - len(kept) + gone + refused.get(quota, 0))
+                taken += kept
+                displaced[quota[0]] += gone
+            await _insert(connection, taken)
+            for source, number in sorted(unproven.items()):
                 await note(connection, SIGNATURE_FAILURES, source, number)
+        ids = {row.id for row in taken}
         for row in rows:
-            (KEPT if row in kept else REFUSED).labels(row.source).inc()
-        self._full = {quota for quota in self._full if quota[1] > datetime.now(UTC) - timedelta(hours=2)}
+            (KEPT if row.id in ids else REFUSED).labels(row.source).inc()
+        for source, number in displaced.items():
+            DISPLACED.labels(source).inc(number)
+
+
+class _Held(NamedTuple):
+    """One that is kept already."""
+
+    id: UUID
+    client: str
+    worth: int
+
+
+async def _fill(
+    connection: AsyncConnection, quota: Quota, mine: Sequence[Rejected], kept_per_hour: int
+) -> tuple[list[Rejected], int]:
+    """Which of mine are to be written, and how many that were kept are gone for them."""
+    number = await _lock_quota(connection, quota)
+    if not mine:
+        return [], 0
+    held = await _held(connection, quota)
+    candidates: list[Candidate] = [*held, *mine]
+    # Those of gateways of an older version, which list nothing, stay.
+    best = {each.id for each in choose(candidates, max(0, kept_per_hour - (number - len(held))))}
+    gone = await _displace(connection, quota, [each.id for each in held if each.id not in best])
+    room = max(0, kept_per_hour - (number - gone))
+    return [row for row in choose(mine, len(mine)) if row.id in best][:room], gone
 
 
 _LOCK_QUOTA: Final = """
@@ -127,6 +173,17 @@ insert into rejected_quota as q (source, hour, kept) values (%s, %s, 0)
 on conflict (source, hour) do update set kept = q.kept returning kept
 """
 _ADD: Final = "update rejected_quota set kept = kept + %s, refused = refused + %s where source = %s and hour = %s"
+_HELD: Final = "select id, client, worth from rejected_kept where source = %s and hour = %s"
+_LIST: Final = "insert into rejected_kept (source, hour, id, client, worth) values (%s, %s, %s, %s, %s)"
+_UNLIST: Final = "delete from rejected_kept where source = %s and hour = %s and id = any(%s)"
+_FORGET: Final = "delete from rejected_kept where hour < %s"
+# It waits for no replay, which locks such rows in an order of its own.
+_DISPLACE: Final = """
+delete from webhook_deliveries where id in (
+  select id from webhook_deliveries
+  where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected' and recovered_as is null for update skip locked)
+returning id
+"""
 _INSERT: Final = """
 insert into webhook_deliveries (id, source, outcome, reason, trace_id, client, headers, body)
 values (%s, %s, 'rejected', %s, %s, %s, %s, %s)
@@ -144,6 +201,22 @@ async def _add(connection: AsyncConnection, quota: Quota, *, kept: int, refused:
     await connection.execute(_ADD, (kept, refused, *quota))
 
 
+async def _held(connection: AsyncConnection, quota: Quota) -> list[_Held]:
+    async with connection.cursor(row_factory=class_row(_Held)) as cursor:
+        await cursor.execute(_HELD, quota)
+        return await cursor.fetchall()
+
+
+async def _displace(connection: AsyncConnection, quota: Quota, ids: Sequence[UUID]) -> int:
+    """Delete what is kept; how many that were. What was verified since, or is being verified now, stays."""
+    if not ids:
+        return 0
+    cursor = await connection.execute(_DISPLACE, (list(ids), min(ids), max(ids)))
+    gone = [row[0] for row in await cursor.fetchall()]
+    await connection.execute(_UNLIST, (*quota, gone))
+    return len(gone)
+
+
 async def _insert(connection: AsyncConnection, rows: Sequence[Rejected]) -> None:
     if rows:
         cursor = connection.cursor()
@@ -151,3 +224,5 @@ async def _insert(connection: AsyncConnection, rows: Sequence[Rejected]) -> None
             _INSERT,
             [(r.id, r.source, r.reason, r.trace_id, r.client, Jsonb(r.headers), r.body) for r in rows],
         )
+        await cursor.executemany(_LIST, [(*r.quota, r.id, r.client or "", r.worth) for r in rows])
+        await cursor.execute(_FORGET, (min(r.quota[1] for r in rows) - _LISTED,))

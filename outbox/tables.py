@@ -125,6 +125,18 @@ rejected_quota = Table(
     PrimaryKeyConstraint("source", "hour"),
 )
 
+# Those that are kept, as far as it matters for which of them gives way to a worthier one within its hour.
+rejected_kept = Table(
+    "rejected_kept",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("worth", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("hour", "source", "id"),
+)
+
 # "This consumer has had the effects of this event": written in the transaction of those effects.
 consumed = Table(
     "consumed",

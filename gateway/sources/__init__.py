@@ -33,6 +33,7 @@ class Source(NamedTuple):
 
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
     `translate(arrival)` says which event it is. Both raise GatewayError.
+    `signed(headers)` says whether there is a signature at all as the provider writes them, be it right or wrong.
     Events of `handled_types` go to a worker; others are stored.
     `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
     """
@@ -42,4 +43,5 @@ class Source(NamedTuple):
     verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret]
     translate: Callable[[Arrival], Received]
     handled_types: frozenset[str]
+    signed: Callable[[Headers], bool]
     gives_up: timedelta | None = None

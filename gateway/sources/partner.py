@@ -7,6 +7,7 @@ HMAC-SHA256), and `Authorization: Bearer <token>` signs nothing.
 
 import hashlib
 import hmac
+import re
 import secrets as random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
@@ -29,6 +30,7 @@ TOLERANCE: Final = 300  # seconds, on either side
 EVENT_SOURCE: Final = "/webhooks/partner"
 _TIMESTAMP_MAX: Final = 12  # digits
 _BEARER: Final = "bearer "
+_SIGNATURE: Final = re.compile(r"\b(?:v1|sha256)\s*=\s*[0-9a-fA-F]{64}\b")
 
 Body = TypeVar("Body")
 
@@ -56,7 +58,7 @@ def partner_source(partners: Mapping[str, Partner]) -> Source:
             return _signer(body, _only_header(headers), signers.of(key), now)
         return _holder(headers, holders.of(key))
 
-    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, frozenset({_KIND.name}))
+    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, frozenset({_KIND.name}), signed)
 
 
 def translate(arrival: Arrival) -> Received:
@@ -81,6 +83,14 @@ def translate(arrival: Arrival) -> Received:
         secret_id=arrival.secret_id,
         handled=True,
     )
+
+
+def signed(headers: Headers) -> bool:
+    """Whether there is a signature in one of the two forms, or a bearer token."""
+    values = headers.getall(SIGNATURE_HEADER, [])
+    if values:
+        return len(values) == 1 and _SIGNATURE.search(values[0]) is not None
+    return len(headers.get("Authorization", "")) > len(_BEARER)
 
 
 class _Candidates:

@@ -76,9 +76,15 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
+def signed(headers: Headers) -> bool:
+    """Whether there is one signature of the right form."""
+    values = headers.getall(SIGNATURE_HEADER, [])
+    return len(values) == 1 and _SIGNATURE.fullmatch(values[0]) is not None
+
+
 # After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
 RAZORPAY: Final = Source(
-    SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, HANDLED_TYPES, gives_up=timedelta(hours=24)
+    SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, HANDLED_TYPES, signed, gives_up=timedelta(hours=24)
 )
 
 

@@ -63,8 +63,17 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
+def signed(headers: Headers) -> bool:
+    """Whether a time and a signature are there, as in Stripe's header."""
+    try:
+        _timestamp_of(_only_header(headers))
+    except GatewayError:
+        return False
+    return True
+
+
 # Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
-STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, HANDLED_TYPES, gives_up=timedelta(days=3))
+STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, HANDLED_TYPES, signed, gives_up=timedelta(days=3))
 
 
 def _only_header(headers: Headers) -> str:

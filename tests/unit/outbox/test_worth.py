@@ -1,0 +1,64 @@
+"""Whom the log of rejected deliveries has room for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outbox.worth import Waiting, Worth, choose
+
+
+class Row(NamedTuple):
+    id: UUID
+    client: str
+    worth: int
+    size: int = 1
+
+
+def rows(client: str, number: int, worth: Worth = Worth.EVENT, *, first: int = 0, size: int = 1) -> list[Row]:
+    return [Row(UUID(int=first + n), client, worth, size) for n in range(number)]
+
+
+def test_one_client_may_have_all_the_room_that_nobody_else_needs() -> None:
+    only = rows("a", 10)
+    assert choose(only, 4) == only[:4]
+
+
+def test_a_new_client_comes_before_the_second_one_of_another_however_late_it_is() -> None:
+    late = rows("b", 2, first=100)
+    assert choose(rows("a", 50) + late, 4) == [*rows("a", 1), late[0], rows("a", 2)[1], late[1]]
+
+
+def test_better_proof_comes_before_every_turn() -> None:
+    proven, event = rows("a", 3, Worth.PROVEN, first=100), rows("b", 3, first=50)
+    strangers = [row for n in range(20) for row in rows(f"s{n}", 1, Worth.SIGNED, first=n)]
+    assert choose(strangers + event + proven, 7) == [*proven, *event, strangers[0]]
+
+
+CROWD = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Worth)), max_size=40)
+
+
+@given(crowd=CROWD, room=st.integers(0, 20), cut=st.integers(0, 40))
+def test_it_does_not_matter_how_many_writes_they_came_in(crowd: list[tuple[str, Worth]], room: int, cut: int) -> None:
+    """Each write chooses among what is kept and what is new: who was left out of an earlier one would not be in now either."""
+    everybody = [Row(UUID(int=n), client, worth) for n, (client, worth) in enumerate(crowd)]
+    at_once = choose(everybody, room)
+    assert choose(choose(everybody[:cut], room) + everybody[cut:], room) == at_once
+
+
+def test_what_waits_is_bounded_in_number_and_in_bytes_and_the_worthiest_stay() -> None:
+    waiting: Waiting[Row] = Waiting()
+    [real] = rows("real", 1, first=10**6)
+    gone = [left for row in [*rows("flood", 5000), real] for left in waiting.offer(row)]
+    assert len(waiting) <= 400
+    assert len(waiting) + len(gone) == 5001
+    assert real in waiting
+
+    heavy: Waiting[Row] = Waiting()
+    for row in [*rows("flood", 200, size=250_000), real]:
+        heavy.offer(row)
+        assert sum(each.size for each in heavy) <= 17 * 1024 * 1024
+    assert real in heavy
