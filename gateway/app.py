@@ -28,6 +28,7 @@ from gateway.keys import (
     GATEKEEPER,
     INTAKE,
     LIVE_SECRETS,
+    PARTNERS,
     PRESENCE,
     SECRET_USED,
     SECRET_USES,
@@ -35,6 +36,7 @@ from gateway.keys import (
 )
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
+from gateway.parameters import check_parameters
 from gateway.replays import Replays
 from gateway.route import serve
 from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
@@ -151,7 +153,7 @@ def _reception(
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What our own services and operators may reach."""
-    door = [audit_call, trace_and_refuse, require_subject, require_token, honour_key]
+    door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
@@ -164,6 +166,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[REPLAYS] = resources.replays
     app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
     app[COMMAND_WAIT] = settings.command_wait
+    app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[LIVE_SECRETS] = live = live_secrets(settings)
     app[ERASING] = resources.erasing

@@ -7,9 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from gateway.keys import AUDIT, CALL, CALLER, REFUSAL
-from gateway.webhooks import storable
 from outbox.audit import Audited
 from runtime.ids import new_id
+from schemas.text import storable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

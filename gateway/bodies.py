@@ -7,6 +7,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks import check_content_type
+from schemas.text import DEPTH_MAX, is_too_deep
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -27,6 +28,8 @@ def parse(body: bytes, record: type[Record]) -> Record:
 
     Raises GatewayError: `body_not_json`, or `field_invalid` naming the field.
     """
+    if is_too_deep(body):
+        raise GatewayError(Reason.BODY_NOT_JSON, f"the body is nested more than {DEPTH_MAX} levels deep")
     try:
         return msgspec.json.decode(body, type=record)
     except msgspec.ValidationError as error:

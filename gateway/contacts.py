@@ -1,7 +1,5 @@
 """What our own services know of how users can be reached."""
 
-from typing import Final
-
 import msgspec
 from aiohttp import web
 
@@ -10,12 +8,10 @@ from gateway.errors import GatewayError, Reason
 from gateway.postgres import command_transaction
 from projections import contacts
 
-_USER_ID_MAX: Final = 255
-
 
 async def put(request: web.Request) -> web.Response:
     """Write the contact down, in place of what was known: what the body leaves out is no longer known."""
-    user_id = _user_id(request)
+    user_id = request.match_info["userId"]
     reach = await bodies.read(request, contacts.Reach)
     async with command_transaction(request) as connection:
         contact = await contacts.put(connection, user_id, reach)
@@ -24,16 +20,9 @@ async def put(request: web.Request) -> web.Response:
 
 async def contact(request: web.Request) -> web.Response:
     """How a user can be reached, and over which channels not."""
-    user_id = _user_id(request)
+    user_id = request.match_info["userId"]
     async with command_transaction(request) as connection:
         found = await contacts.read(connection, user_id)
     if found is None:
         raise GatewayError(Reason.NOT_FOUND, "no contact is known of this user")
     return web.json_response(body=msgspec.json.encode(found))
-
-
-def _user_id(request: web.Request) -> str:
-    user_id = request.match_info["userId"]
-    if len(user_id) > _USER_ID_MAX or not user_id.isprintable():
-        raise GatewayError(Reason.FIELD_INVALID, f"a user id has up to {_USER_ID_MAX} printable characters")
-    return user_id

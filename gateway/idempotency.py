@@ -22,6 +22,7 @@ from gateway.keys import CALL, CALLER, COMMANDS, PRESENCE, RECORDED
 from gateway.postgres import refusing_outages
 from outbox import idempotency
 from outbox.idempotency import Answer, Claimed, InProgress, Key
+from schemas.text import IdempotencyKey, accepts
 
 log = structlog.get_logger()
 
@@ -29,7 +30,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
-_KEY_MAX: Final = 255
 _PATIENCE: Final = 2.0  # seconds that a call waits for another one under the same key
 _LOOK_EVERY: Final = 0.05
 
@@ -59,8 +59,8 @@ async def honour_key(request: web.Request, handler: Handler) -> web.StreamRespon
 
 async def _key(request: web.Request) -> Key:
     text = request.headers[HEADER]
-    if not text or len(text) > _KEY_MAX or not text.isascii() or not text.isprintable():
-        raise GatewayError(Reason.IDEMPOTENCY_KEY_MALFORMED, f"{HEADER} is 1 to {_KEY_MAX} printable ASCII characters")
+    if not accepts(IdempotencyKey, text):
+        raise GatewayError(Reason.IDEMPOTENCY_KEY_MALFORMED, f"{HEADER} is 1 to 255 printable ASCII characters")
     digest = hashlib.sha256(f"{request.method} {request.raw_path}\n".encode("utf-8", "surrogateescape"))
     digest.update(await request.read())
     return Key(request[CALLER].role, text, digest.digest())

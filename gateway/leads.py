@@ -19,9 +19,9 @@ from outbox.append import event_of
 from outbox.received import Received, Recorded
 from projections import leads
 from schemas.leads import DELIVER, DeliverLead
+from schemas.text import IdempotencyKey, accepts
 
 _KEY_HEADER: Final = "Idempotency-Key"
-_KEY_MAX: Final = 255
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -86,8 +86,8 @@ async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], rec
     key = headers.get(_KEY_HEADER)
     if key is None:
         return
-    if not (0 < len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
-        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to {_KEY_MAX} printable ASCII characters")
+    if not accepts(IdempotencyKey, key):
+        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to 255 printable ASCII characters")
     partner = received.provider_event_id.partition("/")[0]
     if not await leads.bind_key(connection, partner, key, sha256(received.event.data).digest()):
         raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} came with another body before")

@@ -1,7 +1,7 @@
 """What our own services want people to be told."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import msgspec
@@ -14,10 +14,9 @@ from gateway.keys import CALL
 from outbox.append import event_of
 from schemas.operations import Channel, SendNotification
 from schemas.templates import TemplateError, check
+from schemas.text import Recipient
 
 SOURCE: Final = "/internal/notifications"
-
-Recipient = Annotated[str, msgspec.Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 
 _REASONS: Final = {
     "template_unknown": Reason.TEMPLATE_UNKNOWN,

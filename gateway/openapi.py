@@ -20,7 +20,7 @@ from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
 from gateway.route import KEY, Answer, Parameter, Route
 from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
-from schemas.description import Json, Record, describe, publish, text_of
+from schemas.description import Json, Record, describe, publish, text_of, with_patterns_for_all
 
 FILE: Final = Path(schemas.__file__).with_name("openapi.json")
 
@@ -134,13 +134,14 @@ def _security(route: Route) -> list[Json]:
 
 
 def _parameters(route: Route) -> list[Json]:
-    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in route.ids]
+    of_ids = with_patterns_for_all(msgspec.json.schema(route.id_type))
+    in_path = [{"name": name, "in": "path", "required": True, "schema": of_ids} for name in route.ids]
     in_headers = (*route.headers, KEY) if route.takes_key else route.headers
     return [*in_path, *(_parameter(each, "query") for each in route.query), *(_parameter(each, "header") for each in in_headers)]
 
 
 def _parameter(parameter: Parameter, place: str) -> Json:
-    schema = msgspec.json.schema(parameter.type)
+    schema: Json = with_patterns_for_all(msgspec.json.schema(parameter.type))
     if schema.get("type") == "string" and parameter.is_time:
         schema["format"] = "date-time"
     return {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}

@@ -10,19 +10,18 @@ from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from gateway.postgres import command_transaction
 from projections import expectations
+from schemas.text import Currency, Line
 
-Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
 MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{3}$")]
 
 
 class ExpectPayment(msgspec.Struct, frozen=True, rename="camel"):
     """A payment that should come; the amount is in the currency's minor units."""
 
-    reference: Reference
+    reference: Line
     amount: MinorUnits
     currency: Currency
-    user_id: Reference | None = None
+    user_id: Line | None = None
 
 
 class Expected(msgspec.Struct, frozen=True):

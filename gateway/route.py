@@ -8,15 +8,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from inspect import cleandoc
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
 
 from gateway.access import Role
 from gateway.errors import Reason
 from gateway.proofs import Proof
+from schemas import text
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
@@ -52,10 +52,14 @@ class Parameter(NamedTuple):
     def is_time(self) -> bool:
         return self.type is datetime
 
+    @property
+    def is_text(self) -> bool:
+        return get_origin(self.type) is Annotated and get_args(self.type)[0] is str
+
 
 KEY: Final = Parameter(
     "Idempotency-Key",
-    Annotated[str, Meta(pattern=r"^[ -~]{1,255}$")],
+    text.IdempotencyKey,
     "The same key and request again give the same answer and change nothing; another request under it is refused.",
 )
 
@@ -66,8 +70,9 @@ class Route(NamedTuple):
 
     `name` is the route's in metrics and logs, and its `operationId`. The handler's docstring describes it, unless `description`
     does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body` is
-    the record that validates the body. `answers` says what comes with which status where all is well, `refuses` what may be wrong
-    besides what follows from the rest. `proofs` are the ways to show who calls where no token is asked for; any of them will do.
+    the record that validates the body, `id_type` what the ids in the path are, and `id_refusal` why others are refused. `answers`
+    says what comes with which status where all is well, `refuses` what may be wrong besides what follows from the rest. `proofs`
+    are the ways to show who calls where no token is asked for; any of them will do.
     """
 
     method: str
@@ -81,6 +86,8 @@ class Route(NamedTuple):
     headers: tuple[Parameter, ...] = ()
     proofs: tuple[Proof, ...] = ()
     refuses: frozenset[Reason] = frozenset()
+    id_type: Any = text.Id
+    id_refusal: Reason = Reason.NOT_FOUND
     description: str = ""
 
     @property
@@ -112,6 +119,8 @@ class Route(NamedTuple):
             found |= OF_KEYS | {Reason.BODY_TOO_LARGE}
         if self.query:
             found |= {Reason.QUERY_MALFORMED}
+        if self.ids:
+            found |= {self.id_refusal}
         return found
 
 

@@ -1,8 +1,6 @@
 """Every route there is, by listener: `gateway/app.py` serves these, and the published contract is made of them."""
 
-from typing import Annotated, Final
-
-from msgspec import Meta
+from typing import Final
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
 from gateway.admin import audit, dead_letters, deliveries, erasures, ledger, query, replays, state, topology
@@ -26,14 +24,13 @@ from projections.set_aside import Sent
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
 from schemas.stripe import StripeEvent
+from schemas.text import ConfigKey, Line, WordOrNone
 from topology.view import Topology
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
 
-_RAZORPAY_ID: Final = Parameter(
-    "X-Razorpay-Event-Id", Annotated[str, Meta(pattern=r"^[!-~]{0,255}$")], "The event's id; without one it is known by its body."
-)
+_RAZORPAY_ID: Final = Parameter("X-Razorpay-Event-Id", WordOrNone, "The event's id; without one it is known by its body.")
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_WEBHOOKS: Final = frozenset(
@@ -116,7 +113,7 @@ COMMANDS: Final = (
     ),
     Route(
         "GET", "/internal/v1/config", "config", config.show, {200: (Entry, config.Entries)},
-        role="service", query=(Parameter("key", str, "The one key to show; all of them without."),), refuses=_ABSENT,
+        role="service", query=(Parameter("key", ConfigKey, "The one key to show; all of them without."),), refuses=_ABSENT,
     ),
     Route(
         "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
@@ -124,14 +121,22 @@ COMMANDS: Final = (
     ),
     Route(
         "POST", "/internal/v1/config", "config_change", config.change, {200: config.Changed},
-        role="admin", body=config.ChangeConfig, refuses=frozenset({Reason.VERSION_STALE}),
+        role="admin", body=config.ChangeConfig,
+        refuses=frozenset({Reason.VERSION_STALE, Reason.CONFIG_KEY_UNKNOWN, Reason.CONFIG_VALUE_INVALID}),
+        description=config.ABOUT,
     ),
     Route(
         "GET", "/internal/v1/contacts/{userId}", "contact", contacts.contact, {200: Contact},
-        role="service", refuses=_ABSENT | {Reason.FIELD_INVALID},
+        role="service", refuses=_ABSENT, id_type=Line, id_refusal=Reason.FIELD_INVALID,
     ),
-    Route("PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact}, role="service", body=Reach),
-    Route("POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact}, role="service", body=Reach),
+    Route(
+        "PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact},
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+    ),
+    Route(
+        "POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact},
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+    ),
     Route("GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task}, role="service", refuses=_ABSENT),
 )  # fmt: skip
 

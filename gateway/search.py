@@ -14,13 +14,13 @@ from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.search import take_version
 from schemas.search import DELETED, INDEXES, PropertyDeleted, PropertyUpserted
+from schemas.text import DocumentId
 
 SOURCE: Final = "/internal/search"
 
 _ID_BYTES: Final = 512  # what Elasticsearch takes
 _VERSION_MAX: Final = 2**62  # far below what Postgres and Elasticsearch hold: a document's own next version always fits
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=_ID_BYTES, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 Version = Annotated[int, msgspec.Meta(ge=0, le=_VERSION_MAX)]
 
 
@@ -28,7 +28,7 @@ class ChangeDocument(msgspec.Struct, frozen=True):
     """A document as it is now, or that it is gone; without a version it gets the one after its highest so far."""
 
     index: str
-    id: Text
+    id: DocumentId
     op: Literal["upsert", "delete"]
     doc: dict[str, Any] | None = None
     version: Version | None = None

@@ -29,6 +29,7 @@ from outbox.worth import Worth
 from runtime import spans
 from runtime.settings import Secret
 from runtime.tracing import Trace
+from schemas.text import storable
 
 _KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
@@ -201,8 +202,3 @@ def acknowledge(received: Received, recorded: Recorded) -> web.Response:
         ignored=not received.handled,
     )
     return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
-
-
-def storable(text: str) -> str:
-    """A header's text as jsonb takes it: no NUL, no half of a surrogate pair."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

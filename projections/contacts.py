@@ -2,20 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from schemas.operations import Channel
-
-# An address goes into headers and URLs, so nothing in it may end a line or begin another address.
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+\Z")]
-Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
-PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
-LocaleTag = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}\Z")]
+from schemas.text import Email, LocaleTag, Phone, PushToken
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,5 +1,6 @@
 """JSON lines on stderr by structlog, for our own code and for every library that logs."""
 
+import json
 import logging
 import sys
 from typing import Any
@@ -45,4 +46,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
 
 
 def _dump(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # a number beyond 64 bits, or bytes beyond UTF-8 in a path: such a line must not be lost
+        return json.dumps(value, default=str)

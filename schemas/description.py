@@ -37,7 +37,9 @@ def describe(records: Iterable[Record], reference: str, examples: Iterable[msgsp
         schema = _with_times(components[name], found[record])
         if record in written:
             schema["examples"] = [written[record]]
-        schemas[short[name]] = _translate(schema, {name: reference.format(name=to) for name, to in short.items()})
+        schemas[short[name]] = _translate(
+            with_patterns_for_all(schema), {name: reference.format(name=to) for name, to in short.items()}
+        )
     ordered = dict(sorted(schemas.items()))
     return Described(ordered, {record: {"$ref": reference.format(name=short[name])} for record, name in full.items()})
 
@@ -87,7 +89,7 @@ def _time(schema: Json) -> Json:
 
 
 def _translate(schema: Any, references: Mapping[str, str]) -> Any:
-    """References by their new names, and patterns as ECMA-262 has them, where `$` is the very end."""
+    """References by their new names."""
     if isinstance(schema, list):
         return [_translate(each, references) for each in schema]
     if not isinstance(schema, dict):
@@ -95,6 +97,16 @@ def _translate(schema: Any, references: Mapping[str, str]) -> Any:
     changed = {word: _translate(value, references) for word, value in schema.items()}
     if isinstance(target := schema.get("$ref"), str):
         changed["$ref"] = references[target]
+    return changed
+
+
+def with_patterns_for_all(schema: Any) -> Any:
+    """The schema with patterns as ECMA-262 has them, where `$` is the very end; in Python it lets a last newline pass."""
+    if isinstance(schema, list):
+        return [with_patterns_for_all(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {word: with_patterns_for_all(value) for word, value in schema.items()}
     if isinstance(pattern := schema.get("pattern"), str):
         changed["pattern"] = pattern.replace("\\Z", "$")
     return changed

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.description import with_patterns_for_all
 from schemas.registry import EVENT_TYPES, EventType
 
 FOLDER: Final = Path(__file__).parent / "json"
@@ -21,6 +22,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 def document(kind: EventType) -> dict[str, Any]:
     """The schema of the type's current version, self-contained, under the URN that events name in `ce_dataschema`."""
     (root,), components = msgspec.json.schema_components([kind.record], ref_template="#/$defs/{name}")
+    components = with_patterns_for_all(components)
     schema = components.pop(root["$ref"].rpartition("/")[2])
     schema["required"] = sorted(schema.get("required", ()))
     return {

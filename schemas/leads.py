@@ -10,11 +10,11 @@ from uuid import UUID
 
 import msgspec
 
+from schemas.text import Line, PartnerId
+
 RECEIVED: Final = "lead.partner.received"
 DELIVER: Final = "lead.deliver"
 
-PartnerId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-ExternalLeadId = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -26,7 +26,7 @@ class LeadReceived(_Record, frozen=True, kw_only=True):
     """What the partner sent; the data of the event is the body as it came, byte for byte."""
 
     partner_id: PartnerId
-    external_lead_id: ExternalLeadId
+    external_lead_id: Line
     payload: dict[str, Any]
 
 

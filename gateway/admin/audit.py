@@ -11,10 +11,11 @@ from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from outbox import audit as log
+from schemas.text import Filter
 
 PARAMETERS: Final = (
-    Parameter("actor", str, "A token's public id, or a role."),
-    Parameter("path", str, "The beginning of a route's template."),
+    Parameter("actor", Filter, "A token's public id, or a role."),
+    Parameter("path", Filter, "The beginning of a route's template."),
     *OF_PAGES,
 )
 

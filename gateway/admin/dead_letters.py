@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
 
 from gateway import bodies
 from gateway.admin.query import OF_PAGES, id_of, names_of, parse_limit, parse_period
@@ -22,12 +21,13 @@ from outbox.dead_letters import LetterError, Search, Status
 from outbox.reasons import Fault
 from projections import set_aside
 from projections.set_aside import SetAside
+from schemas.text import Filter, LongWhy
 
 PARAMETERS: Final = (
     Parameter("status", Status, "Only those that are so; all of them unless told."),
-    Parameter("consumer", str, "Only those of this worker."),
-    Parameter("reason", str, "Only those set aside for this reason."),
-    Parameter("topic", str, "Only those of this topic."),
+    Parameter("consumer", Filter, "Only those of this worker."),
+    Parameter("reason", Filter, "Only those set aside for this reason."),
+    Parameter("topic", Filter, "Only those of this topic."),
     Parameter(
         "fault", Fault, "`ours` is mended by a deployment, a setting or a caller of ours; `theirs` by a provider or partner."
     ),
@@ -60,7 +60,7 @@ class Detail(SetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=
 class Discard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why it is given up; kept with it."""
 
-    reason: Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+    reason: LongWhy
 
 
 class Discarded(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from gateway.postgres import command_transaction, refusing_outages
 from projections.erasure import erasures
 from projections.erasure.erasures import Erasure, Outlook
 from projections.erasure.subjects import Kind, Subject, SubjectError, subject_of
+from schemas.text import Why
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     kind: Kind
     id: Annotated[str, Meta(min_length=3, max_length=320)]
-    reason: Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+    reason: Why
     dry_run: bool = False
 
 

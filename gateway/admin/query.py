@@ -12,6 +12,7 @@ from gateway.admin.settled import Settled
 from gateway.errors import GatewayError, Reason
 from gateway.route import Parameter
 from runtime.ids import first_id_of, is_time_ordered, time_of
+from schemas.text import Cursor, Filter, TraceId
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 
@@ -28,14 +29,14 @@ OF_PAGES: Final = (
     Parameter("from", datetime, "What is not older than this time."),
     Parameter("to", datetime, "What is older than this time."),
     Parameter("limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], f"How many at most; {LIMIT_DEFAULT} unless told."),
-    Parameter("cursor", str, "The `next` of the page before."),
+    Parameter("cursor", Cursor, "The `next` of the page before."),
 )
 OF_DELIVERIES: Final = (
-    Parameter("source", str, "Who sent it: `stripe`, `razorpay` or `partner`."),
-    Parameter("type", str, "The type of the event, in the sender's words."),
+    Parameter("source", Filter, "Who sent it: `stripe`, `razorpay` or `partner`."),
+    Parameter("type", Filter, "The type of the event, in the sender's words."),
     Parameter("outcome", Outcome, "What was said to it."),
     Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
-    Parameter("trace", Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")], "The id of its trace, the `X-Trace-Id` of its answer."),
+    Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
     *OF_PAGES,
 )
 

@@ -21,6 +21,7 @@ from gateway.replays import Replays
 from gateway.route import Parameter
 from outbox import replays
 from outbox.replays import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay, ReplayError
+from schemas.text import Cursor, Why, Word
 
 REPLAYS: Final = web.AppKey("replays", Replays)
 
@@ -29,14 +30,12 @@ RATE_MAX: Final = 1000.0
 _IDS_MAX: Final = 1000
 
 _LIMIT: Final = Parameter("limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], f"How many at most; {LIMIT_DEFAULT} unless told.")
-_CURSOR: Final = Parameter("cursor", str, "The `next` of the page before.")
+_CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the page before.")
 PARAMETERS: Final = (_LIMIT, _CURSOR)
 ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only those in this state."), _LIMIT, _CURSOR)
 
-Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")]
 Limit = Annotated[int, Meta(ge=1, le=MATCHED_MAX)]
 Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
-Why = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -21,8 +21,9 @@ from outbox.received import Received
 from runtime.ids import time_of
 from runtime.partners import Partner, key_of
 from runtime.settings import Secret
-from schemas.leads import RECEIVED, LeadReceived, PartnerId
+from schemas.leads import RECEIVED, LeadReceived
 from schemas.registry import EVENT_TYPES
+from schemas.text import PartnerId
 
 NAME: Final = "partner"
 SIGNATURE_HEADER: Final = "X-Partner-Signature"

@@ -21,13 +21,13 @@ from outbox.received import Received
 from runtime.settings import Secret
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.stripe import Aggregate
+from schemas.text import Word, accepts
 from schemas.topics import Topic
 
 SIGNATURE_HEADER: Final = "X-Razorpay-Signature"
 EVENT_ID_HEADER: Final = "X-Razorpay-Event-Id"
 EVENT_SOURCE: Final = "/webhooks/razorpay"
 _WORD_MAX: Final = 255  # beyond it an index of Postgres might refuse the row
-_EVENT_ID: Final = re.compile(r"[!-~]{1,255}")
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 _decoder: Final = msgspec.json.Decoder(RazorpayEvent)
@@ -97,7 +97,7 @@ def _only(headers: Headers, name: str, otherwise: Reason) -> str:
 
 def _event_id(headers: Headers) -> str | None:
     named = _only(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
-    if named and not _EVENT_ID.fullmatch(named):
+    if named and not accepts(Word, named):
         raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} is no word of at most 255 ASCII characters")
     return named or None
 

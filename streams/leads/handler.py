@@ -11,8 +11,9 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from runtime.partners import key_of
 from schemas.envelope import Envelope
-from schemas.leads import DELIVER, RECEIVED, DeliverLead, ExternalLeadId, PartnerId
+from schemas.leads import DELIVER, RECEIVED, DeliverLead
 from schemas.registry import SchemaError, decode
+from schemas.text import Line, PartnerId
 from streams.errors import Poison
 from streams.leads import store
 from streams.leads.store import NewLead, Standing
@@ -24,7 +25,7 @@ class _Body(msgspec.Struct, frozen=True, rename="camel"):
     """A `LeadReceived` whose payload stays the bytes that it came as."""
 
     partner_id: PartnerId
-    external_lead_id: ExternalLeadId
+    external_lead_id: Line
     payload: msgspec.Raw
 
 

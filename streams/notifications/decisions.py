@@ -1,20 +1,17 @@
 """What to do with a command, and what after an attempt that failed: pure functions of what is known."""
 
-import re
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from projections.contacts import Contact
 from schemas.operations import Channel, SendNotification
+from schemas.text import Email, Phone, accepts
 from streams.notifications.senders import SendFailed
 
 # What is an address by its look; a device's token has none, so PUSH needs a contact.
-_LOOKS: Final[dict[Channel, re.Pattern[str]]] = {
-    "EMAIL": re.compile(r"[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+"),
-    "SMS": re.compile(r"\+[1-9][0-9]{5,14}"),
-}
+_LOOKS: Final[dict[Channel, Any]] = {"EMAIL": Email, "SMS": Phone}
 
 
 class Queue(NamedTuple):
@@ -70,7 +67,9 @@ def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
     if own is not None:
         return own.address(command.channel)
     looks = _LOOKS.get(command.channel)
-    is_address = bool(looks and looks.fullmatch(command.to)) or any(c.address(command.channel) == command.to for c in known)
+    is_address = (looks is not None and accepts(looks, command.to)) or any(
+        c.address(command.channel) == command.to for c in known
+    )
     return command.to if is_address else None
 
 

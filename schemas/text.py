@@ -1,0 +1,102 @@
+r"""
+What a text may be, in one place: its characters and its length.
+
+Records name these types in their fields, routes in their paths, queries and headers, commands in their options. Nothing is
+trimmed: a text that is not as it should be is refused, never mended. Patterns end in `\Z`, for `$` lets a last newline pass;
+`schemas.description` publishes them as ECMA-262 has them, where `$` is the very end.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+"""Visible ASCII without blanks: an event's id, a type, a source."""
+WordOrNone = Annotated[str, Meta(pattern=r"^[!-~]{0,255}\Z")]
+"""The same, or an empty text."""
+Line = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""One line: a reference, the id of a user or of a lead, in anybody's words."""
+Id = Annotated[str, Meta(min_length=1, max_length=320, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""What a path names; that it is one of ours shows when it is looked up."""
+Filter = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+"""What a list is narrowed to; an empty one finds what is empty."""
+Cursor = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=-]{0,64}\Z")]
+"""Where a page ended, in our own words."""
+TraceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+ConfigKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Za-z]{3}\Z")]
+PartnerId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+IdempotencyKey = Annotated[str, Meta(pattern=r"^[ -~]{1,255}\Z")]
+DocumentId = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""Elasticsearch takes as many bytes, which are counted besides."""
+Recipient = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""A user's id, or an address of whatever channel."""
+# An address goes into headers and URLs, so nothing in it may end a line or begin another address.
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+\Z")]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
+LocaleTag = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}\Z")]
+PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
+Why = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*[^\s\x00][^\x00]*\Z")]
+"""Why something is done, in an operator's words: several lines, and not blank."""
+LongWhy = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*\Z")]
+"""The same at length."""
+
+DEPTH_MAX: Final = 100
+"""Levels of objects and lists within each other, in what our own services and operators send."""
+_NO_BRACKETS: Final = bytes({*range(256)} - {*b"[]{}"})
+
+
+def accepts(kind: Any, text: str) -> bool:
+    """Whether the text is of the kind, and one that can be stored and sent on."""
+    try:
+        msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        return False
+    return is_storable(text)
+
+
+def is_storable(value: object) -> bool:
+    """
+    Whether Postgres takes every text of a decoded JSON value, the names of fields too.
+
+    It takes no NUL, and like UTF-8 no half of a surrogate pair, which is what bytes beyond UTF-8 become in paths and headers.
+    """
+    return not any("\0" in text or _has_surrogate(text) for text in _texts(value))
+
+
+def storable(text: str) -> str:
+    """The text as Postgres takes it: what it does not take is written out, as a backslash and the number."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Whether a JSON text has more levels than anybody needs; what is no JSON may be called either."""
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return False
+    depth = deepest = 0
+    for place, text in enumerate(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')):
+        if place % 2 == 0:  # what is outside of the quotes
+            for byte in text.translate(None, _NO_BRACKETS):
+                depth += 1 if byte in b"[{" else -1
+                deepest = max(deepest, depth)
+    return deepest > DEPTH_MAX
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text within a value; without recursion, since a value may be nested deeper than calls can be."""
+    waiting: list[object] = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as fields:
+                waiting.extend(fields)
+                waiting.extend(fields.values())
+            case list() | tuple() as items:
+                waiting.extend(items)

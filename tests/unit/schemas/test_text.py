@@ -1,0 +1,104 @@
+"""What a text may be: the same rule wherever it comes from, and the published one says the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.routes import INTERNAL, WEBHOOKS
+from schemas import text
+from schemas.description import with_patterns_for_all
+from schemas.text import DEPTH_MAX, accepts, is_storable, is_too_deep, storable
+
+KINDS: Final = {
+    "Word": "evt_1", "WordOrNone": "evt_1", "Line": "a line", "Filter": "a line", "Id": "pi_1", "Cursor": "AAAA-_",
+    "TraceId": "0f" * 16, "ConfigKey": "lead.max_attempts", "Currency": "usd", "PartnerId": "acme", "IdempotencyKey": "a key",
+    "DocumentId": "p-1", "Recipient": "user 7", "Email": "jo@example.com", "Phone": "+4915112345678", "LocaleTag": "de-AT",
+    "PushToken": "token",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_kind_takes_a_control_character_wherever_it_stands(name: str) -> None:
+    kind, good = getattr(text, name), KINDS[name]
+    assert accepts(kind, good)
+    for odd in ("\n", "\0", "\r\n", "\x1b", "\x7f"):
+        assert [place for place in range(len(good) + 1) if accepts(kind, good[:place] + odd + good[place:])] == []
+    assert not accepts(kind, good + "\ud800")
+    assert not accepts(kind, good * 3000)
+
+
+def test_an_explanation_has_lines_and_is_not_blank() -> None:
+    assert accepts(text.Why, "two\nlines\n")
+    assert [odd for odd in ("", " ", "\n", "a\0", "x" * 501) if accepts(text.Why, odd)] == []
+
+
+def test_every_text_of_the_module_is_tried_here() -> None:
+    kinds = {name for name, value in vars(text).items() if get_args(value)[:1] == (str,)}
+    assert kinds == {*KINDS, "Why", "LongWhy"}
+
+
+def test_every_pattern_that_a_route_checks_ends_at_the_very_end() -> None:
+    kinds = [parameter.type for route in (*INTERNAL, *WEBHOOKS) for parameter in (*route.query, *route.headers)]
+    kinds += [route.id_type for route in INTERNAL if route.ids]
+    bodies = [route.body for route in (*INTERNAL, *WEBHOOKS) if route.body]
+    written = msgspec.json.encode([msgspec.json.schema(kind) for kind in kinds + bodies]).decode()
+    patterns = set(re.findall(r'"pattern":("(?:[^"\\]|\\.)*")', written))
+    assert len(patterns) > 10
+    assert [pattern for pattern in patterns if not json.loads(pattern).endswith("\\Z")] == []
+
+
+def test_what_is_published_is_what_every_validator_understands() -> None:
+    published = with_patterns_for_all({"a": [{"pattern": r"^[a-z]\Z"}], "pattern": r"^x\Z"})
+    assert published == {"a": [{"pattern": "^[a-z]$"}], "pattern": "^x$"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters()),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(st.characters()), parts, max_size=4),
+    max_leaves=30,
+)
+
+
+@given(json_values)
+def test_storable_is_what_has_no_nul_and_no_half_pair_in_values_and_names(value: Any) -> None:
+    written = json.dumps(value, ensure_ascii=False)
+    assert is_storable(value) == (r"\u0000" not in written.replace(r"\\", "") and not re.search("[\ud800-\udfff]", written))
+
+
+@given(st.text(st.characters()))
+def test_what_is_made_storable_is_and_what_was_stays(line: str) -> None:
+    made = storable(line)
+    assert is_storable(made)
+    assert made == line or not is_storable(line)
+
+
+@pytest.mark.parametrize("depth", [1, 5_000, 1_000_000])
+def test_however_deep_a_value_is_it_can_be_looked_through(depth: int) -> None:
+    value: Any = "\0"
+    for _ in range(depth):
+        value = [value]
+    assert not is_storable(value)
+    while isinstance(value, list):  # nor may its end be as deep as it is
+        value = value.pop()
+
+
+@given(json_values, st.integers(0, 2 * DEPTH_MAX), st.sampled_from(["[", '{"[{\\"":']))
+def test_depth_is_counted_in_objects_and_lists_and_not_in_texts(value: Any, levels: int, opening: str) -> None:
+    body = opening * levels + json.dumps(value) + ("]" if opening == "[" else "}") * levels
+    assert is_too_deep(body.encode()) == (levels + _depth(value) > DEPTH_MAX)
+
+
+def _depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, parts), default=0) if isinstance(value, dict | list) else 0
+
+
+def test_many_brackets_beside_each_other_are_not_deep() -> None:
+    assert not is_too_deep(b"[" + b"[]," * 1000 + b"{}]")
