@@ -12,8 +12,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.keys import CACHE_ALLOW_ALL, CALL
 from gateway.postgres import command_transaction
 from outbox.append import event_of
-from projections.config import Config
-from projections.config import read as read_config
+from projections.config import in_force
 from schemas.cache import InvalidateCache
 
 SOURCE: Final = "/internal/cache"
@@ -81,5 +80,4 @@ def is_too_broad(command: Invalidate) -> bool:
 async def _may_remove_all(request: web.Request) -> bool:
     """As the runtime configuration says at this moment, else the settings; so rarely asked that it is read each time."""
     async with command_transaction(request) as connection:
-        entry = await read_config(connection, ALLOW_ALL)
-    return Config({ALLOW_ALL: entry.value} if entry else {}).get(ALLOW_ALL, request.app[CACHE_ALLOW_ALL])
+        return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

@@ -1,5 +1,6 @@
 """Runtime configuration: read by services, changed by operators."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -9,19 +10,32 @@ from aiohttp import web
 from gateway import bodies
 from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER
+from gateway.keys import CALL, CALLER, PARTNERS
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
-from projections import config
+from projections import config, config_keys
+from projections.config_keys import KEYS, KeyUnknown, ValueInvalid
+from schemas.text import ConfigKey, is_storable
 
-OF_HISTORY: Final = (Parameter("key", str, "The one key whose changes to show; those of all without."), *OF_PAGES)
-Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$")]
+OF_HISTORY: Final = (Parameter("key", ConfigKey, "The one key whose changes to show; those of all without."), *OF_PAGES)
+_VALUE_BYTES: Final = 65_536
+ABOUT: Final = "\n".join(
+    (
+        "Set a key; processes that follow see it within two seconds.",
+        "",
+        "These are read, and take no other values:",
+        "",
+        *(f"- `{key.name}`: {key.bounds}. {key.about}" for key in KEYS),
+        "",
+        f"Any other key is yours, unless its first word is one of theirs, and holds up to {_VALUE_BYTES} bytes of JSON.",
+    )
+)
 
 
 class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Set a key; null gives it back its default. With `expected_version` only if that one still stands, 0 for an unknown key."""
 
-    key: Key
+    key: ConfigKey
     value: Any
     expected_version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
@@ -73,8 +87,7 @@ async def change(request: web.Request) -> web.Response:
     """Set a key; processes that follow see it within two seconds."""
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
-    if r"\u0000" in msgspec.json.encode(asked.value).decode():
-        raise GatewayError(Reason.FIELD_INVALID, "a text in the value holds a NUL, which cannot be stored - at `$.value`")
+    check(asked, request.app[PARTNERS])
     async with command_transaction(request) as connection:
         try:
             entry = await config.change(
@@ -89,3 +102,19 @@ async def change(request: web.Request) -> web.Response:
         except config.StaleVersion as error:
             raise GatewayError(Reason.VERSION_STALE, str(error)) from error
     return web.json_response(body=msgspec.json.encode(Changed(entry.key, entry.value, entry.version)))
+
+
+def check(asked: ChangeConfig, partners: Collection[str]) -> None:
+    """
+    Refuse what could not be stored or used.
+
+    Raises GatewayError: `field_invalid`, `config_key_unknown`, or `config_value_invalid` naming the bounds.
+    """
+    if not is_storable(asked.value):
+        raise GatewayError(Reason.FIELD_INVALID, "a text in the value holds a NUL, which cannot be stored - at `$.value`")
+    if len(msgspec.json.encode(asked.value)) > _VALUE_BYTES:
+        raise GatewayError(Reason.CONFIG_VALUE_INVALID, f"the value is longer than {_VALUE_BYTES} bytes")
+    try:
+        config_keys.check(asked.key, asked.value, partners)
+    except (KeyUnknown, ValueInvalid) as error:
+        raise GatewayError(Reason(error.reason), str(error)) from error

@@ -42,6 +42,8 @@ class Reason(StrEnum):
     TEMPLATE_CHANNEL_UNKNOWN = "template_channel_unknown"
     DATA_MISSING = "data_missing"
     DATA_INVALID = "data_invalid"
+    CONFIG_KEY_UNKNOWN = "config_key_unknown"
+    CONFIG_VALUE_INVALID = "config_value_invalid"
     VERSION_STALE = "version_stale"
     DEAD_LETTER_SETTLED = "dead_letter_settled"
     PERIOD_NOT_KEPT = "period_not_kept"
@@ -102,6 +104,8 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.FILTER_CONTRADICTORY: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.REPLAY_TOO_LARGE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.REPLAY_ENDED: HTTPStatus.CONFLICT,
+    Reason.CONFIG_KEY_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.CONFIG_VALUE_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.VERSION_STALE: HTTPStatus.CONFLICT,
     Reason.DEAD_LETTER_SETTLED: HTTPStatus.CONFLICT,
     Reason.PERIOD_NOT_KEPT: HTTPStatus.UNPROCESSABLE_ENTITY,

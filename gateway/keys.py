@@ -1,5 +1,6 @@
 """What an application and a request carry, by typed keys."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -41,6 +42,8 @@ ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
 CACHE_ALLOW_ALL: Final = web.AppKey("cache_allow_all", bool)
+PARTNERS: Final = web.AppKey("partners", Collection[str])
+"""The `{ID}`s of those that are configured."""
 PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)

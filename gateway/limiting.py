@@ -15,10 +15,11 @@ from limits import RateLimitItem
 
 from gateway.clients import Clients
 from gateway.rates import Rates
-from gateway.settings import GatewaySettings, rate_of
+from gateway.settings import GatewaySettings
 from gateway.webhooks import Admit
 from outbox.received import Received
-from projections.config import Config, following
+from projections.config_view import Config, following
+from runtime.rates import rate_of
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ def limit_partners(limits: Limits, admit: Admit) -> Admit:
 
 
 class _Follower:
-    """Keeps one rate as the configuration has it; what makes no sense there is said once, and the rate stays."""
+    """Keeps one rate as the configuration has it, which holds usable ones only."""
 
     def __init__(self, rates: Rates, key: str, default: RateLimitItem | None) -> None:
         self._rates = rates
@@ -90,11 +91,8 @@ class _Follower:
         if text == self._seen:
             return
         self._seen = text
-        try:
-            self._rates.change(rate_of(text) if text else self._default)
-            log.info("rate_changed", key=self._key, rate=text or "as set")
-        except ValueError as error:
-            log.warning("config_ignored", reason="config_value_unfit", key=self._key, error=str(error))
+        self._rates.change(rate_of(text) if text else self._default)
+        log.info("rate_changed", key=self._key, rate=text or "as set")
 
 
 async def _keep_up(followers: list[_Follower], database_url: str, closing: asyncio.Event) -> None:

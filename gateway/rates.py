@@ -34,6 +34,7 @@ _REDIS_TIMEOUT: Final = 1.0  # seconds after which a question to Redis has faile
 _AWAY: Final = 1.0  # seconds for which Redis is left alone after that
 _CLIENTS_MAX: Final = 10_000  # that are remembered; a flood from more addresses must not fill the memory
 _LOTS: Final = 20  # a client's rate is shared out in so many lots at least, so little is stranded in a gateway
+_LOT_MAX: Final = 1000  # calls in a lot; what looks for its size must not take longer the higher the rate is
 
 
 _NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
@@ -141,7 +142,7 @@ class Rates:
 
 def lot_of(amount: int) -> int:
     """How many calls are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
-    return max(lot for lot in range(1, max(1, amount // _LOTS) + 1) if amount % lot == 0)
+    return next(lot for lot in range(max(1, min(amount // _LOTS, _LOT_MAX)), 0, -1) if amount % lot == 0)
 
 
 class _Buckets:

@@ -6,27 +6,15 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from limits import RateLimitItem
-from limits import parse as parse_rate
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
+from runtime.rates import rate_of
 from runtime.settings import Duration, Port, Secrets, Url
 
 
-def rate_of(text: str) -> RateLimitItem | None:
-    """
-    `200/second`, `10000/5 minutes`, or None for `off`.
-
-    Raises ValueError.
-    """
-    try:
-        return None if text.strip().lower() == "off" else parse_rate(text)
-    except ValueError:
-        raise ValueError("a rate like 200/second, or off, is expected") from None
-
-
 def _rate_of(value: object) -> object:
-    return rate_of(value) if isinstance(value, str) else value
+    return rate_of(value.strip()) if isinstance(value, str) else value
 
 
 def _networks_of(value: object) -> object:
@@ -82,9 +70,9 @@ class GatewaySettings(PartnerSettings):
     """Where Kafka is, `host:port`, comma-separated: asked for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
-    rate_limit_webhooks: Rate = parse_rate("1000/second")
+    rate_limit_webhooks: Rate = rate_of("1000/second")
     """How often one client address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
-    rate_limit_partners: Rate = parse_rate("100/second")
+    rate_limit_partners: Rate = rate_of("100/second")
     """How often one partner may send leads, from whatever addresses, likewise; counted once it has proved to be that partner."""
     trusted_proxies: Networks = ()
     """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""

@@ -82,6 +82,13 @@ RETENTION_BEHIND: Final = Condition(
     "{count} days of records are due to be deleted at once, and go one an hour: no relay ran, or a setting or clock changed",
     "runbooks/retention.md",
 )
+CONFIG_IGNORED: Final = Condition(
+    "config_ignored",
+    1,
+    timedelta(hours=1),
+    "the value of {subject} in the runtime configuration cannot be used: the one before stays in force",
+    "runbooks/internal-door.md",
+)
 
 _STARTED: Final = "date_bin(%(window)s, coalesce(%(now)s, now()), timestamptz 'epoch')"
 _COUNT: Final = f"""

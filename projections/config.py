@@ -1,29 +1,21 @@
-"""Runtime configuration: values by key that may change while processes run, and a view of them that follows the changes."""
+"""Runtime configuration: values by key that may change while processes run, with everything that ever held."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
-import structlog
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
 from outbox.append import append, event_of
+from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.config_tables import CHANGED_CHANNEL
-from runtime.database import UNAVAILABLE, Pool, make_pool
-from runtime.listening import Listener
 from runtime.tracing import Trace
 from schemas.config import ConfigChanged
 
-log = structlog.get_logger()
-
 SOURCE: Final = "/config"
-_POLL: Final = 1.0  # seconds; a hint may be lost, and followers are to know within two
 _Value = TypeVar("_Value", bool, int, float, str)
 
 
@@ -46,77 +38,49 @@ class StaleVersion(Exception):
         self.current = current
 
 
-class Config:
-    """The values of one moment. What was never set, is null, or is of another type than the default has the default's value."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values: Mapping[str, Any] = values or {}
-
-    def get(self, key: str, default: _Value) -> _Value:
-        value = self._values.get(key)
-        if value is None:
-            return default
-        try:
-            return msgspec.convert(value, type(default))
-        except msgspec.ValidationError as error:
-            log.warning("config_ignored", reason="config_value_unfit", key=key, error=str(error))
-            return default
-
-    def replace(self, values: Mapping[str, Any]) -> None:
-        """Let these be the values from now on."""
-        self._values = values
-
-
-@asynccontextmanager
-async def following(database_url: str) -> AsyncIterator[Config]:
-    """
-    The configuration, kept up with changes within two seconds.
-
-    It is read before it is handed out where Postgres lets it; with Postgres away it keeps the values it had, at first none.
-    """
-    config, news = Config(), asyncio.Event()
-    pool = make_pool(database_url, size=1, name="config")
-    listener = Listener(database_url, CHANGED_CHANNEL, heard=lambda _: news.set(), reconnected=news.set)
-    await pool.open(wait=False)
-    await _refresh(config, pool)
-    await listener.open()
-    closing = asyncio.Event()
-    follower = asyncio.get_running_loop().create_task(_follow(config, pool, news, closing))
+def decoded(value: Any) -> Any:
+    """A value as Python has it; what cannot be decoded is UNREADABLE, which nothing can use."""
     try:
-        yield config
-    finally:
-        closing.set()
-        news.set()
-        await follower
-        await listener.close()
-        await pool.close()
-
-
-async def _follow(config: Config, pool: Pool, news: asyncio.Event, closing: asyncio.Event) -> None:
-    while not closing.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), _POLL)
-        news.clear()
-        await _refresh(config, pool)
-
-
-async def _refresh(config: Config, pool: Pool) -> None:
-    try:
-        async with pool.connection() as connection:
-            config.replace({entry.key: entry.value for entry in await read_all(connection)})
-    except UNAVAILABLE as error:
-        log.warning("config_kept", reason="postgres_unavailable", error=str(error).strip())
+        return msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return UNREADABLE
 
 
 async def read_all(connection: AsyncConnection) -> list[Entry]:
-    """Every key, in their order."""
-    async with connection.cursor(row_factory=class_row(Entry)) as cursor:
+    """Every key, in their order; values are JSON as it is stored, for one may be beyond what can be decoded."""
+    async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} order by key", prepare=True)).fetchall()
 
 
+async def read_values(connection: AsyncConnection) -> dict[str, Any]:
+    """The decoded values of the keys that begin like one that is read."""
+    found = await (await connection.execute(_VALUES, (list(RESERVED),), prepare=True)).fetchall()
+    return {key: decoded(value) for key, value in found}
+
+
 async def read(connection: AsyncConnection, key: str) -> Entry | None:
-    async with connection.cursor(row_factory=class_row(Entry)) as cursor:
+    """One key, likewise."""
+    async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} where key = %s", (key,))).fetchone()
+
+
+async def last_usable(connection: AsyncConnection, key: str) -> Any:
+    """The newest value of the key's history that can be used; None, which is the default, where there is none."""
+    found = await (await connection.execute(_LAST, (key,))).fetchall()
+    return next((value for (text,) in found if is_usable(key, value := decoded(text))), None)
+
+
+async def in_force(connection: AsyncConnection, key: str, default: _Value) -> _Value:
+    """What the key holds at this moment, read for this one question."""
+    entry = await read(connection, key)
+    value = decoded(entry.value) if entry else None
+    if not is_usable(key, value):
+        value = await last_usable(connection, key)
+    return default if value is None else cast("_Value", value)
+
+
+def _entry(*, key: str, value: str, version: int, updated_at: datetime) -> Entry:
+    return Entry(key=key, value=msgspec.Raw(value.encode()), version=version, updated_at=updated_at)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -132,19 +96,25 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 async def read_history(connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int) -> list[Change]:
     """Changes of one key or of all with `first` <= id < `before`, newest first; ids tell the time."""
-    async with connection.cursor(row_factory=class_row(Change)) as cursor:
+    async with connection.cursor(row_factory=kwargs_row(_change)) as cursor:
         values = {"key": key, "first": first, "before": before, "limit": limit}
         return await (await cursor.execute(_HISTORY, values)).fetchall()
 
 
+def _change(*, value: str, **fields: Any) -> Change:
+    return Change(value=msgspec.Raw(value.encode()), **fields)
+
+
+_LAST: Final = "select value::text from config_history where key = %s order by version desc limit 20"
 _HISTORY: Final = """
-select id, key, value, version, changed_at, changed_by from config_history
+select id, key, value::text as value, version, changed_at, changed_by from config_history
 where (%(key)s::text is null or key = %(key)s) and id >= %(first)s and id < %(before)s order by id desc limit %(limit)s
 """
-_READ: Final = "select key, value, version, updated_at from config"
+_VALUES: Final = "select key, value::text from config where split_part(key, '.', 1) = any(%s)"
+_READ: Final = "select key, value::text as value, version, updated_at from config"
 # The first change of a key has no row to lock yet.
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('config ' || %s, 0))"
-_MADE: Final = "select key, value, version, changed_at as updated_at from config_history where id = %s"
+_MADE: Final = "select key, value::text as value, version, changed_at as updated_at from config_history where id = %s"
 _SET: Final = """
 insert into config (key, value, version, updated_at) values (%(key)s, %(value)s, %(version)s, %(at)s)
 on conflict (key) do update set value = excluded.value, version = excluded.version, updated_at = excluded.updated_at
@@ -189,5 +159,5 @@ async def change(
 
 
 async def _made(connection: AsyncConnection, change_id: UUID) -> Entry | None:
-    async with connection.cursor(row_factory=class_row(Entry)) as cursor:
+    async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(_MADE, (change_id,))).fetchone()

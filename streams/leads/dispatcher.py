@@ -21,7 +21,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from outbox.alerts import PARTNER_FAILING, note, tally
 from outbox.append import append
-from projections.config import Config
+from projections.config_view import Config
 from runtime import spans
 from runtime.database import UNAVAILABLE, Pool
 from runtime.partners import Partner

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from projections.config import following
+from projections.config_view import following
 from runtime.database import Pool
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter as Metric
 
-from projections.config import Config
+from projections.config_view import Config
 from runtime import spans
 from runtime.database import Pool
 from runtime.tracing import continue_trace, parse_traceparent

@@ -7,7 +7,7 @@ from typing import Final
 from psycopg import AsyncConnection
 
 from projections import contacts
-from projections.config import following
+from projections.config_view import following
 from projections.contacts import Contact
 from runtime.database import Pool
 from schemas.envelope import Envelope

@@ -59,6 +59,12 @@ class Gateway:
         await response.read()
         return response
 
+    async def overwrite_config(self, key: str, value: str) -> None:
+        """Write the value of a key that is set by SQL, which nothing checks; `value` is JSON."""
+        async with await psycopg.AsyncConnection.connect(self._database_url) as connection:
+            await connection.execute("update config set value = %s::jsonb where key = %s", (value, key))
+            await connection.execute("notify config")
+
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows, those with an id in its order."""
         async with await psycopg.AsyncConnection.connect(self._database_url, row_factory=dict_row) as connection:

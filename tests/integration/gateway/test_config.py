@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
+import structlog
 
-from projections import config
+from projections import config_view
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from projections.config_view import Config
     from tests.integration.gateway.conftest import StartGateway, Wire
 
 PATH: Final = "/internal/v1/config"
@@ -34,14 +37,14 @@ async def reason(response: aiohttp.ClientResponse) -> str:
 async def test_what_is_set_is_read_one_by_one_and_all_together(gateway: Gateway) -> None:
     answer = await change(gateway, "lead.max_attempts", 7)
     assert (answer.status, await answer.json()) == (200, {"key": "lead.max_attempts", "value": 7, "version": 1})
-    await change(gateway, "channel.SMS", {"paused": True})
+    await change(gateway, "shop.sms", {"paused": True})
     one = await gateway.get(f"{PATH}?key=lead.max_attempts", SERVICE)
     assert one.status == 200
     shown = await one.json()
     assert (shown["key"], shown["value"], shown["version"]) == ("lead.max_attempts", 7, 1)
     assert shown["updatedAt"].endswith("Z")
     items = (await (await gateway.get(PATH, SERVICE)).json())["items"]
-    assert [(item["key"], item["value"]) for item in items] == [("channel.SMS", {"paused": True}), ("lead.max_attempts", 7)]
+    assert [(item["key"], item["value"]) for item in items] == [("lead.max_attempts", 7), ("shop.sms", {"paused": True})]
 
 
 async def test_a_key_that_was_never_set_is_not_found(gateway: Gateway) -> None:
@@ -124,7 +127,17 @@ async def test_a_service_reads_but_does_not_change(gateway: Gateway) -> None:
         (b'{"key":"two words","value":1}', 422),
         (b'{"key":"k","value":1,"expectedVersion":-1}', 422),
         (b'{"key":"k","value":1,"expectedversion":1}', 422),
+        (b'{"key":"k\\n","value":1}', 422),
         (b'{"key":"k","value":"a\\u0000"}', 422),
+        (b'{"key":"k","value":{"a":["b",{"c\\u0000":1}]}}', 422),
+        (b'{"key":"k","value":"\\ud800"}', 400),
+        (b'{"key":"k","value":1e999}', 422),
+        (b'{"key":"k","value":' + b"9" * 5000 + b"}", 422),
+        (b'{"key":"k","value":' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
+        (b'{"key":"k","value":' + b"[" * 200 + b"]" * 200 + b"}", 400),
+        (b'{"key":"k","value":"' + b"x" * 66_000 + b'"}', 422),
+        (b'\xef\xbb\xbf{"key":"k","value":1}', 400),
+        (b'{"key":"k","value":"\xff"}', 400),
     ],
 )
 async def test_a_change_that_makes_no_sense_is_refused(gateway: Gateway, body: bytes, status: int) -> None:
@@ -134,9 +147,63 @@ async def test_a_change_that_makes_no_sense_is_refused(gateway: Gateway, body: b
     assert await gateway.rows("config") == []
 
 
+@pytest.mark.parametrize(
+    "value", [r'"\\u0000"', r'"a\\\\u0000"', '{"\\\\u0000":[0.5,123456789012345678901234567890]}', "[" * 60 + "]" * 60]
+)
+async def test_what_only_looks_odd_is_kept_as_it_came(gateway: Gateway, value: str) -> None:
+    headers = ADMIN | {"Content-Type": "application/json"}
+    response = await gateway.client.post(f"{gateway.internal}{PATH}", data=f'{{"key":"k","value":{value}}}', headers=headers)
+    assert response.status == 200
+    for path in (f"{PATH}?key=k", PATH, f"{PATH}/history"):
+        shown = await (await gateway.get(path)).json()
+        assert (shown["items"][0] if "items" in shown else shown)["value"] == json.loads(value)
+
+
+async def test_a_value_or_a_key_that_nothing_could_use_is_refused(start_gateway: StartGateway) -> None:
+    async with start_gateway(PARTNER_ACME_SECRET="acme") as gateway:
+        refused = {
+            ("rate_limit.webhooks", "99999999999999999999/second"): "config_value_invalid",
+            ("rate_limit.webhooks", "0/second"): "config_value_invalid",
+            ("partner.ACME.paused", "yes"): "config_value_invalid",
+            ("partner.ACMEE.paused", True): "config_key_unknown",
+            ("partner.acme.paused", True): "config_key_unknown",
+        }
+        for (key, value), word in refused.items():
+            answer = await change(gateway, key, value)
+            assert (answer.status, await reason(answer)) == (422, word)
+        assert "1 to 1000000 calls" in (await (await change(gateway, "rate_limit.partners", 5)).json())["detail"]
+        assert await gateway.rows("config") == []
+        assert (await change(gateway, "partner.ACME.paused", True)).status == 200
+
+
+async def test_what_sql_wrote_is_ignored_told_once_and_shown(gateway: Gateway, database_url: str) -> None:
+    await change(gateway, "lead.max_attempts", 3)
+    async with config_view.following(database_url) as followed:
+        with structlog.testing.capture_logs() as lines:
+            for value in ("9" * 5000, "[" * 5000 + "]" * 5000, "0"):
+                await gateway.overwrite_config("lead.max_attempts", value)
+                await eventually(lambda: _unusable(followed, 1))
+                await change(gateway, "lead.max_attempts", 3)
+                await eventually(lambda: _unusable(followed, 0))
+        assert followed.get("lead.max_attempts", 8) == 3
+        told = [line["key"] for line in lines if line["event"] == "config_ignored"]
+        assert set(told) == {"lead.max_attempts"}
+        assert 3 <= len(told) <= 6  # the gateway follows too, and may have been late for one
+        await gateway.overwrite_config("lead.max_attempts", "-1")
+        assert (await gateway.get(f"{PATH}?key=lead.max_attempts")).status == 200
+        async with config_view.following(database_url) as begun_later:
+            assert begun_later.get("lead.max_attempts", 8) == 3
+    alerts = [msgspec.json.decode(row["data"]) for row in await gateway.rows("outbox") if row["type"] == "alert.raised"]
+    assert [(alert["alert"], alert["subject"]) for alert in alerts] == [("config_ignored", "lead.max_attempts")]
+
+
+async def _unusable(followed: Config, number: int) -> bool | None:
+    return True if followed.unusable == number else None
+
+
 async def test_a_follower_sees_a_change_within_two_seconds(gateway: Gateway, database_url: str) -> None:
     await change(gateway, "lead.max_attempts", 3)
-    async with config.following(database_url) as followed:
+    async with config_view.following(database_url) as followed:
         assert followed.get("lead.max_attempts", 8) == 3
         assert followed.get("lead.unknown", 8) == 8
         await change(gateway, "lead.max_attempts", 4)
@@ -148,7 +215,7 @@ async def test_a_follower_sees_a_change_within_two_seconds(gateway: Gateway, dat
 async def test_a_follower_keeps_what_it_knew_while_postgres_is_away(start_gateway: StartGateway, wire: Wire) -> None:
     async with start_gateway() as gateway:
         await change(gateway, "lead.max_attempts", 3)
-        async with config.following(wire.url) as followed:
+        async with config_view.following(wire.url) as followed:
             wire.cut()
             await change(gateway, "lead.max_attempts", 4)
             assert followed.get("lead.max_attempts", 8) == 3
@@ -156,5 +223,5 @@ async def test_a_follower_keeps_what_it_knew_while_postgres_is_away(start_gatewa
             await eventually(lambda: _seen(followed, 4))
 
 
-async def _seen(followed: config.Config, wanted: int) -> bool | None:
+async def _seen(followed: Config, wanted: int) -> bool | None:
     return True if followed.get("lead.max_attempts", 8) == wanted else None

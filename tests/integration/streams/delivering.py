@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.rows import dict_row
 
 from outbox.tasks import open_task
-from projections.config import Config
+from projections.config_view import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.partners import Partner

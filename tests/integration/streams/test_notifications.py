@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from outbox import tasks
 from projections import contacts, notifications
-from projections.config import Config
+from projections.config_view import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace

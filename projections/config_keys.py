@@ -1,0 +1,119 @@
+"""
+Every key of the runtime configuration that something reads: what its value may be, and what it does.
+
+A value is checked when it is set and again when it is read, for the table may have been written by SQL or by an older version.
+Keys whose first word is none of these are anybody's own, and hold whatever JSON Postgres can store.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any, Final, NamedTuple
+
+from runtime.rates import RATE_BOUNDS, rate_of
+
+ATTEMPTS_MAX: Final = 1000
+"""Attempts to deliver a lead, at most; the setting LEAD_MAX_ATTEMPTS has the same bound."""
+
+
+class Key(NamedTuple):
+    """
+    One key, or one for each partner: `{ID}` stands for the id of its variables in the environment.
+
+    `fits` says of a decoded value whether it can be used, `bounds` says the same to people. Null always fits: it gives back the
+    default.
+    """
+
+    name: str
+    fits: Callable[[Any], bool]
+    bounds: str
+    about: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.escape(self.name).replace(re.escape("{ID}"), "(?P<partner>[A-Z0-9_]{1,64})"))
+
+
+class KeyUnknown(Exception):
+    """The key begins like those that are read, and nothing reads it."""
+
+    reason: Final = "config_key_unknown"
+
+
+class ValueInvalid(Exception):
+    """Whoever reads the key could not use the value; the text names the bounds."""
+
+    reason: Final = "config_value_invalid"
+
+
+def _is_flag(value: Any) -> bool:
+    return value is True or value is False
+
+
+def _is_number_of_attempts(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= ATTEMPTS_MAX  # a bool is an int to `isinstance`
+
+
+def _is_rate(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        rate_of(value)
+    except ValueError:
+        return False
+    return True
+
+
+_FLAG: Final = "true or false"
+_ATTEMPTS: Final = f"a whole number from 1 to {ATTEMPTS_MAX}"
+
+KEYS: Final = (
+    Key("rate_limit.webhooks", _is_rate, RATE_BOUNDS, "How often one client address may call `/v1/webhooks/*`."),
+    Key("rate_limit.partners", _is_rate, RATE_BOUNDS, "How often one partner may send leads."),
+    Key("lead.max_attempts", _is_number_of_attempts, _ATTEMPTS, "Attempts to deliver a lead before it is given up."),
+    Key("partner.{ID}.max_attempts", _is_number_of_attempts, _ATTEMPTS, "The same for the leads of one partner."),
+    Key("partner.{ID}.paused", _is_flag, _FLAG, "Whether the leads of the partner wait; no attempt is used up."),
+    Key("channel.EMAIL.paused", _is_flag, _FLAG, "Whether notifications by mail wait."),
+    Key("channel.SMS.paused", _is_flag, _FLAG, "Whether notifications by SMS wait."),
+    Key("channel.PUSH.paused", _is_flag, _FLAG, "Whether notifications by push wait."),
+    Key("cache.allow_all", _is_flag, _FLAG, "Whether a pattern of wildcards alone may be invalidated."),
+)
+RESERVED: Final = frozenset(key.name.partition(".")[0] for key in KEYS)
+"""First words of keys that are nobody's own."""
+UNREADABLE: Final = object()
+"""In place of a value that cannot be decoded; nothing can use it."""
+_PATTERNS: Final = tuple((key.pattern, key) for key in KEYS)
+
+
+def is_read(name: str) -> bool:
+    """Whether anything here reads the key, which else is somebody's own."""
+    return _find(name) is not None
+
+
+def is_usable(name: str, value: Any) -> bool:
+    """Whether what reads the key can use the value."""
+    found = _find(name)
+    return found is not None and (value is None or found[0].fits(value))
+
+
+def check(name: str, value: Any, partners: Collection[str]) -> None:
+    """
+    Refuse what nothing could use; `partners` are the ids of those that are configured.
+
+    Raises KeyUnknown, ValueInvalid.
+    """
+    found = _find(name)
+    if found is None:
+        if name.partition(".")[0].lower() in RESERVED:
+            raise KeyUnknown(f"nothing reads this key; of its kind there are: {', '.join(key.name for key in KEYS)}")
+        return
+    key, partner = found
+    if partner is not None and partner not in partners:
+        raise KeyUnknown(f"no partner {partner} is configured; there are: {', '.join(sorted(partners)) or 'none'}")
+    if value is not None and not key.fits(value):
+        raise ValueInvalid(f"{key.name} is {key.bounds}, or null for its default")
+
+
+def _find(name: str) -> tuple[Key, str | None] | None:
+    """The key that is read under the name, and which partner's it is."""
+    found = next(((key, match) for pattern, key in _PATTERNS if (match := pattern.fullmatch(name))), None)
+    return (found[0], found[1].groupdict().get("partner")) if found else None
