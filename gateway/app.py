@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import leads, openapi
+from gateway import clues, leads, openapi
 from gateway.access import Gatekeeper
 from gateway.admin.erasures import ERASING, Erasing
+from gateway.admin.explanation import CLUES
 from gateway.admin.replays import REPLAYS
 from gateway.admin.topology import SURVEY, survey_of
 from gateway.audit import audit_call
@@ -80,7 +82,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         batch_max=settings.intake_batch_max,
         limit=settings.intake_commit_limit,
     )
-    rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour)
+    why = partial(clues.latest, settings=clues.settings_of(settings))
+    rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
     engine = make_engine(settings.database_url, name="gateway")
     commands = make_pool(settings.database_url, size=4, name="commands")
     settlements = Settlements(settings.database_url)
@@ -168,6 +171,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
+    app[CLUES] = clues.settings_of(settings)
     app[LIVE_SECRETS] = live = live_secrets(settings)
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses

@@ -15,6 +15,7 @@ from gateway.admin.store import Delivery, Journey, Station
 from gateway.cache import Invalidate, Invalidated
 from gateway.commands import Accepted
 from gateway.config import ChangeConfig, Changed
+from gateway.explanation import Explanation
 from gateway.leads import Accepted as LeadAccepted
 from gateway.leads import Attempted
 from gateway.notifications import Enqueued, Send
@@ -102,6 +103,11 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     Task(task_id=_ID, kind="cache.invalidate", status="done", created_at=_AT, settled_at=_LATER, result={"invalidated": 3}),
     _DELIVERY,
     Detail(**msgspec.structs.asdict(_DELIVERY), journey=_JOURNEY),
+    Explanation(
+        cause="body_reencoded", secret_id=_KEY,
+        detail="the secret 5d41402a of STRIPE_WEBHOOK_SECRET signed other bytes: the JSON was parsed and written again",
+        advice="Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
+    ),
     AuditEntry(
         id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
         actor=_KEY, role="service", client="10.0.0.7",

@@ -153,6 +153,8 @@ OPERATORS: Final = (
     Step("One delivery and its journey", "admin_delivery", caller="admin", ids={"id": "{{event}}"},
          check="pm.expect(answer.journey.event.topic).to.eql('webhooks.stripe')"),
     Step("Its body, byte for byte", "admin_body", caller="admin", ids={"id": "{{event}}"}),
+    Step("Why it was refused: it was not", "admin_explanation", caller="admin", ids={"id": "{{event}}"},
+         check="pm.expect(answer.cause).to.eql('not_rejected')"),
     Step("What a replay would do", "admin_replay_begin", body={"ids": ["{{event}}"], "dryRun": True}, caller="admin",
          check="pm.expect(answer.matched).to.eql(1)"),
     Step("A replay", "admin_replay_begin", (202,), {"ids": ["{{event}}"], "reason": "tried by Postman"}, caller="admin",

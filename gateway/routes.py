@@ -3,11 +3,12 @@
 from typing import Final
 
 from gateway import cache, config, contacts, exposition, health, leads, notifications, payments, search, tasks, webhooks
-from gateway.admin import audit, dead_letters, deliveries, erasures, ledger, query, replays, state, topology
+from gateway.admin import audit, dead_letters, deliveries, erasures, explanation, ledger, query, replays, state, topology
 from gateway.admin import notifications as admin_notifications
 from gateway.admin import secrets as admin_secrets
 from gateway.commands import Accepted
 from gateway.errors import Reason
+from gateway.explanation import Explanation
 from gateway.preview import Preview
 from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
 from gateway.route import KEY, Parameter, Route
@@ -151,6 +152,10 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", explanation.explanation, {200: Explanation},
         role="admin", refuses=_ABSENT,
     ),
     Route(

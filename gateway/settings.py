@@ -60,6 +60,8 @@ class GatewaySettings(PartnerSettings):
     """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
     stripe_webhook_secret: LiveSecrets
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
+    stripe_api_key: Secrets = ()
+    """Never used to verify: only to tell an operator when it was taken for a signing secret."""
     razorpay_webhook_secret: Secrets = ()
     """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""
     internal_api_token: LiveSecrets

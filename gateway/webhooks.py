@@ -154,7 +154,7 @@ class Reception:
                 reason=error.reason,
                 trace_id=call.trace.trace_id,
                 client=self._clients.of(request),
-                headers={name: storable(request.headers[name]) for name in names if name in request.headers},
+                headers={name: storable(", ".join(request.headers.getall(name))) for name in names if name in request.headers},
                 body=body,
                 worth=Worth.PROVEN if proven else self._worth(request, call, error, body),
             )

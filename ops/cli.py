@@ -5,7 +5,21 @@ import sys
 import psycopg
 import typer
 
-from ops.commands import backfill, dead_letters, doctor, erase, ledger, outbox, replay, run, secrets, setup, topics, topology
+from ops.commands import (
+    backfill,
+    dead_letters,
+    deliveries,
+    doctor,
+    erase,
+    ledger,
+    outbox,
+    replay,
+    run,
+    secrets,
+    setup,
+    topics,
+    topology,
+)
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
 
@@ -19,6 +33,7 @@ for name, group in {
     "outbox": outbox.app,
     "replay": replay.app,
     "dead-letters": dead_letters.app,
+    "deliveries": deliveries.app,
     "secrets": secrets.app,
     "backfill": backfill.app,
 }.items():

@@ -4,7 +4,7 @@ Conditions that somebody should look at: counted in the transaction of what is c
 Counts live in Postgres, so that they survive whoever counts, are exact under repeats, and add up over all processes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -15,6 +15,8 @@ from outbox.append import NewEvent, append, event_of
 from runtime.ids import id_at
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised
+
+Detail = str | Callable[[], Awaitable[str]]
 
 
 class Condition(NamedTuple):
@@ -36,7 +38,7 @@ SIGNATURE_FAILURES: Final = Condition(
     "signature_failures",
     20,
     timedelta(minutes=5),
-    "deliveries that claim to be from {subject} fail their signature check: {count} within {minutes} minutes",
+    "deliveries that claim to be from {subject} fail their signature check: {count} within {minutes} minutes{detail}",
     "runbooks/signature-failures.md",
 )
 DEAD_LETTERS: Final = Condition(
@@ -114,12 +116,13 @@ async def note(  # the condition, what occurred, and what a test passes in
     number: int = 1,
     now: datetime | None = None,
     *,
-    detail: str = "",
+    detail: Detail = "",
 ) -> bool:
     """
     Count occurrences, in the caller's transaction where one is open, and append the alert when they reach the threshold.
 
-    True when this call did. The row of the window stays locked until the transaction ends, so no two can both find it reached.
+    True when this call did. `detail` is what the summary says besides; a function that finds it out is called only then.
+    The row of the window stays locked until the transaction ends, so no two can both find it reached.
     Windows go by Postgres' clock unless `now` is given; the alert's id always does: a process with a wrong one must be heard.
     """
     values = {"alert": condition.alert, "subject": subject, "window": condition.window, "now": now, "number": number}
@@ -134,7 +137,7 @@ async def note(  # the condition, what occurred, and what a test passes in
         if count < condition.share * total:
             return False
         await connection.execute(_RAISED, key)
-        facts = {"count": count, "total": total, "detail": detail}
+        facts = {"count": count, "total": total, "detail": detail if isinstance(detail, str) else await detail()}
         await append(connection, [_alert(condition, subject, facts, moment)])
         return True
 

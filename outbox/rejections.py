@@ -7,8 +7,9 @@ the others only counted, so that a stranger can neither fill the disk nor take t
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -62,12 +63,15 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Quota = tuple[str, datetime]  # the source, and the hour
+Why = Callable[[AsyncConnection, str], Awaitable[str]]
 
 
 class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
-    def __init__(self, url: str, *, kept_per_hour: int) -> None:
+    def __init__(self, url: str, *, kept_per_hour: int, why: Why | None = None) -> None:
+        """With `why`, the alert about refused signatures says why the latest one of its source was refused."""
+        self._why = why
         self._behind = Behind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
         self._waiting: defaultdict[str, Waiting[Rejected]] = defaultdict(Waiting)
@@ -136,12 +140,22 @@ class RejectedLog:
                 displaced[quota[0]] += gone
             await _insert(connection, taken)
             for source, number in sorted(unproven.items()):
-                await note(connection, SIGNATURE_FAILURES, source, number)
+                await note(connection, SIGNATURE_FAILURES, source, number, detail=partial(self._explain, connection, source))
         ids = {row.id for row in taken}
         for row in rows:
             (KEPT if row.id in ids else REFUSED).labels(row.source).inc()
         for source, number in displaced.items():
             DISPLACED.labels(source).inc(number)
+
+    async def _explain(self, connection: AsyncConnection, source: str) -> str:
+        """Why the latest was refused; an alert is raised even where that cannot be told."""
+        try:
+            async with connection.transaction():
+                found = await self._why(connection, source) if self._why else ""
+        except Exception:
+            log.exception("explanation_failed", reason="explanation_failed", source=source)
+            return ""
+        return f"; {found}" if found else ""
 
 
 class _Held(NamedTuple):

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from multidict import CIMultiDictProxy
 
+from gateway.variants import digests_of
 from outbox.received import Received
 from runtime.settings import Secret
 
@@ -33,7 +34,7 @@ class Source(NamedTuple):
 
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
     `translate(arrival)` says which event it is. Both raise GatewayError.
-    `signed(headers)` says whether there is a signature at all as the provider writes them, be it right or wrong.
+    `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
     Events of `handled_types` go to a worker; others are stored.
     `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
     """
@@ -45,3 +46,8 @@ class Source(NamedTuple):
     handled_types: frozenset[str]
     signed: Callable[[Headers], bool]
     gives_up: timedelta | None = None
+
+
+def states_digest(headers: Headers, name: str) -> bool:
+    """Whether the header, even if it was split, joined or re-cased on its way, holds what may be a SHA-256 digest."""
+    return bool(digests_of(", ".join(headers.getall(name, []))))

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources import Arrival, Headers, Source
+from gateway.sources import Arrival, Headers, Source, states_digest
 from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import time_of
@@ -87,10 +87,9 @@ def translate(arrival: Arrival) -> Received:
 
 
 def signed(headers: Headers) -> bool:
-    """Whether there is a signature in one of the two forms, or a bearer token."""
-    values = headers.getall(SIGNATURE_HEADER, [])
-    if values:
-        return len(values) == 1 and _SIGNATURE.search(values[0]) is not None
+    """Whether a signature or a bearer token is there."""
+    if SIGNATURE_HEADER in headers:
+        return states_digest(headers, SIGNATURE_HEADER)
     return len(headers.get("Authorization", "")) > len(_BEARER)
 
 

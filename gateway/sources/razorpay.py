@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources import Arrival, Headers, Source
+from gateway.sources import Arrival, Headers, Source, states_digest
 from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.settings import Secret
@@ -77,9 +77,8 @@ def translate(arrival: Arrival) -> Received:
 
 
 def signed(headers: Headers) -> bool:
-    """Whether there is one signature of the right form."""
-    values = headers.getall(SIGNATURE_HEADER, [])
-    return len(values) == 1 and _SIGNATURE.fullmatch(values[0]) is not None
+    """Whether a signature is there."""
+    return states_digest(headers, SIGNATURE_HEADER)
 
 
 # After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).

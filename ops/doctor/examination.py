@@ -10,6 +10,7 @@ from ops.doctor.findings import fail, one_line
 from ops.doctor.kafka import check_kafka
 from ops.doctor.others import check_elasticsearch, check_listeners, check_redis
 from ops.doctor.postgres import check_postgres
+from ops.doctor.refusals import check_refusals
 from ops.doctor.settings import check_secrets, check_settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
         "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
         "postgres": lambda: check_postgres(environ),
+        "webhooks": lambda: check_refusals(environ),
         "kafka": lambda: check_kafka(environ),
         "redis": lambda: check_redis(environ),
         "elasticsearch": lambda: check_elasticsearch(environ),

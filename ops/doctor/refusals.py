@@ -1,0 +1,59 @@
+"""Deliveries that were refused for their signature lately: by source, and why the last one was."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from gateway import clues
+from gateway.settings import GatewaySettings
+from ops.doctor.findings import ok, warn
+from runtime.ids import first_id_of
+from runtime.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ops.doctor.findings import Finding
+
+AREA: Final = "webhooks"
+_WITHIN: Final = timedelta(hours=1)
+_REFUSED: Final = """
+select source, count(*) from webhook_deliveries
+where id >= %s and outcome = 'rejected' and (starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
+group by source order by source
+"""
+
+
+def check_refusals(environ: Mapping[str, str]) -> Iterable[Finding]:
+    try:
+        settings = GatewaySettings.load(environ)
+    except SettingsError:
+        return []  # told among the settings
+    try:
+        return asyncio.run(_check(settings))
+    except psycopg.Error:
+        return []  # told about Postgres
+
+
+async def _check(settings: GatewaySettings) -> list[Finding]:
+    since = first_id_of(datetime.now(UTC) - _WITHIN)
+    options = "-c statement_timeout=5000 -c timezone=UTC"
+    async with await psycopg.AsyncConnection.connect(
+        settings.database_url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
+    ) as connection:
+        refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
+        found = [await _look(connection, settings, source, number) for source, number in refused]
+    return found or [ok(AREA, "none was refused for its signature within the hour")]
+
+
+async def _look(connection: psycopg.AsyncConnection, settings: GatewaySettings, source: str, number: int) -> Finding:
+    text = f"{number} from {source} were refused for their signature within the hour"
+    last = await clues.last_refused(connection, source, first_id_of(datetime.now(UTC) - _WITHIN))
+    found = await clues.explained(connection, last, clues.settings_of(settings)) if last else None
+    if found is None:
+        return warn(AREA, text, "see that they come from the provider", "signature-failures")
+    return warn(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")

@@ -1,0 +1,90 @@
+"""Why a delivery was refused, asked over HTTP, by the command and by the doctor; whoever sent it learns nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ops.doctor.refusals import check_refusals
+from runtime.ids import new_id
+from runtime.settings import Secret
+from tests.integration.gateway.conftest import SECRET, SERVICE
+from tests.simulators.stripe import Payment
+
+if TYPE_CHECKING:
+    from tests.integration.gateway.conftest import Gateway, StartGateway
+
+RAZORPAY = "rzp-5Kd82mQzX-secret"
+
+
+async def refuse(gateway: Gateway, body: bytes, *, secret: str = SECRET) -> str:
+    """Deliver what is refused; the id of its delivery."""
+    response = await gateway.post(body, secret=secret)
+    problem = await response.json(content_type=None)
+    assert (response.status, problem["reason"]) == (401, "signature_wrong")
+    assert "explanation" not in json.dumps(problem)
+    await gateway.resources.rejections.flush()
+    return str([row for row in await gateway.rows("webhook_deliveries") if row["outcome"] == "rejected"][-1]["id"])
+
+
+async def explanation(gateway: Gateway, delivery: str) -> Any:
+    response = await gateway.get(f"/v1/admin/webhooks/deliveries/{delivery}/explanation")
+    assert response.status == 200
+    return await response.json()
+
+
+async def test_a_refused_delivery_is_explained_in_words(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(RAZORPAY_WEBHOOK_SECRET=RAZORPAY) as gateway:
+        delivery = await refuse(gateway, Payment().succeeded(), secret=RAZORPAY)
+        found = await explanation(gateway, delivery)
+        assert (found["cause"], found["secretId"]) == ("secret_of_other_source", Secret(RAZORPAY).id)
+        assert RAZORPAY not in json.dumps(found)
+        environ = {
+            "DATABASE_URL": database_url, "STRIPE_WEBHOOK_SECRET": SECRET, "RAZORPAY_WEBHOOK_SECRET": RAZORPAY,
+            "INTERNAL_API_TOKEN": "q7Rk2mZx9vNb4tLw8yPc", "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
+        }  # fmt: skip
+        [finding] = await asyncio.to_thread(lambda: [*check_refusals(environ)])
+        assert (finding.level, "1 from stripe" in finding.text, "secret_of_other_source" in finding.text) == ("warn", True, True)
+        for asked in ((delivery,), ("--last", "stripe")):
+            command = [sys.executable, "-c", "from ops.cli import main; main()", "deliveries", "explain", *asked, "--json"]
+            process = await asyncio.create_subprocess_exec(
+                *command, env={**environ, "PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE
+            )
+            printed, _ = await process.communicate()
+            assert json.loads(printed) == {"id": delivery, **found}
+
+
+async def test_an_event_unlike_the_accepted_ones_is_of_another_mode_or_endpoint(gateway: Gateway) -> None:
+    accepted = await gateway.post(Payment().succeeded())
+    taken = (await accepted.json())["id"]
+    assert (await explanation(gateway, taken))["cause"] == "not_rejected"
+    assert (await explanation(gateway, await refuse(gateway, Payment().succeeded(), secret="whsec_other")))["cause"] == "unknown"
+    other = Payment().succeeded().replace(b'"livemode": false', b'"livemode": true')
+    assert b'"livemode": true' in other
+    assert (await explanation(gateway, await refuse(gateway, other, secret="whsec_other")))["cause"] == "mode_or_endpoint"
+
+
+async def test_the_alert_says_why_the_latest_one_was_refused(start_gateway: StartGateway) -> None:
+    async with start_gateway(RAZORPAY_WEBHOOK_SECRET=RAZORPAY) as gateway:
+        for _ in range(20):
+            await refuse(gateway, Payment().succeeded(), secret=RAZORPAY)
+        [alert] = [json.loads(row["data"]) for row in await gateway.rows("outbox") if row["type"] == "alert.raised"]
+        assert (alert["alert"], "secret_of_other_source" in alert["summary"]) == ("signature_failures", True)
+
+
+async def test_a_header_that_came_twice_is_kept_whole(gateway: Gateway) -> None:
+    await gateway.send(
+        b"{}", [("Stripe-Signature", "t=1"), ("Stripe-Signature", f"v1={'a' * 64}"), ("Content-Type", "application/json")]
+    )  # type: ignore[arg-type]  # a header twice
+    await gateway.resources.rejections.flush()
+    [row] = await gateway.rows("webhook_deliveries")
+    assert row["headers"]["Stripe-Signature"] == f"t=1, v1={'a' * 64}"
+
+
+async def test_only_operators_ask_and_only_about_what_is_there(gateway: Gateway) -> None:
+    path = f"/v1/admin/webhooks/deliveries/{new_id()}/explanation"
+    assert (await gateway.get(path)).status == 404
+    assert (await gateway.get(path, SERVICE)).status == 403
