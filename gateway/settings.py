@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
-from runtime.settings import Duration, Port, Secrets, Url
+from runtime.settings import Grace, Port, Secrets, Timeout, Url
 
 
 def _rate_of(value: object) -> object:
@@ -78,23 +78,23 @@ class GatewaySettings(PartnerSettings):
     """How often one partner may send leads, from whatever addresses, likewise; counted once it has proved to be that partner."""
     trusted_proxies: Networks = ()
     """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
-    max_body_bytes: int = Field(default=262_144, ge=1)
+    max_body_bytes: int = Field(default=262_144, ge=1, le=67_108_864)
     """The largest body that is read; anything beyond is refused with 413."""
-    body_timeout: Duration = timedelta(seconds=20)
+    body_timeout: Timeout = timedelta(seconds=20)
     """How long a client may take to send its body."""
-    intake_waiting_max: int = Field(default=2000, ge=1)
+    intake_waiting_max: int = Field(default=2000, ge=1, le=1_000_000)
     """Webhooks that may wait for a commit; the next one is refused with 503 at once, so that memory and waiting stay bounded."""
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
     """Webhooks that share a commit at most."""
-    intake_commit_limit: Duration = timedelta(seconds=5)
+    intake_commit_limit: Timeout = timedelta(seconds=5)
     """How long a commit may take before its webhooks are refused with 503."""
-    command_wait: Duration = timedelta(seconds=5)
+    command_wait: Grace = timedelta(seconds=5)
     """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
     cache_allow_all: bool = False
     """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
-    rejected_kept_per_hour: int = Field(default=200, ge=0)
+    rejected_kept_per_hour: int = Field(default=200, ge=0, le=1_000_000)
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
-    shutdown_grace: Duration = timedelta(seconds=10)
+    shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from ops.commands import (
 )
 from ops.commands.output import CommandError
 from runtime.settings import SettingsError
+from schemas.text import is_storable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
@@ -42,6 +43,8 @@ for name, group in {
 
 def main() -> None:
     """Entry of the console script."""
+    if not is_storable(sys.argv):
+        _fail("an argument is not UTF-8")
     try:
         app()
     except (SettingsError, CommandError) as error:

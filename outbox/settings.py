@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from runtime.settings import Duration, Port, Settings, Url
+from runtime.settings import Grace, Poll, Port, Settings, Timeout, Url
 
 
 class DatabaseSettings(Settings):
@@ -24,9 +24,9 @@ class KafkaSettings(Settings):
 class RetentionSettings(DatabaseSettings):
     """How long the daily tables keep their days."""
 
-    retention_days: int = Field(default=30, ge=1)
+    retention_days: int = Field(default=30, ge=1, le=3650)
     """Days for which raw payloads, the delivery log and consumed marks are kept."""
-    retention_grace: Duration = timedelta(days=1)
+    retention_grace: Grace = timedelta(days=1)
     """How long a day beyond RETENTION_DAYS is kept out of use, and can come back, before it is dropped."""
 
 
@@ -41,11 +41,11 @@ class RelaySettings(RetentionSettings, KafkaSettings):
     """Rows read, sent and deleted together; two batches are under way at once."""
     relay_batch_bytes: int = Field(default=8_388_608, ge=1, le=1_073_741_824)
     """Bytes of events in one batch; a larger event goes alone. The relay holds about six times as much at most."""
-    relay_poll: Duration = timedelta(seconds=1)
+    relay_poll: Poll = timedelta(seconds=1)
     """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
-    relay_rebalance: Duration = timedelta(seconds=1)
+    relay_rebalance: Poll = timedelta(seconds=1)
     """How often shards are shared out anew among the live relays."""
-    ledger_sweep: Duration = timedelta(minutes=1)
+    ledger_sweep: Timeout = timedelta(minutes=1)
     """How often one of the relays looks for webhooks that stay in flight, and for rows that miss their other half."""
-    ledger_grace: Duration = timedelta(minutes=5)
+    ledger_grace: Grace = timedelta(minutes=5)
     """How long a webhook may be in flight before that is an alert; well above what a request and its commit may take."""

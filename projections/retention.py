@@ -22,9 +22,9 @@ BATCH: Final = 1000
 class RecordSettings(Settings):
     """How long records are kept that outlive the daily tables."""
 
-    lead_retention_days: int = Field(default=365, ge=1)
+    lead_retention_days: int = Field(default=365, ge=1, le=7300)
     """Days for which a lead is kept, with its attempts and events, once it is delivered, exhausted or rejected for good."""
-    notification_retention_days: int = Field(default=90, ge=1)
+    notification_retention_days: int = Field(default=90, ge=1, le=7300)
     """Days for which a notification is kept once it is sent, failed or suppressed."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -64,7 +64,28 @@ def parse_secrets(value: object) -> object:
     return tuple(Secret(part.strip()) for part in value.split(",") if part.strip())
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+def within(shortest: str, longest: str) -> AfterValidator:
+    """Refuse a duration that is shorter or longer: a loop would spin, or never wake."""
+    least, most = parse_duration(shortest), parse_duration(longest)
+    assert isinstance(least, timedelta)  # noqa: S101  # narrows the type
+    assert isinstance(most, timedelta)  # noqa: S101  # same
+
+    def check(duration: timedelta) -> timedelta:
+        if not least <= duration <= most:
+            raise ValueError(f"a duration from {shortest} to {longest} is expected")
+        return duration
+
+    return AfterValidator(check)
+
+
+_AnyDuration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[_AnyDuration, within("1ms", "30d")]
+Grace = Annotated[_AnyDuration, within("0s", "30d")]
+"""May be none at all."""
+Timeout = Annotated[_AnyDuration, within("1ms", "1h")]
+"""How long one thing may take."""
+Poll = Annotated[_AnyDuration, within("1ms", "1m")]
+"""How often a loop looks."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
 Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), Field(repr=False)]

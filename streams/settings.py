@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
-from runtime.settings import Duration, Port, Settings, Url
+from runtime.settings import Duration, Poll, Port, Settings, Timeout, Url, within
 
 
 class StreamSettings(Settings):
@@ -27,11 +28,11 @@ class StreamSettings(Settings):
     """Bytes of events in one round; a larger event is handled alone."""
     streams_lanes: int = Field(default=2, ge=1, le=16)
     """Transactions side by side; events of one key always share a lane."""
-    streams_session_timeout: Duration = timedelta(seconds=10)
+    streams_session_timeout: Annotated[Duration, within("1s", "30m")] = timedelta(seconds=10)
     """How long Kafka waits for a dead worker before its partitions move."""
-    streams_commit_interval: Duration = timedelta(seconds=1)
+    streams_commit_interval: Poll = timedelta(seconds=1)
     """How often handled offsets are committed to Kafka."""
-    streams_retry_max: Duration = timedelta(seconds=10)
+    streams_retry_max: Timeout = timedelta(seconds=10)
     """The longest pause between two attempts while something we need is away."""
 
     @property
@@ -77,21 +78,21 @@ class LeadSettings(StreamSettings, PartnerSettings):
 
     outbound_allow: Networks = ()
     """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
-    lead_max_attempts: int = Field(default=12, ge=1)
+    lead_max_attempts: int = Field(default=12, ge=1, le=ATTEMPTS_MAX)
     """Attempts to deliver a lead before it is given up."""
     lead_retry_base: Duration = timedelta(seconds=10)
     """The longest pause after the first failed attempt; it doubles with every further one."""
     lead_retry_max: Duration = timedelta(hours=6)
     """The longest pause between two attempts, and of a circuit breaker."""
-    lead_timeout: Duration = timedelta(seconds=15)
+    lead_timeout: Timeout = timedelta(seconds=15)
     """How long a CRM may take for one attempt."""
-    lead_partner_concurrency: int = Field(default=10, ge=1)
+    lead_partner_concurrency: int = Field(default=10, ge=1, le=1000)
     """Attempts under way at once to one partner, over all worker processes: one of them has a partner at a time."""
     lead_bytes: int = Field(default=33_554_432, ge=1, le=1_073_741_824)
     """Bytes of leads under way at once in a worker, an equal part for each partner; one lead of each at least."""
-    lead_breaker_failures: int = Field(default=10, ge=1)
+    lead_breaker_failures: int = Field(default=10, ge=1, le=1_000_000)
     """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
     lead_breaker_cooldown: Duration = timedelta(seconds=10)
     """How long it is left alone the first time; it doubles with every probe that fails."""
-    lead_poll: Duration = timedelta(milliseconds=200)
+    lead_poll: Poll = timedelta(milliseconds=200)
     """How often a worker looks for what has become due."""

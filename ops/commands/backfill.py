@@ -1,6 +1,7 @@
 """`tallyhook backfill`."""
 
 import getpass
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Fetch from a provider what never arrived.")
 
+_RATE_MAX = 1000.0
 _WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
 
 
@@ -38,7 +40,7 @@ def stripe(
         typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and put nothing in.")] = False,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events put in a second, at most.")] = 100.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=_RATE_MAX, help="Events put in a second, at most.")] = 100.0,
     as_json: Json = False,
 ) -> None:
     """
@@ -70,6 +72,9 @@ def stripe(
 
 def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bool) -> "Asked":
     from ops.backfill.run import Asked
+
+    if math.isnan(rate):  # which is neither too low nor too high
+        raise CommandError("--rate is a number")
     from ops.backfill.stripe_api import KEPT, TYPES_MAX
 
     now = datetime.now(UTC)

@@ -37,7 +37,7 @@ Topic = Annotated[str | None, typer.Option(help="Only those of this topic.")]
 Fault = Annotated[str | None, typer.Option(help="`ours` (code, schema, setting) or `theirs` (provider, partner).")]
 Ids = Annotated[list[UUID] | None, typer.Argument(help="Ids as `dead-letters list` shows them.")]
 Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that the other options leave, oldest first.")]
-AtMost = Annotated[int, typer.Option("--limit", min=1, help="With --all: so many at most.")]
+AtMost = Annotated[int, typer.Option("--limit", min=1, max=_MANY, help="With --all: so many at most.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from ops.commands.output import CommandError, Json, show, with_database
-from runtime.settings import parse_duration
+from runtime.moments import moment_of
 
 if TYPE_CHECKING:
     from outbox.ledger import Ledger
@@ -53,16 +53,9 @@ def ledger(
 def parse_moment(text: str, now: datetime) -> datetime:
     """The time that a text names, or the one that lies so long before now. Raises CommandError."""
     try:
-        ago = parse_duration(text)
-    except ValueError:
-        ago = None
-    if isinstance(ago, timedelta):
-        return now - ago
-    try:
-        moment = datetime.fromisoformat(text)
+        return moment_of(text, now)
     except ValueError as error:
         raise CommandError(f"{text!r} is neither a time such as 2026-11-24T10:00 nor how long ago, such as 2h") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _text(found: Ledger) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from ops.commands.ledger import WHEN, parse_moment
 from ops.commands.output import CommandError, Json, operator, show, with_database
+from schemas.text import Why, accepts
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -26,7 +27,6 @@ _LOOK_EVERY: Final = 0.3
 _QUIET: Final = 15.0  # seconds without progress after which the reason for it is guessed at
 _RATE: Final = 100.0
 _RATE_MAX: Final = 1000.0
-_REASON_MAX: Final = 500
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _PAGE: Final = "runbooks/replay-webhooks.md"
 
@@ -120,8 +120,8 @@ def _filters(
 def _check(rate: float, reason: str | None) -> None:
     if not 0 < rate <= _RATE_MAX:
         raise CommandError(f"--rate is more than 0 and at most {_RATE_MAX:g}")
-    if reason is not None and len(reason) > _REASON_MAX:
-        raise CommandError(f"--reason has at most {_REASON_MAX} characters")
+    if reason is not None and not accepts(Why, reason):
+        raise CommandError("--reason has at most 500 characters, and says something")
 
 
 async def _preview(connection: AsyncConnection, filters: Filters) -> Preview:

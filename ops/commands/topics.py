@@ -12,7 +12,8 @@ app = typer.Typer(no_args_is_help=True, help="Kafka topics.")
 
 @app.command("ensure")
 def ensure(
-    replication: Annotated[int, typer.Option(min=1, help="Replicas of a topic that is created.")] = 1, as_json: Json = False
+    replication: Annotated[int, typer.Option(min=1, max=100, help="Replicas of a topic that is created.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Create the topics that are missing and add partitions where there are too few; never removes any."""
     from outbox import topics

@@ -1,11 +1,14 @@
 """Where a replay begins and ends, as it is written on a command line."""
 
+import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from ops.offset_replay.errors import ReplayRefused
-from runtime.settings import parse_duration
+from runtime.moments import moment_of
+
+_NUMBERS: Final = re.compile("([0-9]{1,9}):([0-9]{1,18})")  # what Kafka's numbers hold
 
 
 class Beginning(NamedTuple):
@@ -53,28 +56,22 @@ def stop_of(words: Sequence[str], now: datetime) -> Stop:
 def numbers_in(words: Sequence[str]) -> dict[int, int]:
     found: dict[int, int] = {}
     for word in words:
-        partition, colon, offset = word.partition(":")
-        if not (colon and partition.isascii() and partition.isdecimal() and offset.isascii() and offset.isdecimal()):
+        named = _NUMBERS.fullmatch(word)
+        if named is None:
             raise ReplayRefused("bound_malformed", f"{word!r} is no PARTITION:OFFSET, such as 3:1500")
-        if int(partition) in found:
-            raise ReplayRefused("bound_malformed", f"partition {int(partition)} is named twice")
-        found[int(partition)] = int(offset)
+        partition, offset = int(named[1]), int(named[2])
+        if partition in found:
+            raise ReplayRefused("bound_malformed", f"partition {partition} is named twice")
+        found[partition] = offset
     return found
 
 
 def moment_in(word: str, now: datetime) -> datetime:
     """A time of ISO 8601, in UTC where it says nothing else, or how long ago: `90m`."""
     try:
-        ago = parse_duration(word)
-    except ValueError:
-        ago = None
-    if isinstance(ago, timedelta):
-        return now - ago
-    try:
-        moment = datetime.fromisoformat(word)
+        return moment_of(word, now)
     except ValueError:
         raise ReplayRefused("bound_malformed", f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _looks_numbered(word: str) -> bool:

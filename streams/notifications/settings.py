@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from runtime.settings import Duration, Url
+from runtime.settings import Duration, Poll, Timeout, Url
 from schemas.operations import Channel
 from streams.notifications.senders import check_url
 from streams.settings import StreamSettings
@@ -28,11 +28,11 @@ class NotificationSettings(StreamSettings):
     """The pause after a first failed attempt is up to this long; it doubles with each one."""
     notify_retry_max: Duration = timedelta(minutes=10)
     """The longest pause between two attempts."""
-    notify_send_timeout: Duration = timedelta(seconds=15)
+    notify_send_timeout: Timeout = timedelta(seconds=15)
     """How long one attempt may take; the message of a worker that died is sent again after twice that time."""
     notify_concurrency: int = Field(default=16, ge=1, le=200)
     """Messages under way at once, for each channel."""
-    notify_poll: Duration = timedelta(milliseconds=500)
+    notify_poll: Poll = timedelta(milliseconds=500)
     """How often a channel looks for messages that are due."""
     notify_message_domain: str = Field(default="tallyhook.local", pattern=r"^[A-Za-z0-9.-]+$")
     """The right side of every Message-ID."""

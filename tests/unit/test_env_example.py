@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from limits import RateLimitItem
 
 import gateway.settings
 import ops.backfill.settings
@@ -19,7 +21,7 @@ import streams.notifications.settings
 import streams.settings
 from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +85,25 @@ def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
     required = {name.upper(): "x://x" for name, field in kind.model_fields.items() if field.is_required()}
     shown = {name: entry["value"] for name, entry in ENTRIES.items() if entry["default"]}
     assert kind.load(shown | required) == kind.load(required)
+
+
+# A duration of nothing at all is no loop that spins: nobody waits, or everything is overdue at once.
+MAY_BE_ZERO: Final = {"COMMAND_WAIT", "SHUTDOWN_GRACE", "RETENTION_GRACE", "LEDGER_GRACE", "REJECTED_KEPT_PER_HOUR"}
+BEYOND: Final = [
+    "-1", "inf", "nan", "1e400", "9" * 30, "9" * 5000, "999999999999", "0x10", "1\n2", "true", "½", "99999999999999999/second",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted({*_settings()}, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_no_number_no_duration_and_no_rate_is_without_bounds(kind: type[Settings]) -> None:
+    measured = {
+        name.upper(): field
+        for name, field in kind.model_fields.items()
+        if isinstance(field.default, int | timedelta | RateLimitItem) and not isinstance(field.default, bool)
+    }
+    for name in measured:
+        zero = [] if name in MAY_BE_ZERO or name.endswith("_PORT") else ["0", "0s", "0ms", "0/second"]
+        for text in BEYOND + zero:
+            with pytest.raises(SettingsError) as caught:
+                kind.load({name: text})
+            assert [problem for problem in caught.value.problems if problem.startswith(f"{name}: ")] != [], (name, text)

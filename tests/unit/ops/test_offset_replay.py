@@ -116,6 +116,7 @@ def test_a_beginning_as_it_is_written(offsets: list[str], time: str | None, begi
     [
         ([], None, False), (["0:1"], None, True), ([], "1h", True), (["1"], None, False), (["a:1"], None, False),
         (["0:-1"], None, False), (["0:1", "0:2"], None, False), ([], "yesterday", False), (["²:1"], None, False),
+        (["3:" + "9" * 5000], None, False), (["٣:1"], None, False), (["9999999999:1"], None, False), (["3:1\n"], None, False),
     ],
 )  # fmt: skip
 def test_a_beginning_that_means_nothing_is_refused(offsets: list[str], time: str | None, beginning: bool) -> None:

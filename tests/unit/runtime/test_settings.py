@@ -50,6 +50,13 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["0", "0s", "0.4ms", "31d", "999999999999s"])
+def test_a_duration_that_would_let_a_loop_spin_or_never_wake_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Example.load(GOOD | {"PAUSE": text})
+    assert [problem.startswith("PAUSE: ") and "from 1ms to 30d" in problem for problem in caught.value.problems] == [True]
+
+
 def test_what_is_no_text_passes_through() -> None:
     assert parse_duration(timedelta(seconds=3)) == timedelta(seconds=3)
 

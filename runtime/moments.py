@@ -1,0 +1,28 @@
+"""Points in time as people name them on a command line."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from runtime.settings import parse_duration
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before it nothing of ours has happened, and ids cannot tell an earlier time."""
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """
+    A time of ISO 8601, in UTC where it says nothing else, or how long ago, such as `90m`; the epoch at the earliest.
+
+    Raises ValueError.
+    """
+    try:
+        ago = parse_duration(text)
+    except ValueError:
+        ago = None
+    if isinstance(ago, timedelta):
+        return now - min(ago, now - EPOCH)
+    moment = datetime.fromisoformat(text)
+    try:
+        return max(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), EPOCH)
+    except OverflowError as error:
+        raise ValueError("this time is beyond the years 1 to 9999 in UTC") from error

@@ -1,0 +1,48 @@
+"""Points in time on a command line, whatever is typed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.moments import EPOCH, moment_of
+
+NOW: Final = datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90m", NOW - timedelta(minutes=90)),
+        ("0s", NOW),
+        ("2026-11-24T09:00", NOW - timedelta(hours=1)),
+        ("2026-11-24T11:30+02:00", NOW - timedelta(minutes=30)),
+        ("0001-01-01", EPOCH),
+        ("0001-01-01T00:00+23:59", None),
+        ("99999d", EPOCH),
+        ("999999999d", EPOCH),
+    ],
+)
+def test_a_time_or_how_long_ago_and_the_epoch_at_the_earliest(text: str, moment: datetime | None) -> None:
+    if moment is None:
+        with pytest.raises(ValueError, match="1 to 9999"):
+            moment_of(text, NOW)
+    else:
+        assert moment_of(text, NOW) == moment
+
+
+typed = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.from_regex(r"[0-9]{1,400}[smhd]?", fullmatch=True)
+
+
+@given(st.text() | typed)
+def test_whatever_is_typed_is_a_moment_or_refused(text: str) -> None:
+    try:
+        moment = moment_of(text, NOW)
+    except ValueError:
+        return
+    assert moment >= EPOCH
+    assert moment.tzinfo is UTC
