@@ -91,6 +91,13 @@ CONFIG_IGNORED: Final = Condition(
     "the value of {subject} in the runtime configuration cannot be used: the one before stays in force",
     "runbooks/internal-door.md",
 )
+RECORDS_LOST: Final = Condition(
+    "records_lost",
+    1,
+    timedelta(hours=1),
+    "Kafka has lost records before they were read, up to {count}: {detail}; what the log still has is sent again",
+    "runbooks/records-lost.md",
+)
 
 _STARTED: Final = "date_bin(%(window)s, coalesce(%(now)s, now()), timestamptz 'epoch')"
 _COUNT: Final = f"""

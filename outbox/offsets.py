@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -131,6 +131,18 @@ class Offsets:
         found = self._list_offsets(places, OffsetSpec.for_timestamp(int(moment.timestamp() * 1000)))
         ends = self._offsets(self._list_offsets(places, _LATEST))
         return {place: offset if offset >= 0 else ends[place] for place, offset in self._offsets(found).items()}
+
+    def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """
+        Kafka's own id of each of these topics that is there: a topic of the same name that is made anew has another.
+
+        Raises OffsetsError.
+        """
+        there = {place.topic for place in self._places(topics)}
+        if not there:
+            return {}
+        described = self._admin.describe_topics(TopicCollection([*there]), **self._patience)
+        return {topic: str(self._result(future).topic_id) for topic, future in described.items()}
 
     @property
     def _patience(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from outbox.publisher import Publisher
+from outbox.recovery import recover_for_ever
 from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.sweeper import sweep_for_ever
@@ -40,6 +41,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     web = Exposition(settings.relay_web_host, settings.relay_web_port, relay.readiness)
     web.start()
     threading.Thread(target=keep_until, args=(threading.Event(), settings, forgets), name="retention", daemon=True).start()
+    threading.Thread(target=recover_for_ever, args=(settings,), name="recovery", daemon=True).start()
     threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
     collector.relax()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")

@@ -8,7 +8,7 @@ the others only counted, so that a stranger can neither fill the disk nor take t
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -24,7 +24,7 @@ from psycopg.types.json import Jsonb
 from outbox.alerts import SIGNATURE_FAILURES, note
 from outbox.behind import Behind
 from outbox.worth import Candidate, Waiting, Worth, choose
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import Pool, passing_reason
 from runtime.ids import time_of
 
 log = structlog.get_logger()
@@ -108,23 +108,42 @@ class RejectedLog:
             REFUSED.labels(row.source).inc()
 
     async def _flush(self, pool: Pool) -> None:
-        rows = [row for waiting in self._waiting.values() for row in waiting]
+        days: defaultdict[date, list[Rejected]] = defaultdict(list)
+        for waiting in self._waiting.values():
+            for row in waiting:
+                days[time_of(row.id).date()].append(row)
         self._waiting.clear()
         refused, self._refused = self._refused, Counter()
         unproven, self._unproven = self._unproven, Counter()
-        if not rows and not refused:
-            return
+        if refused and not days:
+            days[datetime.now(UTC).date()] = []
+        postponed: list[Exception] = []
+        for rows in days.values():  # each by itself, for a day may have no partition while another has
+            try:
+                await self._write_day(pool, rows, refused, unproven)
+            except Exception as error:
+                if passing_reason(error) is None:
+                    raise
+                postponed.append(error)
+            else:
+                refused, unproven = Counter(), Counter()
+        self._refused.update(refused)
+        self._unproven.update(unproven)
+        if postponed:
+            raise postponed[0]
+
+    async def _write_day(self, pool: Pool, rows: Sequence[Rejected], refused: Counter[Quota], unproven: Counter[str]) -> None:
+        """Write rows of one day; what may pass later is kept, and raised."""
         try:
             async with pool.connection() as connection:
                 await self._write(connection, rows, refused, unproven)
-        except UNAVAILABLE:
+        except DatabaseError as error:
+            if passing_reason(error) is None:
+                log.exception("rejections_lost", reason="rejection_unstorable", rejections=len(rows))
+                return
             for row in rows:
                 self._refuse(self._waiting[row.source].offer(row))
-            self._refused.update(refused)
-            self._unproven.update(unproven)
             raise
-        except DatabaseError:
-            log.exception("rejections_lost", reason="rejection_unstorable", rejections=len(rows))
 
     async def _write(
         self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unproven: Mapping[str, int]

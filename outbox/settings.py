@@ -45,6 +45,8 @@ class RelaySettings(RetentionSettings, KafkaSettings):
     """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
     relay_rebalance: Poll = timedelta(seconds=1)
     """How often shards are shared out anew among the live relays."""
+    lost_resend_rate: int = Field(default=200, ge=1, le=10_000)
+    """Events a second that are sent again where Kafka has lost them before a worker read them."""
     ledger_sweep: Timeout = timedelta(minutes=1)
     """How often one of the relays looks for webhooks that stay in flight, and for rows that miss their other half."""
     ledger_grace: Grace = timedelta(minutes=5)

@@ -15,6 +15,8 @@ class Lock(IntEnum):
     """Of the one gateway that works on webhook replays."""
     SWEEP = 7_205_759_406
     """Held for as long as a relay sweeps the ledger: the others say nothing, so that their sum is the truth."""
+    RECOVERY = 7_205_759_407
+    """Held by the relay that looks for what Kafka has lost, and sends it again."""
 
 
 @unique

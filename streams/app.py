@@ -11,6 +11,7 @@ import faust
 import structlog
 from mode import Service
 
+from outbox.losses import Loss
 from runtime.database import make_pool
 from streams.pages import add_pages
 from streams.processor import Processor
@@ -45,7 +46,14 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
     app = App(
         role.group,
         role.topics,
-        Batches(Most(settings.batch, settings.streams_batch_bytes), tools.handle, tools.reassigned, _give_up),
+        Batches(
+            role.name,
+            Most(settings.batch, settings.streams_batch_bytes),
+            tools.handle,
+            tools.lost,
+            tools.reassigned,
+            _give_up,
+        ),
         broker=brokers,
         store="memory://",
         datadir=datadir,
@@ -92,6 +100,9 @@ class _Tools(Service):
 
     async def handle(self, records: Sequence[Record]) -> None:
         await _or_die(self._processor.process(records))
+
+    async def lost(self, losses: Sequence[Loss]) -> None:
+        await _or_die(self._processor.report(losses))
 
     async def on_start(self) -> None:
         pool = make_pool(self._settings.database_url, size=self._settings.streams_lanes + 3, name=f"worker {self._role.name}")

@@ -21,6 +21,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLimitExceeded
 
+from outbox import lost
+from outbox.losses import Loss
 from runtime import database, spans
 from runtime.database import Pool
 from schemas.envelope import Envelope
@@ -80,6 +82,14 @@ class Processor:
             await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
         if self._replays.open and (over := self._replays.passed(records)):
             await self._persist(lambda connection: self._replays.finish(connection, over))
+
+    async def report(self, losses: Sequence[Loss]) -> None:
+        """Write down what Kafka has lost before it was read, so that the relay sends it again; waits while Postgres is away."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await lost.report(connection, losses)
+
+        await self._persist(work)
 
     async def _settle(self, items: Sequence[Item]) -> None:
         """Handle the items; where one of them fails, in ever smaller groups and in their order."""

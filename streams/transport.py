@@ -27,7 +27,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from mode import Service
 
+from outbox.losses import Loss
 from outbox.offsets import Place
+from streams.continuity import Continuity
 from streams.coordinator import guard
 from streams.reading import Most, Reading
 from streams.records import Record
@@ -46,11 +48,14 @@ _STANDSTILL: Final = 600.0
 
 
 class Batches(NamedTuple):
-    """Where the records go, at most so many at a time."""
+    """Where the records of a consumer go, at most so many at a time."""
 
+    consumer: str
     most: Most
     handle: Callable[[Sequence[Record]], Awaitable[None]]
     """Returns when every record has had its effects, durably; must not raise."""
+    lost: Callable[[Sequence[Loss]], Awaitable[None]]
+    """Records that Kafka has no more were to come before those that are handled next; returns when that is written down."""
     reassigned: Callable[[], None]
     """Partitions were given out; called before their records come."""
     stuck: Callable[[], None]
@@ -88,7 +93,8 @@ class _Consumer(Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._reading = Reading(self.app.batches.most)
+        self._reading = self._followed = Reading(self.app.batches.most)
+        self._continuity = Continuity(self.app.batches.consumer)
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -149,8 +155,16 @@ class _Consumer(Consumer):
         while not self.should_stop:
             reading = self._reading
             if records := await reading.take(self.app.batches.most):
+                if losses := self._losses(reading, records):
+                    await self.app.batches.lost(losses)
                 await self.app.batches.handle(records)
                 reading.note_handled(records)
+
+    def _losses(self, reading: Reading, records: Sequence[Record]) -> list[Loss]:
+        """What is missing before these records, or between them; called before anything else may give partitions away."""
+        if self._followed is not reading:
+            self._followed, self._continuity = reading, Continuity(self.app.batches.consumer)
+        return self._continuity.follow(records, lambda place: self._committed_offset[TP(*place)])
 
     @Service.task
     async def _watch(self) -> None:

@@ -6,9 +6,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,30 @@ def make_topic(bootstrap: str, *, partitions: int = 4, **config: str) -> str:
     made = admin.create_topics([NewTopic(name, partitions, 1, config=config)])
     made[name].result(20)
     return name
+
+
+def delete_records(bootstrap: str, topic: str, before: dict[int, int]) -> None:
+    """Have Kafka forget what is before these offsets, as its retention does."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_records([TopicPartition(topic, *pair) for pair in before.items()]).values():
+        future.result(20)
+
+
+def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
+    """Delete a topic and make it again under its name, as soon as Kafka lets us."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(20)
+
+    def made() -> bool:
+        try:
+            admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return False
+            raise
+        return True
+
+    wait_until(made)
 
 
 def read_topic(

@@ -12,7 +12,10 @@ from ops.commands.output import CommandError, Json, show, with_database
 from runtime.moments import moment_of
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
     from outbox.ledger import Ledger
+    from outbox.lost import OpenLoss
 
 _SPAN: Final = timedelta(days=1)
 _COLUMNS: Final = {
@@ -41,11 +44,17 @@ def ledger(
 ) -> None:
     """Where everything is that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
     from outbox import ledger as books
+    from outbox import lost
 
     now = datetime.now(UTC)
     period = parse_moment(begin, now), parse_moment(end, now)
-    found = with_database(lambda connection: books.read(connection, *period))
-    show(msgspec.to_builtins(found), _text(found), as_json=as_json)
+
+    async def look(connection: AsyncConnection) -> tuple[Ledger, list[OpenLoss]]:
+        return await books.read(connection, *period), await lost.open_losses(connection)
+
+    found, losses = with_database(look)
+    data = msgspec.to_builtins(found) | {"lostByKafka": msgspec.to_builtins(losses)}
+    show(data, "\n".join([_text(found), *map(_loss, losses)]), as_json=as_json)
     if check and not found.balanced:
         raise CommandError("the ledger does not balance: see runbooks/ledger.md")
 
@@ -92,6 +101,12 @@ def _notes(found: Ledger) -> list[str]:
     ]
     notes += [f"commands {each.kind}: {each.done} done, {each.pending} pending, {each.failed} failed" for each in found.commands]
     return notes + [f"{lost.source}: {lost.id} is {_WHAT[lost.what]}" for lost in found.unexplained]
+
+
+def _loss(loss: OpenLoss) -> str:
+    gone = f"Kafka has lost {loss.topic}/{loss.partition} from {loss.from_offset} to {loss.until_offset}"
+    sent = f"{_number(loss.waiting)} events sent again wait for it" if loss.searched else "events are being sent again"
+    return f"{gone}, which the {loss.consumer} worker had not read: {sent}; see runbooks/records-lost.md"
 
 
 _WHAT: Final = {"missing": "a delivery without its event", "unlogged": "an event without its delivery"}

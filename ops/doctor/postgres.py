@@ -152,6 +152,9 @@ def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
         yield warn(WAITING, f"{depth.parked} events are parked: Kafka refuses them", act, "outbox-backlog")
     if not late and not depth.parked:
         yield ok(WAITING, f"{depth.pending} events wait for Kafka, none for long")
+    for worker, topics in store.lost(connection).items():
+        act = "the relay sends again what the log has of them; find out why they went"
+        yield fail(WAITING, f"Kafka has lost records of {topics} before the {worker} worker read them", act, "records-lost")
     letters = store.open_letters(connection)
     for consumer, number in letters.items():
         act = f"`tallyhook dead-letters list --consumer {consumer}` says why"

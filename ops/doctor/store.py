@@ -34,6 +34,7 @@ select current_setting('server_version_num')::int, current_setting('server_versi
        coalesce((select extract(epoch from max(now() - xact_start)) from pg_stat_activity
                  where backend_type = 'client backend' and pid <> pg_backend_pid()), 0)::float8
 """
+_LOST: Final = "select consumer, string_agg(distinct topic, ', ') from lost_ranges where finished_at is null group by 1"
 _OPEN_LETTERS: Final = "select consumer, count(*) from dead_letters where status = 'open' group by consumer order by consumer"
 
 
@@ -44,6 +45,11 @@ def vitals(connection: Connection) -> Vitals:
 def open_letters(connection: Connection) -> dict[str, int]:
     """Records that were set aside and that nobody has settled, by consumer."""
     return dict(connection.execute(_OPEN_LETTERS).fetchall())
+
+
+def lost(connection: Connection) -> dict[str, str]:
+    """The topics of which Kafka has lost records that are not all handled yet, by consumer."""
+    return dict(connection.execute(_LOST).fetchall())
 
 
 def is_migrated(connection: Connection) -> bool:

@@ -99,3 +99,16 @@ async def test_a_gateway_whose_clock_is_wrong_says_so(database_url: str, days: i
     assert reason is Reason.CLOCK_SKEWED
     assert "3456000 s" in detail
     await pool.close()
+
+
+async def test_a_rejected_delivery_of_a_missing_day_is_kept_until_the_day_is_there(
+    start_gateway: StartGateway, connection: psycopg.Connection
+) -> None:
+    async with start_gateway() as gateway:
+        lose_today(connection)
+        assert (await gateway.post(body := succeeded(), secret="whsec_wrong")).status == 401
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await gateway.resources.rejections.flush()
+        make_days(connection, datetime.now(UTC), 2 * DAY)
+        await gateway.resources.rejections.flush()
+        assert [(row["outcome"], row["body"]) for row in await gateway.rows("webhook_deliveries")] == [("rejected", body)]

@@ -13,10 +13,11 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
 from streams.reading import Most
 from streams.transport import App, Batches
-from tests.kafka import make_topic
+from tests.kafka import delete_records, make_anew, make_topic
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -37,11 +38,15 @@ class Handler:
     begun: list[list[Record]] = field(default_factory=list)
     done: list[Record] = field(default_factory=list)
     assignments: int = 0
+    losses: list[Loss] = field(default_factory=list)
 
     async def handle(self, records: Sequence[Record]) -> None:
         self.begun.append([*records])
         await self.gate.wait()
         self.done += records
+
+    async def lost(self, losses: Sequence[Loss]) -> None:
+        self.losses += losses
 
     def reassigned(self) -> None:
         self.assignments += 1
@@ -73,7 +78,7 @@ class Bench:
         app = App(
             self.group,
             [self.topic],
-            Batches(Most(BATCH, 4_194_304), handler.handle, handler.reassigned, stuck),
+            Batches("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
             broker=[f"aiokafka://{self.server}"],
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
@@ -91,11 +96,11 @@ class Bench:
         finally:
             await app.stop()
 
-    def produce(self, numbers: dict[int, int]) -> None:
+    def produce(self, numbers: dict[int, int], *, size: int = 1) -> None:
         producer = Producer({"bootstrap.servers": self.server})
         for partition, number in numbers.items():
             for n in range(number):
-                producer.produce(self.topic, f"{n}", partition=partition)
+                producer.produce(self.topic, f"{n}".ljust(size), partition=partition)
         assert producer.flush(20) == 0
 
     @asynccontextmanager
@@ -191,6 +196,7 @@ async def test_a_batch_that_is_done_after_its_partitions_went_commits_nothing_of
         assert {place.partition for place in before} <= theirs
     for partition in range(4):
         assert {*numbers_of(slow.done + quick.done, partition)} == {*range(200)}
+    assert slow.losses == quick.losses == []
 
 
 async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> None:
@@ -204,6 +210,7 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
         bench.produce({0: 1})
         await until(lambda: bool(heir.done))
     assert [record.offset for record in heir.done] == [100]
+    assert handler.losses == heir.losses == []
 
 
 async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:
@@ -222,3 +229,50 @@ async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) ->
     for partition, number in produced.items():
         seen = {n for handler in (*handlers, last) for n in numbers_of(handler.done, partition)}
         assert sorted({*range(number)} - seen) == []
+    assert [loss for handler in (*handlers, last) for loss in handler.losses] == []
+
+
+async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(bench: Bench) -> None:
+    """While nobody reads, and before anything was committed at all."""
+    first, second = Handler(), Handler()
+    first.gate.set()
+    second.gate.set()
+    bench.produce({0: 100})
+    async with bench.worker(first):
+        await bench.until_committed({0: 100})
+    bench.produce({0: 50, 1: 50})
+    delete_records(bench.server, bench.topic, {0: 130, 1: 20})
+    async with bench.worker(second):
+        await bench.until_committed({0: 150, 1: 50})
+    assert first.losses == []
+    gone = [Loss("test", Place(bench.topic, 0), 100, 130), Loss("test", Place(bench.topic, 1), 0, 20)]
+    assert sorted(second.losses) == gone
+    assert [record.offset for record in second.done if record.partition == 0] == [*range(130, 150)]
+
+
+async def test_records_that_go_while_they_are_read_are_a_loss(bench: Bench) -> None:
+    slow = Handler()
+    bench.produce({0: 100}, size=200_000)  # a fetch has some of them only
+    async with bench.worker(slow):
+        await until(lambda: bool(slow.begun))
+        delete_records(bench.server, bench.topic, {0: 95})
+        slow.gate.set()
+        await bench.until_committed({0: 100})
+    [loss] = slow.losses
+    assert loss.until_offset == 95
+    assert [record.offset for record in slow.done] == [*range(loss.from_offset), *range(95, 100)]
+
+
+async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Bench) -> None:
+    """Kafka forgets what was committed with the topic, so the worker sees nothing; the relay, which knows its id, does."""
+    first, second = Handler(), Handler()
+    first.gate.set()
+    second.gate.set()
+    bench.produce({0: 100})
+    async with bench.worker(first):
+        await bench.until_committed({0: 100})
+    await asyncio.to_thread(make_anew, bench.server, bench.topic, 4)
+    bench.produce({0: 30})
+    async with bench.worker(second):
+        await bench.until_committed({0: 30})
+    assert [record.offset for record in second.done] == [*range(30)]

@@ -1,0 +1,169 @@
+"""What a real Kafka has lost is told once and sent again from the log, each event once, until all of it is handled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from outbox import lost
+from outbox.losses import Loss
+from outbox.offsets import Offsets, Place
+from outbox.recovery import look, run_once
+from runtime.ids import new_id
+from schemas.topology import group_of
+from tests.kafka import delete_records, make_anew, make_topic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+EVENT = """
+insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
+values (%s, %s, 'payment', 'p', '/webhooks/stripe', 't', 'd', now(), '', %s)
+"""
+
+
+class Bench:
+    """A topic with events of the log, and the payments worker's group."""
+
+    def __init__(self, server: str, connection: psycopg.AsyncConnection) -> None:
+        self.server = server
+        self.connection = connection
+        self.topic = make_topic(server, partitions=1)
+        self.place = Place(self.topic, 0)
+        self.offsets = Offsets(server)
+
+    async def events(self, number: int, *, outcome: str = "accepted", data: bytes = b"{}") -> list[UUID]:
+        ids = [new_id() for _ in range(number)]
+        for event_id in ids:
+            await self.connection.execute(EVENT, (event_id, self.topic, data))
+            await self.connection.execute(
+                "insert into webhook_deliveries (id, source, outcome, trace_id) values (%s, 'stripe', %s, '')",
+                (event_id, outcome),
+            )
+        return ids
+
+    def produce(self, number: int) -> None:
+        producer = Producer({"bootstrap.servers": self.server})
+        for _ in range(number):
+            producer.produce(self.topic, b"", partition=0)
+        assert producer.flush(20) == 0
+
+    def commit(self, offset: int) -> None:
+        consumer = Consumer({"bootstrap.servers": self.server, "group.id": group_of("payments")})
+        consumer.commit(offsets=[TopicPartition(self.topic, 0, offset)], asynchronous=False)
+        consumer.close()
+
+    async def look(self) -> list[Loss]:
+        return await look(self.connection, self.offsets, {"payments": (self.topic,)})
+
+    async def work(self) -> int:
+        """Until the log is searched."""
+        sent = 0
+        while await lost.searches(self.connection):
+            sent += await run_once(self.connection, 2)
+        return sent
+
+    async def mark(self, ids: Sequence[UUID]) -> None:
+        for event_id in ids:
+            await self.connection.execute("insert into consumed values (%s, 'payments')", (event_id,))
+        await run_once(self.connection, 2)
+
+    async def values(self, query: str) -> list[Any]:
+        return [row[0] for row in await (await self.connection.execute(query)).fetchall()]
+
+    async def pending(self) -> list[UUID]:
+        return await self.values("select event_id from outbox_pending where replay_id is not null order by id")
+
+
+@pytest.fixture
+async def bench(kafka_server: str, database_url: str) -> AsyncIterator[Bench]:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        yield Bench(kafka_server, connection)
+
+
+async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> None:
+    handled, unread = await bench.events(2), await bench.events(5)
+    await bench.events(1, outcome="ignored")
+    await bench.events(1, data=b'{"erased":{"sha256":"')
+    [on_the_list] = await bench.events(1)
+    await bench.connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (on_the_list,))
+    await bench.mark(handled)
+    bench.produce(7)
+    await asyncio.to_thread(bench.commit, 2)
+    assert await bench.look() == []
+
+    delete_records(bench.server, bench.topic, {0: 7})
+    loss = Loss("payments", bench.place, 2, 7)
+    assert await bench.look() == [loss]
+    [gap] = await lost.open_losses(bench.connection)
+    assert (gap.from_offset, gap.until_offset, gap.searched) == (2, 7, False)
+    assert await bench.work() == 5
+    assert await bench.pending() == unread
+    # A worker that finds it too, another look, and another relay change nothing.
+    assert await lost.report(bench.connection, [loss]) == []
+    assert await bench.look() == []
+    assert await bench.work() == 0
+    [alert] = await bench.values("select convert_from(data, 'UTF8') from outbox where topic = 'alert.events'")
+    assert "records_lost" in alert
+    assert f"payments worker: {bench.topic}/0 from 2 to 7" in alert
+
+    await bench.mark(unread[:3])
+    [gap] = await lost.open_losses(bench.connection)
+    assert (gap.searched, gap.waiting) == (True, 2)
+    await bench.mark(unread[3:])
+    assert await lost.open_losses(bench.connection) == []
+    assert await bench.look() == []
+
+
+async def test_more_that_goes_is_told_and_only_what_was_sent_before_that_is_sent_once_more(bench: Bench) -> None:
+    unread = await bench.events(3)
+    bench.produce(3)
+    delete_records(bench.server, bench.topic, {0: 1})
+    assert await bench.look() == [Loss("payments", bench.place, 0, 1)]
+    assert await bench.work() == 3
+    bench.produce(3)  # what the relay makes of that: behind 3
+    delete_records(bench.server, bench.topic, {0: 3})
+    assert await bench.look() == [Loss("payments", bench.place, 0, 3)]
+    assert await bench.work() == 0
+    await bench.connection.execute("delete from outbox_pending")
+    delete_records(bench.server, bench.topic, {0: 6})
+    assert await bench.look() == [Loss("payments", bench.place, 0, 6)]
+    assert await bench.work() == 3
+    assert await bench.pending() == unread
+
+
+async def test_a_topic_that_is_made_anew_has_lost_what_was_not_read_however_much_it_has_again(bench: Bench) -> None:
+    handled, unread = await bench.events(2), await bench.events(2)
+    await bench.mark(handled)
+    bench.produce(4)
+    await asyncio.to_thread(bench.commit, 2)
+    assert await bench.look() == []
+    await asyncio.to_thread(make_anew, bench.server, bench.topic, 1)
+    bench.produce(9)
+    assert await bench.look() == [Loss("payments", bench.place, 0, 4, anew=True)]
+    assert await bench.work() == 2
+    assert await bench.pending() == unread
+    assert await bench.look() == []
+
+
+async def test_a_record_that_went_back_from_the_dead_letters_is_known_by_the_event_that_it_holds(bench: Bench) -> None:
+    events = await bench.events(2)
+    copies = [new_id(), new_id()]
+    for copy, event in zip(copies, events, strict=True):
+        await bench.connection.execute(EVENT, (copy, bench.topic, b"{}"))
+        await bench.connection.execute(
+            "update outbox set type = 'dead-letter.resent', causation_id = %s where id = %s", (event, copy)
+        )
+    await bench.mark(events[:1])
+    bench.produce(2)
+    delete_records(bench.server, bench.topic, {0: 2})
+    await bench.look()
+    await bench.work()
+    assert await bench.pending() == [events[1], copies[1]]
+    await bench.mark(events[1:])
+    assert await lost.open_losses(bench.connection) == []
