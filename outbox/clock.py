@@ -5,21 +5,28 @@ A process compares its own clock with it. Nothing is dropped while the two diffe
 which of them is wrong.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection, Connection
 
-from runtime.database import Pool
+from runtime.database import UNAVAILABLE, Pool
+
+log = structlog.get_logger()
 
 SKEW: Final = Gauge("tallyhook_clock_skew_seconds", "How far the clock of this process is ahead of Postgres' clock.")
 
 Own = Callable[[], datetime]
 
 SKEW_MAX: Final = timedelta(minutes=1)
+
+_READ_EVERY: Final = 30.0  # seconds
+_RETRY_AFTER: Final = 1.0  # seconds
 
 _ASK: Final = "select clock_timestamp()"
 
@@ -85,15 +92,26 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._read: tuple[datetime, float] | None = None
+        self._known = asyncio.Event()
 
-    async def read(self, pool: Pool) -> None:
-        """Ask Postgres."""
-        async with pool.connection() as connection:
-            self.set((await ask_clock(connection)).now, time.monotonic())
+    async def keep(self, pool: Pool) -> None:
+        """Read it again and again until this is cancelled; while Postgres is away the last reading is carried on."""
+        while True:
+            try:
+                async with pool.connection() as connection:
+                    self.set((await ask_clock(connection)).now, time.monotonic())
+            except UNAVAILABLE as error:
+                log.warning("clock_unread", reason="postgres_unavailable", error=str(error).strip())
+            await asyncio.sleep(_READ_EVERY if self._read else _RETRY_AFTER)
+
+    async def until_known(self) -> None:
+        """Return when it has been read."""
+        await self._known.wait()
 
     def set(self, now: datetime, monotonic: float) -> None:
         """It was `now` when the monotonic clock read so."""
         self._read = (now, monotonic)
+        self._known.set()
 
     def now(self) -> datetime:
         """The time. It has been read before."""

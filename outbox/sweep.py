@@ -49,8 +49,8 @@ select kind, source, count(*), count(*) filter (where since < %s), min(since) fr
 """
 _SWEPT_TO: Final = "select swept_to from ledger_sweeps"
 _SWEPT: Final = """
-insert into ledger_sweeps as s (swept_to) values (%s)
-on conflict (id) do update set swept_to = greatest(s.swept_to, excluded.swept_to)
+insert into ledger_sweeps (swept_to) values (%s)
+on conflict (id) do update set swept_to = excluded.swept_to
 """
 
 
@@ -76,7 +76,7 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     The connection is in autocommit mode; one sweep at a time is the caller's matter.
     """
     edge = now - grace
-    await _advance(connection, edge)
+    await _advance(connection, edge, now)
     kept = await kept_from(connection)
     await connection.execute(_FOLLOW, span_values(kept, present(now)))
     swept = await _seen(connection, edge, now)
@@ -88,10 +88,15 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     return swept
 
 
-async def _advance(connection: AsyncConnection, edge: datetime) -> None:
-    """Write down what is unsettled of the time between the last sweep and the edge."""
+async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -> None:
+    """
+    Write down what is unsettled of the time between the last sweep and the edge.
+
+    A sweep that got further than now had a wrong clock: everything is looked at again, which changes nothing for what is settled.
+    """
     row = await (await connection.execute(_SWEPT_TO)).fetchone()
-    begin = max(row[0], await kept_from(connection)) if row else await kept_from(connection)
+    kept = await kept_from(connection)
+    begin = max(row[0], kept) if row and row[0] <= now else kept
     while begin < edge:
         end = min(begin + _STEP, edge)
         async with connection.transaction():

@@ -1,13 +1,14 @@
 """Sweeps the ledger for ever, in one relay at a time, and tells Prometheus what it saw."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
+from outbox.clock import ask_clock
 from outbox.dead_letters import open_letters
 from outbox.ledger import SETTLED_BY
 from outbox.reasons import cause_of
@@ -60,7 +61,7 @@ async def _sweep_while_alone(connection: AsyncConnection, settings: RelaySetting
     """Until the connection breaks: the lock is its own."""
     await asyncio.sleep(min(_FIRST_AFTER, settings.ledger_sweep).total_seconds())
     while True:
-        now = datetime.now(UTC)
+        now = (await ask_clock(connection)).now
         swept = await sweep(connection, settings.ledger_grace, now)
         _tell(swept, now)
         await _tell_letters(connection)

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Final
 
+from outbox.clock import ServerClock
 from projections.config_view import following
 from runtime.database import Pool
 from streams.leads.crm import opened_crm
@@ -19,14 +19,20 @@ from streams.settings import LeadSettings
 
 @asynccontextmanager
 async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
+    clock = ServerClock()  # a worker whose clock is ahead would take over what another one is still delivering
     async with (
-        opened_crm(settings.lead_timeout, settings.outbound_allow, lambda: datetime.now(UTC)) as crm,
+        opened_crm(settings.lead_timeout, settings.outbound_allow, clock.now) as crm,
         following(settings.database_url) as config,
     ):
         share = Share(settings.database_url)
-        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config, holds=share.holds)
-        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatcher.run)
-        yield Running(LeadsHandler(), (lambda: share.keep(dispatcher.busy), deliver))
+        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config, holds=share.holds, now=clock.now)
+
+        async def dispatch() -> None:
+            await clock.until_known()
+            await dispatcher.run()
+
+        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatch)
+        yield Running(LeadsHandler(), (lambda: clock.keep(pool), lambda: share.keep(dispatcher.busy), deliver))
 
 
 def limits_of(settings: LeadSettings) -> Limits:

@@ -289,3 +289,10 @@ async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(boo
         await replay_work.send(books.connection, new_id(), [task])
     assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)
     assert (await sweep(books.connection, GRACE, now + timedelta(minutes=6))).in_flight["stripe"].overdue == 1
+
+
+async def test_a_sweep_that_was_made_by_a_wrong_clock_holds_up_no_later_one(books: Books) -> None:
+    now = datetime.now(UTC)
+    await books.connection.execute("insert into ledger_sweeps (swept_to) values (%s)", (now + timedelta(days=40),))
+    await books.take(at=now - timedelta(minutes=10))
+    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 1

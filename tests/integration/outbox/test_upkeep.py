@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,11 +11,12 @@ import psycopg
 import pytest
 
 from outbox import partitions, upkeep
-from outbox.clock import ClockSkewed
+from outbox.clock import ClockSkewed, ServerClock
 from outbox.partitions import DAYS_AHEAD, name
 from outbox.settings import RetentionSettings
 from outbox.tables import DAILY
 from outbox.upkeep import keep_partitions, keep_until
+from runtime.database import make_pool
 from runtime.ids import id_at, time_of
 from tests.waiting import wait_until
 
@@ -115,3 +117,16 @@ def test_a_lag_of_days_is_an_alert(connection: psycopg.Connection, settings: Ret
     [(data,)] = connection.execute("select data from outbox where topic = 'alert.events'").fetchall()
     assert b"retention_behind" in data
     assert b"4 days of records" in data
+
+
+async def test_a_worker_goes_by_the_clock_of_the_server(database_url: str, connection: psycopg.Connection) -> None:
+    pool, clock = make_pool(database_url, size=1, name="test"), ServerClock()
+    await pool.open()
+    keeping = asyncio.create_task(clock.keep(pool))
+    await asyncio.wait_for(clock.until_known(), 20)
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row
+    assert abs(clock.now() - row[0]) < timedelta(seconds=10)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await pool.close()
