@@ -20,6 +20,7 @@ from aiosmtplib import SMTPAuthenticationError, SMTPException, SMTPRecipientsRef
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
+from runtime.redaction import error_text
 from streams.notifications.texts import Text
 
 _PERMANENT: Final = 500
@@ -39,7 +40,7 @@ class SendFailed(Exception):
     """An attempt failed; where `permanent`, every other one would too."""
 
     def __init__(self, reason: str, detail: str, *, permanent: bool = False) -> None:
-        super().__init__(detail)
+        super().__init__(error_text(detail))  # it is stored: a provider may quote its address
         self.reason = reason
         self.permanent = permanent
 
