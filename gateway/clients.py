@@ -24,12 +24,13 @@ class Clients:
     def __init__(self, trusted: Sequence[Network] = (), *, ipv6_prefix: int = 64) -> None:
         self._trusted = trusted
         self._ipv6_prefix = ipv6_prefix
-        self._named = lru_cache(maxsize=4096)(self._name)
+        self.named = lru_cache(maxsize=4096)(self._name)
+        """The client, by the address of its connection and what `X-Forwarded-For` says."""
 
     def of(self, request: web.BaseRequest) -> str:
         """The client's address; of an IPv6 one its network, a /64 being the least that one client holds."""
         hops = request.headers.getall("X-Forwarded-For", ()) if self._trusted else ()
-        return self._named(request.remote or "", ",".join(hops))
+        return self.named(request.remote or "", ",".join(hops))
 
     def _name(self, peer: str, forwarded: str) -> str:
         client = _parse(peer)

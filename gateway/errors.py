@@ -63,6 +63,7 @@ class Reason(StrEnum):
     PARTITION_MISSING = "partition_missing"
     CLOCK_SKEWED = "clock_skewed"
     INTAKE_FULL = "intake_full"
+    GATEWAY_FULL = "gateway_full"
     STOPPING = "stopping"
 
 
@@ -117,6 +118,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.PARTITION_MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.CLOCK_SKEWED: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.GATEWAY_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

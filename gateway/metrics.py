@@ -15,3 +15,9 @@ REFUSING = Gauge(
 GIVES_UP = Gauge(
     "tallyhook_source_gives_up_seconds", "How long the provider sends again what it gets no 2xx for; then it is lost.", ["source"]
 )
+CONNECTIONS_OPEN = Gauge("tallyhook_connections_open", "Connections of the listener.", ["listener"])
+CONNECTIONS_ENDED = Counter(
+    "tallyhook_connections_ended_total",
+    "Connections that the gateway ended: a late head, body, answer or handshake, idle, or displaced, refused, memory, size.",
+    ["listener", "why"],
+)

@@ -11,7 +11,6 @@ from gateway import metrics
 from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USED, Call
-from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from runtime import spans
@@ -24,6 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _UNTOLD: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
 _SERVER_ERROR: Final = 500
+_GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was whole")
 # Of what is not served below these.
 _ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
 
@@ -43,8 +43,10 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
+        if request.transport is None:  # whoever hangs up in the middle of a body is no bug, and gets no stack trace
+            return _refuse(request, _GONE, trace_id)
         bind_contextvars(trace_id=trace_id)
-        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))
+        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=request.path)
         response = _refuse(request, INTERNAL_ERROR, trace_id)
     response.headers[TRACE_HEADER] = trace_id
     if began:
@@ -108,6 +110,5 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     request[REFUSAL] = error.reason.value
     if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
         return response_of(error, trace_id)
-    path, ids = pattern_of(request), ids_of(request)
-    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=path, client=request.remote, **ids)
+    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=request.path, client=request.remote)
     return response_of(error, trace_id)

@@ -5,13 +5,15 @@ import signal
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final
 
 import structlog
 import uvloop
 from aiohttp import web
 
+from gateway import files
 from gateway.app import build_internal, build_public, opened
+from gateway.connections import Limits, Memory
+from gateway.listener import Listener
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from gateway.tls import internal_context
@@ -21,8 +23,6 @@ from runtime.logs import configure_logs
 from runtime.spans import configure_spans
 
 log = structlog.get_logger()
-
-_BACKLOG: Final = 1024  # connections that the kernel holds for us while the loop is busy
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -58,23 +58,43 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    shares = files.share(files.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
     async with AsyncExitStack() as exits:
         resources = await exits.enter_async_context(opened(settings))
-        grace = settings.shutdown_grace.total_seconds()
-        public = Runner(build_public(settings, resources), shutdown_timeout=grace)
-        internal = Runner(build_internal(settings, resources), shutdown_timeout=grace)
+        memory = Memory(settings.body_memory)
+        public = _runner(build_public(settings, resources), "public", shares.public, settings, memory)
+        internal = _runner(build_internal(settings, resources), "internal", shares.internal, settings, memory)
         # The last one entered is the first one left: the world is shut out before our own services are.
         internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
         collector.relax()
-        log.info("gateway_started", public=public_url, internal=internal_url)
+        log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
         log.info("gateway_stopping")
     log.info("gateway_stopped")
 
 
+def _runner(app: web.Application, listener: str, connections: int, settings: GatewaySettings, memory: Memory) -> Runner:
+    return Runner(
+        app,
+        listener=listener,
+        limits=Limits(
+            connections,
+            head=settings.head_timeout.total_seconds(),
+            body=settings.body_timeout.total_seconds(),
+            answer=settings.answer_timeout.total_seconds(),
+            idle=settings.idle_timeout.total_seconds(),
+        ),
+        memory=memory,
+        max_body_bytes=settings.max_body_bytes,
+        shutdown_timeout=settings.shutdown_grace.total_seconds(),
+    )
+
+
 async def _listen(exits: AsyncExitStack, runner: Runner, host: str, port: int, secure: ssl.SSLContext | None = None) -> str:
     exits.push_async_callback(runner.cleanup)
     await runner.setup()
-    await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=secure).start()
-    return f"{'https' if secure else 'http'}://{host}:{runner.addresses[0][1]}"
+    listener = Listener(runner.connections, runner.serve, secure)
+    exits.push_async_callback(listener.close)
+    bound = await listener.open(host, port)
+    return f"{'https' if secure else 'http'}://{host}:{bound}"

@@ -22,12 +22,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
 """A record, one of several, or the media type of what is no JSON."""
 
-ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR})
+ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR, Reason.GATEWAY_FULL})
 OF_TOKENS: Final = frozenset(
     {Reason.TOKEN_MISSING, Reason.TOKEN_WRONG, Reason.CERTIFICATE_NOT_ALLOWED, Reason.POSTGRES_UNAVAILABLE}
 )
 OF_BODIES: Final = frozenset(
-    {Reason.CONTENT_TYPE_NOT_JSON, Reason.BODY_TOO_LARGE, Reason.BODY_NOT_JSON, Reason.FIELD_INVALID},
+    {
+        Reason.CONTENT_TYPE_NOT_JSON,
+        Reason.BODY_TOO_SLOW,
+        Reason.BODY_TOO_LARGE,
+        Reason.BODY_NOT_JSON,
+        Reason.FIELD_INVALID,
+    },
 )
 OF_KEYS: Final = frozenset(
     {

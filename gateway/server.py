@@ -1,21 +1,69 @@
-"""The HTTP server itself, where even what is not a request at all is refused in our words."""
+"""The HTTP server itself, where even what is not a request at all is refused in our words, and nobody is waited for for ever."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.connections import Connections, Guest, Limits, Memory, Phase
 from gateway.problems import of_http, response_of
 from runtime.ids import new_id
 
 log = structlog.get_logger()
 
 
-class _Connection(RequestHandler):
-    """One client's connection."""
+_MAX_BODY_BYTES: Final = 262_144
+_MEMORY: Final = 64 * 1024 * 1024
 
-    __slots__ = ()
+
+class _Connection(RequestHandler):
+    """One client's connection, which tells at each step what it waits for."""
+
+    __slots__ = ("_connections", "_guest")
+
+    def __init__(self, connections: Connections, guest: Guest, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections = connections
+        self._guest = guest
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._guest.line = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self._guest.phase = Phase.IDLE
+        self._guest.began = self._connections.now()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.leave(self._guest)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        guest = self._guest
+        if data:  # aiohttp calls without any, to go on with what it has
+            if guest.refused is not None:
+                return
+            if guest.phase is Phase.IDLE:
+                guest.phase = Phase.HEAD
+                guest.began = self._connections.now()
+            self._connections.took(guest, len(data))
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        self._guest.stuck = self._connections.now()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._guest.stuck = None
+        super().resume_writing()
+
+    def begin(self, payload: StreamReader) -> None:
+        """The head of a request has come."""
+        self._guest.phase = Phase.REQUEST
+        self._guest.payload = payload
+        self._guest.began = self._connections.now()
 
     def handle_error(
         self,
@@ -45,23 +93,89 @@ class _Connection(RequestHandler):
         """Send the answer; a refusal that aiohttp raised outside the middlewares is put in our words first."""
         if isinstance(resp, web.HTTPException):
             resp = response_of(of_http(resp.status), new_id().hex)
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        self._connections.answered(self._guest)
+        if self._guest.refused is not None:
+            self.force_close()  # what comes of the body still is not read
+        return finished
 
 
 class _Server(web.Server):
+    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._guests = connections
+        self._make = self.request_factory
+        self.request_factory = self._begin
+
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return self.serve(self._guests.enter("unknown"))
+
+    def serve(self, guest: Guest) -> RequestHandler:
+        """The protocol of an accepted connection."""
+        return _Connection(self._guests, guest, self, loop=self._loop, **self._kwargs)
+
+    def _begin(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        assert isinstance(protocol, _Connection)  # noqa: S101  # as made above
+        protocol.begin(payload)
+        return self._make(message, payload, protocol, writer, task)
 
 
 class Runner(web.AppRunner):
-    """Serves one application: raw bodies as they came, no access log (accepted requests are in the delivery log)."""
+    """
+    Serves one application: raw bodies as they came, no access log (accepted requests are in the delivery log).
 
-    def __init__(self, app: web.Application, **options: Any) -> None:
+    Who lets it wait too long is hung up on; how many there may be at once is the listener's matter.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        listener: str = "public",
+        limits: Limits | None = None,
+        memory: Memory | None = None,
+        max_body_bytes: int = _MAX_BODY_BYTES,
+        **options: Any,
+    ) -> None:
         super().__init__(app, access_log=None, auto_decompress=False, lingering_time=2.0, **options)
+        self.connections = Connections(
+            listener,
+            limits or Limits(),
+            memory or Memory(_MEMORY),
+            max_body_bytes=max_body_bytes,
+            now=asyncio.get_running_loop().time,
+        )
+        self._looking: asyncio.TimerHandle | None = None
+
+    def serve(self, guest: Guest) -> RequestHandler:
+        """The protocol of a connection that was accepted elsewhere."""
+        assert isinstance(self.server, _Server)  # noqa: S101  # once it is set up
+        return self.server.serve(guest)
+
+    async def setup(self) -> None:
+        await super().setup()
+        self._look()
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        if self._looking:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        self._looking = asyncio.get_running_loop().call_later(self.connections.limits.look, self._look)
+        self.connections.look()
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         return _Server(
+            self.connections,
             plain.request_handler,
             request_factory=plain.request_factory,
             loop=plain._loop,  # noqa: SLF001  # aiohttp has no public way to choose the connection's class; a test guards it

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
-from runtime.settings import DatabaseUrl, Grace, Port, Secrets, Timeout
+from runtime.settings import Grace, Port, Secrets, Timeout, Url
 
 
 def _rate_of(value: object) -> object:
@@ -40,7 +40,7 @@ LiveSecrets = Annotated[Secrets, Field(min_length=1)]
 class GatewaySettings(PartnerSettings):
     """One gateway process; any number of them share the database."""
 
-    database_url: DatabaseUrl
+    database_url: Url
     """Where webhooks are written down, `postgresql://…`."""
     public_host: str = "127.0.0.1"
     """Where providers reach `/v1/webhooks/*`."""
@@ -82,6 +82,18 @@ class GatewaySettings(PartnerSettings):
     """The largest body that is read; anything beyond is refused with 413."""
     body_timeout: Timeout = timedelta(seconds=20)
     """How long a client may take to send its body."""
+    head_timeout: Timeout = timedelta(seconds=10)
+    """How long a client may take for its TLS handshake, and for the head of a request."""
+    answer_timeout: Timeout = timedelta(seconds=30)
+    """How long an answer may wait for a client that does not read."""
+    idle_timeout: Timeout = timedelta(seconds=75)
+    """How long a connection is kept between two requests; longer than a proxy before us keeps it."""
+    body_memory: int = Field(default=67_108_864, ge=1, le=17_179_869_184)
+    """Bytes that requests under way may hold together; past it those whose body has taken longest are refused with 503."""
+    public_connections_max: int | None = Field(default=None, ge=1, le=65_536)
+    """Connections of the public listener at once; by default up to 4,096 of what the limit of open files leaves."""
+    internal_connections_max: int | None = Field(default=None, ge=1, le=65_536)
+    """Connections of the internal listener at once; by default up to 1,024, or a quarter of what that limit leaves."""
     intake_waiting_max: int = Field(default=2000, ge=1, le=1_000_000)
     """Webhooks that may wait for a commit; the next one is refused with 503 at once, so that memory and waiting stay bounded."""
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
@@ -96,6 +108,12 @@ class GatewaySettings(PartnerSettings):
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
     shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
+
+    @model_validator(mode="after")
+    def _a_body_fits(self) -> Self:
+        if self.body_memory < self.max_body_bytes:
+            raise ValueError("BODY_MEMORY is less than MAX_BODY_BYTES")
+        return self
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

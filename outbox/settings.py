@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from runtime.settings import DatabaseUrl, Grace, Poll, Port, Settings, Timeout
+from runtime.settings import Grace, Poll, Port, Settings, Timeout, Url
 
 
 class DatabaseSettings(Settings):
     """Where Postgres is."""
 
-    database_url: DatabaseUrl
+    database_url: Url
     """`postgresql://user:password@host:port/name`."""
 
 

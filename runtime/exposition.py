@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 Readiness = Callable[[], dict[str, Any] | None]
 """What to show when ready, or None."""
 
+_THREADS: Final = 32
 _JSON: Final = "application/json"
 
 
@@ -20,7 +21,7 @@ class Exposition:
 
     def __init__(self, host: str, port: int, readiness: Readiness) -> None:
         handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness)})
-        self._server = ThreadingHTTPServer((host, port), handler)
+        self._server = _Server((host, port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="exposition", daemon=True)
 
     @property
@@ -35,10 +36,28 @@ class Exposition:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    """A thread a connection, but no more of them than a few: the next one is hung up on."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._room = threading.Semaphore(_THREADS)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        del request, client_address
+        return self._room.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body leave together
-    timeout = 30.0  # seconds an idle connection is kept
+    timeout = 5.0  # seconds without a byte from the client
     readiness: Readiness
 
     def do_GET(self) -> None:

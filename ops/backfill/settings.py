@@ -2,13 +2,13 @@
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import DatabaseUrl, Settings
+from runtime.settings import Settings, Url
 
 
 class StripeSettings(Settings):
     """The settings of `tallyhook backfill stripe`."""
 
-    database_url: DatabaseUrl
+    database_url: Url
     """Where webhooks are written down, `postgresql://…`."""
     stripe_api_key: SecretStr | None = None
     """A secret or restricted key that may read events."""

@@ -1,0 +1,270 @@
+"""
+The connections of one listener: how long each may keep us waiting, and which of them go where there are too many.
+
+A stranger can open as many as he likes, and say nothing. What costs him nothing must not cost others their place: whoever is
+waited for goes first, of the client that has most of them, the one that has been waited for longest.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from gateway import metrics
+from gateway.errors import GatewayError, Reason
+
+log = structlog.get_logger()
+
+_BATCH: Final = 16  # so many-th part of all makes way at once, since looking for whom takes a look at each
+_QUIET: Final = 10.0  # seconds between two log lines about the same
+_WIRE: Final = 8  # times the largest body: what one request may take on the wire, chunks and head included
+
+
+class Limits(NamedTuple):
+    """How many connections there may be, and for how many seconds each may let us wait."""
+
+    connections: int = 1000
+    head: float = 10.0
+    body: float = 20.0
+    answer: float = 30.0
+    idle: float = 75.0
+
+    @property
+    def look(self) -> float:
+        """How often to look who is late."""
+        return min(1.0, min(self[1:]) / 4)
+
+
+class Phase(IntEnum):
+    """What is waited for."""
+
+    HANDSHAKE = 0
+    IDLE = 1  # nothing of a request has come
+    HEAD = 2
+    REQUEST = 3  # its head has come; its body perhaps not
+
+
+class Payload(Protocol):
+    """As much of a body as it takes to know whether it is whole, and to give it up."""
+
+    def is_eof(self) -> bool: ...
+    def set_exception(self, exc: BaseException) -> None: ...
+
+
+class Handshake(Protocol):
+    """What connects before there is a transport."""
+
+    def cancel(self) -> object: ...
+
+
+class Line(Protocol):
+    """As much of a transport as it takes to end a connection."""
+
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+
+
+class Guest:
+    """One accepted connection."""
+
+    __slots__ = ("began", "client", "ending", "held", "line", "payload", "phase", "refused", "served", "stuck", "task")
+
+    def __init__(self, client: str, now: float) -> None:
+        self.client = client
+        self.phase = Phase.HANDSHAKE
+        self.began = now
+        """When the phase began."""
+        self.served = False
+        self.payload: Payload | None = None
+        self.held = 0
+        """Bytes that have come of what is not answered yet."""
+        self.stuck: float | None = None
+        """Since when the client has not read what waits for it."""
+        self.ending: float | None = None
+        """Since when the connection has been closing, which takes as long as its last bytes do."""
+        self.refused: float | None = None
+        """When its body was given up."""
+        self.line: Line | None = None
+        self.task: Handshake | None = None
+
+    @property
+    def half_read(self) -> bool:
+        """Whether a part of a request is here, and the rest is not."""
+        if self.phase is Phase.REQUEST:
+            return self.refused is None and self.payload is not None and not self.payload.is_eof()
+        return self.phase is Phase.HEAD
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether it is the client's turn; otherwise a request is under way."""
+        return self.phase is not Phase.REQUEST or self.stuck is not None or self.half_read
+
+    def overdue(self, now: float, limits: Limits) -> str | None:
+        """What has taken the client too long."""
+        given_up = [since for since in (self.stuck, self.ending, self.refused) if since is not None]
+        if given_up:
+            return "answer" if now - min(given_up) > limits.answer else None
+        waited = now - self.began
+        match self.phase:
+            case Phase.HANDSHAKE:
+                return "handshake" if waited > limits.head else None
+            case Phase.IDLE if self.served:
+                return "idle" if waited > limits.idle else None
+            case Phase.REQUEST:
+                return "body" if waited > limits.body and self.half_read else None
+            case _:
+                return "head" if waited > limits.head else None
+
+    def refuse(self, error: GatewayError, now: float) -> None:
+        """Let the handler that reads the body fail with the error; where there is none, hang up."""
+        self.refused = now
+        if self.payload is not None and self.phase is Phase.REQUEST:
+            self.payload.set_exception(error)
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Hang up, without waiting for what the client has not read."""
+        if self.line is not None:
+            self.line.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+
+def those_to_go(guests: Iterable[Guest], number: int) -> list[Guest]:
+    """Of those that are waited for, so many: of the clients that have most of them, and of each the one waited for longest."""
+    turns: Counter[str] = Counter()
+    ranked: list[tuple[int, float, Guest]] = []
+    for guest in sorted((each for each in guests if each.waited_for), key=lambda each: -each.began):
+        ranked.append((-turns[guest.client], guest.began, guest))
+        turns[guest.client] += 1
+    return [guest for *_, guest in sorted(ranked, key=lambda each: each[:2])[:number]]
+
+
+class Memory:
+    """What half-read requests of all listeners hold together; past the limit the ones that have taken longest are refused."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._total = 0
+        self._holders: dict[Guest, None] = {}  # in the order of their first byte
+
+    @property
+    def total(self) -> int:
+        return self._total
+
+    def take(self, guest: Guest, number: int) -> list[Guest]:
+        """Count bytes that came; returns those that have to be refused for them, and no longer count."""
+        if not guest.held:
+            self._holders[guest] = None
+        guest.held += number
+        self._total += number
+        if self._total <= self._limit:
+            return []
+        gone: list[Guest] = []
+        for holder in [each for each in self._holders if each.half_read]:
+            gone.append(holder)
+            self.give_back(holder)
+            if self._total <= self._limit:
+                break
+        return gone
+
+    def give_back(self, guest: Guest) -> None:
+        """What it held is answered, or gone."""
+        if guest.held:
+            self._total -= guest.held
+            guest.held = 0
+            del self._holders[guest]
+
+
+class Connections:
+    """Those of one listener."""
+
+    def __init__(self, listener: str, limits: Limits, memory: Memory, *, max_body_bytes: int, now: Callable[[], float]) -> None:
+        self.limits = limits
+        self.now = now
+        self._listener = listener
+        self._memory = memory
+        self._max_request_bytes = _WIRE * max_body_bytes
+        self._open: set[Guest] = set()
+        self._ended: Counter[str] = Counter()
+        self._quiet_until = 0.0
+        metrics.CONNECTIONS_OPEN.labels(listener).set_function(lambda: len(self._open))
+
+    @property
+    def full(self) -> bool:
+        return len(self._open) >= self.limits.connections
+
+    @property
+    def held(self) -> int:
+        """Bytes of requests under way, of all listeners that share the memory."""
+        return self._memory.total
+
+    def enter(self, client: str) -> Guest:
+        """Somebody has connected."""
+        guest = Guest(client, self.now())
+        self._open.add(guest)
+        return guest
+
+    def leave(self, guest: Guest) -> None:
+        """The connection is no more."""
+        self._open.discard(guest)
+        self._memory.give_back(guest)
+
+    def make_room(self) -> bool:
+        """End some that are waited for; False where there are none."""
+        going = those_to_go(self._open, max(1, self.limits.connections // _BATCH))
+        for guest in going:
+            self._count("displaced")
+            guest.end()
+        return bool(going)
+
+    def turn_away(self) -> None:
+        """Count one that was refused at the door."""
+        self._count("refused")
+
+    def took(self, guest: Guest, number: int) -> None:
+        """Count bytes of a request; who holds too many, or has held some for too long while there are too many, is refused."""
+        for holder in self._memory.take(guest, number):
+            self._count("memory")
+            holder.refuse(GatewayError(Reason.GATEWAY_FULL, "too many bodies are on their way"), self.now())
+        if guest.held > self._max_request_bytes and guest.half_read:
+            self._memory.give_back(guest)
+            self._count("size")
+            guest.refuse(GatewayError(Reason.BODY_TOO_LARGE, "the body takes too many bytes on the wire"), self.now())
+
+    def answered(self, guest: Guest) -> None:
+        """Its request is done with."""
+        self._memory.give_back(guest)
+        guest.payload = None
+        guest.served = True
+        guest.phase = Phase.IDLE
+        guest.began = self.now()
+
+    def look(self) -> None:
+        """End those that are late, and say how many were ended for something else than idleness."""
+        now = self.now()
+        for guest in list(self._open):
+            if guest.line is not None and guest.ending is None and guest.line.is_closing():
+                guest.ending = now
+            late = guest.overdue(now, self.limits)
+            if late is None:
+                continue
+            self._count(late)
+            if late == "body":
+                guest.refuse(GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time"), now)
+            else:
+                guest.end()
+        if self._ended and now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            log.warning(
+                "connections_ended", reason="clients_slow_or_many", listener=self._listener, open=len(self._open), **self._ended
+            )
+            self._ended.clear()
+
+    def _count(self, why: str) -> None:
+        metrics.CONNECTIONS_ENDED.labels(self._listener, why).inc()
+        if why != "idle":
+            self._ended[why] += 1

@@ -1,0 +1,140 @@
+"""
+A listening socket that takes no more connections than it may have.
+
+Python's own servers accept whatever comes, and where no file is left they close it without a word. Here a connection is accepted
+when there is room, and counts from that moment on, through its TLS handshake too.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gateway.clients import Clients
+from gateway.connections import Connections, Guest
+from gateway.errors import GatewayError, Reason
+from gateway.problems import response_of
+
+log = structlog.get_logger()
+
+_BACKLOG: Final = 1024  # connections that the kernel holds for us while the loop is busy
+_ACCEPTS: Final = 64  # at once, before requests have their turn
+_PAUSE: Final = 0.001  # seconds until those that were ended for others are gone
+_REST: Final = 0.25  # seconds until accepting is tried again after an error
+_PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+Factory = Callable[[Guest], asyncio.Protocol]
+
+
+class Listener:
+    """The sockets of one address, between `open` and `close`."""
+
+    def __init__(self, connections: Connections, protocol: Factory, secure: ssl.SSLContext | None = None) -> None:
+        self._connections = connections
+        self._protocol = protocol
+        self._secure = secure
+        self._peers = Clients()
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._full = _answer(GatewayError(Reason.GATEWAY_FULL, "too many connections are open"))
+
+    async def open(self, host: str, port: int) -> int:
+        """
+        Listen on every address of the host; returns the port.
+
+        Raises OSError.
+        """
+        found = await self._loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(found):
+            listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+            listening.setblocking(False)
+            self._sockets.append(listening)
+            self._loop.add_reader(listening, self._accept, listening)
+        return int(self._sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Take nobody any more."""
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for number in range(_ACCEPTS):
+            refusing = False
+            if self._connections.full:
+                if number:
+                    return
+                if self._connections.make_room():
+                    self._rest(listening, _PAUSE)
+                    return
+                refusing = True
+            try:
+                accepted, peer = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _PASSING:
+                    log.error("accept_failed", reason="files_exhausted", error=str(error))  # noqa: TRY400  # the trace says no more
+                    self._rest(listening, _REST)
+                    return
+                continue  # the client of this one is gone already
+            if refusing:
+                self._turn_away(accepted)
+            else:
+                self._welcome(accepted, peer[0])
+
+    def _rest(self, listening: socket.socket, seconds: float) -> None:
+        self._loop.remove_reader(listening)
+        self._loop.call_later(seconds, self._resume, listening)
+
+    def _resume(self, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _turn_away(self, accepted: socket.socket) -> None:
+        """There is no room, and nobody who could make some: every connection has a request under way."""
+        self._connections.turn_away()
+        with accepted:
+            accepted.setblocking(False)
+            if self._secure is None:
+                try:
+                    accepted.send(self._full)
+                except OSError:
+                    return
+
+    def _welcome(self, accepted: socket.socket, address: str) -> None:
+        accepted.setblocking(False)
+        guest = self._connections.enter(self._peers.named(address, ""))
+        guest.task = self._loop.create_task(self._greet(guest, accepted))
+
+    async def _greet(self, guest: Guest, accepted: socket.socket) -> None:
+        # The connections' own look at who is late comes first, and counts.
+        patience = 2 * self._connections.limits.head if self._secure else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self._protocol(guest),
+                accepted,
+                ssl=self._secure,
+                ssl_handshake_timeout=patience,
+                ssl_shutdown_timeout=patience,
+            )
+        except OSError:  # no TLS, none of our CA, or gone meanwhile; asyncio's time-out is one too
+            pass
+        finally:
+            guest.task = None
+            if guest.line is None:
+                self._connections.leave(guest)
+
+
+def _answer(error: GatewayError) -> bytes:
+    """The refusal as it goes over the wire."""
+    response = response_of(error)
+    assert isinstance(response.body, bytes)  # noqa: S101  # a problem's always is
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in response.headers.items())]
+    lines += [f"Content-Length: {len(response.body)}", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode() + response.body

@@ -1,0 +1,253 @@
+"""Each way of keeping a listener waiting has its end, by its reason; what is no real request costs no more than an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import trustme
+from aiohttp import web
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from gateway.connections import Guest, Limits, Memory, Phase, those_to_go
+from gateway.listener import Listener
+from gateway.middlewares import trace_and_refuse
+from gateway.server import Runner
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+POST: Final = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+QUICK: Final = Limits(20, head=0.3, body=0.3, answer=0.3, idle=0.3)
+
+
+class Door:
+    """A listener before a small application."""
+
+    def __init__(self, runner: Runner, port: int) -> None:
+        self.runner = runner
+        self.port = port
+        self.free = asyncio.Event()
+        self.served = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def say(self, *parts: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
+        self._writers.append(writer)
+        for part in parts:
+            writer.write(part)
+        return reader, writer
+
+    async def answers(self, *parts: bytes) -> bytes:
+        """All that it says until it hangs up."""
+        reader, _ = await self.say(*parts)
+        try:
+            return await asyncio.wait_for(reader.read(-1), 20)
+        except ConnectionResetError:
+            return b""
+
+    def leave(self) -> None:
+        """Every client hangs up."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    @staticmethod
+    def ended(why: str) -> float:
+        labels = {"listener": "door", "why": why}
+        return REGISTRY.get_sample_value("tallyhook_connections_ended_total", labels) or 0.0
+
+    async def until_ended(self, why: str, before: float) -> None:
+        async def look() -> bool | None:
+            return self.ended(why) > before or None
+
+        await eventually(look)
+
+    async def until_open(self, number: int) -> None:
+        async def look() -> bool | None:
+            return REGISTRY.get_sample_value("tallyhook_connections_open", {"listener": "door"}) == number or None
+
+        await eventually(look)
+
+
+@asynccontextmanager
+async def door(limits: Limits = QUICK, memory: int = 2**26, secure: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
+    app = web.Application(middlewares=[trace_and_refuse], client_max_size=100_000)
+
+    async def take(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    async def wait(_: web.Request) -> web.Response:
+        opened.served += 1
+        await opened.free.wait()
+        return web.Response(text="done")
+
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 20_000_000)
+
+    app.router.add_route("*", "/", take)
+    app.router.add_get("/wait", wait)
+    app.router.add_get("/large", large)
+    runner = Runner(app, listener="door", limits=limits, memory=Memory(memory), max_body_bytes=100_000, shutdown_timeout=1)
+    await runner.setup()
+    listener = Listener(runner.connections, runner.serve, secure)
+    opened = Door(runner, await listener.open("127.0.0.1", 0))
+    try:
+        yield opened
+    finally:
+        opened.free.set()
+        opened.leave()
+        await listener.close()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("head", b""),
+        ("head", b"GET / HT"),
+        ("head", POST),
+        ("head", GET[:-4] + b"\r\nX-A: "),
+        ("idle", GET),
+        ("body", POST + b"Content-Length: 10\r\n\r\n123"),
+        ("body", POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+        ("body", POST + b"Transfer-Encoding: chunked\r\n\r\n3;x=" + b"y" * 50_000),
+        ("body", POST + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n"),
+        ("answer", b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("answer", b"GET /large HTTP/1.0\r\n\r\n"),
+    ],
+)
+async def test_who_is_late_is_hung_up_on(why: str, said: bytes) -> None:
+    async with door() as opened:
+        before = opened.ended(why)
+        reader, _ = await opened.say(said)
+        if why != "answer":
+            answer = await asyncio.wait_for(reader.read(-1), 20)
+            assert (b"408" in answer) == (why == "body")
+        await opened.until_ended(why, before)
+        await opened.until_open(0)
+
+
+async def test_a_byte_now_and_then_does_not_help() -> None:
+    async with door() as opened:
+        before = opened.ended("head")
+        _, writer = await opened.say(GET[:-2] + b"X: ")
+
+        async def trickle() -> bool | None:
+            writer.write(b"E")
+            return opened.ended("head") > before or None
+
+        await eventually(trickle)
+        await opened.until_open(0)
+
+
+async def test_past_the_bound_the_one_waited_for_longest_goes_and_good_clients_are_served() -> None:
+    async with door(Limits(8)) as opened:
+        silent = [await opened.say() for _ in range(8)]
+        for _ in range(5):
+            assert b"200 OK" in await opened.answers(b"GET / HTTP/1.0\r\n\r\n")
+        assert await silent[0][0].read(-1) == b""
+        silent[-1][1].write(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"200 OK" in await silent[-1][0].read(-1)
+
+
+async def test_where_everybody_is_being_served_a_new_one_is_told_to_come_again() -> None:
+    async with door(Limits(2)) as opened:
+        busy = [await opened.say(b"GET /wait HTTP/1.0\r\n\r\n") for _ in range(2)]
+
+        async def both() -> bool | None:
+            return opened.served == 2 or None
+
+        await eventually(both)
+        answer = await opened.answers()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 2\r\n" in answer
+        assert b'"reason":"gateway_full"' in answer
+        opened.free.set()
+        for reader, _ in busy:
+            assert (await reader.read(-1)).endswith(b"done")
+        assert b"200 OK" in await opened.answers(b"GET / HTTP/1.0\r\n\r\n")
+
+
+async def test_half_read_bodies_share_a_bound_and_the_oldest_gives_way() -> None:
+    async with door(Limits(20), memory=200_000) as opened:
+        half = [await opened.say(POST + b"Content-Length: 90000\r\n\r\n", b"x" * 60_000) for _ in range(3)]
+        fourth = await opened.answers(POST + b"Connection: close\r\nContent-Length: 60000\r\n\r\n", b"x" * 60_000)
+        assert b"200 OK" in fourth
+        first = await half[0][0].read(-1)
+        assert first.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After" in first
+        half[2][1].write(b"x" * 30_000)
+        assert b"200 OK" in await half[2][0].readline()
+        opened.leave()
+        await opened.until_open(0)
+        assert not opened.runner.connections.held
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
+        POST + b"Content-Length: 900000\r\n\r\n" + b"x" * 900_000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"186a0\r\n" + b"x" * 100_000 + b"\r\n") * 10,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 3_000_000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 500_000,
+    ],
+)
+async def test_what_is_too_long_is_refused_or_hung_up_on_and_holds_nothing(said: bytes) -> None:
+    async with door() as opened:
+        answer = await opened.answers(said)
+        assert answer[:12] in {b"", b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 408", b"HTTP/1.1 413"}
+        await opened.until_open(0)
+        assert not opened.runner.connections.held
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_no_bug_of_ours() -> None:
+    with capture_logs() as said:
+        async with door() as opened:
+            reader, _ = await opened.say(POST + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+            assert b"100 Continue" in await reader.readline()
+            opened.leave()
+            await opened.until_open(0)
+    assert [(each["event"], each["reason"]) for each in said] == [("request_refused", "request_malformed")]
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with door() as opened:
+        parts = [POST + b"Content-Length: %d\r\n\r\n" % n + b"x" * n for n in range(100)]
+        answer = await opened.answers(b"".join(parts))
+        assert [int(each.split(b"\r\n\r\n")[1].split(b"HTTP")[0]) for each in answer.split(b"200 OK")[1:]] == list(range(100))
+
+
+async def test_a_handshake_has_its_limit_and_counts_as_a_connection() -> None:
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(secure)
+    async with door(QUICK._replace(connections=4), secure=secure) as opened:
+        late, displaced = opened.ended("handshake"), opened.ended("displaced")
+        for _ in range(8):
+            await opened.say()
+        await opened.until_ended("displaced", displaced)
+        await opened.until_open(0)
+        assert opened.ended("handshake") > late
+
+
+def waiting(client: str, *since: float) -> list[Guest]:
+    return [Guest(client, began) for began in since]
+
+
+def test_those_go_that_their_client_has_most_of_and_of_them_the_oldest() -> None:
+    many, few = waiting("many", 1, 2, 3, 4), waiting("few", 0, 5)
+    assert those_to_go(few + many, 3) == [many[0], many[1], few[0]]
+
+
+def test_nobody_goes_whose_request_is_under_way() -> None:
+    busy, idle = waiting("a", 0, 1)
+    busy.phase = Phase.REQUEST
+    assert those_to_go([busy, idle], 2) == [idle]

@@ -1,0 +1,29 @@
+"""Who connects to the small listener and says nothing takes no more of the process than a few threads."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.request
+from contextlib import ExitStack
+
+from runtime.exposition import Exposition
+from tests.waiting import wait_until
+
+
+def test_silent_connections_are_bounded_and_a_scrape_has_room_again_when_one_is_gone() -> None:
+    exposition = Exposition("127.0.0.1", 0, dict)
+    exposition.start()
+    before = threading.active_count()
+    try:
+        with ExitStack() as silent:
+            held = [silent.enter_context(socket.create_connection(("127.0.0.1", exposition.port))) for _ in range(40)]
+            for refused in held[32:]:
+                assert refused.recv(1) == b""
+            assert threading.active_count() <= before + 32
+            held[0].close()
+            wait_until(lambda: threading.active_count() < before + 32)
+            with urllib.request.urlopen(f"http://127.0.0.1:{exposition.port}/health/live") as answer:
+                assert answer.read() == b'{"live":true}'
+    finally:
+        exposition.stop()
