@@ -7,14 +7,13 @@ from typing import Final
 from aiohttp import web
 
 from gateway.keys import AUDIT, CALL, CALLER, REFUSAL
+from gateway.paths import pattern_of
 from outbox.audit import Audited
 from runtime.ids import new_id
-from schemas.text import storable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _AUDITED: Final = ("/internal/", "/v1/admin/")
-_PATH_MAX: Final = 200  # characters of a path that leads nowhere
 
 
 @web.middleware
@@ -29,7 +28,7 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         Audited(
             id=audit_id,
             method=request.method,
-            path=_template(request),
+            path=pattern_of(request),
             status=response.status,
             trace_id=request[CALL].trace.trace_id,
             duration_ms=round((time.monotonic() - began) * 1000),
@@ -40,8 +39,3 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         )
     )
     return response
-
-
-def _template(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else storable(request.path)[:_PATH_MAX]

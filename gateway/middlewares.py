@@ -11,6 +11,7 @@ from gateway import metrics
 from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USED, Call
+from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from runtime import spans
@@ -46,7 +47,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         if request.transport is None:  # whoever hangs up in the middle of a body is no bug, and gets no stack trace
             return _refuse(request, _GONE, trace_id)
         bind_contextvars(trace_id=trace_id)
-        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=request.path)
+        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))
         response = _refuse(request, INTERNAL_ERROR, trace_id)
     response.headers[TRACE_HEADER] = trace_id
     if began:
@@ -110,5 +111,6 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     request[REFUSAL] = error.reason.value
     if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
         return response_of(error, trace_id)
-    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=request.path, client=request.remote)
+    path, ids = pattern_of(request), ids_of(request)
+    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=path, client=request.remote, **ids)
     return response_of(error, trace_id)

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import STATUS, GatewayError, Reason
+from runtime.redaction import redacted
 
 CONTENT_TYPE: Final = "application/problem+json"
 TRACE_HEADER: Final = "X-Trace-Id"
@@ -38,7 +39,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 def response_of(error: GatewayError, trace_id: str | None = None) -> web.Response:
     status = STATUS[error.reason]
-    problem = Problem(f"urn:tallyhook:problem:{error.reason}", status.phrase, status, error.detail, error.reason, trace_id)
+    detail = redacted(error.detail)
+    problem = Problem(f"urn:tallyhook:problem:{error.reason}", status.phrase, status, detail, error.reason, trace_id)
     if error.fields:
         problem = msgspec.structs.replace(problem, fields=list(error.fields))
     headers = {TRACE_HEADER: trace_id} if trace_id else {}

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
-from runtime.settings import Grace, Port, Secrets, Timeout, Url
+from runtime.settings import DatabaseUrl, Grace, Port, Secrets, Timeout
 
 
 def _rate_of(value: object) -> object:
@@ -40,7 +40,7 @@ LiveSecrets = Annotated[Secrets, Field(min_length=1)]
 class GatewaySettings(PartnerSettings):
     """One gateway process; any number of them share the database."""
 
-    database_url: Url
+    database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
     public_host: str = "127.0.0.1"
     """Where providers reach `/v1/webhooks/*`."""

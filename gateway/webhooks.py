@@ -27,6 +27,7 @@ from outbox.received import IntakeError, Received, Recorded
 from outbox.rejections import Rejected, RejectedLog
 from outbox.worth import Worth
 from runtime import spans
+from runtime.redaction import redacted
 from runtime.settings import Secret
 from runtime.tracing import Trace
 from schemas.text import storable
@@ -154,7 +155,7 @@ class Reception:
                 reason=error.reason,
                 trace_id=call.trace.trace_id,
                 client=self._clients.of(request),
-                headers={name: storable(", ".join(request.headers.getall(name))) for name in names if name in request.headers},
+                headers={name: _kept(request.headers.getall(name)) for name in names if name in request.headers},
                 body=body,
                 worth=Worth.PROVEN if proven else self._worth(request, call, error, body),
             )
@@ -202,3 +203,8 @@ def acknowledge(received: Received, recorded: Recorded) -> web.Response:
         ignored=not received.handled,
     )
     return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
+
+
+def _kept(values: Sequence[str]) -> str:
+    """A header as it may be stored: a live secret that came in a wrong place is not kept."""
+    return storable(redacted(", ".join(values)))

@@ -18,7 +18,9 @@ _HERE: Final = Path(__file__).parent
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
     """Migrate to the newest revision, one process at a time; returns the revisions before and after."""
-    engine = create_engine(sqlalchemy_url(database_url), connect_args={"application_name": "tallyhook migrate"})
+    engine = create_engine(
+        sqlalchemy_url(database_url), hide_parameters=True, connect_args={"application_name": "tallyhook migrate"}
+    )
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     with _connected(engine) as connection:

@@ -21,6 +21,8 @@ from ops.commands import (
     topology,
 )
 from ops.commands.output import CommandError
+from runtime.logs import redact_uncaught
+from runtime.redaction import error_text, redacted
 from runtime.settings import SettingsError
 from schemas.text import is_storable
 
@@ -43,6 +45,7 @@ for name, group in {
 
 def main() -> None:
     """Entry of the console script."""
+    redact_uncaught()
     if not is_storable(sys.argv):
         _fail("an argument is not UTF-8")
     try:
@@ -50,7 +53,7 @@ def main() -> None:
     except (SettingsError, CommandError) as error:
         _fail(str(error))
     except psycopg.Error as error:
-        _fail(f"Postgres: {str(error).strip().splitlines()[0]}")
+        _fail(f"Postgres: {error_text(error).partition(chr(10))[0]}")
     except Exception as error:
         if not hasattr(error, "reason"):
             raise
@@ -58,5 +61,5 @@ def main() -> None:
 
 
 def _fail(text: str) -> None:
-    print(f"tallyhook: {text}", file=sys.stderr)
+    print(f"tallyhook: {redacted(text)}", file=sys.stderr)
     raise SystemExit(1)

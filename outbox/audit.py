@@ -34,7 +34,7 @@ _BATCH: Final = 500
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `path` is the route's template, else the path itself. Role and secret are of a token that is known."""
+    """One call; `path` is the route's pattern, or says that there is none. Role and secret are of a token that is known."""
 
     id: UUID
     method: str

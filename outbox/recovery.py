@@ -103,12 +103,11 @@ async def look(connection: AsyncConnection, offsets: Offsets, consumes: Mapping[
 
 async def run_once(connection: AsyncConnection, limit: int) -> int:
     """Send again so many events at most, see what has been handled, and tell Prometheus; how many were sent."""
-    sent = 0
-    for wanted in await lost.searches(connection):
-        if sent < limit:
-            number = await lost.search(connection, wanted, limit - sent)
-            RESENT.labels(wanted.topic).inc(number)
-            sent += number
+    sent, until = 0, time.monotonic() + _TURN
+    while sent < limit and time.monotonic() < until and (searches := await lost.searches(connection)):
+        number = await lost.search(connection, searches[0], limit - sent)
+        RESENT.labels(searches[0].topic).inc(number)
+        sent += number
     gaps = await lost.open_losses(connection)
     if gaps:
         for consumer, topic, partition in await lost.settle(connection):

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from runtime.settings import Grace, Poll, Port, Settings, Timeout, Url
+from runtime.settings import DatabaseUrl, Grace, Poll, Port, Settings, Timeout
 
 
 class DatabaseSettings(Settings):
     """Where Postgres is."""
 
-    database_url: Url
+    database_url: DatabaseUrl
     """`postgresql://user:password@host:port/name`."""
 
 

@@ -59,6 +59,7 @@ def make_engine(url: str, *, name: str, size: int = 5) -> AsyncEngine:
         sqlalchemy_url(url),
         pool_size=size,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error must not quote whom a statement is about
         pool_timeout=5.0,
         connect_args={"application_name": f"tallyhook {name}", "connect_timeout": 5},
     )

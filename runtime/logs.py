@@ -3,15 +3,27 @@
 import json
 import logging
 import sys
-from typing import Any
+import threading
+import traceback
+from typing import Any, Final
 
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from runtime.redaction import error_text, redacted_value
+
+_FIXED: Final = frozenset({"time", "level", "process", "logger", "reason"})
+"""Keys whose values come from lists of our own; a password that is an ordinary word must not change them."""
+_ERRORS: Final = frozenset({"error", "exception", "detail", "stack"})
+
 
 def configure_logs(process: str, level: str = "INFO") -> None:
-    """Send all logging of this process to stderr, one JSON object a line with `time`, `level`, `process` and `event`."""
+    """
+    Send all logging of this process to stderr, one JSON object a line with `time`, `level`, `process` and `event`.
+
+    No line holds a secret of this process, whoever logs it; nor does the stack trace of what nobody catches.
+    """
 
     def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["process"] = process
@@ -36,6 +48,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _redact,
                 structlog.processors.JSONRenderer(serializer=_dump),
             ],
         )
@@ -43,6 +56,30 @@ def configure_logs(process: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    redact_uncaught()
+
+
+def redact_uncaught() -> None:
+    """Print the stack trace of an error that nobody catches as Python does, but without secrets."""
+    sys.excepthook = lambda _kind, error, _trace: _print_uncaught(error)
+    threading.excepthook = lambda args: _print_uncaught(args.exc_value)
+    sys.unraisablehook = lambda args: _print_uncaught(args.exc_value)
+
+
+def _print_uncaught(error: BaseException | None) -> None:
+    if error and not isinstance(error, KeyboardInterrupt | SystemExit):
+        sys.stderr.write(error_text("".join(traceback.format_exception(error))) + "\n")
+
+
+def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    foreign = "logger" in event  # the event of our own code is a fixed word, a library's is a text
+    for key, value in event.items():
+        if key in _ERRORS or (foreign and key == "event"):
+            event[key] = error_text(value) if isinstance(value, str | BaseException) else redacted_value(value)
+        elif key not in _FIXED and key != "event":
+            event[key] = redacted_value(value)
+    return event
 
 
 def _dump(value: Any, **_: Any) -> str:

@@ -4,11 +4,11 @@ import re
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from runtime.settings import Secret, Secrets, Settings
+from runtime.settings import Secret, Secrets, Settings, check_address
 
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
 FIELDS: Final[Mapping[str, str]] = {"_CRM_SECRET": "crm_secret", "_CRM_URL": "crm_url", "_SECRET": "secret", "_TOKEN": "token"}
@@ -29,7 +29,7 @@ class Partner(BaseModel):
     """Signs the leads that the partner sends."""
     token: Secrets = ()
     """Stands in for a signature, as a bearer token."""
-    crm_url: str | None = Field(default=None, pattern=r"^https?://.+", repr=False)
+    crm_url: Annotated[str, AfterValidator(check_address)] | None = Field(default=None, pattern=r"^https?://.+", repr=False)
     """Where its leads are delivered."""
     crm_secret: Secrets = ()
     """Signs what is delivered: Standard Webhooks secrets, base64 with or without `whsec_`."""

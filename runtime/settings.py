@@ -6,12 +6,20 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
+from runtime import redaction
+
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
+_QUOTE: Final = (
+    "write each special character of its password as %XX (%25 for %, %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?)"
+)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -64,6 +72,26 @@ def parse_secrets(value: object) -> object:
     return tuple(Secret(part.strip()) for part in value.split(",") if part.strip())
 
 
+def check_address(url: str) -> str:
+    """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(f"is no address that can be read: {_QUOTE}") from None
+    return url
+
+
+def check_database(url: str) -> str:
+    """Raises ValueError for what is no address of Postgres."""
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError(f"is no address of Postgres that can be read: {_QUOTE}") from None
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
+        raise ValueError(f"has an @ too many: {_QUOTE}")
+    return url
+
+
 def within(shortest: str, longest: str) -> AfterValidator:
     """Refuse a duration that is shorter or longer: a loop would spin, or never wake."""
     least, most = parse_duration(shortest), parse_duration(longest)
@@ -88,7 +116,8 @@ Poll = Annotated[_AnyDuration, within("1ms", "1m")]
 """How often a loop looks."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
-Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), Field(repr=False)]
+Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_address), Field(repr=False)]
+DatabaseUrl = Annotated[str, StringConstraints(pattern=r"^postgres(ql)?://.+"), AfterValidator(check_database), Field(repr=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -122,7 +151,13 @@ def _describe(problem: Any) -> str:
 
 
 def environment(directory: Path | None = None) -> dict[str, str]:
-    """The process environment over the `.env` file of the directory (default: the working directory)."""
+    """
+    The process environment over the `.env` file of the directory (default: the working directory).
+
+    Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`).
+    """
     path = (directory or Path.cwd()) / ".env"
     from_file = {name: value for name, value in dotenv_values(path).items() if value is not None}
-    return from_file | dict(os.environ)
+    found = from_file | dict(os.environ)
+    redaction.learn(found)
+    return found

@@ -2,12 +2,18 @@
 
 from uuid import UUID
 
+from runtime.redaction import error_text
+
 
 class StreamError(Exception):
-    """Base of this package's errors; `reason` is the stable word of log, metric, dead letter and runbook."""
+    """
+    Base of this package's errors; `reason` is the stable word of log, metric, dead letter and runbook.
+
+    The detail is stored and shown to operators: what it quotes of another error is free of our secrets and of Postgres' rows.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(error_text(detail))
         self.reason = reason
 
 

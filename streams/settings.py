@@ -8,13 +8,13 @@ from pydantic import BeforeValidator, Field
 
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
-from runtime.settings import Duration, Poll, Port, Settings, Timeout, Url, within
+from runtime.settings import DatabaseUrl, Duration, Poll, Port, Settings, Timeout, Url, within
 
 
 class StreamSettings(Settings):
     """One worker process of one role; any number of the same role share the partitions."""
 
-    database_url: Url
+    database_url: DatabaseUrl
     """Where effects and marks are written, `postgresql://…`."""
     kafka_bootstrap_servers: str
     """`host:port`, comma-separated."""

@@ -2,13 +2,13 @@
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import Settings, Url
+from runtime.settings import DatabaseUrl, Settings
 
 
 class StripeSettings(Settings):
     """The settings of `tallyhook backfill stripe`."""
 
-    database_url: Url
+    database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
     stripe_api_key: SecretStr | None = None
     """A secret or restricted key that may read events."""

@@ -21,6 +21,8 @@ from ops.dev.up import Plan
 from ops.dev.up import up as bring_up
 from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir
+from runtime.logs import redact_uncaught
+from runtime.redaction import redacted
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -134,10 +136,11 @@ def _become(*arguments: str) -> None:
 
 
 def main() -> None:
+    redact_uncaught()
     try:
         app(prog_name="./dev")
     except StackError as error:
-        sys.exit(f"dev: {error}")
+        sys.exit(f"dev: {redacted(str(error))}")
 
 
 if __name__ == "__main__":

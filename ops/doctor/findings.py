@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from runtime.redaction import error_text
+
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -35,4 +37,4 @@ def fail(area: str, text: str, act: str, page: str = "") -> Finding:
 
 def one_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
+    return next(iter(error_text(error).splitlines()), "")[:200] or type(error).__name__

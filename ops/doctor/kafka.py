@@ -98,7 +98,7 @@ def _check_groups(servers: str) -> Iterator[Finding]:
     try:
         look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
     except OffsetsError as error:
-        yield warn(WORKERS, f"Kafka does not tell how far they are: {error}", "see that it is well", "kafka-down")
+        yield warn(WORKERS, f"Kafka does not tell how far they are: {one_line(error)}", "see that it is well", "kafka-down")
         return
     for name, agent in workers.items():
         yield _check_group(look, name, agent.name, agent.consumes)

@@ -11,6 +11,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from runtime.partners import Partner
+from runtime.redaction import redacted
 from schemas.leads import RECEIVED
 from streams.leads.decisions import Answer, parse_retry_after
 from streams.leads.guard import Network, guarded_socket
@@ -66,7 +67,8 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
             said += part
     except (aiohttp.ClientError, OSError):
         pass
-    text = said.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    # A CRM may answer with the request that it got, address and all.
+    text = redacted(said.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"))
     return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
 
 

@@ -6,25 +6,32 @@ a refusal for good from a server that is away.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import localtime
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import aiosmtplib
 from aiosmtplib import SMTPAuthenticationError, SMTPException, SMTPRecipientsRefused, SMTPResponseException, SMTPSenderRefused
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
+from runtime.redaction import error_text
 from streams.notifications.texts import Text
 
 _PERMANENT: Final = 500
 _CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
 _FROM: Final = "no-reply@tallyhook.local"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
+"""Of characters that are the same however often they are decoded, and that Apprise does not split at."""
+_MARK: Final = "recipient0of0tallyhook"
+_PATH: Final = ("fullpath",)
 
 
 class Message(NamedTuple):
@@ -39,7 +46,7 @@ class SendFailed(Exception):
     """An attempt failed; where `permanent`, every other one would too."""
 
     def __init__(self, reason: str, detail: str, *, permanent: bool = False) -> None:
-        super().__init__(detail)
+        super().__init__(error_text(detail))  # it is stored: a provider may quote its address
         self.reason = reason
         self.permanent = permanent
 
@@ -65,13 +72,60 @@ def sender_of(url: str, *, seconds: float, threads: int) -> Sender:
     return ProviderSender(url, seconds, threads)
 
 
-def target_of(url: str, message: Message) -> str:
-    """The URL with the recipient in it: where it says `{to}`, else as Apprise's target, or as a field for a plain web hook."""
-    to, message_id = quote(message.address, safe=""), quote(message.id, safe="")
+def target_of(url: str, message: Message, times: int = 1) -> str:
+    """
+    The URL with the recipient in it: where it says `{to}`, else as Apprise's target, or as a field for a plain web hook.
+
+    It is quoted so many `times`, for Apprise decodes some parts of its URL twice.
+    """
+    to, message_id = message.address, quote(message.id, safe="")
+    for _ in range(times):
+        to = quote(to, safe="")
     if "{to}" in url:
         return url.replace("{to}", to).replace("{id}", message_id)
     added = f":to={to}&:id={message_id}" if urlsplit(url).scheme in _CUSTOM else f"to={to}"
     return f"{url}{'&' if '?' in url else '?'}{added}"
+
+
+def plugin_for(url: str, message: Message) -> NotifyBase:
+    """
+    What reaches this recipient and nobody else.
+
+    Raises SendFailed `address_invalid` where Apprise would make another recipient of it: it decodes, splits and trims.
+    """
+    address = message.address
+    if _PLAIN.fullmatch(address) and address.strip("."):  # a path of dots leads elsewhere
+        return _plugin_of(target_of(url, message))
+    wanted = {place: text for place, text in _texts(_plugin_of(target_of(url, message._replace(address=_MARK)))) if _MARK in text}
+    for times in (1, 2) if wanted and address.strip(".") else ():
+        with suppress(ValueError):
+            plugin = _plugin_of(target_of(url, message, times))
+            if _holds(dict(_texts(plugin)), wanted, address):
+                return plugin
+    raise SendFailed("address_invalid", "this recipient cannot be handed to the provider exactly as it is", permanent=True)
+
+
+def _texts(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
+    """Every text that a plugin holds, with where."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, NotifyBase):
+        yield from _texts(vars(value), place)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*place, key))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _texts(item, (*place, number))
+
+
+def _holds(found: Mapping[tuple[object, ...], str], wanted: Mapping[tuple[object, ...], str], address: str) -> bool:
+    """Whether the recipient is wherever a harmless one was, as it is; a path is quoted once, and decoded by who gets it."""
+    for place, text in wanted.items():
+        read = unquote if place == _PATH else str
+        if read(found.get(place, "")) != read(text).replace(_MARK, address):
+            return False
+    return True
 
 
 def mail_of(message: Message, sender: Address) -> EmailMessage:
@@ -129,13 +183,15 @@ class ProviderSender:
             taken = await asyncio.wait_for(loop.run_in_executor(self._threads, self._notify, message), self._seconds)
         except TimeoutError as error:
             raise SendFailed("provider_slow", f"no answer within {self._seconds} s") from error
+        except SendFailed:
+            raise
         except Exception as error:  # whatever a plugin raises is this attempt's failure
             raise SendFailed("provider_failed", f"{type(error).__name__}: {error}") from error
         if not taken:
             raise SendFailed("provider_refused", "the provider is away or has refused it; Apprise does not say which")
 
     def _notify(self, message: Message) -> bool:
-        plugin = _plugin_of(target_of(self._url, message))
+        plugin = plugin_for(self._url, message)
         return bool(plugin.notify(body=message.text.body, title=message.text.subject))
 
     def close(self) -> None:

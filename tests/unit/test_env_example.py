@@ -82,7 +82,10 @@ def test_what_must_be_set_is_empty_and_the_rest_is_commented_out() -> None:
 
 @pytest.mark.parametrize("kind", sorted({*_settings()}, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
-    required = {name.upper(): "x://x" for name, field in kind.model_fields.items() if field.is_required()}
+    addresses = {"DATABASE_URL": "postgresql://x"}
+    required = {
+        name.upper(): addresses.get(name.upper(), "x://x") for name, field in kind.model_fields.items() if field.is_required()
+    }
     shown = {name: entry["value"] for name, entry in ENTRIES.items() if entry["default"]}
     assert kind.load(shown | required) == kind.load(required)
 

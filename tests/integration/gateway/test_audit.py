@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from outbox.audit import Audited, AuditLog
 from runtime.ids import new_id
@@ -54,10 +55,24 @@ async def test_who_was_turned_away_is_noted_with_a_name_where_its_token_is_known
     assert found == [(403, "admin_token_needed", SERVICE_ID), (401, "token_wrong", None)]
 
 
-async def test_a_path_that_leads_nowhere_is_noted_as_it_came_but_not_at_any_length(gateway: Gateway) -> None:
-    await gateway.get("/internal/v1/nowhere%00" + "x" * 500, SERVICE)
-    [entry] = await audited(gateway)
-    assert entry["path"] == ("/internal/v1/nowhere\\x00" + "x" * 500)[:200]
+async def test_nothing_of_a_path_is_kept_that_a_caller_may_have_put_a_token_into(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither where it leads nowhere, nor as the id of something, nor in a query; not in the log either."""
+    paths = ("/internal/v1/{}", "/internal/v1/tasks/{}", "/v1/admin/payments/{}", "/v1/admin/{}/x", "/internal/v1/config?a={}")
+    with capture_logs() as lines:
+        for path in paths:
+            await gateway.get(path.format("hunter2-token-9f8e"), ADMIN)
+        await gateway.get("/v1/admin/payments/pi_3MtwBwLkdIwHu7ix28a3tqPa", ADMIN)
+        unknown = new_id()
+        await gateway.get(f"/internal/v1/tasks/{unknown}", ADMIN)
+    entries = await audited(gateway)
+    kept = f"{entries} {lines} {caplog.text} {await gateway.rows('audit_log')}"
+    assert "hunter2" not in kept
+    assert "MtwBwLkd" not in kept
+    assert {entry["path"] for entry in entries} >= {"(no such route)", "/internal/v1/tasks/{taskId}", "/v1/admin/payments/{id}"}
+    ids = [line.get("id") or line.get("taskId") for line in lines if line["event"] == "request_refused"]
+    assert {"pi_3Mtw…", str(unknown)} <= {*ids}
 
 
 async def test_what_is_no_call_of_anyone_is_not_noted(gateway: Gateway) -> None:

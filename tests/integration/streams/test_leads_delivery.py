@@ -150,6 +150,8 @@ async def test_of_a_long_answer_two_kilobytes_are_kept(leads: Leads) -> None:
         ("localhost", "address_refused"),
         ("[::ffff:127.0.0.1]", "address_refused"),
         ("127.1", "url_invalid"),
+        ("2130706433", "url_invalid"),
+        ("0x7f000001", "address_refused"),
     ],
 )
 async def test_our_own_network_is_out_of_reach_unless_allowed(leads: Leads, host: str, error: str) -> None:

@@ -53,3 +53,24 @@ def test_every_problem_names_its_partner_and_no_value() -> None:
 def test_no_secret_and_no_address_is_shown() -> None:
     partners = PartnerSettings.load({"PARTNER_A_CRM_URL": "https://me:hunter2@crm", "PARTNER_A_CRM_SECRET": "aHVudGVyMg"})
     assert not any(shown in repr(partners) for shown in ("hunter2", "aHVudGVyMg"))
+
+
+@pytest.mark.parametrize("url", ["https://user:pa/sshunter2@crm.example/", "https://[::1/hunter2"])
+def test_an_address_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="PARTNERS_A_CRM_URL") as refused:
+        PartnerSettings.load({"PARTNER_A_CRM_URL": url, "PARTNER_A_CRM_SECRET": "aHVudGVyMg"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:p%40ss@crm.example/hook?key=x",
+        "http://127.0.0.1:8080",
+        "http://[::1]:80/",
+        "https://crm.example./",
+        "https://crm1/",
+    ],
+)
+def test_an_address_that_can_be_read_is_taken(url: str) -> None:
+    assert PartnerSettings.load({"PARTNER_A_CRM_URL": url, "PARTNER_A_CRM_SECRET": "aHVudGVyMg"}).partners["A"].crm_url == url

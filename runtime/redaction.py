@@ -1,0 +1,160 @@
+"""
+Texts without the secrets of this process: what a library says of an error may quote the address that it could not use.
+
+`environment` in `runtime/settings.py` makes the secrets known as it reads them; from then on `redacted` replaces them in
+whatever is logged, printed as an error, answered, or stored as the text of an error.
+"""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, urlsplit
+
+from runtime.addresses import WITHHELD, shown
+
+HIDDEN: Final = "***"
+_SHORTEST: Final = 4
+"""Characters. What is shorter occurs in ordinary words, and replacing it would make every line unreadable."""
+
+_SECRET_NAME: Final = re.compile(
+    r"(?:STRIPE_WEBHOOK_SECRET|RAZORPAY_WEBHOOK_SECRET|INTERNAL_API_TOKEN|ADMIN_API_TOKEN|STRIPE_API_KEY|POSTGRES_PASSWORD|PGPASSWORD"
+    r"|PARTNER_.+_(?:SECRET|TOKEN)|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)"
+)
+_ADDRESS_NAME: Final = re.compile(r"(?:.+_URL|STRIPE_API_BASE|.+_PROXY|OTEL_EXPORTER_OTLP_(?:.+_)?ENDPOINT)", re.IGNORECASE)
+_NOTIFY: Final = re.compile(r"NOTIFY_.+_URL")
+_SECRET_PARAMETER: Final = re.compile(r"pass|pwd|secret|token|key|sig|auth|credential|sid", re.IGNORECASE)
+_DELIMITERS: Final = re.compile(r"[\s@:/#?&=%,;\\'\"\[\]{}<>|]+")
+_PARAMETERS: Final = re.compile(r"(?:[\w.:+-]+=[^&]*(?:&[\w.:+-]+=[^&]*)*)?")
+_TOKEN_LIKE: Final = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~+-]{8,}|[\w.~+-]{20,}")
+
+# What Postgres adds of the row at fault: personal data as a rule.
+_ROW: Final = re.compile(r"(?m)^(DETAIL|CONTEXT):.*(?:\n(?![A-Z]{4,}:).*)*|Failing row contains \(.*\)|Key \(.*?\)=\(.*?\)")
+
+
+class Redaction:
+    """Replaces the secrets that it was made for."""
+
+    def __init__(self, secrets: Iterable[str], addresses: Iterable[str] = ()) -> None:
+        whole = {text: shown_as for text in addresses if (shown_as := shown(text)) != text}
+        forms = {form: HIDDEN for secret in secrets for form in forms_of(secret) if len(form) >= _SHORTEST}
+        found = forms | {form: where for text, where in whole.items() for form in {text, repr(text)[1:-1], text.strip()}}
+        # The longest first: a secret may be a part of another, and every one of its address.
+        self._replacements = sorted(found.items(), key=lambda pair: -len(pair[0]))
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Redaction":
+        """For the secrets among these settings, and those inside their addresses."""
+        named = {name: text for name, text in environ.items() if "://" in text and _ADDRESS_NAME.fullmatch(name)}
+        providers = {text for name, text in named.items() if _NOTIFY.fullmatch(name)}
+        return cls(secrets_of(environ) | providers, set(named.values()) - providers)
+
+    def apply(self, text: str) -> str:
+        for found, shown_as in self._replacements:
+            if found in text:
+                text = text.replace(found, shown_as)
+        return text
+
+
+_nothing: Final = Redaction(())
+_current = _nothing
+
+
+def learn(environ: Mapping[str, str]) -> None:
+    """Let `redacted` replace the secrets among these settings from now on, and no longer those of before."""
+    global _current  # noqa: PLW0603  # one a process, as with logging
+    _current = Redaction.of(environ)
+
+
+def redacted(text: str) -> str:
+    """The text without secrets."""
+    return _current.apply(text)
+
+
+def error_text(error: BaseException | str, limit: int | None = None) -> str:
+    """What an error says: without secrets, and without the row that Postgres quotes."""
+    text = redacted(_ROW.sub(_without_row, str(error).strip()))
+    return text if limit is None else text[:limit]
+
+
+def redacted_value(value: Any) -> Any:
+    """The same for whatever a log line may hold."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, BaseException):
+        return error_text(value)
+    if isinstance(value, Mapping):
+        return {redacted_value(key): redacted_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redacted_value(item) for item in value]
+    return value
+
+
+def _without_row(match: re.Match[str]) -> str:
+    return f"{match[1]}: (not shown)" if match[1] else "(a row that is not shown)"
+
+
+def secrets_of(environ: Mapping[str, str]) -> set[str]:
+    """Every secret in these settings, as far as they can be told from what is none."""
+    found: set[str] = set()
+    for name, text in environ.items():
+        if not text:
+            continue
+        if _SECRET_NAME.fullmatch(name):
+            found |= {text, *(part.strip() for part in text.split(","))}
+            if name.endswith("_HEADERS"):  # name=value, where a value may begin with the name of a scheme
+                found |= {part.partition("=")[2].rpartition(" ")[2] for part in unquote(text).split(",")}
+        elif _ADDRESS_NAME.fullmatch(name):
+            found |= set(_secrets_in(text, whole=bool(_NOTIFY.fullmatch(name))))
+    return found - {""}
+
+
+def _secrets_in(url: str, *, whole: bool) -> Iterator[str]:
+    """
+    The password in an address, with what lies on both sides of each character that a parser may have cut it at.
+
+    In an address that is secret as a whole (Apprise's) the host and the path can be a token too.
+    """
+    scheme, _, rest = url.partition("://")
+    head, _, tail = url.partition("?")
+    clean = shown(head) != WITHHELD and _PARAMETERS.fullmatch(tail)
+    who, _, after = (urlsplit(head).netloc if clean else rest).rpartition("@")
+    user, separator, password = who.partition(":")
+    yield from _cut(password)
+    yield from _cut(unquote(password))
+    if password:
+        yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode("utf-8", "replace")).decode()  # HTTP's Basic
+    if user and (whole or not separator):
+        yield user
+    query = rest.partition("?")[2].partition("#")[0]
+    for name, value in parse_qsl(query):
+        if _SECRET_PARAMETER.search(name) or _TOKEN_LIKE.fullmatch(value):
+            yield value
+    if not scheme.startswith(("postgres", "redis", "valkey")):
+        path = rest.partition("?")[0].partition("/")[2]
+        yield from (part for part in path.split("/") if _TOKEN_LIKE.fullmatch(unquote(part)))
+        if whole and "." not in after.partition(":")[0] and _TOKEN_LIKE.fullmatch(after.partition("/")[0]):
+            yield after.partition("/")[0]
+
+
+def _cut(password: str) -> Iterator[str]:
+    """The password, and what a parser makes of it that takes one of its characters for a delimiter."""
+    yield password
+    for cut in _DELIMITERS.finditer(password):
+        yield from (password[: cut.start()], password[cut.end() :], password[cut.start() :])
+    yield from _DELIMITERS.split(password)
+
+
+def forms_of(secret: str) -> set[str]:
+    """How a secret may be written: decoded or encoded for an address, in base64, in JSON, in HTML, as Python shows it."""
+    plain = {secret, unquote(secret), unquote_plus(secret), secret.removeprefix("whsec_"), secret.strip()}
+    found = set(plain)
+    for text in plain:
+        found |= {quote(text, safe="", errors="replace"), quote(text, errors="replace"), quote_plus(text, errors="replace")}
+        raw = text.encode("utf-8", "surrogateescape")
+        found |= {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode(), repr(raw)[2:-1]}
+        found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)}
+        found |= {repr(text)[1:-1], ascii(text)[1:-1], text.replace("'", "''").replace('"', '""')}
+    return found | {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in found if "%" in text}

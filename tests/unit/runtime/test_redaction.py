@@ -1,0 +1,186 @@
+"""What is logged, printed, answered or stored of an error is free of the secrets of the process, however it quotes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, quote_plus
+
+import psycopg
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from runtime import redaction
+from runtime.logs import configure_logs
+from runtime.redaction import HIDDEN, Redaction, error_text, redacted
+from runtime.settings import DatabaseUrl, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AWKWARD: Final = (
+    "p@ss%zzword",
+    "a:b/c#d?e=fgh&i",
+    "with space 'and' \"quotes\"",
+    "pässwörd☃",
+    "p%40ss%2Fword",
+    "line\nbreak%0A!",
+    "\\back$lash{}",
+)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    before = redaction._current
+    yield
+    redaction._current = before
+
+
+def written(secret: str) -> list[str]:
+    raw = secret.encode()
+    in_url = [quote(secret), quote(secret, safe=""), quote_plus(secret), re.sub("%..", lambda it: it[0].lower(), quote(secret))]
+    in_text = [repr(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1], base64.b64encode(raw).decode()]
+    return [secret, *in_url, *in_text]
+
+
+@pytest.mark.parametrize("secret", AWKWARD)
+@pytest.mark.parametrize("name", ["ADMIN_API_TOKEN", "STRIPE_API_KEY", "PARTNER_ACME_CRM_SECRET", "PARTNER_ACME_TOKEN"])
+def test_a_secret_setting_is_hidden_however_it_is_written(name: str, secret: str) -> None:
+    hide = Redaction.of({name: secret}).apply
+    for text in written(secret):
+        assert HIDDEN in hide(f"before {text} after"), text
+        assert text not in hide(f"before {text} after"), text
+
+
+@pytest.mark.parametrize("secret", AWKWARD)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "ELASTICSEARCH_URL", "PARTNER_ACME_CRM_URL", "NOTIFY_EMAIL_URL"])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_password_in_an_address_is_hidden_quoted_or_not(name: str, secret: str, *, quoted: bool) -> None:
+    there = quote(secret, safe="") if quoted else secret
+    url = f"scheme://app:{there}@host.example:5432/name"
+    hide = Redaction.of({name: url}).apply
+    for text in (*written(secret), url, f"{there}@host.example", there):
+        assert secret not in hide(text)
+        assert there not in hide(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://app:p@ss%zz@h/x", "postgresql://app:se%zzcret@h/x", "postgresql://app:pa/sswo%zzrd@h/x"]
+)
+def test_what_libpq_quotes_of_a_password_that_it_takes_for_something_else_is_hidden(url: str) -> None:
+    redaction.learn({"DATABASE_URL": url})
+    with pytest.raises(psycopg.ProgrammingError) as refused:
+        conninfo_to_dict(url)
+    said = error_text(refused.value)
+    assert not [part for part in ("ss%zz", "se%zzcret", "sswo%zzrd") if part in said]
+
+
+@given(st.text(min_size=4, max_size=30, alphabet=st.characters(exclude_categories=["Cs"])))
+def test_no_secret_survives(secret: str) -> None:
+    hide = Redaction.of({"INTERNAL_API_TOKEN": secret}).apply
+    assert secret not in hide(f"<{secret}>")
+
+
+@pytest.mark.parametrize("secret", ["a", "no", "abc"])
+def test_a_short_secret_leaves_the_rest_readable(secret: str) -> None:
+    assert Redaction.of({"ADMIN_API_TOKEN": secret}).apply("cannot connect to abc") == "cannot connect to abc"
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"DATABASE_URL": "postgresql://app:s3cret!@db:5432/tallyhook"}, "user app cannot reach db:5432, database tallyhook"),
+        (
+            {"NOTIFY_EMAIL_URL": "mailto://127.0.0.1:2525/?from=no-reply@tallyhook.local&name=Tallyhook"},
+            "from 127.0.0.1:2525 Tallyhook",
+        ),
+        ({"NOTIFY_SMS_URL": "json://127.0.0.1:8025/sms"}, "POST /sms to 127.0.0.1:8025"),
+        ({"PUBLIC_URL": "http://127.0.0.1:8080"}, "listens on http://127.0.0.1:8080"),
+        ({"LEAD_TIMEOUT": "15 seconds", "COMMAND_TOKENS": "1000"}, "waited 15 seconds for 1000"),
+    ],
+)
+def test_what_is_no_secret_stays(environ: dict[str, str], text: str) -> None:
+    assert Redaction.of(environ).apply(text) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "secret"),
+    [
+        ("NOTIFY_PUSH_URL", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/", "TIiajkdnlazkcOXrIdevi7FQ"),
+        ("NOTIFY_SMS_URL", "twilio://AC735307c62944b5a:e29dfbcebf390dee9@12127567890/{to}", "e29dfbcebf390dee9"),
+        ("NOTIFY_SMS_URL", "json://host/path?apikey=letmein99", "letmein99"),
+        ("PARTNER_ACME_CRM_URL", "https://crm.example/hooks/aK39fjeLs02?key=opensesame", "opensesame"),
+        ("PARTNER_ACME_CRM_URL", "https://crm.example/hooks/aK39fjeLs02?key=opensesame", "aK39fjeLs02"),
+        ("DATABASE_URL", "postgresql://db/name?user=app&password=opensesame", "opensesame"),
+        ("REDIS_URL", "redis://opensesame@host", "opensesame"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer opensesame", "opensesame"),
+    ],
+)
+def test_tokens_elsewhere_in_an_address_are_hidden(name: str, url: str, secret: str) -> None:
+    hide = Redaction.of({name: url}).apply
+    assert secret not in hide(f"cannot reach {url}: {secret} in {url.partition('://')[2]}")
+
+
+def test_what_postgres_says_of_a_row_is_not_shown() -> None:
+    said = error_text('duplicate key value violates "contacts_pkey"\nDETAIL:  Key (email)=(jo@example.com) already exists.')
+    assert said == 'duplicate key value violates "contacts_pkey"\nDETAIL: (not shown)'
+    assert "jo@" not in error_text(
+        "new row violates\nDETAIL:  Failing row contains (1, jo@example.com,\n second line).\nHINT: none"
+    )
+
+
+class Reading(Settings):
+    database_url: DatabaseUrl
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://a:se%zzcret@h/x", "postgresql://a:se@cret@h/x", "mysql://a:secret@h/x", "postgresql://h:secret/x?y"]
+)
+def test_an_address_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Reading.load({"DATABASE_URL": url})
+    assert "cret" not in str(refused.value)
+    assert "DATABASE_URL" in str(refused.value)
+
+
+def test_no_line_of_a_log_holds_a_secret_whoever_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "gh%ij@ klmn"
+    before = logging.getLogger().handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook
+    redaction.learn({"ADMIN_API_TOKEN": secret})
+    try:
+        configure_logs("test")
+        log = structlog.get_logger()
+        log.warning("failed", reason="postgres_unavailable", error=f"no {secret}", nested={"a": [secret]}, plain=3)
+        logging.getLogger("a.library").error("cannot use %s", secret)
+        try:
+            raise ValueError(f"bad {secret}")  # noqa: TRY301  # its trace is what is looked at
+        except ValueError:
+            log.exception("crashed")
+            logging.getLogger("a.library").exception("crashed")
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is one
+    finally:
+        logging.getLogger().handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook = before
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+    said = capsys.readouterr().err
+    assert said.count(HIDDEN) >= 6
+    assert not [form for form in (secret, "gh%ij", "klmn") if form in said]
+    first = json.loads(said.splitlines()[0])
+    assert (first["event"], first["reason"], first["plain"]) == ("failed", "postgres_unavailable", 3)
+
+
+def test_a_password_that_is_an_ordinary_word_changes_no_reason() -> None:
+    redaction.learn({"DATABASE_URL": "postgresql://postgres:postgres@db/x"})
+    assert redacted("FATAL: user postgres") == f"FATAL: user {HIDDEN}"
+    event = {"event": "postgres_unavailable", "reason": "postgres_unavailable", "process": "relay"}
+    from runtime.logs import _redact  # noqa: PLC0415  the one step of interest
+
+    assert _redact(None, "", dict(event)) == event
