@@ -12,7 +12,9 @@ from gateway.errors import GatewayError, Reason
 from gateway.postgres import snapshot
 from gateway.route import Parameter
 from outbox import ledger as books
+from outbox import lost
 from outbox.ledger import Ledger, LedgerError, SourceLedger
+from outbox.lost import OpenLoss
 
 PARAMETERS: Final = (
     Parameter("from", datetime, "The period's beginning; 24 hours before its end unless told."),
@@ -40,6 +42,9 @@ class SourceView(SourceLedger, frozen=True, kw_only=True, rename="camel"):
 
 
 class LedgerView(Ledger, frozen=True, kw_only=True):
+    """`lostByKafka` are gaps in topics, of whatever time, of which not all has been handled yet."""
+
+    lost_by_kafka: list[OpenLoss] = msgspec.field(name="lostByKafka")
     sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links
 
 
@@ -52,16 +57,16 @@ async def ledger(request: web.Request) -> web.Response:
     begin, end = parse_period(request.query, datetime.now(UTC), _SPAN)
     try:
         async with snapshot(request) as connection:
-            found = await books.read(connection, begin, end)
+            found, losses = await books.read(connection, begin, end), await lost.open_losses(connection)
     except LedgerError as error:
         reason = Reason.PERIOD_NOT_KEPT if error.reason == "period_not_kept" else Reason.QUERY_MALFORMED
         raise GatewayError(reason, str(error)) from error
-    return web.json_response(body=msgspec.json.encode(_view(found)))
+    return web.json_response(body=msgspec.json.encode(_view(found, losses)))
 
 
-def _view(found: Ledger) -> LedgerView:
+def _view(found: Ledger, losses: list[OpenLoss]) -> LedgerView:
     fields = {name: getattr(found, name) for name in Ledger.__struct_fields__ if name != "sources"}
-    return LedgerView(**fields, sources=[_with_links(source, found) for source in found.sources])
+    return LedgerView(**fields, lost_by_kafka=losses, sources=[_with_links(source, found) for source in found.sources])
 
 
 def _with_links(source: SourceLedger, found: Ledger) -> SourceView:
