@@ -30,6 +30,7 @@ from gateway.keys import (
     GATEKEEPER,
     INTAKE,
     LIVE_SECRETS,
+    LOOPS,
     PARTNERS,
     PRESENCE,
     SECRET_USED,
@@ -54,6 +55,7 @@ from outbox.intake import Intake
 from outbox.rejections import RejectedLog
 from outbox.secret_uses import SecretUses
 from runtime.database import Pool, make_engine, make_pool
+from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
 
 
@@ -84,15 +86,15 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     )
     why = partial(clues.latest, settings=clues.settings_of(settings))
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
-    engine = make_engine(settings.database_url, name="gateway")
-    commands = make_pool(settings.database_url, size=4, name="commands")
+    engine = make_engine(settings.database_url, name="gateway", lease=settings.lock_lease)
+    commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
     days = Days(commands)
-    presence = Presence(settings.database_url)
-    replays = Replays(settings.database_url, commands, live_sources(settings))
+    presence = Presence(settings.database_url, settings.lock_lease)
+    replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
     secret_uses = SecretUses(settings.database_url)
-    erasing = Erasing(settings.database_url)
+    erasing = Erasing(settings.database_url, settings.lock_lease)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
@@ -118,9 +120,15 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         await engine.dispose()
 
 
+def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
+    """Those that the process must not go on without: `/health/live` looks at them."""
+    return (*resources.intake.heartbeats, resources.replays.heartbeat)
+
+
 def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
     """What the world may reach: webhooks of the sources that are set up, and health."""
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+    app[LOOPS] = loops_of(resources)
     limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
@@ -158,6 +166,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     """What our own services and operators may reach."""
     door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
+    app[LOOPS] = loops_of(resources)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
     app[ENGINE] = resources.engine

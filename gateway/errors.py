@@ -65,6 +65,7 @@ class Reason(StrEnum):
     INTAKE_FULL = "intake_full"
     GATEWAY_FULL = "gateway_full"
     STOPPING = "stopping"
+    LOOP_HUNG = "loop_hung"
 
 
 STATUS: Final[dict[Reason, HTTPStatus]] = {
@@ -119,6 +120,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.CLOCK_SKEWED: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INTAKE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.GATEWAY_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.LOOP_HUNG: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

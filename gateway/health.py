@@ -4,7 +4,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import DAYS, INTAKE
+from gateway.keys import DAYS, INTAKE, LOOPS
+from runtime.heartbeat import liveness
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -15,8 +16,10 @@ class Ready(msgspec.Struct, frozen=True):
     ready: bool = True
 
 
-async def live(_: web.Request) -> web.Response:
-    """Answered while the process can answer at all, with Postgres away too."""
+async def live(request: web.Request) -> web.Response:
+    """Whether everything in the process still turns, with Postgres away too; one that does not answer does not either."""
+    if hung := liveness([*request.app[LOOPS]]).get("loops"):
+        raise GatewayError(Reason.LOOP_HUNG, f"has not turned for a minute: {', '.join(hung)}")
     return web.json_response(body=msgspec.json.encode(Live()))
 
 

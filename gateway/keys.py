@@ -1,6 +1,6 @@
 """What an application and a request carry, by typed keys."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -16,6 +16,7 @@ from outbox.audit import AuditLog
 from outbox.intake import Intake
 from outbox.secret_uses import SecretUses
 from runtime.database import Pool
+from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
 from runtime.tracing import Trace
 
@@ -35,6 +36,8 @@ REFUSAL: Final = web.RequestKey("refusal", str)
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
 DAYS: Final = web.AppKey("days", Days)
+LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
+"""Of the loops that the process cannot do without."""
 INTAKE: Final = web.AppKey("intake", Intake)
 ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)

@@ -1,14 +1,15 @@
 """
 Replays at work, beside the door: one gateway at a time, in small batches, at the rate that was asked for.
 
-Whoever leads holds a lock on its own connection and does everything on that connection. When it dies, at whatever point, the
-last batch is whole or was never there, and another gateway goes on.
+Whoever leads holds a lock on its own connection and does everything on that connection. When it dies, at whatever point, or is
+silent for the lease, the last batch is whole or was never there, and another gateway goes on.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from gateway.recovery import Judged, Sources, claim, judge
 from outbox import replay_work as work
 from outbox.replay_work import Job, Verdict
 from runtime.database import UNAVAILABLE, Pool
+from runtime.heartbeat import Heartbeat
+from runtime.sessions import DEFAULT_LEASE, connect_async
 
 log = structlog.get_logger()
 
@@ -51,11 +54,21 @@ Desks = dict[UUID, _Desk]
 class Replays:
     """Works on every replay that is running, in turns, until it is closed."""
 
-    def __init__(self, url: str, pool: Pool, sources: Sources, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        pool: Pool,
+        sources: Sources,
+        *,
+        lease: timedelta = DEFAULT_LEASE,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
+        self._lease = lease
         self._pool = pool
         self.sources = sources
         self._now = now
+        self.heartbeat = Heartbeat("replays")
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -79,6 +92,7 @@ class Replays:
     async def _run(self) -> None:
         while not self._closing:
             self._wake.clear()
+            self.heartbeat.beat()
             pause = _LOOK_EVERY
             try:
                 if await self._is_work():
@@ -102,10 +116,12 @@ class Replays:
         """Work on what is running until nothing is, unless another gateway does."""
         connection = await self._connect()
         try:
+            await connection.execute("set plan_cache_mode = force_custom_plan")
             if not await work.lead(connection):
                 return
             desks: Desks = {}
             while not self._closing and (jobs := await work.running(connection)):
+                self.heartbeat.beat()
                 for job in jobs:
                     if job.id not in desks:
                         desks[job.id] = _Desk(job, self._now())
@@ -115,17 +131,7 @@ class Replays:
             await connection.close()
 
     async def _connect(self) -> AsyncConnection:
-        # A gateway whose machine is gone must not hold the lead for long.
-        keepalives = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-        return await AsyncConnection.connect(
-            self._url,
-            autocommit=True,
-            application_name="tallyhook replays",
-            options=f"-c timezone=UTC -c statement_timeout=30s -c plan_cache_mode=force_custom_plan {keepalives}",
-            connect_timeout=5,
-            tcp_user_timeout=30_000,
-            keepalives_idle=10,
-        )
+        return await connect_async(self._url, name="replays", lease=self._lease, holds=True, statement=self._lease)
 
     async def _turn(self, connection: AsyncConnection, job: Job, desk: _Desk) -> None:
         try:

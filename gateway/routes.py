@@ -66,7 +66,7 @@ _OF_TEMPLATES: Final = frozenset(
 _OF_READINESS: Final = frozenset({Reason.POSTGRES_UNAVAILABLE, Reason.PARTITION_MISSING, Reason.CLOCK_SKEWED})
 
 HEALTH: Final = (
-    Route("GET", "/health/live", "live", health.live, {200: health.Live}),
+    Route("GET", "/health/live", "live", health.live, {200: health.Live}, refuses=frozenset({Reason.LOOP_HUNG})),
     Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
 )
 

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
-from runtime.settings import DatabaseUrl, Grace, Port, Secrets, Timeout
+from runtime.sessions import DEFAULT_LEASE
+from runtime.settings import DatabaseUrl, Grace, LockLease, Port, Secrets, Timeout
 
 
 def _rate_of(value: object) -> object:
@@ -42,6 +43,8 @@ class GatewaySettings(PartnerSettings):
 
     database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
+    lock_lease: LockLease = DEFAULT_LEASE
+    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
     public_host: str = "127.0.0.1"
     """Where providers reach `/v1/webhooks/*`."""
     public_port: Port = 8080

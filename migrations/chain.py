@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from runtime.database import sqlalchemy_url
 from runtime.locks import Lock
+from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
 _HERE: Final = Path(__file__).parent
 
@@ -19,11 +20,16 @@ _HERE: Final = Path(__file__).parent
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
     """Migrate to the newest revision, one process at a time; returns the revisions before and after."""
     engine = create_engine(
-        sqlalchemy_url(database_url), hide_parameters=True, connect_args={"application_name": "tallyhook migrate"}
+        sqlalchemy_url(database_url),
+        hide_parameters=True,
+        connect_args={"application_name": "tallyhook migrate", **client_options(DEFAULT_LEASE)},
     )
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     with _connected(engine) as connection:
+        # Statements may take as long as they must; one of a migration that was stopped, or is gone, holds up no other for ever.
+        names, values = columns_of(server_settings(DEFAULT_LEASE, holds=True, statement=None))
+        connection.exec_driver_sql(SET, (names, values))
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": Lock.MIGRATE})
         connection.commit()
         before = current(connection)

@@ -22,6 +22,7 @@ from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceede
 from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
 from runtime import spans
 from runtime.database import is_missing_day
+from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
 
 log = structlog.get_logger()
@@ -72,9 +73,10 @@ class _Waiting:
 class _Lane:
     """One of the commits in flight: `wakeup` is set while it has nothing to do, `usable` while its connection answers in time."""
 
-    __slots__ = ("task", "usable", "wakeup")
+    __slots__ = ("heartbeat", "task", "usable", "wakeup")
 
     def __init__(self) -> None:
+        self.heartbeat = Heartbeat("intake")
         self.task: asyncio.Task[None] | None = None
         self.usable = False
         self.wakeup: asyncio.Future[None] | None = None
@@ -109,6 +111,11 @@ class Intake:
     def ready(self) -> bool:
         """Whether a webhook that comes now would be taken."""
         return self._usable.is_set() and not self._closing.is_set()
+
+    @property
+    def heartbeats(self) -> list[Heartbeat]:
+        """Of the lanes, each of which beats at every commit that it begins."""
+        return [lane.heartbeat for lane in self._lanes]
 
     async def until_ready(self) -> None:
         await self._usable.wait()
@@ -234,6 +241,7 @@ class Intake:
             connection.pgconn.consume_input()
 
     async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+        lane.heartbeat.beat()
         started, began = self._loop.time(), spans.now()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
         try:
@@ -244,6 +252,7 @@ class Intake:
             raise
         finally:
             alarm.cancel()
+            lane.heartbeat.rest()
         if not lane.usable:
             self._set_usable(lane, usable=True)
         BATCH_EVENTS.observe(len(batch))

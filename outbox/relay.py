@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-import psycopg
 import structlog
 from psycopg import Connection, Notify
 
@@ -26,8 +25,11 @@ from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import spans
 from runtime.database import UNAVAILABLE
+from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
+from runtime.lease import Lease, LeaseLost
 from runtime.process import Stop
+from runtime.sessions import connect
 from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import AlertRaised
 from schemas.topics import Topic
@@ -58,6 +60,7 @@ class Relay:
         self._publisher = publisher
         self._stop = stop
         self._session: _Session | None = None
+        self.heartbeat = Heartbeat("relay")
 
     def readiness(self) -> dict[str, int] | None:
         """The number of shards owned, or None while Postgres is away."""
@@ -69,22 +72,29 @@ class Relay:
         pause = _BACKOFF[0]
         while not self._stop.asked:
             try:
-                with self._connect() as connection, self._connect() as reader, ThreadPoolExecutor(1, "read-ahead") as ahead:
-                    self._session = _Session(connection, _ReadAhead(reader, ahead), self._settings, self._publisher, self._stop)
+                with (
+                    Lease(self._settings.database_url, "relay shards", self._settings.lock_lease, self.heartbeat) as lease,
+                    self._connect() as connection,
+                    self._connect() as reader,
+                    ThreadPoolExecutor(1, "read-ahead") as ahead,
+                ):
+                    reading = _ReadAhead(reader, ahead)
+                    self._session = _Session(
+                        lease, connection, reading, settings=self._settings, publisher=self._publisher, stop=self._stop
+                    )
                     self._session.run()
                     pause = _BACKOFF[0]
             except UNAVAILABLE as error:
                 pause = self._lost_postgres(error, pause)
             finally:
                 self._session = None
+                self.heartbeat.beat()
 
     def _connect(self) -> Connection:
-        connection = psycopg.connect(
-            self._settings.database_url, autocommit=True, application_name="tallyhook relay", connect_timeout=5
-        )
+        lease = self._settings.lock_lease
+        connection = connect(self._settings.database_url, name="relay", lease=lease, statement=lease)
         # Postgres hashes the long lists of the read only where it plans with them: a generic plan compares one by one.
         connection.execute("set plan_cache_mode = force_custom_plan")
-        connection.execute("set timezone = 'UTC'")
         # A deletion that a crash of Postgres takes back is an event sent twice, which at-least-once allows; waiting for the disk
         # at every batch would be felt by every commit of intake.
         connection.execute("set synchronous_commit = off")
@@ -92,7 +102,8 @@ class Relay:
 
     def _lost_postgres(self, error: Exception, pause: float) -> float:
         metrics.RECONNECTS.inc()
-        log.warning("postgres_unavailable", reason="postgres_unavailable", error=str(error).strip(), retry_in=round(pause, 2))
+        reason = error.reason if isinstance(error, LeaseLost) else "postgres_unavailable"
+        log.warning("relay_interrupted", reason=reason, error=str(error).strip(), retry_in=round(pause, 2))
         # What is under way is still pending, perhaps soon with another relay: this one must not go on feeding it to Kafka.
         self._publisher.renew()
         self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
@@ -117,11 +128,23 @@ class _ReadAhead:
 
 
 class _Session:
-    """The relay while one connection lives: its shards and what is under way die with it."""
+    """
+    The relay while its connections live: its shards and what is under way die with them.
+
+    The shards are locks of the lease. What Kafka has is deleted whoever has its shard by now; nothing else is done without them.
+    """
 
     def __init__(
-        self, connection: Connection, ahead: _ReadAhead, settings: RelaySettings, publisher: Publisher, stop: Stop
+        self,
+        lease: Lease,
+        connection: Connection,
+        ahead: _ReadAhead,
+        *,
+        settings: RelaySettings,
+        publisher: Publisher,
+        stop: Stop,
     ) -> None:
+        self._lease = lease
         self._connection = connection
         self._ahead = ahead
         self._settings = settings
@@ -132,7 +155,7 @@ class _Session:
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
-        self.shards = Shards(connection, RELAYS)
+        self.shards = Shards(lease.connection, RELAYS)
 
     def run(self) -> None:
         self._connection.add_notify_handler(self._wake)
@@ -143,17 +166,19 @@ class _Session:
             self._woken = False
             counts = self.run_once()
             if not any(counts) and not self._woken:
+                self._lease.rest()
                 self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
             elif counts.resent:
                 self._stop.wait(_RESEND_AFTER)
         self._finish_all(limit=_GIVE_UP_AFTER)
 
     def run_once(self) -> Counts:
-        """Send the next batch; settle the oldest one when two are under way or nothing new came."""
-        rows = self._next_rows()
+        """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
+        self._lease.beat()
+        rows = [] if self._publisher.silent else self._next_rows()
         if rows:
             metrics.BATCH.observe(len(rows))
-            self._under_way.append(self._publisher.send(rows))
+            self._under_way.append(self._publisher.send(rows, self._lease.check))
         counts = Counts(len(rows), 0, 0, 0)
         if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
             counts = self._finish_oldest()._replace(sent=len(rows))
@@ -183,6 +208,7 @@ class _Session:
             self._count(done)
             if batch.began:
                 _tell(done, batch.began)
+        self._lease.check()
         parked = resent = 0
         for place, refusal in batch.refused.items():
             row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
@@ -225,6 +251,7 @@ class _Session:
         metrics.PARKED.labels(reason).inc()
 
     def _keep_time(self) -> None:
+        self._lease.check()
         now = time.monotonic()
         if now >= self._rebalance_at:
             self._rebalance_at = now + self._settings.relay_rebalance.total_seconds()
@@ -240,7 +267,9 @@ class _Session:
             self._measure()
 
     def _keep_waiting(self) -> bool:
-        """Called while Kafka is silent: keeps the connection honest, so that a lost one is noticed while waiting."""
+        """Called while Kafka is silent: keeps the connections honest, so that a lost one is noticed while waiting."""
+        self._lease.beat()
+        self._lease.check()
         if time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_EVERY
             self._measure()

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from runtime.settings import DatabaseUrl, Grace, Poll, Port, Settings, Timeout
+from runtime.sessions import DEFAULT_LEASE
+from runtime.settings import DatabaseUrl, Grace, LockLease, Poll, Port, Settings, Timeout
 
 
 class DatabaseSettings(Settings):
@@ -12,6 +13,8 @@ class DatabaseSettings(Settings):
 
     database_url: DatabaseUrl
     """`postgresql://user:password@host:port/name`."""
+    lock_lease: LockLease = DEFAULT_LEASE
+    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
 
 
 class KafkaSettings(Settings):

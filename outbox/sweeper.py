@@ -16,6 +16,7 @@ from outbox.settings import RelaySettings
 from outbox.sweep import Swept, sweep
 from runtime.database import UNAVAILABLE
 from runtime.locks import Lock
+from runtime.sessions import connect_async, wait
 
 log = structlog.get_logger()
 
@@ -25,6 +26,7 @@ OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Those of them older than LED
 UNBALANCED: Final = Gauge("tallyhook_ledger_unbalanced", "Deliveries without an event, events without a delivery.", ["source"])
 OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Records set aside that nobody has settled.", ["consumer", "fault"])
 
+_STATEMENT: Final = timedelta(minutes=5)
 _FIRST_AFTER: Final = timedelta(seconds=10)
 """A relay that starts has a backlog to carry, and the sweep would look at all of it just then: that cost a tenth of its speed."""
 
@@ -37,8 +39,8 @@ def sweep_for_ever(settings: RelaySettings) -> None:
 async def _run(settings: RelaySettings) -> None:
     while True:
         try:
-            async with await AsyncConnection.connect(
-                settings.database_url, autocommit=True, application_name="tallyhook ledger", connect_timeout=5
+            async with await connect_async(
+                settings.database_url, name="ledger", lease=settings.lock_lease, holds=True, statement=_STATEMENT
             ) as connection:
                 await _keep_sweeping(connection, settings)
         except UNAVAILABLE as error:
@@ -54,18 +56,18 @@ async def _keep_sweeping(connection: AsyncConnection, settings: RelaySettings) -
         row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.SWEEP,))).fetchone()
         if row and row[0]:
             await _sweep_while_alone(connection, settings)
-        await asyncio.sleep(settings.ledger_sweep.total_seconds())
+        await wait(connection, settings.ledger_sweep.total_seconds(), settings.lock_lease)
 
 
 async def _sweep_while_alone(connection: AsyncConnection, settings: RelaySettings) -> None:
     """Until the connection breaks: the lock is its own."""
-    await asyncio.sleep(min(_FIRST_AFTER, settings.ledger_sweep).total_seconds())
+    await wait(connection, min(_FIRST_AFTER, settings.ledger_sweep).total_seconds(), settings.lock_lease)
     while True:
         now = (await ask_clock(connection)).now
         swept = await sweep(connection, settings.ledger_grace, now)
         _tell(swept, now)
         await _tell_letters(connection)
-        await asyncio.sleep(settings.ledger_sweep.total_seconds())
+        await wait(connection, settings.ledger_sweep.total_seconds(), settings.lock_lease)
 
 
 def _tell(swept: Swept, now: datetime) -> None:

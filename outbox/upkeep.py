@@ -24,9 +24,11 @@ from outbox.replays import forget_replays
 from outbox.secret_uses import forget_uses
 from outbox.settings import RetentionSettings
 from runtime.database import UNAVAILABLE
+from runtime.sessions import connect, connect_async
 
 log = structlog.get_logger()
 
+_STATEMENT: Final = timedelta(minutes=5)
 _EVERY: Final = 3600.0  # seconds between two runs
 _LOOK_EVERY: Final = 10.0  # seconds between two looks at the days and the clock
 _BEHIND: Final = 1
@@ -111,19 +113,11 @@ def _days_missing(settings: RetentionSettings) -> bool:
 
 def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:
     async def raise_alert() -> None:
-        async with await psycopg.AsyncConnection.connect(
-            settings.database_url, autocommit=True, application_name="tallyhook retention", connect_timeout=5
-        ) as connection:
+        async with await connect_async(settings.database_url, name="retention", lease=settings.lock_lease) as connection:
             await note(connection, condition, subject, number, detail=detail)
 
     asyncio.run(raise_alert())
 
 
 def _connect(settings: RetentionSettings) -> psycopg.Connection:
-    return psycopg.connect(
-        settings.database_url,
-        autocommit=True,
-        application_name="tallyhook retention",
-        connect_timeout=5,
-        options="-c timezone=UTC",
-    )
+    return connect(settings.database_url, name="retention", lease=settings.lock_lease, holds=True, statement=_STATEMENT)

@@ -1,16 +1,37 @@
 """Connections to Postgres: psycopg for the hot paths, a SQLAlchemy engine over psycopg for everything else."""
 
+from datetime import timedelta
+from typing import Any, Final
+
 from psycopg import AsyncConnection, InterfaceError, OperationalError
-from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
+from psycopg.errors import (
+    CheckViolation,
+    DeadlockDetected,
+    IdleInTransactionSessionTimeout,
+    ProgramLimitExceeded,
+    SerializationFailure,
+)
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
 # Errors that say nothing about the data: the same statement may pass later.
-UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout, SerializationFailure, DeadlockDetected)
+UNAVAILABLE = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    SerializationFailure,
+    DeadlockDetected,
+    IdleInTransactionSessionTimeout,
+)
 
 _SCHEME = "postgresql://"
+_STATEMENT: Final = timedelta(seconds=30)
+"""How long a statement of a pool may take: then it has failed, and may be tried again, rather than waiting for ever."""
 
 
 def is_missing_day(error: BaseException) -> bool:
@@ -27,12 +48,17 @@ def passing_reason(error: BaseException) -> str | None:
     return "partition_missing" if is_missing_day(error) else None
 
 
-def make_pool(url: str, *, size: int, name: str, search_path: str = "") -> Pool:
+def make_pool(url: str, *, size: int, name: str, lease: timedelta = DEFAULT_LEASE, search_path: str = "") -> Pool:
     """
     A pool that connects to nothing until it is opened; its connections are in autocommit mode.
 
-    With a `search_path` they see the tables of those schemas only.
+    A transaction of a process that was stopped or is gone ends within the lease, and with it the locks on rows that others wait
+    for. With a `search_path` the connections see the tables of those schemas only.
     """
+
+    async def bound(connection: AsyncConnection) -> None:
+        await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=_STATEMENT)))
+
     path = f" -c search_path={search_path.replace(' ', '')}" if search_path else ""
     return AsyncConnectionPool(
         url,
@@ -43,26 +69,36 @@ def make_pool(url: str, *, size: int, name: str, search_path: str = "") -> Pool:
         # After an outage the next caller starts a fresh attempt; a long-lived one would have backed off to minutes by then.
         reconnect_timeout=3.0,
         name=name,
+        configure=bound,
         kwargs={
             "autocommit": True,
             "application_name": f"tallyhook {name}",
-            "connect_timeout": 5,
+            **client_options(lease),
             "prepare_threshold": 0,
             "options": f"-c timezone=UTC{path}",
         },
     )
 
 
-def make_engine(url: str, *, name: str, size: int = 5) -> AsyncEngine:
-    """A SQLAlchemy engine that connects to nothing until its first use."""
-    return create_async_engine(
+def make_engine(url: str, *, name: str, size: int = 5, lease: timedelta = DEFAULT_LEASE) -> AsyncEngine:
+    """A SQLAlchemy engine that connects to nothing until its first use; its transactions end as those of a pool do."""
+    engine = create_async_engine(
         sqlalchemy_url(url),
         pool_size=size,
         pool_pre_ping=True,
         hide_parameters=True,  # an error must not quote whom a statement is about
         pool_timeout=5.0,
-        connect_args={"application_name": f"tallyhook {name}", "connect_timeout": 5},
+        connect_args={"application_name": f"tallyhook {name}", **client_options(lease)},
     )
+
+    def bound(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(SET, columns_of(server_settings(lease, holds=False, statement=None)))
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine.sync_engine, "connect", bound)
+    return engine
 
 
 def sqlalchemy_url(url: str) -> str:

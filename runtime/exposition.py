@@ -1,13 +1,15 @@
 """A small listener for a process that has no web server of its own: `/metrics`, `/health/live`, `/health/ready`."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from runtime.heartbeat import Heartbeat, liveness
 
 Readiness = Callable[[], dict[str, Any] | None]
 """What to show when ready, or None."""
@@ -19,8 +21,8 @@ _JSON: Final = "application/json"
 class Exposition:
     """The listener, in a thread of its own, between `start` and `stop`."""
 
-    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
-        handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness)})
+    def __init__(self, host: str, port: int, readiness: Readiness, loops: Sequence[Heartbeat] = ()) -> None:
+        handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness), "loops": tuple(loops)})
         self._server = _Server((host, port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="exposition", daemon=True)
 
@@ -59,17 +61,21 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body leave together
     timeout = 5.0  # seconds without a byte from the client
     readiness: Readiness
+    loops: Sequence[Heartbeat]
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
             case "/metrics":
                 self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
             case "/health/live":
-                self._answer(HTTPStatus.OK, _JSON, b'{"live":true}')
+                state = liveness(self.loops)
+                self._answer(
+                    HTTPStatus.OK if state["live"] else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, msgspec.json.encode(state)
+                )
             case "/health/ready":
-                state = self.readiness()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if state is None else HTTPStatus.OK
-                self._answer(status, _JSON, msgspec.json.encode({"ready": state is not None} | (state or {})))
+                ready = self.readiness()
+                status = HTTPStatus.SERVICE_UNAVAILABLE if ready is None else HTTPStatus.OK
+                self._answer(status, _JSON, msgspec.json.encode({"ready": ready is not None} | (ready or {})))
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, _JSON, b'{"reason":"not_found"}')
 

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 
 import psycopg
 import structlog
 
 from runtime.database import UNAVAILABLE
+from runtime.sessions import DEFAULT_LEASE, connect_async
 
 log = structlog.get_logger()
 
@@ -20,12 +22,23 @@ class ReconnectingConnection:
     """
     One in autocommit mode between `open` and `close`, shown to Postgres as `tallyhook <name>`.
 
-    `use` has it for as long as it lasts, and returns or raises when it is lost; each loss is logged.
+    `use` has it for as long as it lasts, and returns or raises when it is lost; each loss is logged. Where the connection `holds`
+    locks, `use` has to speak more often than the lease.
     """
 
-    def __init__(self, url: str, name: str, use: Callable[[psycopg.AsyncConnection], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        use: Callable[[psycopg.AsyncConnection], Awaitable[None]],
+        *,
+        lease: timedelta = DEFAULT_LEASE,
+        holds: bool = False,
+    ) -> None:
         self._url = url
         self._name = name
+        self._lease = lease
+        self._holds = holds
         self._use = use
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -55,5 +68,4 @@ class ReconnectingConnection:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        name = f"tallyhook {self._name}"
-        return await psycopg.AsyncConnection.connect(self._url, autocommit=True, application_name=name, connect_timeout=5)
+        return await connect_async(self._url, name=self._name, lease=self._lease, holds=self._holds, statement=self._lease)

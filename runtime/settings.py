@@ -118,6 +118,8 @@ Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
 Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_address), Field(repr=False)]
 DatabaseUrl = Annotated[str, StringConstraints(pattern=r"^postgres(ql)?://.+"), AfterValidator(check_database), Field(repr=False)]
+LockLease = Annotated[_AnyDuration, within("2s", "1m")]
+"""Below, a loaded machine would lose its locks; above, what a stopped process holds would wait for long."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

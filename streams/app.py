@@ -13,6 +13,7 @@ from mode import Service
 
 from outbox.losses import Loss
 from runtime.database import make_pool
+from runtime.heartbeat import Heartbeat
 from streams.pages import add_pages
 from streams.processor import Processor
 from streams.reading import Most
@@ -76,7 +77,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_graph_enabled=False,
         web_metrics_enabled=False,
     )
-    add_pages(app, role, settings)
+    add_pages(app, role, settings, lambda: tools.heartbeats)
     return app
 
 
@@ -89,6 +90,13 @@ class _Tools(Service):
         self._settings = settings
         self._exits = AsyncExitStack()
         self._made: Processor | None = None
+        self._batches = Heartbeat("batches")
+        self._beside: tuple[Heartbeat, ...] = ()
+
+    @property
+    def heartbeats(self) -> tuple[Heartbeat, ...]:
+        """Those of the loops at work."""
+        return (self._batches, *self._beside)
 
     @property
     def _processor(self) -> Processor:
@@ -99,18 +107,22 @@ class _Tools(Service):
         self._processor.reassigned()
 
     async def handle(self, records: Sequence[Record]) -> None:
+        self._batches.beat()
         await _or_die(self._processor.process(records))
+        self._batches.rest()
 
     async def lost(self, losses: Sequence[Loss]) -> None:
         await _or_die(self._processor.report(losses))
 
     async def on_start(self) -> None:
-        pool = make_pool(self._settings.database_url, size=self._settings.streams_lanes + 3, name=f"worker {self._role.name}")
+        size, lease = self._settings.streams_lanes + 3, self._settings.lock_lease
+        pool = make_pool(self._settings.database_url, size=size, name=f"worker {self._role.name}", lease=lease)
         await pool.open()  # without waiting: with Postgres away the processor waits, not the start
         self._exits.push_async_callback(pool.close)
         running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
         lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
-        self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max)
+        self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max, waiting=self._batches.beat)
+        self._beside = running.heartbeats
         for loop in running.loops:
             task = asyncio.ensure_future(_or_die(loop()))
             self._exits.push_async_callback(_cancel, task)

@@ -7,6 +7,7 @@ data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/perf
 """
 
 import os
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from markupsafe import Markup
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from outbox.offsets import Offsets
+from runtime.heartbeat import Heartbeat, liveness
 from streams.progress import Held, Progress
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -48,14 +50,14 @@ class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
     topology: Topology
 
 
-def add_pages(app: faust.App, role: Role, settings: StreamSettings) -> None:
+def add_pages(app: faust.App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]]) -> None:
     """Register the pages; nothing is asked before somebody looks."""
     progress = Progress(app, role.name)
-    _add_health(app, progress)
+    _add_health(app, progress, heartbeats)
     _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers, _PATIENCE)))
 
 
-def _add_health(app: faust.App, progress: Progress) -> None:
+def _add_health(app: faust.App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]]) -> None:
     state = {"ready": False}
 
     @app.on_partitions_assigned.connect
@@ -69,7 +71,8 @@ def _add_health(app: faust.App, progress: Progress) -> None:
 
     @app.page("/health/live")
     async def live(self: View, _: Request) -> Response:
-        return self.json({"live": True})
+        state = liveness(heartbeats())
+        return self.json(state, status=200 if state["live"] else 503)
 
     @app.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:

@@ -49,12 +49,15 @@ class Item(NamedTuple):
 
 
 class Processor:
-    """Batches of records into effects, for one handler."""
+    """Batches of records into effects, for one handler; `waiting` is called at each try: waiting is no hanging."""
 
-    def __init__(self, handler: Handler, pool: Pool, *, lanes: int, retry_max: timedelta) -> None:
+    def __init__(
+        self, handler: Handler, pool: Pool, *, lanes: int, retry_max: timedelta, waiting: Callable[[], None] = lambda: None
+    ) -> None:
         self._handler = handler
         self._pool = pool
         self._lanes = lanes
+        self._waiting = waiting
         self._retry_max = retry_max.total_seconds()
         self._worker = handler.consumer
         self._restore = handler.restore if isinstance(handler, RestoringHandler) else handler.handle
@@ -162,6 +165,7 @@ class Processor:
         """Run the work in one transaction, again and again while something needed is away."""
         pause = _FIRST_PAUSE
         while True:
+            self._waiting()
             try:
                 async with self._pool.connection() as connection, connection.transaction():
                     await work(connection)

@@ -5,16 +5,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
 from runtime.database import Pool
+from runtime.heartbeat import Heartbeat
 from schemas import topology
 from streams.handler import Handler
 from streams.settings import StreamSettings
 
 
 class Running(NamedTuple):
-    """A role at work: its handler, and the loops that run beside it until they are cancelled."""
+    """A role at work: its handler, the loops beside it that run until they are cancelled, and the heartbeats of these."""
 
     handler: Handler
     loops: tuple[Callable[[], Awaitable[None]], ...] = ()
+    heartbeats: tuple[Heartbeat, ...] = ()
 
 
 class Role(NamedTuple):

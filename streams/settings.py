@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
-from runtime.settings import DatabaseUrl, Duration, Poll, Port, Settings, Timeout, Url, within
+from runtime.sessions import DEFAULT_LEASE
+from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, Settings, Timeout, Url, within
 
 
 class StreamSettings(Settings):
@@ -16,6 +17,8 @@ class StreamSettings(Settings):
 
     database_url: DatabaseUrl
     """Where effects and marks are written, `postgresql://…`."""
+    lock_lease: LockLease = DEFAULT_LEASE
+    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
     kafka_bootstrap_servers: str
     """`host:port`, comma-separated."""
     streams_web_host: str = "127.0.0.1"

@@ -8,14 +8,14 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 
 from migrations import chain
 from ops.dev.processes import SINK, WORKERS, address, processes, take_listeners
 from ops.stack.ports import LOOPBACK
-from ops.stack.supervisor import ProcessSpec, Supervisor
+from ops.stack.supervisor import HUNG_AFTER, ProcessSpec, Supervisor
 from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import timedelta
 
     from ops.stack import Stack
     from ops.stack.state import ProcessState
@@ -43,11 +44,27 @@ _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  #
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 
+class Doors(NamedTuple):
+    """Where a gateway listens."""
+
+    public: str
+    internal: str
+
+
 class System:
     """A gateway, a relay and the workers, kept running; a process that is killed comes back by itself."""
 
-    def __init__(self, stack: Stack, *, workers: Collection[str] = WORKERS, doubled: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        workers: Collection[str] = WORKERS,
+        doubled: bool = False,
+        hung_after: timedelta = HUNG_AFTER,
+        **settings: str,
+    ) -> None:
         self.stack = stack
+        self._hung_after = hung_after
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **settings}
@@ -57,7 +74,7 @@ class System:
             others.add(SINK)
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
         if doubled:
-            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name not in {"gateway", SINK})
+            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
         self.public = address(self._listeners.public)
         self.internal = address(self._listeners.internal)
         self.mail = address((LOOPBACK, self._listeners.sink.web))
@@ -104,17 +121,25 @@ class System:
         return Path(self.process(name).log).read_text()
 
     def _second(self, spec: ProcessSpec) -> ProcessSpec:
-        """Another process of the same kind, on a port of its own."""
+        """Another process of the same kind, on ports of its own."""
+        if spec.name == "gateway":
+            public, internal = (self.stack.ports.take(f"gateway-2-{listener}", 0) for listener in ("public", "internal"))
+            web = address((LOOPBACK, public))
+            self.second = Doors(web, address((LOOPBACK, internal)))
+            environment = {"PUBLIC_PORT": str(public), "INTERNAL_PORT": str(internal)}
+            return _moved(spec, f"{spec.name}-2", environment, web)
         port = self.stack.ports.take(f"{spec.name}-2", 0)
         variable = "RELAY_WEB_PORT" if spec.name == "relay" else "STREAMS_WEB_PORT"
         web = address((LOOPBACK, port))
-        return replace(spec, name=f"{spec.name}-2", environment={variable: str(port)}, web=web, ready_url=f"{web}/health/ready")
+        return _moved(spec, f"{spec.name}-2", {variable: str(port)}, web)
 
     def _look_after(self) -> None:
         logs = self.stack.data_dir / "process-logs"
         logs.mkdir(exist_ok=True)
         environment = {**self.environment, **self._listeners.environment}
-        supervisor = Supervisor(self._specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note)
+        supervisor = Supervisor(
+            self._specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note, hung_after=self._hung_after
+        )
         while not self._ended.wait(0.05):
             supervisor.run_once()
         supervisor.stop()
@@ -123,12 +148,22 @@ class System:
         self.states = states
 
 
+def _moved(spec: ProcessSpec, name: str, environment: dict[str, str], web: str) -> ProcessSpec:
+    urls = {"web": web, "ready_url": f"{web}/health/ready", "live_url": f"{web}/health/live"}
+    return replace(spec, name=name, environment=environment, **urls)
+
+
 @contextmanager
 def running_system(
-    stack: Stack, *, workers: Collection[str] = WORKERS, doubled: bool = False, **settings: str
+    stack: Stack,
+    *,
+    workers: Collection[str] = WORKERS,
+    doubled: bool = False,
+    hung_after: timedelta = HUNG_AFTER,
+    **settings: str,
 ) -> Iterator[System]:
-    """A prepared and started system of these workers, by default all; `doubled` has two relays and two workers of each role."""
-    system = System(stack, workers=workers, doubled=doubled, **settings)
+    """A prepared and started system of these workers, by default all; `doubled` has two processes of each kind."""
+    system = System(stack, workers=workers, doubled=doubled, hung_after=hung_after, **settings)
     system.prepare()
     try:
         system.start()

@@ -1,7 +1,7 @@
 """Erasures of a subject: begun here, carried out beside the requests, and told of as they go."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from gateway.postgres import command_transaction, refusing_outages
 from projections.erasure import erasures
 from projections.erasure.erasures import Erasure, Outlook
 from projections.erasure.subjects import Kind, Subject, SubjectError, subject_of
+from runtime.sessions import DEFAULT_LEASE, connect_async
 from schemas.text import Why
 
 log = structlog.get_logger()
@@ -56,8 +57,9 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
 class Erasing:
     """Carries erasures out, one after the other; one that a stopping gateway breaks off is told as such, and is begun again."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lease: timedelta = DEFAULT_LEASE) -> None:
         self._url = url
+        self._lease = lease
         self._tasks: set[asyncio.Task[None]] = set()
         self._one = asyncio.Lock()
 
@@ -85,8 +87,7 @@ class Erasing:
                 log.exception("erasure_failed", reason="internal_error", erasure=str(erasure_id))
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        name = "tallyhook erasure"
-        return await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5, application_name=name)
+        return await connect_async(self._url, name="erasure", lease=self._lease, holds=True)
 
 
 ERASING: Final = web.AppKey("erasing", Erasing)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import psycopg
 import typer
 
+from runtime.sessions import connect, connect_async
 from runtime.settings import environment
 
 Result = TypeVar("Result")
@@ -35,7 +36,8 @@ def database() -> psycopg.Connection:
     """A connection in autocommit. Raises SettingsError, psycopg.Error."""
     from outbox.settings import DatabaseSettings
 
-    return psycopg.connect(DatabaseSettings.load(environment()).database_url, autocommit=True, connect_timeout=5)
+    settings = DatabaseSettings.load(environment())
+    return connect(settings.database_url, name="command", lease=settings.lock_lease)
 
 
 def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) -> Result:
@@ -43,8 +45,8 @@ def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) 
     from outbox.settings import DatabaseSettings
 
     async def run() -> Result:
-        url = DatabaseSettings.load(environment()).database_url
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+        settings = DatabaseSettings.load(environment())
+        async with await connect_async(settings.database_url, name="command", lease=settings.lock_lease) as connection:
             return await work(connection)
 
     return asyncio.run(run())

@@ -137,6 +137,8 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
 
     from ops.offset_replay import differences, report, schema, shadow
     from outbox.offsets import Offsets
+    from runtime.heartbeat import Heartbeat
+    from runtime.lease import Lease
     from runtime.logs import configure_logs
     from streams.settings import StreamSettings
 
@@ -148,7 +150,11 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     with database() as connection:
         for name in schema.drop_left_behind(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
-        with schema.shadow_schema(connection, shadow.BUILDABLE[asked.worker].tables, keep=keep) as made:
+        tables = shadow.BUILDABLE[asked.worker].tables
+        with (
+            Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
+            schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
+        ):
             with _bar("building the shadow", total) as (bar, task):
                 built = uvloop.run(
                     shadow.build(

@@ -104,6 +104,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
             name="relay",
             command=(TALLYHOOK, "relay"),
             ready_url=f"{relay}/health/ready",
+            live_url=f"{relay}/health/live",
             web=relay,
             stop_rank=_RELAY,
             stop_limit=timedelta(seconds=15),
@@ -113,6 +114,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
             name="gateway",
             command=(TALLYHOOK, "gateway"),
             ready_url=f"{address(listeners.public)}/health/ready",
+            live_url=f"{address(listeners.public)}/health/live",
             web=address(listeners.public),
             stop_rank=_GATEWAY,
         ),
@@ -134,6 +136,7 @@ def _worker(role: str, port: int) -> ProcessSpec:
         command=(TALLYHOOK, "worker", role),
         environment={"STREAMS_WEB_PORT": str(port)},
         ready_url=f"{web}/health/ready",
+        live_url=f"{web}/health/live",
         web=web,
         stop_rank=_WORKER,
     )

@@ -29,11 +29,15 @@ where n.nspname like 'shadow\\_%%' and obj_description(n.oid, 'pg_namespace') = 
 
 
 @contextmanager
-def shadow_schema(connection: Connection, tables: Sequence[str], *, keep: bool) -> Iterator[str]:
-    """The name of a fresh schema with copies of the tables, empty; dropped at the end unless it is to be kept."""
+def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[str], *, keep: bool) -> Iterator[str]:
+    """
+    The name of a fresh schema with copies of the tables, empty; dropped at the end unless it is to be kept.
+
+    The `holder` keeps the lock, while the other connection may be silent for long.
+    """
     name = f"shadow_{datetime.now(UTC):%Y%m%d_%H%M%S}_{new_id().hex[-4:]}"
     schema = sql.Identifier(name)
-    connection.execute("select pg_advisory_lock(%s, hashtext(%s))", (_LOCK, name))
+    holder.execute("select pg_advisory_lock(%s, hashtext(%s))", (_LOCK, name))
     try:
         with connection.transaction():
             connection.execute(sql.SQL("create schema {}").format(schema))
@@ -57,7 +61,7 @@ def shadow_schema(connection: Connection, tables: Sequence[str], *, keep: bool) 
     finally:
         if not keep:
             drop(connection, name)
-        connection.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
+        holder.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
 
 
 def drop_left_behind(connection: Connection) -> list[str]:

@@ -72,7 +72,10 @@ async def build(
     role: Role, settings: StreamSettings, schema: str, stretches: Mapping[Place, Stretch], progress: Progress
 ) -> Built:
     """Handle every record of the stretches in the schema, the next batch being read meanwhile."""
-    pool = make_pool(settings.database_url, size=_LANES + 1, name=f"shadow {role.name}", search_path=f"{schema}, pg_catalog")
+    path = f"{schema}, pg_catalog"
+    pool = make_pool(
+        settings.database_url, size=_LANES + 1, name=f"shadow {role.name}", lease=settings.lock_lease, search_path=path
+    )
     began, records = time.monotonic(), 0
     async with pool, role.opened(settings, pool) as running:
         processor = Processor(running.handler, pool, lanes=_LANES, retry_max=settings.streams_retry_max)

@@ -8,12 +8,17 @@ from urllib.parse import urlsplit
 
 def answers(url: str, *, timeout: float = 1.0) -> bool:
     """Whether a GET of this http URL gives 200."""
+    return status_of(url, timeout=timeout) == http.HTTPStatus.OK
+
+
+def status_of(url: str, *, timeout: float = 1.0) -> int | None:
+    """The status that a GET of this http URL gives, or None where nothing answers."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
     try:
         connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()

@@ -1,25 +1,35 @@
-"""Keeps our own processes running: starts them, restarts the ones that die with growing pauses, stops them in order."""
+"""
+Keeps our own processes running: starts them, restarts those that die or hang with growing pauses, stops them in order.
+
+A process hangs that says so itself (`/health/live` is 503), or that has answered once and then has not for `hung_after`.
+"""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http import HTTPStatus
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ops.stack.child import Child, spawn, tail
 from ops.stack.errors import ProcessFailed
-from ops.stack.probe import answers
+from ops.stack.probe import answers, status_of
 from ops.stack.state import ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
 FIRST_PAUSE: Final = timedelta(milliseconds=500)
 LONGEST_PAUSE: Final = timedelta(seconds=10)
 STEADY_AFTER: Final = timedelta(seconds=30)
+HUNG_AFTER: Final = timedelta(minutes=1)
+_LAST_CHANCE: Final = timedelta(seconds=5)
+"""For one that hangs, between SIGTERM and SIGKILL: a process that is stopped by a signal sees only the latter."""
 _PROBE_READY_EVERY = 2.0  # seconds
 _PROBE_STARTING_EVERY = 0.1
 _DEATHS_AT_START = 3
@@ -36,6 +46,7 @@ class ProcessSpec:
     web: str | None = None
     stop_rank: int = 0  # the lowest rank is stopped first, and has ended before the next one is asked to
     stop_limit: timedelta = timedelta(seconds=20)
+    live_url: str | None = None
 
 
 def pause_after(previous: timedelta | None, lived: timedelta) -> timedelta:
@@ -56,15 +67,18 @@ class Supervisor:
         cwd: Path,
         environment: Mapping[str, str],
         on_change: Callable[[tuple[ProcessState, ...]], None],
+        hung_after: timedelta = HUNG_AFTER,
     ) -> None:
-        self._processes = [_Supervised(spec, log_dir / f"{spec.name}.log", cwd, environment) for spec in specs]
+        self._processes = [_Supervised(spec, log_dir / f"{spec.name}.log", cwd, environment, hung_after) for spec in specs]
+        # Beside the loop: one that does not answer must not keep the others from being looked after.
+        self._probing = ThreadPoolExecutor(max(1, len(specs)), thread_name_prefix="probe")
         self._on_change = on_change
         self._told: tuple[ProcessState, ...] = ()
 
     def run_once(self) -> int:
         """Start what is due, look after the rest; returns how many were started again."""
         now = time.monotonic()
-        restarted = sum(process.look_after(now) for process in self._processes)
+        restarted = sum(process.look_after(now, self._probing) for process in self._processes)
         self._tell()
         return restarted
 
@@ -92,6 +106,7 @@ class Supervisor:
             for process in together:
                 process.stop()
             self._tell()
+        self._probing.shutdown(wait=False, cancel_futures=True)
 
     def _tell(self) -> None:
         states = self.states
@@ -101,7 +116,7 @@ class Supervisor:
 
 
 class _Supervised:
-    def __init__(self, spec: ProcessSpec, log: Path, cwd: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, spec: ProcessSpec, log: Path, cwd: Path, environment: Mapping[str, str], hung_after: timedelta) -> None:
         self.spec = spec
         self.log = log
         self.state = "starting"
@@ -114,15 +129,25 @@ class _Supervised:
         self._started_at = 0.0
         self._start_due_at = 0.0
         self._probe_due_at = 0.0
+        self._hung_after = hung_after.total_seconds()
+        self._probe: Future[_Answers] | None = None
+        self._lived_at: float | None = None
+        self._kill_due_at: float | None = None
 
-    def look_after(self, now: float) -> bool:
+    def look_after(self, now: float, probing: ThreadPoolExecutor) -> bool:
         """Do what is due; whether that was a start after a death."""
         if self._child is None:
             return self._start(now) if now >= self._start_due_at else False
         if self._child.exit_code is not None:
             self._bury(now)
+        elif self._kill_due_at is not None:
+            if now >= self._kill_due_at:
+                self._child.kill()
+        elif self._probe is not None:
+            if self._probe.done():
+                self._take(self._probe.result(), now)
         elif now >= self._probe_due_at:
-            self._probe(now)
+            self._probe = probing.submit(_ask, self.spec)
         return False
 
     def ask_to_stop(self) -> None:
@@ -150,6 +175,7 @@ class _Supervised:
         again = self._pause is not None
         self._child = spawn(self.spec.command, log=self.log, environment=self._environment, cwd=self._cwd)
         self._started_at = self._probe_due_at = now
+        self._probe = self._lived_at = self._kill_due_at = None
         self.restarts += again
         self.state = "starting"
         return again
@@ -159,8 +185,33 @@ class _Supervised:
         self._start_due_at = now + self._pause.total_seconds()
         self._child, self.state = None, "restarting"
 
-    def _probe(self, now: float) -> None:
-        serves = answers(self.spec.ready_url, timeout=2.0)
-        self.has_served = self.has_served or serves
-        self.state = "ready" if serves else "unready" if self.has_served else "starting"
-        self._probe_due_at = now + (_PROBE_READY_EVERY if serves else _PROBE_STARTING_EVERY)
+    def _take(self, found: _Answers, now: float) -> None:
+        self._probe = None
+        self.has_served = self.has_served or found.ready
+        self.state = "ready" if found.ready else "unready" if self.has_served else "starting"
+        self._probe_due_at = now + (_PROBE_READY_EVERY if found.ready else _PROBE_STARTING_EVERY)
+        if found.alive:
+            self._lived_at = now
+        elif found.alive is False or (self._lived_at is not None and now - self._lived_at > self._hung_after):
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        """Ask the one that hangs to stop, and soon see to it."""
+        self.state = "hung"
+        self._kill_due_at = now + _LAST_CHANCE.total_seconds()
+        self.ask_to_stop()
+
+
+class _Answers(NamedTuple):
+    """What a process says of itself; `alive` is None where it says nothing."""
+
+    ready: bool
+    alive: bool | None
+
+
+def _ask(spec: ProcessSpec) -> _Answers:
+    ready = answers(spec.ready_url, timeout=2.0)
+    if spec.live_url is None:
+        return _Answers(ready, ready or None)
+    status = status_of(spec.live_url, timeout=2.0)
+    return _Answers(ready, None if status is None else status != HTTPStatus.SERVICE_UNAVAILABLE)

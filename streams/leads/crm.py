@@ -4,6 +4,7 @@ import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -13,11 +14,14 @@ from standardwebhooks import Webhook
 from runtime.partners import Partner
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
+from streams.claims import ClaimOver
 from streams.leads.decisions import Answer, parse_retry_after
 from streams.leads.guard import Network, guarded_socket
 from streams.leads.store import Claimed
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
+UNSENT: Final = Answer(error="interrupted")
+"""Of an attempt whose claim ran out before it was sent: the worker was stopped."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
 
 
@@ -41,20 +45,28 @@ class Crm:
         self._session = session
         self._now = now
 
-    async def send(self, partner: Partner | None, lead: Claimed) -> Answer:
-        """One attempt; its message id is the lead's, however often it is made, and so is its body."""
+    async def send(self, partner: Partner | None, lead: Claimed, check: Callable[[], None] = lambda: None) -> Answer:
+        """
+        One attempt; its message id is the lead's, however often it is made, and so is its body.
+
+        `check` is called with the connection made, right before the lead is sent, and raises ClaimOver where it must not be.
+        """
         if partner is None or partner.crm_url is None:
             return _NOT_CONFIGURED
         body = body_of(lead)
         headers = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], self._now())
         try:
-            async with self._session.post(partner.crm_url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._session.post(
+                partner.crm_url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=check
+            ) as response:
                 answer = Answer(
                     status=response.status,
                     error=None if response.ok and response.status < 300 else f"http_{response.status}",  # noqa: PLR2004  # 3xx is no success
                     retry_after=parse_retry_after(response.headers.get("Retry-After"), self._now()),
                 )
                 return answer._replace(excerpt=await _excerpt(response))
+        except ClaimOver:
+            return UNSENT
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             return Answer(error=word_of(error))
 
@@ -104,6 +116,18 @@ def word_of(error: Exception) -> str:
     return "connection_lost"
 
 
+def _checks() -> aiohttp.TraceConfig:
+    """Calls the `check` of a request between its connection and its first byte."""
+
+    async def check(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(check)
+    config.on_connection_reuseconn.append(check)
+    return config
+
+
 @asynccontextmanager
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
     """A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
@@ -113,6 +137,7 @@ async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable
         "cookie_jar": aiohttp.DummyCookieJar(),
         "auto_decompress": False,
         "trust_env": False,
+        "trace_configs": [_checks()],
     }
     async with aiohttp.ClientSession(**options) as session:
         yield Crm(session, now)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -24,11 +25,14 @@ from outbox.append import append
 from projections.config_view import Config
 from runtime import spans
 from runtime.database import UNAVAILABLE, Pool
+from runtime.heartbeat import Heartbeat, now
 from runtime.partners import Partner
+from runtime.sessions import DEFAULT_LEASE
 from runtime.tracing import Trace, continue_trace, parse_traceparent
+from streams.claims import Claims
 from streams.leads import metrics, store
 from streams.leads.breaker import Breaker
-from streams.leads.crm import Crm
+from streams.leads.crm import UNSENT, Crm
 from streams.leads.decisions import Answer, Policy, decide
 from streams.leads.outcomes import Ended, outcome_of
 from streams.leads.store import Claimed, Room
@@ -40,7 +44,6 @@ _STRANGERS_EVERY: Final = 5.0  # seconds
 _STRANGERS: Final = 20  # partners at a time
 _STRANGERS_ROOM: Final = 50  # leads of each
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
-_CLAIM_MARGIN: Final = timedelta(seconds=10)  # beyond the CRM's time, for writing the outcome down
 
 
 class Limits(NamedTuple):
@@ -55,6 +58,7 @@ class Limits(NamedTuple):
     breaker_cooldown: timedelta
     breaker_longest: timedelta
     poll: timedelta
+    lease: timedelta = DEFAULT_LEASE
 
 
 class Done(NamedTuple):
@@ -76,6 +80,7 @@ class Dispatcher:
         config: Config,
         *,
         holds: Callable[[str], bool],
+        heartbeat: Heartbeat | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -85,6 +90,7 @@ class Dispatcher:
         self._limits = limits
         self._config = config
         self._holds = holds
+        self._heartbeat = heartbeat or Heartbeat("deliveries")
         self._now = now
         self._draw = draw
         self._breakers = {key: self._new_breaker() for key in partners}
@@ -93,11 +99,13 @@ class Dispatcher:
         self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
         self._ended: list[Ended] = []
         self._strangers_at = 0.0
+        self._claims = Claims(limits.lease)
 
     async def run(self) -> None:
         """Round after round; when it is cancelled, what is under way may still end and is written down."""
         try:
             while True:
+                self._heartbeat.beat()
                 try:
                     await self.run_once()
                     await self._rest()
@@ -133,6 +141,8 @@ class Dispatcher:
     async def _begin(self) -> int:
         rooms = self._rooms()
         async with self._pool.connection() as connection:
+            if self._claims.due:
+                await self._renew(connection)
             if time.monotonic() >= self._strangers_at:
                 self._strangers_at = time.monotonic() + _STRANGERS_EVERY
                 found = await store.strangers(connection, list(self._partners), self._now(), _STRANGERS)
@@ -141,10 +151,16 @@ class Dispatcher:
             claimed = await self._claim(connection, rooms) if rooms else []
         return len(claimed)
 
+    async def _renew(self, connection: AsyncConnection) -> None:
+        asked_at, until = now(), self._now() + self._claims.duration
+        self._claims.take(await store.renew(connection, [*self._under_way.values()], until), asked_at)
+
     async def _claim(self, connection: AsyncConnection, rooms: Mapping[str, Room]) -> list[Claimed]:
         self._claiming = rooms
         try:
-            claimed = await store.claim(connection, rooms, self._now(), self._limits.timeout + _CLAIM_MARGIN)
+            asked_at = now()
+            claimed = await store.claim(connection, rooms, self._now(), self._claims.duration)
+            self._claims.take([lead.id for lead in claimed], asked_at)
             for lead in claimed:
                 self._under_way[asyncio.create_task(self._attempt(lead))] = lead
         finally:
@@ -200,8 +216,8 @@ class Dispatcher:
 
     async def _attempt(self, lead: Claimed) -> Answer:
         started, began = time.monotonic(), spans.now()
-        answer = await self._crm.send(self._partners.get(lead.partner), lead)
-        if breaker := self._breakers.get(lead.partner):
+        answer = await self._crm.send(self._partners.get(lead.partner), lead, partial(self._claims.check, lead.id))
+        if (breaker := self._breakers.get(lead.partner)) and answer != UNSENT:
             breaker.note(time.monotonic(), healthy=answer.healthy)
             metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
         if began:
@@ -214,6 +230,7 @@ class Dispatcher:
     def _gather(self) -> None:
         for task in [task for task in self._under_way if task.done()]:
             lead = self._under_way.pop(task)
+            self._claims.drop(lead.id)
             now, answer = self._now(), task.result()
             decision = decide(answer, lead.failures, now, self._policy(lead.partner), self._draw)
             partner = lead.partner if lead.partner in self._partners else "unknown"
@@ -254,7 +271,7 @@ class Dispatcher:
             _, late = await asyncio.wait(self._under_way, timeout=_LAST_ANSWERS)
             for task in late:
                 task.cancel()
-                del self._under_way[task]
+                self._claims.drop(self._under_way.pop(task).id)
         self._gather()
         try:
             await self._settle()

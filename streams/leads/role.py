@@ -7,6 +7,7 @@ from typing import Final
 from outbox.clock import ServerClock
 from projections.config_view import following
 from runtime.database import Pool
+from runtime.heartbeat import Heartbeat
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
@@ -24,15 +25,18 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
         opened_crm(settings.lead_timeout, settings.outbound_allow, clock.now) as crm,
         following(settings.database_url) as config,
     ):
-        share = Share(settings.database_url)
-        dispatcher = Dispatcher(pool, crm, settings.partners, limits_of(settings), config, holds=share.holds, now=clock.now)
+        heartbeat = Heartbeat("deliveries")
+        share = Share(settings.database_url, heartbeat, lease=settings.lock_lease)
+        limits, partners = limits_of(settings), settings.partners
+        dispatcher = Dispatcher(pool, crm, partners, limits, config, holds=share.holds, heartbeat=heartbeat, now=clock.now)
 
         async def dispatch() -> None:
             await clock.until_known()
             await dispatcher.run()
 
         deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatch)
-        yield Running(LeadsHandler(), (lambda: clock.keep(pool), lambda: share.keep(dispatcher.busy), deliver))
+        loops = (lambda: clock.keep(pool), lambda: share.keep(dispatcher.busy), deliver)
+        yield Running(LeadsHandler(), loops, (heartbeat,))
 
 
 def limits_of(settings: LeadSettings) -> Limits:
@@ -45,6 +49,7 @@ def limits_of(settings: LeadSettings) -> Limits:
         breaker_cooldown=settings.lead_breaker_cooldown,
         breaker_longest=settings.lead_retry_max,
         poll=settings.lead_poll,
+        lease=settings.lock_lease,
     )
 
 

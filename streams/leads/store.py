@@ -1,6 +1,6 @@
 """The worker's SQL: leads taken in, claimed when they are due, and moved on with the attempt that settles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -150,6 +150,18 @@ where id = %s
 async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
     """Make a lead due now, and its next outcome that of the task; `afresh` gives it all of its attempts again."""
     await connection.execute(_HURRY, (task_id, afresh, now, lead_id))
+
+
+_RENEW: Final = """
+update leads l set next_attempt_at = %s from unnest(%s::uuid[], %s::int4[]) as v(id, attempt)
+where l.id = v.id and l.attempts = v.attempt and l.status = 'delivering' returning l.id
+"""
+
+
+async def renew(connection: AsyncConnection, leads: Collection[Claimed], until: datetime) -> list[UUID]:
+    """Go on holding leads whose attempts are under way; the ids of those that nobody else has claimed meanwhile."""
+    columns = [lead.id for lead in leads], [lead.attempt for lead in leads]
+    return [row[0] for row in await (await connection.execute(_RENEW, (until, *columns))).fetchall()]
 
 
 # A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted.

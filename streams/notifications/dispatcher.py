@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from random import SystemRandom
 from typing import Any, Final
@@ -11,9 +13,11 @@ from prometheus_client import Counter as Metric
 
 from projections.config_view import Config
 from runtime import spans
-from runtime.database import Pool
+from runtime.database import UNAVAILABLE, Pool
+from runtime.heartbeat import Heartbeat, now
 from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
+from streams.claims import ClaimOver, Claims
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
 from streams.notifications.senders import Message, Sender, SendFailed
@@ -45,6 +49,7 @@ class Dispatcher:
         *,
         config: Config,
         limit: int,
+        timeout: timedelta,
         lease: timedelta,
         poll: timedelta,
     ) -> None:
@@ -55,13 +60,16 @@ class Dispatcher:
         self._policy = policy
         self._config = config
         self._limit = limit
-        self._lease = lease
+        self._timeout = timeout.total_seconds()
+        self._claims = Claims(lease)
         self._poll = poll.total_seconds()
         self._random = SystemRandom()
+        self.heartbeat = Heartbeat(f"sending of {channel}")
 
     async def run(self) -> None:
         """Send until cancelled; what is under way then has a few seconds to end."""
         while True:
+            self.heartbeat.beat()
             round_ = asyncio.ensure_future(self.run_once())
             try:
                 done = await asyncio.shield(round_)
@@ -72,7 +80,7 @@ class Dispatcher:
             except Exception as error:
                 if (reason := passing_reason(error)) is None:
                     raise
-                # What was sent and could not be written down is sent again when its lease ends, under the same message id.
+                # What was sent and could not be written down is sent again when its claim ends, under the same message id.
                 log.warning("waiting", reason=reason, channel=self._channel, error=str(error).strip())
                 done = Counter()
             if done.total() < self._limit:
@@ -87,11 +95,41 @@ class Dispatcher:
         if self._config.get(f"channel.{self._channel}.paused", False):
             return Counter()
         async with self._pool.connection() as connection, connection.transaction():
-            due = await store.claim(connection, self._channel, self._limit, self._lease)
-        outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)
+            asked_at = now()
+            due = await store.claim(connection, self._channel, self._limit, self._claims.duration)
+        self._claims.take([each.id for each in due], asked_at)
+        async with self._renewing(due):
+            outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)
         if failures := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
             raise failures[0]
         return Counter(outcome for outcome in outcomes if isinstance(outcome, str))
+
+    @asynccontextmanager
+    async def _renewing(self, due: Sequence[Notification]) -> AsyncIterator[None]:
+        """Hold the claims while the block sends."""
+        done = asyncio.Event()
+        renewal = asyncio.ensure_future(self._renew(due, done))
+        try:
+            yield
+        finally:
+            done.set()  # asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11)
+            await asyncio.gather(renewal, return_exceptions=True)
+            for each in due:
+                self._claims.drop(each.id)
+
+    async def _renew(self, due: Sequence[Notification], done: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), self._claims.every.total_seconds())
+            if done.is_set():
+                return
+            self.heartbeat.beat()
+            try:
+                asked_at = now()
+                async with self._pool.connection() as connection:
+                    self._claims.take(await store.renew(connection, due, self._claims.duration), asked_at)
+            except UNAVAILABLE as error:
+                log.warning("claims_unrenewed", reason="postgres_unavailable", channel=self._channel, error=str(error).strip())
 
     async def _attempt(self, notification: Notification) -> str:
         if notification.opted_out:
@@ -114,10 +152,12 @@ class Dispatcher:
             text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
         except Exception as error:  # the template has changed since its data was checked
             raise SendFailed("template_failed", f"{type(error).__name__}: {error}", permanent=True) from error
+        message = Message(notification.message_id, notification.address, text)
         try:
-            await asyncio.wait_for(
-                self._sender.send(Message(notification.message_id, notification.address, text)), self._lease.total_seconds() / 2
-            )
+            self._claims.check(notification.id)
+            await asyncio.wait_for(self._sender.send(message), self._timeout)
+        except ClaimOver as error:
+            raise SendFailed("interrupted", "the worker was stopped before it sent the message") from error
         except TimeoutError as error:
             raise SendFailed("provider_slow", "the attempt took too long") from error
 

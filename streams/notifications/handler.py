@@ -18,7 +18,7 @@ from streams.notifications import store
 from streams.notifications.decisions import Fail, Policy, Queue, decide
 from streams.notifications.dispatcher import Dispatcher, told
 from streams.notifications.senders import sender_of
-from streams.notifications.settings import LEASES, NotificationSettings
+from streams.notifications.settings import NotificationSettings
 from streams.notifications.store import Notification
 from streams.notifications.texts import Texts
 from streams.records import data_of
@@ -114,14 +114,15 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     policy,
                     config=config,
                     limit=settings.notify_concurrency,
-                    lease=LEASES * settings.notify_send_timeout,
+                    timeout=settings.notify_send_timeout,
+                    lease=settings.lock_lease,
                     poll=settings.notify_poll,
                 )
             )
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
         servers = settings.kafka_bootstrap_servers
         loops = tuple(after_replays(handler.consumer, pool, servers, dispatcher.run) for dispatcher in dispatchers)
-        yield Running(handler, loops)
+        yield Running(handler, loops, tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -1,7 +1,7 @@
 """What the notifications worker can be told."""
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -29,7 +29,7 @@ class NotificationSettings(StreamSettings):
     notify_retry_max: Duration = timedelta(minutes=10)
     """The longest pause between two attempts."""
     notify_send_timeout: Timeout = timedelta(seconds=15)
-    """How long one attempt may take; the message of a worker that died is sent again after twice that time."""
+    """How long one attempt may take."""
     notify_concurrency: int = Field(default=16, ge=1, le=200)
     """Messages under way at once, for each channel."""
     notify_poll: Poll = timedelta(milliseconds=500)
@@ -42,7 +42,3 @@ class NotificationSettings(StreamSettings):
         """The channels that lead somewhere."""
         all_urls: dict[Channel, str] = {"EMAIL": self.notify_email_url, "SMS": self.notify_sms_url, "PUSH": self.notify_push_url}
         return {channel: url for channel, url in all_urls.items() if url}
-
-
-LEASES: Final = 2
-"""The lease on a message under way, in send time-outs: one for the attempt, one for writing down what became of it."""

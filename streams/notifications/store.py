@@ -90,6 +90,18 @@ async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease
     return await cursor.fetchall()
 
 
+_RENEW: Final = """
+update notifications n set next_attempt_at = now() + %s from unnest(%s::uuid[], %s::int4[]) as v(id, attempts)
+where n.id = v.id and n.attempts = v.attempts and n.status = 'sending' returning n.id
+"""
+
+
+async def renew(connection: AsyncConnection, notifications: Sequence[Notification], lease: timedelta) -> list[UUID]:
+    """Go on holding what is being sent; the ids of those that nobody else has claimed, and that are not settled."""
+    columns = [each.id for each in notifications], [each.attempts for each in notifications]
+    return [row[0] for row in await (await connection.execute(_RENEW, (lease, *columns))).fetchall()]
+
+
 async def settle(
     connection: AsyncConnection,
     notification: Notification,

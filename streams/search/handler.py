@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from projections.search import raise_versions
 from runtime.database import Pool
+from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.envelope import Envelope
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
 from streams.errors import Poison
@@ -31,12 +33,15 @@ class SearchHandler:
 
     consumer: Final = "search"
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: Documents, lease: timedelta = DEFAULT_LEASE) -> None:
         self._documents = documents
+        self._lease = lease
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         changes = [_change_of(event) for event in events]
-        for event, refusal in zip(events, await self._documents.write(changes), strict=True):
+        async with spoken_for(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
+            refusals = await self._documents.write(changes)
+        for event, refusal in zip(events, refusals, strict=True):
             if refusal:
                 raise Poison("document_refused", refusal, event.id)
         await tasks.finish_all(
@@ -62,7 +67,7 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
     # The processor owns the waiting, so the client tries once.
     async with AsyncElasticsearch(settings.elasticsearch_url, request_timeout=_PATIENCE, max_retries=0) as client:
         documents = Documents(client, PROPERTIES.name)
-        yield Running(SearchHandler(documents), loops=(documents.prepare,))
+        yield Running(SearchHandler(documents, settings.lock_lease), loops=(documents.prepare,))
 
 
 SEARCH: Final = Role(SearchHandler.consumer, _opened, SearchSettings)

@@ -21,7 +21,7 @@ INDEX: Final = (ROOT / "runbooks/README.md").read_text()
 PAGES: Final = sorted(page for page in (ROOT / "runbooks").glob("*.md") if page.name != "README.md")
 CODE: Final = "\n".join(
     path.read_text()
-    for package in ("outbox", "projections", "gateway", "streams", "schemas")
+    for package in ("runtime", "outbox", "projections", "gateway", "streams", "schemas")
     for path in sorted((ROOT / package).rglob("*.py"))
 )
 COMMANDS: Final = typer.main.get_command(app)

@@ -1,4 +1,8 @@
-"""A process that serves its health: `fake_process.py NAME PORT ORDER_FILE`; on SIGTERM it notes its name and ends."""
+"""
+A process that serves its health: `fake_process.py NAME PORT ORDER_FILE [HANGS_FILE]`; on SIGTERM it notes its name and ends.
+
+It is not live while the last file is there.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from pathlib import Path
 from threading import Thread
 
 NAME, PORT, ORDER = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+HANGS = Path(sys.argv[4] if len(sys.argv) > 4 else f"{ORDER}.hangs")
 
 
 class Healthy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(503 if self.path == "/health/live" and HANGS.exists() else 200)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:

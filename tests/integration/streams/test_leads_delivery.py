@@ -251,6 +251,35 @@ async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:
     assert [kind for kind, _ in await leads.told()] == ["lead.delivered"] * 200
 
 
+async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher(lease=timedelta(microseconds=10), breaker_threshold=1) as dispatcher:
+        await round_of(dispatcher)
+    assert leads.crm.taken == []
+    assert [row["error"] for row in await leads.attempts(lead_id)] == ["interrupted"]
+    async with leads.dispatcher() as dispatcher:
+        leads.clock.forward(11)
+        await round_of(dispatcher)
+    assert leads.crm.ids("/acme") == [str(lead_id)]
+
+
+async def test_a_claim_is_renewed_while_a_crm_takes_its_time(leads: Leads) -> None:
+    leads.crm.answers("/acme", hang)
+    await leads.take_in(lead())
+    async with leads.dispatcher(timeout=30, lease=timedelta(seconds=10)) as slow, leads.dispatcher() as other:
+        await slow.run_once()
+        await eventually(lambda: _reached(leads.crm, 1))
+        for _ in range(4):
+            leads.clock.forward(10)
+            slow._claims._renew_at = 0.0
+            await slow.run_once()
+            assert await round_of(other) == 0
+        leads.crm.release()
+        await slow.idle()
+        assert (await slow.run_once()).settled == 1
+    assert len(leads.crm.taken) == 1
+
+
 async def test_a_worker_that_dies_while_sending_leaves_a_lead_that_is_sent_again_under_the_same_id(leads: Leads) -> None:
     leads.crm.answers("/acme", hang, status(204))
     [lead_id] = await leads.take_in(lead())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from runtime.heartbeat import Heartbeat
 from streams.leads.share import Share
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import hang, status
@@ -29,7 +30,7 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
 
 
 def share_of(database_url: str) -> Share:
-    return Share(database_url, OFTEN)
+    return Share(database_url, Heartbeat("deliveries"), OFTEN)
 
 
 @asynccontextmanager
@@ -56,7 +57,7 @@ async def until(fact: Callable[[], bool]) -> None:
 
 
 async def test_a_worker_alone_has_all_partners_and_before_it_has_asked_none(database_url: str) -> None:
-    assert held(Share(database_url)) == set()
+    assert held(Share(database_url, Heartbeat("deliveries"))) == set()
     async with kept(share_of(database_url)) as alone:
         await until(lambda: len(held(alone)) == len(PARTNERS))
 

@@ -79,6 +79,7 @@ class Worker:
             Policy(attempts, NOW, NOW),
             config=self.config,
             limit=50,
+            timeout=timedelta(seconds=5),
             lease=lease,
             poll=timedelta(milliseconds=20),
         )
@@ -233,6 +234,34 @@ async def test_a_refusal_for_good_ends_it_and_another_does_not(
     view = await worker.read(refused)
     assert (view.reason, line.split(" ", 1)[1] in (view.error or "")) == (reason, True)
     assert (await worker.read(taken)).status == "sent"
+
+
+async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(worker: Worker, mail: MailServer) -> None:
+    sent = await worker.command("zoe@example.com")
+    assert await worker.send(lease=timedelta(microseconds=10)) == {"retried": 1}
+    assert mail.mails == []
+    assert (await worker.read(sent)).reason == "interrupted"
+
+
+async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Worker) -> None:
+    sent = await worker.command("zoe@example.com")
+    sender, released = worker.dispatcher(lease=timedelta(milliseconds=300)), asyncio.Event()
+
+    async def slow(_: object) -> None:
+        await released.wait()
+
+    sender._sender.send = slow  # type: ignore[method-assign]
+    under_way = asyncio.ensure_future(sender.run_once())
+    begun = datetime.now(UTC)
+
+    async def held_for_long() -> bool | None:
+        return datetime.now(UTC) - begun > timedelta(seconds=1) or None
+
+    await eventually(held_for_long)
+    assert await worker.send() == {}
+    released.set()
+    assert dict(await under_way) == {"sent": 1}
+    assert (await worker.read(sent)).attempts == 1
 
 
 async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:

@@ -1,0 +1,143 @@
+"""
+Locks that a process has only while it is known to speak with the server.
+
+The locks belong to a session of their own, which a thread of its own keeps alive while the loop that works under them turns; so a
+long statement or a full interpreter costs no share, and a loop that hangs gives its share away as a stopped process does.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from datetime import timedelta
+from select import select
+from typing import Final, Self
+
+import psycopg
+import structlog
+from prometheus_client import Counter
+from psycopg import Connection, OperationalError
+
+from runtime.heartbeat import Heartbeat, now
+from runtime.sessions import SPOKEN, connect
+
+log = structlog.get_logger()
+
+LOST: Final = Counter("tallyhook_lease_lost_total", "Times a process lost the locks that it worked under.", ["holder"])
+
+_SURE: Final = 0.9
+"""Of the lease: after that the server may have ended the session, by a clock a little faster than ours."""
+
+
+_TURN: Final = 1.2
+"""In leases, how long a turn of the loop may take: a statement ends within one, and some time goes by around it."""
+_LAST_WORD: Final = 1.0  # seconds
+
+
+class LeaseLost(OperationalError):
+    """The session that held the locks is over, or may be: another process may have them by now."""
+
+    reason: Final = "lease_lost"
+
+
+class Lease:
+    """
+    A session that holds locks, between `open` and `close`.
+
+    `heartbeat` is that of the loop that works under the locks. `connection` takes them; it may be used by any thread.
+    """
+
+    connection: Connection
+
+    def __init__(self, url: str, name: str, lease: timedelta, heartbeat: Heartbeat) -> None:
+        self._url = url
+        self._name = name
+        self._lease = lease
+        self._heartbeat = heartbeat
+        self._spoke_at = 0.0
+        self._lost = False
+        self._closing = threading.Event()
+        self._changing = threading.Lock()
+        self._waker, self._wakes = socket.socketpair()
+        self._thread = threading.Thread(target=self._keep, name=f"lease {name}", daemon=True)
+
+    def open(self) -> None:
+        """Connect. Raises psycopg.Error."""
+        with self._changing:
+            began = now()
+            self.connection = connect(self._url, name=self._name, lease=self._lease, holds=True, statement=self._lease)
+            self._spoke_at = began
+            self._thread.start()
+
+    def close(self) -> None:
+        """Give the locks back; waits for an `open` that is under way in another thread."""
+        self._closing.set()
+        with self._changing:
+            self._waker.send(b"!")
+            if self._thread.ident is not None:
+                self._thread.join(_LAST_WORD)
+                if self._thread.is_alive():  # in the middle of a statement that does not end
+                    _cut(self.connection)
+                    self._thread.join()
+                self.connection.close()
+            self._waker.close()
+            self._wakes.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def beat(self) -> None:
+        """The loop that works under the locks has turned."""
+        self._heartbeat.beat()
+
+    def rest(self) -> None:
+        """The loop waits for work, until its next beat."""
+        self._heartbeat.rest()
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody else can have the locks yet, as far as the clock tells, which goes on while the process is stopped."""
+        return not self._lost and now() - self._spoke_at < self._lease.total_seconds() * _SURE
+
+    def check(self) -> None:
+        """Raise LeaseLost unless the locks are held."""
+        if not self.held:
+            raise LeaseLost(f"the locks of {self._name} are lost: the session was silent for longer than the lease")
+
+    def _keep(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._speak()
+                # The server says something by itself only when it ends the session.
+                select([self._wakes.fileno(), self.connection.fileno()], [], [], self._lease.total_seconds() / SPOKEN)
+        except (psycopg.Error, OSError, ValueError) as error:  # a closed connection has no socket to wait for
+            self._give_up(str(error).strip())
+
+    def _speak(self) -> None:
+        if self._heartbeat.silent > self._lease * _TURN:
+            raise LeaseLost("the loop that works under it has not turned for longer than the lease")
+        began = now()
+        self.connection.execute("select 1")
+        self._spoke_at = began
+
+    def _give_up(self, why: str) -> None:
+        if self._closing.is_set():
+            return
+        self._lost = True
+        LOST.labels(self._name).inc()
+        log.warning("lease_lost", reason=LeaseLost.reason, holder=self._name, error=why)
+        _cut(self.connection)
+
+
+def _cut(connection: Connection) -> None:
+    """End the session at once, and whatever statement another thread waits for on it."""
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)

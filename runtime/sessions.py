@@ -1,0 +1,126 @@
+"""
+Sessions on Postgres that the server itself ends when their client no longer speaks, so that nothing they hold stays held.
+
+Locks and open transactions last as long as the server believes in its client. Each way to fall silent has a setting that ends it:
+a process that is stopped or hangs (its kernel still answers) `idle_session_timeout`, and within a transaction
+`idle_in_transaction_session_timeout`; a host that is gone `tcp_keepalives_*` while nothing is under way, `tcp_user_timeout` while
+the server sends, also to a stopped client whose window is full, and `client_connection_check_interval` while it works on a
+statement; a statement that does not end `statement_timeout`. The client gives up a server that is gone likewise.
+
+The server's settings are set by a statement, not by start-up options: a pooler in session mode passes statements on, while
+PgBouncer refuses options that it does not know, or drops them without a word. Over a Unix socket the TCP ones have no effect.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any, Final, LiteralString
+
+from psycopg import AsyncConnection, Connection
+
+DEFAULT_LEASE: Final = timedelta(seconds=10)
+SPOKEN: Final = 4
+"""A holder speaks so often in a lease."""
+CONNECT_TIMEOUT: Final = 5  # seconds
+
+SET: Final[LiteralString] = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as t(name, value)"
+
+
+def server_settings(lease: timedelta, *, holds: bool, statement: timedelta | None) -> dict[str, str]:
+    """
+    What ends a silent session within the lease; its times are in UTC.
+
+    One that `holds` locks between its statements must also speak; one that does not may be idle for as long as it likes.
+    """
+    milliseconds = round(lease.total_seconds() * 1000)
+    settings = {
+        "idle_in_transaction_session_timeout": milliseconds,
+        "tcp_keepalives_idle": _seconds(lease / 2),
+        "tcp_keepalives_interval": _seconds(lease / 8),
+        "tcp_keepalives_count": 4,
+        "tcp_user_timeout": milliseconds,
+        "client_connection_check_interval": milliseconds // 4,
+    }
+    if holds:
+        settings["idle_session_timeout"] = milliseconds
+    if statement is not None:
+        settings["statement_timeout"] = round(statement.total_seconds() * 1000)
+    return {"timezone": "UTC"} | {name: str(value) for name, value in settings.items()}
+
+
+def client_options(lease: timedelta) -> dict[str, Any]:
+    """How soon the client gives up a server that is gone."""
+    return {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "keepalives_idle": _seconds(lease / 2),
+        "keepalives_interval": _seconds(lease / 8),
+        "keepalives_count": 4,
+        "tcp_user_timeout": round(lease.total_seconds() * 1000),
+    }
+
+
+def connect(
+    url: str, *, name: str, lease: timedelta = DEFAULT_LEASE, holds: bool = False, statement: timedelta | None = None
+) -> Connection:
+    """Connect in autocommit mode, under the application name `tallyhook <name>`."""
+    connection = Connection.connect(url, autocommit=True, application_name=f"tallyhook {name}", **client_options(lease))
+    try:
+        connection.execute(SET, columns_of(server_settings(lease, holds=holds, statement=statement)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_async(
+    url: str, *, name: str, lease: timedelta = DEFAULT_LEASE, holds: bool = False, statement: timedelta | None = None
+) -> AsyncConnection:
+    """Connect in autocommit mode, under the application name `tallyhook <name>`."""
+    options = client_options(lease)
+    connection = await AsyncConnection.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
+    try:
+        await connection.execute(SET, columns_of(server_settings(lease, holds=holds, statement=statement)))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) -> None:
+    """Wait, and say meanwhile on the connection that we are there."""
+    every = lease.total_seconds() / SPOKEN
+    while seconds > 0:
+        await asyncio.sleep(min(seconds, every))
+        await connection.execute("select 1")
+        seconds -= every
+
+
+@asynccontextmanager
+async def spoken_for(connection: AsyncConnection, lease: timedelta) -> AsyncIterator[None]:
+    """Say on the connection that we are there while the block waits for something else, such as in an open transaction."""
+    done = asyncio.Event()
+    speaking = asyncio.create_task(_speak(connection, lease, done))
+    try:
+        yield
+    finally:
+        done.set()
+        await asyncio.gather(speaking, return_exceptions=True)  # what it met, the next statement meets too
+
+
+async def _speak(connection: AsyncConnection, lease: timedelta, done: asyncio.Event) -> None:
+    # Asked to end, not cancelled: a statement that is cancelled would take the transaction with it.
+    while not done.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), lease.total_seconds() / SPOKEN)
+        if not done.is_set():
+            await connection.execute("select 1")
+
+
+def columns_of(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The parameters of `SET`."""
+    return [*settings.keys()], [*settings.values()]
+
+
+def _seconds(duration: timedelta) -> int:
+    return max(1, round(duration.total_seconds()))

@@ -1,0 +1,115 @@
+"""
+One process of every kind is stopped for a minute under load, as one that hangs would be, while its twin runs.
+
+Nobody waits for longer than the lease and what it takes to share out anew. Once they go on, those that were stopped do nothing
+that their twins have done: no event, mail or delivery is there twice, except what was under way just then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import psutil
+import pytest
+
+from ops.dev.processes import WORKERS
+from runtime.locks import Lock
+from tests.faults.accounting import assert_ledger
+from tests.faults.waits import LONGEST, UNDER_WAY, Client, Served, load
+from tests.kafka import read_topic
+from tests.mail import mail_server
+from tests.sender import post_stripe
+from tests.simulators import partner, stripe
+from tests.simulators.crm import SECRET, running_crm
+from tests.system import ADMIN, Doors, System, running_system
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.servers import StartStack
+
+FROZEN: Final = 60.0  # seconds
+AROUND: Final = 5.0  # seconds of load before and after
+REPLAYED: Final = 60
+SETTINGS: Final = {"COMMAND_WAIT": "10ms", "CACHE_KEY_PREFIX": "shop:"}
+
+
+async def begin_replay(http: aiohttp.ClientSession, system: System) -> str:
+    """Begin one that takes all of the time; the name of the gateway that works on it."""
+    for _ in range(REPLAYED):
+        assert (await post_stripe(http, system.public, stripe.Payment().succeeded(int(time.time())))).status == 200
+    await asyncio.to_thread(wait_until, lambda: system.count("payments") == REPLAYED, seconds=60)
+    asked = {"source": "stripe", "rate": REPLAYED / (FROZEN + 2 * AROUND)}
+    async with http.post(f"{system.internal}/v1/admin/webhooks/replay", json=asked, headers=ADMIN) as answer:
+        assert answer.status == 202, await answer.text()
+    return await asyncio.to_thread(leader_of, system)
+
+
+def leader_of(system: System) -> str:
+    leading = """select client_port from pg_stat_activity join pg_locks using (pid)
+                 where locktype = 'advisory' and granted and (classid::int8 << 32) | objid::int8 = %s"""
+    wait_until(lambda: system.query(leading, Lock.REPLAYS))
+    [(port,)] = system.query(leading, Lock.REPLAYS)
+    pids = {name: system.process(name).pid for name in ("gateway", "gateway-2")}
+    ports = {name: {each.laddr.port for each in psutil.Process(pid).net_connections()} for name, pid in pids.items()}
+    return next(name for name in ports if port in ports[name])
+
+
+def send(system: System, number: signal.Signals, names: Sequence[str]) -> None:
+    for name in names:
+        pid = system.process(name).pid
+        assert pid is not None
+        os.kill(pid, number)
+
+
+@pytest.mark.timeout(400)
+async def test_what_a_stopped_process_held_is_soon_its_twins(own_stack: StartStack) -> None:
+    served = Served()
+    stack = await asyncio.to_thread(own_stack, "postgres", "kafka", "redis", "elasticsearch")
+    with mail_server() as mail:
+        async with running_crm() as crm, aiohttp.ClientSession() as http:
+            settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other") | {"NOTIFY_EMAIL_URL": mail.url}
+            running = running_system(stack, doubled=True, hung_after=timedelta(minutes=10), **settings)
+            system = await asyncio.to_thread(running.__enter__)
+            try:
+                leader = await begin_replay(http, system)
+                frozen = [leader, "relay", *(f"worker-{role}" for role in WORKERS)]
+                doors = system.second if leader == "gateway" else Doors(system.public, system.internal)
+                client = Client(http, doors, served)
+                await load(client.ask, system, served, AROUND)
+                send(system, signal.SIGSTOP, frozen)
+                await load(client.ask, system, served, FROZEN)
+                send(system, signal.SIGCONT, frozen)
+                await load(client.ask, system, served, AROUND)
+                await asyncio.to_thread(wait_until, lambda: served.look(system), seconds=60)
+                delivered = Counter(crm.ids("/acme") + crm.ids("/other"))
+                await asyncio.to_thread(assert_soon_and_once, system, served, delivered, mail.ids)
+            finally:
+                send(system, signal.SIGCONT, [state.name for state in system.states])
+                await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+def assert_soon_and_once(system: System, served: Served, delivered: Counter[str], mailed: Counter[str]) -> None:
+    longest = served.longest(system)
+    assert max(longest.values()) <= LONGEST, longest
+    payments, leads = served.number("payment") + REPLAYED, served.number("lead")
+    assert delivered.total() - len(delivered) <= UNDER_WAY
+    assert len(delivered) == leads
+    assert mailed.total() - len(mailed) <= UNDER_WAY
+    told = dict(system.query("select type, count(*) from outbox where topic <> 'webhooks.stripe' group by type"))
+    assert told["billing.payment.succeeded"] == payments
+    assert told["lead.delivered"] == leads
+    assert told.get("lead.delivery.failed", 0) == 0
+    assert system.count("dead_letters") == 0
+    found = read_topic(system.kafka, "billing.payment.events", until=lambda found: len(found) >= payments)
+    assert len({record.headers["ce_id"] for record in found}) == payments
+    assert len(found) - payments <= UNDER_WAY
+    assert_ledger(system, partner=leads, stripe=payments, commands=3 * leads)
