@@ -7,6 +7,7 @@ A relay that dies leaves the rest of the work in Postgres, where the next one fi
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from outbox.offsets import Look, Offsets, OffsetsError, Place
 from outbox.settings import RelaySettings
 from runtime.database import UNAVAILABLE
 from runtime.locks import Lock
+from runtime.sessions import DEFAULT_LEASE, connect_async, spoken_for, wait
 from schemas.topology import group_of, workers
 
 log = structlog.get_logger()
@@ -31,6 +33,7 @@ RESENT: Final = Counter("tallyhook_lost_resent_total", "Events that the relay se
 
 _LOOK_EVERY: Final = 10.0  # seconds
 _TURN: Final = 1.0  # seconds
+_STATEMENT: Final = timedelta(minutes=5)
 _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
 
 
@@ -43,8 +46,8 @@ async def _run(settings: RelaySettings) -> None:
     offsets = Offsets(settings.kafka_bootstrap_servers)
     while True:
         try:
-            async with await AsyncConnection.connect(
-                settings.database_url, autocommit=True, application_name="tallyhook recovery", connect_timeout=5
+            async with await connect_async(
+                settings.database_url, name="recovery", lease=settings.lock_lease, holds=True, statement=_STATEMENT
             ) as connection:
                 await _keep_recovering(connection, settings, offsets)
         except UNAVAILABLE as error:
@@ -62,27 +65,30 @@ async def _keep_recovering(connection: AsyncConnection, settings: RelaySettings,
     while True:
         row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.RECOVERY,))).fetchone()
         if not (row and row[0]):
-            await asyncio.sleep(_LOOK_EVERY)
+            await wait(connection, _LOOK_EVERY, settings.lock_lease)
             continue
         while True:
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + _LOOK_EVERY
-                await _look(connection, offsets)
+                await _look(connection, offsets, settings.lock_lease)
             await run_once(connection, settings.lost_resend_rate)
-            await asyncio.sleep(_TURN)
+            await wait(connection, _TURN, settings.lock_lease)
 
 
-async def _look(connection: AsyncConnection, offsets: Offsets) -> None:
+async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta) -> None:
     try:
-        await look(connection, offsets, _CONSUMES)
+        await look(connection, offsets, _CONSUMES, lease)
     except OffsetsError as error:
         log.warning("recovery_postponed", reason=error.reason, error=str(error))
 
 
-async def look(connection: AsyncConnection, offsets: Offsets, consumes: Mapping[str, tuple[str, ...]]) -> list[Loss]:
+async def look(
+    connection: AsyncConnection, offsets: Offsets, consumes: Mapping[str, tuple[str, ...]], lease: timedelta = DEFAULT_LEASE
+) -> list[Loss]:
     """Find and report what was lost to the consumers of these topics; those losses that are new. Raises OffsetsError."""
     topics = sorted({topic for names in consumes.values() for topic in names})
-    found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
+    async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
+        found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
     before = await lost.seen(connection)
     losses = [
         loss
