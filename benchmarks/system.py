@@ -34,7 +34,7 @@ _STOP_LIMIT: Final = timedelta(seconds=20)
 # Calls are counted as ever, but our one client is never too many.
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
 _EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters")
-_PROJECTIONS: Final = ("payments", "history", "reconciliations", "invoices", "subscriptions")
+_PROJECTIONS: Final = ("payments", "refunds", "disputes", "history", "reconciliations", "invoices", "subscriptions")
 
 
 @dataclass(frozen=True)

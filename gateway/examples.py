@@ -29,9 +29,18 @@ from projections.contacts import Contact, Reach
 from projections.leads import AttemptView, LeadEventView, LeadView
 from projections.notifications import EventView as NotificationEventView
 from projections.notifications import NotificationView
-from projections.reads import EventView, InvoiceView, PaymentView, SubscriptionView
+from projections.reads import (
+    DisputePart,
+    DisputeView,
+    EventView,
+    InvoiceView,
+    PaymentView,
+    RefundPart,
+    RefundView,
+    SubscriptionView,
+)
 from schemas.leads import DeliverLead, LeadReceived
-from schemas.razorpay import Entity, Holder, RazorpayEvent
+from schemas.razorpay import RazorpayEvent
 from schemas.stripe import EventData, EventObject, StripeEvent
 
 _AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
@@ -41,6 +50,8 @@ _CAUSED: Final = UUID("01a20e74-0e11-7c02-9b5e-3f0d5c1a7e44")
 _TRACE: Final = _ID.hex
 _KEY: Final = "9f86d081"  # a public id
 _PAID: Final = EventView(id="evt_1Q", type="payment_intent.succeeded", occurred_at=_AT, event_id=_ID)
+_REFUNDED: Final = EventView(id="evt_4Q", type="refund.updated", occurred_at=_AT, event_id=_CAUSED)
+_DISPUTED: Final = EventView(id="evt_5Q", type="charge.dispute.created", occurred_at=_AT, event_id=_ID)
 _INVOICED: Final = EventView(id="evt_2Q", type="invoice.paid", occurred_at=_AT, event_id=_ID)
 _RENEWED: Final = EventView(id="evt_3Q", type="customer.subscription.updated", occurred_at=_AT, event_id=_ID)
 _DELIVERY: Final = Delivery(
@@ -67,7 +78,7 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     ),
     RazorpayEvent(
         event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
-        payload={"payment": Holder(Entity("pay_1Q"))},
+        payload={"payment": {"entity": {"id": "pay_1Q"}}},
     ),
     LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
     ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
@@ -115,8 +126,19 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     Begun(_ID, 3),
     Discarded(_ID),
     PaymentView(
-        provider_payment_id="pi_1Q", provider="stripe", status="succeeded", amount=4990, amount_refunded=0, currency="eur",
-        reconciliation="matched", version=1, updated_at=_AT, events=[_PAID], user_id="user-7",
+        provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
+        currency="eur", reconciliation="matched", version=2, updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",
+        refunds=[RefundPart(id="re_1Q", status="succeeded", amount=1000, currency="eur", reason="requested_by_customer")],
+        disputes=[DisputePart(id="du_1Q", status="needs_response", amount=4990, currency="eur", reason="fraudulent")],
+    ),
+    RefundView(
+        id="re_1Q", provider="stripe", status="failed", amount=1000, currency="eur", version=2, updated_at=_AT,
+        events=[_REFUNDED], reason="requested_by_customer", failure_reason="expired_or_canceled_card", payment_id="pi_1Q",
+    ),
+    DisputeView(
+        id="du_1Q", provider="stripe", status="needs_response", amount=4990, currency="eur", version=1, updated_at=_AT,
+        events=[_DISPUTED], reason="fraudulent", funds="withdrawn", respond_by=datetime(2026, 12, 3, 23, 59, 59, tzinfo=UTC),
+        payment_id="pi_1Q",
     ),
     SubscriptionView(
         id="sub_1Q", provider="stripe", status="active", version=1, updated_at=_AT, events=[_RENEWED], customer_id="cus_1Q",

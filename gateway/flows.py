@@ -43,6 +43,20 @@ _STRIPE: Final = {
         "status": "succeeded", "created": 1795514390, "customer": None, "latest_charge": None, "metadata": {},
     }},
 }  # fmt: skip
+_REFUND_FAILED: Final = {
+    **_STRIPE, "id": "{{stripeEvent}}_3", "type": "refund.failed", "created": 1795514500,
+    "data": {"object": {
+        "id": "re_{{run}}", "object": "refund", "amount": 4990, "currency": "eur", "status": "failed", "created": 1795514490,
+        "failure_reason": "expired_or_canceled_card", "payment_intent": "{{payment}}",
+    }},
+}  # fmt: skip
+_DISPUTED: Final = {
+    **_STRIPE, "id": "{{stripeEvent}}_4", "type": "charge.dispute.created", "created": 1795514600,
+    "data": {"object": {
+        "id": "du_{{run}}", "object": "dispute", "amount": 4990, "currency": "eur", "status": "needs_response",
+        "reason": "fraudulent", "payment_intent": "{{payment}}",
+    }},
+}  # fmt: skip
 _UNHANDLED: Final = {
     **_STRIPE,
     "id": "{{stripeEvent}}_2",
@@ -83,6 +97,14 @@ STRIPE: Final = (
     Step("The payment has its state", "admin_payment", caller="admin", ids={"id": "{{payment}}"},
          until="answer.status === 'succeeded'",
          check="pm.expect(answer).to.include({amount: 4990, currency: 'eur', reconciliation: 'matched', version: 1})"),
+    Step("A refund has failed", "stripe", body=_REFUND_FAILED, signer="stripe"),
+    Step("The refund has its state", "admin_refund", caller="admin", ids={"id": "re_{{run}}"},
+         until="answer.status === 'failed'", check="pm.expect(answer.paymentId).to.eql(pm.collectionVariables.get('payment'))"),
+    Step("The payment is disputed", "stripe", body=_DISPUTED, signer="stripe"),
+    Step("The dispute has its state", "admin_dispute", caller="admin", ids={"id": "du_{{run}}"},
+         until="answer.status === 'needs_response'", check="pm.expect(answer.reason).to.eql('fraudulent')"),
+    Step("The payment shows both", "admin_payment", caller="admin", ids={"id": "{{payment}}"},
+         check="pm.expect([answer.refunds.length, answer.disputes.length, answer.amountRefunded]).to.eql([1, 1, 0])"),
     Step("Nobody knows this subscription", "admin_subscription", (404,), caller="admin", ids={"id": "sub_{{run}}"},
          check=_refused("not_found")),
     Step("Nobody knows this invoice", "admin_invoice", (404,), caller="admin", ids={"id": "in_{{run}}"},

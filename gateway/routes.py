@@ -20,7 +20,7 @@ from projections.contacts import Contact, Reach
 from projections.erasure.erasures import Erasure, Outlook
 from projections.leads import LeadView
 from projections.notifications import NotificationView
-from projections.reads import InvoiceView, PaymentView, SubscriptionView
+from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
 from projections.set_aside import Sent
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
@@ -219,6 +219,8 @@ ADMIN: Final = (
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
         role="admin", refuses=_ABSENT,
     ),
+    Route("GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView}, role="admin", refuses=_ABSENT),
+    Route("GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView}, role="admin", refuses=_ABSENT),
     Route(
         "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
         role="admin", refuses=_ABSENT,

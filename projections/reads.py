@@ -1,4 +1,4 @@
-"""Reads of the admin routes: the state of one payment, subscription or invoice, and the events that made it."""
+"""Reads of the admin routes: the state of one payment, refund, dispute, subscription or invoice, and the events that made it."""
 
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from projections.tables import history, invoices, payments, reconciliations, subscriptions
+from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
 from schemas.billing import InvoiceStatus, PaymentStatus, Provider
 
 Reconciliation = Literal["matched", "mismatched", "unexpected"]
@@ -29,6 +29,29 @@ class EventView(_View, frozen=True):
     event_id: UUID
 
 
+class RefundPart(_View, frozen=True, kw_only=True):
+    """A refund of a payment, in minor units of the currency."""
+
+    id: str
+    status: str
+    amount: int
+    currency: str
+    reason: str | None = None
+    failure_reason: str | None = None
+
+
+class DisputePart(_View, frozen=True, kw_only=True):
+    """A dispute of a payment, in minor units of the currency."""
+
+    id: str
+    status: str
+    amount: int
+    currency: str
+    reason: str | None = None
+    funds: Literal["withdrawn", "reinstated"] | None = None
+    respond_by: datetime | None = None
+
+
 class PaymentView(_View, frozen=True):
     """Amounts in minor units of the currency."""
 
@@ -42,10 +65,32 @@ class PaymentView(_View, frozen=True):
     version: int
     updated_at: datetime
     events: list[EventView]
+    refunds: list[RefundPart]
+    disputes: list[DisputePart]
     invoice_id: str | None = None
     subscription_id: str | None = None
     customer_id: str | None = None
     user_id: str | None = None
+
+
+class RefundView(RefundPart, frozen=True, kw_only=True):
+    """`status` is pending, requires_action, succeeded, failed or canceled, or the provider's word where it is none of these."""
+
+    provider: Provider
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    payment_id: str | None = None
+
+
+class DisputeView(DisputePart, frozen=True, kw_only=True):
+    """`status` is the provider's word."""
+
+    provider: Provider
+    version: int
+    updated_at: datetime
+    events: list[EventView]
+    payment_id: str | None = None
 
 
 class SubscriptionView(_View, frozen=True):
@@ -83,6 +128,16 @@ async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView |
     return await _read(connection, _PAYMENT.where(payments.c.id == payment_id), PaymentView)
 
 
+async def refund(connection: AsyncConnection, refund_id: str) -> RefundView | None:
+    """The refund with that provider id."""
+    return await _read(connection, _REFUND.where(refunds.c.id == refund_id), RefundView)
+
+
+async def dispute(connection: AsyncConnection, dispute_id: str) -> DisputeView | None:
+    """The dispute with that provider id."""
+    return await _read(connection, _DISPUTE.where(disputes.c.id == dispute_id), DisputeView)
+
+
 async def subscription(connection: AsyncConnection, subscription_id: str) -> SubscriptionView | None:
     """The subscription with that provider id."""
     return await _read(connection, _SUBSCRIPTION.where(subscriptions.c.id == subscription_id), SubscriptionView)
@@ -111,6 +166,14 @@ def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
     )  # fmt: skip
     in_order = aggregate_order_by(event, history.c.occurred_at, history.c.event_id)
     of_this = and_(history.c.aggregate_id == table.c.id, history.c.aggregate_type == aggregate)
+    return select(func.coalesce(func.jsonb_agg(in_order), func.jsonb_build_array())).where(of_this).scalar_subquery()
+
+
+def _parts(table: Table, *names: str) -> ColumnElement[Any]:
+    """What belongs to the payment in another table, in the order of the ids."""
+    fields = [part for name in ("id", "status", "amount", "currency", "reason", *names) for part in (_camel(name), table.c[name])]
+    in_order = aggregate_order_by(func.jsonb_strip_nulls(func.jsonb_build_object(*fields)), table.c.id)
+    of_this = and_(table.c.payment_id == payments.c.id, table.c.provider == payments.c.provider)
     return select(func.coalesce(func.jsonb_agg(in_order), func.jsonb_build_array())).where(of_this).scalar_subquery()
 
 
@@ -150,7 +213,13 @@ _PAYMENT: Final = select(
     func.coalesce(payments.c.subscription_id, invoices.c.subscription_id).label("subscriptionId"),
     _RECONCILIATION.label("reconciliation"),
     _events("payment", payments).label("events"),
+    _parts(refunds, "failure_reason").label("refunds"),
+    _parts(disputes, "funds", "respond_by").label("disputes"),
 ).select_from(_SOURCE)
+
+_REFUND: Final = select(*_columns(refunds), refunds.c.id.label("id"), _events("refund", refunds).label("events"))
+
+_DISPUTE: Final = select(*_columns(disputes), disputes.c.id.label("id"), _events("dispute", disputes).label("events"))
 
 _SUBSCRIPTION: Final = select(
     *_columns(subscriptions), subscriptions.c.id.label("id"), _events("subscription", subscriptions).label("events")

@@ -1,5 +1,5 @@
 """
-Current state of payments, subscriptions and invoices.
+Current state of payments, refunds, disputes, subscriptions and invoices.
 
 `state` is the fold's own record, from which the typed columns are derived; the columns serve reads, joins and CHECK constraints.
 `version` counts the provider's events behind a row, so it is the same in whatever order they came.
@@ -47,6 +47,49 @@ payments = Table(
     CheckConstraint("amount >= 0 and amount_refunded >= 0", name="amounts_not_negative"),
 )
 
+# `status` is the provider's word where it is none that all providers share.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text),
+    Column("failure_reason", Text),
+    Column("payment_id", Text),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("id", "provider"),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+)
+
+Index("refunds_payment_id_idx", refunds.c.payment_id)
+
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text),
+    Column("funds", Text),
+    Column("respond_by", DateTime(timezone=True)),
+    Column("payment_id", Text),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("id", "provider"),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+    CheckConstraint("funds in ('withdrawn', 'reinstated')", name="funds_known"),
+)
+
+Index("disputes_payment_id_idx", disputes.c.payment_id)
+
 subscriptions = Table(
     "subscriptions",
     metadata,
@@ -80,7 +123,7 @@ invoices = Table(
     CheckConstraint("status in ('draft', 'open', 'paid', 'payment_failed', 'void', 'uncollectible')", name="status_known"),
 )
 
-# The events that made a row of the three tables above, one line each, kept as long as the row.
+# The events that made a row of the tables above, one line each, kept as long as the row.
 history = Table(
     "history",
     metadata,

@@ -30,6 +30,8 @@ _TEXTS: Final = {
     Topic.WEBHOOKS_STRIPE: "Events as Stripe sent them, byte for byte.",
     Topic.WEBHOOKS_RAZORPAY: "Events as Razorpay sent them, byte for byte.",
     Topic.BILLING_PAYMENTS: "What became of payments, whoever provides them.",
+    Topic.BILLING_REFUNDS: "What became of refunds.",
+    Topic.BILLING_DISPUTES: "What became of disputes.",
     Topic.BILLING_SUBSCRIPTIONS: "What became of subscriptions.",
     Topic.BILLING_INVOICES: "What became of invoices.",
     Topic.PARTNER_LEADS: "Leads of partners, from their arrival to the last attempt to deliver them.",

@@ -1,4 +1,8 @@
-"""What became of a payment, a subscription or an invoice. Amounts are in minor units of their currency (ISO 4217, lower case)."""
+"""
+What became of a payment, a refund, a dispute, a subscription or an invoice.
+
+Amounts are in minor units of their currency (ISO 4217, lower case); `xxx` is the currency of an amount that no event has stated.
+"""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -40,7 +44,11 @@ class PaymentFailed(PaymentData, frozen=True):
 
 
 class PaymentRefunded(PaymentData, frozen=True):
-    """The refunded total grew; `amount_refunded` is the new total."""
+    """
+    The refunded total grew; `amount_refunded` is the new total.
+
+    A total that shrinks because a refund failed is told by `billing.refund.failed`.
+    """
 
 
 class PaymentMismatched(PaymentData, frozen=True, kw_only=True):
@@ -48,6 +56,72 @@ class PaymentMismatched(PaymentData, frozen=True, kw_only=True):
 
     expected_amount: int
     expected_currency: str
+
+
+class RefundData(_Fact, frozen=True, kw_only=True):
+    """
+    State of a refund just after the event.
+
+    `status` is pending, requires_action, succeeded, failed or canceled, or the provider's own word where it is none of these.
+    The last four fields tell of the payment that it belongs to, as it is with this refund.
+    """
+
+    provider: Provider
+    refund_id: str
+    status: str
+    amount: int
+    currency: str
+    version: int
+    reason: str | None = None
+    failure_reason: str | None = None
+    provider_payment_id: str | None = None
+    payment_status: PaymentStatus | None = None
+    payment_amount_refunded: int | None = None
+    customer_id: str | None = None
+    user_id: str | None = None
+
+
+class RefundCreated(RefundData, frozen=True):
+    """Heard of for the first time: money is on its way back."""
+
+
+class RefundSucceeded(RefundData, frozen=True):
+    """The provider has sent the money; it may still come back, and then `billing.refund.failed` follows."""
+
+
+class RefundFailed(RefundData, frozen=True):
+    """It failed or was canceled, which `status` tells: the money is with the merchant again, and no longer counts as refunded."""
+
+
+class DisputeData(_Fact, frozen=True, kw_only=True):
+    """
+    State of a dispute just after the event; `status` is the provider's own word.
+
+    `funds` says what became of the disputed amount, `respond_by` until when evidence is taken.
+    """
+
+    provider: Provider
+    dispute_id: str
+    status: str
+    amount: int
+    currency: str
+    version: int
+    reason: str | None = None
+    funds: Literal["withdrawn", "reinstated"] | None = None
+    respond_by: Moment | None = None
+    provider_payment_id: str | None = None
+
+
+class DisputeCreated(DisputeData, frozen=True):
+    """Heard of for the first time: the payer's bank asks the money back."""
+
+
+class DisputeUpdated(DisputeData, frozen=True):
+    """Its status, its funds or another field changed."""
+
+
+class DisputeClosed(DisputeData, frozen=True):
+    """It is over: won, lost or withdrawn, which `status` tells."""
 
 
 class SubscriptionData(_Fact, frozen=True, kw_only=True):

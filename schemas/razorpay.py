@@ -5,7 +5,7 @@ The body names no id of its own: that stands in a header, which is not signed.
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,7 +21,16 @@ HANDLED_TYPES: Final = frozenset(
         "payment.authorized",
         "payment.captured",
         "payment.failed",
+        "payment.dispute.created",
+        "payment.dispute.action_required",
+        "payment.dispute.under_review",
+        "payment.dispute.won",
+        "payment.dispute.lost",
+        "payment.dispute.closed",
+        "refund.created",
         "refund.processed",
+        "refund.failed",
+        "refund.speed_changed",
         "subscription.authenticated",
         "subscription.activated",
         "subscription.charged",
@@ -36,25 +45,18 @@ HANDLED_TYPES: Final = frozenset(
 )
 
 
-class Entity(msgspec.Struct, frozen=True):
-    """What an event speaks of, as far as its place in the order needs it; a refund names its payment."""
-
-    id: Word | None = None
-    payment_id: Word | None = None
-
-
-class Holder(msgspec.Struct, frozen=True):
-    entity: Entity = Entity()
-
-
 class RazorpayEvent(msgspec.Struct, frozen=True):
-    """The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`."""
+    """
+    The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`.
+
+    An event about an account has neither, and an empty payload may be written as a list.
+    """
 
     event: Word
     created_at: Seconds
-    payload: dict[str, Holder]
+    payload: dict[str, Any] | list[Any] | None = None
     account_id: str | None = None
-    contains: list[str] = []
+    contains: list[str] | None = None
 
     @property
     def occurred_at(self) -> datetime:
@@ -64,12 +66,16 @@ class RazorpayEvent(msgspec.Struct, frozen=True):
 def aggregate_of(event: RazorpayEvent, event_id: str) -> Aggregate:
     """The aggregate whose history the event belongs to: a refund is its payment's; what has no entity stands for itself."""
     noun = event.event.partition(".")[0]
-    subject = _entity(event, noun)
-    if noun == "refund" and (payment := subject.payment_id or _entity(event, "payment").id):
+    if noun == "refund" and (payment := _word(event, "refund", "payment_id") or _word(event, "payment", "id")):
         return Aggregate("payment", payment)
-    return Aggregate(noun, subject.id or event_id)
+    if event.event.startswith("payment.dispute."):
+        return Aggregate("dispute", _word(event, "dispute", "id") or event_id)
+    return Aggregate(noun, _word(event, noun, "id") or event_id)
 
 
-def _entity(event: RazorpayEvent, name: str) -> Entity:
-    holder = event.payload.get(name)
-    return holder.entity if holder else Entity()
+def _word(event: RazorpayEvent, entity: str, field: str) -> str | None:
+    """A field of an entity in the payload; None where it is not there, or could be no id."""
+    found: Any = event.payload
+    for step in (entity, "entity", field):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, str) and found else None

@@ -1,5 +1,6 @@
 """A Stripe event as far as everyone needs it: who it is, when it happened, which object it speaks of (https://docs.stripe.com/api/events/object)."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -19,15 +20,42 @@ HANDLED_TYPES: Final = frozenset(
         "payment_intent.succeeded",
         "payment_intent.payment_failed",
         "payment_intent.canceled",
+        "payment_intent.partially_funded",
+        "charge.succeeded",
+        "charge.failed",
+        "charge.captured",
+        "charge.pending",
+        "charge.expired",
+        "charge.updated",
         "charge.refunded",
+        "charge.refund.updated",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+        "checkout.session.expired",
         "invoice.created",
         "invoice.finalized",
+        "invoice.finalization_failed",
         "invoice.updated",
+        "invoice.sent",
+        "invoice.will_be_due",
+        "invoice.overdue",
         "invoice.paid",
+        "invoice.overpaid",
         "invoice.payment_succeeded",
         "invoice.payment_failed",
+        "invoice.payment_action_required",
         "invoice.voided",
         "invoice.marked_uncollectible",
+        "invoice.deleted",
         "invoice_payment.paid",
         "customer.subscription.created",
         "customer.subscription.updated",
@@ -47,14 +75,15 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 class EventObject(msgspec.Struct, frozen=True):
     """The object an event speaks of, as far as its place in the order needs it."""
 
-    object: Word
+    object: Word | None = None
     id: Word | None = None
     payment_intent: str | dict[str, Any] | None = None
+    charge: str | dict[str, Any] | None = None
     invoice: str | dict[str, Any] | None = None
 
 
 class EventData(msgspec.Struct, frozen=True):
-    object: EventObject
+    object: EventObject | None = None
 
 
 class StripeEvent(msgspec.Struct, frozen=True):
@@ -63,10 +92,10 @@ class StripeEvent(msgspec.Struct, frozen=True):
     id: Word
     type: Word
     created: Seconds
-    data: EventData
+    data: EventData | None = None
     object: str = "event"
     api_version: str | None = None
-    livemode: bool = False
+    livemode: bool | None = None
 
     @property
     def occurred_at(self) -> datetime:
@@ -82,18 +111,37 @@ class Aggregate(NamedTuple):
 
 def aggregate_of(event: StripeEvent) -> Aggregate:
     """The aggregate whose history the event belongs to; a type we do not know stands for itself."""
-    subject = event.data.object
-    if subject.object == "payment_intent" and subject.id:
-        return Aggregate("payment", subject.id)
-    if subject.object == "charge" and (payment := reference(subject.payment_intent) or subject.id):
-        return Aggregate("payment", payment)
-    if subject.object == "invoice" and subject.id:
-        return Aggregate("invoice", subject.id)
-    if subject.object == "invoice_payment" and (invoice := reference(subject.invoice)):
-        return Aggregate("invoice", invoice)
-    if subject.object == "subscription" and subject.id:
-        return Aggregate("subscription", subject.id)
-    return Aggregate(subject.object, subject.id or event.id)
+    subject = event.data.object if event.data else None
+    if subject is None or subject.object is None:
+        return Aggregate("event", event.id)
+    kind, found = _OWNERS.get(subject.object, (subject.object, _own))
+    name = found(subject)
+    return Aggregate(kind, name) if name else Aggregate(subject.object, subject.id or event.id)
+
+
+def _own(subject: EventObject) -> str | None:
+    return subject.id
+
+
+def _of_charge(subject: EventObject) -> str | None:
+    return reference(subject.payment_intent) or subject.id
+
+
+def _of_refund(subject: EventObject) -> str | None:
+    return reference(subject.payment_intent) or reference(subject.charge)
+
+
+def _of_invoice_payment(subject: EventObject) -> str | None:
+    return reference(subject.invoice)
+
+
+_OWNERS: Final[dict[str, tuple[str, Callable[[EventObject], str | None]]]] = {
+    "payment_intent": ("payment", _own),
+    "charge": ("payment", _of_charge),
+    "refund": ("payment", _of_refund),
+    "invoice_payment": ("invoice", _of_invoice_payment),
+}
+"""Whose history the events of an object belong to, where it is not its own."""
 
 
 def reference(value: str | dict[str, Any] | None) -> str | None:

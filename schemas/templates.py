@@ -28,6 +28,7 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         Template("payment-succeeded", _PAYMENT, optional=_PROVIDER),
         Template("payment-failed", _PAYMENT, optional=_PROVIDER),
         Template("payment-refunded", {**_PAYMENT, "amountRefunded": int}, optional=_PROVIDER),
+        Template("payment-refund-failed", {"refundId": str, "amount": int, "currency": str}, optional=_PROVIDER),
         Template("invoice-payment-failed", {"invoiceId": str, "amountDue": int, "currency": str}, optional=_PROVIDER),
         # The data of alert.raised, as it is.
         Template("operator-alert", {"alert": str, "subject": str, "summary": str, "runbook": str}),

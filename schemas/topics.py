@@ -11,6 +11,8 @@ class Topic(StrEnum):
     WEBHOOKS_STRIPE = "webhooks.stripe"
     WEBHOOKS_RAZORPAY = "webhooks.razorpay"
     BILLING_PAYMENTS = "billing.payment.events"
+    BILLING_REFUNDS = "billing.refund.events"
+    BILLING_DISPUTES = "billing.dispute.events"
     BILLING_SUBSCRIPTIONS = "billing.subscription.events"
     BILLING_INVOICES = "billing.invoice.events"
     PARTNER_LEADS = "lead.partner.events"
@@ -38,6 +40,8 @@ TOPICS: Final[dict[Topic, TopicSpec]] = {
     Topic.WEBHOOKS_STRIPE: TopicSpec(8, _WEEK),
     Topic.WEBHOOKS_RAZORPAY: TopicSpec(8, _WEEK),
     Topic.BILLING_PAYMENTS: TopicSpec(8, _MONTH),
+    Topic.BILLING_REFUNDS: TopicSpec(8, _MONTH),
+    Topic.BILLING_DISPUTES: TopicSpec(4, _MONTH),
     Topic.BILLING_SUBSCRIPTIONS: TopicSpec(8, _MONTH),
     Topic.BILLING_INVOICES: TopicSpec(8, _MONTH),
     Topic.PARTNER_LEADS: TopicSpec(8, _MONTH),

@@ -111,6 +111,8 @@ AGENTS: Final = {
             consumes=(Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY),
             produces=(
                 Topic.BILLING_PAYMENTS,
+                Topic.BILLING_REFUNDS,
+                Topic.BILLING_DISPUTES,
                 Topic.BILLING_SUBSCRIPTIONS,
                 Topic.BILLING_INVOICES,
                 Topic.NOTIFICATION_COMMANDS,

@@ -1,4 +1,4 @@
-"""Current state of a payment, a subscription, an invoice or a lead, with the events that made it."""
+"""Current state of a payment, a refund, a dispute, a subscription, an invoice or a lead, with the events that made it."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,8 +14,18 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 async def payment(request: web.Request) -> web.Response:
-    """A payment as it stands, and the events that made it."""
+    """A payment as it stands, with its refunds and disputes, and the events that made it."""
     return await _answer(request, reads.payment)
+
+
+async def refund(request: web.Request) -> web.Response:
+    """A refund as it stands, and the events that made it."""
+    return await _answer(request, reads.refund)
+
+
+async def dispute(request: web.Request) -> web.Response:
+    """A dispute as it stands, and the events that made it."""
+    return await _answer(request, reads.dispute)
 
 
 async def subscription(request: web.Request) -> web.Response:

@@ -15,7 +15,13 @@ from psycopg.rows import dict_row
 SAMPLES: Final = 20
 
 # `state` is the fold's record as JSON text: shown as such, compared as bytes.
-_AGGREGATES: Final = {"payments": "payment", "subscriptions": "subscription", "invoices": "invoice"}
+_AGGREGATES: Final = {
+    "payments": "payment",
+    "refunds": "refund",
+    "disputes": "dispute",
+    "subscriptions": "subscription",
+    "invoices": "invoice",
+}
 
 
 class Difference(NamedTuple):

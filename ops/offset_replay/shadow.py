@@ -28,7 +28,9 @@ class Buildable(NamedTuple):
 
 
 BUILDABLE: Final[Mapping[str, Buildable]] = {
-    PAYMENTS.name: Buildable(PAYMENTS, ("payments", "subscriptions", "invoices", "history", "reconciliations"))
+    PAYMENTS.name: Buildable(
+        PAYMENTS, ("payments", "refunds", "disputes", "subscriptions", "invoices", "history", "reconciliations")
+    )
 }
 _WHY_NOT: Final[Mapping[str, str]] = {
     "alerts": "it counts alerts in windows that are forgotten, and keeps nothing else",

@@ -79,6 +79,11 @@ _AGGREGATES: Final = {
         select 'invoice', id from invoices where encode(state, 'escape') ~* %(pattern)s
     """,
 }
+# A dispute may hold the payer's name and words, and names its payment only.
+_OF_PAYMENTS: Final = """
+select 'refund', id from refunds where payment_id = any(%(payments)s) union
+select 'dispute', id from disputes where payment_id = any(%(payments)s)
+"""
 _HISTORY: Final = """
 select h.event_id from history h join unnest(%s::text[], %s::text[]) as a(type, id)
   on (h.aggregate_id, h.aggregate_type) = (a.id, a.type)
@@ -129,6 +134,8 @@ async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambd
     values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
     aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
+    payments = [name for kind, name in aggregates if kind == "payment"]
+    aggregates += await _rows(connection, _OF_PAYMENTS, {"payments": payments})
     types, ids = [row[0] for row in aggregates], [row[1] for row in aggregates]
     seeds = {row[0] for row in await _rows(connection, _HISTORY, (types, ids))}
     seeds |= {UUID(name) for kind, name in aggregates if kind == "lead"}

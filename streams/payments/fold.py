@@ -5,136 +5,38 @@ That holds because each part of a state is a maximum over a total order (most by
 maximum asks neither how often nor in which order. What a reader sees (`status`, `amount`, …) is computed from the parts.
 """
 
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Final, TypeVar
 
-import msgspec
+from streams.payments.facts import (
+    UNSTATED,
+    DisputeFact,
+    Fact,
+    InvoiceFact,
+    InvoicePhase,
+    Money,
+    PaymentFact,
+    RefundFact,
+    Stamp,
+    SubscriptionFact,
+)
+from streams.payments.refunds import latest, merged
+from streams.payments.states import (
+    DisputeState,
+    Fate,
+    InvoiceState,
+    Known,
+    Moment,
+    PaymentState,
+    Reached,
+    RefundState,
+    Standing,
+    State,
+    Stated,
+    SubscriptionState,
+)
 
-from schemas.billing import InvoiceStatus, PaymentStatus, Provider
-from streams.payments.facts import Fact, InvoiceFact, InvoicePhase, Money, PaymentFact, Progress, Stamp, SubscriptionFact
-
-
-class Known(NamedTuple):
-    """A word and when it was said."""
-
-    stamp: Stamp
-    value: str
-
-
-class Reached(NamedTuple):
-    """A step of a payment that may still be followed by another."""
-
-    stamp: Stamp
-    progress: Progress
-
-
-class Stated(NamedTuple):
-    """An amount and when it was said."""
-
-    stamp: Stamp
-    money: Money
-
-
-class Standing(NamedTuple):
-    """All of a subscription at one time; the stamp's rank puts an end after everything of the same second."""
-
-    stamp: Stamp
-    status: str
-    ended: bool
-    current_period_end: int | None
-
-
-class PaymentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`updated` is the latest provider time behind it, in Unix seconds."""
-
-    provider: Provider
-    id: str
-    updated: int = 0
-    reached: Reached | None = None
-    canceled: bool = False
-    captured: Stated | None = None
-    amount_refunded: int = 0
-    asked: Stated | None = None
-    hinted: Stated | None = None
-    said_reference: Known | None = None
-    customer: Known | None = None
-    user: Known | None = None
-    contact: Known | None = None
-    invoice: Known | None = None
-    subscription: Known | None = None
-
-    @property
-    def status(self) -> PaymentStatus:
-        """Money that is in stays in; a canceled payment can only turn out paid; a failed attempt may be followed by another."""
-        if self.captured is not None:
-            if self.amount_refunded == 0:
-                return "succeeded"
-            return "refunded" if self.amount_refunded >= self.captured.money.amount else "partially_refunded"
-        if self.canceled:
-            return "canceled"
-        return self.reached.progress if self.reached else "pending"
-
-    @property
-    def money(self) -> Money:
-        """What was captured, else what was asked, else what another object says was asked."""
-        stated = self.captured or self.asked or self.hinted
-        if stated is None:
-            raise ValueError(f"no fact has stated an amount of the payment {self.id}")
-        return stated.money
-
-    @property
-    def reference(self) -> str:
-        """What `payments/expect` knows it by."""
-        return self.said_reference.value if self.said_reference else self.id
-
-
-class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    provider: Provider
-    id: str
-    standing: Standing
-    customer: Known | None = None
-
-    @property
-    def updated(self) -> int:
-        return self.standing.stamp.at
-
-
-class InvoiceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`failed_attempt` is the highest attempt known to have failed, `attempt` the highest known at all."""
-
-    provider: Provider
-    id: str
-    updated: int = 0
-    phase: InvoicePhase | None = None
-    attempt: int = 0
-    failed_attempt: int = -1
-    billed: Stated | None = None
-    hinted: Stated | None = None
-    amount_paid: int = 0
-    customer: Known | None = None
-    user: Known | None = None
-    contact: Known | None = None
-    subscription: Known | None = None
-    payment: Known | None = None
-
-    @property
-    def status(self) -> InvoiceStatus:
-        """Paid is final over void, and void over uncollectible; an open invoice has failed when its last attempt has."""
-        if self.phase is None:
-            return "open"  # only a payment has spoken of it so far, and only an open invoice has payments
-        return "payment_failed" if self.phase == "open" and self.failed_attempt >= self.attempt else self.phase
-
-    @property
-    def money(self) -> Money:
-        """What it asks for, in its own words or else in its payment's."""
-        stated = self.billed or self.hinted
-        if stated is None:
-            raise ValueError(f"no fact has stated an amount of the invoice {self.id}")
-        return stated.money
-
-
-State = PaymentState | SubscriptionState | InvoiceState
-
-Part = TypeVar("Part", Known, Reached, Stated, Standing)
+Part = TypeVar("Part", Known, Reached, Stated, Moment)
 
 
 def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
@@ -148,7 +50,10 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         reached=_latest(known.reached, None if fact.progress is None or canceled else Reached(stamp, fact.progress)),
         canceled=known.canceled or canceled,
         captured=_latest(known.captured, _stated(stamp, fact.captured)),
-        amount_refunded=max(known.amount_refunded, fact.amount_refunded),
+        vouched=_latest(known.vouched, _stated(stamp, fact.vouched)),
+        refunded=latest(known.refunded, fact.refunded),
+        refunds=merged(known.refunds, stamp, fact.returned) if fact.returned else known.refunds,
+        refunded_before=known.refunded_before,
         asked=_latest(known.asked, _stated(stamp, fact.asked)),
         hinted=_latest(known.hinted, _stated(stamp, fact.hinted)),
         said_reference=_latest(known.said_reference, _known(stamp, fact.reference)),
@@ -160,14 +65,87 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
     )
 
 
+def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:
+    stamp, fate = fact.stamp, Fate(fact.stamp, fact.status, fact.gone)
+    known = state or RefundState(provider=fact.provider, id=fact.id, fate=fate)
+    return RefundState(
+        provider=known.provider,
+        id=known.id,
+        fate=max(known.fate, fate, key=_finality),
+        updated=max(known.updated, stamp.at),
+        stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
+        reason=_latest(known.reason, _known(stamp, fact.reason)),
+        failure=_latest(known.failure, _known(stamp, fact.failure_reason)),
+        payment=_latest(known.payment, _known(stamp, fact.payment_id)),
+    )
+
+
+def _finality(fate: Fate) -> tuple[bool, Fate]:
+    """A refund that failed or was canceled stays so, whatever is said of it later."""
+    return fate.final, fate
+
+
+def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
+    """A dispute that was closed may be opened again: the latest status counts, whatever it is."""
+    stamp, fate = fact.stamp, Fate(fact.stamp, fact.status, fact.ended)
+    respond_by = None if fact.respond_by is None else Moment(stamp, fact.respond_by)
+    known = state or DisputeState(provider=fact.provider, id=fact.id, fate=fate)
+    return DisputeState(
+        provider=known.provider,
+        id=known.id,
+        fate=max(known.fate, fate),
+        updated=max(known.updated, stamp.at),
+        stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
+        reason=_latest(known.reason, _known(stamp, fact.reason)),
+        funds=_latest(known.funds, _known(stamp, fact.funds)),
+        respond_by=_latest(known.respond_by, respond_by),
+        payment=_latest(known.payment, _known(stamp, fact.payment_id)),
+    )
+
+
 def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -> SubscriptionState:
-    said = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end)
+    said = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
+    told = {said, state.standing, *state.rivals} if state else {said}
+    latest = max(standing.stamp.at for standing in told)
+    rivals = sorted((standing for standing in told if standing.stamp.at == latest), key=_stamp_of)
+    standing = _last_of(rivals)
     return SubscriptionState(
         provider=fact.provider,
         id=fact.id,
-        standing=max(state.standing, said) if state else said,
+        standing=standing,
+        rivals=tuple(rival for rival in rivals if rival != standing),
         customer=_latest(state.customer if state else None, _known(fact.stamp, fact.customer_id)),
     )
+
+
+def _last_of(rivals: Iterable[Standing]) -> Standing:
+    """
+    The last of several standings of one second.
+
+    An end comes last. Else one that another names as what was before it is not the last; where that leaves several, or none
+    because they go in a circle, the order of a life decides.
+    """
+    told = list(rivals)
+    ends = [standing for standing in told if standing.ended]
+    candidates = ends or [each for each in told if not any(_follows(other, each) for other in told)] or told
+    return max(candidates, key=_stamp_of)
+
+
+def _stamp_of(standing: Standing) -> Stamp:
+    return standing.stamp
+
+
+def _follows(later: Standing, earlier: Standing) -> bool:
+    """Whether the one says that what changed was until then as the other has it."""
+    changes = [
+        (was, had)
+        for was, had, has in (
+            (later.before.status, earlier.status, later.status),
+            (later.before.current_period_end, earlier.current_period_end, later.current_period_end),
+        )
+        if was is not None and was != has
+    ]
+    return bool(changes) and all(was == had for was, had in changes)
 
 
 _PHASES: Final[dict[InvoicePhase | None, int]] = {None: 0, "draft": 1, "open": 2, "uncollectible": 3, "void": 4, "paid": 5}
@@ -199,6 +177,10 @@ def fold(state: State | None, fact: Fact) -> State:
     match fact:
         case PaymentFact():
             return fold_payment(state if isinstance(state, PaymentState) else None, fact)
+        case RefundFact():
+            return fold_refund(state if isinstance(state, RefundState) else None, fact)
+        case DisputeFact():
+            return fold_dispute(state if isinstance(state, DisputeState) else None, fact)
         case SubscriptionFact():
             return fold_subscription(state if isinstance(state, SubscriptionState) else None, fact)
         case InvoiceFact():

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
+import structlog
 from psycopg import AsyncConnection, Rollback
 
 from outbox.append import NewEvent, append, append_replayed
@@ -16,11 +16,15 @@ from streams.payments import razorpay, store, stripe
 from streams.payments.facts import Fact
 from streams.payments.rows import row_of, state_in
 from streams.payments.steps import Told, claims_of, key_of, lines_of, speak, take
+from streams.payments.storable import storable
 from streams.role import role_of
+
+log = structlog.get_logger()
 
 # The providers, by the prefix of their events' types: what an event is to us, and who says what it means.
 _PROVIDERS: Final = ((STRIPE, stripe.facts_of), (RAZORPAY, razorpay.facts_of))
 _NUL: Final = b"\\u0000"  # as JSON writes it
+_TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
 
 class PaymentsHandler:
@@ -37,11 +41,11 @@ class PaymentsHandler:
         await _take(connection, events, append)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Say it all again, under the replay's id, but for the messages to people."""
+        """Say it all again, under the replay's id, but for messages to people and alerts."""
         replays = {event.id: event.replay_id for event in events}
 
         async def say(connection: AsyncConnection, news: Sequence[NewEvent]) -> None:
-            kept = [event for event in news if event.topic != Topic.NOTIFICATION_COMMANDS]
+            kept = [event for event in news if event.topic not in _TO_PEOPLE]
             ids = [replay for event in kept if event.causation_id and (replay := replays[event.causation_id])]
             await append_replayed(connection, kept, ids)
 
@@ -68,18 +72,20 @@ def _listen(event: Envelope) -> Told:
             if event.type.startswith(prefix):
                 kind = event.type.removeprefix(prefix)
                 facts = facts_of(kind, event.data)
+        if _NUL in event.data:
+            facts = _storable(event, facts)
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
-    if _NUL in event.data and _holds_nul(facts):
-        raise Poison("text_unstorable", "a text that is to be stored holds a NUL, which Postgres cannot", event.id)
+    if not facts:
+        log.info("event_says_nothing", event_id=event.id, type=event.type)
     return Told(event, kind, facts)
 
 
-def _holds_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    parts = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
-    return isinstance(parts, list | tuple) and any(map(_holds_nul, parts))
+def _storable(event: Envelope, facts: Sequence[Fact]) -> list[Fact]:
+    told = [storable(fact) for fact in facts]
+    if left_out := sorted({name for _, names in told for name in names}):
+        log.warning("words_left_out", event_id=event.id, type=event.type, fields=left_out)
+    return [fact for fact, _ in told]
 
 
 async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -> bool:

@@ -6,10 +6,13 @@ from typing import Any, Final
 import msgspec
 
 from schemas import billing
-from schemas.operations import SendNotification
-from streams.payments.fold import InvoiceState, Known, PaymentState, SubscriptionState
+from schemas.operations import AlertRaised, SendNotification
+from streams.payments.facts import NO_CURRENCY
+from streams.payments.states import DisputeState, InvoiceState, Known, PaymentState, RefundState, SubscriptionState
 
 Payment = billing.PaymentSucceeded | billing.PaymentRefunded | billing.PaymentFailed
+Refund = billing.RefundCreated | billing.RefundSucceeded | billing.RefundFailed
+Dispute = billing.DisputeCreated | billing.DisputeUpdated | billing.DisputeClosed
 Subscription = billing.SubscriptionCreated | billing.SubscriptionUpdated | billing.SubscriptionCanceled
 Invoice = billing.InvoiceCreated | billing.InvoicePaid | billing.InvoiceFailed
 
@@ -24,6 +27,44 @@ def payment_news(old: PaymentState | None, new: PaymentState) -> list[type[Payme
     if new.status == "failed" and (old is None or old.status != "failed"):
         news.append(billing.PaymentFailed)
     return news
+
+
+def refund_news(old: RefundState | None, new: RefundState) -> list[type[Refund]]:
+    """Created when first heard of, succeeded when the provider has sent the money, failed once, even after that."""
+    news: list[type[Refund]] = []
+    if old is None:
+        news.append(billing.RefundCreated)
+    if new.fate.status == "succeeded" and (old is None or old.fate.status != "succeeded"):
+        news.append(billing.RefundSucceeded)
+    if new.fate.final and not (old and old.fate.final):
+        news.append(billing.RefundFailed)
+    return news
+
+
+def dispute_news(old: DisputeState | None, new: DisputeState) -> list[type[Dispute]]:
+    """Created when first heard of, closed when it ends, updated on any other change that a subscriber can see."""
+    news: list[type[Dispute]] = []
+    if old is None:
+        news.append(billing.DisputeCreated)
+    if new.fate.final and not (old and old.fate.final):
+        news.append(billing.DisputeClosed)
+    if old is not None and not news and dispute_fields(old) != dispute_fields(new):
+        news.append(billing.DisputeUpdated)
+    return news
+
+
+def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
+    """Somebody should look at a new dispute: evidence is taken for some days only."""
+    if old is not None or new.fate.final:
+        return None
+    respond_by = time_of(new.respond_by.at if new.respond_by else None)
+    until = f"; evidence is taken until {respond_by:%Y-%m-%d %H:%M} UTC" if respond_by else ""
+    return AlertRaised(
+        alert="payment_disputed",
+        subject=new.id,
+        summary=f"the payer's bank disputes the payment {value_of(new.payment) or '(not named)'} ({new.fate.status}){until}",
+        runbook="runbooks/payment-disputed.md",
+    )
 
 
 def subscription_news(old: SubscriptionState | None, new: SubscriptionState) -> list[type[Subscription]]:
@@ -67,6 +108,40 @@ def payment_fields(state: PaymentState, user_id: str | None) -> dict[str, Any]:
     }
 
 
+def refund_fields(state: RefundState, payment: PaymentState | None, user_id: str | None) -> dict[str, Any]:
+    """The data of a refund's event but for its version; `payment` is that of the refund, as it is with it."""
+    money = state.money
+    return {
+        "provider": state.provider,
+        "refund_id": state.id,
+        "status": state.fate.status,
+        "amount": money.amount,
+        "currency": money.currency,
+        "reason": value_of(state.reason),
+        "failure_reason": value_of(state.failure),
+        "provider_payment_id": value_of(state.payment),
+        "payment_status": payment.status if payment else None,
+        "payment_amount_refunded": payment.amount_refunded if payment else None,
+        "customer_id": value_of(payment.customer) if payment else None,
+        "user_id": (value_of(payment.user) if payment else None) or user_id,
+    }
+
+
+def dispute_fields(state: DisputeState) -> dict[str, Any]:
+    money = state.money
+    return {
+        "provider": state.provider,
+        "dispute_id": state.id,
+        "status": state.fate.status,
+        "amount": money.amount,
+        "currency": money.currency,
+        "reason": value_of(state.reason),
+        "funds": value_of(state.funds),
+        "respond_by": time_of(state.respond_by.at if state.respond_by else None),
+        "provider_payment_id": value_of(state.payment),
+    }
+
+
 def subscription_fields(state: SubscriptionState) -> dict[str, Any]:
     standing = state.standing
     return {
@@ -96,14 +171,21 @@ _TEMPLATES: Final[dict[type[msgspec.Struct], str]] = {
     billing.PaymentSucceeded: "payment-succeeded",
     billing.PaymentFailed: "payment-failed",
     billing.PaymentRefunded: "payment-refunded",
+    billing.RefundFailed: "payment-refund-failed",
     billing.InvoiceFailed: "invoice-payment-failed",
 }
 
 
 def notification_of(record: msgspec.Struct, to: str | None) -> SendNotification | None:
-    """The command that tells a payer, where the news has a template and somebody is known; the template gets the event's data."""
+    """
+    The command that tells a payer, where the news has a template and somebody is known; the template gets the event's data.
+
+    An amount that no event has stated is told to nobody, and neither is a refund that the merchant has taken back.
+    """
     template = _TEMPLATES.get(type(record))
-    if template is None or to is None:
+    if template is None or to is None or getattr(record, "currency", None) == NO_CURRENCY:
+        return None
+    if isinstance(record, billing.RefundFailed) and record.status != "failed":
         return None
     return SendNotification(to=to, channel="EMAIL", template=template, data=msgspec.to_builtins(record))
 

@@ -1,14 +1,28 @@
 """What a Razorpay event says, as facts. A snapshot of a payment speaks for itself, whichever event carries it."""
 
 import hashlib
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from schemas.razorpay import HANDLED_TYPES, SOURCE
 from streams.errors import Poison
-from streams.payments.facts import Fact, Money, PaymentFact, Progress, Stamp, SubscriptionFact
-from streams.payments.razorpay_objects import Event, Notes, Payment, Subscription
+from streams.payments.facts import (
+    UNSTATED,
+    DisputeFact,
+    Fact,
+    PaymentFact,
+    Progress,
+    RefundFact,
+    Returned,
+    Stamp,
+    SubscriptionFact,
+    Total,
+    money,
+)
+from streams.payments.razorpay_objects import Event, Payment, Refund, Subscription
+from streams.payments.words import reference_in, user_in
 
 _decoder: Final = msgspec.json.Decoder(Event)
 
@@ -29,10 +43,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
         raise Poison("event_mislabeled", f"an event recorded as {kind} says it is {event.event!r}")
     # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
-    noun = kind.partition(".")[0]
-    if noun == "subscription":
-        return _of_subscription(event, name)
-    return [_of_refund(event, name) if noun == "refund" else _of_payment(_payment_in(event), event, name)]
+    return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
 
 
 # Within one second, the order of a life: an attempt that failed may still be authorised, late; and money follows authority.
@@ -43,45 +54,128 @@ _STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "captured": (3, None),
     "refunded": (4, None),
 }
+_OTHER_STEP: Final = (0, None)
 _NOBODY: Final = "void@razorpay.com"  # stands where the payer gave no address
 
 
-def _of_payment(payment: Payment, event: Event, name: str, subscription: Subscription | None = None) -> PaymentFact:
+def _of_payment(event: Event, name: str) -> list[Fact]:
+    return [_payment_fact(event.payment, event, name)] if event.payment else []
+
+
+def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subscription | None = None) -> PaymentFact:
     """
     The standing of a payment at the time of the event.
 
     `captured` counts only where the status says that there was time for it: snapshots of an authorised payment carry either.
     What was authorised and never captured is given back by Razorpay itself, which is no refund but an end.
     """
-    rank, progress = _STEPS[payment.status]
-    refunded = payment.status == "refunded"
-    in_hand = payment.status == "captured" or (refunded and payment.captured is not False)
-    amount = Money(payment.amount, payment.currency.lower())
+    about, _, step = event.event.rpartition(".")
+    status = payment.status or (step if about == "payment" else "")
+    rank, progress = _STEPS.get(status, _OTHER_STEP)
+    refunded = status == "refunded"
+    in_hand = status == "captured" or (refunded and payment.captured is not False)
+    amount = money(payment.amount, payment.currency)
     return PaymentFact(
         provider=SOURCE,
         id=payment.id,
         stamp=Stamp(event.created_at, rank, name),
         progress="canceled" if refunded and not in_hand else progress,
-        asked=amount,
+        asked=None if amount == UNSTATED else amount,
         captured=amount if in_hand else None,
-        reference=_word_in(payment.notes, "reference", "order_id") or payment.order_id,
+        reference=reference_in(payment.notes) or payment.order_id,
         customer_id=payment.customer_id or (subscription.customer_id if subscription else None),
-        user_id=_word_in(payment.notes, "user_id", "userId") or (_user_of(subscription) if subscription else None),
+        user_id=user_in(payment.notes) or (user_in(subscription.notes) if subscription else None),
         contact=None if payment.email == _NOBODY else payment.email or None,
         invoice_id=payment.invoice_id,
         subscription_id=subscription.id if subscription else None,
     )
 
 
-def _of_refund(event: Event, name: str) -> PaymentFact:
-    """The payment's running total, which holds refunds still under way too; a total that shrinks again is not followed."""
-    payment, refund = _payment_in(event), event.payload.refund
-    if refund is None or refund.entity.payment_id != payment.id:
-        raise Poison("event_malformed", "a refund event holds no refund of the payment that it holds")
-    fact = _of_payment(payment, event, name)
-    total = payment.amount_refunded or 0
-    stamp = Stamp(event.created_at, _STEPS["refunded"][0], name)
-    return msgspec.structs.replace(fact, stamp=stamp, amount_refunded=total if fact.captured else 0)
+# Razorpay's words of a refund, in those that all providers share; any other is kept as it is.
+_REFUND_STATUSES: Final = {"processed": "succeeded"}
+_REFUND_RANKS: Final = {"pending": 0, "succeeded": 2, "failed": 3}
+_OTHER_RANK: Final = 1
+_GONE: Final = frozenset({"failed"})
+
+
+def _of_refund(event: Event, name: str) -> list[Fact]:
+    """Of the refund, and of its payment: the running total there holds refunds still under way too."""
+    payment, refund = event.payment, event.refund
+    if payment and refund and refund.payment_id not in {None, payment.id}:
+        raise Poison("event_malformed", "a refund event holds a payment that is not the refund's")
+    paid = payment.id if payment else refund.payment_id if refund else None
+    told = _payment_fact(payment, event, name) if payment else None
+    if told is None and paid is not None:
+        told = PaymentFact(provider=SOURCE, id=paid, stamp=Stamp(event.created_at, _STEPS["refunded"][0], name))
+    status = _refund_status(refund, event) if refund else ""
+    facts: list[Fact] = []
+    if refund:
+        facts.append(_refund_fact(refund, status, paid, event, name))
+    if told:
+        total = payment.amount_refunded if payment and told.captured else None
+        facts.append(
+            msgspec.structs.replace(
+                told,
+                stamp=Stamp(event.created_at, _STEPS["refunded"][0], name),
+                refunded=None if total is None else Total(event.created_at, total),
+                returned=(Returned(refund.id, refund.amount or 0, refund.created_at, status in _GONE),) if refund else (),
+            )
+        )
+    return facts
+
+
+def _refund_status(refund: Refund, event: Event) -> str:
+    if event.event == "refund.failed":
+        return "failed"
+    said = refund.status or ("processed" if event.event == "refund.processed" else "pending")
+    return _REFUND_STATUSES.get(said, said)
+
+
+def _refund_fact(refund: Refund, status: str, payment: str | None, event: Event, name: str) -> RefundFact:
+    return RefundFact(
+        provider=SOURCE,
+        id=refund.id,
+        stamp=Stamp(event.created_at, _REFUND_RANKS.get(status, _OTHER_RANK), name),
+        status=status,
+        gone=status in _GONE,
+        amount=money(refund.amount, refund.currency),
+        created=refund.created_at,
+        payment_id=payment,
+    )
+
+
+# What an event is about, by its rank within one second and by the status where the dispute states none.
+_DISPUTE_STEPS: Final = {
+    "created": (0, "open"),
+    "action_required": (1, "open"),
+    "under_review": (2, "under_review"),
+    "won": (13, "won"),
+    "lost": (14, "lost"),
+    "closed": (15, "closed"),
+}
+_DISPUTE_ENDS: Final = frozenset({"won", "lost", "closed"})
+
+
+def _of_dispute(event: Event, name: str) -> list[Fact]:
+    dispute = event.dispute
+    if dispute is None:
+        return _of_payment(event, name)
+    step = event.event.rpartition(".")[2]
+    rank, otherwise = _DISPUTE_STEPS[step]
+    status = dispute.status or otherwise
+    told = DisputeFact(
+        provider=SOURCE,
+        id=dispute.id,
+        stamp=Stamp(event.created_at, rank, name),
+        status=status,
+        ended=step in _DISPUTE_ENDS or status in _DISPUTE_ENDS,
+        amount=money(dispute.amount, dispute.currency),
+        reason=dispute.reason_code,
+        payment_id=dispute.payment_id or (event.payment.id if event.payment else None),
+        respond_by=dispute.respond_by,
+        funds="withdrawn" if dispute.amount_deducted else None,
+    )
+    return [told, *_of_payment(event, name)]
 
 
 # Within one second, the order of a life; what has ended stays so (https://razorpay.com/docs/payments/subscriptions/states).
@@ -99,49 +193,43 @@ _RANKS: Final = {
 }
 _ENDED: Final = frozenset({"cancelled", "completed", "expired"})
 _AFTER_ALL: Final = 10
+# The status where the subscription states none.
+_STATUSES: Final = {
+    "subscription.authenticated": "authenticated",
+    "subscription.activated": "active",
+    "subscription.charged": "active",
+    "subscription.pending": "pending",
+    "subscription.halted": "halted",
+    "subscription.paused": "paused",
+    "subscription.resumed": "active",
+    "subscription.completed": "completed",
+    "subscription.cancelled": "cancelled",
+}
 
 
 def _of_subscription(event: Event, name: str) -> list[Fact]:
     """Of the subscription, and of the payment that was tried before the event, where there was one."""
-    holder = event.payload.subscription
-    if holder is None:
-        raise Poison("event_malformed", "a subscription event holds no subscription")
-    subscription = holder.entity
-    ended = subscription.status in _ENDED
+    subscription = event.subscription
+    if subscription is None:
+        return _of_payment(event, name)
+    status = subscription.status or _STATUSES.get(event.event, "unknown")
+    ended = status in _ENDED
     told = SubscriptionFact(
         provider=SOURCE,
         id=subscription.id,
         stamp=Stamp(event.created_at, _RANKS[event.event] + (_AFTER_ALL if ended else 0), name),
-        status=subscription.status,
+        status=status,
         ended=ended,
         current_period_end=subscription.current_end,
         customer_id=subscription.customer_id,
     )
-    tried = event.payload.payment
-    return [told, _of_payment(tried.entity, event, name, subscription)] if tried else [told]
+    tried = event.payment
+    return [told, _payment_fact(tried, event, name, subscription)] if tried else [told]
 
 
-def _payment_in(event: Event) -> Payment:
-    if event.payload.payment is None:
-        raise Poison("event_malformed", f"an event {event.event} holds no payment")
-    return event.payload.payment.entity
-
-
-def _user_of(subscription: Subscription) -> str | None:
-    return _word_in(subscription.notes, "user_id", "userId")
-
-
-def _word_in(notes: Notes, *names: str) -> str | None:
-    """The first note of these names; notes are the merchant's own and may hold anything, so what is no word is passed over."""
-    if not isinstance(notes, dict):
-        return None
-    return next((word for name in names if (word := _worded(notes.get(name)))), None)
-
-
-_WORD_MAX: Final = 500
-
-
-def _worded(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= _WORD_MAX else None
+_TRANSLATORS: Final[dict[str, Callable[[Event, str], list[Fact]]]] = {
+    "payment": _of_payment,
+    "refund": _of_refund,
+    "payment.dispute": _of_dispute,
+    "subscription": _of_subscription,
+}

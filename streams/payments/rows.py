@@ -5,13 +5,15 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.payments.fold import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.news import time_of, value_of
+from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 from streams.payments.store import Held, Key, Kind
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
     "payment": msgspec.json.Decoder[State](PaymentState),
+    "refund": msgspec.json.Decoder[State](RefundState),
+    "dispute": msgspec.json.Decoder[State](DisputeState),
     "subscription": msgspec.json.Decoder[State](SubscriptionState),
     "invoice": msgspec.json.Decoder[State](InvoiceState),
 }
@@ -26,6 +28,10 @@ def row_of(state: State, version: int) -> tuple[Any, ...]:
     match state:
         case PaymentState():
             columns = _payment(state)
+        case RefundState():
+            columns = _refund(state)
+        case DisputeState():
+            columns = _dispute(state)
         case SubscriptionState():
             columns = _subscription(state)
         case InvoiceState():
@@ -47,6 +53,16 @@ def _payment(state: PaymentState) -> tuple[Any, ...]:
         value_of(state.invoice),
         value_of(state.subscription),
     )
+
+
+def _refund(state: RefundState) -> tuple[Any, ...]:
+    reason, failure, payment = value_of(state.reason), value_of(state.failure), value_of(state.payment)
+    return state.fate.status, *state.money, reason, failure, payment
+
+
+def _dispute(state: DisputeState) -> tuple[Any, ...]:
+    respond_by = time_of(state.respond_by.at if state.respond_by else None)
+    return state.fate.status, *state.money, value_of(state.reason), value_of(state.funds), respond_by, value_of(state.payment)
 
 
 def _subscription(state: SubscriptionState) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -11,9 +12,11 @@ from runtime.ids import new_id
 from runtime.tracing import Trace, new_trace, parse_traceparent
 from schemas import billing
 from schemas.envelope import Envelope
+from schemas.operations import AlertRaised
 from streams.payments import news
-from streams.payments.facts import Fact, InvoiceFact, PaymentFact, SubscriptionFact
-from streams.payments.fold import InvoiceState, PaymentState, State, SubscriptionState, fold
+from streams.payments.facts import DisputeFact, Fact, InvoiceFact, PaymentFact, RefundFact, SubscriptionFact
+from streams.payments.fold import fold
+from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
 
 
@@ -38,7 +41,13 @@ def key_of(fact: Fact) -> Key:
     return Key(_KINDS[type(fact)], fact.provider, fact.id)
 
 
-_KINDS: Final[dict[type[Fact], Kind]] = {PaymentFact: "payment", SubscriptionFact: "subscription", InvoiceFact: "invoice"}
+_KINDS: Final[dict[type[Fact], Kind]] = {
+    PaymentFact: "payment",
+    RefundFact: "refund",
+    DisputeFact: "dispute",
+    SubscriptionFact: "subscription",
+    InvoiceFact: "invoice",
+}
 
 
 def lines_of(told: Iterable[Told]) -> list[Line]:
@@ -89,10 +98,10 @@ def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
 
 
 def claim_of(state: State | None) -> Paid | None:
-    """The half of a pair that a payment makes once its money is in."""
-    if not isinstance(state, PaymentState) or state.captured is None:
+    """The half of a pair that a payment makes once its money is in, and known how much."""
+    if not isinstance(state, PaymentState) or state.settled is None or not state.money.whole:
         return None
-    return Paid(state.reference, state.id, *state.captured.money)
+    return Paid(state.reference, state.id, *state.money)
 
 
 _Spoken = list[tuple[msgspec.Struct, str | None]]
@@ -101,19 +110,36 @@ _Spoken = list[tuple[msgspec.Struct, str | None]]
 def speak(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
     """The events that the steps emit, each aggregate's in order, with the notification right after the news it tells."""
     said: list[NewEvent] = []
+    payments = _payments_after(steps)
     for key, taken in steps.items():
         for step in taken:
-            spoken = _news_of(step, saved)
+            spoken = _news_of(step, saved, payments)
             if spoken:
                 trace = parse_traceparent(step.event.traceparent) or new_trace()
                 said.extend(event for record, to in spoken for event in _events(key, step, record, to, trace))
     return said
 
 
-def _news_of(step: Step, saved: Saved) -> _Spoken:
+_Payments = Mapping[tuple[str, UUID], PaymentState]
+"""Payments as an event has left them, by their id and the event's."""
+
+
+def _payments_after(steps: Mapping[Key, Sequence[Step]]) -> _Payments:
+    """Only where the batch holds refunds, whose news tell of their payments too."""
+    if not any(key.kind == "refund" for key in steps):
+        return {}
+    taken = (step for each in steps.values() for step in each)
+    return {(step.new.id, step.event.id): step.new for step in taken if isinstance(step.new, PaymentState)}
+
+
+def _news_of(step: Step, saved: Saved, payments: _Payments) -> _Spoken:
     match step.new:
         case PaymentState() as new:
             return _payment_news(new, step, saved)
+        case RefundState() as new:
+            return _refund_news(new, step, saved, payments)
+        case DisputeState() as new:
+            return _dispute_news(new, step)
         case SubscriptionState() as new:
             kinds = news.subscription_news(step.old if isinstance(step.old, SubscriptionState) else None, new)
             return [(kind(**news.subscription_fields(new), version=step.version), None) for kind in kinds]
@@ -121,6 +147,24 @@ def _news_of(step: Step, saved: Saved) -> _Spoken:
             to = news.value_of(new.user) or news.value_of(new.contact)
             failures = news.invoice_news(step.old if isinstance(step.old, InvoiceState) else None, new)
             return [(kind(**news.invoice_fields(new), version=step.version), to) for kind in failures]
+
+
+def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _Spoken:
+    kinds = news.refund_news(step.old if isinstance(step.old, RefundState) else None, new)
+    if not kinds:
+        return []
+    payment = payments.get((news.value_of(new.payment) or "", step.event.id))
+    fields = news.refund_fields(new, payment, saved.users.get(payment.reference) if payment else None)
+    to = fields["user_id"] or (news.value_of(payment.contact) if payment else None)
+    return [(kind(**fields, version=step.version), to) for kind in kinds]
+
+
+def _dispute_news(new: DisputeState, step: Step) -> _Spoken:
+    old = step.old if isinstance(step.old, DisputeState) else None
+    kinds = news.dispute_news(old, new)
+    spoken: _Spoken = [(kind(**news.dispute_fields(new), version=step.version), None) for kind in kinds]
+    alert = news.alert_of(old, new)
+    return [*spoken, (alert, None)] if alert else spoken
 
 
 def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
@@ -155,11 +199,11 @@ def _events(key: Key, step: Step, record: msgspec.Struct, to: str | None, trace:
     events = [
         event_of(
             record,
-            aggregate_id=key.id,
+            aggregate_id=record.alert if isinstance(record, AlertRaised) else key.id,
             source=SOURCE,
             occurred_at=event.time,
             trace=trace,
-            version=step.version,
+            version=None if isinstance(record, AlertRaised) else step.version,
             causation_id=event.id,
         )
     ]

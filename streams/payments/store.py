@@ -15,9 +15,9 @@ from sqlalchemy import BigInteger, DateTime, LargeBinary, Table, Text
 
 from projections import reconciliation
 from projections.reconciliation import Paid, Pair
-from projections.tables import invoices, payments, subscriptions
+from projections.tables import disputes, invoices, payments, refunds, subscriptions
 
-Kind = Literal["payment", "subscription", "invoice"]
+Kind = Literal["payment", "refund", "dispute", "subscription", "invoice"]
 
 
 class Key(NamedTuple):
@@ -100,6 +100,8 @@ def _statements(table: Table) -> _Statements:
 
 _STATEMENTS: Final[dict[Kind, _Statements]] = {
     "payment": _statements(payments),
+    "refund": _statements(refunds),
+    "dispute": _statements(disputes),
     "subscription": _statements(subscriptions),
     "invoice": _statements(invoices),
 }

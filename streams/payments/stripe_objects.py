@@ -3,21 +3,24 @@ Stripe's objects as far as the fold needs them, in both shapes of the API.
 
 Before 2025-03-31 ("basil") an invoice named its subscription and its payment intent, a payment intent its invoice, and a
 subscription its period. Since then an invoice names its `parent`, its `payments` are objects of their own, and periods belong
-to subscription items (https://docs.stripe.com/changelog/basil). Fields of both shapes stand side by side here, all optional.
+to subscription items (https://docs.stripe.com/changelog/basil). Before 2018-11-08 an invoice had no status, but `paid`, `closed`
+and `forgiven`. Fields of all shapes stand side by side here, and each may be missing or null: Stripe's own description promises
+hardly any of them for ever, and its words may grow (https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backwards-compatible).
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
-from streams.payments.facts import InvoicePhase
+from schemas.stripe import reference
+from streams.payments.words import Notes
 
 # Bounds of Stripe's own (https://docs.stripe.com/api/metadata), checked because what becomes a key must fit into an index.
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Metadata = dict[str, Annotated[str, msgspec.Meta(max_length=500)]] | None
+_ID_MAX: Final = 255
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=_ID_MAX)]
 
-Reference = Id | dict[str, Any] | None
-"""An id, or the whole object where the API expanded it; `schemas.stripe.reference` tells."""
+Reference = str | dict[str, Any] | None
+"""An id, or the whole object where the API expanded it; `named` tells."""
 
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
@@ -27,7 +30,7 @@ Item = TypeVar("Item")
 class List(msgspec.Struct, Generic[Item], frozen=True):
     """The first page of a list; the rest would have to be fetched."""
 
-    data: list[Item]
+    data: list[Item] | None = None
 
 
 class PaymentDetails(msgspec.Struct, frozen=True):
@@ -37,36 +40,93 @@ class PaymentDetails(msgspec.Struct, frozen=True):
 
 
 class PaymentIntent(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id
-    amount: Amount
-    currency: str
-    amount_received: Amount = 0
+    id: Id | None = None
+    amount: Amount | None = None
+    currency: str | None = None
+    amount_received: Amount | None = None
     customer: Reference = None
     receipt_email: str | None = None
-    metadata: Metadata = None
+    metadata: Notes = None
     invoice: Reference = None
     payment_details: PaymentDetails | None = None
 
 
-class Charge(msgspec.Struct, frozen=True, kw_only=True):
-    """`amount_refunded` is the running total, and holds what a partial capture gave back too."""
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """`charge` alone names the payment where the API is older than payment intents, or the charge has none."""
 
-    id: Id
-    amount: Amount
-    amount_refunded: Amount
-    currency: str
-    captured: bool
+    id: Id | None = None
+    amount: Amount | None = None
+    currency: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    failure_reason: str | None = None
+    created: Instant | None = None
+    charge: Reference = None
+    payment_intent: Reference = None
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    `amount_refunded` is the running total, and holds what a partial capture gave back too.
+
+    `refunds` holds the newest refunds in API versions before 2022-11-15, and afterwards where it was asked for.
+    """
+
+    id: Id | None = None
+    amount: Amount | None = None
+    amount_refunded: Amount | None = None
+    currency: str | None = None
+    captured: bool | None = None
+    paid: bool | None = None
+    status: str | None = None
     amount_captured: Amount | None = None
     payment_intent: Reference = None
     customer: Reference = None
     receipt_email: str | None = None
-    metadata: Metadata = None
+    metadata: Notes = None
     invoice: Reference = None
+    refunds: List[Refund] | None = None
+
+
+class EvidenceDetails(msgspec.Struct, frozen=True):
+    due_by: Instant | None = None
+
+
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    id: Id | None = None
+    amount: Amount | None = None
+    currency: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    charge: Reference = None
+    payment_intent: Reference = None
+    evidence_details: EvidenceDetails | None = None
+
+
+class CustomerDetails(msgspec.Struct, frozen=True):
+    email: str | None = None
+
+
+class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payer was sent through: it names what came out of it."""
+
+    id: Id | None = None
+    payment_status: str | None = None
+    amount_total: Amount | None = None
+    currency: str | None = None
+    payment_intent: Reference = None
+    subscription: Reference = None
+    invoice: Reference = None
+    customer: Reference = None
+    customer_email: str | None = None
+    customer_details: CustomerDetails | None = None
+    client_reference_id: str | None = None
+    metadata: Notes = None
 
 
 class SubscriptionDetails(msgspec.Struct, frozen=True):
     subscription: Reference = None
-    metadata: Metadata = None
+    metadata: Notes = None
 
 
 class InvoiceParent(msgspec.Struct, frozen=True):
@@ -91,24 +151,28 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class InvoicePayment(msgspec.Struct, frozen=True, kw_only=True):
-    invoice: Reference
-    amount_requested: Amount
-    currency: str
-    payment: Payment
+    invoice: Reference = None
+    amount_requested: Amount | None = None
+    amount_paid: Amount | None = None
+    currency: str | None = None
+    payment: Payment | None = None
     status: str | None = None
-    is_default: bool = False
+    is_default: bool | None = None
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id
-    status: InvoicePhase
-    currency: str
-    amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-    amount_paid: Amount
-    attempt_count: Amount = 0
+    id: Id | None = None
+    status: str | None = None
+    paid: bool | None = None
+    forgiven: bool | None = None
+    paid_out_of_band: bool | None = None
+    currency: str | None = None
+    amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    amount_paid: Amount | None = None
+    attempt_count: Amount | None = None
     customer: Reference = None
     customer_email: str | None = None
-    metadata: Metadata = None
+    metadata: Notes = None
     subscription: Reference = None
     subscription_details: SubscriptionDetails | None = None
     payment_intent: Reference = None
@@ -122,12 +186,9 @@ class SubscriptionItem(msgspec.Struct, frozen=True):
     current_period_end: Instant | None = None
 
 
-SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "unpaid", "paused", "incomplete_expired", "canceled"]
-
-
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id
-    status: SubscriptionStatus
+    id: Id | None = None
+    status: str | None = None
     customer: Reference = None
     current_period_end: Instant | None = None
     items: List[SubscriptionItem] | None = None
@@ -137,7 +198,8 @@ Subject = TypeVar("Subject")
 
 
 class Data(msgspec.Struct, Generic[Subject], frozen=True):
-    object: Subject
+    object: Subject | None = None
+    previous_attributes: dict[str, Any] | None = None
 
 
 class Event(msgspec.Struct, Generic[Subject], frozen=True):
@@ -146,4 +208,10 @@ class Event(msgspec.Struct, Generic[Subject], frozen=True):
     id: Id
     type: str
     created: Instant
-    data: Data[Subject]
+    data: Data[Subject] | None = None
+
+
+def named(value: Reference) -> str | None:
+    """The id behind a reference; what could be no key is none."""
+    found = reference(value)
+    return found if found is not None and 0 < len(found) <= _ID_MAX else None

@@ -96,6 +96,14 @@ async def _subject(system: System, http: aiohttp.ClientSession) -> dict[str, str
     return {"EMAIL": email}
 
 
+async def _disputed(system: System, http: aiohttp.ClientSession) -> dict[str, str]:
+    payment = stripe.Payment()
+    await post_stripe(http, system.public, payment.disputed("created"))
+    dispute = f"du_{payment.charge[3:]}"
+    wait_until(lambda: system.count("disputes where id = %s", dispute))
+    return {"DISPUTE_ID": dispute}
+
+
 PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[dict[str, str]]]]] = {
     "dead-letters": _letters,
     "erase-a-subject": _subject,
@@ -104,6 +112,7 @@ PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[di
     "outbox-backlog": _parked,
     "partner-down": partial(_given_up_lead, partner="lost"),
     "restore-from-backup": _backup,
+    "payment-disputed": _disputed,
     "replay-webhooks": _recoverable,
 }
 

@@ -95,7 +95,7 @@ def test_the_command_line_prints_it_in_four_forms(system: System) -> None:
         return done.output
 
     text = run()
-    assert "14 topics, 75 partitions, lag " in text
+    assert "16 topics, 87 partitions, lag " in text
     assert re.search(r"Payments +webhooks\.stripe +8 +\d", text)
     assert len(re.findall(r"Payments +webhooks\.stripe +\d ", run("--partitions"))) == 8
     assert msgspec.json.decode(run("--json"), type=Topology).kafka.live

@@ -30,6 +30,8 @@ MEANWHILE: Final = 100
 KILLS: Final = 2
 KEPT: Final = {
     "payments": "id",
+    "refunds": "id",
+    "disputes": "id",
     "subscriptions": "id",
     "invoices": "id",
     "reconciliations": "reference",
@@ -161,7 +163,10 @@ async def test_a_day_of_traffic_sent_again_twice_changes_nothing(system: System)
             assert (await post_razorpay(http, system.public, body)).status == 200
     await asyncio.to_thread(settled, system)
     before = snapshot(system)
-    assert all(before[table] for table in ("payments", "subscriptions", "invoices", "reconciliations", "history", "outbox"))
+    assert all(
+        before[table]
+        for table in ("payments", "refunds", "disputes", "subscriptions", "invoices", "reconciliations", "history", "outbox")
+    )
     for _ in range(2):
         replay = tallyhook(system, "replay", "webhooks", "--from", "1d", "--rate", "1000", "--json")
         found = await asyncio.to_thread(said, replay)
@@ -195,6 +200,8 @@ def stripe_day(number: int) -> list[bytes]:
     for _ in range(number):
         paid, failed, held, ended = (stripe.Payment() for _ in range(4))
         bodies += [paid.created(), paid.processing(), paid.succeeded(), paid.refunded(500), paid.refunded(paid.amount)]
+        refund = paid.refund("refund.failed", 500, created=stripe.START - 1)
+        bodies += [refund, paid.disputed("created"), paid.disputed("closed", status="won")]
         bodies += [failed.created(), failed.failed(), failed.requires_action(), held.capturable(), ended.canceled()]
         running, invoice, void = stripe.Subscription(), stripe.Invoice(), stripe.Invoice()
         bodies += [running.created(), running.updated(), running.paused(), running.resumed(), running.deleted()]

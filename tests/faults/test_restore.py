@@ -48,6 +48,8 @@ SETTINGS: Final = {
 }
 TABLES: Final = (
     "select * from payments order by id",
+    "select * from refunds order by id",
+    "select * from disputes order by id",
     "select * from history order by aggregate_type, aggregate_id, event_id",
     "select * from reconciliations order by reference",
     """select l.id, l.status, l.version, l.attempts, l.failures, l.updated_at, payload,

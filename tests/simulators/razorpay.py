@@ -85,10 +85,36 @@ class Payment:
             "amount_refunded": total,
             "refund_status": "full" if full else "partial",
         }
-        refund = {
+        refund = self._refund(total, at)
+        return event("refund.processed", at, refund=refund, payment=self.entity(at, **{**standing, **changes}))
+
+    def refund(self, kind: str, amount: int, at: int = START, *, total: int, **changes: Any) -> bytes:
+        """An event of the type about one refund; `total` is what the payment says has been refunded so far."""
+        full = total >= self.amount
+        standing = {**self._settled(), "status": "refunded" if full else "captured", "amount_refunded": total}
+        return event(kind, at, refund={**self._refund(amount, at), **changes}, payment=self.entity(at, **standing))
+
+    def disputed(self, step: str, at: int = START, **changes: Any) -> bytes:
+        dispute = {
+            "id": f"disp_{self.id[4:]}",
+            "entity": "dispute",
+            "payment_id": self.id,
+            "amount": self.amount,
+            "currency": self.currency,
+            "amount_deducted": 0,
+            "reason_code": "chargeback",
+            "respond_by": at + MONTH,
+            "status": "open",
+            "phase": "chargeback",
+            "created_at": at,
+        } | changes
+        return event(f"payment.dispute.{step}", at, payment=self.entity(at, **self._settled()), dispute=dispute)
+
+    def _refund(self, amount: int, at: int) -> Entity:
+        return {
             "id": random_id("rfnd"),
             "entity": "refund",
-            "amount": total,
+            "amount": amount,
             "currency": self.currency,
             "payment_id": self.id,
             "notes": [],
@@ -100,7 +126,6 @@ class Payment:
             "speed_processed": "normal",
             "speed_requested": "normal",
         }
-        return event("refund.processed", at, refund=refund, payment=self.entity(at, **{**standing, **changes}))
 
     def given_back(self, at: int = START) -> bytes:
         """What Razorpay gives back by itself, since nobody captured it."""

@@ -21,9 +21,11 @@ from tests.simulators.stripe_objects import (
     Object,
     Shape,
     charge_object,
+    dispute_object,
     invoice_object,
     invoice_payment_object,
     payment_intent_object,
+    refund_object,
     subscription_object,
 )
 
@@ -113,6 +115,19 @@ class Payment:
         """`total` is what has been refunded so far, this time included."""
         charge = {**charge_object(self, at), "amount_refunded": total, "refunded": total >= self.amount, **changes}
         return event("charge.refunded", charge, at=at, shape=self.shape, event_id=event_id)
+
+    def adjusted(self, total: int, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
+        """`charge.updated`, with the total that is left once a refund has failed."""
+        charge = {**charge_object(self, at), "amount_refunded": total, "refunded": total >= self.amount, **changes}
+        return event("charge.updated", charge, at=at, shape=self.shape, event_id=event_id)
+
+    def refund(self, kind: str, amount: int, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
+        """An event of the type about one refund; `created` is when it was made, if that is not `at`."""
+        return event(kind, {**refund_object(self, amount, at), **changes}, at=at, shape=self.shape, event_id=event_id)
+
+    def disputed(self, step: str, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
+        dispute = {**dispute_object(self, at), **changes}
+        return event(f"charge.dispute.{step}", dispute, at=at, shape=self.shape, event_id=event_id)
 
     def _intent(self, step: str, at: int, event_id: str | None, changes: Object) -> bytes:
         subject = {**payment_intent_object(self, at), **changes}

@@ -77,6 +77,46 @@ def payment_intent_object(payment: Payment, at: int) -> Object:
     }
 
 
+def refund_object(payment: Payment, amount: int, at: int) -> Object:
+    return {
+        "id": f"re_{payment.charge[3:]}",
+        "object": "refund",
+        "amount": amount,
+        "balance_transaction": f"txn_{payment.charge[3:]}",
+        "charge": payment.charge,
+        "created": at,
+        "currency": payment.currency,
+        "destination_details": {"card": {"type": "refund"}, "type": "card"},
+        "metadata": {},
+        "payment_intent": payment.id,
+        "reason": None,
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "status": "succeeded",
+        "transfer_reversal": None,
+    }
+
+
+def dispute_object(payment: Payment, at: int) -> Object:
+    return {
+        "id": f"du_{payment.charge[3:]}",
+        "object": "dispute",
+        "amount": payment.amount,
+        "balance_transactions": [],
+        "charge": payment.charge,
+        "created": at,
+        "currency": payment.currency,
+        "evidence": {},
+        "evidence_details": {"due_by": at + 7 * DAY, "has_evidence": False, "past_due": False, "submission_count": 0},
+        "is_charge_refundable": True,
+        "livemode": False,
+        "metadata": {},
+        "payment_intent": payment.id,
+        "reason": "fraudulent",
+        "status": "needs_response",
+    }
+
+
 def charge_object(payment: Payment, at: int) -> Object:
     """The successful charge behind a payment intent; Stripe copies the intent's metadata to it."""
     link: Object = {"invoice": payment.invoice} if payment.shape is Shape.OLD else {}

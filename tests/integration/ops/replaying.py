@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 STRIPE: Final = "webhooks.stripe"
 PROJECTED: Final = {
     "payments": "id",
+    "refunds": "id",
+    "disputes": "id",
     "subscriptions": "id",
     "invoices": "id",
     "history": "aggregate_type, aggregate_id, event_id",
@@ -57,14 +59,16 @@ def envelope(body: bytes) -> Envelope:
 
 
 def lives(number: int, seed: int) -> list[bytes]:
-    """The events of so many payments, invoices and subscriptions, about five each, out of order."""
+    """The events of so many payments, invoices and subscriptions, five each, out of order; some are refunded and disputed."""
     chance, bodies = random.Random(seed), list[bytes]()
     for n in range(number):
         subscription = stripe.Subscription()
         payment = stripe.Payment(metadata={"user_id": f"u-{n}", "reference": f"order-{seed}-{n}"})
         invoice = stripe.Invoice(customer=subscription.customer, subscription=subscription.id)
         at = stripe.START + n
-        bodies += [payment.created(at), payment.succeeded(at + 1), invoice.created(at), invoice.paid(at + 2)]
+        failed, disputed = payment.refund("refund.failed", 1, at + 4, created=at + 3), payment.disputed("created", at + 4)
+        bodies += [payment.created(at), disputed if n % 6 == 0 else payment.succeeded(at + 1)]
+        bodies += [failed if n % 6 == 0 else invoice.created(at), invoice.paid(at + 2)]
         bodies.append(subscription.created(at) if n % 3 else payment.refunded(payment.amount // 2, at + 3))
     chance.shuffle(bodies)
     return bodies

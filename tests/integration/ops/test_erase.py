@@ -202,7 +202,16 @@ async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(conn
         await connection.execute(
             "insert into history values ('payment', %s, %s, %s, 'x', now())", (payment.id, event_id, str(event_id))
         )
-    assert (await erase(connection, Subject("customer", "cus_Abc"))).erased == {"events": 2, "payments": 1}
+    disputed = json.loads(payment.disputed("created"))
+    disputed["data"]["object"] |= {"charge": None, "payment_intent": None}  # found by the history of the payment's dispute alone
+    dispute = await arrive(connection, json.dumps(disputed).encode())
+    await connection.execute(
+        """insert into disputes (provider, id, status, amount, currency, payment_id, version, updated_at, state)
+           values ('stripe', 'du_1', 'lost', 1, 'usd', %s, 1, now(), '{}')""",
+        (payment.id,),
+    )
+    await connection.execute("insert into history values ('dispute', 'du_1', %s, 'evt_9', 'x', now())", (dispute,))
+    assert (await erase(connection, Subject("customer", "cus_Abc"))).erased == {"events": 3, "payments": 1}
     [row] = await rows(connection, "select state, customer_id from payments")
     assert EMAIL.encode() not in bytes(row["state"])
     assert row["customer_id"] == "cus_Abc"

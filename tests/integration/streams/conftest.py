@@ -71,7 +71,8 @@ class Worker:
 
     async def projected(self) -> dict[str, list[dict[str, Any]]]:
         """Everything that is rebuilt from the log."""
-        tables = {"payments": "id", "subscriptions": "id", "invoices": "id", "reconciliations": "reference"}
+        tables = dict.fromkeys(("payments", "refunds", "disputes", "subscriptions", "invoices"), "id")
+        tables["reconciliations"] = "reference"
         kept = {table: await self.rows(f"select * from {table} order by {key}") for table, key in tables.items()}
         return {**kept, "history": await self.rows("select * from history order by aggregate_type, aggregate_id, event_id")}
 

@@ -115,16 +115,62 @@ async def test_an_event_without_a_handler_changes_nothing(worker: Worker) -> Non
 
 async def test_the_culprit_of_a_batch_is_named_and_nothing_is_written(worker: Worker) -> None:
     with pytest.raises(Poison) as poison:
-        await worker.handle(Payment().succeeded(), Payment(id="pi_bad").succeeded(amount=None))
+        await worker.handle(Payment().succeeded(), Payment(id="pi_bad").succeeded(amount="12.00"))
     assert (poison.value.reason, poison.value.event_id is not None) == ("event_malformed", True)
     assert not any((await worker.projected()).values())
 
 
-async def test_a_text_that_postgres_cannot_hold_is_poison_only_where_it_would_be_stored(worker: Worker) -> None:
+async def test_a_word_that_postgres_cannot_hold_is_left_out_and_costs_nothing_else(worker: Worker) -> None:
     await worker.handle(Payment(metadata={"reference": r"back\u0000slash"}).succeeded(description="\0"))
+    payment = Payment(metadata={"order_id": "a\0b", "user_id": "u-1"}, receipt_email="a\0@example.com")
+    await worker.handle(payment.succeeded())
+    (row,) = await worker.rows("select * from payments where id = %s", payment.id)
+    assert (row["status"], row["reference"], row["user_id"]) == ("succeeded", payment.id, "u-1")
     with pytest.raises(Poison) as poison:
-        await worker.handle(Payment(metadata={"order_id": "a\0b"}).succeeded())
+        await worker.handle(Payment(id="pi_\0").succeeded())
     assert poison.value.reason == "text_unstorable"
+
+
+async def test_a_refund_that_fails_takes_the_payment_back_and_tells_subscribers_and_the_payer(worker: Worker) -> None:
+    payment = Payment(metadata={"user_id": "u-1"})
+    await worker.handle(payment.succeeded(START), payment.refunded(1999, START + 1))
+    await worker.handle(payment.refund("refund.created", 1999, START + 1))
+    failed = payment.refund("refund.failed", 1999, START + 2, created=START + 1, failure_reason="lost_or_stolen_card")
+    await worker.handle(failed, payment.adjusted(0, START + 3))
+    (row,) = await worker.rows("select * from payments")
+    assert (row["status"], row["amount_refunded"], row["version"]) == ("succeeded", 0, 5)
+    (refund,) = await worker.rows("select * from refunds")
+    assert (refund["status"], refund["failure_reason"], refund["payment_id"]) == ("failed", "lost_or_stolen_card", payment.id)
+    assert types(await worker.outbox("billing.")) == [
+        "billing.payment.succeeded",
+        "billing.payment.refunded",
+        "billing.refund.created",
+        "billing.refund.succeeded",
+        "billing.refund.failed",
+    ]
+    told = (await worker.outbox("billing.refund.failed"))[0]["data"]
+    assert (told["paymentStatus"], told["paymentAmountRefunded"], told["userId"]) == ("succeeded", 0, "u-1")
+    templates = [row["data"]["template"] for row in await worker.outbox("notification.")]
+    assert templates == ["payment-succeeded", "payment-refunded", "payment-refund-failed"]
+
+
+async def test_a_dispute_is_kept_told_and_raises_one_alert(worker: Worker) -> None:
+    payment = Payment()
+    await worker.handle(payment.succeeded(), payment.disputed("created", START + 1))
+    await worker.handle(payment.disputed("funds_withdrawn", START + 1), payment.disputed("updated", START + 1))
+    await worker.handle(payment.disputed("closed", START + 9, status="won"))
+    await worker.handle(payment.disputed("funds_reinstated", START + 9, status="won"))
+    (row,) = await worker.rows("select * from disputes")
+    assert (row["status"], row["funds"], row["payment_id"], row["version"]) == ("won", "reinstated", payment.id, 5)
+    assert types(await worker.outbox("billing.dispute.")) == [
+        "billing.dispute.created",
+        "billing.dispute.updated",
+        "billing.dispute.closed",
+        "billing.dispute.updated",
+    ]
+    (alert,) = await worker.outbox("alert.")
+    assert (alert["data"]["alert"], alert["data"]["subject"]) == ("payment_disputed", row["id"])
+    assert [row["status"] for row in await worker.rows("select status from payments")] == ["succeeded"]
 
 
 async def _wait_for_blocked(worker: Worker, blocked: Worker) -> None:
@@ -168,6 +214,10 @@ def _lives(count: int) -> list[list[bytes]]:
                 subscription.updated(START + 2),
                 payment.refunded(500, START + 3),
                 payment.refunded(900, START + 4),
+                payment.refund("refund.created", 400, START + 4),
+                payment.refund("refund.failed", 400, START + 5, created=START + 4),
+                payment.disputed("created", START + 6),
+                payment.disputed("closed", START + 7, status="lost"),
             ]
         )
     return lives
@@ -184,11 +234,12 @@ async def test_two_workers_on_the_same_aggregates_lose_nothing_and_wait_in_no_ri
     await asyncio.gather(_work(worker, bodies[::2], 23), _work(other_worker, bodies[1::2], 31))
     rows = await worker.rows("select status, version, amount_refunded from payments")
     assert {row["status"] for row in rows} == {"partially_refunded"}
-    assert {row["amount_refunded"] for row in rows} == {900}
-    assert {row["version"] for row in rows} == {6, 9}  # in the old shape its invoice's three events name it too
+    assert {row["amount_refunded"] for row in rows} == {500}
+    assert {row["version"] for row in rows} == {8, 11}  # in the old shape its invoice's three events name it too
     said = await worker.outbox("billing.payment.succeeded")
     assert len({row["aggregate_id"] for row in said}) == len(said) == 40
-    for table, kind in (("payments", "payment"), ("invoices", "invoice"), ("subscriptions", "subscription")):
+    kinds = ("payment", "refund", "dispute", "invoice", "subscription")
+    for table, kind in ((f"{kind}s", kind) for kind in kinds):
         wrong = await worker.rows(
             f"""select id from {table} t where version <>
                 (select count(*) from history where aggregate_type = %s and aggregate_id = t.id)""",
@@ -204,7 +255,7 @@ async def test_two_workers_on_the_same_aggregates_lose_nothing_and_wait_in_no_ri
 async def test_a_table_rebuilt_in_any_order_equals_the_live_one(worker: Worker) -> None:
     events = await worker.handle(*(body for life in _lives(6) for body in life))
     live = await worker.projected()
-    await worker.connection.execute("truncate payments, subscriptions, invoices, history, reconciliations")
+    await worker.connection.execute("truncate payments, refunds, disputes, subscriptions, invoices, history, reconciliations")
     for one in reversed(events):
         await worker.handle_events([one])
     assert await worker.projected() == live

@@ -60,6 +60,8 @@ async def test_a_payment_is_read_with_its_links_its_events_and_its_reconciliatio
         "userId": "u-1",
         "version": 3,
         "updatedAt": datetime.fromtimestamp(START + 2, tz=UTC).isoformat().replace("+00:00", "Z"),
+        "refunds": [],
+        "disputes": [],
     }
     assert [line["id"] for line in told] == ["evt_1", "evt_2", "evt_3"]
     assert told[0]["type"] == "payment_intent.created"
@@ -98,7 +100,29 @@ async def test_a_subscription_and_an_invoice_are_read(worker: Worker, reader: As
     assert "paymentId" not in invoice
 
 
+async def test_a_payment_shows_its_refunds_and_disputes_and_each_is_read_by_itself(
+    worker: Worker, reader: AsyncConnection
+) -> None:
+    payment = Payment(id="pi_1", charge="ch_1")
+    await worker.handle(payment.succeeded(), payment.refund("refund.created", 500, START + 1, reason="duplicate"))
+    await worker.handle(payment.disputed("created", START + 2), payment.disputed("funds_withdrawn", START + 2))
+    view = msgspec.to_builtins(await reads.payment(reader, "pi_1"))
+    assert (view["status"], view["amountRefunded"]) == ("partially_refunded", 500)
+    refund = {"id": "re_1", "status": "succeeded", "amount": 500, "currency": "usd", "reason": "duplicate"}
+    assert view["refunds"] == [refund]
+    (disputed,) = view["disputes"]
+    assert (disputed["id"], disputed["status"], disputed["funds"]) == ("du_1", "needs_response", "withdrawn")
+    read = msgspec.to_builtins(await reads.refund(reader, "re_1"))
+    assert {**refund, "provider": "stripe", "paymentId": "pi_1", "version": 1}.items() <= read.items()
+    dispute = await reads.dispute(reader, "du_1")
+    assert dispute is not None
+    assert (dispute.version, len(dispute.events)) == (2, 2)
+    assert dispute.respond_by == datetime.fromtimestamp(START + 2 + 7 * DAY, tz=UTC)
+
+
 async def test_what_nobody_has_spoken_of_is_not_found(reader: AsyncConnection) -> None:
     assert await reads.payment(reader, "pi_1") is None
+    assert await reads.refund(reader, "re_1") is None
+    assert await reads.dispute(reader, "du_1") is None
     assert await reads.subscription(reader, "sub_1") is None
     assert await reads.invoice(reader, "in_1") is None

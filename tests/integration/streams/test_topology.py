@@ -146,7 +146,7 @@ def worker_topology(web: str) -> WorkerTopology:
 
 def test_one_look_sees_every_topic_and_group(kafka: str) -> None:
     seen = look_at(Offsets(kafka))
-    assert len(seen.spans) == 75
+    assert len(seen.spans) == 87
     assert set(seen.groups) == {
         f"tallyhook-{name}" for name in ("payments", "leads", "search", "cache", "alerts", "notifications")
     }

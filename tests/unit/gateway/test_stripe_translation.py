@@ -78,7 +78,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (make_event(created="yesterday"), Reason.EVENT_MALFORMED),
         (make_event(created=10**15), Reason.EVENT_MALFORMED),
         (make_event(created=-(10**15)), Reason.EVENT_MALFORMED),
-        (make_event(data={}), Reason.EVENT_MALFORMED),
+        (make_event(data=[]), Reason.EVENT_MALFORMED),
         (make_event(data={"object": {"object": "payment_intent", "id": "p" * 256}}), Reason.EVENT_MALFORMED),
     ],
 )

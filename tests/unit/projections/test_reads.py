@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from projections.reads import EventView, InvoiceView, PaymentView, SubscriptionView
+from projections.reads import DisputeView, EventView, InvoiceView, PaymentView, RefundView, SubscriptionView
 
 
 def fields(view: type[msgspec.Struct]) -> set[str]:
@@ -13,7 +13,7 @@ def fields(view: type[msgspec.Struct]) -> set[str]:
 
 def test_a_payment_has_every_field_of_the_contract() -> None:
     named = """providerPaymentId provider status amount amountRefunded currency reconciliation invoiceId subscriptionId
-               customerId userId version updatedAt events"""
+               customerId userId version updatedAt events refunds disputes"""
     assert fields(PaymentView) == set(named.split())
 
 
@@ -21,6 +21,10 @@ def test_subscriptions_invoices_and_events_have_every_field_of_the_contract() ->
     assert fields(SubscriptionView) >= {"id", "provider", "status", "customerId", "currentPeriodEnd", "version", "events"}
     named = "id provider status amountDue amountPaid currency subscriptionId paymentId version events"
     assert fields(InvoiceView) >= set(named.split())
+    named = "id provider status amount currency reason failureReason paymentId version events"
+    assert fields(RefundView) >= set(named.split())
+    named = "id provider status amount currency reason funds respondBy paymentId version events"
+    assert fields(DisputeView) >= set(named.split())
     assert fields(EventView) >= {"id", "type", "occurredAt"}
 
 

@@ -15,12 +15,13 @@ from schemas.razorpay import HANDLED_TYPES
 from streams.errors import Poison
 from streams.payments import news
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp, SubscriptionFact
-from streams.payments.fold import PaymentState, State, SubscriptionState, fold
+from streams.payments.fold import fold
 from streams.payments.razorpay import facts_of
 from streams.payments.rows import row_of, state_in
+from streams.payments.states import PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
 from streams.payments.store import Held
-from tests.simulators.razorpay import MONTH, START, Payment, Subscription, event
+from tests.simulators.razorpay import MONTH, START, Payment, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +34,7 @@ def said_in(body: bytes) -> list[Fact]:
 
 
 def payment_in(body: bytes) -> PaymentFact:
-    (fact,) = said_in(body)
-    assert isinstance(fact, PaymentFact)
+    (fact,) = (fact for fact in said_in(body) if isinstance(fact, PaymentFact))
     return fact
 
 
@@ -106,7 +106,7 @@ def test_a_failed_payment_may_be_authorised_late_and_a_paid_one_never_fails() ->
 def test_refunds_are_a_running_total() -> None:
     payment = Payment()
     assert after(payment.captured(), payment.refunded(20_000)).status == "partially_refunded"
-    state = after(payment.refunded(50_000), payment.captured(), payment.refunded(20_000))
+    state = after(payment.refunded(50_000, START + 1), payment.captured(), payment.refunded(20_000))
     assert (state.status, state.amount_refunded, state.money) == ("refunded", 50_000, Money(50_000, "inr"))
 
 
@@ -136,7 +136,12 @@ def test_a_charge_of_a_subscription_speaks_of_both() -> None:
 def test_every_handled_type_says_something() -> None:
     payment, subscription = Payment(), Subscription()
     steps = ("authorized", "captured", "failed")
-    told = {f"payment.{step}": getattr(payment, step)() for step in steps} | {"refund.processed": payment.refunded(1)}
+    told = {f"payment.{step}": getattr(payment, step)() for step in steps}
+    for kind in HANDLED_TYPES:
+        if kind.startswith("refund."):
+            told[kind] = payment.refund(kind, 1, total=1)
+        if kind.startswith("payment.dispute."):
+            told[kind] = payment.disputed(kind.rpartition(".")[2])
     for kind in HANDLED_TYPES - told.keys():
         step = getattr(subscription, kind.removeprefix("subscription."))
         told[kind] = step(payment.entity(START)) if kind == "subscription.charged" else step()
@@ -150,13 +155,9 @@ def test_every_handled_type_says_something() -> None:
     [
         ("payment.captured", b"{", "event_malformed"),
         ("payment.captured", b'{"event":"\xff"}', "event_malformed"),
-        ("payment.captured", event("payment.captured", START), "event_malformed"),
         ("payment.captured", Payment().captured(amount=-1), "event_malformed"),
-        ("payment.captured", Payment().captured(status="dreamt"), "event_malformed"),
         ("payment.captured", Payment().failed(), "event_mislabeled"),
-        ("refund.processed", event("refund.processed", START, payment=Payment().entity(START)), "event_malformed"),
         ("refund.processed", Payment().refunded(1, id="pay_other"), "event_malformed"),
-        ("subscription.charged", event("subscription.charged", START), "event_malformed"),
     ],
 )
 def test_what_is_no_such_event_is_poison(kind: str, body: bytes, reason: str) -> None:

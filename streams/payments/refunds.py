@@ -1,0 +1,121 @@
+"""
+How much of a payment went back: the sum of its refunds, held within what the provider's running total allows.
+
+A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total says what had
+been given back by its own moment, refunds that we never heard of included; so each refund is put before or after that moment.
+One that was made later comes on top of the total, one that failed later is taken off it. Where the second is the same, or the
+provider does not say when a refund was made, both are possible, and the sum of the refunds decides between the two.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from streams.payments.facts import Returned, Stamp, Total
+
+
+class Given(NamedTuple):
+    """
+    One refund of a payment, as all events together tell it.
+
+    `created` is when the provider says that it was made, `seen` the earliest event in which it had not failed, `gone` the
+    earliest in which it had: Unix seconds, each None where no event has said it.
+    """
+
+    stamp: Stamp
+    amount: int
+    created: int | None = None
+    seen: int | None = None
+    gone: int | None = None
+
+
+def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
+    """The refunds with what one more event says of some of them; the same for every order and any repetition."""
+    refunds = dict(known)
+    for told in returned:
+        given = Given(
+            stamp,
+            told.amount,
+            created=told.created,
+            seen=None if told.gone else stamp.at,
+            gone=stamp.at if told.gone else None,
+        )
+        before = refunds.get(told.id, given)
+        refunds[told.id] = Given(
+            *max(before[:2], given[:2]),
+            created=_earlier(before.created, given.created),
+            seen=_earlier(before.seen, given.seen),
+            gone=_earlier(before.gone, given.gone),
+        )
+    return refunds
+
+
+class Totals(NamedTuple):
+    """
+    The provider's totals of the latest second in which it stated any: Unix seconds, and minor units.
+
+    `made` is the greatest that came with a new refund, since refunds add up, and `left` the smallest that came with any other
+    change, since failures take away.
+    """
+
+    at: int
+    made: int | None = None
+    left: int | None = None
+
+    @property
+    def greatest(self) -> int:
+        return max(self.made or 0, self.left or 0)
+
+
+def latest(known: Totals | None, total: Total | None) -> Totals | None:
+    """The totals with one more; the same for every order and any repetition."""
+    if total is None:
+        return known
+    told = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
+    if known is None or known.at != told.at:
+        return told if known is None or known.at < told.at else known
+    made = [each for each in (known.made, told.made) if each is not None]
+    left = [each for each in (known.left, told.left) if each is not None]
+    return Totals(told.at, max(made, default=None), min(left, default=None))
+
+
+def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:
+    """What went back and stayed there; `total_before` is a total of unknown time, for where there is no other."""
+    given = list(refunds)
+    standing = sum(refund.amount for refund in given if refund.gone is None)
+    if totals is None:
+        return max(standing, total_before - sum(refund.amount for refund in given if refund.gone is not None))
+    bounds = [_bounds(total, given) for total in _candidates(totals, given)]
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    return max(min(max(standing, low), high), 0)
+
+
+def _candidates(totals: Totals, given: list[Given]) -> list[Total]:
+    """What the last total may be: where a refund was made and none failed in that second, another change came before it."""
+    candidates = [] if totals.made is None else [Total(totals.at, totals.made)]
+    if totals.left is not None and (totals.made is None or any(refund.gone == totals.at for refund in given)):
+        candidates.append(Total(totals.at, totals.left, after_failures=True))
+    return candidates
+
+
+def _bounds(total: Total, given: list[Given]) -> tuple[int, int]:
+    changes = [_change(refund, total) for refund in given]
+    return total.amount + sum(least for least, _ in changes), total.amount + sum(most for _, most in changes)
+
+
+def _change(refund: Given, total: Total) -> tuple[int, int]:
+    """What has to be added to the total for this refund, at the least and at the most."""
+    amount = refund.amount
+    made_later = refund.created is not None and refund.created > total.at
+    if refund.gone is not None:
+        known_by_then = refund.gone < total.at or (refund.gone == total.at and total.after_failures)
+        if known_by_then or made_later:
+            return 0, 0
+        return -amount, 0 if refund.created is None or refund.gone == total.at else -amount
+    if made_later:
+        return amount, amount
+    began = refund.seen if refund.created is None else refund.created
+    return 0, amount if began is None or began >= total.at else 0
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other if one is None else min(one, other)

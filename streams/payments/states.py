@@ -1,0 +1,206 @@
+"""
+What is kept of a payment, a refund, a dispute, a subscription or an invoice: the parts that the fold makes greater.
+
+What a reader sees (`status`, `money`, …) is computed from the parts.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+from streams.payments.facts import UNSTATED, Before, InvoicePhase, Money, Progress, Stamp
+from streams.payments.refunds import Given, Totals, given_back
+
+
+class Known(NamedTuple):
+    """A word and when it was said."""
+
+    stamp: Stamp
+    value: str
+
+
+class Reached(NamedTuple):
+    """A step of a payment that may still be followed by another."""
+
+    stamp: Stamp
+    progress: Progress
+
+
+class Stated(NamedTuple):
+    """An amount and when it was said."""
+
+    stamp: Stamp
+    money: Money
+
+
+class Standing(NamedTuple):
+    """All of a subscription at one time; the stamp's rank puts an end after everything of the same second."""
+
+    stamp: Stamp
+    status: str
+    ended: bool
+    current_period_end: int | None
+    before: Before = Before()
+
+
+class Fate(NamedTuple):
+    """A status of a refund or of a dispute; `final` is one that nothing follows."""
+
+    stamp: Stamp
+    status: str
+    final: bool
+
+
+class Moment(NamedTuple):
+    """A time in Unix seconds and when it was said."""
+
+    stamp: Stamp
+    at: int
+
+
+class PaymentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`updated` is the latest provider time behind it, in Unix seconds."""
+
+    provider: Provider
+    id: str
+    updated: int = 0
+    reached: Reached | None = None
+    canceled: bool = False
+    captured: Stated | None = None
+    vouched: Stated | None = None
+    refunded: Totals | None = None
+    refunds: dict[str, Given] = {}
+    refunded_before: int = msgspec.field(default=0, name="amount_refunded")
+    """The greatest total in a state that was written before refunds were kept one by one."""
+    asked: Stated | None = None
+    hinted: Stated | None = None
+    said_reference: Known | None = None
+    customer: Known | None = None
+    user: Known | None = None
+    contact: Known | None = None
+    invoice: Known | None = None
+    subscription: Known | None = None
+
+    @property
+    def settled(self) -> Stated | None:
+        """The money that is in: in the payment's own words, else as another object vouches for it."""
+        return self.captured or self.vouched
+
+    @property
+    def amount_refunded(self) -> int:
+        """Never more than what came in, unless the provider's own total is; what was never in cannot go back."""
+        settled = self.settled
+        if settled is None:
+            return 0
+        most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
+        return min(given_back(self.refunded, self.refunds.values(), self.refunded_before), most)
+
+    @property
+    def status(self) -> PaymentStatus:
+        """Money that is in stays in; a canceled payment can only turn out paid; a failed attempt may be followed by another."""
+        settled, refunded = self.settled, self.amount_refunded
+        if settled is not None:
+            if refunded == 0:
+                return "succeeded"
+            return "refunded" if refunded >= self.money.amount else "partially_refunded"
+        if self.canceled:
+            return "canceled"
+        return self.reached.progress if self.reached else "pending"
+
+    @property
+    def money(self) -> Money:
+        """What was captured, else what was asked, else what another object says was asked."""
+        return _amount_of(self.captured, self.vouched, self.asked, self.hinted)
+
+    @property
+    def reference(self) -> str:
+        """What `payments/expect` knows it by."""
+        return self.said_reference.value if self.said_reference else self.id
+
+
+class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    provider: Provider
+    id: str
+    standing: Standing
+    rivals: tuple[Standing, ...] = ()
+    """What else was said in the second of the standing."""
+    customer: Known | None = None
+
+    @property
+    def updated(self) -> int:
+        return self.standing.stamp.at
+
+
+class RefundState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    provider: Provider
+    id: str
+    fate: Fate
+    updated: int = 0
+    stated: Stated | None = None
+    reason: Known | None = None
+    failure: Known | None = None
+    payment: Known | None = None
+
+    @property
+    def money(self) -> Money:
+        return self.stated.money if self.stated else UNSTATED
+
+
+class DisputeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`funds` is what became of the disputed amount."""
+
+    provider: Provider
+    id: str
+    fate: Fate
+    updated: int = 0
+    stated: Stated | None = None
+    reason: Known | None = None
+    funds: Known | None = None
+    respond_by: Moment | None = None
+    payment: Known | None = None
+
+    @property
+    def money(self) -> Money:
+        return self.stated.money if self.stated else UNSTATED
+
+
+class InvoiceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`failed_attempt` is the highest attempt known to have failed, `attempt` the highest known at all."""
+
+    provider: Provider
+    id: str
+    updated: int = 0
+    phase: InvoicePhase | None = None
+    attempt: int = 0
+    failed_attempt: int = -1
+    billed: Stated | None = None
+    hinted: Stated | None = None
+    amount_paid: int = 0
+    customer: Known | None = None
+    user: Known | None = None
+    contact: Known | None = None
+    subscription: Known | None = None
+    payment: Known | None = None
+
+    @property
+    def status(self) -> InvoiceStatus:
+        """Paid is final over void, and void over uncollectible; an open invoice has failed when its last attempt has."""
+        if self.phase is None:
+            return "open"  # only a payment has spoken of it so far, and only an open invoice has payments
+        return "payment_failed" if self.phase == "open" and self.failed_attempt >= self.attempt else self.phase
+
+    @property
+    def money(self) -> Money:
+        """What it asks for, in its own words or else in its payment's."""
+        return _amount_of(self.billed, self.hinted)
+
+
+State = PaymentState | RefundState | DisputeState | SubscriptionState | InvoiceState
+
+
+def _amount_of(*stated: Stated | None) -> Money:
+    """The first amount; its currency is taken from a later one where it has none."""
+    monies = [each.money for each in stated if each]
+    amount = next((money.amount for money in monies if money != UNSTATED), UNSTATED.amount)
+    return Money(amount, next((money.currency for money in monies if money.whole), UNSTATED.currency))

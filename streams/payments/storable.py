@@ -1,0 +1,25 @@
+"""Facts without the words that Postgres cannot hold: a NUL in a field that nobody needs must not cost the payment."""
+
+from typing import TypeVar
+
+import msgspec
+
+from schemas.text import is_storable
+from streams.errors import Poison
+from streams.payments.facts import Fact
+
+AnyFact = TypeVar("AnyFact", bound=Fact)
+
+
+def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
+    """
+    The fact, and the names of the fields whose words were left out of it.
+
+    Raises Poison with reason `text_unstorable` where it cannot be told without the word: an id, a status or a currency.
+    """
+    optional = {field.name: getattr(fact, field.name) for field in msgspec.structs.fields(fact) if field.default is None}
+    left_out = [name for name, value in optional.items() if not is_storable(value)]
+    kept = msgspec.structs.replace(fact, **dict.fromkeys(left_out))
+    if not is_storable(msgspec.structs.astuple(kept)):
+        raise Poison("text_unstorable", "a text that has to be stored holds a NUL, which Postgres cannot")
+    return kept, left_out

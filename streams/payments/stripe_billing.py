@@ -1,0 +1,215 @@
+"""What Stripe's invoices and subscriptions say, as facts: an invoice speaks of the payments that it names, too."""
+
+from typing import Any, Final
+
+import msgspec
+
+from schemas.stripe import SOURCE
+from streams.payments.facts import (
+    UNSTATED,
+    Before,
+    Fact,
+    InvoiceFact,
+    InvoicePhase,
+    Money,
+    PaymentFact,
+    Stamp,
+    SubscriptionFact,
+    money,
+)
+from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment, Payment, Subscription, named
+from streams.payments.words import user_in
+
+_INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
+_LINK_RANK: Final = 5
+_ATTEMPT_FAILED: Final = "invoice.payment_failed"
+# A draft that was deleted is never asked for, as one that was voided.
+_STATUSES: Final[dict[str, InvoicePhase]] = {**{phase: phase for phase in _INVOICE_RANKS}, "deleted": "void"}
+_PHASES: Final[dict[str, InvoicePhase]] = {
+    "invoice.created": "draft",
+    "invoice.paid": "paid",
+    "invoice.payment_succeeded": "paid",
+    "invoice.voided": "void",
+    "invoice.deleted": "void",
+    "invoice.marked_uncollectible": "uncollectible",
+}
+
+
+def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
+    if invoice.id is None:
+        return []
+    phase = _phase_of(invoice, kind)
+    stamp = Stamp(at, _INVOICE_RANKS[phase], event)
+    subscription, payments = _subscription_of(invoice), _payments_of(invoice)
+    billed = money(invoice.amount_due, invoice.currency)
+    told = InvoiceFact(
+        provider=SOURCE,
+        id=invoice.id,
+        stamp=stamp,
+        phase=phase,
+        billed=billed,
+        amount_paid=_paid_of(invoice, phase),
+        attempt=invoice.attempt_count or 0,
+        failed=kind == _ATTEMPT_FAILED,
+        customer_id=named(invoice.customer),
+        user_id=_user_of(invoice),
+        contact=invoice.customer_email or None,
+        subscription_id=subscription,
+        payment_id=next(reversed(payments), None),
+    )
+    vouched = _vouched_charge(invoice, told)
+    linked = [
+        PaymentFact(
+            provider=SOURCE,
+            id=payment,
+            stamp=stamp,
+            hinted=None if hint == UNSTATED else hint,
+            vouched=Money(told.amount_paid, billed.currency) if payment == vouched else None,
+            customer_id=told.customer_id,
+            user_id=told.user_id,
+            contact=told.contact,
+            invoice_id=invoice.id,
+            subscription_id=subscription,
+        )
+        for payment, hint in payments.items()
+    ]
+    return [told, *linked]
+
+
+def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
+    """
+    Its status, or what was one before 2018-11-08, or else what the event is about.
+
+    A word that came after this was written is read by the other signs, too: the states that our subscribers know are fixed.
+    """
+    known = _STATUSES.get(invoice.status or "")
+    if known is not None:
+        return known
+    if invoice.paid:
+        return "paid"
+    return _PHASES.get(kind, "uncollectible" if invoice.forgiven else "open")
+
+
+def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
+    """Before 2018 no invoice said how much of it was paid: one that is paid was paid in full."""
+    if invoice.amount_paid is not None:
+        return invoice.amount_paid
+    return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
+
+
+def _vouched_charge(invoice: Invoice, told: InvoiceFact) -> str | None:
+    """The bare charge that has paid the invoice. Payment intents say so themselves, and always do."""
+    bare = named(invoice.payment_intent) is None and told.phase == "paid" and told.amount_paid > 0
+    return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
+
+
+def of_invoice_payment(link: InvoicePayment, _: str, at: int, event: str) -> list[Fact]:
+    invoice, payment = named(link.invoice), _paid_by(link.payment)
+    stamp = Stamp(at, _LINK_RANK, event)
+    stated = money(link.amount_requested, link.currency)
+    asked = None if stated == UNSTATED else stated
+    facts: list[Fact] = []
+    if invoice is not None:
+        facts.append(InvoiceFact(provider=SOURCE, id=invoice, stamp=stamp, hinted=asked, payment_id=payment))
+    if payment is not None:
+        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, hinted=asked, invoice_id=invoice))
+    return facts
+
+
+# A subscription's states in the order of a life; the last two end it (https://docs.stripe.com/api/subscriptions/object).
+_SUBSCRIPTION_RANKS: Final = {
+    "incomplete": 0,
+    "trialing": 1,
+    "active": 2,
+    "past_due": 3,
+    "unpaid": 4,
+    "paused": 5,
+    "incomplete_expired": 20,
+    "canceled": 21,
+}
+_OTHER_RANK: Final = 6
+_ENDED: Final = frozenset({"incomplete_expired", "canceled"})
+_AFTER_CREATION: Final = 10
+_SUBSCRIPTION_CREATED: Final = "customer.subscription.created"
+# Where an event has no status: what it is about, else a word that no provider uses.
+_STATUS_OF: Final = {
+    "customer.subscription.deleted": "canceled",
+    "customer.subscription.paused": "paused",
+    "customer.subscription.resumed": "active",
+}
+_UNKNOWN: Final = "unknown"
+
+
+def of_subscription(
+    subscription: Subscription, kind: str, at: int, event: str, before: dict[str, Any] | None = None
+) -> list[Fact]:
+    """A status that is new to us is kept as the word it is."""
+    if subscription.id is None:
+        return []
+    status = subscription.status or _STATUS_OF.get(kind, _UNKNOWN)
+    ended = status in _ENDED
+    rank = _SUBSCRIPTION_RANKS.get(status, _OTHER_RANK)
+    if kind != _SUBSCRIPTION_CREATED and not ended:
+        rank += _AFTER_CREATION
+    return [
+        SubscriptionFact(
+            provider=SOURCE,
+            id=subscription.id,
+            stamp=Stamp(at, rank, event),
+            status=status,
+            ended=ended,
+            current_period_end=_period_end_of(subscription),
+            before=_before(before or {}),
+            customer_id=named(subscription.customer),
+        )
+    ]
+
+
+def _before(attributes: dict[str, Any]) -> Before:
+    """What the event says was otherwise until then (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
+    try:
+        was = msgspec.convert(attributes, Subscription)
+    except msgspec.ValidationError:  # what no subscription can have been decides nothing
+        return Before()
+    return Before(was.status, _period_end_of(was))
+
+
+def _period_end_of(subscription: Subscription) -> int | None:
+    """The end of the period that is paid for: in the new shape the latest of the items', which may differ."""
+    if subscription.current_period_end is not None:
+        return subscription.current_period_end
+    items = subscription.items.data or [] if subscription.items else []
+    return max((item.current_period_end for item in items if item.current_period_end is not None), default=None)
+
+
+def _subscription_of(invoice: Invoice) -> str | None:
+    parent = invoice.parent.subscription_details if invoice.parent else None
+    found = named(invoice.subscription) or (named(parent.subscription) if parent else None)
+    lines = invoice.lines.data or [] if invoice.lines else []
+    return found or next((name for line in lines if (name := _subscription_in(line))), None)
+
+
+def _subscription_in(line: InvoiceLine) -> str | None:
+    details = line.parent and (line.parent.subscription_item_details or line.parent.invoice_item_details)
+    return named(line.subscription) or (named(details.subscription) if details else None)
+
+
+def _payments_of(invoice: Invoice) -> dict[str, Money]:
+    """The payments that an invoice names, each with the amount it was asked for; the last is the one that counts."""
+    links = (invoice.payments.data or []) if invoice.payments else []
+    listed = sorted(links, key=lambda item: (item.status == "paid", bool(item.is_default)))
+    asked = {paid: money(item.amount_requested, item.currency) for item in listed if (paid := _paid_by(item.payment))}
+    if paid := _paid_by(Payment(invoice.payment_intent, invoice.charge)):
+        due = None if invoice.amount_due is None else max(invoice.amount_due, 0)
+        asked[paid] = money(due, invoice.currency)
+    return asked
+
+
+def _paid_by(payment: Payment | None) -> str | None:
+    return (named(payment.payment_intent) or named(payment.charge)) if payment else None
+
+
+def _user_of(invoice: Invoice) -> str | None:
+    parent = invoice.parent.subscription_details if invoice.parent else None
+    details = parent or invoice.subscription_details
+    return user_in(invoice.metadata) or (user_in(details.metadata) if details else None)

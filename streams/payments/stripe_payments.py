@@ -1,0 +1,284 @@
+"""What Stripe's payment intents, charges, refunds, disputes and checkout sessions say, as facts."""
+
+from typing import Final
+
+from schemas.stripe import SOURCE
+from streams.payments.facts import (
+    UNSTATED,
+    DisputeFact,
+    Fact,
+    Funds,
+    InvoiceFact,
+    Money,
+    PaymentFact,
+    Progress,
+    RefundFact,
+    Returned,
+    Stamp,
+    Total,
+    money,
+)
+from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
+from streams.payments.words import reference_in, user_in
+
+# Within one second, the order of a life: an attempt follows the making, and the money follows the attempts.
+INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
+    "payment_intent.created": (0, "pending"),
+    "payment_intent.requires_action": (1, "pending"),
+    "payment_intent.partially_funded": (1, "pending"),
+    "payment_intent.processing": (2, "processing"),
+    "payment_intent.amount_capturable_updated": (3, "processing"),
+    "payment_intent.payment_failed": (4, "failed"),
+    "payment_intent.canceled": (5, "canceled"),
+    "payment_intent.succeeded": (6, None),
+}
+_FAILED_RANK: Final = 4
+_PAID_RANK: Final = 6
+_REFUND_RANK: Final = 7
+_CAPTURED: Final = "payment_intent.succeeded"
+
+
+def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> list[Fact]:
+    if intent.id is None:
+        return []
+    rank, progress = INTENT_STEPS[kind]
+    received = intent.amount if intent.amount_received is None else intent.amount_received
+    return [
+        PaymentFact(
+            provider=SOURCE,
+            id=intent.id,
+            stamp=Stamp(at, rank, event),
+            progress=progress,
+            asked=_stated(intent.amount, intent.currency),
+            captured=money(received, intent.currency) if kind == _CAPTURED else None,
+            reference=reference_in(intent.metadata),
+            customer_id=named(intent.customer),
+            user_id=user_in(intent.metadata),
+            contact=intent.receipt_email or None,
+            invoice_id=named(intent.invoice) or _invoice_behind(intent),
+        )
+    ]
+
+
+def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
+    """Of the payment intent that it belongs to, else of a payment of its own; and of the refunds that it holds."""
+    payment = named(charge.payment_intent) or charge.id
+    if payment is None:
+        return []
+    rank, progress, captured = _standing_of(charge, kind)
+    refunds = [refund for refund in (charge.refunds.data or [] if charge.refunds else []) if refund.id]
+    stamp = Stamp(at, rank, event)
+    told = PaymentFact(
+        provider=SOURCE,
+        id=payment,
+        stamp=stamp,
+        progress=progress,
+        asked=_stated(charge.amount, charge.currency),
+        captured=captured,
+        refunded=_total_of(charge, kind, at) if captured else None,
+        returned=tuple(part for refund in refunds for part in _returned(refund, _status_of(refund, kind))),
+        reference=reference_in(charge.metadata),
+        customer_id=named(charge.customer),
+        user_id=user_in(charge.metadata),
+        contact=charge.receipt_email or None,
+        invoice_id=named(charge.invoice),
+    )
+    return [told, *(_refund_fact(refund, _status_of(refund, kind), payment, at, event) for refund in refunds)]
+
+
+_REFUNDED: Final = "charge.refunded"
+_CHARGE_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
+    "pending": (2, "processing"),
+    "authorised": (3, "processing"),
+    "failed": (4, "failed"),
+    "expired": (5, "canceled"),
+    "released": (5, "canceled"),
+    "captured": (_PAID_RANK, None),
+}
+# Another description, or what is given back, says nothing of where the intent of the charge is now.
+_LATER: Final = frozenset({"charge.updated", _REFUNDED})
+
+
+def _standing_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money | None]:
+    """How far the charge is: rank, progress, and what was captured."""
+    own, step = named(charge.payment_intent) is None, _step_of(charge, kind)
+    rank, progress = _CHARGE_STEPS[step]
+    captured = _captured(charge, kind, own=own) if step == "captured" else None
+    return _REFUND_RANK if kind == _REFUNDED else rank, progress if own or kind not in _LATER else None, captured
+
+
+def _step_of(charge: Charge, kind: str) -> str:
+    """The first of these signs that holds; what the event is about comes before what the charge says of itself."""
+    refunded = charge.amount_refunded or 0
+    signs = (
+        ("expired", kind == "charge.expired"),
+        ("captured", kind == "charge.captured"),
+        ("failed", kind == "charge.failed" or charge.status == "failed" or charge.paid is False),
+        ("pending", kind == "charge.pending" or charge.status == "pending"),
+        ("captured", kind == _REFUNDED if charge.captured is None else charge.captured),
+        ("released", 0 < (charge.amount or 0) <= refunded),
+    )
+    return next((step for step, holds in signs if holds), "authorised")
+
+
+def _captured(charge: Charge, kind: str, *, own: bool) -> Money | None:
+    """None while more of an intent's charge may be captured: then the intent says when all is in."""
+    captured = charge.amount if charge.amount_captured is None else charge.amount_captured
+    open_rest = (charge.amount or 0) - (captured or 0) > (charge.amount_refunded or 0)
+    return None if open_rest and not own and kind != _REFUNDED else money(captured, charge.currency)
+
+
+def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
+    """What a partial capture gave back is no refund, and the total may hold it."""
+    if charge.amount_refunded is None:
+        return None
+    captured = charge.amount if charge.amount_captured is None else charge.amount_captured
+    rest = max((charge.amount or 0) - (captured or 0), 0)
+    back = charge.amount_refunded - rest if charge.amount_refunded >= rest else charge.amount_refunded
+    return Total(at, back, after_failures=kind != _REFUNDED)
+
+
+_GONE: Final = frozenset({"failed", "canceled"})
+_REFUND_RANKS: Final = {"pending": 0, "requires_action": 1, "succeeded": 3, "canceled": 4, "failed": 5}
+_OTHER_RANK: Final = 2
+# Stripe makes refunds of what it releases too, which never was in.
+_RELEASES: Final = frozenset({"partial_capture", "expired_uncaptured_charge"})
+
+
+def of_refund(refund: Refund, kind: str, at: int, event: str) -> list[Fact]:
+    """Of the refund, and of the payment that it belongs to; the charge is a payment of its own where no intent is named."""
+    if refund.id is None:
+        return []
+    payment, status = _payment_of(refund.payment_intent, refund.charge), _status_of(refund, kind)
+    facts: list[Fact] = [_refund_fact(refund, status, payment, at, event)]
+    if payment is not None:
+        stamp = Stamp(at, _REFUND_RANK, event)
+        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, returned=_returned(refund, status)))
+    return facts
+
+
+def _status_of(refund: Refund, kind: str) -> str:
+    return "failed" if kind == "refund.failed" else refund.status or "pending"
+
+
+def _returned(refund: Refund, status: str) -> tuple[Returned, ...]:
+    if refund.id is None or refund.reason in _RELEASES:
+        return ()
+    return (Returned(refund.id, refund.amount or 0, refund.created, status in _GONE),)
+
+
+def _refund_fact(refund: Refund, status: str, payment: str | None, at: int, event: str) -> RefundFact:
+    return RefundFact(
+        provider=SOURCE,
+        id=refund.id or "",
+        stamp=Stamp(at, _REFUND_RANKS.get(status, _OTHER_RANK), event),
+        status=status,
+        gone=status in _GONE,
+        amount=money(refund.amount, refund.currency),
+        created=refund.created,
+        reason=refund.reason,
+        failure_reason=refund.failure_reason,
+        payment_id=payment,
+    )
+
+
+# Within one second, the order of a life; a last status comes after all others (https://docs.stripe.com/api/disputes/object).
+_DISPUTE_RANKS: Final = {
+    "charge.dispute.created": 0,
+    "charge.dispute.updated": 1,
+    "charge.dispute.funds_withdrawn": 2,
+    "charge.dispute.funds_reinstated": 3,
+    "charge.dispute.closed": 4,
+}
+_DISPUTE_OVER: Final = 10
+_DISPUTE_ENDS: Final = frozenset({"won", "lost", "warning_closed", "charge_refunded", "prevented"})
+_FUNDS: Final[dict[str, Funds]] = {
+    "charge.dispute.funds_withdrawn": "withdrawn",
+    "charge.dispute.funds_reinstated": "reinstated",
+}
+
+
+def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
+    if dispute.id is None:
+        return []
+    closed = kind == "charge.dispute.closed"
+    status = dispute.status or ("closed" if closed else "needs_response")
+    ended = closed or status in _DISPUTE_ENDS
+    return [
+        DisputeFact(
+            provider=SOURCE,
+            id=dispute.id,
+            stamp=Stamp(at, _DISPUTE_RANKS[kind] + (_DISPUTE_OVER if ended else 0), event),
+            status=status,
+            ended=ended,
+            amount=money(dispute.amount, dispute.currency),
+            reason=dispute.reason,
+            payment_id=_payment_of(dispute.payment_intent, dispute.charge),
+            respond_by=dispute.evidence_details.due_by if dispute.evidence_details else None,
+            funds=_FUNDS.get(kind),
+        )
+    ]
+
+
+_SESSION_FAILED: Final = "checkout.session.async_payment_failed"
+
+
+def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str) -> list[Fact]:
+    """
+    Of the payment and of the invoice that came out of it: whose they are.
+
+    A session that is paid vouches for its payment, until that speaks for itself.
+    """
+    payment, invoice = named(session.payment_intent), named(session.invoice)
+    asked = _stated(session.amount_total, session.currency)
+    email = session.customer_details.email if session.customer_details else None
+    contact, user = email or session.customer_email or None, user_in(session.metadata) or session.client_reference_id or None
+    facts: list[Fact] = []
+    if payment is not None:
+        failed = kind == _SESSION_FAILED
+        told = PaymentFact(
+            provider=SOURCE,
+            id=payment,
+            stamp=Stamp(at, _FAILED_RANK, event),
+            progress="failed" if failed else None,
+            hinted=asked,
+            vouched=asked if session.payment_status == "paid" and not failed else None,
+            reference=reference_in(session.metadata),
+            customer_id=named(session.customer),
+            user_id=user,
+            contact=contact,
+            invoice_id=invoice,
+            subscription_id=named(session.subscription),
+        )
+        facts.append(told)
+    if invoice is not None:
+        facts.append(
+            InvoiceFact(
+                provider=SOURCE,
+                id=invoice,
+                stamp=Stamp(at, 0, event),
+                hinted=asked,
+                customer_id=named(session.customer),
+                user_id=user,
+                contact=contact,
+                subscription_id=named(session.subscription),
+                payment_id=payment,
+            )
+        )
+    return facts
+
+
+def _payment_of(intent: Reference, charge: Reference) -> str | None:
+    """An expanded charge names its intent too."""
+    behind = charge.get("payment_intent") if isinstance(charge, dict) else None
+    return named(intent) or (named(behind) if isinstance(behind, str | dict) else None) or named(charge)
+
+
+def _stated(amount: int | None, currency: str | None) -> Money | None:
+    stated = money(amount, currency)
+    return None if stated == UNSTATED else stated
+
+
+def _invoice_behind(intent: PaymentIntent) -> str | None:
+    named_order = intent.payment_details.order_reference if intent.payment_details else None
+    return named_order if named_order is not None and named_order.startswith("in_") else None

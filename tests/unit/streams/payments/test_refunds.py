@@ -1,0 +1,260 @@
+"""What went back of a payment is what has not come back, whatever of it we hear, in whatever order and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import billing
+from streams.payments import news, razorpay, stripe
+from streams.payments.facts import PaymentFact, RefundFact
+from streams.payments.fold import fold
+from streams.payments.rows import row_of, state_in
+from streams.payments.states import PaymentState, RefundState, State
+from streams.payments.steps import key_of
+from streams.payments.store import Held
+from tests.simulators.razorpay import Payment as RazorpayPayment
+from tests.simulators.stripe import START, Payment, event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streams.payments.facts import Fact
+
+CAPTURED = 2000
+
+
+@dataclass
+class Life:
+    """A captured payment, its refunds and what the provider sends of them: bodies by what they are about."""
+
+    total: int = 0
+    bodies: dict[str, list[bytes]] = field(default_factory=lambda: {"payment": [], "charge": [], "refund": [], "failure": []})
+
+    def picked(self, *kinds: str) -> list[bytes]:
+        return [body for kind in ("payment", *kinds) for body in self.bodies[kind]]
+
+
+@st.composite
+def stripe_lives(draw: st.DrawFn, *, apart: bool, created: bool = True) -> Life:
+    """Refunds that are made and that fail; with `apart`, no two things happen in one second."""
+    life, payment = Life(), Payment(id="pi_1", charge="ch_1", amount=CAPTURED)
+    life.bodies["payment"].append(payment.succeeded(START, event_id="evt_0"))
+    at, standing, names = 1, dict[str, tuple[int, int]](), iter(range(1, 100))
+    for number in range(draw(st.integers(1, 6))):
+        at += 1 if apart else draw(st.integers(0, 1))
+        moment = START + at
+        if standing and draw(st.booleans()):
+            refund = draw(st.sampled_from(sorted(standing)))
+            amount, made = standing.pop(refund)
+            life.total -= amount
+            changes = {"id": refund, "status": draw(st.sampled_from(["failed", "canceled"])), "created": made}
+            kind = "refund.failed" if changes["status"] == "failed" else "refund.updated"
+            life.bodies["failure"].append(payment.refund(kind, amount, moment, f"evt_{next(names)}", **changes))
+            life.bodies["charge"].append(payment.adjusted(life.total, moment, f"evt_{next(names)}"))
+        elif life.total < CAPTURED:
+            refund, amount = f"re_{number}", draw(st.integers(1, CAPTURED - life.total))
+            standing[refund] = amount, moment
+            life.total += amount
+            words = {"id": refund, "status": draw(st.sampled_from(["pending", "succeeded", "requires_action", "sent"]))}
+            life.bodies["refund"].append(payment.refund("refund.created", amount, moment, f"evt_{next(names)}", **words))
+            later = {**words, "status": "succeeded", "created": moment}
+            life.bodies["refund"].append(
+                payment.refund("charge.refund.updated", amount, moment + 1, f"evt_{next(names)}", **later)
+            )
+            life.bodies["charge"].append(payment.refunded(life.total, moment, f"evt_{next(names)}"))
+    if not created:
+        life.bodies = {kind: [_without_created(body) for body in bodies] for kind, bodies in life.bodies.items()}
+    return life
+
+
+def _without_created(body: bytes) -> bytes:
+    told = orjson.loads(body)
+    told["data"]["object"].pop("created")
+    return orjson.dumps(told)
+
+
+def facts_in(bodies: Iterable[bytes]) -> list[Fact]:
+    facts: list[Fact] = []
+    for body in bodies:
+        told = orjson.loads(body)
+        facts += stripe.facts_of(told["type"], body) if "type" in told else razorpay.facts_of(told["event"], body)
+    return facts
+
+
+def way_of(facts: Iterable[Fact], kind: type[State]) -> list[Any]:
+    """All states of the one aggregate of the kind, each kept as the table would keep it in between."""
+    states: list[State] = []
+    for fact in facts:
+        key = key_of(fact)
+        if key.kind == ("payment" if kind is PaymentState else "refund"):
+            states.append(state_in(key, Held(1, row_of(fold(states[-1] if states else None, fact), 1)[-1])))
+    return states
+
+
+def payment_after(*bodies: bytes) -> PaymentState:
+    state = way_of(facts_in(bodies), PaymentState)[-1]
+    assert isinstance(state, PaymentState)
+    return state
+
+
+def _any_order(data: st.DataObject, bodies: Sequence[bytes]) -> list[bytes]:
+    again = data.draw(st.lists(st.sampled_from(bodies), max_size=3))
+    return data.draw(st.permutations([*bodies, *again]))
+
+
+def _check(life: Life, bodies: Sequence[bytes], data: st.DataObject) -> None:
+    way = way_of(facts_in(_any_order(data, bodies)), PaymentState)
+    assert all(0 <= state.amount_refunded <= CAPTURED for state in way)
+    assert way[-1].amount_refunded == life.total
+    status = "refunded" if life.total == CAPTURED else "partially_refunded" if life.total else "succeeded"
+    assert way[-1].status == status
+    assert way[-1] == payment_after(*bodies)
+
+
+@given(stripe_lives(apart=False), st.data())
+@settings(deadline=None)
+def test_who_hears_everything_knows_what_went_back(life: Life, data: st.DataObject) -> None:
+    _check(life, life.picked("charge", "refund", "failure"), data)
+
+
+@given(stripe_lives(apart=False), st.data())
+@settings(deadline=None)
+def test_the_refunds_alone_are_enough(life: Life, data: st.DataObject) -> None:
+    _check(life, life.picked("refund", "failure"), data)
+
+
+@given(stripe_lives(apart=True), st.data())
+@settings(deadline=None)
+def test_the_running_totals_alone_are_enough(life: Life, data: st.DataObject) -> None:
+    _check(life, life.picked("charge"), data)
+
+
+@given(stripe_lives(apart=True), st.data())
+@settings(deadline=None)
+def test_totals_of_new_refunds_and_what_failed_are_enough(life: Life, data: st.DataObject) -> None:
+    bodies = [body for body in life.picked("charge", "failure") if b'"charge.updated"' not in body]
+    _check(life, bodies, data)
+
+
+@given(stripe_lives(apart=True, created=False), st.data())
+@settings(deadline=None)
+def test_refunds_that_do_not_say_when_they_were_made_are_put_where_they_fit(life: Life, data: st.DataObject) -> None:
+    _check(life, life.picked("charge", "refund", "failure"), data)
+
+
+PAID = Payment(id="pi_1", charge="ch_1", amount=CAPTURED)
+
+
+def test_a_failed_refund_takes_the_running_total_back_and_a_later_refund_counts_again() -> None:
+    """The case that was reported: the refund is heard of only when it fails, and does not say when it was made."""
+    failed = _without_created(PAID.refund("refund.failed", CAPTURED, START + 2, status="failed"))
+    bodies = [PAID.succeeded(), PAID.refunded(CAPTURED, START + 1)]
+    assert payment_after(*bodies).status == "refunded"
+    bodies.append(failed)
+    assert (payment_after(*bodies).status, payment_after(*bodies).amount_refunded) == ("succeeded", 0)
+    bodies.append(PAID.adjusted(0, START + 3))
+    assert (payment_after(*bodies).status, payment_after(*bodies).amount_refunded) == ("succeeded", 0)
+    bodies.append(PAID.refunded(500, START + 9))
+    assert (payment_after(*bodies).status, payment_after(*bodies).amount_refunded) == ("partially_refunded", 500)
+
+
+@pytest.mark.parametrize("second", [0, 1])
+def test_a_total_that_comes_with_a_failure_holds_the_failure(second: int) -> None:
+    """Two refunds that were never heard of, of 1500 and 500; the first fails."""
+    failed = PAID.refund("refund.failed", 1500, START + 5, created=START + 1)
+    bodies = PAID.succeeded(), PAID.refunded(CAPTURED, START + 1), failed, PAID.adjusted(500, START + 5 + second)
+    assert payment_after(*bodies).amount_refunded == 500
+
+
+def test_refunds_within_the_charge_are_known_one_by_one() -> None:
+    def refund(name: str, amount: int, status: str) -> dict[str, Any]:
+        return {"id": name, "object": "refund", "amount": amount, "currency": "usd", "status": status, "created": START}
+
+    listed = {"object": "list", "data": [refund("re_1", 1500, "failed"), refund("re_2", 500, "succeeded")]}
+    facts = facts_in([PAID.refunded(500, START + 1, refunds=listed)])
+    told = {fact.id: (fact.status, fact.amount.amount, fact.payment_id) for fact in facts if isinstance(fact, RefundFact)}
+    assert told == {"re_1": ("failed", 1500, "pi_1"), "re_2": ("succeeded", 500, "pi_1")}
+    assert payment_after(PAID.succeeded(), PAID.refunded(500, START + 1, refunds=listed)).amount_refunded == 500
+
+
+def test_what_a_partial_capture_releases_is_no_refund_even_where_it_is_one_to_the_provider() -> None:
+    released = PAID.refund("refund.created", 700, START + 1, reason="partial_capture")
+    assert payment_after(PAID.succeeded(amount_received=1300), released).amount_refunded == 0
+
+
+def test_what_was_captured_beyond_the_amount_is_no_refund() -> None:
+    charge = PAID.adjusted(0, START + 1, amount_captured=2200)
+    state = payment_after(PAID.succeeded(amount_received=2200), charge)
+    assert (state.status, state.money.amount, state.amount_refunded) == ("succeeded", 2200, 0)
+    assert payment_after(PAID.succeeded(amount_received=2200), PAID.refunded(2200, amount_captured=2200)).status == "refunded"
+
+
+def test_a_state_from_before_refunds_were_kept_gives_way_to_what_is_heard_now() -> None:
+    old = payment_after(PAID.succeeded())
+    row = row_of(old, 1)[-1].replace(b'"provider"', b'"amount_refunded":2000,"provider"', 1)
+    key = key_of(facts_in([PAID.succeeded()])[0])
+    kept = state_in(key, Held(1, row))
+    assert isinstance(kept, PaymentState)
+    assert (kept.status, kept.amount_refunded) == ("refunded", 2000)
+    failed = facts_in([PAID.refund("refund.failed", 1500, START + 5)])[-1]
+    assert isinstance(failed, PaymentFact)
+    after = fold(kept, failed)
+    assert isinstance(after, PaymentState)
+    assert (after.status, after.amount_refunded) == ("partially_refunded", 500)
+
+
+def test_a_refund_is_created_succeeds_and_fails_and_stays_failed() -> None:
+    bodies = [
+        PAID.refund("refund.created", 500, START, status="pending"),
+        PAID.refund("refund.updated", 500, START + 1, created=START),
+        PAID.refund("refund.failed", 500, START + 2, created=START, failure_reason="lost_or_stolen_card"),
+        PAID.refund("refund.updated", 500, START + 3, created=START),
+    ]
+    way = way_of(facts_in(bodies), RefundState)
+    told = [news.refund_news(old, new) for old, new in zip([None, *way], way, strict=False)]
+    assert told == [[billing.RefundCreated], [billing.RefundSucceeded], [billing.RefundFailed], []]
+    assert (way[-1].fate.status, news.value_of(way[-1].failure)) == ("failed", "lost_or_stolen_card")
+
+
+@given(stripe_lives(apart=False), st.data())
+@settings(deadline=None)
+def test_each_refund_fails_at_most_once_and_ends_alike_in_every_order(life: Life, data: st.DataObject) -> None:
+    facts = facts_in(_any_order(data, life.picked("charge", "refund", "failure")))
+    ends = {}
+    for name in {fact.id for fact in facts if isinstance(fact, RefundFact)}:
+        way = way_of([fact for fact in facts if isinstance(fact, RefundFact) and fact.id == name], RefundState)
+        said = [kind for old, new in zip([None, *way], way, strict=False) for kind in news.refund_news(old, new)]
+        assert said.count(billing.RefundCreated) == 1
+        assert said.count(billing.RefundFailed) == int(way[-1].fate.final)
+        ends[name] = way[-1].fate.final
+    standing = sum(fact.amount.amount for name, gone in ends.items() if not gone for fact in _one(facts, name))
+    assert standing == life.total
+
+
+def _one(facts: Iterable[Fact], name: str) -> list[RefundFact]:
+    return [fact for fact in facts if isinstance(fact, RefundFact) and fact.id == name][:1]
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["total still holds it", "total without it"])
+def test_razorpays_failed_refund_takes_its_amount_back(counted: bool) -> None:  # a parameter of the test
+    payment = RazorpayPayment(id="pay_1", amount=50_000)
+    first = payment.refund("refund.processed", 20_000, START + 1, total=20_000, id="rfnd_1")
+    second = payment.refund("refund.created", 10_000, START + 2, total=30_000, id="rfnd_2", status="pending")
+    total = 30_000 if counted else 10_000
+    failed = payment.refund("refund.failed", 20_000, START + 3, total=total, id="rfnd_1", status="failed", created_at=START + 1)
+    for bodies in ([payment.captured(), first, second, failed], [failed, second, first, payment.captured()]):
+        state = payment_after(*bodies)
+        assert (state.status, state.amount_refunded) == ("partially_refunded", 10_000)
+
+
+def test_a_refund_without_a_payment_is_kept_as_one() -> None:
+    bare = event("refund.updated", {"id": "re_1", "amount": 5, "currency": "EUR", "status": None, "charge": None}, at=START)
+    (fact,) = facts_in([bare])
+    assert isinstance(fact, RefundFact)
+    assert (fact.status, fact.payment_id, fact.amount.currency) == ("pending", None, "eur")
