@@ -81,6 +81,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     intake = Intake(
         settings.database_url,
         waiting_max=settings.intake_waiting_max,
+        waiting_bytes=settings.intake_waiting_bytes,
         batch_max=settings.intake_batch_max,
         limit=settings.intake_commit_limit,
     )

@@ -75,11 +75,10 @@ async def history(request: web.Request) -> web.Response:
     """Every value that a key ever had, or all keys, who set it and when; newest first."""
     page = parse_page(request.query, names_of(OF_HISTORY), datetime.now(UTC))
     async with command_transaction(request) as connection:
-        found = await config.read_history(
-            connection, request.query.get("key"), first=page.first, before=page.before, limit=page.limit + 1
+        items, more = await config.read_history(
+            connection, request.query.get("key"), first=page.first, before=page.before, limit=page.limit
         )
-    items = found[: page.limit]
-    answer = History(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
+    answer = History(items, cursor_of(items[-1].id) if more else None)
     return web.json_response(body=msgspec.json.encode(answer))
 
 

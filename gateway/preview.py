@@ -69,8 +69,8 @@ def _is_unhandled(group: Group, sources: Sources) -> bool:
 async def _judge(connection: AsyncConnection, filters: Filters, sources: Sources | None, matched: int) -> Rejections:
     ids = await replays.refused(connection, filters, CHECKED_MAX) if matched and sources else []
     still: Counter[str] = Counter()
-    for start in range(0, len(ids), _BATCH):
-        for refused in (await work.refused(connection, ids[start : start + _BATCH])).values():
+    for portion in await work.portions(connection, ids, _BATCH):
+        for refused in (await work.refused(connection, portion)).values():
             try:
                 verify_again(sources or {}, refused)
             except NotRecovered as error:

@@ -99,6 +99,8 @@ class GatewaySettings(PartnerSettings):
     """Connections of the internal listener at once; by default up to 1,024, or a quarter of what that limit leaves."""
     intake_waiting_max: int = Field(default=2000, ge=1, le=1_000_000)
     """Webhooks that may wait for a commit; the next one is refused with 503 at once, so that memory and waiting stay bounded."""
+    intake_waiting_bytes: int = Field(default=67_108_864, ge=1, le=1_073_741_824)
+    """Bytes of webhooks that may wait for a commit; likewise."""
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
     """Webhooks that share a commit at most."""
     intake_commit_limit: Timeout = timedelta(seconds=5)

@@ -60,6 +60,10 @@ class _Waiting:
         self.received = received
         self.outcome = outcome
 
+    @property
+    def size(self) -> int:
+        return len(self.received.event.data)
+
     def settle(self, recorded: Recorded) -> None:
         if not self.outcome.done():  # its request may have given up
             self.outcome.set_result(recorded)
@@ -95,13 +99,21 @@ class Intake:
     """
 
     def __init__(
-        self, url: str, *, waiting_max: int = 2000, batch_max: int = 200, limit: timedelta = timedelta(seconds=5)
+        self,
+        url: str,
+        *,
+        waiting_max: int = 2000,
+        waiting_bytes: int = 67_108_864,
+        batch_max: int = 200,
+        limit: timedelta = timedelta(seconds=5),
     ) -> None:
         self._url = url
         self._waiting_max = waiting_max
+        self._waiting_bytes = waiting_bytes
         self._batch_max = batch_max
         self._limit = limit.total_seconds()
         self._waiting: deque[_Waiting] = deque()
+        self._size = 0  # bytes of what waits
         self._lanes = [_Lane() for _ in range(COMMITS_IN_FLIGHT)]
         self._idle: list[_Lane] = []
         self._usable = asyncio.Event()
@@ -150,10 +162,12 @@ class Intake:
         """
         if not self.ready:
             raise Unavailable(*self._why_not())
-        if len(self._waiting) >= self._waiting_max:
+        if len(self._waiting) >= self._waiting_max or self._size >= self._waiting_bytes:
             raise Unavailable("intake_full", "too many webhooks wait for their commit")
         outcome: asyncio.Future[Recorded] = self._loop.create_future()
-        self._waiting.append(_Waiting(received, outcome))
+        waiting = _Waiting(received, outcome)
+        self._waiting.append(waiting)
+        self._size += waiting.size
         if self._idle:
             self._idle.pop().wake()
         return outcome
@@ -220,9 +234,10 @@ class Intake:
         size = 0
         while self._waiting and len(batch) < self._batch_max and size < _BATCH_BYTES:
             waiting = self._waiting.popleft()
+            self._size -= waiting.size
             if not waiting.outcome.done():
                 batch.append(waiting)
-                size += len(waiting.received.event.data)
+                size += waiting.size
         return batch
 
     async def _rest(self, lane: _Lane, connection: AsyncConnection) -> None:
@@ -271,7 +286,7 @@ class Intake:
                 raise
             await self._write_days(connection, batch)
         except _UNDONE:
-            self._waiting.extendleft(reversed(batch))
+            self._put_back(batch)
         else:
             self._hand_out(batch, outcomes)
 
@@ -313,7 +328,11 @@ class Intake:
                 again.append(waiting)
             else:
                 waiting.settle(recorded)
-        self._waiting.extendleft(reversed(again))
+        self._put_back(again)
+
+    def _put_back(self, batch: list[_Waiting]) -> None:
+        self._waiting.extendleft(reversed(batch))
+        self._size += sum(waiting.size for waiting in batch)
 
     def _overdue(self, lane: _Lane, batch: list[_Waiting]) -> None:
         """Postgres hangs: tell the waiting ones, and take nothing more on this lane until it answers."""
@@ -332,6 +351,7 @@ class Intake:
     def _refuse_waiting(self, reason: str, detail: str) -> None:
         _fail(self._waiting, reason, detail)
         self._waiting.clear()
+        self._size = 0
 
 
 def _fail(waiting: Iterable[_Waiting], reason: str, detail: str) -> None:

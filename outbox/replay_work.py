@@ -103,12 +103,41 @@ async def hold(connection: AsyncConnection, replay_id: UUID) -> bool:
     return await (await connection.execute(query, (replay_id,))).fetchone() is not None
 
 
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of kept bodies that are looked at together; a larger one alone."""
+
+
 async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Task]:
-    """The next items, in their order."""
-    query = """select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
-               where replay_id = %s and state = 'waiting' order by n limit %s"""
+    """The next items, in their order; no more than `BATCH_BYTES` of bodies belong to them, unless it is one."""
+    query = """with i as (
+                 select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
+                 where replay_id = %s and state = 'waiting' order by n limit %s),
+               s as (
+                 select i.*, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
+                 from i left join webhook_deliveries d on d.id = i.delivery_id)
+               select n, delivery_id, source, type, outcome, event_id from s
+               where total <= %s or n = (select min(n) from i) order by n"""
     async with connection.cursor(row_factory=class_row(Task)) as cursor:
-        return await (await cursor.execute(query, (replay_id, limit))).fetchall()
+        return await (await cursor.execute(query, (replay_id, limit, BATCH_BYTES))).fetchall()
+
+
+async def portions(connection: AsyncConnection, ids: Sequence[UUID], limit: int) -> list[list[UUID]]:
+    """The rejected deliveries in their order, as many together as `refused` should be asked for: the limit, and `BATCH_BYTES`."""
+    query = """select id, octet_length(body) from webhook_deliveries
+               where id = any(%s) and id >= %s and id <= %s and body is not null"""
+    sizes: dict[UUID, int] = {}
+    if ids:
+        sizes = dict(await (await connection.execute(query, (list(ids), min(ids), max(ids)))).fetchall())
+    found: list[list[UUID]] = []
+    room = 0
+    for each in ids:
+        size = sizes.get(each, 0)
+        if not found or len(found[-1]) == limit or size > room:
+            found.append([])
+            room = BATCH_BYTES
+        found[-1].append(each)
+        room -= size
+    return found
 
 
 async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refused]:

@@ -6,10 +6,11 @@ from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.rows import kwargs_row
+from psycopg.rows import dict_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from outbox.append import append, event_of
+from outbox.pages import PAGE_BYTES, cut
 from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from runtime.tracing import Trace
@@ -94,11 +95,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     changed_by: str
 
 
-async def read_history(connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int) -> list[Change]:
-    """Changes of one key or of all with `first` <= id < `before`, newest first; ids tell the time."""
-    async with connection.cursor(row_factory=kwargs_row(_change)) as cursor:
-        values = {"key": key, "first": first, "before": before, "limit": limit}
-        return await (await cursor.execute(_HISTORY, values)).fetchall()
+async def read_history(
+    connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int
+) -> tuple[list[Change], bool]:
+    """A page of the changes of one key or of all, `first` <= id < `before`, newest first, and whether there is more."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        values = {"key": key, "first": first, "before": before, "limit": limit + 1, "bytes": PAGE_BYTES}
+        rows = await (await cursor.execute(_HISTORY, values)).fetchall()
+    totals = [row.pop("total") for row in rows]
+    return cut([(_change(**row), total) for row, total in zip(rows, totals, strict=True)], limit)
 
 
 def _change(*, value: str, **fields: Any) -> Change:
@@ -107,8 +112,12 @@ def _change(*, value: str, **fields: Any) -> Change:
 
 _LAST: Final = "select value::text from config_history where key = %s order by version desc limit 20"
 _HISTORY: Final = """
-select id, key, value::text as value, version, changed_at, changed_by from config_history
-where (%(key)s::text is null or key = %(key)s) and id >= %(first)s and id < %(before)s order by id desc limit %(limit)s
+with h as (
+  select *, octet_length(value::text) as size from config_history
+  where (%(key)s::text is null or key = %(key)s) and id >= %(first)s and id < %(before)s order by id desc limit %(limit)s),
+t as (select *, sum(size) over w as total, row_number() over w as place from h window w as (order by id desc))
+select id, key, value::text as value, version, changed_at, changed_by, total from t
+where total - size <= %(bytes)s or place = 2 order by place
 """
 _VALUES: Final = "select key, value::text from config where split_part(key, '.', 1) = any(%s)"
 _READ: Final = "select key, value::text as value, version, updated_at from config"

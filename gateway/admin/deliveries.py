@@ -29,9 +29,8 @@ async def deliveries(request: web.Request) -> web.Response:
     """The delivery log, newest first."""
     query = parse_query(request.query, datetime.now(UTC))
     async with transaction(request) as connection:
-        found = await store.deliveries(connection, query)
-    items = found[: query.limit]
-    page = Page(items, cursor_of(items[-1].id) if len(found) > query.limit else None)
+        items, more = await store.deliveries(connection, query)
+    page = Page(items, cursor_of(items[-1].id) if more else None)
     return web.json_response(body=msgspec.json.encode(page))
 
 

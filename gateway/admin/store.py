@@ -5,11 +5,12 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, select
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.admin.query import Query
 from gateway.admin.settled import settled
+from outbox.pages import PAGE_BYTES, cut
 from outbox.tables import consumed, dead_letters, outbox, outbox_pending, webhook_deliveries
 from runtime.ids import time_of
 
@@ -76,16 +77,24 @@ class Journey(msgspec.Struct, frozen=True):
     caused: list[Station] = []
 
 
-async def deliveries(connection: AsyncConnection, query: Query) -> list[Delivery]:
-    """Newest first, one more than the limit where there are more."""
+async def deliveries(connection: AsyncConnection, query: Query) -> tuple[list[Delivery], bool]:
+    """A page, newest first, and whether there is more. What a sender puts into headers and type may be large."""
     log = webhook_deliveries
-    found = (
+    size = _length(log.c.headers.cast(Text)) + _length(log.c.type) + _length(log.c.provider_event_id)
+    page = (
         _deliveries()
+        .add_columns(size.label("size"))
         .where(log.c.id >= query.first, log.c.id < query.before, *_filters(query))
         .order_by(log.c.id.desc())
         .limit(query.limit + 1)
+        .subquery()
     )
-    return [_delivery(row) for row in await connection.execute(found)]
+    order = page.c.id.desc()
+    sums = func.sum(page.c.size).over(order_by=order).label("total"), func.row_number().over(order_by=order).label("place")
+    summed = select(page, *sums).subquery()
+    fitting = or_(summed.c.total - summed.c.size <= PAGE_BYTES, summed.c.place == 2)  # noqa: PLR2004  # see `outbox/pages.py`
+    rows = await connection.execute(select(summed).where(fitting).order_by(summed.c.place))
+    return cut([(_delivery(row), row.total) for row in rows], query.limit)
 
 
 async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery | None:
@@ -113,6 +122,10 @@ async def journey(connection: AsyncConnection, event_id: UUID) -> Journey:
     stations = await _stations(connection, select(chain.c.id).order_by(chain.c.id).limit(_JOURNEY_MAX))
     first = next((station for station in stations if station.id == event_id), None)
     return Journey(first, [station for station in stations if station.id != event_id])
+
+
+def _length(text: ColumnElement[Any]) -> ColumnElement[int]:
+    return func.coalesce(func.octet_length(text), 0)
 
 
 def _deliveries() -> Select[Any]:
@@ -145,7 +158,8 @@ def _filters(query: Query) -> list[ColumnElement[bool]]:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(received_at=time_of(row.id), **row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+    columns = {name: value for name, value in row._mapping.items() if name not in {"size", "total", "place"}}  # noqa: SLF001  # SQLAlchemy's public name for it
+    return Delivery(received_at=time_of(row.id), **columns)
 
 
 async def _stations(connection: AsyncConnection, ids: Select[Any]) -> list[Station]:

@@ -14,7 +14,7 @@ from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from tests.integration.gateway.conftest import StartGateway
 
@@ -211,3 +211,34 @@ async def test_the_metrics_count_what_came(gateway: Gateway) -> None:
     page = await (await gateway.get("/metrics")).text()
     assert 'tallyhook_webhooks_received_total{outcome="accepted",source="stripe"}' in page
     assert "tallyhook_intake_commit_seconds_bucket" in page
+
+
+async def test_a_page_ends_where_its_bytes_do_and_what_is_larger_comes_alone(gateway: Gateway, database_url: str) -> None:
+    """However they are cut, the pages tell everything once; the last one has no `next`."""
+    sizes = [10, 5_000_000, 6_000_000, 1_000_000, 3_000_000, 2_000_000, 10]
+    rows = [(new_id(), "x" * size) for size in sizes]
+    async with await psycopg.AsyncConnection.connect(database_url) as database:
+        await database.cursor().executemany(
+            """insert into webhook_deliveries (id, source, outcome, reason, trace_id, headers)
+               values (%s, 'stripe', 'rejected', 'signature_wrong', %s, jsonb_build_object('stripe-signature', %s::text))""",
+            [(id_, new_id().hex, text) for id_, text in rows],
+        )
+        await database.cursor().executemany(
+            """insert into config_history (key, version, value, id, changed_at, changed_by)
+               values ('large', %s, to_jsonb(%s::text), %s, now(), 'me')""",
+            [(place + 1, text, id_) for place, (id_, text) in enumerate(rows)],
+        )
+    for path in (DELIVERIES, "/internal/v1/config/history"):
+        pages = [page async for page in all_pages(gateway, path)]
+        assert [len(page) for page in pages] == [2, 2, 1, 1, 1]
+        assert [item for page in pages for item in page] == [str(id_) for id_, _ in reversed(rows)]
+
+
+async def all_pages(gateway: Gateway, path: str) -> AsyncIterator[list[str]]:
+    cursor = ""
+    while True:
+        page = await found(gateway, f"{path}?limit=4{cursor}")
+        yield ids(page["items"])
+        if "next" not in page:
+            return
+        cursor = f"&cursor={page['next']}"

@@ -167,6 +167,17 @@ async def test_beyond_the_waiting_list_the_next_one_is_refused_at_once(database_
         assert {outcome for outcome, _ in await asyncio.gather(*waiting)} == {"accepted"}
 
 
+async def test_beyond_the_bytes_of_the_waiting_list_likewise_until_they_are_written(database_url: str) -> None:
+    async with opened(database_url, waiting_bytes=1000) as intake:
+        large = [make_received(f"evt_{n}", data=b"x" * 500) for n in range(3)]
+        waiting = [intake.record(received) for received in large[:2]]
+        with pytest.raises(Unavailable) as refusal:
+            intake.record(large[2])
+        assert refusal.value.reason == "intake_full"
+        await asyncio.gather(*waiting)
+        assert (await intake.record(large[2])).outcome == "accepted"
+
+
 async def test_closing_commits_what_waits_and_takes_nothing_more(database_url: str, database: psycopg.AsyncConnection) -> None:
     async with opened(database_url, batch_max=10) as intake:
         waiting = [intake.record(make_received(f"evt_{n}")) for n in range(100)]
