@@ -5,8 +5,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 WITHHELD: Final = "(an address that cannot be shown)"
-_HOST: Final = r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?"
-_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*", re.ASCII)
+_HOST: Final = r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
+_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*")
 _NAMES_IN_PATH: Final = frozenset({"postgres", "postgresql", "redis", "rediss", "valkey", "unix"})
 _PATH: Final = re.compile(r"[\w./-]*", re.ASCII)
 
@@ -18,13 +18,22 @@ def shown(url: str) -> str:
     An address that does not read cleanly is not shown at all: an unquoted `/`, `#` or `@` in a password makes a part of it look
     like a host or a path.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    if not leads_somewhere(url):
         return WITHHELD
-    hosts = parts.netloc.rpartition("@")[2]
-    rest = f"{parts.path}{parts.query}{parts.fragment}"
-    if not parts.scheme or not _HOSTS.fullmatch(hosts) or "@" in rest or url != url.strip():
+    parts = urlsplit(url)
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return WITHHELD
     path = parts.path if parts.scheme in _NAMES_IN_PATH and _PATH.fullmatch(parts.path) else ""
-    return f"{parts.scheme}://{hosts}{path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+
+
+def leads_somewhere(url: str) -> bool:
+    """Whether what is taken for a host in it can be one; a piece of an unquoted password seldom can."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if "," not in parts.netloc else None
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2]
+    has_hosts = _HOSTS.fullmatch(hosts) or (url.startswith("unix:///") and not hosts)
+    return bool(parts.scheme and has_hosts) and url == url.strip()

@@ -135,8 +135,9 @@ def _secrets_in(url: str, *, whole: bool) -> Iterator[str]:
     if not scheme.startswith(("postgres", "redis", "valkey")):
         path = rest.partition("?")[0].partition("/")[2]
         yield from (part for part in path.split("/") if _TOKEN_LIKE.fullmatch(unquote(part)))
-        if whole and "." not in after.partition(":")[0] and _TOKEN_LIKE.fullmatch(after.partition("/")[0]):
-            yield after.partition("/")[0]
+        host = after.partition("/")[0]
+        if whole and "." not in host:
+            yield from (part for part in host.split(":") if _TOKEN_LIKE.fullmatch(part))
 
 
 def _cut(password: str) -> Iterator[str]:

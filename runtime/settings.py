@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -15,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from runtime import redaction
+from runtime.addresses import WITHHELD, leads_somewhere, shown
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
 _QUOTE: Final = (
@@ -74,10 +74,15 @@ def parse_secrets(value: object) -> object:
 
 def check_address(url: str) -> str:
     """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
-    try:
-        _ = urlsplit(url).port
-    except ValueError:
-        raise ValueError(f"is no address that can be read: {_QUOTE}") from None
+    if not leads_somewhere(url):
+        raise ValueError(f"is no address that can be read: {_QUOTE}")
+    return url
+
+
+def check_server(url: str) -> str:
+    """Raises ValueError for what is no address of a server, which has an @ only before its host."""
+    if shown(url) == WITHHELD:
+        raise ValueError(f"is no address of a server that can be read: {_QUOTE}")
     return url
 
 
@@ -116,7 +121,7 @@ Poll = Annotated[_AnyDuration, within("1ms", "1m")]
 """How often a loop looks."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
-Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_address), Field(repr=False)]
+ServerUrl = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_server), Field(repr=False)]
 DatabaseUrl = Annotated[str, StringConstraints(pattern=r"^postgres(ql)?://.+"), AfterValidator(check_database), Field(repr=False)]
 LockLease = Annotated[_AnyDuration, within("2s", "1m")]
 """Below, a loaded machine would lose its locks; above, what a stopped process holds would wait for long."""

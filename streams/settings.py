@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, Settings, Timeout, Url, within
+from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, ServerUrl, Settings, Timeout, within
 
 
 class StreamSettings(Settings):
@@ -47,7 +47,7 @@ class StreamSettings(Settings):
 class CacheSettings(StreamSettings):
     """A process of the cache worker."""
 
-    redis_url: Url
+    redis_url: ServerUrl
     """Where the cache is, `redis://…`."""
     cache_key_prefix: str = ""
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
@@ -58,7 +58,7 @@ class SearchSettings(StreamSettings):
 
     search_batch: int = Field(default=2000, ge=1, le=5000)
     """Documents in one round of the search worker, in place of STREAMS_BATCH: Elasticsearch takes large requests at less cost."""
-    elasticsearch_url: Url
+    elasticsearch_url: ServerUrl
     """Where documents are searched for, `http://…`."""
 
     @property

@@ -16,8 +16,10 @@ from redis.retry import Retry
 
 from ops.dev.processes import address
 from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.settings import address_in
 from ops.stack.ports import LOOPBACK
 from runtime.addresses import shown
+from runtime.settings import check_server
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:
@@ -39,9 +41,9 @@ _PORTS: Final = {
 
 
 def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = environ.get("REDIS_URL")
+    url = address_in(environ, "REDIS_URL", check_server)
     if not url:
-        return  # said among the settings
+        return
     try:
         with redis.Redis.from_url(
             url, socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=Retry(NoBackoff(), 0)
@@ -55,9 +57,9 @@ def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = environ.get("ELASTICSEARCH_URL")
+    url = address_in(environ, "ELASTICSEARCH_URL", check_server)
     if not url:
-        return  # said among the settings
+        return
     client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0)
     try:
         health = client.cluster.health()["status"]

@@ -12,10 +12,12 @@ import psycopg
 from migrations import chain
 from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.settings import address_in
 from outbox import partitions
 from outbox import store as outbox
 from outbox.tables import DAILY
 from runtime.addresses import shown
+from runtime.settings import check_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,9 +39,9 @@ _LEFT: Final = (0.15, 0.05)  # of the disk
 
 
 def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = environ.get("DATABASE_URL")
+    url = address_in(environ, "DATABASE_URL", check_database)
     if not url:
-        return  # said among the settings
+        return
     try:
         with psycopg.connect(
             url,

@@ -17,7 +17,7 @@ from streams.notifications.settings import NotificationSettings
 from streams.settings import CacheSettings, LeadSettings, SearchSettings, StreamSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ops.doctor.findings import Finding
@@ -52,6 +52,14 @@ def check_settings(environ: Mapping[str, str]) -> list[Finding]:
             problems |= dict.fromkeys(error.problems)
     act = "set it in .env or the environment; env.example has every setting with its meaning"
     return [fail(AREA, problem, act, "process-down") for problem in problems] or [ok(AREA, "every process would start with them")]
+
+
+def address_in(environ: Mapping[str, str], name: str, check: Callable[[str], str]) -> str | None:
+    """The address of that name; None where there is none, or no process would take it: that is said among the settings."""
+    try:
+        return check(environ.get(name, "")) or None
+    except ValueError:
+        return None
 
 
 def check_secrets(environ: Mapping[str, str], folder: Path) -> list[Finding]:

@@ -60,7 +60,10 @@ class Sender(Protocol):
 
 def check_url(url: str) -> str:
     """Raises ValueError unless Apprise knows what the URL names."""
-    _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
+    try:
+        _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
+    except ValueError:  # which may quote the URL
+        raise ValueError("Apprise does not know what to do with this address") from None
     return url
 
 

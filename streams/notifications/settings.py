@@ -3,14 +3,16 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from runtime.settings import Duration, Poll, Timeout, Url
+from runtime.settings import Duration, Poll, Timeout
 from schemas.operations import Channel
 from streams.notifications.senders import check_url
 from streams.settings import StreamSettings
 
-ProviderUrl = Annotated[Url, AfterValidator(check_url)]
+ProviderUrl = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_url), Field(repr=False)
+]  # Apprise reads it in ways of its own: where others have a port, it may have a token
 
 
 class NotificationSettings(StreamSettings):

@@ -27,6 +27,9 @@ from runtime.addresses import WITHHELD, shown
         ("postgresql://app:12#s3cret@db/tallyhook", WITHHELD),
         ("postgresql://app:12?s3cret@db/tallyhook", WITHHELD),
         ("postgresql://app:s3[cret@db/tallyhook", WITHHELD),
+        ("https://crm.münchen.example/hooks", "https://crm.münchen.example"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("redis://app:Pq7@%zz:/w#r?d&x@db:6379/0", WITHHELD),
         ("", WITHHELD),
     ],
 )

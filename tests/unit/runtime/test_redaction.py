@@ -20,8 +20,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from runtime import redaction
 from runtime.logs import configure_logs
+from runtime.partners import PartnerSettings
 from runtime.redaction import HIDDEN, Redaction, error_text, redacted
-from runtime.settings import DatabaseUrl, Settings, SettingsError
+from runtime.settings import DatabaseUrl, ServerUrl, Settings, SettingsError
+from streams.notifications.settings import ProviderUrl  # noqa: TC001  # pydantic resolves it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +119,7 @@ def test_what_is_no_secret_stays(environ: dict[str, str], text: str) -> None:
         ("NOTIFY_PUSH_URL", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/", "TIiajkdnlazkcOXrIdevi7FQ"),
         ("NOTIFY_SMS_URL", "twilio://AC735307c62944b5a:e29dfbcebf390dee9@12127567890/{to}", "e29dfbcebf390dee9"),
         ("NOTIFY_SMS_URL", "json://host/path?apikey=letmein99", "letmein99"),
+        ("NOTIFY_PUSH_URL", "tgram://123456789:abcdefg1hijklmnop/12315544/", "abcdefg1hijklmnop"),
         ("PARTNER_ACME_CRM_URL", "https://crm.example/hooks/aK39fjeLs02?key=opensesame", "opensesame"),
         ("PARTNER_ACME_CRM_URL", "https://crm.example/hooks/aK39fjeLs02?key=opensesame", "aK39fjeLs02"),
         ("DATABASE_URL", "postgresql://db/name?user=app&password=opensesame", "opensesame"),
@@ -138,17 +141,49 @@ def test_what_postgres_says_of_a_row_is_not_shown() -> None:
 
 
 class Reading(Settings):
-    database_url: DatabaseUrl
+    database_url: DatabaseUrl = ""
+    redis_url: ServerUrl = ""
+    notify_push_url: ProviderUrl = ""
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://a:se%zzcret@h/x", "postgresql://a:se@cret@h/x", "mysql://a:secret@h/x", "postgresql://h:secret/x?y"]
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgresql://a:se%zzcret@h/x"),
+        ("DATABASE_URL", "postgresql://a:se@cret@h/x"),
+        ("DATABASE_URL", "mysql://a:secret@h/x"),
+        ("DATABASE_URL", "postgresql://h:secret/x?y"),
+        ("REDIS_URL", "redis://a:b@%zz:/cret@h:6379/0"),
+        ("REDIS_URL", "redis://a:12/cret@h:6379/0"),
+        ("REDIS_URL", "redis://a:[cret@h:6379/0"),
+        ("NOTIFY_PUSH_URL", "json://a:[cret@h/x"),
+        ("PARTNER_ACME_CRM_URL", "https://a:b@cr%et/x@h/"),
+        ("PARTNER_ACME_CRM_URL", "https://a:b/cret@h/"),
+    ],
 )
-def test_an_address_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+def test_an_address_that_cannot_be_read_is_refused_without_showing_it(name: str, url: str) -> None:
+    kind = PartnerSettings if name.startswith("PARTNER_") else Reading
     with pytest.raises(SettingsError) as refused:
-        Reading.load({"DATABASE_URL": url})
-    assert "cret" not in str(refused.value)
-    assert "DATABASE_URL" in str(refused.value)
+        kind.load({name: url, "PARTNER_ACME_CRM_SECRET": "c2VjcmV0"})
+    assert name.removeprefix("PARTNER_") in str(refused.value)
+    assert not [piece for piece in ("cret", "%zz", "cr%et") if piece in str(refused.value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("NOTIFY_PUSH_URL", "tgram://123456789:abcdefg_hijklmnop/12315544/"),  # a token where others have a port
+        ("NOTIFY_PUSH_URL", "json://127.0.0.1:8025/push/{to}"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("REDIS_URL", "redis://app:p%40%25@[::1]:6379/0"),
+        ("DATABASE_URL", "postgresql://app:p%40@one:5432,two:5433/x"),
+        ("DATABASE_URL", "postgresql:///x?host=/run/postgresql"),
+        ("PARTNER_ACME_CRM_URL", "https://crm.münchen.example/@me?to=ops@example.com"),
+    ],
+)
+def test_an_address_that_can_be_read_is_taken(name: str, url: str) -> None:
+    kind = PartnerSettings if name.startswith("PARTNER_") else Reading
+    assert kind.load({name: url, "PARTNER_ACME_CRM_SECRET": "c2VjcmV0"})
 
 
 def test_no_line_of_a_log_holds_a_secret_whoever_writes_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from runtime.settings import Duration, Port, Secret, Secrets, Settings, SettingsError, Url, environment, parse_duration
+from runtime.settings import Duration, Port, Secret, Secrets, ServerUrl, Settings, SettingsError, environment, parse_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Example(Settings):
     """One of each kind."""
 
-    address: Url
+    address: ServerUrl
     token: Secrets
     pause: Duration = timedelta(seconds=1)
     port: Port = 80
