@@ -52,6 +52,8 @@ leads = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     # Attempts that count towards the limit: one that was interrupted says nothing about the partner.
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    # Attempts in a row that ended with their worker; beyond a bound the lead itself is taken for the cause.
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", DateTime(timezone=True)),
     # Commands that wait for the outcome of the next attempt.
     Column("task_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
@@ -70,6 +72,7 @@ leads = Table(
         name="suppressed_while_undelivered",
     ),
     CheckConstraint("attempts >= failures and failures >= 0", name="failures_are_attempts"),
+    CheckConstraint("interruptions >= 0", name="interruptions_not_negative"),
 )
 
 Index("leads_due_idx", leads.c.partner, leads.c.next_attempt_at, postgresql_where=leads.c.next_attempt_at.is_not(None))

@@ -8,6 +8,7 @@ import uuid_utils.compat
 _VERSION = 7
 _TIME_SHIFT = 80  # the upper 48 of the 128 bits are Unix milliseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 new_id = uuid_utils.compat.uuid7
 
@@ -23,8 +24,8 @@ def is_time_ordered(value: UUID) -> bool:
 
 
 def time_of(value: UUID) -> datetime:
-    """When the id was made, to the millisecond."""
-    return _EPOCH + timedelta(milliseconds=value.int >> _TIME_SHIFT)
+    """When the id was made, to the millisecond; an id that claims to be made after the year 9999, at the end of it."""
+    return _EPOCH + timedelta(milliseconds=min(value.int >> _TIME_SHIFT, _LAST))
 
 
 def first_id_of(moment: date | datetime) -> UUID:

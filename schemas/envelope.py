@@ -1,6 +1,6 @@
 """CloudEvents 1.0 in Kafka's binary mode: the attributes travel as headers, the record value is the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -10,6 +10,9 @@ import msgspec
 
 SPECVERSION: Final = "1.0"
 JSON: Final = "application/json"
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""Between these, in UTC, a time can be held by Postgres, by Python and by RFC 3339 in whatever offset, and reckoned with."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 """As they come out of a record: Kafka allows a header without a value. What goes in may be text as well."""
@@ -76,16 +79,16 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
             raise EnvelopeError("envelope_malformed", "ce_specversion is not 1.0")
         return Envelope(
             id=UUID(found["ce_id"].decode()),
-            source=found["ce_source"].decode(),
-            type=found["ce_type"].decode(),
-            subject=found["ce_subject"].decode(),
+            source=_text(found, "ce_source"),
+            type=_text(found, "ce_type"),
+            subject=_text(found, "ce_subject"),
             time=_time(found["ce_time"].decode()),
-            dataschema=found["ce_dataschema"].decode(),
-            traceparent=found["traceparent"].decode(),
+            dataschema=_text(found, "ce_dataschema"),
+            traceparent=_text(found, "traceparent"),
             data=data,
             causation_id=_optional_id(found.get("ce_causationid")),
             replay_id=_optional_id(found.get("ce_replayid")),
-            content_type=found["content-type"].decode(),
+            content_type=_text(found, "content-type"),
         )
     except KeyError as missing:
         raise EnvelopeError("envelope_incomplete", f"the header {missing.args[0]} is missing") from missing
@@ -103,7 +106,16 @@ def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"ce_time {text!r} has no offset from UTC")
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"ce_time {text!r} is not between the years {EARLIEST.year} and {LATEST.year} in UTC")
     return moment
+
+
+def _text(found: Mapping[str, bytes], name: str) -> str:
+    text = found[name].decode()
+    if "\0" in text:
+        raise ValueError(f"{name} holds a NUL, which Postgres cannot store")
+    return text
 
 
 def _optional_id(value: bytes | None) -> UUID | None:

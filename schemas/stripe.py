@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.envelope import EARLIEST, LATEST
+
 SOURCE: Final = "stripe"
 TYPE_PREFIX: Final = "com.stripe."
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.event:1"
@@ -68,8 +70,8 @@ HANDLED_TYPES: Final = frozenset(
 
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 """Stripe's own bound on ids; beyond it an index of Postgres might refuse the row."""
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
-"""Of Unix, as far as years have four digits."""
+Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATEST.timestamp()))]
+"""Of Unix, as far as an event can carry its time."""
 
 
 class EventObject(msgspec.Struct, frozen=True):

@@ -15,14 +15,15 @@ from runtime.partners import Partner
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
 from streams.claims import ClaimOver
-from streams.leads.decisions import Answer, parse_retry_after
+from streams.leads.decisions import INTERRUPTED, SUCCESSES, Answer, parse_retry_after
 from streams.leads.guard import Network, guarded_socket
 from streams.leads.store import Claimed
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
-UNSENT: Final = Answer(error="interrupted")
+UNSENT: Final = Answer(error=INTERRUPTED)
 """Of an attempt whose claim ran out before it was sent: the worker was stopped."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
+_UNREADABLE: Final = Answer(error="lead_unreadable")
 
 
 class _Data(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,7 +54,9 @@ class Crm:
         """
         if partner is None or partner.crm_url is None:
             return _NOT_CONFIGURED
-        body = body_of(lead)
+        if lead.received_at is None:
+            return _UNREADABLE
+        body = body_of(lead, lead.received_at)
         headers = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], self._now())
         try:
             async with self._session.post(
@@ -61,14 +64,19 @@ class Crm:
             ) as response:
                 answer = Answer(
                     status=response.status,
-                    error=None if response.ok and response.status < 300 else f"http_{response.status}",  # noqa: PLR2004  # 3xx is no success
-                    retry_after=parse_retry_after(response.headers.get("Retry-After"), self._now()),
+                    error=None if response.status in SUCCESSES else f"http_{response.status}",
+                    retry_after=parse_retry_after(_only(response.headers.getall("Retry-After", [])), self._now()),
                 )
                 return answer._replace(excerpt=await _excerpt(response))
         except ClaimOver:
             return UNSENT
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             return Answer(error=word_of(error))
+
+
+def _only(values: Sequence[str]) -> str | None:
+    """A header that is there twice says nothing: nobody can tell which of them is meant."""
+    return values[0] if len(values) == 1 else None
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
@@ -84,10 +92,10 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
     return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
 
 
-def body_of(lead: Claimed) -> bytes:
+def body_of(lead: Claimed, received_at: datetime) -> bytes:
     """The same bytes for every attempt."""
     data = _Data(str(lead.id), lead.partner_id, lead.external_lead_id, msgspec.Raw(lead.payload))
-    return msgspec.json.encode(_Message(RECEIVED, lead.received_at.astimezone(UTC), data))
+    return msgspec.json.encode(_Message(RECEIVED, received_at.astimezone(UTC), data))
 
 
 def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """What follows from an attempt: pure functions, with the time and the randomness handed in."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -10,10 +10,24 @@ from typing import Final, NamedTuple
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)
-_SUCCESSES: Final = range(200, 300)
+SUCCESSES: Final = range(200, 300)
 _DOUBLINGS_MAX: Final = 40
 RETRY_AFTER_MAX: Final = timedelta(days=1)
 """A CRM may ask for patience, but not for ever."""
+_DIGITS_MAX: Final = 9  # of a number of seconds that is worth reading
+# IMF-fixdate, and the two obsolete forms that a recipient must accept as well (RFC 9110, 5.6.7); the last is that of mail, which
+# some servers write.
+_HTTP_DATES: Final = (
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+)
+_INTERRUPTIONS_MIN: Final = 3
+ATTEMPT_FAILED: Final = "attempt_failed"
+"""Our own code failed in the attempt: it says nothing about the CRM."""
+INTERRUPTED: Final = "interrupted"
+"""The worker ended while it made the attempt."""
 
 
 class Answer(NamedTuple):
@@ -26,7 +40,7 @@ class Answer(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        return self.error is None and self.status in _SUCCESSES
+        return self.error is None and self.status in SUCCESSES
 
     @property
     def hold(self) -> timedelta | None:
@@ -91,16 +105,33 @@ def backoff(failures: int, policy: Policy, draw: Callable[[], float]) -> timedel
     return timedelta(seconds=draw() * min(pause, longest))
 
 
+def given_up(interruptions: int, policy: Policy) -> bool:
+    """
+    Whether a lead has cost its worker too often to be tried again; `interruptions` counts those in a row.
+
+    An interruption alone says nothing about the partner, so it uses up no attempt. But a lead that ends the process that sends it
+    would do so for ever.
+    """
+    return interruptions >= max(_INTERRUPTIONS_MIN, policy.max_attempts)
+
+
+def decide_without(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
+    """What to do where `decide` itself fails: the same, but for the pause, which is the longest that there is."""
+    if answer.delivered:
+        return Delivered()
+    return Exhausted() if failures + 1 >= policy.max_attempts else RetryAt(now + min(policy.longest, RETRY_AFTER_MAX))
+
+
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """Seconds or a date (RFC 9110, 10.2.3); what is neither says nothing."""
-    if header is None:
+    """A number of seconds or an HTTP-date (RFC 9110, 10.2.3); what is neither says nothing."""
+    text = (header or "").strip(" \t")
+    if not text.isascii():
         return None
-    text = header.strip()
-    if text.isascii() and text.isdecimal():
-        return timedelta(seconds=min(int(text[:10]), int(RETRY_AFTER_MAX.total_seconds())))
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(timedelta(), moment - now)
+    if text.isdecimal():
+        digits = text.lstrip("0") or "0"
+        return timedelta(seconds=int(digits)) if len(digits) <= _DIGITS_MAX else RETRY_AFTER_MAX
+    for form in _HTTP_DATES:
+        with suppress(ValueError):
+            moment = datetime.strptime(text, form)  # noqa: DTZ007  # in UTC unless it says otherwise
+            return max(timedelta(), (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now)
+    return None

@@ -10,32 +10,42 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import structlog
 from psycopg import AsyncConnection
 
-from outbox import tasks
-from outbox.alerts import PARTNER_FAILING, note, tally
-from outbox.append import append
 from projections.config_view import Config
 from runtime import spans
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import Pool
+from runtime.excerpts import described
+from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat, now
 from runtime.partners import Partner
 from runtime.sessions import DEFAULT_LEASE
-from runtime.tracing import Trace, continue_trace, parse_traceparent
+from runtime.tracing import continue_trace
 from streams.claims import Claims
 from streams.leads import metrics, store
 from streams.leads.breaker import Breaker
 from streams.leads.crm import UNSENT, Crm
-from streams.leads.decisions import Answer, Policy, decide
-from streams.leads.outcomes import Ended, outcome_of
+from streams.leads.decisions import (
+    ATTEMPT_FAILED,
+    INTERRUPTED,
+    Answer,
+    Decision,
+    Exhausted,
+    Policy,
+    decide,
+    decide_without,
+    given_up,
+)
+from streams.leads.outcomes import Ended
+from streams.leads.settling import settle
 from streams.leads.store import Claimed, Room
+from streams.processor import passing_reason
 
 log = structlog.get_logger()
 
@@ -100,20 +110,27 @@ class Dispatcher:
         self._ended: list[Ended] = []
         self._strangers_at = 0.0
         self._claims = Claims(limits.lease)
+        self._failures = Failures("leads")
 
     async def run(self) -> None:
-        """Round after round; when it is cancelled, what is under way may still end and is written down."""
+        """Round after round, whatever one of them raises; when it is cancelled, what is under way may still end."""
         try:
             while True:
                 self._heartbeat.beat()
                 try:
                     await self.run_once()
                     await self._rest()
-                except UNAVAILABLE as error:
-                    log.warning("leads_postponed", reason="postgres_unavailable", error=str(error).strip()[:500])
-                    await asyncio.sleep(_PAUSE)
+                    self._failures.passed()
+                except Exception as error:  # noqa: BLE001  # a surprise must not stop the deliveries of every partner
+                    await asyncio.sleep(self._pause_after(error))
         finally:
             await self._wind_up()
+
+    def _pause_after(self, error: Exception) -> float:
+        if (reason := passing_reason(error)) is None:
+            return self._failures.note(error)
+        log.warning("leads_postponed", reason=reason, error=str(error).strip()[:500])
+        return _PAUSE
 
     async def run_once(self) -> Done:
         """Write down what has ended, then begin what is due and has room."""
@@ -159,13 +176,30 @@ class Dispatcher:
         self._claiming = rooms
         try:
             asked_at = now()
-            claimed = await store.claim(connection, rooms, self._now(), self._claims.duration)
+            claimed = await self._claim_of(connection, rooms)
             self._claims.take([lead.id for lead in claimed], asked_at)
             for lead in claimed:
-                self._under_way[asyncio.create_task(self._attempt(lead))] = lead
+                if given_up(lead.interruptions, self._policy(lead.partner)):
+                    self._claims.drop(lead.id)
+                    self._note_end(lead, Answer(error=INTERRUPTED), Exhausted())
+                else:
+                    self._under_way[asyncio.create_task(self._attempt(lead))] = lead
         finally:
             self._claiming = ()
         return claimed
+
+    async def _claim_of(self, connection: AsyncConnection, rooms: Mapping[str, Room]) -> list[Claimed]:
+        """What is due; where that fails, partner by partner, so that the others are delivered to."""
+        suspects = 0 if any(lead.suspect for lead in self._under_way.values()) else 1
+        try:
+            return await store.claim(connection, rooms, self._now(), self._claims.duration, suspects=suspects)
+        except Exception as error:
+            if passing_reason(error) is not None:
+                raise
+            if len(rooms) == 1:
+                self._failures.note(error, partner=next(iter(rooms)))
+                return []
+        return [lead for partner, room in rooms.items() for lead in await self._claim_of(connection, {partner: room})]
 
     @property
     def _part(self) -> int:
@@ -217,6 +251,14 @@ class Dispatcher:
     async def _attempt(self, lead: Claimed) -> Answer:
         started, began = time.monotonic(), spans.now()
         answer = await self._crm.send(self._partners.get(lead.partner), lead, partial(self._claims.check, lead.id))
+        try:
+            self._observe(lead, answer, started, began)
+        except Exception:  # an answer counts, whatever is made of it beside
+            log.exception("answer_unobserved", reason="internal_error", lead=str(lead.id), partner=lead.partner)
+        return answer
+
+    def _observe(self, lead: Claimed, answer: Answer, started: float, began: int) -> None:
+        """What the answer says about the CRM."""
         if (breaker := self._breakers.get(lead.partner)) and answer != UNSENT:
             breaker.note(time.monotonic(), healthy=answer.healthy)
             metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
@@ -225,45 +267,36 @@ class Dispatcher:
         if answer.hold:
             until = self._now() + answer.hold
             self._held[lead.partner] = max(until, self._held.get(lead.partner, until))
-        return answer
 
     def _gather(self) -> None:
         for task in [task for task in self._under_way if task.done()]:
             lead = self._under_way.pop(task)
             self._claims.drop(lead.id)
-            now, answer = self._now(), task.result()
-            decision = decide(answer, lead.failures, now, self._policy(lead.partner), self._draw)
-            partner = lead.partner if lead.partner in self._partners else "unknown"
-            metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
-            self._ended.append(Ended(lead, answer, decision, now))
+            answer = _answer_of(task, lead)
+            self._note_end(lead, answer, self._decide(lead, answer))
+
+    def _decide(self, lead: Claimed, answer: Answer) -> Decision:
+        now = self._now()
+        try:
+            return decide(answer, lead.failures, now, self._policy(lead.partner), self._draw)
+        except Exception:  # the settings' own policy has bounds that were checked when this process began
+            log.exception("decision_failed", reason=ATTEMPT_FAILED, lead=str(lead.id), partner=lead.partner)
+            return decide_without(answer, lead.failures, now, self._limits.policy)
+
+    def _note_end(self, lead: Claimed, answer: Answer, decision: Decision) -> None:
+        partner = lead.partner if lead.partner in self._partners else "unknown"
+        metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
+        self._ended.append(Ended(lead, answer, decision, self._now()))
 
     async def _settle(self) -> int:
-        """One transaction for all that has ended; kept for the next round where it fails."""
+        """Write down all that has ended; kept for the next round while Postgres is away."""
         if not self._ended:
             return 0
         batch = self._ended[:]
-        with spans.unit(_causes(batch)):
-            current = await self._write_down(batch)
+        current = await settle(self._pool, batch)
         del self._ended[: len(batch)]
         metrics.SUPERSEDED.inc(len(batch) - current)
         return current
-
-    async def _write_down(self, batch: list[Ended]) -> int:
-        async with self._pool.connection() as connection, connection.transaction():
-            standings = await store.lock(connection, [ended.lead.id for ended in batch])
-            current = [each for each in batch if _is_current(each, standings)]
-            outcomes = [outcome_of(each, standings[each.lead.id].version) for each in current]
-            if outcomes:
-                await store.move(connection, [outcome.move for outcome in outcomes])
-                events = [event for outcome in outcomes for event in outcome.events]
-                await store.remember(connection, events)
-                await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
-            await _count(connection, current)
-            for ended in current:
-                result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
-                for task_id in standings[ended.lead.id].task_ids:
-                    await tasks.finish(connection, task_id, result)
-        return len(current)
 
     async def _wind_up(self) -> None:
         """What does not end in time is cut off, and repeated by whoever claims it next, under the same message id."""
@@ -275,28 +308,19 @@ class Dispatcher:
         self._gather()
         try:
             await self._settle()
-        except UNAVAILABLE as error:
-            log.warning("leads_unsettled", reason="postgres_unavailable", error=str(error).strip()[:500])
+        except Exception as error:  # noqa: BLE001  # each of them is repeated when its claim runs out
+            reason = passing_reason(error) or "internal_error"
+            log.warning("leads_unsettled", reason=reason, leads=len(self._ended), error=described(error))
 
 
-async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
-    """Attempts, and those that failed, by partner: where too many of them do, that is an alert."""
-    if ended:
-        await tally(connection, PARTNER_FAILING, Counter(each.lead.partner for each in ended))
-    failed = Counter(each.lead.partner for each in ended if not each.answer.delivered)
-    for partner, number in sorted(failed.items()):  # one order, so that two dispatchers do not deadlock
-        await note(connection, PARTNER_FAILING, partner, number)
-
-
-def _is_current(ended: Ended, standings: Mapping[UUID, store.Standing]) -> bool:
-    """Whether the attempt still is the lead's: one whose claim ran out has been told as interrupted, and another has begun."""
-    standing = standings.get(ended.lead.id)
-    return standing is not None and (standing.attempts, standing.status) == (ended.lead.attempt, "delivering")
-
-
-def _causes(batch: list[Ended]) -> dict[UUID, Trace]:
-    """The spans of the events that brought the leads."""
-    return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if spans.on() else {}
+def _answer_of(task: asyncio.Task[Answer], lead: Claimed) -> Answer:
+    """How the attempt went; whatever it raised is its own failure, and nobody else's."""
+    error = asyncio.CancelledError("cut off from within") if task.cancelled() else task.exception()
+    if error is None:
+        return task.result()
+    trace_id = lead.traceparent[3:35]
+    log.error(ATTEMPT_FAILED, reason=ATTEMPT_FAILED, lead=str(lead.id), partner=lead.partner, trace_id=trace_id, exc_info=error)
+    return Answer(error=ATTEMPT_FAILED, excerpt=described(error))
 
 
 def _tell(lead: Claimed, answer: Answer, began: int) -> None:

@@ -56,7 +56,7 @@ def outcome_of(ended: Ended, version: int) -> Outcome:
         version=version + len(told),
     )
     events = [_event(ended, record, version + place) for place, record in enumerate(told, start=1)]
-    return Outcome(move, events, _alert(ended))
+    return Outcome(move, events, alert_of(ended))
 
 
 def _told(ended: Ended, version: int) -> list[msgspec.Struct]:
@@ -90,7 +90,8 @@ def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEven
     )
 
 
-def _alert(ended: Ended) -> NewEvent | None:
+def alert_of(ended: Ended) -> NewEvent | None:
+    """Raised where nothing more happens by itself, so that somebody looks."""
     lead, answer = ended.lead, ended.answer
     if not isinstance(ended.decision, Exhausted | Rejected):
         return None

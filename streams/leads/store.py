@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from outbox.append import NewEvent
 from outbox.marker import is_marker
 from projections.leads import LeadStatus
+from schemas.envelope import EARLIEST, LATEST
 
 
 class NewLead(NamedTuple):
@@ -23,7 +24,12 @@ class NewLead(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A lead under delivery; `attempt` is the number of the attempt that has begun."""
+    """
+    A lead under delivery; `attempt` is the number of the attempt that has begun.
+
+    `received_at` is None where no calendar of ours holds it; `interruptions` counts the attempts just before this one that their
+    worker did not live to end.
+    """
 
     id: UUID
     partner: str
@@ -31,9 +37,19 @@ class Claimed(NamedTuple):
     external_lead_id: str
     payload: bytes
     traceparent: str
-    received_at: datetime
+    received_at: datetime | None
     attempt: int
     failures: int
+    interruptions: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may be what ends its worker."""
+        return self.interruptions >= SUSPECT_AFTER
+
+
+SUSPECT_AFTER: Final = 2
+"""Interruptions in a row: a single one happens to every lead under way when a worker ends."""
 
 
 class Standing(NamedTuple):
@@ -69,7 +85,7 @@ kept as (
   insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
                      suppressed, next_attempt_at)
   select id, partner, partner_id, external_lead_id, 'received', payload, traceparent, received_at, received_at, 1,
-         held, case when held is null then received_at end
+         held, case when held is null then least(received_at, now()) end
   from v, (select %s::text as held) as w on conflict (id) do nothing)
 insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
 select 'lead', id::text, id, external_lead_id, 'lead.partner.received', received_at from v on conflict do nothing
@@ -141,6 +157,7 @@ async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UU
 
 _HURRY: Final = """
 update leads set task_ids = task_ids || %s::uuid, suppressed = null, failures = case when %s then 0 else failures end,
+  interruptions = 0,
   next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
   status = case when status in ('received', 'delivering') then status else 'retrying' end
 where id = %s
@@ -164,26 +181,35 @@ async def renew(connection: AsyncConnection, leads: Collection[Claimed], until: 
     return [row[0] for row in await (await connection.execute(_RENEW, (until, *columns))).fetchall()]
 
 
-# A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted.
-_CLAIM: Final = """
+# A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted. Of those to which
+# that happens again and again one may be the cause, so they go one at a time, and the others do not share its fate.
+_CLAIM: Final = f"""
 with room as (
   select * from unnest(%(partners)s::text[], %(free)s::int4[], %(sizes)s::int8[], %(idle)s::bool[])
     as t(partner, free, size, idle)),
+suspect as (
+  select id from leads where partner = any(%(partners)s) and next_attempt_at <= %(now)s and interruptions >= {SUSPECT_AFTER}
+  order by next_attempt_at limit %(suspects)s),
 due as (
   select fitting.id from room cross join lateral (
     select id, size, sum(size) over (order by next_attempt_at, id) as total from (
       select id, next_attempt_at, octet_length(payload) as size from leads
       where leads.partner = room.partner and next_attempt_at <= %(now)s
+        and (interruptions < {SUSPECT_AFTER} or id in (select id from suspect))
       order by next_attempt_at limit room.free for update skip locked) picked) fitting
   where fitting.total <= room.size or (room.idle and fitting.total = fitting.size)),
 claimed as (
-  update leads set status = 'delivering', attempts = attempts + 1, next_attempt_at = %(until)s, updated_at = %(now)s
+  update leads set status = 'delivering', attempts = attempts + 1, next_attempt_at = %(until)s, updated_at = %(now)s,
+    interruptions = interruptions + (status = 'delivering')::int4
   from due where leads.id = due.id
-  returning leads.id, partner, partner_id, external_lead_id, payload, traceparent, received_at, attempts, failures),
+  returning leads.id, partner, partner_id, external_lead_id, payload, traceparent,
+            case when received_at >= %(earliest)s and received_at <= %(latest)s then received_at end, attempts, failures,
+            interruptions),
 interrupted as (
   update lead_attempts set ended_at = %(now)s, error = 'interrupted' from claimed
   where lead_id = claimed.id and attempt = claimed.attempts - 1 and ended_at is null),
-begun as (insert into lead_attempts (lead_id, attempt, started_at) select id, attempts, %(now)s from claimed)
+begun as (insert into lead_attempts (lead_id, attempt, started_at) select id, attempts, %(now)s from claimed
+          on conflict do nothing)
 select * from claimed
 """
 
@@ -196,11 +222,19 @@ class Room(NamedTuple):
     idle: bool
 
 
-async def claim(connection: AsyncConnection, rooms: Mapping[str, Room], now: datetime, lease: timedelta) -> list[Claimed]:
-    """Begin an attempt for each lead that is due, as many of a partner as there is room; nobody else gets them for the lease."""
+async def claim(
+    connection: AsyncConnection, rooms: Mapping[str, Room], now: datetime, lease: timedelta, *, suspects: int = 1
+) -> list[Claimed]:
+    """
+    Begin an attempt for each lead that is due, as many of a partner as there is room; nobody else gets them for the lease.
+
+    Of the leads that may be what ends their worker no more than `suspects` are among them.
+    """
     free, sizes, idle = zip(*rooms.values(), strict=True)
-    values = {"free": list(free), "sizes": list(sizes), "idle": list(idle), "now": now, "until": now + lease}
-    values["partners"] = list(rooms)
+    values = {
+        "partners": list(rooms), "free": list(free), "sizes": list(sizes), "idle": list(idle), "suspects": suspects,
+        "now": now, "until": now + lease, "earliest": EARLIEST, "latest": LATEST,
+    }  # fmt: skip
     rows = await (await connection.execute(_CLAIM, values)).fetchall()
     return [Claimed(*row) for row in rows]
 
@@ -223,7 +257,7 @@ ended as (
                              next_attempt_at = v.next_attempt_at
   from v where (a.lead_id, a.attempt) = (v.lead_id, v.attempt))
 update leads l set status = v.status, next_attempt_at = v.next_attempt_at, version = v.version, updated_at = v.ended_at,
-  failures = failures + (v.status <> 'delivered')::int4, task_ids = '{}'
+  failures = failures + (v.status <> 'delivered')::int4, interruptions = 0, task_ids = '{}'
 from v where l.id = v.lead_id
 """
 
@@ -231,6 +265,21 @@ from v where l.id = v.lead_id
 async def move(connection: AsyncConnection, moves: Sequence[Move]) -> None:
     """End attempts and move their leads on; the caller has locked them."""
     await connection.execute(_MOVE, [list(column) for column in zip(*moves, strict=True)])
+
+
+_GIVE_UP: Final = """
+with ended as (
+  update lead_attempts set ended_at = %(now)s, error = %(error)s
+  where lead_id = %(id)s and attempt = %(attempt)s and ended_at is null)
+update leads set status = 'exhausted', next_attempt_at = null, updated_at = %(now)s, failures = failures + 1, interruptions = 0
+where id = %(id)s and attempts = %(attempt)s and status = 'delivering'
+"""
+
+
+async def give_up(connection: AsyncConnection, lead: Claimed, error: str, now: datetime) -> bool:
+    """Let a lead be tried no more, without an event: none could be written of it. False where it is no longer ours."""
+    values = {"id": lead.id, "attempt": lead.attempt, "error": error, "now": now}
+    return (await connection.execute(_GIVE_UP, values)).rowcount > 0
 
 
 _REMEMBER: Final = """
