@@ -45,7 +45,7 @@ def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
 
 def _read(url: str, rows: int) -> list[Ready]:
     with psycopg.connect(url, autocommit=True) as connection:
-        pending = store.read_pending(connection, range(SHARDS), [], store.Room(rows, sys.maxsize))
+        pending = store.read_pending(connection, range(SHARDS), [], store.Room(rows, sys.maxsize)).rows
     return [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending]
 
 

@@ -4,6 +4,11 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
+UNREADABLE: Final = "row_unreadable"
+"""No record can be made of the row: its own values do not allow it."""
+MISSING: Final = "event_missing"
+"""The log holds no event for the row."""
+
 
 class Park(NamedTuple):
     """Set the row aside under this reason: sending it again cannot help."""
@@ -38,11 +43,14 @@ _RECORD: Final = {
     KafkaError.INVALID_RECORD: "record_invalid",
     KafkaError.INVALID_MSG: "record_invalid",
     KafkaError.POLICY_VIOLATION: "record_invalid",
+    KafkaError._INVALID_ARG: "record_invalid",  # noqa: SLF001  # the client's own word: no such record can be produced
 }
 
 
-def decide(error: KafkaError, *, alone: bool) -> Park | Isolate | Resend:
-    """Park what Kafka will refuse for ever, find the one among many, and send everything else again."""
+def decide(error: KafkaError | Exception, *, alone: bool) -> Park | Isolate | Resend:
+    """Park what can never be sent, find the one among many, and send everything else again."""
+    if not isinstance(error, KafkaError):
+        return Park(UNREADABLE)  # what our own code or the client raised as it made the record
     code = error.code()
     if code in _TOPIC:
         return Park(_TOPIC[code])

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outbox import resend
 from outbox.store import PendingRow
 from runtime import spans
+from runtime.excerpts import described
 from runtime.heartbeat import now
 from runtime.sessions import DEFAULT_LEASE
 from schemas.envelope import to_headers
@@ -36,8 +37,13 @@ _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is 
 class Refusal(NamedTuple):
     """Why a row did not go out; `alone` where the answer was about this row only."""
 
-    error: KafkaError
+    error: KafkaError | Exception
     alone: bool
+
+    @property
+    def detail(self) -> str:
+        """For an operator."""
+        return self.error.str() if isinstance(self.error, KafkaError) else described(self.error)
 
 
 class Batch:
@@ -60,7 +66,7 @@ class Batch:
         """The rows that Kafka has, once the batch is complete."""
         return [row for place, row in enumerate(self.rows) if place not in self.refused] if self.refused else [*self.rows]
 
-    def refuse(self, place: int, error: KafkaError, *, alone: bool) -> None:
+    def refuse(self, place: int, error: KafkaError | Exception, *, alone: bool) -> None:
         self.refused[place] = Refusal(error, alone)
         self._outstanding -= 1
 
@@ -126,13 +132,13 @@ class Publisher:
         for place, row in enumerate(rows):
             check()
             try:
-                self._produce(row, partial(report, place))
-            except BufferError:
                 if not self._produce_when_there_is_room(row, partial(report, place)):
                     batch.refuse_from(place, _TAKEN_BACK)
                     break
             except KafkaException as refusal:
                 batch.refuse(place, refusal.args[0], alone=True)
+            except Exception as error:  # noqa: BLE001  # no record can be made of this row; the others go on
+                batch.refuse(place, error, alone=True)
         return batch
 
     def settle(self, batch: Batch, meanwhile: Callable[[], bool]) -> bool:
@@ -169,14 +175,15 @@ class Publisher:
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
         """False where there is none for too long: nothing that follows may go either then."""
-        while self._age <= self._patience:
-            self._poll(_WAIT)
+        while True:
             try:
                 self._produce(row, report)
             except BufferError:
+                if self._age > self._patience:
+                    return False
+                self._poll(_WAIT)
                 continue
             return True
-        return False
 
     @property
     def _age(self) -> float:

@@ -13,24 +13,27 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
 from psycopg import Connection, Notify
 
 from outbox import metrics, store
-from outbox.append import WAKE_CHANNEL, event_of
+from outbox.append import WAKE_CHANNEL, NewEvent, event_of
 from outbox.delivery import Isolate, Park, decide
 from outbox.publisher import Batch, Publisher
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import spans
 from runtime.database import UNAVAILABLE
+from runtime.excerpts import excerpt_of
+from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
 from runtime.lease import Lease, LeaseLost
 from runtime.process import Stop
 from runtime.sessions import connect
-from runtime.tracing import continue_trace, parse_traceparent
+from runtime.tracing import Trace, continue_trace, new_trace, parse_traceparent
 from schemas.operations import AlertRaised
 from schemas.topics import Topic
 
@@ -44,7 +47,7 @@ _BACKOFF: Final = (0.2, 5.0)  # first and longest pause between two attempts to 
 
 
 class Counts(NamedTuple):
-    """What one turn did with events."""
+    """What one turn did with events; of those parked some were sent and refused, the others could not be sent at all."""
 
     sent: int
     acknowledged: int
@@ -69,7 +72,7 @@ class Relay:
 
     def run(self) -> None:
         """Relay until asked to stop."""
-        pause = _BACKOFF[0]
+        pause, failures = _BACKOFF[0], Failures("relay")
         while not self._stop.asked:
             try:
                 with (
@@ -86,6 +89,9 @@ class Relay:
                     pause = _BACKOFF[0]
             except UNAVAILABLE as error:
                 pause = self._lost_postgres(error, pause)
+            except Exception as error:  # noqa: BLE001  # a relay that ends of a surprise would end of it at every start
+                self._publisher.renew()
+                self._stop.wait(failures.note(error))
             finally:
                 self._session = None
                 self.heartbeat.beat()
@@ -116,13 +122,13 @@ class _ReadAhead:
     def __init__(self, connection: Connection, executor: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._executor = executor
-        self._reading: Future[list[store.PendingRow]] | None = None
+        self._reading: Future[store.Pending] | None = None
 
     def start(self, shards: list[int], under_way: list[int], room: store.Room) -> None:
         self._reading = self._executor.submit(store.read_pending, self._connection, list(shards), under_way, room)
 
-    def take(self) -> list[store.PendingRow] | None:
-        """The rows read ahead, or None where nothing was started."""
+    def take(self) -> store.Pending | None:
+        """What was read ahead, or None where nothing was started."""
         reading, self._reading = self._reading, None
         return reading.result() if reading else None
 
@@ -175,26 +181,29 @@ class _Session:
     def run_once(self) -> Counts:
         """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
         self._lease.beat()
-        rows = [] if self._publisher.silent else self._next_rows()
+        rows, unreadable = ([], []) if self._publisher.silent else self._next_rows()
+        for each in unreadable:
+            self._park_unreadable(each)
         if rows:
             metrics.BATCH.observe(len(rows))
             self._under_way.append(self._publisher.send(rows, self._lease.check))
         counts = Counts(len(rows), 0, 0, 0)
         if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
             counts = self._finish_oldest()._replace(sent=len(rows))
-        return counts
+        return counts._replace(parked=counts.parked + len(unreadable))
 
-    def _next_rows(self) -> list[store.PendingRow]:
+    def _next_rows(self) -> store.Pending:
         whole = store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
         room = whole._replace(rows=1) if self._one_by_one_up_to else whole
-        rows = self._ahead.take()
-        if rows is None:
-            rows = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
+        pending = self._ahead.take()
+        if pending is None:
+            pending = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
+        rows = pending.rows
         if not rows or rows[0].id >= self._one_by_one_up_to:
             self._one_by_one_up_to = 0
-        if _is_filled(rows, whole):
+        if not pending.unreadable and _is_filled(rows, whole):
             self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], room)
-        return rows
+        return pending
 
     def _finish_oldest(self) -> Counts:
         """Wait for the oldest batch, delete what Kafka has and deal with the rest; nothing is done if asked to stop first."""
@@ -213,7 +222,7 @@ class _Session:
         for place, refusal in batch.refused.items():
             row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
             if isinstance(decision, Park):
-                self._park(row, decision.reason, refusal.error.str())
+                self._park_refused(row, decision.reason, refusal.detail)
                 parked += 1
             else:
                 metrics.RESENT.labels(decision.reason).inc()
@@ -229,25 +238,27 @@ class _Session:
         self._under_way.clear()
         self._ahead.take()
 
-    def _park(self, row: store.PendingRow, reason: str, detail: str) -> None:
+    def _park_refused(self, row: store.PendingRow, reason: str, detail: str) -> None:
         trace = continue_trace(row.event.traceparent)
-        log.error("event_parked", reason=reason, event_id=row.event.id, topic=row.topic, error=detail, trace_id=trace.trace_id)
-        alert = AlertRaised(
-            alert="outbox_event_parked",
-            subject=str(row.event.id),
-            summary=f"Kafka refuses an event for {row.topic}: {detail}",
-            runbook="runbooks/outbox-backlog.md",
-        )
-        event = event_of(
-            alert,
-            aggregate_id=alert.alert,
-            source="/relay",
-            occurred_at=datetime.now(UTC),
-            trace=trace,
-            causation_id=row.event.id,
-        )
+        said = f"Kafka refuses an event for {row.topic}: {detail}"
+        self._park(store.UnreadableRow(row.id, row.event.id, row.topic, reason, detail), said, trace)
+
+    def _park_unreadable(self, row: store.UnreadableRow) -> None:
+        self._park(row, f"An event cannot be sent to {row.topic or 'its topic'}: {row.detail}", new_trace())
+
+    def _park(self, row: store.UnreadableRow, summary: str, trace: Trace) -> None:
+        self._lease.check()
+        reason, topic = row.reason, row.topic
+        log.error("event_parked", reason=reason, event_id=row.event_id, topic=topic, error=row.detail, trace_id=trace.trace_id)
         # An alert about an alert that cannot go out would not go out either, and so on for ever.
-        store.park(self._connection, row.id, reason, None if row.topic == Topic.ALERTS else event)
+        alert = None if topic == Topic.ALERTS else _alert(row.event_id, summary, trace)
+        try:
+            store.park(self._connection, row.id, reason, alert)
+        except UNAVAILABLE:
+            raise
+        except Exception:  # the log line and the metric still speak of it; a row that stays would be met at every turn
+            log.exception("alert_unwritable", reason="internal_error", event_id=row.event_id)
+            store.park(self._connection, row.id, reason, None)
         metrics.PARKED.labels(reason).inc()
 
     def _keep_time(self) -> None:
@@ -304,6 +315,23 @@ class _Session:
 def _is_filled(rows: list[store.PendingRow], room: store.Room) -> bool:
     """Whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
     return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
+
+
+def _alert(event_id: UUID, summary: str, trace: Trace) -> NewEvent:
+    alert = AlertRaised(
+        alert="outbox_event_parked",
+        subject=str(event_id),
+        summary=excerpt_of(summary),
+        runbook="runbooks/outbox-backlog.md",
+    )
+    return event_of(
+        alert,
+        aggregate_id=alert.alert,
+        source="/relay",
+        occurred_at=datetime.now(UTC),
+        trace=trace,
+        causation_id=event_id,
+    )
 
 
 def _tell(rows: list[store.PendingRow], began: int) -> None:

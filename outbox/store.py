@@ -5,11 +5,17 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+import structlog
 from psycopg import Connection
 
 from outbox.append import APPEND, NewEvent, columns_of
+from outbox.delivery import MISSING, UNREADABLE
+from runtime.database import UNAVAILABLE
+from runtime.excerpts import described
 from runtime.ids import time_of
 from schemas.envelope import Envelope
+
+log = structlog.get_logger()
 
 
 class PendingRow(NamedTuple):
@@ -25,6 +31,27 @@ class Room(NamedTuple):
 
     rows: int
     size: int
+
+
+class UnreadableRow(NamedTuple):
+    """
+    A row of the work list that no event can be made of.
+
+    `reason` is `event_missing` where the log has no such event, else `row_unreadable`; `topic` is None where it is missing.
+    """
+
+    id: int
+    event_id: UUID
+    topic: str | None
+    reason: str
+    detail: str
+
+
+class Pending(NamedTuple):
+    """What is to be sent, and what cannot be."""
+
+    rows: list[PendingRow]
+    unreadable: list[UnreadableRow]
 
 
 class Depth(NamedTuple):
@@ -49,11 +76,27 @@ with p as materialized (
   select id, event_id, replay_id from outbox_pending
   where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
 r as (
-  select p.id as place, p.replay_id, o.*, octet_length(o.data) as size,
-         sum(octet_length(o.data)) over (order by p.id rows unbounded preceding) as total
-  from p join outbox o on o.id = p.event_id)
+  select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
+         sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
+  from p left join outbox o on o.id = p.event_id)
 select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data
 from r where total <= %b::int8 or total = size order by place
+"""
+# The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
+_LIST: Final = """
+with p as materialized (
+  select id, event_id from outbox_pending
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
+r as (
+  select p.id as place, p.event_id, o.topic, coalesce(octet_length(o.data), 0) as size,
+         sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
+  from p left join outbox o on o.id = p.event_id)
+select place, event_id, topic from r where total <= %b::int8 or total = size order by place
+"""
+_READ_ONE: Final = """
+select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
+       o.occurred_at, o.traceparent, o.causation_id, o.data
+from outbox_pending p join outbox o on o.id = p.event_id where p.id = %b
 """
 _FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
 _PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
@@ -68,29 +111,53 @@ from outbox_pending
 """
 
 
-def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> list[PendingRow]:
+def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
-    cursor = connection.cursor(binary=True)
-    rows = cursor.execute(_READ, (list(shards), _array(in_flight), room.rows, room.size), prepare=True).fetchall()
-    return [
-        PendingRow(
-            row[0],
-            row[3],
-            Envelope(
-                replay_id=row[1],
-                id=row[2],
-                subject=row[4],
-                source=row[5],
-                type=row[6],
-                dataschema=row[7],
-                time=row[8],
-                traceparent=row[9],
-                causation_id=row[10],
-                data=row[11],
-            ),
-        )
-        for row in rows
-    ]
+    values = (list(shards), _array(in_flight), room.rows, room.size)
+    try:
+        rows = connection.cursor(binary=True).execute(_READ, values, prepare=True).fetchall()
+    except UNAVAILABLE:
+        raise
+    except Exception as error:  # noqa: BLE001  # the driver cannot give a value back, of one of the rows
+        log.warning("batch_unreadable", reason=UNREADABLE, error=described(error))
+        return _read_one_by_one(connection, values)
+    if any(row[2] is None for row in rows):
+        return _read_one_by_one(connection, values)
+    return Pending([_row_of(row) for row in rows], [])
+
+
+def _read_one_by_one(connection: Connection, values: tuple[object, ...]) -> Pending:
+    pending = Pending([], [])
+    for row_id, event_id, topic in connection.cursor(binary=True).execute(_LIST, values).fetchall():
+        if topic is None:
+            detail = "the log holds no event of this id"
+            pending.unreadable.append(UnreadableRow(row_id, event_id, None, MISSING, detail))
+            continue
+        try:
+            found = connection.cursor(binary=True).execute(_READ_ONE, (row_id,)).fetchone()
+        except UNAVAILABLE:
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
+            pending.unreadable.append(UnreadableRow(row_id, event_id, topic, UNREADABLE, described(error)))
+        else:
+            pending.rows.extend([_row_of(found)] if found else [])
+    return pending
+
+
+def _row_of(row: tuple[Any, ...]) -> PendingRow:
+    event = Envelope(
+        replay_id=row[1],
+        id=row[2],
+        subject=row[4],
+        source=row[5],
+        type=row[6],
+        dataschema=row[7],
+        time=row[8],
+        traceparent=row[9],
+        causation_id=row[10],
+        data=row[11],
+    )
+    return PendingRow(row[0], row[3], event)
 
 
 def _array(ids: Collection[int]) -> str:
