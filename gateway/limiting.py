@@ -19,6 +19,7 @@ from gateway.settings import GatewaySettings
 from gateway.webhooks import Admit
 from outbox.received import Received
 from projections.config_view import Config, following
+from runtime.failures import Failures
 from runtime.rates import rate_of
 
 log = structlog.get_logger()
@@ -97,9 +98,14 @@ class _Follower:
 
 async def _keep_up(followers: list[_Follower], database_url: str, closing: asyncio.Event) -> None:
     """Beside the door, not before it: webhooks are not to wait for a database that is away."""
+    failures = Failures("rate limits")
     async with following(database_url) as config:
         while not closing.is_set():
+            pause = _LOOK
             for follower in followers:
-                follower.look(config)
+                try:
+                    follower.look(config)
+                except Exception as error:  # noqa: BLE001  # the rate stays as it is, and the other one still follows
+                    pause = failures.note(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), _LOOK)
+                await asyncio.wait_for(closing.wait(), pause)

@@ -135,6 +135,10 @@ class Rates:
             self._away_until = self._clock() + _AWAY
             REDIS_FAILURES.inc()
             log.warning("rate_limit_alone", reason="redis_unavailable", error=str(error))
+        except Exception:  # this gateway counts alone for the while, as it does without Redis
+            self._away_until = self._clock() + _AWAY
+            REDIS_FAILURES.inc()
+            log.exception("rate_limit_alone", reason="internal_error")
         finally:
             share.asking = None
         return False

@@ -117,11 +117,14 @@ async def _write(pool: Pool, rows: Sequence[Audited]) -> DatabaseError | None:
             await connection.cursor().executemany(_INSERT, [msgspec.structs.asdict(row) for row in rows])
     except UNAVAILABLE:
         raise
-    except DatabaseError as error:
-        if is_missing_day(error):
+    except Exception as error:
+        if isinstance(error, DatabaseError) and is_missing_day(error):
             return error
-        DROPPED.labels("row_unstorable").inc(len(rows))
-        log.exception("audit_lost", reason="row_unstorable", calls=len(rows))
+        if len(rows) > 1:  # whichever it is that cannot be written, the others can
+            middle = len(rows) // 2
+            return await _write(pool, rows[:middle]) or await _write(pool, rows[middle:])
+        DROPPED.labels("row_unstorable").inc()
+        log.exception("audit_lost", reason="row_unstorable", call=str(rows[0].id))
     else:
         WRITTEN.inc(len(rows))
     return None

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from runtime.database import Pool, make_pool, passing_reason
+from runtime.failures import Failures
 
 log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ class Behind:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._failures = Failures(name)
 
     async def open(self) -> None:
         """Start, without waiting for Postgres."""
@@ -47,10 +49,11 @@ class Behind:
             await self._task
         try:
             await self.flush()
-        except Exception as error:
-            if (reason := passing_reason(error)) is None:
-                raise
-            self._say("lost", reason, error)
+        except Exception as error:  # noqa: BLE001  # whoever closes others after this one must come to them
+            if reason := passing_reason(error):
+                self._say("lost", reason, error)
+            else:
+                self._failures.note(error)
             return False
         finally:
             await self._pool.close()
@@ -69,16 +72,18 @@ class Behind:
         while not self._closing.is_set():
             await self._wake.wait()
             self._wake.clear()
+            pause = self._every
             try:
                 await self.flush()
-            except Exception as error:  # a loop that dies of a surprise would write nothing any more
+                self._failures.passed()
+            except Exception as error:  # noqa: BLE001  # a loop that dies of a surprise would write nothing any more
+                self._wake.set()  # what is left is written when it passes, whether or not anything more is offered
                 if reason := passing_reason(error):
-                    self._wake.set()
                     self._say("postponed", reason, error)
                 else:
-                    log.exception("writing_failed", log=self._name, reason="internal_error")
+                    pause = max(pause, self._failures.note(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._every)
+                await asyncio.wait_for(self._closing.wait(), pause)
 
     def _say(self, what: str, reason: str, error: Exception) -> None:
         event = f"{self._name}_{what}"

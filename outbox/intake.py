@@ -45,8 +45,8 @@ COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
 
-# What says something about a value, wherever the driver or the database finds it; the rows around it are sound.
-_REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)
+# What the database says about a value, as whatever our own code or the driver raises does; the rows around it are sound.
+_REFUSED: Final = (DataError, ProgramLimitExceeded)
 # What was rolled back for certain: the same rows go again, and nobody needs to know.
 _UNDONE: Final = (DeadlockDetected, SerializationFailure)
 
@@ -279,14 +279,16 @@ class Intake:
     async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
         try:
             outcomes = await record(connection, [waiting.received for waiting in batch])
-        except _REFUSED as error:
-            await self._write_halves(connection, batch, error)
         except CheckViolation as error:
             if not is_missing_day(error):
                 raise
             await self._write_days(connection, batch)
         except _UNDONE:
             self._put_back(batch)
+        except Exception as error:
+            if isinstance(error, DatabaseError | OSError) and not isinstance(error, _REFUSED):
+                raise
+            await self._write_halves(connection, batch, error)
         else:
             self._hand_out(batch, outcomes)
 

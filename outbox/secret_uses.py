@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
 from outbox.behind import Behind
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import Pool
 
 KEPT: Final = timedelta(days=30)
 """For how long uses are remembered; longer than any overlap of two secrets."""
@@ -65,7 +65,7 @@ class SecretUses:
         try:
             async with pool.connection() as connection:
                 await add(connection, counts, datetime.now(UTC))
-        except UNAVAILABLE:
+        except Exception:
             self._counts.update(counts)
             raise
 

@@ -15,6 +15,7 @@ from outbox.reasons import cause_of
 from outbox.settings import RelaySettings
 from outbox.sweep import Swept, sweep
 from runtime.database import UNAVAILABLE
+from runtime.failures import Failures
 from runtime.locks import Lock
 from runtime.sessions import connect_async, wait
 
@@ -37,6 +38,7 @@ def sweep_for_ever(settings: RelaySettings) -> None:
 
 
 async def _run(settings: RelaySettings) -> None:
+    failures = Failures("ledger")
     while True:
         try:
             async with await connect_async(
@@ -45,8 +47,9 @@ async def _run(settings: RelaySettings) -> None:
                 await _keep_sweeping(connection, settings)
         except UNAVAILABLE as error:
             log.warning("sweep_postponed", reason="postgres_unavailable", error=str(error).strip())
-        except Exception:  # a sweep that fails must not be the last one
+        except Exception as error:  # a sweep that fails must not be the last one
             log.exception("sweep_failed", reason="sweep_failed")
+            failures.note(error)
         _say_nothing()
         await asyncio.sleep(settings.ledger_sweep.total_seconds())
 

@@ -24,6 +24,7 @@ from outbox.replays import forget_replays
 from outbox.secret_uses import forget_uses
 from outbox.settings import RetentionSettings
 from runtime.database import UNAVAILABLE
+from runtime.failures import Failures
 from runtime.sessions import connect, connect_async
 
 log = structlog.get_logger()
@@ -73,7 +74,7 @@ def make_days_ahead(settings: RetentionSettings) -> Upkeep:
 
 def keep_until(stop: threading.Event, settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
     """The body of a thread: a run every hour, and whenever a day is missing."""
-    due = 0.0
+    due, failures = 0.0, Failures("retention")
     while not stop.is_set():
         try:
             if time.monotonic() >= due or _days_missing(settings):
@@ -82,8 +83,9 @@ def keep_until(stop: threading.Event, settings: RetentionSettings, forgets: Sequ
         except UNAVAILABLE as error:
             due = 0.0
             log.warning("retention_postponed", reason="postgres_unavailable", error=str(error).strip())
-        except Exception:  # upkeep that fails once must not be the last
+        except Exception as error:  # upkeep that fails once must not be the last
             log.exception("retention_failed", reason="retention_failed")
+            failures.note(error)
             due = min(due, time.monotonic() + 6 * _LOOK_EVERY)
         stop.wait(_LOOK_EVERY)
 

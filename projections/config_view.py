@@ -15,6 +15,7 @@ from projections.config import last_usable, read_values
 from projections.config_keys import ValueInvalid, is_read, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from runtime.database import UNAVAILABLE, Pool, make_pool
+from runtime.failures import Failures
 from runtime.listening import Listener
 
 log = structlog.get_logger()
@@ -73,14 +74,14 @@ async def following(database_url: str) -> AsyncIterator[Config]:
 
     It is read before it is handed out where Postgres lets it; with Postgres away it keeps the values it had, at first none.
     """
-    config, news = Config(), asyncio.Event()
+    config, news, failures = Config(), asyncio.Event(), Failures("config")
     pool = make_pool(database_url, size=1, name="config")
     listener = Listener(database_url, CHANGED_CHANNEL, heard=lambda _: news.set(), reconnected=news.set)
     await pool.open(wait=False)
-    await _refresh(config, pool)
+    await _refresh(config, pool, failures)
     await listener.open()
     closing = asyncio.Event()
-    follower = asyncio.get_running_loop().create_task(_follow(config, pool, news, closing))
+    follower = asyncio.get_running_loop().create_task(_follow(config, pool, news, closing, failures))
     try:
         yield config
     finally:
@@ -91,15 +92,18 @@ async def following(database_url: str) -> AsyncIterator[Config]:
         await pool.close()
 
 
-async def _follow(config: Config, pool: Pool, news: asyncio.Event, closing: asyncio.Event) -> None:
+async def _follow(config: Config, pool: Pool, news: asyncio.Event, closing: asyncio.Event, failures: Failures) -> None:
     while not closing.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(news.wait(), _POLL)
         news.clear()
-        await _refresh(config, pool)
+        if pause := await _refresh(config, pool, failures):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closing.wait(), pause)
 
 
-async def _refresh(config: Config, pool: Pool) -> None:
+async def _refresh(config: Config, pool: Pool, failures: Failures) -> float:
+    """Take the values of now, or keep those of before; returns the seconds for which to leave it at that."""
     try:
         async with pool.connection() as connection:
             changed = config.replace(await read_values(connection))
@@ -109,6 +113,11 @@ async def _refresh(config: Config, pool: Pool) -> None:
         log.warning("config_kept", reason="postgres_unavailable", error=str(error).strip())
     except psycopg.Error as error:  # such as a day without its partition, which takes no alert: this loop is to go on
         log.warning("config_kept", reason="postgres_refuses", error=str(error).strip()[:500])
+    except Exception as error:  # noqa: BLE001  # else nobody would follow the configuration any more
+        return failures.note(error)
+    else:
+        failures.passed()
+    return 0.0
 
 
 async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:

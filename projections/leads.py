@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.tables import metadata
+from projections.moments import readable
 from projections.tables import history
 
 LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
@@ -200,13 +201,13 @@ _ATTEMPT: Final = func.jsonb_build_object(
 _EVENT: Final = func.jsonb_build_object(
     "id", history.c.event_id,
     "type", history.c.type,
-    "occurredAt", history.c.occurred_at,
+    "occurredAt", readable(history.c.occurred_at),
 )  # fmt: skip
 _EMPTY: Final = func.jsonb_build_array()
 
 # Subqueries of one statement, so that state, attempts and events are of one moment.
 _LEAD: Final = select(
-    *(leads.c[name] for name in _COLUMNS),
+    *((readable(leads.c[name]) if name.endswith("_at") else leads.c[name]).label(name) for name in _COLUMNS),
     leads.c.payload,
     select(func.coalesce(func.jsonb_agg(aggregate_order_by(_ATTEMPT, lead_attempts.c.attempt)), _EMPTY))
     .where(lead_attempts.c.lead_id == leads.c.id)

@@ -5,11 +5,12 @@ from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import FromClause, Select, Table, and_, case, func, or_, select
+from sqlalchemy import DateTime, FromClause, Select, Table, and_, case, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from projections.moments import readable
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
 from schemas.billing import InvoiceStatus, PaymentStatus, Provider
 
@@ -161,7 +162,7 @@ def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
     event = func.jsonb_build_object(
         "id", history.c.provider_event_id,
         "type", history.c.type,
-        "occurredAt", history.c.occurred_at,
+        "occurredAt", readable(history.c.occurred_at),
         "eventId", history.c.event_id,
     )  # fmt: skip
     in_order = aggregate_order_by(event, history.c.occurred_at, history.c.event_id)
@@ -180,7 +181,11 @@ def _parts(table: Table, *names: str) -> ColumnElement[Any]:
 def _columns(table: Table, *but: str) -> list[ColumnElement[Any]]:
     """The table's columns under the names that the views have on the wire."""
     kept = [column for column in table.columns if column.name not in {"id", "state", *but}]
-    return [column.label(_camel(column.name)) for column in kept]
+    return [_readable(column).label(_camel(column.name)) for column in kept]
+
+
+def _readable(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return readable(column) if isinstance(column.type, DateTime) else column
 
 
 def _camel(name: str) -> str:

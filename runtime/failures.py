@@ -23,10 +23,9 @@ class Failures:
     Outages (`runtime.database.UNAVAILABLE`) are expected: a loop handles those before it comes here.
     """
 
-    def __init__(self, loop: str, *, first: float = _FIRST, longest: float = _LONGEST) -> None:
+    def __init__(self, loop: str) -> None:
         self._loop = loop
-        self._first = first
-        self._longest = longest
+        self._first, self._longest = _FIRST, _LONGEST
         self._in_a_row = 0
         FAILED.labels(loop)  # so that it is 0 before the first failure, and a rate can be told
 

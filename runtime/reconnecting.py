@@ -10,6 +10,7 @@ import psycopg
 import structlog
 
 from runtime.database import UNAVAILABLE
+from runtime.failures import Failures
 from runtime.sessions import DEFAULT_LEASE, connect_async
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class ReconnectingConnection:
                 await self._task
 
     async def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        pause, failures = _FIRST_PAUSE, Failures(self._name)
         while not self._closing:
             try:
                 async with await self._connect() as connection:
@@ -64,8 +65,13 @@ class ReconnectingConnection:
                     await self._use(connection)
             except UNAVAILABLE as error:
                 log.warning("connection_lost", reason="postgres_unavailable", name=self._name, error=str(error).strip())
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Exception as error:  # noqa: BLE001  # of `use`: nobody would hear or be shown any more, and nobody would know
+                await asyncio.sleep(failures.note(error))
+            else:
+                failures.passed()
+                await asyncio.sleep(pause)
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await connect_async(self._url, name=self._name, lease=self._lease, holds=self._holds, statement=self._lease)

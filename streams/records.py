@@ -6,7 +6,7 @@ import msgspec
 
 from runtime.ids import is_time_ordered
 from schemas import registry
-from schemas.envelope import Envelope, EnvelopeError, Headers, from_headers
+from schemas.envelope import EARLIEST, LATEST, Envelope, EnvelopeError, Headers, from_headers
 from schemas.registry import SchemaError
 from streams.errors import Poison
 
@@ -36,9 +36,19 @@ def decode(record: Record) -> Envelope:
         event = from_headers(record.headers, record.value)
     except EnvelopeError as error:
         raise Poison(error.reason, str(error)) from error
+    if (fault := _fault_of(event)) is not None:
+        raise Poison("envelope_malformed", fault)
     if not is_time_ordered(event.id):
         raise Poison("event_id_unordered", f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
     return event
+
+
+def _fault_of(event: Envelope) -> str | None:
+    """Why no table can hold what the headers say, where they do: it would fail in everything that is made of the event."""
+    if not EARLIEST <= event.time <= LATEST:
+        return f"ce_time is not between the years {EARLIEST.year} and {LATEST.year} in UTC"
+    words = (event.source, event.type, event.subject, event.dataschema, event.traceparent, event.content_type)
+    return "a header holds a NUL, which Postgres cannot store" if any("\0" in word for word in words) else None
 
 
 def data_of(event: Envelope, *kinds: type[Data]) -> Data:

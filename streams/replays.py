@@ -130,6 +130,9 @@ async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tu
     except (*UNAVAILABLE, OffsetsError) as error:
         log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=str(error).strip()[:500])
         return [("", -1)]
+    except Exception:  # what is asked for again and again must not end the process that asks
+        log.exception("waiting", reason="internal_error")
+        return [("", -1)]
     return [place for place, each in replays.open.items() if each.effects == "suppressed"]
 
 

@@ -56,8 +56,9 @@ class MailServer:
     def to(self, address: str) -> list[Mail]:
         return [mail for mail in list(self.mails) if mail.recipients == [address]]
 
-    def come(self) -> None:
-        self._controller = Controller(self, hostname=LOOPBACK, port=self.port)
+    def come(self, *, utf8: bool = False) -> None:
+        """Listen; with `utf8` also for addresses beyond ASCII."""
+        self._controller = Controller(self, hostname=LOOPBACK, port=self.port, enable_SMTPUTF8=utf8)
         self._controller.start()
 
     def go(self) -> None:

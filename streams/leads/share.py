@@ -14,6 +14,7 @@ import structlog
 from outbox.append import shard_of
 from outbox.shards import LEADS_WORKERS, Shards
 from runtime.database import UNAVAILABLE
+from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease, LeaseLost
 from runtime.sessions import DEFAULT_LEASE
@@ -46,7 +47,9 @@ class Share:
 
     async def keep(self, busy: Callable[[], Collection[str]]) -> None:
         """For ever: take what is free up to the fair share, and give back the rest as soon as nothing of it is `busy`."""
+        failures = Failures("leads share")
         while True:
+            pause = self._every
             try:
                 lease = Lease(self._database_url, "leads share", self._duration, self._heartbeat)
                 try:
@@ -59,9 +62,12 @@ class Share:
             except UNAVAILABLE as error:
                 reason = error.reason if isinstance(error, LeaseLost) else "postgres_unavailable"
                 log.warning("share_lost", reason=reason, error=str(error).strip()[:500])
+                failures.passed()
+            except Exception as error:  # noqa: BLE001  # without a share nothing would be delivered by anybody
+                pause = failures.note(error)
             finally:
                 self._shards = frozenset()
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(pause)
 
     async def _keep(self, lease: Lease, shards: Shards, busy: Callable[[], Collection[str]]) -> None:
         await asyncio.to_thread(shards.join)

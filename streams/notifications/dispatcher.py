@@ -14,6 +14,8 @@ from prometheus_client import Counter as Metric
 from projections.config_view import Config
 from runtime import spans
 from runtime.database import UNAVAILABLE, Pool
+from runtime.excerpts import described, excerpt_of
+from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat, now
 from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
@@ -32,7 +34,9 @@ ATTEMPTS: Final = Metric(
     "Attempts to hand a message to a provider, by how they ended.",
     ["channel", "outcome"],
 )
-_ERROR_MAX: Final = 500
+ATTEMPT_FAILED: Final = "attempt_failed"
+"""Our own code failed in the attempt: it says nothing about the provider."""
+UNWRITABLE: Final = "outcome_unwritable"
 _GRACE: Final = 5.0  # seconds
 
 
@@ -65,6 +69,7 @@ class Dispatcher:
         self._poll = poll.total_seconds()
         self._random = SystemRandom()
         self.heartbeat = Heartbeat(f"sending of {channel}")
+        self._failures = Failures(f"notifications {channel}")
 
     async def run(self) -> None:
         """Send until cancelled; what is under way then has a few seconds to end."""
@@ -77,18 +82,25 @@ class Dispatcher:
                 await asyncio.wait({round_}, timeout=_GRACE)
                 round_.cancel()
                 raise
-            except Exception as error:
-                if (reason := passing_reason(error)) is None:
-                    raise
-                # What was sent and could not be written down is sent again when its claim ends, under the same message id.
-                log.warning("waiting", reason=reason, channel=self._channel, error=str(error).strip())
-                done = Counter()
+            except Exception as error:  # noqa: BLE001  # a surprise must not stop what waits for the channel
+                await asyncio.sleep(self._pause_after(error))
+                continue
+            self._failures.passed()
             if done.total() < self._limit:
                 await asyncio.sleep(self._poll)
+
+    def _pause_after(self, error: Exception) -> float:
+        if (reason := passing_reason(error)) is None:
+            return self._failures.note(error)
+        # What was sent and could not be written down is sent again when its claim ends, under the same message id.
+        log.warning("waiting", reason=reason, channel=self._channel, error=str(error).strip())
+        return self._poll
 
     async def run_once(self) -> Counter[str]:
         """
         Make an attempt at everything that is due, up to the limit; returns how many ended how.
+
+        Raises only what may pass later, and not before all of them have ended.
 
         Nothing is attempted while the runtime configuration has `channel.<CHANNEL>.paused` true: it waits.
         """
@@ -100,7 +112,8 @@ class Dispatcher:
         self._claims.take([each.id for each in due], asked_at)
         async with self._renewing(due):
             outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)
-        if failures := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
+        # A cancellation here came from within an attempt: this round's own would not have come so far. Its claim will end.
+        if failures := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
             raise failures[0]
         return Counter(outcome for outcome in outcomes if isinstance(outcome, str))
 
@@ -132,6 +145,14 @@ class Dispatcher:
                 log.warning("claims_unrenewed", reason="postgres_unavailable", channel=self._channel, error=str(error).strip())
 
     async def _attempt(self, notification: Notification) -> str:
+        try:
+            return await self._make(notification)
+        except Exception as error:
+            if passing_reason(error) is not None:
+                raise
+            return await self._lose(notification, error)
+
+    async def _make(self, notification: Notification) -> str:
         if notification.opted_out:
             unmade = notification._replace(attempts=notification.attempts - 1)
             return await self._settle(notification, NotificationSuppressed(**told(unmade), reason="opted_out"))
@@ -146,23 +167,42 @@ class Dispatcher:
         _tell(notification, began, None)
         return await self._settle(notification, NotificationSent(**told(notification)))
 
+    async def _lose(self, notification: Notification, error: Exception) -> str:
+        """Its outcome cannot be written down: it is due again when its claim ends, unless its attempts are used up."""
+        trace_id = notification.traceparent[3:35]
+        log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(notification.id), trace_id=trace_id, exc_info=error)
+        if notification.attempts < self._policy.attempts_max:
+            return self._count("unwritten")
+        async with self._pool.connection() as connection:
+            await store.give_up(connection, notification, UNWRITABLE, described(error))
+        return self._count("failed")
+
     async def _send(self, notification: Notification) -> None:
-        assert notification.address is not None, "a CHECK holds it"  # noqa: S101  # narrows the type
-        try:
-            text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
-        except Exception as error:  # the template has changed since its data was checked
-            raise SendFailed("template_failed", f"{type(error).__name__}: {error}", permanent=True) from error
-        message = Message(notification.message_id, notification.address, text)
+        message = self._message(notification)
         try:
             self._claims.check(notification.id)
             await asyncio.wait_for(self._sender.send(message), self._timeout)
+        except SendFailed:
+            raise
         except ClaimOver as error:
             raise SendFailed("interrupted", "the worker was stopped before it sent the message") from error
         except TimeoutError as error:
             raise SendFailed("provider_slow", "the attempt took too long") from error
+        except Exception as error:
+            log.exception(ATTEMPT_FAILED, reason=ATTEMPT_FAILED, notification=str(notification.id))
+            raise SendFailed(ATTEMPT_FAILED, described(error)) from error
+
+    def _message(self, notification: Notification) -> Message:
+        if notification.data is None or notification.address is None:
+            raise SendFailed("notification_unreadable", "what is stored of it cannot be read", permanent=True)
+        try:
+            text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
+        except Exception as error:  # the template has changed since its data was checked
+            raise SendFailed("template_failed", described(error), permanent=True) from error
+        return Message(notification.message_id, notification.address, text)
 
     async def _after(self, notification: Notification, failure: SendFailed) -> str:
-        error = str(failure).replace("\x00", "")[:_ERROR_MAX]
+        error = excerpt_of(failure)
         decision = after_failure(failure, notification.attempts, self._policy, self._random)
         trace_id = notification.traceparent[3:35]
         log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error, trace_id=trace_id)

@@ -12,17 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from email.policy import SMTP, SMTPUTF8
 from email.utils import localtime
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import aiosmtplib
-from aiosmtplib import SMTPAuthenticationError, SMTPException, SMTPRecipientsRefused, SMTPResponseException, SMTPSenderRefused
+from aiosmtplib import (
+    SMTPAuthenticationError,
+    SMTPException,
+    SMTPNotSupported,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
 from runtime.redaction import error_text
+from schemas.addresses import Mailbox, mailbox_of
 from streams.notifications.texts import Text
 
 _PERMANENT: Final = 500
@@ -131,11 +139,19 @@ def _holds(found: Mapping[tuple[object, ...], str], wanted: Mapping[tuple[object
     return True
 
 
-def mail_of(message: Message, sender: Address) -> EmailMessage:
+def recipient_of(address: str) -> Mailbox:
+    """Where the mail goes. Raises SendFailed `address_invalid`, for good, where the text can never be an address."""
+    mailbox = mailbox_of(address)
+    if mailbox is None:
+        raise SendFailed("address_invalid", f"this is no address of a mailbox: {address!a}", permanent=True)
+    return mailbox
+
+
+def mail_of(message: Message, sender: Address, to: Mailbox) -> EmailMessage:
     """The mail, with the message's own id."""
-    mail = EmailMessage(policy=SMTP_POLICY)
+    mail = EmailMessage(policy=SMTP if to.ascii else SMTPUTF8)
     mail["From"] = sender
-    mail["To"] = Address(addr_spec=message.address)
+    mail["To"] = Address(username=to.local, domain=to.domain)
     mail["Subject"] = message.text.subject
     mail["Message-ID"] = message.id
     mail["Date"] = localtime()
@@ -154,8 +170,15 @@ class MailSender:
         self._send = _smtp_of(server, address, seconds)
 
     async def send(self, message: Message) -> None:
+        to = recipient_of(message.address)
+        mail = mail_of(message, self._from, to)
         try:
-            await self._send(mail_of(message, self._from))
+            await self._send(mail, to.address)
+        except SMTPNotSupported as error:
+            if to.ascii:
+                raise SendFailed("smtp_unavailable", str(error)) from error
+            # RFC 6531, 3.2: such an address must not be written in any other way.
+            raise SendFailed("smtputf8_unsupported", str(error), permanent=True) from error
         except SMTPRecipientsRefused as error:
             codes = [refused.code for refused in error.recipients]
             raise SendFailed("recipient_refused", str(error), permanent=min(codes) >= _PERMANENT) from error
@@ -165,8 +188,6 @@ class MailSender:
             raise SendFailed("message_refused", str(error), permanent=error.code >= _PERMANENT) from error
         except (SMTPException, OSError) as error:
             raise SendFailed("smtp_unavailable", f"{type(error).__name__}: {error}") from error
-        except ValueError as error:  # an address that no mail can have
-            raise SendFailed("address_invalid", str(error), permanent=True) from error
 
     def close(self) -> None:
         """Nothing is held."""
@@ -211,14 +232,15 @@ def _plugin_of(url: str) -> NotifyBase:
     return plugin
 
 
-def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[EmailMessage], Awaitable[object]]:
-    """Sends a mail to the server."""
+def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[EmailMessage, str], Awaitable[object]]:
+    """Sends a mail over the server to the one recipient, whatever its headers might be read as."""
     secure = str(server.secure_mode)
 
-    def send(mail: EmailMessage) -> Awaitable[object]:
+    def send(mail: EmailMessage, recipient: str) -> Awaitable[object]:
         return aiosmtplib.send(
             mail,
             sender=sender,
+            recipients=[recipient],
             hostname=server.smtp_host,
             port=server.port,
             username=server.user or None,

@@ -1,5 +1,6 @@
 """All SQL of the notifications worker: what waits, whose turn it is, and what became of it."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -18,13 +19,17 @@ SOURCE: Final = "/workers/notifications"
 
 
 class Notification(NamedTuple):
-    """A notification that this worker holds; `opted_out` where the user has opted out since it was queued."""
+    """
+    A notification that this worker holds; `opted_out` where the user has opted out since it was queued.
+
+    `data` is None where what is stored cannot be read.
+    """
 
     id: UUID
     recipient: str
     channel: Channel
     template: str
-    data: dict[str, Any]
+    data: dict[str, Any] | None
     address: str | None
     message_id: str
     attempts: int
@@ -46,7 +51,7 @@ with due as materialized (
   order by next_attempt_at limit %s for update skip locked)
 update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = now() + %s, updated_at = now()
 from due where n.id = due.id
-returning n.id, n.recipient, n.channel, n.template, n.data, n.address, n.message_id, n.attempts, n.traceparent,
+returning n.id, n.recipient, n.channel, n.template, n.data::text as data, n.address, n.message_id, n.attempts, n.traceparent,
   n.locale, exists (select 1 from contacts c where c.user_id = n.recipient and n.channel = any (c.opt_outs)) as opted_out
 """
 # A worker whose lease ran out has lost the row: another has claimed it since, which shows in the attempts.
@@ -87,7 +92,16 @@ async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease
     """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
     cursor = connection.cursor(row_factory=class_row(Notification))
     await cursor.execute(_CLAIM, (channel, limit, lease))
-    return await cursor.fetchall()
+    return [each._replace(data=_data_in(str(each.data))) for each in await cursor.fetchall()]
+
+
+def _data_in(text: str) -> dict[str, Any] | None:
+    """One by one: a document that Python cannot hold is its own notification's failure."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 _RENEW: Final = """
@@ -125,6 +139,11 @@ STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", Notific
 async def postpone(connection: AsyncConnection, notification: Notification, pause: timedelta, reason: str, error: str) -> None:
     """Let it be due again after the pause."""
     await connection.execute(_POSTPONE, (pause, reason, error, notification.id, notification.attempts))
+
+
+async def give_up(connection: AsyncConnection, notification: Notification, reason: str, error: str) -> None:
+    """Let it have failed, without an event: none could be written of it."""
+    await connection.execute(_SETTLE, ("failed", reason, error, notification.id, notification.attempts))
 
 
 async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification, str, str | None]]) -> None:

@@ -1,0 +1,15 @@
+"""Times as they are shown: Postgres can hold some that neither Python nor RFC 3339 can."""
+
+from typing import Any
+
+from sqlalchemy import DateTime, case, func, literal
+from sqlalchemy.sql.elements import ColumnElement
+
+from schemas.envelope import EARLIEST, LATEST
+
+
+def readable(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The time, or the end of our calendar that is nearest to it; what is unknown stays so."""
+    kind = DateTime(timezone=True)
+    nearest = func.least(func.greatest(moment, literal(EARLIEST, kind)), literal(LATEST, kind), type_=kind)
+    return case((moment.is_not(None), nearest))  # `greatest` passes over a null

@@ -1,0 +1,70 @@
+"""What is an address at all: one rule for the door that takes one and for the worker that sends there."""
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, NamedTuple
+
+import idna
+
+_LOCAL_MAX: Final = 64  # octets (RFC 5321, 4.5.3.1)
+_DOMAIN_MAX: Final = 253
+_ADDRESS_MAX: Final = 254
+# RFC 5322's dot-atom, and beyond ASCII what RFC 6531 adds, but for spaces, controls and what has no place in UTF-8.
+_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_LOCAL: Final = re.compile(rf"{_ATEXT}+(\.{_ATEXT}+)*")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# In a header an encoded word would be read as what it encodes (RFC 2047): somebody else's address.
+_ENCODED_WORD: Final = re.compile(r"=\?.*\?=")
+
+
+class Mailbox(NamedTuple):
+    """A mailbox as SMTP names it: the domain is in ASCII, the local part may need SMTPUTF8."""
+
+    local: str
+    domain: str
+
+    @property
+    def address(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def ascii(self) -> bool:
+        """Whether every server takes it."""
+        return self.local.isascii()
+
+
+def mailbox_of(text: str) -> Mailbox | None:
+    """
+    The mailbox that the text is the address of, or None where it can never be one (RFC 5321, 4.1.2; RFC 6531).
+
+    Quoted local parts are left out: no mailbox that people use has one, and each server reads them in its own way.
+    """
+    local, _, name = text.rpartition("@")
+    if len(text) > _ADDRESS_MAX or not _LOCAL.fullmatch(local) or not local.isprintable() or _ENCODED_WORD.search(local):
+        return None
+    domain = _literal(name) if name.startswith("[") else _domain(name)
+    if domain is None or len(local.encode()) > _LOCAL_MAX or len(local.encode()) + len(domain) >= _ADDRESS_MAX:
+        return None
+    return Mailbox(local, domain)
+
+
+def _domain(name: str) -> str | None:
+    """The name as DNS has it: what is not ASCII goes out by IDNA 2008, mapped as browsers do (UTS 46)."""
+    try:
+        ascii_name = name if name.isascii() else idna.encode(name, uts46=True).decode()
+    except (ValueError, IndexError):  # an IDNAError is a ValueError
+        return None
+    labels = ascii_name.split(".")
+    if len(ascii_name) > _DOMAIN_MAX or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdecimal():
+        return None
+    return ascii_name
+
+
+def _literal(name: str) -> str | None:
+    """A server by its number, in brackets."""
+    inner = name.removeprefix("[").removesuffix("]")
+    try:
+        number = IPv6Address(inner[5:]) if inner[:5].lower() == "ipv6:" else IPv4Address(inner)
+    except ValueError:
+        return None
+    return name if name == f"[{inner}]" and "%" not in str(number) else None
