@@ -53,13 +53,13 @@ leads = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     # Attempts that count towards the limit: one that was interrupted says nothing about the partner.
     Column("failures", Integer, nullable=False, server_default=text("0")),
-    # Attempts in a row that ended with their worker; beyond a bound the lead itself is taken for the cause.
-    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", DateTime(timezone=True)),
     # Commands that wait for the outcome of the next attempt.
     Column("task_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     # Why an undelivered lead is held back until somebody asks for its delivery.
     Column("suppressed", Text),
+    # Attempts in a row that ended with their worker; beyond a bound the lead itself is taken for the cause.
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     CheckConstraint(
         "status in ('received', 'delivering', 'retrying', 'delivered', 'exhausted', 'rejected')",
         name="status_known",
