@@ -108,7 +108,7 @@ def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_
     reads: list[list[int]] = []
     under_way: list[int] = []
     with psycopg.connect(database_url, autocommit=True) as connection:
-        while rows := store.read_pending(connection, range(SHARDS), under_way, store.Room(rows=5, size=1000)):
+        while rows := store.read_pending(connection, range(SHARDS), under_way, store.Room(rows=5, size=1000)).rows:
             reads.append([len(row.event.data) for row in rows])
             under_way += [row.id for row in rows]
     assert reads == [[400, 300], [301], [300_000], [250_000], [10]]
