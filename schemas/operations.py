@@ -13,12 +13,17 @@ class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class SendNotification(_Record, frozen=True, kw_only=True):
-    """Tell a user something; `to` is a user id or a contact (an address, a number)."""
+    """
+    Tell a user something; `to` is a user id or a contact (an address, a number).
+
+    `fallback` is the address to use where `to` is a user of whom no address of the channel is known.
+    """
 
     to: str
     channel: Channel
     template: str
     data: dict[str, Any]
+    fallback: str | None = None
 
 
 class _Told(_Record, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ from datetime import timedelta
 from random import Random
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from projections.contacts import Contact
 from schemas.operations import Channel, SendNotification
 from schemas.text import Email, Phone, accepts
@@ -48,13 +50,13 @@ class Policy(NamedTuple):
 
 def decide(command: SendNotification, known: Sequence[Contact], configured: Collection[Channel]) -> Queue | Suppress | Fail:
     """
-    Where a command leads; `known` are the contacts that its `to` stands for, as a user id or as an address.
+    Where a command leads; `known` are the contacts that its `to` and its `fallback` stand for, as a user id or as an address.
 
     An address is as little written to as the user whose it is, if that one has opted out.
     """
     if any(command.channel in contact.opt_outs for contact in known):
         return Suppress("opted_out")
-    address = _address(command, known)
+    address = _address(command, known) or _fallback(command, known)
     if address is None:
         return Fail("address_unknown" if known else "contact_unknown")
     if command.channel not in configured:
@@ -71,6 +73,12 @@ def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
         c.address(command.channel) == command.to for c in known
     )
     return command.to if is_address else None
+
+
+def _fallback(command: SendNotification, known: Sequence[Contact]) -> str | None:
+    if command.fallback is None:
+        return None
+    return _address(msgspec.structs.replace(command, to=command.fallback), known)
 
 
 def after_failure(failure: SendFailed, attempts: int, policy: Policy, random: Random) -> RetryIn | Fail:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+import msgspec
 from psycopg import AsyncConnection
 
 from projections import contacts
@@ -41,7 +42,7 @@ class NotificationsHandler:
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         commands = [(event, command_of(event)) for event in events]
-        known = await contacts.named(connection, sorted({command.to for _, command in commands}))
+        known = await contacts.named(connection, sorted({name for _, command in commands for name in names_of(command)}))
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
@@ -87,12 +88,17 @@ def command_of(event: Envelope) -> SendNotification:
     except TemplateError as error:
         raise Poison(error.reason, str(error), event.id) from error
     data = {name: value for name, value in fields_of(template, command.data).items() if value is not None}
-    return SendNotification(to=command.to, channel=command.channel, template=template.code, data=data)
+    return msgspec.structs.replace(command, template=template.code, data=data)
 
 
 def stands_for(contact: Contact, command: SendNotification) -> bool:
-    """Whether the command's `to` means this contact."""
-    return command.to in {contact.user_id, contact.address(command.channel)}
+    """Whether the command's `to` or its `fallback` means this contact."""
+    return not names_of(command).isdisjoint({contact.user_id, contact.address(command.channel)})
+
+
+def names_of(command: SendNotification) -> set[str]:
+    """Whom the command may lead to."""
+    return {command.to} if command.fallback is None else {command.to, command.fallback}
 
 
 @asynccontextmanager

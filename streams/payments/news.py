@@ -1,7 +1,7 @@
 """What a change of state is worth saying: billing events and notifications, decided by pure functions."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -176,18 +176,34 @@ _TEMPLATES: Final[dict[type[msgspec.Struct], str]] = {
 }
 
 
-def notification_of(record: msgspec.Struct, to: str | None) -> SendNotification | None:
+_TELLS_OF_INVOICES: Final = frozenset({"stripe"})
+"""Providers that report an invoice's failure besides that of its payment: one failed renewal is to be one message."""
+
+
+class Payer(NamedTuple):
+    """Whom to notify: the user, and the address that the provider has for who paid."""
+
+    user_id: str | None
+    contact: str | None
+
+
+def notification_of(record: msgspec.Struct, payer: Payer | None) -> SendNotification | None:
     """
     The command that tells a payer, where the news has a template and somebody is known; the template gets the event's data.
 
-    An amount that no event has stated is told to nobody, and neither is a refund that the merchant has taken back.
+    The user's own contact comes first, the provider's address after it. An amount that no event has stated is told to nobody, and
+    neither is a refund that the merchant has taken back. The failure of a payment for an invoice is told as the invoice's.
     """
     template = _TEMPLATES.get(type(record))
-    if template is None or to is None or getattr(record, "currency", None) == NO_CURRENCY:
+    to = (payer.user_id or payer.contact) if payer else None
+    if template is None or payer is None or to is None or getattr(record, "currency", None) == NO_CURRENCY:
         return None
     if isinstance(record, billing.RefundFailed) and record.status != "failed":
         return None
-    return SendNotification(to=to, channel="EMAIL", template=template, data=msgspec.to_builtins(record))
+    if isinstance(record, billing.PaymentFailed) and record.provider in _TELLS_OF_INVOICES and record.invoice_id:
+        return None
+    fallback = payer.contact if payer.contact != to else None
+    return SendNotification(to=to, channel="EMAIL", template=template, data=msgspec.to_builtins(record), fallback=fallback)
 
 
 def value_of(known: Known | None) -> str | None:

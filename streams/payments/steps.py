@@ -104,7 +104,7 @@ def claim_of(state: State | None) -> Paid | None:
     return Paid(state.reference, state.id, *state.money)
 
 
-_Spoken = list[tuple[msgspec.Struct, str | None]]
+_Spoken = list[tuple[msgspec.Struct, news.Payer | None]]
 
 
 def speak(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
@@ -144,7 +144,7 @@ def _news_of(step: Step, saved: Saved, payments: _Payments) -> _Spoken:
             kinds = news.subscription_news(step.old if isinstance(step.old, SubscriptionState) else None, new)
             return [(kind(**news.subscription_fields(new), version=step.version), None) for kind in kinds]
         case InvoiceState() as new:
-            to = news.value_of(new.user) or news.value_of(new.contact)
+            to = news.Payer(news.value_of(new.user), news.value_of(new.contact))
             failures = news.invoice_news(step.old if isinstance(step.old, InvoiceState) else None, new)
             return [(kind(**news.invoice_fields(new), version=step.version), to) for kind in failures]
 
@@ -155,7 +155,7 @@ def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments
         return []
     payment = payments.get((news.value_of(new.payment) or "", step.event.id))
     fields = news.refund_fields(new, payment, saved.users.get(payment.reference) if payment else None)
-    to = fields["user_id"] or (news.value_of(payment.contact) if payment else None)
+    to = news.Payer(fields["user_id"], news.value_of(payment.contact) if payment else None)
     return [(kind(**fields, version=step.version), to) for kind in kinds]
 
 
@@ -173,7 +173,7 @@ def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
     if not kinds and expected is None:
         return []
     fields = news.payment_fields(new, saved.users.get(new.reference))
-    to = fields["user_id"] or news.value_of(new.contact)
+    to = news.Payer(fields["user_id"], news.value_of(new.contact))
     spoken: _Spoken = [(kind(**fields, version=step.version), to) for kind in kinds]
     if expected is not None:
         amount, currency = expected
@@ -194,7 +194,7 @@ def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
     return pair.expected_amount, pair.expected_currency
 
 
-def _events(key: Key, step: Step, record: msgspec.Struct, to: str | None, trace: Trace) -> list[NewEvent]:
+def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None, trace: Trace) -> list[NewEvent]:
     event = step.event
     events = [
         event_of(

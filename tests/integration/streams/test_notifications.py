@@ -56,8 +56,11 @@ class Worker:
         self.config = Config()
         self._handler = NotificationsHandler({"EMAIL"}, "tallyhook.test")
 
-    async def command(self, to: str, *, template: str = "payment-succeeded", data: dict[str, Any] | None = None) -> UUID:
-        record = SendNotification(to=to, channel="EMAIL", template=template, data=PAID if data is None else data)
+    async def command(
+        self, to: str, *, template: str = "payment-succeeded", data: dict[str, Any] | None = None, fallback: str | None = None
+    ) -> UUID:
+        shown = PAID if data is None else data
+        record = SendNotification(to=to, channel="EMAIL", template=template, data=shown, fallback=fallback)
         kind = registry.type_of(record)
         event = Envelope(
             id=new_id(), source="/test", type=kind.name, subject="k", time=datetime.now(UTC), dataschema=kind.dataschema,
@@ -179,6 +182,16 @@ async def test_whom_nobody_knows_cannot_be_reached_and_that_is_told(worker: Work
     task = await worker.task(lost)
     assert (task.status, task.reason) == ("failed", "contact_unknown")
     assert [kind for kind, _ in await worker.told()] == ["notification.failed"]
+
+
+async def test_a_payer_whom_nobody_knows_is_written_to_at_the_address_of_the_event(worker: Worker, mail: MailServer) -> None:
+    await worker.know("u-optout", email="none@example.com", optOuts=["EMAIL"])
+    sent = await worker.command("u-unknown", fallback="payer@example.com")
+    refused = await worker.command("u-unknown", fallback="none@example.com")
+    assert await worker.send() == {"sent": 1}
+    assert [taken.recipients for taken in mail.mails] == [["payer@example.com"]]
+    assert ((await worker.read(sent)).to, (await worker.read(sent)).address) == ("u-unknown", "payer@example.com")
+    assert (await worker.read(refused)).reason == "opted_out"
 
 
 async def test_a_command_that_no_text_can_be_made_of_is_poison(worker: Worker) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from projections.contacts import Contact
@@ -52,6 +53,15 @@ def test_who_is_neither_known_nor_an_address_of_the_channel_cannot_be_reached(to
 
 def test_a_user_without_an_address_of_the_channel_cannot_be_reached() -> None:
     assert decide(command("u-1"), [contact(phone="+4915112345678")], ALL) == Fail("address_unknown")
+
+
+def test_a_user_whom_nobody_knows_is_sent_to_at_the_fallback() -> None:
+    asked = msgspec.structs.replace(command("u-1"), fallback="payer@example.com")
+    assert decide(asked, [], ALL) == Queue("payer@example.com")
+    assert decide(asked, [contact(phone="+4915112345678")], ALL) == Queue("payer@example.com")
+    assert decide(asked, [contact(email="zoe@example.com")], ALL) == Queue("zoe@example.com")
+    assert decide(asked, [contact("u-2", email="payer@example.com", opt_outs=["EMAIL"])], ALL) == Suppress("opted_out")
+    assert decide(msgspec.structs.replace(asked, fallback="nobody"), [], ALL) == Fail("contact_unknown")
 
 
 @pytest.mark.parametrize("to", ["u-1", "zoe@example.com"])

@@ -11,7 +11,7 @@ from jinja2 import UndefinedError, meta
 from schemas import billing
 from schemas.templates import TEMPLATES, Template, check
 from streams.notifications.texts import FOLDER, PARTS, Texts
-from streams.payments.news import notification_of
+from streams.payments.news import Payer, notification_of
 
 VARIANTS = [(template, channel) for template in TEMPLATES.values() for channel in template.channels]
 
@@ -69,7 +69,7 @@ def test_what_the_payments_worker_sends_is_what_its_template_needs(kind: type[bi
         currency="eur",
         version=1,
     )
-    command = notification_of(record, "u-1")
+    command = notification_of(record, Payer("u-1", None))
     assert command is not None
     check(command.template, command.channel, command.data)
     assert "29.90 EUR" in Texts().render(command.template, command.channel, command.data).body
@@ -79,7 +79,7 @@ def test_what_is_sent_for_a_failed_invoice_is_what_its_template_needs() -> None:
     record = billing.InvoiceFailed(
         provider="stripe", invoice_id="in_1", status="payment_failed", amount_due=700, amount_paid=0, currency="usd", version=1
     )
-    command = notification_of(record, "u-1")
+    command = notification_of(record, Payer("u-1", None))
     assert command is not None
     assert "7.00 USD" in Texts().render(command.template, command.channel, msgspec.to_builtins(record)).body
 

@@ -273,7 +273,7 @@ def test_a_subscription_is_created_updated_and_canceled() -> None:
 def test_a_notification_goes_to_the_user_and_holds_what_its_template_needs() -> None:
     state = payment_of(Payment(id="pi_1", customer="cus_1").succeeded())
     record = billing.PaymentSucceeded(**news.payment_fields(state, "u-1"), version=1)
-    command = news.notification_of(record, "u-1")
+    command = news.notification_of(record, news.Payer("u-1", None))
     assert command is not None
     assert (command.to, command.channel, command.template) == ("u-1", "EMAIL", "payment-succeeded")
     assert (command.data["amount"], command.data["currency"], command.data["providerPaymentId"]) == (1999, "usd", "pi_1")

@@ -1,0 +1,52 @@
+"""Who pays is told once of each thing that matters, at the best address that is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas import billing
+from streams.payments.news import Payer, notification_of
+
+
+def failed(**changes: Any) -> billing.PaymentFailed:
+    fields = {
+        "provider": "stripe", "provider_payment_id": "pi_1", "status": "failed", "amount": 2000, "amount_refunded": 0,
+        "currency": "usd", "version": 1, **changes,
+    }  # fmt: skip
+    return billing.PaymentFailed(**fields)
+
+
+@pytest.mark.parametrize(
+    ("payer", "to", "fallback"),
+    [
+        (Payer("u-1", "payer@example.com"), "u-1", "payer@example.com"),
+        (Payer("u-1", None), "u-1", None),
+        (Payer(None, "payer@example.com"), "payer@example.com", None),
+    ],
+)
+def test_the_user_comes_first_and_the_address_of_the_provider_after_it(payer: Payer, to: str, fallback: str | None) -> None:
+    command = notification_of(failed(), payer)
+    assert command is not None
+    assert (command.to, command.fallback) == (to, fallback)
+
+
+def test_one_failed_renewal_is_one_message() -> None:
+    payer = Payer("u-1", None)
+    invoice = billing.InvoiceFailed(
+        provider="stripe", invoice_id="in_1", status="payment_failed", amount_due=2000, amount_paid=0, currency="usd", version=1
+    )
+    commands = [notification_of(record, payer) for record in (failed(invoice_id="in_1"), invoice)]
+    assert [command.template for command in commands if command] == ["invoice-payment-failed"]
+
+
+def test_a_failed_renewal_of_a_provider_that_reports_no_invoices_is_told_by_its_payment() -> None:
+    command = notification_of(failed(provider="razorpay", invoice_id="inv_1"), Payer("u-1", None))
+    assert command is not None
+    assert command.template == "payment-failed"
+
+
+def test_without_anybody_to_tell_nothing_is_sent() -> None:
+    assert notification_of(failed(), Payer(None, None)) is None
+    assert notification_of(failed(), None) is None
