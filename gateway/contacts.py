@@ -7,12 +7,15 @@ from gateway import bodies
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import command_transaction
 from projections import contacts
+from schemas.addresses import mailbox_of
 
 
 async def put(request: web.Request) -> web.Response:
     """Write the contact down, in place of what was known: what the body leaves out is no longer known."""
     user_id = request.match_info["userId"]
     reach = await bodies.read(request, contacts.Reach)
+    if reach.email is not None and mailbox_of(reach.email) is None:
+        raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("email",))
     async with command_transaction(request) as connection:
         contact = await contacts.put(connection, user_id, reach)
     return web.json_response(body=msgspec.json.encode(contact))

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     EXPECT_HEADER_UNKNOWN = "expect_header_unknown"
     EXPECTATION_SETTLED = "expectation_settled"
     FIELD_INVALID = "field_invalid"
+    ADDRESS_INVALID = "address_invalid"
     RATE_LIMITED = "rate_limited"
     CHANNEL_UNKNOWN = "channel_unknown"
     TEMPLATE_UNKNOWN = "template_unknown"
@@ -93,6 +94,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.EXPECT_HEADER_UNKNOWN: HTTPStatus.EXPECTATION_FAILED,
     Reason.EXPECTATION_SETTLED: HTTPStatus.CONFLICT,
     Reason.FIELD_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.ADDRESS_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Reason.CHANNEL_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.TEMPLATE_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -12,9 +12,10 @@ from gateway.commands import record
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from outbox.append import event_of
+from schemas.addresses import mailbox_of
 from schemas.operations import Channel, SendNotification
-from schemas.templates import TemplateError, check
-from schemas.text import Recipient
+from schemas.templates import TemplateError, check, fields_of
+from schemas.text import Email, Recipient, accepts
 
 SOURCE: Final = "/internal/notifications"
 
@@ -61,16 +62,17 @@ def command_of(asked: Send) -> SendNotification:
     """
     The command, with the data that its template declares and no other.
 
-    Raises GatewayError: `channel_unknown`, `template_unknown`, `template_channel_unknown`, or `data_missing` and `data_invalid`
-    with the list of the fields at fault.
+    Raises GatewayError: `channel_unknown`, `address_invalid`, `template_unknown`, `template_channel_unknown`, or
+    `data_missing` and `data_invalid` with the list of the fields at fault.
     """
     if asked.channel not in get_args(Channel):
         raise GatewayError(Reason.CHANNEL_UNKNOWN, f"channel is one of {', '.join(get_args(Channel))}")
     channel: Channel = msgspec.convert(asked.channel, Channel)
+    if channel == "EMAIL" and accepts(Email, asked.to) and mailbox_of(asked.to) is None:
+        raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("to",))
     try:
         template = check(asked.template, channel, asked.data)
     except TemplateError as error:
         raise GatewayError(_REASONS[error.reason], str(error), error.fields) from error
-    return SendNotification(
-        to=asked.to, channel=channel, template=template.code, data={name: asked.data[name] for name in template.data}
-    )
+    data = {name: value for name, value in fields_of(template, asked.data).items() if value is not None}
+    return SendNotification(to=asked.to, channel=channel, template=template.code, data=data)

@@ -53,9 +53,11 @@ _OF_WEBHOOKS: Final = frozenset(
     }
 )
 _OF_TIMES: Final = frozenset({Reason.SIGNATURE_SCHEME_UNKNOWN, Reason.TIMESTAMP_TOO_OLD, Reason.TIMESTAMP_IN_FUTURE})
+_OF_ADDRESSES: Final = frozenset({Reason.ADDRESS_INVALID})
 _OF_TEMPLATES: Final = frozenset(
     {
         Reason.CHANNEL_UNKNOWN,
+        Reason.ADDRESS_INVALID,
         Reason.TEMPLATE_UNKNOWN,
         Reason.TEMPLATE_CHANNEL_UNKNOWN,
         Reason.DATA_MISSING,

@@ -90,6 +90,20 @@ async def test_an_address_that_cannot_be_one_is_refused(gateway: Gateway, body: 
     assert (status, problem["reason"]) == (422, "field_invalid")
 
 
+@pytest.mark.parametrize(
+    "address", ["jo@gmail..com", "jo@gmail.com.", "jo@[10.0.0.1", ".jo@gmail.com", "=?utf-8?q?jo?=@gmail.com"]
+)
+async def test_an_address_that_no_mailbox_can_have_is_refused_at_once(gateway: Gateway, address: str) -> None:
+    status, problem = await ask(gateway, "PUT", "contacts/u-1", {"email": address})
+    assert (status, problem["reason"], problem["fields"]) == (422, "address_invalid", ["email"])
+    status, problem = await ask(gateway, "POST", "notifications/send", {**command(), "to": address})
+    assert (status, problem["reason"], problem["fields"]) == (422, "address_invalid", ["to"])
+
+
+async def test_an_international_address_is_taken(gateway: Gateway) -> None:
+    assert (await ask(gateway, "PUT", "contacts/u-1", {"email": "zoë@bücher.example"}))[0] == 200
+
+
 async def test_a_contact_that_nobody_wrote_down_is_not_found(gateway: Gateway) -> None:
     status, problem = await ask(gateway, "GET", "contacts/u-2", None)
     assert (status, problem["reason"]) == (404, "not_found")
