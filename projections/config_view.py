@@ -15,6 +15,7 @@ from projections.config import last_usable, read_values
 from projections.config_keys import ValueInvalid, is_read, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from runtime.database import UNAVAILABLE, Pool, make_pool
+from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
 from runtime.listening import Listener
 
@@ -112,7 +113,7 @@ async def _refresh(config: Config, pool: Pool, failures: Failures) -> float:
     except UNAVAILABLE as error:
         log.warning("config_kept", reason="postgres_unavailable", error=str(error).strip())
     except psycopg.Error as error:  # such as a day without its partition, which takes no alert: this loop is to go on
-        log.warning("config_kept", reason="postgres_refuses", error=str(error).strip()[:500])
+        log.warning("config_kept", reason="postgres_refuses", error=excerpt_of(error))
     except Exception as error:  # noqa: BLE001  # else nobody would follow the configuration any more
         return failures.note(error)
     else:

@@ -2,12 +2,19 @@
 
 from typing import Final
 
+from runtime.redaction import error_text
+
 LENGTH: Final = 500
 
 
 def excerpt_of(text: object, length: int = LENGTH) -> str:
-    """The beginning of the text; what UTF-8 or Postgres cannot hold (lone surrogates, NUL) is shown as an escape."""
-    return str(text)[:length].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:length]
+    """
+    The beginning of the text; what UTF-8 or Postgres cannot hold (lone surrogates, NUL) is shown as an escape.
+
+    Secrets are taken out before it is cut: half of one would not be known as such.
+    """
+    text = error_text(str(text))
+    return text[:length].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:length]
 
 
 def described(error: BaseException, length: int = LENGTH) -> str:

@@ -25,6 +25,7 @@ from outbox import lost
 from outbox.losses import Loss
 from runtime import database, spans
 from runtime.database import Pool
+from runtime.excerpts import excerpt_of
 from schemas.envelope import Envelope
 from streams import metrics, store
 from streams.errors import Poison, Transient
@@ -184,7 +185,7 @@ class Processor:
         metrics.RETRIED.labels(self._worker, reason).inc()
         metrics.BLOCKED.labels(self._worker).set(1)
         pause *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
-        log.warning("waiting", reason=reason, error=str(error).strip()[:500], retry_in=round(pause, 2))
+        log.warning("waiting", reason=reason, error=excerpt_of(error), retry_in=round(pause, 2))
         await asyncio.sleep(pause)
 
 

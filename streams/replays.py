@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 
 from outbox.offsets import Offsets, OffsetsError, Place
 from runtime.database import UNAVAILABLE, Pool
+from runtime.excerpts import excerpt_of
 from schemas.topology import group_of
 from streams.records import Record
 
@@ -128,7 +129,7 @@ async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tu
             if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, offsets)):
                 await replays.finish(connection, over)
     except (*UNAVAILABLE, OffsetsError) as error:
-        log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=str(error).strip()[:500])
+        log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=excerpt_of(error))
         return [("", -1)]
     except Exception:  # what is asked for again and again must not end the process that asks
         log.exception("waiting", reason="internal_error")

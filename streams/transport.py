@@ -29,6 +29,7 @@ from mode import Service
 
 from outbox.losses import Loss
 from outbox.offsets import Place
+from runtime.excerpts import described
 from streams.continuity import Continuity
 from streams.coordinator import guard
 from streams.reading import Most, Reading
@@ -145,7 +146,7 @@ class _Consumer(Consumer):
             if fresh := [place for place, offset in committed.items() if not offset]:
                 await self._thread.seek_to_beginning(*fresh)
         except Exception as error:  # noqa: BLE001  # Kafka's, or that of an assignment which is over: go on from nowhere else
-            log.warning("seek_postponed", reason="kafka_unavailable", error=f"{type(error).__name__}: {error}"[:500])
+            log.warning("seek_postponed", reason="kafka_unavailable", error=described(error))
             await self.sleep(_PAUSE)
             return False
         return reading is self._reading

@@ -20,6 +20,7 @@ from streams.leads.guard import Network, guarded_socket
 from streams.leads.store import Claimed
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
+_READ_MAX: Final = 2 * EXCERPT_MAX  # half of a secret at the end of what is kept would not be known as one
 UNSENT: Final = Answer(error=INTERRUPTED)
 """Of an attempt whose claim ran out before it was sent: the worker was stopped."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
@@ -83,7 +84,7 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
     """The beginning of what the CRM says, as Postgres can store it; the status counts even where the rest never comes."""
     said = b""
     try:
-        while len(said) < EXCERPT_MAX and (part := await response.content.read(EXCERPT_MAX - len(said))):
+        while len(said) < _READ_MAX and (part := await response.content.read(_READ_MAX - len(said))):
             said += part
     except (aiohttp.ClientError, OSError):
         pass

@@ -21,7 +21,7 @@ from psycopg import AsyncConnection
 from projections.config_view import Config
 from runtime import spans
 from runtime.database import Pool
-from runtime.excerpts import described
+from runtime.excerpts import described, excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat, now
 from runtime.partners import Partner
@@ -129,7 +129,7 @@ class Dispatcher:
     def _pause_after(self, error: Exception) -> float:
         if (reason := passing_reason(error)) is None:
             return self._failures.note(error)
-        log.warning("leads_postponed", reason=reason, error=str(error).strip()[:500])
+        log.warning("leads_postponed", reason=reason, error=excerpt_of(error))
         return _PAUSE
 
     async def run_once(self) -> Done:

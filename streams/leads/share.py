@@ -14,6 +14,7 @@ import structlog
 from outbox.append import shard_of
 from outbox.shards import LEADS_WORKERS, Shards
 from runtime.database import UNAVAILABLE
+from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease, LeaseLost
@@ -61,7 +62,7 @@ class Share:
                     await asyncio.to_thread(lease.close)
             except UNAVAILABLE as error:
                 reason = error.reason if isinstance(error, LeaseLost) else "postgres_unavailable"
-                log.warning("share_lost", reason=reason, error=str(error).strip()[:500])
+                log.warning("share_lost", reason=reason, error=excerpt_of(error))
                 failures.passed()
             except Exception as error:  # noqa: BLE001  # without a share nothing would be delivered by anybody
                 pause = failures.note(error)

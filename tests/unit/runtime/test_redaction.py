@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime import redaction
+from runtime.excerpts import described, excerpt_of
 from runtime.logs import configure_logs
 from runtime.partners import PartnerSettings
 from runtime.redaction import HIDDEN, Redaction, error_text, redacted
@@ -219,3 +220,10 @@ def test_a_password_that_is_an_ordinary_word_changes_no_reason() -> None:
     from runtime.logs import _redact  # noqa: PLC0415  the one step of interest
 
     assert _redact(None, "", dict(event)) == event
+
+
+@pytest.mark.parametrize("before", range(480, 505))
+def test_a_secret_at_the_end_of_an_excerpt_is_not_cut_in_two(before: int) -> None:
+    redaction.learn({"ADMIN_API_TOKEN": "opensesame-opensesame"})
+    assert "open" not in excerpt_of("x" * before + "opensesame-opensesame" + "y" * 100)
+    assert "open" not in described(ValueError("x" * before + "opensesame-opensesame"))
