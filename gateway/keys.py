@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.access import Caller, Gatekeeper
 from gateway.days import Days
+from gateway.refusal_log import RefusalLog
 from gateway.secrets import Live, Witness
 from gateway.settlements import Settlements
 from outbox.audit import AuditLog
@@ -36,6 +37,7 @@ REFUSAL: Final = web.RequestKey("refusal", str)
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
 DAYS: Final = web.AppKey("days", Days)
+REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
 """Of the loops that the process cannot do without."""
 INTAKE: Final = web.AppKey("intake", Intake)

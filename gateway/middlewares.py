@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 from gateway import metrics
 from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USED, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SECRET_USED, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
@@ -112,5 +112,6 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
         return response_of(error, trace_id)
     path, ids = pattern_of(request), ids_of(request)
-    log.info("request_refused", reason=error.reason, status=error.status, source=source, path=path, client=request.remote, **ids)
+    facts = {"status": error.status, "source": source, "path": path, **ids}
+    request.app[REFUSAL_LOG].note(error.reason, request.remote, **facts)
     return response_of(error, trace_id)

@@ -3,18 +3,16 @@
 import asyncio
 from typing import Any, Final, cast
 
-import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.connections import Connections, Guest, Limits, Memory, Phase
+from gateway.keys import REFUSAL_LOG
 from gateway.problems import of_http, response_of
+from gateway.refusal_log import RefusalLog
 from runtime.ids import new_id
-
-log = structlog.get_logger()
-
 
 _MAX_BODY_BYTES: Final = 262_144
 _MEMORY: Final = 64 * 1024 * 1024
@@ -23,11 +21,12 @@ _MEMORY: Final = 64 * 1024 * 1024
 class _Connection(RequestHandler):
     """One client's connection, which tells at each step what it waits for."""
 
-    __slots__ = ("_connections", "_guest")
+    __slots__ = ("_connections", "_guest", "_refusals")
 
-    def __init__(self, connections: Connections, guest: Guest, *args: Any, **options: Any) -> None:
+    def __init__(self, connections: Connections, refusals: RefusalLog, guest: Guest, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._connections = connections
+        self._refusals = refusals
         self._guest = guest
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,7 +81,7 @@ class _Connection(RequestHandler):
             raise ConnectionError("an answer is under way already")
         error = of_http(status)
         trace_id = new_id().hex
-        log.info("request_refused", reason=error.reason, client=request.remote, error=type(exc).__name__, trace_id=trace_id)
+        self._refusals.note(error.reason, request.remote, error=type(exc).__name__, trace_id=trace_id)
         response = response_of(error, trace_id)
         response.force_close()
         return response
@@ -101,9 +100,10 @@ class _Connection(RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
+    def __init__(self, connections: Connections, refusals: RefusalLog, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._guests = connections
+        self._refusals = refusals
         self._make = self.request_factory
         self.request_factory = self._begin
 
@@ -112,7 +112,7 @@ class _Server(web.Server):
 
     def serve(self, guest: Guest) -> RequestHandler:
         """The protocol of an accepted connection."""
-        return _Connection(self._guests, guest, self, loop=self._loop, **self._kwargs)
+        return _Connection(self._guests, self._refusals, guest, self, loop=self._loop, **self._kwargs)
 
     def _begin(
         self,
@@ -152,6 +152,7 @@ class Runner(web.AppRunner):
             max_body_bytes=max_body_bytes,
             now=asyncio.get_running_loop().time,
         )
+        self._refusals = app[REFUSAL_LOG] = RefusalLog(self.connections.now)
         self._looking: asyncio.TimerHandle | None = None
 
     def serve(self, guest: Guest) -> RequestHandler:
@@ -176,6 +177,7 @@ class Runner(web.AppRunner):
         plain = await super()._make_server()
         return _Server(
             self.connections,
+            self._refusals,
             plain.request_handler,
             request_factory=plain.request_factory,
             loop=plain._loop,  # noqa: SLF001  # aiohttp has no public way to choose the connection's class; a test guards it
