@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import localtime
@@ -147,9 +147,32 @@ def recipient_of(address: str) -> Mailbox:
     return mailbox
 
 
+class _Headers(HeaderRegistry):
+    """
+    Python's own registry, with one class for each kind of header.
+
+    Python makes a class for every single header, 27 for a mail, and a class is a cycle that only the garbage collector frees.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[type[object], type[BaseHeader]] = {}
+
+    def __getitem__(self, name: str) -> type[BaseHeader]:
+        kind = self.registry.get(name.lower(), self.default_class)
+        if kind not in self._made:
+            self._made[kind] = super().__getitem__(name)
+        return self._made[kind]
+
+
+_HEADERS: Final = _Headers()
+_ASCII: Final = SMTP.clone(header_factory=_HEADERS)
+_UTF8: Final = SMTPUTF8.clone(header_factory=_HEADERS)
+
+
 def mail_of(message: Message, sender: Address, to: Mailbox) -> EmailMessage:
     """The mail, with the message's own id."""
-    mail = EmailMessage(policy=SMTP if to.ascii else SMTPUTF8)
+    mail = EmailMessage(policy=_ASCII if to.ascii else _UTF8)
     mail["From"] = sender
     mail["To"] = Address(username=to.local, domain=to.domain)
     mail["Subject"] = message.text.subject
