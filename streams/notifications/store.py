@@ -46,9 +46,13 @@ on conflict (id) do nothing
 """
 # Attempts are counted before they are made, so that one which kills its worker counts too.
 _CLAIM: Final = """
-with due as materialized (
-  select id from notifications where channel = %s and next_attempt_at is not null and next_attempt_at <= now()
-  order by next_attempt_at limit %s for update skip locked)
+with picked as materialized (
+  select id, next_attempt_at, octet_length(data::text) as size from notifications
+  where channel = %s and next_attempt_at is not null and next_attempt_at <= now()
+  order by next_attempt_at limit %s for update skip locked),
+due as materialized (
+  select id from (select id, size, sum(size) over (order by next_attempt_at, id) as total from picked) sized
+  where total <= %s or total = size)
 update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = now() + %s, updated_at = now()
 from due where n.id = due.id
 returning n.id, n.recipient, n.channel, n.template, n.data::text as data, n.address, n.message_id, n.attempts, n.traceparent,
@@ -88,10 +92,14 @@ async def suppress(connection: AsyncConnection, notifications: Sequence[Notifica
         await tasks.finish(connection, each.id, {"status": "suppressed", "messageId": each.message_id})
 
 
+CLAIM_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of data in one claim; a larger notification is claimed alone."""
+
+
 async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease: timedelta) -> list[Notification]:
     """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
     cursor = connection.cursor(row_factory=class_row(Notification))
-    await cursor.execute(_CLAIM, (channel, limit, lease))
+    await cursor.execute(_CLAIM, (channel, limit, CLAIM_BYTES, lease))
     return [each._replace(data=_data_in(str(each.data))) for each in await cursor.fetchall()]
 
 

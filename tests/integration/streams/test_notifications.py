@@ -24,6 +24,7 @@ from schemas import registry
 from schemas.envelope import Envelope
 from schemas.operations import SendNotification
 from streams.errors import Poison
+from streams.notifications import store
 from streams.notifications.decisions import Policy
 from streams.notifications.dispatcher import Dispatcher
 from streams.notifications.handler import NotificationsHandler
@@ -313,6 +314,16 @@ async def test_workers_side_by_side_send_each_mail_once(worker: Worker, mail: Ma
     rounds = await asyncio.gather(*(worker.send() for _ in range(3)))
     assert sum(each.get("sent", 0) for each in rounds) == 120
     assert len(mail.ids) == len(mail.mails) == 120
+
+
+async def test_large_mails_are_claimed_by_their_bytes_and_one_that_is_larger_alone(
+    worker: Worker, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CLAIM_BYTES", 1000)
+    for size in (400, 400, 400, 2000, 100):
+        await worker.command("user@example.com", data={**PAID, "providerPaymentId": "x" * size})
+    assert [await worker.send() for _ in range(5)] == [{"sent": 2}, {"sent": 1}, {"sent": 1}, {"sent": 1}, {}]
+    assert len(mail.ids) == len(mail.mails) == 5
 
 
 async def test_a_number_and_a_text_reach_a_provider_by_its_url() -> None:
