@@ -5,7 +5,7 @@ Everything blocks, within the limit given; an event loop calls it in a thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -105,8 +105,8 @@ class Offsets:
         begins = self._list_offsets(places, _EARLIEST)
         ends = self._list_offsets(places, _LATEST)
         described = self._admin.describe_consumer_groups([*groups], **self._patience) if groups else {}
-        with ThreadPoolExecutor(max(1, len(groups))) as threads:
-            committed = dict(zip(groups, threads.map(lambda name: self._committed(name, places), groups), strict=True))
+        # One after the other: each has half a dozen threads of its own, and a limit of memory counts all their stacks.
+        committed = {name: self._committed(name, places) for name in groups}
         first, last = self._offsets(begins), self._offsets(ends)
         return Look(
             {place: Span(first[place], last[place]) for place in places},
