@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,6 +42,13 @@ _SECRETS: Final = {
     "ADMIN_API_TOKEN": "test-admin-token",
 }
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  # all load of a test comes from one address
+_LIMIT: Final = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+_LIMITED: Final = (sys.executable, "-c", _LIMIT)
+"""Before a command: runs it with a limit to its writable memory, in bytes."""
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 
@@ -61,6 +69,7 @@ class System:
         workers: Collection[str] = WORKERS,
         doubled: bool = False,
         hung_after: timedelta = HUNG_AFTER,
+        data_limit: int | None = None,
         **settings: str,
     ) -> None:
         self.stack = stack
@@ -75,6 +84,8 @@ class System:
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
         if doubled:
             self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
+        if data_limit is not None:
+            self._specs = tuple(replace(spec, command=(*_LIMITED, str(data_limit), *spec.command)) for spec in self._specs)
         self.public = address(self._listeners.public)
         self.internal = address(self._listeners.internal)
         self.mail = address((LOOPBACK, self._listeners.sink.web))
