@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from outbox import topics
+from schemas.topics import TOPICS
 from tests.integration.gateway.conftest import ADMIN, SERVICE
 from tests.waiting import eventually
 from topology.view import Topology
@@ -32,7 +33,8 @@ async def test_it_is_the_declared_record_with_the_numbers_of_kafka(start_gateway
 
         seen = await eventually(look)
         assert seen.kafka.live
-        assert (len(seen.partitions), [topic.name for topic in seen.topics if topic.missing]) == (75, [])
+        assert len(seen.partitions) == sum(spec.partitions for spec in TOPICS.values())
+        assert not [topic.name for topic in seen.topics if topic.missing]
         assert seen.lag == sum(reader.lag for partition in seen.partitions for reader in partition.readers)
         page = await gateway.get(PATH, PAGE)
         assert (page.status, page.content_type) == (200, "text/html")
@@ -55,7 +57,7 @@ async def test_without_kafka_it_refuses_and_says_where_the_declared_graph_is(
         declared = await gateway.get(f"{PATH}?from=declared")
         assert declared.status == 200
         seen = msgspec.json.decode(await declared.read(), type=Topology)
-        assert (seen.kafka.live, seen.lag, len(seen.topics)) == (False, None, 14)
+        assert (seen.kafka.live, seen.lag, len(seen.topics)) == (False, None, len(TOPICS))
 
 
 async def test_it_is_for_operators_and_takes_no_other_parameter(gateway: Gateway) -> None:
