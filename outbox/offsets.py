@@ -99,15 +99,15 @@ class Offsets:
         """
         The spans of all partitions of these topics, and these groups with what they have committed there.
 
-        A topic that is not there has no spans. Raises OffsetsError.
+        What is committed lies within the spans unless records are gone: beginnings, commits and ends are asked in this order, and
+        each of them only grows. A topic that is not there has no spans. Raises OffsetsError.
         """
         places = self._places(topics)
-        begins = self._list_offsets(places, _EARLIEST)
-        ends = self._list_offsets(places, _LATEST)
+        first = self._offsets(self._list_offsets(places, _EARLIEST))
         described = self._admin.describe_consumer_groups([*groups], **self._patience) if groups else {}
         # One after the other: each has half a dozen threads of its own, and a limit of memory counts all their stacks.
         committed = {name: self._committed(name, places) for name in groups}
-        first, last = self._offsets(begins), self._offsets(ends)
+        last = self._offsets(self._list_offsets(places, _LATEST))
         return Look(
             {place: Span(first[place], last[place]) for place in places},
             {name: self._group(name, described[name], committed[name]) for name in groups},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from outbox.offsets import Offsets, OffsetsError, Place, Span
 from tests.kafka import make_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,24 @@ def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> No
     assert Span(10, 30).lag(3) == 20
     assert Span(10, 30).lag(40) == 0
     assert Span(10, 30).lag(None) == 20
+
+
+def test_what_is_committed_while_it_is_asked_lies_within_the_log(kafka_server: str) -> None:
+    """Else a busy worker would look like one whose log has lost its end."""
+    topic, group = make_topic(kafka_server, partitions=1), f"g-{uuid4().hex[:8]}"
+    produce(kafka_server, topic, {0: 3})
+
+    class Busy(Offsets):
+        """The worker reads and commits more just before its commits are asked."""
+
+        def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
+            produce(kafka_server, topic, {0: 4})
+            commit(kafka_server, group, topic, 0, 7)
+            return super()._committed(name, places)
+
+    look = Busy(kafka_server).look([topic], [group])
+    assert look.groups[group].committed == {Place(topic, 0): 7}
+    assert look.spans == {Place(topic, 0): Span(0, 7)}
 
 
 def test_a_group_that_nobody_knows_is_dead(offsets: Offsets) -> None:
