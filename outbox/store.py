@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+import psycopg
 import structlog
 from psycopg import Connection
 
@@ -116,9 +117,9 @@ def read_pending(connection: Connection, shards: Sequence[int], in_flight: Colle
     values = (list(shards), _array(in_flight), room.rows, room.size)
     try:
         rows = connection.cursor(binary=True).execute(_READ, values, prepare=True).fetchall()
-    except UNAVAILABLE:
-        raise
-    except Exception as error:  # noqa: BLE001  # the driver cannot give a value back, of one of the rows
+    except Exception as error:
+        if not _is_of_a_row(error):
+            raise
         log.warning("batch_unreadable", reason=UNREADABLE, error=described(error))
         return _read_one_by_one(connection, values)
     if any(row[2] is None for row in rows):
@@ -135,13 +136,20 @@ def _read_one_by_one(connection: Connection, values: tuple[object, ...]) -> Pend
             continue
         try:
             found = connection.cursor(binary=True).execute(_READ_ONE, (row_id,)).fetchone()
-        except UNAVAILABLE:
-            raise
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:
+            if not _is_of_a_row(error):
+                raise
             pending.unreadable.append(UnreadableRow(row_id, event_id, topic, UNREADABLE, described(error)))
         else:
             pending.rows.extend([_row_of(found)] if found else [])
     return pending
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether the driver cannot give back a value of some row: not that Postgres is away, or this process short of memory."""
+    if isinstance(error, psycopg.Error):
+        return isinstance(error, psycopg.DataError) or (error.sqlstate is not None and not isinstance(error, UNAVAILABLE))
+    return not isinstance(error, MemoryError | OSError)
 
 
 def _row_of(row: tuple[Any, ...]) -> PendingRow:
