@@ -7,10 +7,10 @@ long statement or a full interpreter costs no share, and a loop that hangs gives
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from datetime import timedelta
-from select import select
 from typing import Final, Self
 
 import psycopg
@@ -117,7 +117,7 @@ class Lease:
             while not self._closing.is_set():
                 self._speak()
                 # The server says something by itself only when it ends the session.
-                select([self._wakes.fileno(), self.connection.fileno()], [], [], self._lease.total_seconds() / SPOKEN)
+                _wait(self._lease / SPOKEN, self._wakes.fileno(), self.connection.fileno())
         except (psycopg.Error, OSError, ValueError) as error:  # a closed connection has no socket to wait for
             self._give_up(str(error).strip())
 
@@ -135,6 +135,14 @@ class Lease:
         LOST.labels(self._name).inc()
         log.warning("lease_lost", reason=LeaseLost.reason, holder=self._name, error=why)
         _cut(self.connection)
+
+
+def _wait(limit: timedelta, *files: int) -> None:
+    """Until one of the files can be read; a leads worker may have more open than `select` can take."""
+    poll = select.poll()
+    for each in files:
+        poll.register(each, select.POLLIN)
+    poll.poll(limit.total_seconds() * 1000)
 
 
 def _cut(connection: Connection) -> None:
