@@ -134,11 +134,11 @@ COMMANDS: Final = (
     ),
     Route(
         "PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact},
-        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
     ),
     Route(
         "POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact},
-        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
     ),
     Route("GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task}, role="service", refuses=_ABSENT),
 )  # fmt: skip
