@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def processes_of(place: str, names: set[str]) -> set[str]:
-    """Those that a place on the page stands for: `every worker`, `worker leads`, `relay`."""
+    """Those that a place on the page stands for: `every worker`, `worker leads`, `relay`, or several of them."""
     if place == "every process":
         return names
     if place == "every worker":
         return {name for name in names if name.startswith("worker-")}
-    return {place.replace(" ", "-")}
+    return {each.replace(" ", "-") for each in place.split(", ")}
 
 
 async def test_each_process_exposes_its_metrics_and_no_others(system: System, http: aiohttp.ClientSession) -> None:
