@@ -19,6 +19,7 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
 PACKAGES: Final = ("runtime", "outbox", "projections", "gateway", "streams")
 PROCESSES: Final = {
     "runtime": "every process",
+    "runtime.lease": "relay, worker leads",
     "projections.config_view": "gateway, worker leads, worker notifications",
     "gateway": "gateway",
     "outbox": "relay",
