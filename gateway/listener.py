@@ -21,7 +21,9 @@ from gateway.problems import response_of
 
 log = structlog.get_logger()
 
-_BACKLOG: Final = 4096  # connections that the kernel holds for us while the loop is busy; past it a client tries again after a second
+_BACKLOG: Final = (
+    4096  # connections that the kernel holds for us while the loop is busy; past it a client tries again after a second
+)
 _ACCEPTS: Final = 64  # at once, before requests have their turn
 _PAUSE: Final = 0.001  # seconds until those that were ended for others are gone
 _REST: Final = 0.25  # seconds until accepting is tried again after an error

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import structlog
 from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg import AsyncConnection
 
@@ -20,6 +21,8 @@ from outbox.received import Received
 from outbox.replay_work import Recovery, Refused, Task, Verdict
 from runtime.ids import new_id, time_of
 from runtime.tracing import Trace, new_trace
+
+log = structlog.get_logger()
 
 Sources = Mapping[str, LiveSource]
 
@@ -75,7 +78,7 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
     """
     What the delivery is received as, in its own trace, under an id of now.
 
-    A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered.
+    A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
     """
     live = sources.get(refused.source)
     if live is None:
@@ -93,6 +96,9 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
         return live.source.translate(Arrival(new_id(), trace.traceparent, secret.id, refused.body, headers))
     except GatewayError as error:
         raise NotRecovered(error.reason) from error
+    except Exception as error:  # whatever one delivery raises costs that one, not its replay
+        log.exception("delivery_not_judged", reason=Reason.INTERNAL_ERROR, delivery_id=str(refused.id), source=refused.source)
+        raise NotRecovered(Reason.INTERNAL_ERROR) from error
 
 
 def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:
