@@ -80,15 +80,21 @@ async def why(connection: AsyncConnection, refused: Refused, settings: Settings)
 
 async def latest(connection: AsyncConnection, source: str, settings: Settings) -> str:
     """Why the source's latest refused delivery of the hour was refused, in one sentence; empty where none was kept."""
-    last = await last_refused(connection, source, first_id_of(datetime.now(UTC) - _SKEW_OVER))
-    found = await explained(connection, last, settings) if last else None
-    return f"the latest, {last}: {found.cause}, {found.detail}. {found.advice}" if found else ""
+    last = await latest_explained(connection, source, timedelta(hours=1), settings)
+    if last is None:
+        return ""
+    delivery_id, found = last
+    return f"the latest, {delivery_id}: {found.cause}, {found.detail}. {found.advice}"
 
 
-async def last_refused(connection: AsyncConnection, source: str, since: UUID) -> UUID | None:
-    """The source's latest refused delivery, not older than the id, of which there is something to look at."""
+async def latest_explained(
+    connection: AsyncConnection, source: str, within: timedelta, settings: Settings
+) -> tuple[UUID, Explanation] | None:
+    """The source's latest refused delivery of that time whose body was kept, and why it was refused; None where there is none."""
+    since = first_id_of(datetime.now(UTC) - within)
     row = await (await connection.execute(_LAST, (source, since))).fetchone()
-    return row[0] if row else None
+    found = await explained(connection, row[0], settings) if row else None
+    return (row[0], found) if row and found else None
 
 
 def _is_recoverable(sources: Sources, refused: Refused) -> bool:

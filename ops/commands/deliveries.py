@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID  # noqa: TC003  # typer reads it at run time
 
@@ -49,14 +49,14 @@ def explain(
 async def _explain(connection: AsyncConnection, delivery_id: UUID | None, source: str) -> tuple[UUID, Explanation]:
     from gateway import clues
     from gateway.settings import GatewaySettings
-    from runtime.ids import first_id_of
 
     settings = clues.settings_of(GatewaySettings.load(environment()))
-    since = first_id_of(datetime.now(UTC) - timedelta(days=1))
-    asked = delivery_id or await clues.last_refused(connection, source, since)
-    if asked is None:
-        raise CommandError(f"not_found: no refused delivery of the source {source!r} was kept within a day")
-    found = await clues.explained(connection, asked, settings)
+    if delivery_id is None:
+        last = await clues.latest_explained(connection, source, timedelta(days=1), settings)
+        if last is None:
+            raise CommandError(f"not_found: no refused delivery of the source {source!r} was kept within a day")
+        return last
+    found = await clues.explained(connection, delivery_id, settings)
     if found is None:
-        raise CommandError(f"not_found: no delivery has the id {asked}, or its day is past retention")
-    return asked, found
+        raise CommandError(f"not_found: no delivery has the id {delivery_id}, or its day is past retention")
+    return delivery_id, found

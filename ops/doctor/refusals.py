@@ -46,14 +46,15 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         settings.database_url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
     ) as connection:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
-        found = [await _look(connection, settings, source, number) for source, number in refused]
+        tried = clues.settings_of(settings)
+        found = [await _look(connection, tried, source, number) for source, number in refused]
     return found or [ok(AREA, "none was refused for its signature within the hour")]
 
 
-async def _look(connection: psycopg.AsyncConnection, settings: GatewaySettings, source: str, number: int) -> Finding:
+async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding:
     text = f"{number} from {source} were refused for their signature within the hour"
-    last = await clues.last_refused(connection, source, first_id_of(datetime.now(UTC) - _WITHIN))
-    found = await clues.explained(connection, last, clues.settings_of(settings)) if last else None
-    if found is None:
+    last = await clues.latest_explained(connection, source, _WITHIN, tried)
+    if last is None:
         return warn(AREA, text, "see that they come from the provider", "signature-failures")
+    _, found = last
     return warn(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
