@@ -114,6 +114,7 @@ PREPARED: Final[dict[str, Callable[[System, aiohttp.ClientSession], Awaitable[di
     "restore-from-backup": _backup,
     "payment-disputed": _disputed,
     "replay-webhooks": _recoverable,
+    "signature-failures": _recoverable,
 }
 
 
