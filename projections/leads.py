@@ -128,7 +128,7 @@ async def bind_key(connection: psycopg.AsyncConnection, partner: str, key: str, 
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The fields of contract section 5; what is not known is left out."""
+    """The fields that `docs/contract.md` lists under "Admin HTTP"; what is not known is left out."""
 
 
 class AttemptView(_View, frozen=True):

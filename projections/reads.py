@@ -18,7 +18,7 @@ Reconciliation = Literal["matched", "mismatched", "unexpected"]
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The fields of contract section 5; what is not known is left out."""
+    """The fields that `docs/contract.md` lists under "Admin HTTP"; what is not known is left out."""
 
 
 class EventView(_View, frozen=True):

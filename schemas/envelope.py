@@ -48,7 +48,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_headers(event: Envelope) -> list[tuple[str, str | bytes | None]]:
-    """The Kafka headers of an event, in the order of contract section 6."""
+    """The Kafka headers of an event, in the order of `docs/contract.md`, "Events on Kafka"."""
     headers: list[tuple[str, str | bytes | None]] = [
         ("ce_id", str(event.id)),
         ("ce_source", event.source),

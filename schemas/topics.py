@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Topic(StrEnum):
-    """The names of contract section 6."""
+    """The names that `docs/contract.md` lists under "Events on Kafka"."""
 
     WEBHOOKS_STRIPE = "webhooks.stripe"
     WEBHOOKS_RAZORPAY = "webhooks.razorpay"

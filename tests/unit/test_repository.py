@@ -1,0 +1,52 @@
+"""The documents lead somewhere, and name no document that is not here."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+CHECKOUT: Final = Path(__file__).parents[2]
+_LINK: Final = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
+_OUTSIDE: Final = re.compile(r"contract section|design section|section \d+ of the (?:contract|design)|names of the design")
+
+
+def _listed(*patterns: str) -> list[Path]:
+    names = subprocess.run(
+        ("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns),  # noqa: S607  # whichever git the developer has
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [CHECKOUT / name for name in names.splitlines() if (CHECKOUT / name).exists()]
+
+
+DOCUMENTS: Final = _listed("*.md")
+
+
+def _anchors(document: Path) -> set[str]:
+    """The headings of a document as a forge makes anchors of them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_link_of_a_document_leads_to_something(document: Path) -> None:
+    for target, anchor in _LINK.findall(document.read_text()):
+        found = (document.parent / target).resolve() if target else document
+        assert found.exists(), f"{document.name} links to {target}, which is not there"
+        if anchor and found.suffix == ".md":
+            assert anchor[1:] in _anchors(found), f"{target or document.name} has no heading for {anchor}"
+
+
+def test_nothing_cites_a_document_that_is_not_in_the_repository() -> None:
+    citing = [path for path in _listed("*.py", "*.toml", "*.md") if path != Path(__file__) and _OUTSIDE.search(path.read_text())]
+    assert citing == []
+
+
+def test_every_decision_is_on_the_index() -> None:
+    pages = {path.name for path in (CHECKOUT / "docs/decisions").glob("0*.md")}
+    index = (CHECKOUT / "docs/decisions/README.md").read_text()
+    assert {name for name in pages if f"({name})" in index} == pages
