@@ -76,7 +76,7 @@ class EventView(msgspec.Struct, frozen=True, rename="camel"):
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """
-    A notification as `docs/contract.md` gives it under "Admin HTTP"; `to` is what the command named, `address` what that came to.
+    A notification and what became of it; `to` is what the command named, `address` what that came to.
 
     `version` counts its events: the command, and what became of it.
     """
