@@ -63,7 +63,7 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
 
 
 def _is_unhandled(group: Group, sources: Sources) -> bool:
-    return group.source in sources and group.type not in sources[group.source].source.handled_types
+    return group.source in sources and not sources[group.source].source.handles(group.type or "")
 
 
 async def _judge(connection: AsyncConnection, filters: Filters, sources: Sources | None, matched: int) -> Rejections:

@@ -17,7 +17,7 @@ from gateway.sources import Arrival, Headers
 from gateway.sources.live import LiveSource
 from outbox import replay_work as work
 from outbox.marker import ERASED, is_erased
-from outbox.received import Received
+from outbox.received import UNHANDLED, Received
 from outbox.replay_work import Recovery, Refused, Task, Verdict
 from runtime.ids import new_id, time_of
 from runtime.tracing import Trace, new_trace
@@ -104,8 +104,8 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
 def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:
     """To send what no worker handles would mark it, and it would never have its effects once somebody does handle it."""
     live = sources.get(task.source)
-    if live and task.type not in live.source.handled_types:
-        judged.verdicts.append(Verdict(task.n, "unchanged", work.UNHANDLED))
+    if live and not live.source.handles(task.type or ""):
+        judged.verdicts.append(Verdict(task.n, "unchanged", UNHANDLED))
     else:
         judged.again.append(task)
 

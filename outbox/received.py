@@ -10,6 +10,8 @@ from psycopg import AsyncConnection
 from outbox.append import NewEvent, shard_of
 
 Outcome = Literal["accepted", "duplicate", "ignored"]
+UNHANDLED: Final = "type_not_handled"
+"""Why an event is stored and goes nowhere: no worker handles its type."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +19,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     One verified webhook.
 
     `event.id` is also the id of its delivery. `digest` is given where the provider's id is not signed: then the body alone says
-    which event it is, whatever the id. An event that is not `handled` is stored and goes nowhere until someone replays it.
+    which event it is, whatever the id. `ignored` is a stable word for why no worker handles it: then it is stored, and goes
+    nowhere until someone replays it.
     """
 
     event: NewEvent
@@ -25,8 +28,12 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     provider_event_id: str
     type: str
     secret_id: str | None
-    handled: bool
+    ignored: str | None = None
     digest: bytes | None = None
+
+    @property
+    def handled(self) -> bool:
+        return self.ignored is None
 
 
 class Recorded(NamedTuple):
@@ -63,11 +70,11 @@ class Unstorable(IntakeError):
 _RECORD: Final = """
 with v as materialized (
   select *, case when digest is null then provider_event_id else encode(digest, 'hex') end as dedup_id
-  from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::bool[], %b::text[],
+  from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::text[], %b::text[],
                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
                        %b::bytea[], %b::int2[])
     with ordinality
-    as t(id, source, provider_event_id, digest, word, secret_id, handled, topic, aggregate_type,
+    as t(id, source, provider_event_id, digest, word, secret_id, ignored, topic, aggregate_type,
          aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, shard, n)),
 fresh as (
   insert into dedup (source, provider_event_id, event_id, digest)
@@ -84,11 +91,12 @@ logged as (
   from answer where event_id = id),
 listed as (
   insert into outbox_pending (event_id, shard)
-  select id, shard from answer where event_id = id and handled order by n returning id),
+  select id, shard from answer where event_id = id and ignored is null order by n returning id),
 noted as (
-  insert into webhook_deliveries (id, source, provider_event_id, type, outcome, event_id, trace_id, secret_id)
+  insert into webhook_deliveries (id, source, provider_event_id, type, outcome, reason, event_id, trace_id, secret_id)
   select id, source, provider_event_id, word,
-         case when event_id <> id then 'duplicate' when handled then 'accepted' else 'ignored' end,
+         case when event_id <> id then 'duplicate' when ignored is null then 'accepted' else 'ignored' end,
+         case when event_id = id then ignored end,
          event_id, substr(traceparent, 4, 32), secret_id
   from answer where event_id is not null)
 select event_id, (select pg_notify('outbox', '') from listed limit 1) from answer order by n
@@ -122,7 +130,7 @@ def _columns_of(batch: Sequence[Received]) -> list[list[object]]:
         [received.digest for received in batch],
         [received.type for received in batch],
         [received.secret_id for received in batch],
-        [received.handled for received in batch],
+        [received.ignored for received in batch],
         [event.topic for event in events],
         [event.aggregate_type for event in events],
         [event.aggregate_id for event in events],

@@ -23,7 +23,6 @@ from runtime.locks import Lock
 from schemas.topology import workers
 
 OUTSIDE_RETENTION: Final = "event_outside_retention"
-UNHANDLED: Final = "type_not_handled"
 
 _CONSUMERS: Final[Mapping[str, set[str]]] = {
     topic: {each.name for each in workers() if topic in each.consumes} for worker in workers() for topic in worker.consumes
@@ -162,7 +161,7 @@ async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Tas
     # What was stored without a handler goes its way from now on.
     stored = [(event_id,) for task, event_id in wanted if task.outcome != "accepted" and event_id in events]
     await connection.cursor().executemany(
-        "update webhook_deliveries set outcome = 'accepted' where id = %s and outcome = 'ignored'", stored
+        "update webhook_deliveries set outcome = 'accepted', reason = null where id = %s and outcome = 'ignored'", stored
     )
     await ledger.expect(connection, [event_id for (event_id,) in stored])
     return [
@@ -194,12 +193,16 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
         "update webhook_deliveries set recovered_as = %s, event_id = %s where id = %s and outcome = 'rejected'",
         [(each.received.event.id, outcome.event_id, each.delivery_id) for each, outcome in pairs],
     )
-    verdicts = {
-        "accepted": lambda n, event_id: Verdict(n, "sent", None, event_id, enqueued=True),
-        "duplicate": lambda n, event_id: Verdict(n, "unchanged", None, event_id),
-        "ignored": lambda n, event_id: Verdict(n, "processed", UNHANDLED, event_id),
+    verdicts: dict[str, tuple[ItemState, bool]] = {
+        "accepted": ("sent", True),
+        "duplicate": ("unchanged", False),
+        "ignored": ("processed", False),
     }
-    return [verdicts[outcome.outcome](each.n, outcome.event_id) for each, outcome in pairs]
+    return [
+        Verdict(each.n, state, each.received.ignored if outcome.outcome == "ignored" else None, outcome.event_id, enqueued)
+        for each, outcome in pairs
+        for state, enqueued in [verdicts[outcome.outcome]]
+    ]
 
 
 async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[Verdict]) -> None:

@@ -107,7 +107,8 @@ webhook_deliveries = Table(
     # The delivery that a rejected one became when it was verified again.
     Column("recovered_as", Uuid),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
-    CheckConstraint("(outcome = 'rejected') = (reason is not null)", name="rejected_with_reason"),
+    # One that is ignored has one too, but for those of before it was kept.
+    CheckConstraint("outcome <> 'rejected' or reason is not null", name="rejected_with_reason"),
     # The body of an accepted delivery is in the outbox, once; only a rejected one is kept here, to be verified again.
     CheckConstraint("outcome = 'rejected' or body is null", name="body_of_rejected_only"),
     CheckConstraint("recovered_as is null or outcome = 'rejected'", name="recovered_if_rejected"),

@@ -18,6 +18,8 @@ from schemas.stripe import DATASCHEMA as STRIPE_SCHEMA
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
 from schemas.stripe import TYPE_PREFIX as STRIPE
 from schemas.stripe import StripeEvent
+from schemas.stripe_thin import DATASCHEMA as THIN_SCHEMA
+from schemas.stripe_thin import ThinEvent
 from schemas.topics import TOPICS, Topic
 
 FILE: Final = Path(__file__).with_name("asyncapi.json")
@@ -81,6 +83,7 @@ def _kinds() -> list[_Kind]:
     ]
     providers = (
         ("com.stripe", Topic.WEBHOOKS_STRIPE, StripeEvent, STRIPE, STRIPE_TYPES, STRIPE_SCHEMA),
+        ("com.stripe.thin", Topic.WEBHOOKS_STRIPE, ThinEvent, STRIPE, {"v1.invoice.paid"}, THIN_SCHEMA),
         ("com.razorpay", Topic.WEBHOOKS_RAZORPAY, RazorpayEvent, RAZORPAY, RAZORPAY_TYPES, RAZORPAY_SCHEMA),
     )
     theirs = [

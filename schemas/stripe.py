@@ -70,7 +70,8 @@ HANDLED_TYPES: Final = frozenset(
 
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 """Stripe's own bound on ids; beyond it an index of Postgres might refuse the row."""
-Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATEST.timestamp()))]
+# The microseconds are taken off first: at that size a float would round them up to a second more.
+Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATEST.replace(microsecond=0).timestamp()))]
 """Of Unix, as far as an event can carry its time."""
 
 
@@ -89,7 +90,7 @@ class EventData(msgspec.Struct, frozen=True):
 
 
 class StripeEvent(msgspec.Struct, frozen=True):
-    """The signed body of one delivery; `created` is Unix seconds."""
+    """The signed body of one delivery, with the object as it was then; `created` is Unix seconds."""
 
     id: Word
     type: Word

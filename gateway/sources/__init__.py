@@ -35,7 +35,7 @@ class Source(NamedTuple):
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
     `translate(arrival)` says which event it is. Both raise GatewayError.
     `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
-    Events of `handled_types` go to a worker; others are stored.
+    `handles(type)` says whether events of the type go to a worker; others are stored.
     `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
     """
 
@@ -43,7 +43,7 @@ class Source(NamedTuple):
     kept_headers: tuple[str, ...]
     verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret]
     translate: Callable[[Arrival], Received]
-    handled_types: frozenset[str]
+    handles: Callable[[str], bool]
     signed: Callable[[Headers], bool]
     gives_up: timedelta | None = None
 

@@ -11,7 +11,7 @@ from gateway.sources import Headers, Source
 from gateway.sources.partner import NAME as PARTNER
 from gateway.sources.partner import partner_source
 from gateway.sources.razorpay import RAZORPAY
-from gateway.sources.stripe import STRIPE
+from gateway.sources.stripe import stripe_source
 from outbox.received import Received
 from runtime.settings import Secret
 
@@ -28,7 +28,8 @@ def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
     """By name. Partners are always there: whom nobody knows is refused like whose signature is wrong."""
     partners = settings.partners
     of_partners = [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)]
-    providers = ((STRIPE, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
+    stripe = stripe_source(asks=bool(settings.stripe_api_key))
+    providers = ((stripe, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
     return {
         PARTNER: LiveSource(partner_source(partners), of_partners, claim_key),
         **{source.name: LiveSource(source, secrets) for source, secrets in providers if secrets},

@@ -59,7 +59,7 @@ def partner_source(partners: Mapping[str, Partner]) -> Source:
             return _signer(body, _only_header(headers), signers.of(key), now)
         return _holder(headers, holders.of(key))
 
-    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, frozenset({_KIND.name}), signed)
+    return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, _KIND.name.__eq__, signed)
 
 
 def translate(arrival: Arrival) -> Received:
@@ -82,7 +82,6 @@ def translate(arrival: Arrival) -> Received:
         provider_event_id=f"{key_of(lead.partner_id)}/{lead.external_lead_id}",
         type=_KIND.name,
         secret_id=arrival.secret_id,
-        handled=True,
     )
 
 

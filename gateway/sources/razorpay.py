@@ -17,7 +17,7 @@ import msgspec
 from gateway.errors import GatewayError, Reason
 from gateway.sources import Arrival, Headers, Source, states_digest
 from outbox.append import NewEvent
-from outbox.received import Received
+from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.stripe import Aggregate
@@ -71,7 +71,7 @@ def translate(arrival: Arrival) -> Received:
         provider_event_id=event_id,
         type=event.event,
         secret_id=arrival.secret_id,
-        handled=event.event in HANDLED_TYPES,
+        ignored=None if event.event in HANDLED_TYPES else UNHANDLED,
         digest=digest,
     )
 
@@ -83,7 +83,13 @@ def signed(headers: Headers) -> bool:
 
 # After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
 RAZORPAY: Final = Source(
-    SOURCE, (SIGNATURE_HEADER, EVENT_ID_HEADER), verify, translate, HANDLED_TYPES, signed, gives_up=timedelta(hours=24)
+    SOURCE,
+    (SIGNATURE_HEADER, EVENT_ID_HEADER),
+    verify,
+    translate,
+    HANDLED_TYPES.__contains__,
+    signed,
+    gives_up=timedelta(hours=24),
 )
 
 

@@ -1,7 +1,8 @@
 """Stripe's webhooks (https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]`."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,9 +11,12 @@ from stripe import SignatureVerificationError, WebhookSignature
 from gateway.errors import GatewayError, Reason
 from gateway.sources import Arrival, Headers, Source, states_digest
 from outbox.append import NewEvent
-from outbox.received import Received
+from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
+from schemas import stripe_thin as thin
+from schemas.envelope import EARLIEST, LATEST
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, aggregate_of
+from schemas.stripe_thin import ThinEvent
 from schemas.topics import Topic
 
 SIGNATURE_HEADER: Final = "Stripe-Signature"
@@ -22,6 +26,14 @@ _WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postg
 _TIMESTAMP_MAX: Final = 12  # digits
 
 _decoder: Final = msgspec.json.Decoder(StripeEvent)
+_thin_decoder: Final = msgspec.json.Decoder(ThinEvent)
+
+
+class _Kind(msgspec.Struct):
+    object: str | None = None
+
+
+_kind_decoder: Final = msgspec.json.Decoder(_Kind)
 
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float) -> Secret:
@@ -37,10 +49,11 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float)
     return secret
 
 
-def translate(arrival: Arrival) -> Received:
-    """The event that a verified body states."""
+def translate(arrival: Arrival, *, asks: bool = False) -> Received:
+    """The event that a verified body states; `asks` says that the API can be asked for what a thin event names."""
     event = _parse(arrival.body)
-    aggregate = aggregate_of(event)
+    is_thin = isinstance(event, ThinEvent)
+    aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
     _check_words(event, aggregate)
     return Received(
         event=NewEvent(
@@ -50,7 +63,7 @@ def translate(arrival: Arrival) -> Received:
             aggregate_id=aggregate.id,
             source=EVENT_SOURCE,
             type=TYPE_PREFIX + event.type,
-            dataschema=DATASCHEMA,
+            dataschema=thin.DATASCHEMA if is_thin else DATASCHEMA,
             occurred_at=_occurred_at(event),
             traceparent=arrival.traceparent,
             data=arrival.body,
@@ -59,7 +72,7 @@ def translate(arrival: Arrival) -> Received:
         provider_event_id=event.id,
         type=event.type,
         secret_id=arrival.secret_id,
-        handled=event.type in HANDLED_TYPES,
+        ignored=_ignored(event, asks=asks),
     )
 
 
@@ -68,8 +81,32 @@ def signed(headers: Headers) -> bool:
     return states_digest(headers, SIGNATURE_HEADER)
 
 
-# Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
-STRIPE: Final = Source(SOURCE, (SIGNATURE_HEADER,), verify, translate, HANDLED_TYPES, signed, gives_up=timedelta(days=3))
+def stripe_source(*, asks: bool = False) -> Source:
+    """Stripe, with an API key or without: `asks` says that there is one."""
+    return Source(
+        SOURCE,
+        (SIGNATURE_HEADER,),
+        verify,
+        partial(translate, asks=asks),
+        lambda kind: kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind)),
+        signed,
+        # Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
+        gives_up=timedelta(days=3),
+    )
+
+
+STRIPE: Final = stripe_source()
+
+
+def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
+    """Why it goes to no worker, where it does not."""
+    if isinstance(event, StripeEvent):
+        return None if event.type in HANDLED_TYPES else UNHANDLED
+    if not asks:
+        return thin.API_KEY_MISSING
+    if not thin.is_asked_for(event.type):
+        return UNHANDLED
+    return None if event.related_object and event.related_object.id else thin.OBJECT_UNNAMED
 
 
 def _only_header(headers: Headers) -> str:
@@ -108,11 +145,27 @@ def _signer(body: bytes, header: str, secrets: Sequence[Secret]) -> Secret:
     raise GatewayError(Reason.SIGNATURE_WRONG, "no live secret has signed this body")
 
 
-def _parse(body: bytes) -> StripeEvent:
+def _parse(body: bytes) -> StripeEvent | ThinEvent:
+    """A snapshot is what most are, so that is tried first; a thin one never passes for it, as its `created` is no number."""
     try:
-        return _decoder.decode(body)
+        event = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not _is_thin(body):
+            raise _misfit(body, error) from error
+    else:
+        if event.object != thin.THIN:
+            return event
+    try:
+        return _thin_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _misfit(body, error) from error
+
+
+def _is_thin(body: bytes) -> bool:
+    try:
+        return _kind_decoder.decode(body).object == thin.THIN
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _misfit(body: bytes, error: Exception) -> GatewayError:
@@ -124,15 +177,18 @@ def _misfit(body: bytes, error: Exception) -> GatewayError:
     return GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}")
 
 
-def _check_words(event: StripeEvent, aggregate: Aggregate) -> None:
+def _check_words(event: StripeEvent | ThinEvent, aggregate: Aggregate) -> None:
     words = {"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id}
     for name, word in words.items():
         if not 0 < len(word) <= _WORD_MAX:
             raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {_WORD_MAX} characters")
 
 
-def _occurred_at(event: StripeEvent) -> datetime:
+def _occurred_at(event: StripeEvent | ThinEvent) -> datetime:
     try:
-        return event.occurred_at
+        moment = event.created.astimezone(UTC) if isinstance(event, ThinEvent) else event.occurred_at
     except (ValueError, OverflowError, OSError) as error:
         raise GatewayError(Reason.EVENT_MALFORMED, "created is not a time") from error
+    if not EARLIEST <= moment <= LATEST:
+        raise GatewayError(Reason.EVENT_MALFORMED, "created is out of range")
+    return moment

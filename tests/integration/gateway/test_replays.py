@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from outbox import replays, store
 from runtime.ids import first_id_of, new_id
 from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
+from tests.integration.gateway.test_webhooks import THIN
 from tests.simulators import stripe
 from tests.simulators.partner import lead, sign
 from tests.waiting import eventually
@@ -246,6 +247,18 @@ async def test_a_type_without_a_handler_stays_stored_until_it_has_one(gateway: G
     assert len(await carried(gateway)) == 1
     assert figures(await ended(gateway, replay_id))["processed"] == 1
     assert [row["outcome"] for row in await gateway.rows("webhook_deliveries")] == ["accepted"]
+
+
+async def test_a_thin_event_goes_out_once_there_is_a_key_and_is_ignored_no_more(start_gateway: StartGateway) -> None:
+    async with start_gateway() as gateway:
+        await gateway.post(THIN)
+        found = await replayed(gateway, status="ignored")
+        assert figures(found) == {"state": "done", "matched": 1, "unchanged": 1}
+    async with start_gateway(STRIPE_API_KEY="rk_test_1") as gateway:
+        replay_id = await taken_up(gateway, status="ignored")
+        assert len(await carried(gateway)) == 1
+        assert figures(await ended(gateway, replay_id)) == {"state": "done", "matched": 1, "enqueued": 1, "processed": 1}
+        assert [(row["outcome"], row["reason"]) for row in await gateway.rows("webhook_deliveries")] == [("accepted", None)]
 
 
 async def test_an_event_whose_marks_are_past_retention_is_refused_not_sent(gateway: Gateway) -> None:

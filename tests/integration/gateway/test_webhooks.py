@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -80,7 +81,33 @@ async def test_a_type_without_a_handler_is_stored_and_goes_nowhere(gateway: Gate
     assert answer == {"received": True, "id": answer["id"], "duplicate": False, "ignored": True}
     assert [row["data"] for row in await gateway.rows("outbox")] == [body]
     assert await gateway.rows("outbox_pending") == []
-    assert [row["outcome"] for row in await gateway.rows("webhook_deliveries")] == ["ignored"]
+    assert [(row["outcome"], row["reason"]) for row in await gateway.rows("webhook_deliveries")] == [
+        ("ignored", "type_not_handled")
+    ]
+
+
+THIN = b"""{"id": "evt_thin", "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": false, "context": null,
+  "created": "2026-11-20T10:00:00.000Z", "related_object": {"id": "in_1", "type": "invoice", "url": "/v1/invoices/in_1"}}"""
+
+
+async def test_a_thin_event_is_stored_and_ignored_while_nobody_can_ask_for_what_it_names(gateway: Gateway) -> None:
+    response = await gateway.post(THIN)
+    answer = await response.json()
+    assert (response.status, answer["ignored"]) == (200, True)
+    [event] = await gateway.rows("outbox")
+    assert (event["data"], event["aggregate_id"], event["occurred_at"]) == (THIN, "in_1", datetime(2026, 11, 20, 10, tzinfo=UTC))
+    assert await gateway.rows("outbox_pending") == []
+    told = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{answer['id']}")).json()
+    assert (told["outcome"], told["reason"], told["eventId"]) == ("ignored", "api_key_missing", "evt_thin")
+    assert (await (await gateway.post(THIN)).json())["duplicate"]
+    assert [row["reason"] for row in await gateway.rows("webhook_deliveries")] == ["api_key_missing", None]
+
+
+async def test_with_a_key_a_thin_event_goes_to_the_worker(start_gateway: StartGateway) -> None:
+    async with start_gateway(STRIPE_API_KEY="rk_test_1") as gateway:
+        assert (await gateway.post(THIN)).status == 200
+        assert [(row["outcome"], row["reason"]) for row in await gateway.rows("webhook_deliveries")] == [("accepted", None)]
+        assert len(await gateway.rows("outbox_pending")) == 1
 
 
 async def test_the_neighbours_of_a_row_that_postgres_refuses_are_taken(gateway: Gateway) -> None:

@@ -34,7 +34,7 @@ def make_received(provider_event_id: str = "evt_1", **changes: Any) -> Received:
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         data=changes.pop("data", b"\0\xff{}"),
     )
-    fields = {"source": "stripe", "type": "payment_intent.succeeded", "secret_id": "1a2b3c4d", "handled": True}
+    fields = {"source": "stripe", "type": "payment_intent.succeeded", "secret_id": "1a2b3c4d"}
     return Received(event=event, provider_event_id=provider_event_id, **(fields | changes))
 
 
@@ -82,7 +82,7 @@ async def test_an_accepted_webhook_keeps_its_id_and_its_bytes(intake: Intake, da
 async def test_an_ignored_one_is_stored_without_a_place_in_the_work_list(
     intake: Intake, database: psycopg.AsyncConnection
 ) -> None:
-    received = make_received(handled=False)
+    received = make_received(ignored="type_not_handled")
     assert await intake.record(received) == ("ignored", received.event.id)
     assert await values(database, "select id from outbox") == [received.event.id]
     assert await values(database, "select id from outbox_pending") == []

@@ -77,6 +77,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (make_event(type="t" * 256), Reason.EVENT_MALFORMED),
         (make_event(created="yesterday"), Reason.EVENT_MALFORMED),
         (make_event(created=10**15), Reason.EVENT_MALFORMED),
+        (make_event(created=253_370_764_800), Reason.EVENT_MALFORMED),
         (make_event(created=-(10**15)), Reason.EVENT_MALFORMED),
         (make_event(data=[]), Reason.EVENT_MALFORMED),
         (make_event(data={"object": {"object": "payment_intent", "id": "p" * 256}}), Reason.EVENT_MALFORMED),
