@@ -77,7 +77,7 @@ WEBHOOKS: Final = (
         "POST", "/v1/webhooks/stripe", "stripe", webhooks.receive, {200: webhooks.Acknowledged},
         body=StripeEvent, proofs=(STRIPE_SIGNATURE,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
-        description="Take an event that Stripe has signed, a snapshot or a thin one (`v2.core.event`, its `created` in ISO 8601). "
+        description="Take an event that Stripe has signed, a snapshot or a thin one (`v2.core.event`: `created` in ISO 8601). "
         "200 means committed; a copy of a known event is a `duplicate`.",
     ),
     Route(
