@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import psycopg
 import structlog
@@ -18,10 +18,7 @@ import structlog
 from outbox import metrics
 from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
 from outbox.clock import ClockSkewed, Own, own_clock, read_clock
-from outbox.idempotency import forget_expired
 from outbox.partitions import Upkeep, maintain, make_days, missing
-from outbox.replays import forget_replays
-from outbox.secret_uses import forget_uses
 from outbox.settings import RetentionSettings
 from runtime.database import UNAVAILABLE
 from runtime.failures import Failures
@@ -36,10 +33,24 @@ _BEHIND: Final = 1
 """Days that may be due and left before somebody is told: a run that comes late around midnight leaves one."""
 
 
-class Forget(Protocol):
-    """Deletes what else is beyond its time, by Postgres' time, on a connection in autocommit mode."""
+class Due(NamedTuple):
+    """
+    The times that a run of the upkeep goes by.
 
-    def __call__(self, connection: psycopg.Connection, now: datetime, *, all_due: bool) -> object: ...
+    `now` is Postgres' time; `reached` is as far as the daily tables have come, which is earlier while days are left for later runs,
+    and `before` is where their retention begins. Everything that is due goes at once if `all_due`, else one day's worth.
+    """
+
+    now: datetime
+    reached: datetime
+    before: datetime
+    all_due: bool
+
+
+class Forget(Protocol):
+    """Deletes what else is beyond its time, on a connection in autocommit mode."""
+
+    def __call__(self, connection: psycopg.Connection, due: Due) -> object: ...
 
 
 def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool = False, own: Own = own_clock) -> Upkeep:
@@ -55,14 +66,11 @@ def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool
             make_days(connection, clock.now, retention)
             raise ClockSkewed(clock.skew)
         upkeep = maintain(connection, clock.now, retention, grace=settings.retention_grace, all_due=all_due)
-        # The others go as far as the days went.
-        now = clock.now - timedelta(days=upkeep.behind)
-        forget_expired(connection, now)
-        forget_windows(connection, now - retention)
-        forget_replays(connection, now - retention)
-        forget_uses(connection, now)
+        reached = clock.now - timedelta(days=upkeep.behind)
+        due = Due(clock.now, reached, reached - retention, all_due)
+        forget_windows(connection, due.before)
         for forget in forgets:
-            forget(connection, clock.now, all_due=all_due)
+            forget(connection, due)
         return upkeep
 
 

@@ -67,7 +67,7 @@ select count(*) from gone
 
 def forgetting(settings: RecordSettings) -> Forget:
     """What the upkeep of a relay does besides its own."""
-    return lambda connection, now, *, all_due: forget_records(connection, settings, now, all_due=all_due)
+    return lambda connection, due: forget_records(connection, settings, due.now, all_due=due.all_due)
 
 
 def forget_records(connection: Connection, settings: RecordSettings, now: datetime, *, all_due: bool = False) -> Forgotten:

@@ -16,10 +16,10 @@ def gateway() -> None:
 
 def relay() -> None:
     """Run one relay until SIGTERM; start as many as you like, they share the work."""
+    from ops.commands.forgetting import forgets
     from outbox import process
-    from projections.retention import RecordSettings, forgetting
 
-    raise typer.Exit(process.main(environment(), forgetting(RecordSettings.load(environment()))))
+    raise typer.Exit(process.main(environment(), *forgets(environment())))
 
 
 def worker(

@@ -41,13 +41,13 @@ def retention(
 
     A day is dropped RETENTION_GRACE after it went out of use. Until then it comes back when RETENTION_DAYS holds it again.
     """
+    from ops.commands.forgetting import forgets
     from outbox import partitions
     from outbox.settings import RetentionSettings
     from outbox.upkeep import keep_partitions
-    from projections.retention import RecordSettings, forgetting
 
     settings = RetentionSettings.load(environment())
-    done = keep_partitions(settings, forgetting(RecordSettings.load(environment())), all_due=yes)
+    done = keep_partitions(settings, *forgets(environment()), all_due=yes)
     with database() as connection:
         away = partitions.detached(connection)
     data = done._asdict() | {

@@ -13,6 +13,7 @@ import pytest
 from outbox import idempotency, tasks
 from outbox.idempotency import Claimed, InProgress, Key
 from outbox.settings import RetentionSettings
+from ops.commands.forgetting import forgets
 from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
 from runtime.presence import Presence
@@ -197,5 +198,5 @@ async def test_a_key_is_free_again_when_its_time_is_over(gateway: Gateway, datab
         await idempotency.claim(connection, Key("admin", "younger", b""), new_id())
         age = idempotency.KEPT + timedelta(seconds=1)
         await connection.execute("update idempotency_keys set created_at = now() - %s where key = 'order-1'", (age,))
-    await asyncio.to_thread(keep_partitions, RetentionSettings.load({"DATABASE_URL": database_url}))
+    await asyncio.to_thread(keep_partitions, RetentionSettings.load({"DATABASE_URL": database_url}), *forgets({}))
     assert [row["key"] for row in await gateway.rows("idempotency_keys")] == ["younger"]

@@ -59,7 +59,7 @@ def test_with_a_wrong_clock_nothing_goes_and_the_days_are_still_made(
     drop(connection, today + DAYS_AHEAD * DAY)
     forgotten: list[object] = []
     with pytest.raises(ClockSkewed):
-        keep_partitions(settings, lambda *given, **_: forgotten.append(given), own=own)
+        keep_partitions(settings, lambda *given: forgotten.append(given), own=own)
     assert set(partitions.partitions(connection)) == before
     assert forgotten == []
     assert partitions.detached(connection) == []
@@ -67,7 +67,7 @@ def test_with_a_wrong_clock_nothing_goes_and_the_days_are_still_made(
 
 def test_what_else_goes_goes_by_the_clock_of_the_server(connection: psycopg.Connection, settings: RetentionSettings) -> None:
     given: list[datetime] = []
-    keep_partitions(settings, lambda _, now, **__: given.append(now), own=lambda: datetime.now(UTC) + timedelta(seconds=50))
+    keep_partitions(settings, lambda _, due: given.append(due.now), own=lambda: datetime.now(UTC) + timedelta(seconds=50))
     row = connection.execute("select clock_timestamp()").fetchone()
     assert row
     assert timedelta() <= row[0] - given[0] < timedelta(seconds=30)
