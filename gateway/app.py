@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import clues, leads, openapi
+from gateway import clues, openapi, partner_leads
 from gateway.access import Gatekeeper
 from gateway.admin.erasures import ERASING, Erasing
 from gateway.admin.explanation import CLUES
@@ -134,9 +134,9 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
     app[COMMANDS] = resources.commands
-    admit = limit_partners(limits, leads.bind_key)
+    admit = limit_partners(limits, partner_leads.bind_key)
     app[RECEPTIONS] = receptions = {
-        name: _reception(live, settings, resources, admit, leads.answer)
+        name: _reception(live, settings, resources, admit, partner_leads.answer)
         if name == PARTNER
         else _reception(live, settings, resources)
         for name, live in live_sources(settings).items()

@@ -1,12 +1,12 @@
-"""JSON bodies of internal routes: read, and turned into the record that a route asks for."""
+"""JSON bodies: said to be JSON, read, and turned into the record that a route asks for."""
 
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks import check_content_type
 from schemas.text import DEPTH_MAX, is_too_deep
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -36,3 +36,15 @@ def parse(body: bytes, record: type[Record]) -> Record:
         raise GatewayError(Reason.FIELD_INVALID, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error
+
+
+@lru_cache(maxsize=64)
+def check_content_type(value: str) -> None:
+    """
+    Refuse what does not say that it is JSON.
+
+    Raises GatewayError `content_type_not_json`.
+    """
+    media_type = value.partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise GatewayError(Reason.CONTENT_TYPE_NOT_JSON, "the Content-Type must be application/json")

@@ -21,7 +21,7 @@ from outbox.append import NewEvent, append
 from outbox.tasks import Task
 
 
-class Accepted(msgspec.Struct, frozen=True, rename="camel"):
+class CommandsAccepted(msgspec.Struct, frozen=True, rename="camel"):
     """The answer to a command whose effect is still to come: the task tells the rest."""
 
     task_id: UUID
@@ -68,7 +68,7 @@ async def settled(request: web.Request, task_id: UUID) -> Task | None:
 
 def accepted(task_id: UUID) -> web.Response:
     """202: it is written down, and the task tells the rest."""
-    return web.json_response(status=202, body=msgspec.json.encode(Accepted(task_id)))
+    return web.json_response(status=202, body=msgspec.json.encode(CommandsAccepted(task_id)))
 
 
 async def _look(request: web.Request, task_id: UUID) -> Task | None:

@@ -13,12 +13,12 @@ from gateway.admin.erasures import EraseSubject
 from gateway.admin.replays import Begun, ReplayWebhooks
 from gateway.admin.store import Delivery, Journey, Station
 from gateway.cache import Invalidate, Invalidated
-from gateway.commands import Accepted
+from gateway.commands import CommandsAccepted
 from gateway.config import ChangeConfig, Changed
 from gateway.explanation import Explanation
-from gateway.leads import Accepted as LeadAccepted
 from gateway.leads import Attempted
 from gateway.notifications import Enqueued, Send
+from gateway.partner_leads import LeadsAccepted
 from gateway.payments import Expected, ExpectPayment
 from gateway.problems import Problem
 from gateway.search import ChangeDocument
@@ -102,8 +102,8 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         _TRACE,
     ),
     Acknowledged(received=True, id=_ID, duplicate=False),
-    LeadAccepted(_ID),
-    Accepted(_ID),
+    LeadsAccepted(_ID),
+    CommandsAccepted(_ID),
     Invalidated(3),
     Enqueued(_ID),
     Attempted(delivered=True, attempt=1),

@@ -1,34 +1,16 @@
-"""Leads of partners at the door: under which key a lead may come again, what is answered, and the command to deliver one."""
+"""The command to deliver a lead now."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
-from http import HTTPStatus
 from typing import Final
-from uuid import UUID
 
 import msgspec
 from aiohttp import web
-from psycopg import AsyncConnection
 
 from gateway import bodies, commands
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import command_transaction
 from outbox.append import event_of
-from outbox.received import Received, Recorded
-from projections import leads
 from schemas.leads import DELIVER, DeliverLead
-from schemas.text import IdempotencyKey, accepts
-
-_KEY_HEADER: Final = "Idempotency-Key"
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a lead that is committed; `id` is the lead's, the same for every copy."""
-
-    id: UUID
-    accepted: bool = True
 
 
 class Attempted(msgspec.Struct, frozen=True):
@@ -63,37 +45,3 @@ async def deliver(request: web.Request) -> web.Response:
     if task is None or task.result is None:
         return commands.accepted(task_id)
     return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Attempted)))
-
-
-async def bind_key(request: web.Request, received: Received) -> None:
-    """
-    Hold the caller's Idempotency-Key to this body, for ever, before the lead is written down.
-
-    A lead that is not written down after all comes again under the same key with the same body, and passes.
-    Raises GatewayError: `postgres_unavailable`, and those of `claim_key`.
-    """
-    if _KEY_HEADER in request.headers:
-        async with command_transaction(request) as connection:
-            await claim_key(connection, request.headers, received)
-
-
-async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], received: Received) -> None:
-    """
-    Hold the key that came with a lead, if any, to the lead's body, in the open transaction.
-
-    Raises GatewayError: `idempotency_key_reused`, `request_malformed`.
-    """
-    key = headers.get(_KEY_HEADER)
-    if key is None:
-        return
-    if not accepts(IdempotencyKey, key):
-        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to 255 printable ASCII characters")
-    partner = received.provider_event_id.partition("/")[0]
-    if not await leads.bind_key(connection, partner, key, sha256(received.event.data).digest()):
-        raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} came with another body before")
-
-
-def answer(_: Received, recorded: Recorded) -> web.Response:
-    """202 for a new lead, 200 with the same id for one that is known."""
-    status = HTTPStatus.OK if recorded.outcome == "duplicate" else HTTPStatus.ACCEPTED
-    return web.json_response(status=status, body=msgspec.json.encode(Accepted(recorded.event_id)))

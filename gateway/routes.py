@@ -6,9 +6,10 @@ from gateway import cache, config, contacts, exposition, health, leads, notifica
 from gateway.admin import audit, dead_letters, deliveries, erasures, explanation, ledger, query, replays, state, topology
 from gateway.admin import notifications as admin_notifications
 from gateway.admin import secrets as admin_secrets
-from gateway.commands import Accepted
+from gateway.commands import CommandsAccepted
 from gateway.errors import Reason
 from gateway.explanation import Explanation
+from gateway.partner_leads import LeadsAccepted
 from gateway.preview import Preview
 from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
 from gateway.route import KEY, Parameter, Route
@@ -87,7 +88,7 @@ WEBHOOKS: Final = (
         description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
     ),
     Route(
-        "POST", "/v1/webhooks/partner/leads", "partner", webhooks.receive, {200: leads.Accepted, 202: leads.Accepted},
+        "POST", "/v1/webhooks/partner/leads", "partner", webhooks.receive, {200: LeadsAccepted, 202: LeadsAccepted},
         body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
         description="Take a partner's lead. 202 means committed; the same lead again is 200 with the same id.",
@@ -96,11 +97,12 @@ WEBHOOKS: Final = (
 
 COMMANDS: Final = (
     Route(
-        "POST", "/internal/v1/search/index", "search_index", search.index, {202: Accepted},
+        "POST", "/internal/v1/search/index", "search_index", search.index, {202: CommandsAccepted},
         role="service", body=search.ChangeDocument, refuses=frozenset({Reason.INDEX_UNKNOWN}),
     ),
     Route(
-        "POST", "/internal/v1/cache/invalidate", "cache_invalidate", cache.invalidate, {200: cache.Invalidated, 202: Accepted},
+        "POST", "/internal/v1/cache/invalidate", "cache_invalidate", cache.invalidate,
+        {200: cache.Invalidated, 202: CommandsAccepted},
         role="service", body=cache.Invalidate, refuses=frozenset({Reason.PATTERN_TOO_BROAD}),
     ),
     Route(
@@ -108,7 +110,7 @@ COMMANDS: Final = (
         role="service", body=notifications.Send, refuses=_OF_TEMPLATES,
     ),
     Route(
-        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: Accepted},
+        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: CommandsAccepted},
         role="service", body=DeliverLead, refuses=_ABSENT,
     ),
     Route(

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import metrics
+from gateway.bodies import check_content_type
 from gateway.clients import Clients
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
@@ -181,18 +181,6 @@ RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])
 async def receive(request: web.Request) -> web.Response:
     """The route of whichever source it is."""
     return await request.app[RECEPTIONS][request.match_info.route.name or ""].receive(request)
-
-
-@lru_cache(maxsize=64)
-def check_content_type(value: str) -> None:
-    """
-    Refuse what does not say that it is JSON.
-
-    Raises GatewayError `content_type_not_json`.
-    """
-    media_type = value.partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise GatewayError(Reason.CONTENT_TYPE_NOT_JSON, "the Content-Type must be application/json")
 
 
 def acknowledge(received: Received, recorded: Recorded) -> web.Response:

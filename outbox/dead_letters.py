@@ -164,22 +164,6 @@ async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]
     return [(row[0], row[1], row[2]) for row in await (await connection.execute(query)).fetchall()]
 
 
-async def earlier(connection: AsyncConnection, consumer: str, event_id: UUID) -> UUID | None:
-    """The last letter of the event that was retried, where there is one."""
-    query = "select id from dead_letters where event_id = %s and consumer = %s and status = 'retried' order by id desc limit 1"
-    return _first(await (await connection.execute(query, (event_id, consumer))).fetchone())
-
-
-async def earlier_unread(
-    connection: AsyncConnection, consumer: str, topic: str, record: tuple[bytes | None, bytes | None, object]
-) -> UUID | None:
-    """The same for a record that does not decode: the last retried one that holds the same key, value and headers."""
-    query = """
-    select id from dead_letters where consumer = %s and topic = %s and status = 'retried' and event_id is null
-      and key is not distinct from %s::bytea and value is not distinct from %s::bytea and headers = %s order by id desc limit 1"""
-    return _first(await (await connection.execute(query, (consumer, topic, *record))).fetchone())
-
-
 async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UUID, topic: str, value: bytes | None) -> bool:
     row = await (await connection.execute(_LOGGED, (event_id, topic, value))).fetchone()
     if row is not None:
@@ -196,7 +180,3 @@ async def _why_not(connection: AsyncConnection, letter_id: UUID) -> LetterError:
 
 def _contents(row: Sequence[Any]) -> Contents:
     return Contents(row[0], row[1], [(name, value) for name, value in row[2]])
-
-
-def _first(row: tuple[Any, ...] | None) -> UUID | None:
-    return row[0] if row else None

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from psycopg import AsyncConnection
 
-from outbox import lost
+from outbox import lost, lost_search
 from outbox.losses import Loss, Seen, losses_of
 from outbox.offsets import Look, Offsets, OffsetsError, Place
 from outbox.settings import RelaySettings
@@ -89,7 +89,7 @@ async def look(
     topics = sorted({topic for names in consumes.values() for topic in names})
     async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
         found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
-    before = await lost.seen(connection)
+    before = await lost_search.seen(connection)
     losses = [
         loss
         for consumer, read in consumes.items()
@@ -102,23 +102,23 @@ async def look(
         )
     ]
     fresh = await lost.report(connection, losses)
-    await lost.begin(connection, {place: span.end for place, span in found.spans.items()})
-    await lost.see(connection, now)
+    await lost_search.begin(connection, {place: span.end for place, span in found.spans.items()})
+    await lost_search.see(connection, now)
     return fresh
 
 
 async def run_once(connection: AsyncConnection, limit: int) -> int:
     """Send again so many events at most, see what has been handled, and tell Prometheus; how many were sent."""
     sent, until = 0, time.monotonic() + _TURN
-    while sent < limit and time.monotonic() < until and (searches := await lost.searches(connection)):
-        number = await lost.search(connection, searches[0], limit - sent)
+    while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
+        number = await lost_search.search(connection, searches[0], limit - sent)
         RESENT.labels(searches[0].topic).inc(number)
         sent += number
-    gaps = await lost.open_losses(connection)
+    gaps = await lost_search.open_losses(connection)
     if gaps:
-        for consumer, topic, partition in await lost.settle(connection):
+        for consumer, topic, partition in await lost_search.settle(connection):
             log.info("records_recovered", worker=consumer, topic=topic, partition=partition)
-        gaps = await lost.open_losses(connection)
+        gaps = await lost_search.open_losses(connection)
     for consumer in _CONSUMES:
         mine = [gap for gap in gaps if gap.consumer == consumer]
         OPEN.labels(consumer).set(len(mine))

@@ -37,8 +37,8 @@ class Due(NamedTuple):
     """
     The times that a run of the upkeep goes by.
 
-    `now` is Postgres' time; `reached` is as far as the daily tables have come, which is earlier while days are left for later runs,
-    and `before` is where their retention begins. Everything that is due goes at once if `all_due`, else one day's worth.
+    `now` is Postgres' time. `reached` is as far as the daily tables have come, which is earlier while days are left for later
+    runs; `before` is where their retention begins. Everything that is due goes at once if `all_due`, else one day's worth.
     """
 
     now: datetime

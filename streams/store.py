@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from outbox import dead_letters, tasks
+from outbox import tasks
 from outbox.alerts import DEAD_LETTERS, note
 from outbox.append import append, event_of
 from runtime.ids import new_id
@@ -29,6 +29,14 @@ insert into dead_letters (id, consumer, reason, detail, topic, partition, "offse
                           earlier_id)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (consumer, topic, partition, "offset") do nothing returning id
+"""
+# The last letter that was retried: of the event, or of a record that does not decode and holds the same key, value and headers.
+_RETRIED: Final = """
+select id from dead_letters where event_id = %s and consumer = %s and status = 'retried' order by id desc limit 1
+"""
+_RETRIED_UNREAD: Final = """
+select id from dead_letters where consumer = %s and topic = %s and status = 'retried' and event_id is null
+  and key is not distinct from %s::bytea and value is not distinct from %s::bytea and headers = %s order by id desc limit 1
 """
 
 
@@ -61,12 +69,13 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     )
     headers = Jsonb(letter.headers)
     if event:
-        earlier = await dead_letters.earlier(connection, consumer, event.id)
+        retried = await connection.execute(_RETRIED, (event.id, consumer))
     else:
-        earlier = await dead_letters.earlier_unread(connection, consumer, record.topic, (record.key, record.value, headers))
+        retried = await connection.execute(_RETRIED_UNREAD, (consumer, record.topic, record.key, record.value, headers))
+    earlier = await retried.fetchone()
     row = (
         letter.id, consumer, letter.reason, letter.detail, record.topic, record.partition, record.offset,
-        record.key, record.value, headers, event.id if event else None, trace.trace_id, earlier,
+        record.key, record.value, headers, event.id if event else None, trace.trace_id, earlier and earlier[0],
     )  # fmt: skip
     cursor = await connection.execute(_SET_ASIDE, row)
     if await cursor.fetchone() is None:

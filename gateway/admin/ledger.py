@@ -12,9 +12,9 @@ from gateway.errors import GatewayError, Reason
 from gateway.postgres import snapshot
 from gateway.route import Parameter
 from outbox import ledger as books
-from outbox import lost
+from outbox import lost_search
 from outbox.ledger import Ledger, LedgerError, SourceLedger
-from outbox.lost import OpenLoss
+from outbox.lost_search import OpenLoss
 
 PARAMETERS: Final = (
     Parameter("from", datetime, "The period's beginning; 24 hours before its end unless told."),
@@ -57,7 +57,7 @@ async def ledger(request: web.Request) -> web.Response:
     begin, end = parse_period(request.query, datetime.now(UTC), _SPAN)
     try:
         async with snapshot(request) as connection:
-            found, losses = await books.read(connection, begin, end), await lost.open_losses(connection)
+            found, losses = await books.read(connection, begin, end), await lost_search.open_losses(connection)
     except LedgerError as error:
         reason = Reason.PERIOD_NOT_KEPT if error.reason == "period_not_kept" else Reason.QUERY_MALFORMED
         raise GatewayError(reason, str(error)) from error

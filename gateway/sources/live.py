@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from gateway.leads import claim_key
+from gateway.partner_leads import claim_key
 from gateway.settings import GatewaySettings
 from gateway.sources import Headers, Source
 from gateway.sources.partner import NAME as PARTNER

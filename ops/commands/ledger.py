@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from outbox.ledger import Ledger
-    from outbox.lost import OpenLoss
+    from outbox.lost_search import OpenLoss
 
 _SPAN: Final = timedelta(days=1)
 _COLUMNS: Final = {
@@ -44,13 +44,13 @@ def ledger(
 ) -> None:
     """Where everything is that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
     from outbox import ledger as books
-    from outbox import lost
+    from outbox import lost_search
 
     now = datetime.now(UTC)
     period = parse_moment(begin, now), parse_moment(end, now)
 
     async def look(connection: AsyncConnection) -> tuple[Ledger, list[OpenLoss]]:
-        return await books.read(connection, *period), await lost.open_losses(connection)
+        return await books.read(connection, *period), await lost_search.open_losses(connection)
 
     found, losses = with_database(look)
     data = msgspec.to_builtins(found) | {"lostByKafka": msgspec.to_builtins(losses)}

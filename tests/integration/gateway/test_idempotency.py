@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
+from ops.commands.forgetting import forgets
 from outbox import idempotency, tasks
 from outbox.idempotency import Claimed, InProgress, Key
 from outbox.settings import RetentionSettings
-from ops.commands.forgetting import forgets
 from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
 from runtime.presence import Presence

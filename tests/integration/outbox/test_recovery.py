@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from outbox import lost
+from outbox import lost, lost_search
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
 from outbox.recovery import look, run_once
@@ -64,7 +64,7 @@ class Bench:
     async def work(self) -> int:
         """Until the log is searched."""
         sent = 0
-        while await lost.searches(self.connection):
+        while await lost_search.searches(self.connection):
             sent += await run_once(self.connection, 2)
         return sent
 
@@ -100,7 +100,7 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
     delete_records(bench.server, bench.topic, {0: 7})
     loss = Loss("payments", bench.place, 2, 7)
     assert await bench.look() == [loss]
-    [gap] = await lost.open_losses(bench.connection)
+    [gap] = await lost_search.open_losses(bench.connection)
     assert (gap.from_offset, gap.until_offset, gap.searched) == (2, 7, False)
     assert await bench.work() == 5
     assert await bench.pending() == unread
@@ -113,10 +113,10 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
     assert f"payments worker: {bench.topic}/0 from 2 to 7" in alert
 
     await bench.mark(unread[:3])
-    [gap] = await lost.open_losses(bench.connection)
+    [gap] = await lost_search.open_losses(bench.connection)
     assert (gap.searched, gap.waiting) == (True, 2)
     await bench.mark(unread[3:])
-    assert await lost.open_losses(bench.connection) == []
+    assert await lost_search.open_losses(bench.connection) == []
     assert await bench.look() == []
 
 
@@ -166,4 +166,4 @@ async def test_a_record_that_went_back_from_the_dead_letters_is_known_by_the_eve
     await bench.work()
     assert await bench.pending() == [events[1], copies[1]]
     await bench.mark(events[1:])
-    assert await lost.open_losses(bench.connection) == []
+    assert await lost_search.open_losses(bench.connection) == []
