@@ -1,9 +1,10 @@
 """The whole program on one page: what is opened, and what each listener is given; which path leads where is in `routes`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,9 +34,11 @@ from gateway.keys import (
     LOOPS,
     PARTNERS,
     PRESENCE,
+    SCHEMA,
     SECRET_USED,
     SECRET_USES,
     SETTLEMENTS,
+    STOPPING,
 )
 from gateway.limiting import limit_partners, limit_rates
 from gateway.middlewares import require_token, trace_and_refuse
@@ -57,6 +60,9 @@ from outbox.secret_uses import SecretUses
 from runtime.database import Pool, make_engine, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
+from runtime.schema import SchemaWatch
+
+_FIRST_LOOK: Final = 1.0  # seconds that the start waits to learn of the schema, so that no request meets an unknown one
 
 
 class Resources(NamedTuple):
@@ -73,6 +79,9 @@ class Resources(NamedTuple):
     replays: Replays
     secret_uses: SecretUses
     erasing: Erasing
+    schema: SchemaWatch
+    stopping: asyncio.Event
+    """Set once the process is asked to stop: it still serves, and says that it is not ready."""
 
 
 @asynccontextmanager
@@ -96,6 +105,9 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
     secret_uses = SecretUses(settings.database_url)
     erasing = Erasing(settings.database_url, settings.lock_lease)
+    schema = SchemaWatch(settings.database_url, "gateway")
+    schema.start()
+    await asyncio.to_thread(schema.wait_looked, _FIRST_LOOK)
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
@@ -106,8 +118,23 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     await replays.open()
     await secret_uses.open()
     try:
-        yield Resources(intake, days, rejections, engine, commands, settlements, audited, presence, replays, secret_uses, erasing)
+        yield Resources(
+            intake=intake,
+            days=days,
+            rejections=rejections,
+            engine=engine,
+            commands=commands,
+            settlements=settlements,
+            audit=audited,
+            presence=presence,
+            replays=replays,
+            secret_uses=secret_uses,
+            erasing=erasing,
+            schema=schema,
+            stopping=asyncio.Event(),
+        )
     finally:
+        schema.stop()
         await erasing.close()
         await secret_uses.close()
         await replays.close()
@@ -133,6 +160,8 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
+    app[SCHEMA] = resources.schema
+    app[STOPPING] = resources.stopping
     app[COMMANDS] = resources.commands
     admit = limit_partners(limits, partner_leads.bind_key)
     app[RECEPTIONS] = receptions = {
@@ -170,6 +199,8 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[LOOPS] = loops_of(resources)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
+    app[SCHEMA] = resources.schema
+    app[STOPPING] = resources.stopping
     app[ENGINE] = resources.engine
     app[COMMANDS] = resources.commands
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects

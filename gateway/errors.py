@@ -60,6 +60,9 @@ class Reason(StrEnum):
     # 5xx: it is us
     INTERNAL_ERROR = "internal_error"
     POSTGRES_UNAVAILABLE = "postgres_unavailable"
+    SCHEMA_MISSING = "schema_missing"
+    SCHEMA_BEHIND = "schema_behind"
+    SCHEMA_AHEAD = "schema_ahead"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     PARTITION_MISSING = "partition_missing"
     CLOCK_SKEWED = "clock_skewed"
@@ -117,6 +120,9 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
     Reason.IDEMPOTENCY_IN_PROGRESS: HTTPStatus.CONFLICT,
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
     Reason.POSTGRES_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SCHEMA_MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SCHEMA_BEHIND: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SCHEMA_AHEAD: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.PARTITION_MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.CLOCK_SKEWED: HTTPStatus.SERVICE_UNAVAILABLE,

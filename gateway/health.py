@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import DAYS, INTAKE, LOOPS
+from gateway.keys import DAYS, INTAKE, LOOPS, SCHEMA, STOPPING
 from runtime.heartbeat import liveness
 
 
@@ -13,7 +13,11 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
+    """`process` says what answers; `system` identifies the database that it works on: those of one system say the same."""
+
     ready: bool = True
+    process: str = ""
+    system: str | None = None
 
 
 async def live(request: web.Request) -> web.Response:
@@ -24,9 +28,14 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether a webhook can be taken now."""
-    if not request.app[INTAKE].ready:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away, or the gateway stops")
+    """Whether a webhook can be taken now, and shall come here: a gateway that is asked to stop is not ready, and serves on."""
+    schema = request.app[SCHEMA]
+    if request.app[STOPPING].is_set():
+        raise GatewayError(Reason.STOPPING, "the gateway has been asked to stop")
+    if schema.unfit:
+        raise GatewayError(Reason(schema.unfit.reason), schema.unfit.detail)
+    if schema.found is None or not request.app[INTAKE].ready:
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away")
     if found := request.app[DAYS].wrong:
         raise GatewayError(*found)
-    return web.json_response(body=msgspec.json.encode(Ready()))
+    return web.json_response(body=msgspec.json.encode(Ready(process="gateway", system=schema.found.system)))

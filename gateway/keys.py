@@ -1,5 +1,6 @@
 """What an application and a request carry, by typed keys."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from outbox.secret_uses import SecretUses
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
+from runtime.schema import SchemaWatch
 from runtime.tracing import Trace
 
 
@@ -37,6 +39,9 @@ REFUSAL: Final = web.RequestKey("refusal", str)
 RECORDED: Final = web.RequestKey("recorded", bool)
 """Set once a command of this request is written down."""
 DAYS: Final = web.AppKey("days", Days)
+SCHEMA: Final = web.AppKey("schema", SchemaWatch)
+STOPPING: Final = web.AppKey("stopping", asyncio.Event)
+"""Set once the process is asked to stop."""
 REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
 """Of the loops that the process cannot do without."""

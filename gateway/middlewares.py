@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 from gateway import metrics
 from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SECRET_USED, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USED, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
@@ -23,6 +23,7 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _UNTOLD: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
+_WITHOUT_SCHEMA: Final = (*_UNTOLD, "/openapi.json")
 _SERVER_ERROR: Final = 500
 _GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was whole")
 # Of what is not served below these.
@@ -36,6 +37,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     trace_id = call.trace.trace_id
     began = spans.now()
     try:
+        _require_schema(request)
         response = await (_told(request, handler) if began else handler(request))
     except GatewayError as error:
         response = _refuse(request, error, trace_id)
@@ -53,6 +55,13 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     if began:
         _tell(request, response, began)
     return response
+
+
+def _require_schema(request: web.Request) -> None:
+    """Refuse what would meet tables that are missing, or not those that this release knows."""
+    unfit = request.app[SCHEMA].unfit if SCHEMA in request.app else None
+    if unfit and not request.path.startswith(_WITHOUT_SCHEMA):
+        raise GatewayError(Reason(unfit.reason), unfit.detail)
 
 
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,10 +1,9 @@
 """The gateway process: its composition root."""
 
 import asyncio
-import signal
 import ssl
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 import uvloop
@@ -20,6 +19,7 @@ from gateway.tls import internal_context
 from runtime import collector
 from runtime.build import tell_build
 from runtime.logs import configure_logs
+from runtime.process import stop_signals
 from runtime.spans import configure_spans
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 def main(environ: Mapping[str, str]) -> int:
     """
-    Run one gateway until SIGTERM or SIGINT; returns the exit code.
+    Run one gateway until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
     Raises SettingsError.
     """
@@ -52,12 +52,17 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
     """
     Serve both listeners, the internal one by TLS where `secure` is given, until asked to stop.
 
-    Then take nothing new, answer what is under way, commit it, and close.
+    Then be unready for SHUTDOWN_DELAY, so that whoever sends to it sends to others, and serve what still comes. Then take nothing
+    new, answer what is under way, commit it, and close. Who asks a second time does not wait for the delay.
     """
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def ask() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in stop_signals():
+        loop.add_signal_handler(number, ask)
     shares = files.share(files.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
     async with AsyncExitStack() as exits:
         resources = await exits.enter_async_context(opened(settings))
@@ -70,7 +75,10 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
         collector.relax()
         log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
-        log.info("gateway_stopping")
+        resources.stopping.set()
+        log.info("gateway_stopping", unready_for=settings.shutdown_delay.total_seconds())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), settings.shutdown_delay.total_seconds())
     log.info("gateway_stopped")
 
 

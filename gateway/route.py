@@ -23,9 +23,13 @@ Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
 """A record, one of several, or the media type of what is no JSON."""
 
 ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR, Reason.GATEWAY_FULL})
-OF_TOKENS: Final = frozenset(
-    {Reason.TOKEN_MISSING, Reason.TOKEN_WRONG, Reason.CERTIFICATE_NOT_ALLOWED, Reason.POSTGRES_UNAVAILABLE}
-)
+OF_SCHEMA: Final = frozenset({Reason.SCHEMA_MISSING, Reason.SCHEMA_BEHIND, Reason.SCHEMA_AHEAD})
+OF_TOKENS: Final = OF_SCHEMA | {
+    Reason.TOKEN_MISSING,
+    Reason.TOKEN_WRONG,
+    Reason.CERTIFICATE_NOT_ALLOWED,
+    Reason.POSTGRES_UNAVAILABLE,
+}
 OF_BODIES: Final = frozenset(
     {
         Reason.CONTENT_TYPE_NOT_JSON,

@@ -12,7 +12,7 @@ from gateway.explanation import Explanation
 from gateway.partner_leads import LeadsAccepted
 from gateway.preview import Preview
 from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
-from gateway.route import KEY, Parameter, Route
+from gateway.route import KEY, OF_SCHEMA, Parameter, Route
 from gateway.secrets import Secrets
 from outbox.replays import Replay
 from outbox.tasks import Task
@@ -35,7 +35,7 @@ _BYTES: Final = "application/octet-stream"
 _RAZORPAY_ID: Final = Parameter("X-Razorpay-Event-Id", WordOrNone, "The event's id; without one it is known by its body.")
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
-_OF_WEBHOOKS: Final = frozenset(
+_OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
     {
         Reason.SIGNATURE_MALFORMED,
         Reason.BODY_NOT_JSON,
@@ -66,7 +66,12 @@ _OF_TEMPLATES: Final = frozenset(
     }
 )
 
-_OF_READINESS: Final = frozenset({Reason.POSTGRES_UNAVAILABLE, Reason.PARTITION_MISSING, Reason.CLOCK_SKEWED})
+_OF_READINESS: Final = OF_SCHEMA | {
+    Reason.POSTGRES_UNAVAILABLE,
+    Reason.PARTITION_MISSING,
+    Reason.CLOCK_SKEWED,
+    Reason.STOPPING,
+}
 
 HEALTH: Final = (
     Route("GET", "/health/live", "live", health.live, {200: health.Live}, refuses=frozenset({Reason.LOOP_HUNG})),

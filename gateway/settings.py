@@ -111,6 +111,8 @@ class GatewaySettings(PartnerSettings):
     """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0, le=1_000_000)
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
+    shutdown_delay: Grace = timedelta(seconds=5)
+    """How long a gateway that is asked to stop says that it is not ready, and serves on, before it takes no more connections."""
     shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
 

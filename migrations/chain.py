@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -12,33 +13,47 @@ from sqlalchemy.exc import DBAPIError
 
 from runtime.database import sqlalchemy_url
 from runtime.locks import Lock
+from runtime.schema import check_schema, newest
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
 _HERE: Final = Path(__file__).parent
 
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
-    """Migrate to the newest revision, one process at a time; returns the revisions before and after."""
+    """
+    Migrate to the newest revision, one process at a time; returns the revisions before and after.
+
+    What a later release has migrated stays as it is. Raises SchemaUnfit where this one cannot run on it.
+    """
     engine = create_engine(
         sqlalchemy_url(database_url),
         hide_parameters=True,
         connect_args={"application_name": "tallyhook migrate", **client_options(DEFAULT_LEASE)},
     )
+    try:
+        with _connected(engine) as connection:
+            # Statements may take as long as they must; one of a migration that was stopped holds up no other for ever.
+            names, values = columns_of(server_settings(DEFAULT_LEASE, holds=True, statement=None))
+            connection.exec_driver_sql(SET, (names, values))
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": Lock.MIGRATE})
+            connection.commit()
+            return _upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
+    before = current(connection)
+    connection.commit()
+    if before and before > newest():
+        _check(connection)  # a later release has migrated it, and may run beside this one
+        return before, before
     config = Config()
     config.set_main_option("script_location", str(_HERE))
-    with _connected(engine) as connection:
-        # Statements may take as long as they must; one of a migration that was stopped, or is gone, holds up no other for ever.
-        names, values = columns_of(server_settings(DEFAULT_LEASE, holds=True, statement=None))
-        connection.exec_driver_sql(SET, (names, values))
-        connection.execute(text("select pg_advisory_lock(:key)"), {"key": Lock.MIGRATE})
-        connection.commit()
-        before = current(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-        after = current(connection)
-    engine.dispose()
-    return before, after
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+    return before, current(connection)
 
 
 def _connected(engine: Engine) -> Connection:
@@ -54,6 +69,12 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _check(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  # narrows the type
+    check_schema(driver)
+
+
 def head() -> str | None:
-    """The revision that this code needs."""
+    """The newest revision of this release."""
     return ScriptDirectory(str(_HERE)).get_current_head()

@@ -1,14 +1,33 @@
-"""Alembic's entry: migrates over the connection that its caller hands in."""
+"""
+Alembic's entry: migrates over the connection that its caller hands in.
+
+A contract names in `oldest_code` the oldest release that does not use what goes; it is kept in the transaction of its migration.
+"""
+
+from pathlib import Path
+from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
+from sqlalchemy import insert
 
 import projections.config_tables
 import projections.leads
 import projections.notifications
 import projections.search
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata
-from outbox.tables import metadata
+from outbox.tables import metadata, schema_contracts
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+
+def note_contract(ctx: Any, step: MigrationInfo, heads: Any, run_args: Any) -> None:
+    """Keep what a contract needs of whoever runs on the schema."""
+    del heads, run_args
+    script = context.script.get_revision(step.up_revision_id or "")
+    if Path(script.path).stem.startswith(f"{script.revision}_contract_"):
+        values = {"revision": script.revision, "oldest_code": script.module.oldest_code}
+        ctx.connection.execute(insert(schema_contracts).values(values))
+
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, on_version_apply=note_contract)
 with context.begin_transaction():
     context.run_migrations()

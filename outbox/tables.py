@@ -348,4 +348,13 @@ detached_partitions = Table(
     Column("detached_at", DateTime(timezone=True), nullable=False),
 )
 
+# Migrations that have taken something away, and the revision of the oldest release that does not use it.
+schema_contracts = Table(
+    "schema_contracts",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("oldest_code", Text, nullable=False),
+    Column("applied_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
 DAILY: Final = (outbox, webhook_deliveries, consumed, tasks, audit_log)

@@ -11,8 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from runtime.heartbeat import Heartbeat, liveness
 
-Readiness = Callable[[], dict[str, Any] | None]
-"""What to show when ready, or None."""
+Readiness = Callable[[], dict[str, Any]]
+"""What `/health/ready` shows; a `ready` of false says that the process is not."""
 
 _THREADS: Final = 32
 _JSON: Final = "application/json"
@@ -73,9 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
                     HTTPStatus.OK if state["live"] else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, msgspec.json.encode(state)
                 )
             case "/health/ready":
-                ready = self.readiness()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if ready is None else HTTPStatus.OK
-                self._answer(status, _JSON, msgspec.json.encode({"ready": ready is not None} | (ready or {})))
+                told = {"ready": True} | self.readiness()
+                status = HTTPStatus.OK if told["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
+                self._answer(status, _JSON, msgspec.json.encode(told))
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, _JSON, b'{"reason":"not_found"}')
 

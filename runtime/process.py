@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Those that ask a process to stop, all in the same way; SIGHUP only where nobody had it ignored, as `nohup` does."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hang_up]
+
+
 class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
@@ -30,8 +36,8 @@ class Stop:
             self._writer.send(b"!")
 
     def on_signals(self) -> None:
-        """Let SIGTERM and SIGINT ask; main thread only."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Let SIGTERM, SIGINT and SIGHUP ask; main thread only."""
+        for number in stop_signals():
             signal.signal(number, lambda *_: self.ask())
 
     def wait(self, seconds: float, *readable: HasFileno) -> Sequence[HasFileno]:

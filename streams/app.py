@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,8 @@ from mode import Service
 from outbox.losses import Loss
 from runtime.database import make_pool
 from runtime.heartbeat import Heartbeat
+from runtime.process import Stop, stop_signals
+from runtime.schema import SchemaWatch
 from streams.pages import add_pages
 from streams.processor import Processor
 from streams.reading import Most
@@ -29,19 +32,20 @@ _PATIENCE: Final = 15.0  # seconds
 _FETCH_SIZE: Final = 1024 * 1024  # bytes of each partition that aiokafka holds; a record that is larger is fetched alone
 
 
-def run(role: Role, settings: StreamSettings, datadir: str) -> int:
+def run(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch, stop: Stop) -> int:
     """Run a worker of the role until it is stopped by a signal; returns the exit code."""
     tools = _Tools(role, settings)
+    app = build_app(role, settings, tools, datadir, schema)
     try:
-        _Worker(
-            build_app(role, settings, tools, datadir), tools, loglevel=None, redirect_stdouts=False, quiet=True
-        ).execute_from_commandline()
+        worker = _Worker(app, tools, loglevel=None, redirect_stdouts=False, quiet=True)
+        worker.asked = stop
+        worker.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
 
 
-def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: str) -> faust.App:
+def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: str, schema: SchemaWatch) -> faust.App:
     """The Faust application of one worker; connects to nothing until its worker starts."""
     brokers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     app = App(
@@ -77,7 +81,7 @@ def build_app(role: Role, settings: StreamSettings, tools: "_Tools", datadir: st
         web_graph_enabled=False,
         web_metrics_enabled=False,
     )
-    add_pages(app, role, settings, lambda: tools.heartbeats)
+    add_pages(app, role, settings, lambda: tools.heartbeats, schema)
     return app
 
 
@@ -132,15 +136,29 @@ class _Tools(Service):
 
 
 class _Worker(faust.Worker):
-    """Faust's worker without its own logging and its spinner, and with a limit to how long it may ignore a signal."""
+    """
+    Faust's worker without its own logging and its spinner, stopped by SIGHUP too, which may ignore a signal for so long only.
+
+    `asked` is what took the signals until here.
+    """
+
+    asked: Stop
+
+    def install_signal_handlers(self) -> None:
+        super().install_signal_handlers()
+        for number in stop_signals():
+            self.loop.add_signal_handler(number, self._schedule_shutdown, number)
+        if self.asked.asked:
+            self._schedule_shutdown(signal.SIGTERM)
 
     def _setup_logging(self) -> None:
         """Leave logging as the process has set it up: lines of JSON and nothing else."""
         self.spinner = None
 
-    def _schedule_shutdown(self, signal: Any) -> None:
+    def _schedule_shutdown(self, number: Any) -> None:
+        self.asked.ask()
         _leave_within(_PATIENCE, 0)
-        super()._schedule_shutdown(signal)
+        super()._schedule_shutdown(number)
 
     def _crash(self, reason: BaseException) -> None:
         _leave_within(_PATIENCE, _EX_SOFTWARE)

@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from outbox.offsets import Offsets
 from runtime.heartbeat import Heartbeat, liveness
+from runtime.schema import SchemaWatch
 from streams.progress import Held, Progress
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -50,19 +51,23 @@ class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
     topology: Topology
 
 
-def add_pages(app: faust.App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]]) -> None:
+def add_pages(
+    app: faust.App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch
+) -> None:
     """Register the pages; nothing is asked before somebody looks."""
     progress = Progress(app, role.name)
-    _add_health(app, progress, heartbeats)
+    _add_health(app, progress, heartbeats, schema, f"worker-{role.name}")
     _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers, _PATIENCE)))
 
 
-def _add_health(app: faust.App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]]) -> None:
-    state = {"ready": False}
+def _add_health(
+    app: faust.App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch, process: str
+) -> None:
+    group = {"joined": False}
 
     @app.on_partitions_assigned.connect
     async def assigned(*_: Any, **__: Any) -> None:
-        state["ready"] = True
+        group["joined"] = True
 
     @app.page("/metrics")
     async def metrics(self: View, _: Request) -> Response:
@@ -76,8 +81,12 @@ def _add_health(app: faust.App, progress: Progress, heartbeats: Callable[[], Ite
 
     @app.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:
-        partitions = len(app.consumer.assignment()) if state["ready"] else 0
-        return self.json({"ready": state["ready"], "partitions": partitions}, status=200 if state["ready"] else 503)
+        told = {"process": process} | schema.told()
+        if not schema.unfit and (app.should_stop or not group["joined"]):
+            told["reason"] = "stopping" if app.should_stop else "group_joining"
+        fit = "reason" not in told
+        told |= {"ready": fit, "partitions": len(app.consumer.assignment()) if fit else 0}
+        return self.json(told, status=200 if fit else 503)
 
 
 def _add_topology(app: faust.App, role: Role, progress: Progress, survey: Survey) -> None:

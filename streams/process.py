@@ -3,14 +3,17 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
 
 from runtime import collector
 from runtime.build import tell_build
+from runtime.exposition import Exposition
 from runtime.logs import configure_logs
+from runtime.process import Stop
+from runtime.schema import SchemaWatch
 from runtime.spans import configure_spans
 from streams.alerts.handler import ALERTS
 from streams.app import run
@@ -20,15 +23,18 @@ from streams.notifications.handler import NOTIFICATIONS
 from streams.payments.handler import PAYMENTS
 from streams.role import Role
 from streams.search.handler import SEARCH
+from streams.settings import StreamSettings
 
 log = structlog.get_logger()
+
+_FIRST_LOOK: Final = 1.0  # seconds until the web opens without a schema
 
 ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE, SEARCH, NOTIFICATIONS, LEADS, ALERTS)}
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:
     """
-    Run one worker of the role until SIGTERM or SIGINT; returns the exit code.
+    Run one worker of the role until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
     Raises SettingsError.
     """
@@ -37,11 +43,39 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     configure_logs(f"worker-{name}")
     tell_build(f"worker-{name}")
     configure_spans(f"worker-{name}", environ)
+    stop = Stop()
+    stop.on_signals()
+    schema = SchemaWatch(settings.database_url, f"worker {name}")
+    schema.start()
+    log.info("worker_starting", role=name, topics=list(role.topics))
+    if not _await_schema(name, settings, schema, stop):
+        return 0
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
     collector.relax()
-    log.info("worker_starting", role=name, topics=list(role.topics))
     try:
-        return run(role, settings, datadir)
+        return run(role, settings, datadir, schema, stop)
     finally:
         shutil.rmtree(datadir, ignore_errors=True)
+
+
+def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:
+    """
+    Return once there may be a schema to work on, or the worker is asked to stop; False where it is.
+
+    While there is none that fits it joins no group, and so takes no partition from a worker that can work; its web says what it
+    waits for. With Postgres away it does not wait here: what it reads waits then.
+    """
+    schema.wait_looked(_FIRST_LOOK)
+    if not schema.unfit:
+        return not stop.asked
+
+    def readiness() -> dict[str, Any]:
+        return {"ready": False, "process": f"worker-{name}", "partitions": 0} | schema.told()
+
+    web = Exposition(settings.streams_web_host, settings.streams_web_port, readiness)
+    web.start()
+    try:
+        return schema.wait_fit(stop)
+    finally:
+        web.stop()

@@ -42,6 +42,7 @@ _SECRETS: Final = {
     "ADMIN_API_TOKEN": "test-admin-token",
 }
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  # all load of a test comes from one address
+_PROMPT: Final = {"SHUTDOWN_DELAY": "0s"}
 _LIMIT: Final = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
@@ -76,7 +77,7 @@ class System:
         self._hung_after = hung_after
         self.database_url = stack.postgres.url
         self.kafka = stack.kafka.url
-        self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **settings}
+        self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
         self._listeners = take_listeners(stack.ports, settings)
         others = {f"worker-{role}" for role in WORKERS if role not in workers}
         if "notifications" not in workers:

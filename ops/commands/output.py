@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import psycopg
 import typer
 
+from runtime.schema import check_schema
 from runtime.sessions import connect, connect_async
 from runtime.settings import environment
 
@@ -33,16 +34,24 @@ def operator() -> str:
 
 
 def database() -> psycopg.Connection:
-    """A connection in autocommit. Raises SettingsError, psycopg.Error."""
+    """A connection in autocommit, to a schema that this release can work on. Raises SettingsError, psycopg.Error, SchemaUnfit."""
     from outbox.settings import DatabaseSettings
 
     settings = DatabaseSettings.load(environment())
-    return connect(settings.database_url, name="command", lease=settings.lock_lease)
+    connection = connect(settings.database_url, name="command", lease=settings.lock_lease)
+    try:
+        check_schema(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) -> Result:
-    """What the work gives, done on a connection in autocommit. Raises SettingsError, psycopg.Error, and what the work raises."""
+    """What the work gives, done on a connection in autocommit. Raises what `database` does, and what the work raises."""
     from outbox.settings import DatabaseSettings
+
+    database().close()  # so that the schema is looked at
 
     async def run() -> Result:
         settings = DatabaseSettings.load(environment())

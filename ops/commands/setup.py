@@ -47,6 +47,7 @@ def retention(
     from outbox.upkeep import keep_partitions
 
     settings = RetentionSettings.load(environment())
+    database().close()  # so that the schema is looked at
     done = keep_partitions(settings, *forgets(environment()), all_due=yes)
     with database() as connection:
         away = partitions.detached(connection)

@@ -44,7 +44,8 @@ def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, st
     listeners = processes.take_listeners(ports, settings)
     sink = listeners.sink
     demo = partner_environment(settings, sink.web) if sink.variables else {}
-    return listeners.environment | demo, processes.processes(listeners)
+    delay = {} if settings.get("SHUTDOWN_DELAY") else {"SHUTDOWN_DELAY": "0s"}  # nobody balances load over a gateway of `./dev`
+    return listeners.environment | demo | delay, processes.processes(listeners)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""`python -m ops.sink SMTP_PORT WEB_PORT`: the sink's process, until SIGTERM; on the loopback only, for it lets everybody in."""
+"""`python -m ops.sink SMTP_PORT WEB_PORT`: the sink's process, until it is asked to stop; on loopback, as all may come in."""
 
 import asyncio
-import signal
 import sys
 
 from aiohttp import web
@@ -10,12 +9,13 @@ from aiosmtpd.smtp import SMTP
 from ops.sink.inbox import Inbox
 from ops.sink.listeners import MailDoor, build_web
 from ops.stack.ports import LOOPBACK
+from runtime.process import stop_signals
 
 
 async def serve(smtp_port: int, web_port: int) -> None:
     """Take messages and show them until a signal says stop."""
     inbox, stop, loop = Inbox(), asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(build_web(inbox))
     await runner.setup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ import projections
 from migrations import chain
 from outbox.tables import metadata
 from runtime.database import sqlalchemy_url
+from runtime.schema import needed, newest, read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,6 +150,29 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(new_database: Callable
 @pytest.mark.parametrize("file", sorted(HERE.glob("versions/*.py")), ids=lambda file: file.stem)
 def test_a_migration_says_whether_it_expands_or_contracts(file: Path) -> None:
     assert re.fullmatch(r"\d{4}_(expand|contract)_[a-z0-9_]+", file.stem)
+
+
+@pytest.mark.parametrize("file", sorted(HERE.glob("versions/*_contract_*.py")), ids=lambda file: file.stem)
+def test_a_contract_names_the_oldest_release_that_may_run_on_it(file: Path) -> None:
+    assert re.search(r'^oldest_code = "\d{4}"$', file.read_text(), re.MULTILINE)
+
+
+def test_what_a_contract_needs_is_kept_with_it(new_database: Callable[[], str], tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(HERE, tmp_path / "migrations")
+    contract = tmp_path / "migrations/versions/9001_contract_something.py"
+    contract.write_text(
+        f'revision = "9001"\ndown_revision = "{chain.head()}"\noldest_code = "0042"\n\ndef upgrade():\n    pass\n'
+    )
+    monkeypatch.setattr(chain, "_HERE", tmp_path / "migrations")
+    url = new_database()
+    assert chain.upgrade(url) == (None, "9001")
+    with psycopg.connect(url) as connection:
+        assert read_schema(connection)[:2] == ("9001", "0042")
+
+
+def test_the_revision_that_processes_need_is_the_newest_expand() -> None:
+    expands = [file.stem[:4] for file in HERE.glob("versions/*_expand_*.py")]
+    assert (needed(), newest()) == (max(expands), chain.head())
 
 
 def test_the_chain_is_one_line_numbered_as_its_files_are() -> None:

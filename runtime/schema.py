@@ -1,0 +1,189 @@
+"""
+Which revisions of the schema this code can run on, and whether the database is at one of them.
+
+The range follows from the names of the migrations. The lower bound is this release's newest `expand`: below it tables or columns
+are missing. Above its own newest revision every further `expand` is fine, since old code runs on it; a `contract` is fine for as
+long as this release is not older than the `oldest_code` that it names, which the chain writes into `schema_contracts`.
+"""
+
+import re
+import threading
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Literal, NamedTuple
+
+import psycopg
+import structlog
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
+
+from runtime.process import Stop
+from runtime.sessions import connect
+
+log = structlog.get_logger()
+
+Reason = Literal["schema_missing", "schema_behind", "schema_ahead"]
+
+_MIGRATION: Final = re.compile(r"(\d{4})_(expand|contract)_\w+\.py")
+_STATEMENT: Final = timedelta(seconds=5)
+_EVERY: Final = 5.0  # seconds between two looks while the schema fits
+_SOON: Final = 0.5  # seconds, while it does not, or is not known
+_TURN: Final = 0.1  # seconds between two looks at a request to stop
+
+_TABLES: Final = "select to_regclass('alembic_version') is not null, to_regclass('schema_contracts') is not null"
+_REVISION: Final = "select version_num from alembic_version"
+_OLDEST_CODE: Final = "select max(oldest_code) from schema_contracts"
+# A copy of the data in another server or under another name is another system.
+_SYSTEM: Final = """
+select left(encode(sha256(convert_to(s.system_identifier || '/' || d.oid, 'UTF8')), 'hex'), 12)
+from pg_control_system() s, pg_database d where d.datname = current_database()
+"""
+
+
+class Schema(NamedTuple):
+    """
+    What is there: the revision, None in an empty database; the oldest code that may still run on it, where a contract says so.
+
+    `system` identifies the database among all others, and tells nothing about it; None where Postgres does not let us know.
+    """
+
+    revision: str | None
+    oldest_code: str | None = None
+    system: str | None = None
+
+
+class Unfit(NamedTuple):
+    """Why this code cannot run on what is there, with both revisions and what to do about it."""
+
+    reason: Reason
+    detail: str
+
+
+class SchemaUnfit(Exception):
+    """The database is not at a revision that this code can run on."""
+
+    def __init__(self, unfit: Unfit) -> None:
+        super().__init__(unfit.detail)
+        self.reason = unfit.reason
+
+
+@cache
+def _migrations() -> tuple[tuple[str, str], ...]:
+    """Revision and kind of each migration that this release ships with, in their order."""
+    names = (_MIGRATION.fullmatch(file.name) for file in files("migrations").joinpath("versions").iterdir())
+    return tuple(sorted((name[1], name[2]) for name in names if name))
+
+
+def needed() -> str:
+    """The oldest revision that this code can run on."""
+    return max(revision for revision, kind in _migrations() if kind == "expand")
+
+
+def newest() -> str:
+    """The newest revision that this code knows."""
+    return _migrations()[-1][0]
+
+
+def read_schema(connection: Connection[Any]) -> Schema:
+    """What is there; the connection is in autocommit mode. Raises psycopg.Error."""
+    known, contracts = _row(connection, _TABLES)
+    [revision] = _row(connection, _REVISION) if known else (None,)
+    [oldest] = _row(connection, _OLDEST_CODE) if contracts else (None,)
+    try:
+        [system] = _row(connection, _SYSTEM)
+    except InsufficientPrivilege:
+        system = None
+    return Schema(revision, oldest, system)
+
+
+def _row(connection: Connection[Any], statement: Any) -> tuple[Any, ...]:
+    return connection.execute(statement).fetchone() or (None,)
+
+
+def unfit(found: Schema) -> Unfit | None:
+    """Why this code cannot run on it, or None."""
+    if found.revision is None:
+        return Unfit("schema_missing", f"the database has no schema, revision {needed()} is needed: run `tallyhook migrate`")
+    if found.revision < needed():
+        detail = f"the schema is at revision {found.revision}, {needed()} or a later one is needed: run `tallyhook migrate`"
+        return Unfit("schema_behind", detail)
+    if found.oldest_code and found.oldest_code > newest():
+        detail = (
+            f"the schema is at revision {found.revision}, which has taken away what releases before {found.oldest_code} need,"
+            f" and this one is of {newest()}: deploy a later release"
+        )
+        return Unfit("schema_ahead", detail)
+    return None
+
+
+def check_schema(connection: Connection[Any]) -> None:
+    """Raises SchemaUnfit unless this code can run on what is there."""
+    if found := unfit(read_schema(connection)):
+        raise SchemaUnfit(found)
+
+
+class SchemaWatch:
+    """
+    Looks at the schema every few seconds, in a thread of its own between `start` and `stop`; each change is logged once.
+
+    While Postgres is away the last look counts.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = f"{name} schema"
+        self._ending = threading.Event()
+        self._looked = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self.found: Schema | None = None
+        """What was seen last, None before the first look."""
+        self.unfit: Unfit | None = None
+        """Why this process cannot work on what was seen last."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether a schema was seen that this process can work on."""
+        return self.found is not None and self.unfit is None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ending.set()
+
+    def wait_looked(self, seconds: float) -> bool:
+        """Return after the first look, or after the time; whether there was one."""
+        return self._looked.wait(seconds)
+
+    def wait_fit(self, stop: Stop) -> bool:
+        """Return once the process can work, or is asked to stop; whether it can."""
+        while not self.fits and not stop.asked:
+            stop.wait(_TURN)
+        return self.fits
+
+    def told(self) -> dict[str, Any]:
+        """For a page of the process: which system it belongs to, and the revisions that are there and needed."""
+        found = self.found or Schema(None)
+        said: dict[str, Any] = {"schema": {"found": found.revision, "needed": needed()}}
+        if found.system:
+            said["system"] = found.system
+        return said | (self.unfit._asdict() if self.unfit else {})
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                with connect(self._url, name=self._name, statement=_STATEMENT) as connection:
+                    self._note(read_schema(connection))
+            except psycopg.Error as error:
+                log.debug("schema_unknown", error=str(error))
+            self._ending.wait(_EVERY if self.fits else _SOON)
+
+    def _note(self, found: Schema) -> None:
+        now = unfit(found)
+        if now and now != self.unfit:
+            log.error("not_ready", reason=now.reason, error=now.detail)
+        elif self.unfit and not now:
+            log.info("schema_fits", revision=found.revision)
+        self.found, self.unfit = found, now
+        self._looked.set()
