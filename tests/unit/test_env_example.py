@@ -91,7 +91,14 @@ def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
 
 
 # A duration of nothing at all is no loop that spins: nobody waits, or everything is overdue at once.
-MAY_BE_ZERO: Final = {"COMMAND_WAIT", "SHUTDOWN_GRACE", "RETENTION_GRACE", "LEDGER_GRACE", "REJECTED_KEPT_PER_HOUR"}
+MAY_BE_ZERO: Final = {
+    "COMMAND_WAIT",
+    "SHUTDOWN_DELAY",
+    "SHUTDOWN_GRACE",
+    "RETENTION_GRACE",
+    "LEDGER_GRACE",
+    "REJECTED_KEPT_PER_HOUR",
+}
 BEYOND: Final = [
     "-1", "inf", "nan", "1e400", "9" * 30, "9" * 5000, "999999999999", "0x10", "1\n2", "true", "½", "99999999999999999/second",
 ]  # fmt: skip
