@@ -51,7 +51,7 @@ class Changed(msgspec.Struct, frozen=True):
 class Entries(msgspec.Struct, frozen=True):
     """Every key that was ever set."""
 
-    items: list[config.Entry]
+    items: list[config.ConfigEntry]
 
 
 async def show(request: web.Request) -> web.Response:

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.admin.audit import Entry as AuditEntry
+from gateway.admin.audit import AuditEntry
 from gateway.admin.dead_letters import Discard, Discarded
-from gateway.admin.deliveries import Detail
+from gateway.admin.deliveries import DeliveriesDetail
 from gateway.admin.erasures import EraseSubject
-from gateway.admin.replays import Begun, ReplayWebhooks
+from gateway.admin.replays import ReplaysBegun, ReplayWebhooks
 from gateway.admin.store import Delivery, Journey, Station
 from gateway.cache import Invalidate, Invalidated
 from gateway.commands import CommandsAccepted
@@ -24,17 +24,16 @@ from gateway.problems import Problem
 from gateway.search import ChangeDocument
 from gateway.webhooks import Acknowledged
 from outbox.tasks import Task
-from projections.config import Entry
+from projections.config import ConfigEntry
 from projections.contacts import Contact, Reach
 from projections.leads import AttemptView, LeadEventView, LeadView
-from projections.notifications import EventView as NotificationEventView
-from projections.notifications import NotificationView
+from projections.notifications import NotificationsEventView, NotificationView
 from projections.reads import (
     DisputePart,
     DisputeView,
-    EventView,
     InvoiceView,
     PaymentView,
+    ReadsEventView,
     RefundPart,
     RefundView,
     SubscriptionView,
@@ -49,11 +48,11 @@ _ID: Final = UUID("01a20e74-0deb-71bc-83dc-7d8a5b6f4f28")
 _CAUSED: Final = UUID("01a20e74-0e11-7c02-9b5e-3f0d5c1a7e44")
 _TRACE: Final = _ID.hex
 _KEY: Final = "9f86d081"  # a public id
-_PAID: Final = EventView(id="evt_1Q", type="payment_intent.succeeded", occurred_at=_AT, event_id=_ID)
-_REFUNDED: Final = EventView(id="evt_4Q", type="refund.updated", occurred_at=_AT, event_id=_CAUSED)
-_DISPUTED: Final = EventView(id="evt_5Q", type="charge.dispute.created", occurred_at=_AT, event_id=_ID)
-_INVOICED: Final = EventView(id="evt_2Q", type="invoice.paid", occurred_at=_AT, event_id=_ID)
-_RENEWED: Final = EventView(id="evt_3Q", type="customer.subscription.updated", occurred_at=_AT, event_id=_ID)
+_PAID: Final = ReadsEventView(id="evt_1Q", type="payment_intent.succeeded", occurred_at=_AT, event_id=_ID)
+_REFUNDED: Final = ReadsEventView(id="evt_4Q", type="refund.updated", occurred_at=_AT, event_id=_CAUSED)
+_DISPUTED: Final = ReadsEventView(id="evt_5Q", type="charge.dispute.created", occurred_at=_AT, event_id=_ID)
+_INVOICED: Final = ReadsEventView(id="evt_2Q", type="invoice.paid", occurred_at=_AT, event_id=_ID)
+_RENEWED: Final = ReadsEventView(id="evt_3Q", type="customer.subscription.updated", occurred_at=_AT, event_id=_ID)
 _DELIVERY: Final = Delivery(
     id=_ID, source="stripe", outcome="accepted", received_at=_AT, trace_id=_TRACE, event_id="evt_1Q", ce_id=_ID,
     type="payment_intent.succeeded", secret_id=_KEY,
@@ -109,11 +108,11 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     Attempted(delivered=True, attempt=1),
     Expected("pi_1Q", "awaited"),
     Changed("rate_limit.webhooks", "500/second", 4),
-    Entry(key="rate_limit.webhooks", value="500/second", version=4, updated_at=_AT),
+    ConfigEntry(key="rate_limit.webhooks", value="500/second", version=4, updated_at=_AT),
     Contact(user_id="user-7", opt_outs=["SMS"], updated_at=_AT, email="ada@example.com", phone="+4915112345678"),
     Task(task_id=_ID, kind="cache.invalidate", status="done", created_at=_AT, settled_at=_LATER, result={"invalidated": 3}),
     _DELIVERY,
-    Detail(**msgspec.structs.asdict(_DELIVERY), journey=_JOURNEY),
+    DeliveriesDetail(**msgspec.structs.asdict(_DELIVERY), journey=_JOURNEY),
     Explanation(
         cause="body_reencoded", secret_id=_KEY,
         detail="the secret 5d41402a of STRIPE_WEBHOOK_SECRET signed other bytes: the JSON was parsed and written again",
@@ -123,7 +122,7 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
         actor=_KEY, role="service", client="10.0.0.7",
     ),
-    Begun(_ID, 3),
+    ReplaysBegun(_ID, 3),
     Discarded(_ID),
     PaymentView(
         provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
@@ -161,8 +160,8 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         id=_ID, to="user-7", channel="EMAIL", template="invoice-payment-failed", status="sent", attempts=1,
         message_id=f"<{_ID}@tallyhook>", version=2, updated_at=_LATER, address="ada@example.com",
         events=[
-            NotificationEventView(id=_ID, type="notification.send", occurred_at=_AT),
-            NotificationEventView(id=_CAUSED, type="notification.sent", occurred_at=_LATER),
+            NotificationsEventView(id=_ID, type="notification.send", occurred_at=_AT),
+            NotificationsEventView(id=_CAUSED, type="notification.sent", occurred_at=_LATER),
         ],
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from gateway.route import KEY, OF_SCHEMA, Parameter, Route
 from gateway.secrets import Secrets
 from outbox.replays import Replay
 from outbox.tasks import Task
-from projections.config import Entry
+from projections.config import ConfigEntry
 from projections.contacts import Contact, Reach
 from projections.erasure.erasures import Erasure, Outlook
 from projections.leads import LeadView
@@ -123,7 +123,7 @@ COMMANDS: Final = (
         role="service", body=payments.ExpectPayment, refuses=frozenset({Reason.EXPECTATION_SETTLED}),
     ),
     Route(
-        "GET", "/internal/v1/config", "config", config.show, {200: (Entry, config.Entries)},
+        "GET", "/internal/v1/config", "config", config.show, {200: (ConfigEntry, config.Entries)},
         role="service", query=(Parameter("key", ConfigKey, "The one key to show; all of them without."),), refuses=_ABSENT,
     ),
     Route(
@@ -153,11 +153,11 @@ COMMANDS: Final = (
 
 ADMIN: Final = (
     Route(
-        "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.Page},
+        "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
         role="admin", query=query.OF_DELIVERIES,
     ),
     Route(
-        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.Detail},
+        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
         role="admin", refuses=_ABSENT,
     ),
     Route(
@@ -169,12 +169,12 @@ ADMIN: Final = (
         role="admin", refuses=_ABSENT,
     ),
     Route(
-        "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.Begun},
+        "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
         role="admin", body=replays.ReplayWebhooks,
         refuses=frozenset({Reason.FILTER_MISSING, Reason.FILTER_CONTRADICTORY, Reason.REPLAY_TOO_LARGE}),
     ),
     Route(
-        "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.Page},
+        "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
         role="admin", query=replays.PARAMETERS,
     ),
     Route("GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay}, role="admin", refuses=_ABSENT),
@@ -191,11 +191,12 @@ ADMIN: Final = (
         role="admin", query=ledger.PARAMETERS, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
     ),
     Route(
-        "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.Page},
+        "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
         role="admin", query=dead_letters.PARAMETERS,
     ),
     Route(
-        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter, {200: dead_letters.Detail},
+        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
+        {200: dead_letters.DeadLettersDetail},
         role="admin", refuses=_ABSENT,
     ),
     Route(
@@ -208,11 +209,11 @@ ADMIN: Final = (
         role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
     ),
     Route(
-        "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.Begun},
+        "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.ErasuresBegun},
         role="admin", body=erasures.EraseSubject,
     ),
     Route(
-        "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.Page},
+        "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.ErasuresPage},
         role="admin", query=erasures.PARAMETERS,
     ),
     Route(
@@ -224,7 +225,7 @@ ADMIN: Final = (
         "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
         role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
-    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.Page}, role="admin", query=audit.PARAMETERS),
+    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.PARAMETERS),
     Route(
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
         role="admin", refuses=_ABSENT,

@@ -20,7 +20,7 @@ SOURCE: Final = "/config"
 _Value = TypeVar("_Value", bool, int, float, str)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ConfigEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One key as it stands; `version` counts its changes from 1."""
 
     key: str
@@ -47,7 +47,7 @@ def decoded(value: Any) -> Any:
         return UNREADABLE
 
 
-async def read_all(connection: AsyncConnection) -> list[Entry]:
+async def read_all(connection: AsyncConnection) -> list[ConfigEntry]:
     """Every key, in their order; values are JSON as it is stored, for one may be beyond what can be decoded."""
     async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} order by key", prepare=True)).fetchall()
@@ -59,7 +59,7 @@ async def read_values(connection: AsyncConnection) -> dict[str, Any]:
     return {key: decoded(value) for key, value in found}
 
 
-async def read(connection: AsyncConnection, key: str) -> Entry | None:
+async def read(connection: AsyncConnection, key: str) -> ConfigEntry | None:
     """One key, likewise."""
     async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} where key = %s", (key,))).fetchone()
@@ -80,8 +80,8 @@ async def in_force(connection: AsyncConnection, key: str, default: _Value) -> _V
     return default if value is None else cast("_Value", value)
 
 
-def _entry(*, key: str, value: str, version: int, updated_at: datetime) -> Entry:
-    return Entry(key=key, value=msgspec.Raw(value.encode()), version=version, updated_at=updated_at)
+def _entry(*, key: str, value: str, version: int, updated_at: datetime) -> ConfigEntry:
+    return ConfigEntry(key=key, value=msgspec.Raw(value.encode()), version=version, updated_at=updated_at)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -136,7 +136,7 @@ values (%(key)s, %(version)s, %(value)s, %(id)s, %(at)s, %(by)s)
 
 async def change(
     connection: AsyncConnection, key: str, value: Any, *, expected: int | None, change_id: UUID, by: str, trace: Trace
-) -> Entry:
+) -> ConfigEntry:
     """
     Set the key in the transaction that is open on the connection, keep the change, and append `config.changed` under its id.
 
@@ -150,7 +150,7 @@ async def change(
     current = standing.version if standing else 0
     if expected is not None and expected != current:
         raise StaleVersion(current)
-    entry = Entry(key=key, value=value, version=current + 1, updated_at=datetime.now(UTC))
+    entry = ConfigEntry(key=key, value=value, version=current + 1, updated_at=datetime.now(UTC))
     row = {"key": key, "value": Jsonb(value), "version": entry.version, "at": entry.updated_at, "id": change_id, "by": by}
     await connection.execute(_SET, row)
     await connection.execute(_KEEP, row)
@@ -167,6 +167,6 @@ async def change(
     return entry
 
 
-async def _made(connection: AsyncConnection, change_id: UUID) -> Entry | None:
+async def _made(connection: AsyncConnection, change_id: UUID) -> ConfigEntry | None:
     async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(_MADE, (change_id,))).fetchone()

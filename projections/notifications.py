@@ -66,7 +66,7 @@ contacts = Table(
 )
 
 
-class EventView(msgspec.Struct, frozen=True, rename="camel"):
+class NotificationsEventView(msgspec.Struct, frozen=True, rename="camel"):
     """One of our events."""
 
     id: UUID
@@ -90,7 +90,7 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     message_id: str
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[NotificationsEventView]
     address: str | None = None
     next_attempt_at: datetime | None = None
     reason: str | None = None
@@ -114,5 +114,5 @@ async def notification(connection: AsyncConnection, notification_id: UUID) -> No
     row: dict[str, Any] | None = await cursor.fetchone()
     if row is None:
         return None
-    events = msgspec.convert(row.pop("events"), list[EventView])
+    events = msgspec.convert(row.pop("events"), list[NotificationsEventView])
     return NotificationView(**row, events=events, version=len(events))

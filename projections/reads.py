@@ -21,7 +21,7 @@ class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """The fields that `docs/contract.md` lists under "Admin HTTP"; what is not known is left out."""
 
 
-class EventView(_View, frozen=True):
+class ReadsEventView(_View, frozen=True):
     """`id` is the provider's event id, `event_id` ours."""
 
     id: str
@@ -65,7 +65,7 @@ class PaymentView(_View, frozen=True):
     reconciliation: Reconciliation
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[ReadsEventView]
     refunds: list[RefundPart]
     disputes: list[DisputePart]
     invoice_id: str | None = None
@@ -80,7 +80,7 @@ class RefundView(RefundPart, frozen=True, kw_only=True):
     provider: Provider
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[ReadsEventView]
     payment_id: str | None = None
 
 
@@ -90,7 +90,7 @@ class DisputeView(DisputePart, frozen=True, kw_only=True):
     provider: Provider
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[ReadsEventView]
     payment_id: str | None = None
 
 
@@ -102,7 +102,7 @@ class SubscriptionView(_View, frozen=True):
     status: str
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[ReadsEventView]
     customer_id: str | None = None
     current_period_end: datetime | None = None
 
@@ -118,7 +118,7 @@ class InvoiceView(_View, frozen=True):
     currency: str
     version: int
     updated_at: datetime
-    events: list[EventView]
+    events: list[ReadsEventView]
     customer_id: str | None = None
     subscription_id: str | None = None
     payment_id: str | None = None

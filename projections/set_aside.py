@@ -31,7 +31,7 @@ _EXCERPT: Final = 2000  # bytes of a record that are shown as text
 _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
 
 
-class SetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """
     One record or lead that was set aside.
 
@@ -101,7 +101,7 @@ _NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, search: Search) -> list[SetAside]:
+async def find(connection: AsyncConnection, search: Search) -> list[SetAsideSetAside]:
     """What the search asks for, newest first unless it wants the oldest."""
     found = [_of_letter(letter) for letter in await dead_letters.find(connection, search)]
     if _may_be_leads(search):
@@ -110,7 +110,7 @@ async def find(connection: AsyncConnection, search: Search) -> list[SetAside]:
     return found[: search.limit]
 
 
-async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAside, Contents] | None:
+async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
     """One of them with its record; that of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
         return _of_letter(found[0]), found[1]
@@ -190,18 +190,20 @@ def _refuse_settled(lead: _Lead) -> None:
         raise LetterError("dead_letter_settled", "this lead has been discarded already")
 
 
-def _of_letter(letter: Letter) -> SetAside:
+def _of_letter(letter: Letter) -> SetAsideSetAside:
     fields = msgspec.structs.asdict(letter)
     cause = cause_of(letter.reason)
-    return SetAside(kind="record", fault=cause.fault, runbook=cause.runbook, set_aside_at=fields.pop("created_at"), **fields)
+    return SetAsideSetAside(
+        kind="record", fault=cause.fault, runbook=cause.runbook, set_aside_at=fields.pop("created_at"), **fields
+    )
 
 
-def _of_lead(lead: _Lead) -> SetAside:
+def _of_lead(lead: _Lead) -> SetAsideSetAside:
     reason = _REASONS[lead.status]
     cause = cause_of(reason)
     times = "attempt" if lead.attempts == 1 else "attempts"
     said = f": {lead.excerpt}" if lead.excerpt else ""
-    return SetAside(
+    return SetAsideSetAside(
         id=lead.id,
         kind="lead",
         status="discarded" if lead.discarded_at else "open",

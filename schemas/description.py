@@ -30,7 +30,7 @@ def describe(records: Iterable[Record], reference: str, examples: Iterable[msgsp
     found = {kind.cls: kind for kind in _structs(inspect.multi_type_info(list(records)))}
     roots, components = msgspec.json.schema_components(list(found), ref_template="{name}")
     full = {record: root["$ref"] for record, root in zip(found, roots, strict=True)}
-    short = {name: _short(name) for name in full.values()}
+    short = {name: _published(name) for name in full.values()}
     written = {type(example): msgspec.json.decode(msgspec.json.encode(example)) for example in examples}
     schemas: dict[str, Json] = {}
     for record, name in full.items():
@@ -67,10 +67,15 @@ def _parts(kind: inspect.Type) -> list[inspect.Type]:
     return [part for value in values for part in value if isinstance(part, inspect.Type)]
 
 
-def _short(name: str) -> str:
-    """`gateway.leads.Accepted`, which another module has too, as `LeadsAccepted`."""
-    *_, module, record = ("", *name.split("."))
-    return "".join(word.capitalize() for word in module.split("_")) + record
+def _published(name: str) -> str:
+    """
+    The name of a record, under which the world knows it.
+
+    Raises ValueError: two records of one name would be told apart by their modules, and be renamed as those are moved.
+    """
+    if "." in name:
+        raise ValueError(f"two records have the name of {name}")
+    return name
 
 
 def _with_times(schema: Json, kind: inspect.StructType) -> Json:

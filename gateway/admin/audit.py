@@ -20,7 +20,7 @@ PARAMETERS: Final = (
 )
 
 
-class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One call; `actor` is the public id of the token, absent where none is known."""
 
     id: UUID
@@ -36,10 +36,10 @@ class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_
     client: str | None = None
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class AuditPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
-    items: list[Entry]
+    items: list[AuditEntry]
     next: str | None = None
 
 
@@ -50,10 +50,10 @@ async def audit(request: web.Request) -> web.Response:
     async with command_transaction(request) as connection:
         found = await log.find(connection, search)
     items = [_entry(call) for call in found[: page.limit]]
-    answer = Page(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
+    answer = AuditPage(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
     return web.json_response(body=msgspec.json.encode(answer))
 
 
-def _entry(call: log.Audited) -> Entry:
+def _entry(call: log.Audited) -> AuditEntry:
     fields = msgspec.structs.asdict(call)
-    return Entry(at=call.at, actor=fields.pop("secret_id"), **fields)
+    return AuditEntry(at=call.at, actor=fields.pop("secret_id"), **fields)

@@ -20,7 +20,7 @@ from gateway.route import Parameter
 from outbox.dead_letters import LetterError, Search, Status
 from outbox.reasons import Fault
 from projections import set_aside
-from projections.set_aside import SetAside
+from projections.set_aside import SetAsideSetAside
 from schemas.text import Filter, LongWhy
 
 PARAMETERS: Final = (
@@ -40,14 +40,14 @@ _TIME_BYTES: Final = 8
 _NOUN: Final = "dead letter"
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeadLettersPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
-    items: list[SetAside]
+    items: list[SetAsideSetAside]
     next: str | None = None
 
 
-class Detail(SetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class DeadLettersDetail(SetAsideSetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """With its record: bytes as base64, and beside them what of it can be read."""
 
     key: str | None
@@ -74,7 +74,7 @@ async def dead_letters(request: web.Request) -> web.Response:
     async with command_transaction(request) as connection:
         found = await set_aside.find(connection, search._replace(limit=search.limit + 1))
     items = found[: search.limit]
-    page = Page(items, _cursor_of(items[-1]) if len(found) > search.limit else None)
+    page = DeadLettersPage(items, _cursor_of(items[-1]) if len(found) > search.limit else None)
     return web.json_response(body=msgspec.json.encode(page))
 
 
@@ -87,7 +87,7 @@ async def dead_letter(request: web.Request) -> web.Response:
         raise GatewayError(Reason.NOT_FOUND, "nothing that was set aside has this id")
     fields: dict[str, Any] = msgspec.structs.asdict(found[0])
     record = set_aside.record_of(found[1])
-    detail = Detail(**fields, key_text=record.pop("keyText"), **record)
+    detail = DeadLettersDetail(**fields, key_text=record.pop("keyText"), **record)
     return web.json_response(body=msgspec.json.encode(detail))
 
 
@@ -132,7 +132,7 @@ def _search(request: web.Request) -> Search:
     )
 
 
-def _cursor_of(item: SetAside) -> str:
+def _cursor_of(item: SetAsideSetAside) -> str:
     """Leads to what was set aside before the item."""
     micros = (item.set_aside_at - _EPOCH) // timedelta(microseconds=1)
     return urlsafe_b64encode(micros.to_bytes(_TIME_BYTES) + item.id.bytes).decode()

@@ -12,14 +12,14 @@ from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeliveriesPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
     items: list[Delivery]
     next: str | None = None
 
 
-class Detail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+class DeliveriesDetail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """A delivery with the journey of its event, as far as the tables tell."""
 
     journey: Journey | None = None
@@ -30,7 +30,7 @@ async def deliveries(request: web.Request) -> web.Response:
     query = parse_query(request.query, datetime.now(UTC))
     async with transaction(request) as connection:
         items, more = await store.deliveries(connection, query)
-    page = Page(items, cursor_of(items[-1].id) if more else None)
+    page = DeliveriesPage(items, cursor_of(items[-1].id) if more else None)
     return web.json_response(body=msgspec.json.encode(page))
 
 
@@ -42,7 +42,7 @@ async def delivery(request: web.Request) -> web.Response:
         if found is None:
             raise GatewayError(Reason.NOT_FOUND, "no delivery has this id, or its day is past retention")
         journey = await store.journey(connection, found.ce_id) if found.ce_id else None
-    detail = Detail(**msgspec.structs.asdict(found), journey=journey)
+    detail = DeliveriesDetail(**msgspec.structs.asdict(found), journey=journey)
     return web.json_response(body=msgspec.json.encode(detail))
 
 

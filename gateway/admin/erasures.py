@@ -41,13 +41,13 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     dry_run: bool = False
 
 
-class Begun(msgspec.Struct, frozen=True, rename="camel"):
+class ErasuresBegun(msgspec.Struct, frozen=True, rename="camel"):
     """The answer to an erasure that has begun."""
 
     erasure_id: UUID
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class ErasuresPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
     items: list[Erasure]
@@ -108,7 +108,7 @@ async def begin(request: web.Request) -> web.Response:
     async with command_transaction(request) as connection:
         await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
     request.app[ERASING].begin(erasure_id, subject, by)
-    return web.json_response(status=202, body=msgspec.json.encode(Begun(erasure_id)))
+    return web.json_response(status=202, body=msgspec.json.encode(ErasuresBegun(erasure_id)))
 
 
 async def erasure(request: web.Request) -> web.Response:
@@ -127,5 +127,5 @@ async def all_erasures(request: web.Request) -> web.Response:
     async with command_transaction(request) as connection:
         found = await erasures.read_all(connection, page.first, page.before, page.limit + 1)
     items = found[: page.limit]
-    answer = Page(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
+    answer = ErasuresPage(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
     return web.json_response(body=msgspec.json.encode(answer))

@@ -70,14 +70,14 @@ class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
         )
 
 
-class Begun(msgspec.Struct, frozen=True, rename="camel"):
+class ReplaysBegun(msgspec.Struct, frozen=True, rename="camel"):
     """It is written down, and a gateway takes it up."""
 
     replay_id: UUID
     matched: int
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplaysPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
     items: list[Replay]
@@ -105,7 +105,7 @@ async def begin(request: web.Request) -> web.Response:
             )
             request[RECORDED] = True
     request.app[REPLAYS].wake()
-    return web.json_response(status=HTTPStatus.ACCEPTED, body=msgspec.json.encode(Begun(replay_id, matched)))
+    return web.json_response(status=HTTPStatus.ACCEPTED, body=msgspec.json.encode(ReplaysBegun(replay_id, matched)))
 
 
 async def replay(request: web.Request) -> web.Response:
@@ -119,7 +119,7 @@ async def all_replays(request: web.Request) -> web.Response:
     async with command_transaction(request) as connection:
         found = await replays.read_all(connection, page.before, page.limit + 1)
     shown = found[: page.limit]
-    answer = Page(shown, cursor_of(shown[-1].replay_id) if len(found) > page.limit else None)
+    answer = ReplaysPage(shown, cursor_of(shown[-1].replay_id) if len(found) > page.limit else None)
     return web.json_response(body=msgspec.json.encode(answer))
 
 

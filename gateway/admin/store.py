@@ -41,7 +41,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     recovered_as: UUID | None = None
 
 
-class SetAside(msgspec.Struct, frozen=True, rename="camel"):
+class StoreSetAside(msgspec.Struct, frozen=True, rename="camel"):
     """A dead letter of an event."""
 
     id: UUID
@@ -67,7 +67,7 @@ class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, k
     causation_id: UUID | None = None
     parked_reason: str | None = None
     consumed_by: list[str] = []
-    dead_letters: list[SetAside] = []
+    dead_letters: list[StoreSetAside] = []
 
 
 class Journey(msgspec.Struct, frozen=True):
@@ -175,7 +175,7 @@ async def _stations(connection: AsyncConnection, ids: Select[Any]) -> list[Stati
         Station(
             **row._mapping,  # noqa: SLF001  # SQLAlchemy's public name for it
             consumed_by=[consumer for event_id, consumer in consumers if event_id == row.id],
-            dead_letters=[SetAside(*letter) for event_id, *letter in aside if event_id == row.id],
+            dead_letters=[StoreSetAside(*letter) for event_id, *letter in aside if event_id == row.id],
         )
         for row in rows
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from outbox.dead_letters import Search
-    from projections.set_aside import SetAside
+    from projections.set_aside import SetAsideSetAside
 
     Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
 
@@ -194,14 +194,14 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
     return failed
 
 
-def _builtins(item: SetAside) -> dict[str, Any]:
+def _builtins(item: SetAsideSetAside) -> dict[str, Any]:
     import msgspec
 
     fields: dict[str, Any] = msgspec.to_builtins(item)
     return fields
 
 
-def _table(found: Sequence[SetAside]) -> str:
+def _table(found: Sequence[SetAsideSetAside]) -> str:
     if not found:
         return "nothing"
     lines = []

@@ -79,7 +79,7 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(self, **filters: Any) -> list[set_aside.SetAside]:
+    async def letters(self, **filters: Any) -> list[set_aside.SetAsideSetAside]:
         search = Search(EVER, (datetime.now(UTC) + timedelta(minutes=1), LAST), **({"limit": 50} | filters))
         return await set_aside.find(self.connection, search)
 

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from outbox.reasons import CAUSES, THEIRS, cause_of
-from projections.set_aside import SetAside
+from projections.set_aside import SetAsideSetAside
 
 ROOT: Final = Path(__file__).parents[3]
 CODE: Final = "\n".join(
@@ -42,4 +42,4 @@ def test_the_page_of_a_reason_speaks_of_it_and_of_its_fault(reason: str) -> None
 def test_a_reason_that_nobody_declared_is_ours() -> None:
     assert cause_of("never_heard_of").fault == "ours"
     assert set(THEIRS) < set(CAUSES)
-    assert "fault" in SetAside.__struct_fields__
+    assert "fault" in SetAsideSetAside.__struct_fields__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from projections.reads import DisputeView, EventView, InvoiceView, PaymentView, RefundView, SubscriptionView
+from projections.reads import DisputeView, InvoiceView, PaymentView, ReadsEventView, RefundView, SubscriptionView
 
 
 def fields(view: type[msgspec.Struct]) -> set[str]:
@@ -25,7 +25,7 @@ def test_subscriptions_invoices_and_events_have_every_field_of_the_contract() ->
     assert fields(RefundView) >= set(named.split())
     named = "id provider status amount currency reason funds respondBy paymentId version events"
     assert fields(DisputeView) >= set(named.split())
-    assert fields(EventView) >= {"id", "type", "occurredAt"}
+    assert fields(ReadsEventView) >= {"id", "type", "occurredAt"}
 
 
 def test_what_is_not_known_is_left_out() -> None:
