@@ -13,6 +13,7 @@ from ops.commands import (
     erase,
     ledger,
     outbox,
+    rebuild,
     replay,
     run,
     secrets,
@@ -31,6 +32,7 @@ for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retenti
     app.command()(command)
 app.command()(doctor.doctor)
 app.command()(erase.erase)
+app.command()(rebuild.rebuild)
 for name, group in {
     "topics": topics.app,
     "outbox": outbox.app,

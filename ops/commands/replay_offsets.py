@@ -2,12 +2,12 @@
 
 import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ops.commands.bars import bar
 from ops.commands.output import CommandError, Json, database, show
 from runtime.settings import environment
 
@@ -15,10 +15,6 @@ _PATIENCE: Final = 5.0  # seconds in which a live worker has come to nothing mor
 _LOOK_EVERY: Final = 0.5
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.progress import Progress, TaskID
-
     from ops.offset_replay.bounds import Start, Stop
     from ops.offset_replay.differences import Comparison
     from ops.offset_replay.live import Asked, Outlook
@@ -93,8 +89,8 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     if not dry_run:
         refuse_live(broker.group(group_of(asked.worker)))
     with database() as connection:
-        with _bar("looking at what would be read again", None) as (bar, task):
-            outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: bar.advance(task, number))
+        with bar("looking at what would be read again", None) as (shown, task):
+            outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: shown.advance(task, number))
         moving = not dry_run and bool(outlook.back)
         telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
         settled = outcomes.settle(broker, servers, connection, start) if telling else 0
@@ -110,26 +106,14 @@ def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
 
     total = sum(move.until - move.target for move in outlook.back)
     started = datetime.now(UTC)
-    with _bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (bar, task):
+    with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (shown, task):
 
         def tell(read: int, group: "Group") -> None:
             said = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
-            bar.update(task, completed=read, description=said)
+            shown.update(task, completed=read, description=said)
 
         ended = live.follow(broker, asked, outlook.back, tell)
     print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
-
-
-@contextmanager
-def _bar(description: str, total: int | None) -> "Iterator[tuple[Progress, TaskID]]":
-    """A bar on stderr where that is a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task(description, total=total)
 
 
 def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json: bool) -> int:
@@ -155,10 +139,10 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
             Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
             schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
         ):
-            with _bar("building the shadow", total) as (bar, task):
+            with bar("building the shadow", total) as (shown, task):
                 built = uvloop.run(
                     shadow.build(
-                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: bar.advance(task, number)
+                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: shown.advance(task, number)
                     )
                 )
             found = _settled(connection, made, asked)
@@ -173,7 +157,7 @@ def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
     from ops.offset_replay.differences import compare
 
     least, deadline = sys.maxsize, 0.0
-    with _bar("comparing", None):
+    with bar("comparing", None):
         while True:
             found = compare(connection, schema, asked.worker, asked.topic.rpartition(".")[2])
             if found.behind < least:

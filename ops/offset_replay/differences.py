@@ -140,7 +140,7 @@ from judged
 _FOUND: Final = """
 create temporary table found ("table" text, kind text, key text, live jsonb, shadow jsonb)
 """
-# Compared as rows; told as JSON. A live row that no event is known of was made by nobody. An erasure takes the contact out of the
+# Compared as rows, and a state as JSON, whose keys may be in another order; told as JSON. A live row that no event is known of was made by nobody. An erasure takes the contact out of the
 # state, and Kafka has it for as long as it has the event: that is no difference.
 _ROWS: Final = """
 insert into found
@@ -156,8 +156,9 @@ from (select l.* from public.{table} l where l.provider = %(provider)s and (
     on (s.id, s.provider) = (l.id, l.provider)
 where row(l.*) is distinct from row(s.*)
   and not coalesce(to_jsonb(l) - 'state' = to_jsonb(s) - 'state'
-    and convert_from(l.state, 'UTF8')::jsonb = convert_from(s.state, 'UTF8')::jsonb - 'contact'
-    and exists (select from public.erasures), false)
+    and (convert_from(l.state, 'UTF8')::jsonb = convert_from(s.state, 'UTF8')::jsonb
+      or convert_from(l.state, 'UTF8')::jsonb = convert_from(s.state, 'UTF8')::jsonb - 'contact'
+        and exists (select from public.erasures)), false)
 """
 _LINES: Final = """
 insert into found

@@ -13,6 +13,8 @@ from typing import Final
 
 from psycopg import Connection, sql
 
+from ops.offset_replay.declared import create, is_there
+from outbox.tables import metadata
 from runtime.ids import new_id
 
 _LOCK: Final = 720_575_940
@@ -43,9 +45,9 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
             connection.execute(sql.SQL("create schema {}").format(schema))
             _comment(connection, name, _MADE)
             for table in (*_PLUMBING, *tables):
-                _copy(connection, schema, table, "including all")
+                _copy(connection, name, table, "including all")
             for table in _SAID:
-                _copy(connection, schema, table, "including defaults including generated")
+                _copy(connection, name, table, "including defaults including generated")
             connection.execute(sql.SQL("create sequence {}.outbox_pending_id_seq").format(schema))
             connection.execute(
                 sql.SQL("alter table {}.outbox_pending alter column id set default nextval({})").format(
@@ -82,10 +84,13 @@ def drop(connection: Connection, name: str) -> None:
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
 
 
-def _copy(connection: Connection, schema: sql.Identifier, table: str, parts: str) -> None:
-    """Without a write-ahead log: what is lost with a crash is no loss."""
+def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
+    """Without a write-ahead log: what is lost with a crash is no loss. A table that somebody has dropped is made as declared."""
+    if not is_there(connection, table):
+        create(connection, metadata.tables[table], name)
+        return
     statement = sql.SQL("create unlogged table {schema}.{table} (like public.{table} {parts})")
-    connection.execute(statement.format(schema=schema, table=sql.Identifier(table), parts=sql.SQL(parts)))
+    connection.execute(statement.format(schema=sql.Identifier(name), table=sql.Identifier(table), parts=sql.SQL(parts)))
 
 
 def _comment(connection: Connection, name: str, text: str) -> None:

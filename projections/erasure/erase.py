@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 
 from outbox.marker import is_marker, marker
 from projections.erasure.search import Found, Tell
+from projections.erasure.states import without_contact
 
 _BATCH: Final = 200
 
@@ -67,13 +68,9 @@ select id from notifications where id = any(%(notifications)s) and recipient <> 
 """
 _CONTACTS: Final = "delete from contacts where user_id = any(%(ids)s) returning user_id"
 _KEY: Final = "delete from idempotency_keys where scope = %s and key = %s and status is not null"
-_STATE: Final = {
-    table: f"""
-    update {table} set state = convert_to((convert_from(state, 'UTF8')::jsonb - 'contact')::text, 'UTF8') where id = any(%(ids)s)
-    returning id
-    """
-    for table in ("payments", "invoices")
-}
+_STATES: Final = ("payments", "invoices")
+_LOCK_STATES: Final = "select id, provider, state from {} where id = any(%s) order by id, provider for update"
+_STATE: Final = "update {} set state = %s where id = %s and provider = %s"
 _REFERENCES: Final = "update reconciliations set user_id = null where reference = any(%(ids)s) returning reference"
 
 
@@ -92,6 +89,10 @@ async def erase(connection: AsyncConnection, found: Found, erasure: UUID, by: st
         counts[name] = 0
         for _, part in _batches(rows):
             counts[name] += len(await _run(connection, statement, {**values, "ids": [*part]}))
+    for table in _STATES:
+        counts[table] = 0
+        for _, part in _batches([name for kind, name in found.states if kind == table]):
+            counts[table] += await _erase_contacts(connection, table, part)
     waiting += len(await _run(connection, _SENDING, {"leads": found.leads, "notifications": found.notifications}))
     await connection.cursor().executemany(_KEY, found.keys)
     counts["keys"] = len(found.keys)
@@ -99,7 +100,6 @@ async def erase(connection: AsyncConnection, found: Found, erasure: UUID, by: st
 
 
 def _others(found: Found) -> dict[str, tuple[str, Sequence[Any]]]:
-    states = {table: [name for kind, name in found.states if kind == table] for table in _STATE}
     return {
         "deliveries": (_DELIVERIES, found.deliveries),
         "letters": (_LETTERS, found.letters),
@@ -107,7 +107,6 @@ def _others(found: Found) -> dict[str, tuple[str, Sequence[Any]]]:
         "notifications": (_NOTIFICATIONS, found.notifications),
         "contacts": (_CONTACTS, found.contacts),
         "references": (_REFERENCES, found.references),
-        **{table: (text, states[table]) for table, text in _STATE.items()},
     }
 
 
@@ -120,7 +119,15 @@ async def _erase_events(connection: AsyncConnection, ids: Sequence[UUID], erasur
     return len(erased), len(left)
 
 
-async def _run(connection: AsyncConnection, statement: str, values: Any) -> list[Any]:
+async def _erase_contacts(connection: AsyncConnection, table: str, ids: Sequence[str]) -> int:
+    async with connection.transaction():
+        rows = await _run(connection, sql.SQL(_LOCK_STATES).format(sql.Identifier(table)), ([*ids],))
+        written = [(without_contact(bytes(state)), name, provider) for name, provider, state in rows]
+        await connection.cursor().executemany(sql.SQL(_STATE).format(sql.Identifier(table)), written)
+    return len(rows)
+
+
+async def _run(connection: AsyncConnection, statement: Any, values: Any) -> list[Any]:
     return await (await connection.execute(statement, values)).fetchall()
 
 

@@ -9,7 +9,8 @@ from streams.payments.news import time_of, value_of
 from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 from streams.payments.store import Held, Key, Kind
 
-_ENCODE: Final = msgspec.json.Encoder().encode
+# The refunds of a payment in one order, whichever came first: a rebuilt row equals the live one to the byte.
+_ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
 _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
     "payment": msgspec.json.Decoder[State](PaymentState),
     "refund": msgspec.json.Decoder[State](RefundState),

@@ -1,0 +1,42 @@
+"""Where a projection comes from: which events made it, and whose code makes it again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ops.rebuild.parts import Part
+from streams.handler import Handler
+
+
+@dataclass(frozen=True)
+class Events:
+    """
+    Events that a handler makes tables of, in a schema where it reaches nobody.
+
+    `wanted` is SQL that selects the ids of all that have had their effects, each with a rank: those of a lower rank are handled
+    first, and within one the order is that of the ids. Those that the log no longer has are looked for in `topics`. Where
+    `erased_too`, Kafka's copy of an event that was erased may be handled: the tables keep nothing of what was to be erased.
+    """
+
+    handler: Handler
+    wanted: str
+    topics: Sequence[str]
+    erased_too: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Tables that are made together, and swapped in together.
+
+    `tables` are copied into the schema; `seed` statements fill what no event tells, and are run whenever it is brought up to
+    date. `locks` are locked in this order before the last look, and `exclusive` keeps readers out too.
+    """
+
+    name: str
+    tables: Sequence[str]
+    parts: Sequence[Part]
+    locks: Sequence[str]
+    events: Events | None = None
+    seed: Sequence[str] = ()
+    exclusive: bool = False
+    needs: Sequence[str] = ()

@@ -1,0 +1,126 @@
+"""A log of events of every kind, the live tables that the workers made of it, and `tallyhook rebuild` beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from outbox.append import NewEvent, append
+from runtime.database import make_pool
+from schemas.topics import Topic
+from streams.payments.handler import PaymentsHandler
+from streams.store import mark
+from tests.integration.ops.replaying import PROJECTED, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schemas.envelope import Envelope
+    from streams.handler import Handler
+
+COMMAND: Final = [sys.executable, "-c", "from ops.cli import main; main()"]
+
+
+def logged(event: Envelope, topic: str) -> NewEvent:
+    """The event as a row of the outbox."""
+    return NewEvent(
+        id=event.id, topic=topic, aggregate_type="test", aggregate_id=event.subject, source=event.source, type=event.type,
+        dataschema=event.dataschema, occurred_at=event.time, traceparent=event.traceparent, data=event.data,
+        causation_id=event.causation_id,
+    )  # fmt: skip
+
+
+class Log:
+    """One database, and no process but those a test starts."""
+
+    def __init__(self, database_url: str, kafka: str) -> None:
+        self.database_url = database_url
+        self.environment = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "PATH": "/usr/bin:/bin"}
+
+    def write(self, events: Iterable[Envelope], topic: str) -> None:
+        """As the gateway does."""
+
+        async def work(connection: psycopg.AsyncConnection) -> None:
+            await append(connection, [logged(event, topic) for event in events])
+
+        self.work(work)
+
+    def handle(self, events: Sequence[Envelope], handler: Handler, batch: int = 50) -> None:
+        """As a worker does: what has its mark is passed over."""
+
+        async def work(connection: psycopg.AsyncConnection) -> None:
+            for start in range(0, len(events), batch):
+                async with connection.transaction():
+                    part = events[start : start + batch]
+                    fresh = await mark(connection, handler.consumer, [event.id for event in part])
+                    taken = [event for event in part if event.id in fresh]
+                    await handler.handle(connection, list({event.id: event for event in taken}.values()))
+
+        self.work(work)
+
+    def payments(self, bodies: Iterable[bytes], topic: str = Topic.WEBHOOKS_STRIPE, batch: int = 50) -> list[Envelope]:
+        """Provider events that came in, in this order, and were handled."""
+        events = [envelope(body) for body in bodies]
+        self.write(events, topic)
+        self.handle(events, PaymentsHandler(), batch)
+        return events
+
+    def work(self, work: Any) -> None:
+        async def run() -> None:
+            async with make_pool(self.database_url, size=1, name="test") as pool, pool.connection() as connection:
+                await work(connection)
+
+        asyncio.run(run())
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def change(self, *statements: str) -> int:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return [connection.execute(statement.encode()).rowcount for statement in statements][-1]
+
+    def dump(self, *tables: str) -> dict[str, list[dict[str, Any]]]:
+        """Every row of the tables, to the last byte."""
+        return {table: self.rows(f"select * from {table} order by {KEYS[table]}") for table in tables or KEYS}
+
+    def told(self) -> list[dict[str, Any]]:
+        """Everything that is said to anybody."""
+        return self.rows("select id from outbox order by id") + self.rows("select id from outbox_pending order by id")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`tallyhook rebuild …`."""
+        return self.command("rebuild", *arguments)
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def rebuild(self, *arguments: str) -> dict[str, Any]:
+        with self.start(*arguments, "--json") as command:
+            out, err = command.communicate(timeout=120)
+        assert out, (command.returncode, err)
+        return {**msgspec.json.decode(out), "exit": command.returncode, "err": err}
+
+    def table(self, told: dict[str, Any], name: str) -> dict[str, Any]:
+        """What was said of one table."""
+        [found] = [table for each in told["rebuilt"] for table in each["tables"] if table["table"] == name]
+        return dict(found)
+
+
+KEYS: Final = {
+    **PROJECTED,
+    "leads": "id",
+    "lead_attempts": "lead_id, attempt",
+    "notifications": "id",
+    "search_documents": "index_name, id",
+    "config": "key",
+    "config_history": "key, version",
+}
