@@ -140,8 +140,9 @@ from judged
 _FOUND: Final = """
 create temporary table found ("table" text, kind text, key text, live jsonb, shadow jsonb)
 """
-# Compared as rows, and a state as JSON, whose keys may be in another order; told as JSON. A live row that no event is known of was
-# made by nobody. An erasure takes the contact out of the state, and Kafka has it for as long as it has the event: that is no difference.
+# Compared as rows, and a state as JSON, whose keys may be in another order; told as JSON. A live row that no event is known of
+# was made by nobody. An erasure takes the contact out of the state, and Kafka has it for as long as it has the event: that is no
+# difference.
 _ROWS: Final = """
 insert into found
 select %(table)s, case when l.id is null then 'missing' when s.id is null then 'extra' else 'different' end,
