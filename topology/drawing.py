@@ -1,10 +1,8 @@
 """The topology as a drawing: boxes and curves with everything that is to be read on them, ready for the template."""
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from topology.layers import Box, Link
-from topology.layout import Point, place
+from topology.layout import Box, Point, place
 from topology.levels import Level, level_of, short
 from topology.view import AgentView, EdgeView, TopicView, Topology
 
@@ -69,7 +67,7 @@ def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset()) -> 
     agents = [agent for agent in topology.agents if agent.name in tied]
     boxes = [Box(agent.name, *_SIZES[agent.kind]) for agent in agents]
     boxes += [Box(topic.name, *_TOPIC) for topic in topology.topics]
-    placed = place(boxes, [Link(e.source, e.target, e.trouble) for e in topology.edges], column_gap=_COLUMN_GAP)
+    placed = place(topology, boxes, column_gap=_COLUMN_GAP)
     corners = {name: Point(corner.x + _MARGIN, corner.y + _MARGIN) for name, corner in placed.corners.items()}
     shapes = [_agent(agent, corners[agent.name]) for agent in agents]
     shapes += [_topic(topology, topic, corners[topic.name], mine) for topic in topology.topics]
@@ -135,7 +133,7 @@ def _strips(topology: Topology, topic: TopicView, room: float, mine: frozenset[t
     return found
 
 
-def _curve(edge: EdgeView, way: Sequence[Point], topology: Topology) -> Curve:
+def _curve(edge: EdgeView, way: tuple[Point, Point], topology: Topology) -> Curve:
     level: Level = level_of(edge.lag) if edge.tie == "consumes" and topology.kafka.live else "none"
     kind = "trouble" if edge.trouble else edge.tie
     tip = {"consumes": f"{edge.target} reads {edge.source}", "produces": f"{edge.source} says {edge.target}, by the relay"}
@@ -143,15 +141,10 @@ def _curve(edge: EdgeView, way: Sequence[Point], topology: Topology) -> Curve:
     return Curve(edge.source, edge.target, kind, level, _path(way), text)
 
 
-def _path(way: Sequence[Point]) -> str:
-    """A smooth curve through the points, level at each of them."""
-    start, *rest = [Point(x + _MARGIN, y + _MARGIN) for x, y in way]
-    parts, last = [f"M{start.x:.1f} {start.y:.1f}"], start
-    for point in rest:
-        if abs(point.y - last.y) < 1:
-            parts.append(f"L{point.x:.1f} {point.y:.1f}")
-        else:
-            bend = (point.x - last.x) / 2
-            parts.append(f"C{last.x + bend:.1f} {last.y:.1f} {point.x - bend:.1f} {point.y:.1f} {point.x:.1f} {point.y:.1f}")
-        last = point
-    return "".join(parts)
+def _path(way: tuple[Point, Point]) -> str:
+    """A smooth curve, level at both ends."""
+    start, end = (Point(x + _MARGIN, y + _MARGIN) for x, y in way)
+    bend = (end.x - start.x) / 2
+    return (
+        f"M{start.x:.1f} {start.y:.1f}C{start.x + bend:.1f} {start.y:.1f} {end.x - bend:.1f} {end.y:.1f} {end.x:.1f} {end.y:.1f}"
+    )

@@ -1,19 +1,18 @@
 """
-Where boxes and links of a graph go, from left to right: the second half of a layered layout. Pure functions.
+Where boxes and curves go, from left to right, in lanes.
 
-Heights are the closest to the neighbours' that leave everything its room; a link leaves and arrives at a port of its own.
+Callers; the gateway and the relay; the topics that come in; the workers that read them; the topics and neighbours that those
+reach; the workers that read what workers say; and what these reach. A box's lane follows from who it is: nothing is searched for.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from statistics import fmean
 from typing import Final, NamedTuple
 
-from topology.layers import SWEEPS, Box, Cell, Lane, Link, Near, average, chain_of, columns_of, neighbours_of, rows_of
+from topology.view import AgentView, EdgeView, Topology
 
 _ROW_GAP: Final = 16.0
-_LANE: Final = 8.0
-_PORT_GAP: Final = 10.0
+_CALLERS, _DOOR, _IN, _FIRST, _SAID, _SECOND, _REACHED = range(7)
 
 
 class Point(NamedTuple):
@@ -23,136 +22,83 @@ class Point(NamedTuple):
     y: float
 
 
-class Placed(NamedTuple):
-    """Where everything went: the left upper corners, the ways in the order of the links, and the size of it all."""
+class Box(NamedTuple):
+    """Something to be placed."""
 
-    corners: dict[str, Point]
-    ways: list[list[Point]]
+    name: str
     width: float
     height: float
 
 
-class _Frame(NamedTuple):
-    """What the ways go by: boxes where they stand, the middle of every cell, and the left side and width of every column."""
+class Placed(NamedTuple):
+    """Where everything went: the left upper corners, the ends of the curves in the order of the edges, and the size of it all."""
 
-    boxes: Mapping[str, Box]
-    corners: Mapping[str, Point]
-    middles: Mapping[Cell, float]
-    columns: Mapping[str, int]
-    sides: Sequence[tuple[float, float]]
-
-
-class _End(NamedTuple):
-    """Where a link, by its number, leaves a box or arrives; in the order of what is next on its way."""
-
-    beside: float
-    link: int
-    leaves: bool
+    corners: dict[str, Point]
+    ways: list[tuple[Point, Point]]
+    width: float
+    height: float
 
 
-def place(boxes: Sequence[Box], links: Sequence[Link], *, column_gap: float) -> Placed:
-    """Place every box, and lead every link from its source to its target."""
-    columns = columns_of([box.name for box in boxes], links)
-    chains = [chain_of(link, columns) for link in links]
-    near = neighbours_of(links, chains)
-    rows = rows_of(boxes, columns, chains, near)
-    sizes = {box.name: box for box in boxes}
-    heights = _heights(rows, near, sizes)
-    sides = _sides(rows, sizes, column_gap)
-    top = min(heights[cell] - _half(cell, sizes) for row in rows for cell in row)
-    bottom = max(heights[cell] + _half(cell, sizes) for row in rows for cell in row)
-    middles = {cell: height - top for cell, height in heights.items()}
-    corners = {box.name: _corner(box, sides[columns[box.name]], middles[box.name]) for box in boxes}
-    ways = _ways(links, chains, _Frame(sizes, corners, middles, columns, sides))
-    return Placed(corners, ways, sum(sides[-1]), bottom - top)
+def place(topology: Topology, boxes: Sequence[Box], *, column_gap: float) -> Placed:
+    """Place every box in its lane, near those that it is tied to, and lead every edge from its source to its target."""
+    lanes = lanes_of(topology)
+    columns = [column for lane in range(_REACHED + 1) if (column := [box for box in boxes if lanes[box.name] == lane])]
+    height = max((sum(box.height + _ROW_GAP for box in column) - _ROW_GAP for column in columns), default=0.0)
+    corners: dict[str, Point] = {}
+    x = 0.0
+    for column in columns:
+        width = max(box.width for box in column)
+        y = (height - sum(box.height + _ROW_GAP for box in column) + _ROW_GAP) / 2
+        for box in _ordered(column, topology.edges, corners):
+            corners[box.name] = Point(x + (width - box.width) / 2, y)
+            y += box.height + _ROW_GAP
+        x += width + column_gap
+    return Placed(corners, _ways(topology.edges, {box.name: box for box in boxes}, corners), max(0.0, x - column_gap), height)
 
 
-def _corner(box: Box, side: tuple[float, float], middle: float) -> Point:
-    left, width = side
-    return Point(left + (width - box.width) / 2, middle - box.height / 2)
+def lanes_of(topology: Topology) -> dict[str, int]:
+    """The lane of every agent and topic that is tied to another."""
+    usual = [edge for edge in topology.edges if not edge.trouble]
+    said = {(edge.source, edge.target) for edge in usual if edge.tie == "produces"}
+    workers = {agent.name for agent in topology.agents if agent.kind == "worker"}
+    lanes = {agent.name: _lane(agent, said, workers) for agent in topology.agents}
+    for topic in topology.topics:
+        readers = [lanes[edge.target] for edge in usual if edge.source == topic.name]
+        writers = [lanes[source] for source, target in said if target == topic.name]
+        lanes[topic.name] = min(readers) - 1 if readers else max(writers, default=_SECOND) + 1
+    reached = {edge.target: lanes[edge.source] + 1 for edge in usual if edge.tie == "feeds" and edge.source in workers}
+    return lanes | reached
 
 
-def _half(cell: Cell, sizes: Mapping[str, Box]) -> float:
-    return _LANE / 2 if isinstance(cell, Lane) else sizes[cell].height / 2
+def _lane(agent: AgentView, said: set[tuple[str, str]], workers: set[str]) -> int:
+    if agent.kind == "outside":
+        return _CALLERS
+    if agent.kind != "worker":
+        return _DOOR
+    others = {target for source, target in said if source in workers - {agent.name}}
+    return _SECOND if others & {*agent.consumes} else _FIRST
 
 
-def _heights(rows: Sequence[Sequence[Cell]], near: Near, sizes: Mapping[str, Box]) -> dict[Cell, float]:
-    """The middle of every cell: each column again and again as near to its neighbours as its order allows."""
-    heights: dict[Cell, float] = {}
-    for row in rows:
-        rooms = _rooms(row, sizes)
-        heights.update({cell: room - rooms[-1] / 2 for cell, room in zip(row, rooms, strict=True)})
-    for _ in range(SWEEPS):
-        for row in [*rows, *rows[::-1]]:
-            wished = [average(near.get(cell, {}), heights, heights[cell]) for cell in row]
-            heights.update(zip(row, _apart(wished, _rooms(row, sizes)), strict=True))
-    return heights
+def _ordered(column: Sequence[Box], edges: Sequence[EdgeView], corners: Mapping[str, Point]) -> list[Box]:
+    """By how high those to the left stand that a box is tied to; whoever has none goes last, as it was declared."""
+
+    def height(box: Box) -> float:
+        ties = [{edge.source, edge.target} for edge in edges if not edge.trouble]
+        near = [corners[name].y for tie in ties if box.name in tie for name in tie - {box.name} if name in corners]
+        return fmean(near) if near else float("inf")
+
+    return sorted(column, key=height)
 
 
-def _rooms(row: Sequence[Cell], sizes: Mapping[str, Box]) -> list[float]:
-    """How far down each cell is at least, from the middle of the first."""
-    rooms = [0.0]
-    for above, below in pairwise(row):
-        rooms.append(rooms[-1] + _half(above, sizes) + _ROW_GAP + _half(below, sizes))
-    return rooms
-
-
-def _apart(wished: Sequence[float], rooms: Sequence[float]) -> list[float]:
-    """The heights closest to those wished for, by squares, that leave everything its room: pool adjacent violators."""
-    pools: list[tuple[float, int]] = []
-    for wish, room in zip(wished, rooms, strict=True):
-        mean, size = wish - room, 1
-        while pools and pools[-1][0] > mean:
-            other, number = pools.pop()
-            mean, size = (mean * size + other * number) / (size + number), size + number
-        pools.append((mean, size))
-    flat = [mean for mean, size in pools for _ in range(size)]
-    return [mean + room for mean, room in zip(flat, rooms, strict=True)]
-
-
-def _sides(rows: Sequence[Sequence[Cell]], sizes: Mapping[str, Box], gap: float) -> list[tuple[float, float]]:
-    widths = [max((sizes[cell].width for cell in row if not isinstance(cell, Lane)), default=0.0) for row in rows]
-    return [(sum(widths[:n]) + gap * n, width) for n, width in enumerate(widths)]
-
-
-def _ways(links: Sequence[Link], chains: Sequence[Sequence[Cell]], frame: _Frame) -> list[list[Point]]:
-    """Out of a box at a port, straight through the lanes, and into the target at a port."""
-    ports = _ports(links, chains, frame)
-    ways = []
-    for n, chain in enumerate(chains):
-        points = [ports[n, True]]
-        for lane in chain[1:-1]:
-            if isinstance(lane, Lane):
-                left, width = frame.sides[lane.column]
-                crossed = (left + width, left) if lane.backward else (left, left + width)
-                points += [Point(x, frame.middles[lane]) for x in crossed]
-        ways.append([*points, ports[n, False]])
-    return ways
-
-
-def _ports(links: Sequence[Link], chains: Sequence[Sequence[Cell]], frame: _Frame) -> dict[tuple[int, bool], Point]:
-    """Where each link leaves (True) and arrives (False): the right side of a box, or its left where the link goes back."""
-    sides: dict[tuple[str, bool], list[_End]] = defaultdict(list)
-    for n, (link, chain) in enumerate(zip(links, chains, strict=True)):
-        back = frame.columns[link.target] <= frame.columns[link.source]
-        sides[link.source, not back].append(_End(frame.middles[chain[1]], n, leaves=True))
-        sides[link.target, back].append(_End(frame.middles[chain[-2]], n, leaves=False))
-    ports = {}
+def _ways(edges: Sequence[EdgeView], boxes: Mapping[str, Box], corners: Mapping[str, Point]) -> list[tuple[Point, Point]]:
+    """Each edge has a port of its own, on the side that faces the other box; ports stand in the order of the other boxes."""
+    sides: dict[tuple[str, bool], list[tuple[float, int]]] = {}
+    for number, edge in enumerate(edges):
+        for name, other in ((edge.source, edge.target), (edge.target, edge.source)):
+            sides.setdefault((name, corners[other].x > corners[name].x), []).append((corners[other].y, number))
+    ports: dict[tuple[str, int], Point] = {}
     for (name, right), ends in sides.items():
-        box, corner = frame.boxes[name], frame.corners[name]
-        x = corner.x + (box.width if right else 0.0)
-        for end, offset in _spread(sorted(ends), chains, box.height - 12).items():
-            ports[end.link, end.leaves] = Point(x, corner.y + box.height / 2 + offset)
-    return ports
-
-
-def _spread(ends: Sequence[_End], chains: Sequence[Sequence[Cell]], room: float) -> dict[_End, float]:
-    """How far from the middle each end is; those that arrive by one lane do so at one port."""
-    keys: list[object] = []
-    for end in ends:
-        before = chains[end.link][-2]
-        keys.append(before if isinstance(before, Lane) and not end.leaves else end)
-    distinct = [*dict.fromkeys(keys)]
-    gap = min(_PORT_GAP, room / max(1, len(distinct) - 1))
-    offset = {key: (n - (len(distinct) - 1) / 2) * gap for n, key in enumerate(distinct)}
-    return {end: offset[key] for end, key in zip(ends, keys, strict=True)}
+        corner, box = corners[name], boxes[name]
+        for n, (_, number) in enumerate(sorted(ends), start=1):
+            ports[name, number] = Point(corner.x + box.width * right, corner.y + box.height * n / (len(ends) + 1))
+    return [(ports[edge.source, number], ports[edge.target, number]) for number, edge in enumerate(edges)]

@@ -1,73 +1,64 @@
-"""Boxes have their room, columns go one way, and links begin and end at their boxes; for ours and for any graph."""
+"""Boxes have their room, lanes go one way, and curves begin and end at their boxes."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
 from schemas.topology import workers
-from tests.unit.topology.looks import topology
-from topology.drawing import Drawing, draw
-from topology.layers import Box, Link
-from topology.layout import Placed, place
-from topology.view import around
+from tests.unit.topology.looks import NOW, topology
+from topology.drawing import Drawing, Shape, draw
+from topology.layout import lanes_of
+from topology.view import Kafka, Topology, around, declared
 
-NAMES = [f"b{n}" for n in range(9)]
-graphs = some.lists(some.builds(Link, some.sampled_from(NAMES), some.sampled_from(NAMES), some.booleans()), max_size=20)
+SCOPES = ["all", *(agent.name for agent in workers())]
 
 
-def test_a_chain_goes_from_left_to_right_at_one_height() -> None:
-    boxes = [Box(name, 50, 20) for name in "abc"]
-    placed = place(boxes, [Link("a", "b"), Link("b", "c")], column_gap=30)
-    assert [placed.corners[name].x for name in "abc"] == [0, 80, 160]
-    assert {round(placed.corners[name].y, 6) for name in "abc"} == {0}
-    assert placed.ways[0] == [(50, 10), (80, 10)]
+def seen_of(scope: str) -> Topology:
+    return topology() if scope == "all" else around(topology(), scope)
 
 
-def test_a_long_link_passes_between_the_boxes_of_the_columns_on_its_way() -> None:
-    boxes = [Box(name, 50, 20) for name in "abc"]
-    placed = place(boxes, [Link("a", "b"), Link("b", "c"), Link("a", "c")], column_gap=30)
-    way = placed.ways[2]
-    inside = [point for point in way if 80 <= point.x <= 130]
-    top, bottom = placed.corners["b"].y, placed.corners["b"].y + 20
-    assert inside
-    assert all(not top < point.y < bottom for point in inside)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_no_two_boxes_overlap(scope: str) -> None:
+    for one, other in combinations(draw(seen_of(scope)).shapes, 2):
+        beside = one.x + one.width <= other.x or other.x + other.width <= one.x
+        above = one.y + one.height <= other.y or other.y + other.height <= one.y
+        assert beside or above, (one.name, other.name)
 
 
-def test_a_circle_has_one_link_back_that_ends_at_its_target() -> None:
-    boxes = [Box("topic", 50, 20), Box("worker", 40, 20)]
-    placed = place(boxes, [Link("topic", "worker"), Link("worker", "topic")], column_gap=30)
-    assert (placed.ways[1][0].x, placed.ways[1][-1].x) == (placed.corners["worker"].x, placed.corners["topic"].x + 50)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_curve_begins_and_ends_at_the_sides_of_its_boxes(scope: str) -> None:
+    drawing = draw(seen_of(scope))
+    shapes = {shape.name: shape for shape in drawing.shapes}
+    assert len(drawing.curves) == len(seen_of(scope).edges)
+    for curve in drawing.curves:
+        numbers = [float(number) for number in curve.path.replace("M", " ").replace("C", " ").split()]
+        for name, (x, y) in ((curve.source, numbers[:2]), (curve.target, numbers[-2:])):
+            assert at_a_side(shapes[name], x, y), (curve.source, curve.target)
 
 
-@given(graphs)
-def test_no_two_boxes_overlap_and_every_link_touches_its_boxes(links: list[Link]) -> None:
-    links = [link for link in dict.fromkeys(links) if link.source != link.target]
-    boxes = [Box(name, 40 + 7 * n, 20 + 3 * n) for n, name in enumerate(NAMES)]
-    placed = place(boxes, links, column_gap=30)
-    assert_apart(boxes, placed)
-    for link, way in zip(links, placed.ways, strict=True):
-        for name, end in ((link.source, way[0]), (link.target, way[-1])):
-            box, corner = boxes[NAMES.index(name)], placed.corners[name]
-            assert end.x == pytest.approx(corner.x) or end.x == pytest.approx(corner.x + box.width)
-            assert corner.y <= end.y <= corner.y + box.height
+def at_a_side(shape: Shape, x: float, y: float) -> bool:
+    sides = (shape.x, shape.x + shape.width)
+    return any(x == pytest.approx(side, abs=0.1) for side in sides) and shape.y < y < shape.y + shape.height
 
 
-def assert_apart(boxes: list[Box], placed: Placed) -> None:
-    for n, one in enumerate(boxes):
-        for other in boxes[n + 1 :]:
-            a, b = placed.corners[one.name], placed.corners[other.name]
-            beside = a.x + one.width <= b.x or b.x + other.width <= a.x
-            above = a.y + one.height <= b.y + 1e-6 or b.y + other.height <= a.y + 1e-6
-            assert beside or above, (one, other)
+def test_the_lanes_follow_the_way_of_an_event() -> None:
+    lanes = lanes_of(topology())
+    way = ["stripe", "gateway", "webhooks.stripe", "payments", "notification.commands", "notifications", "channels"]
+    assert [lanes[name] for name in way] == [*range(7)]
+    assert lanes["billing.payment.events"] == lanes["crms"] == lanes["redis"] == 4
+    assert lanes["dead-letters"] == 6
 
 
-@pytest.mark.parametrize("scope", ["all", *(agent.name for agent in workers())])
+def test_without_a_broker_the_drawing_is_the_same() -> None:
+    known, unknown = draw(topology()), draw(declared(NOW, Kafka(live=False)))
+    assert [shape[:6] for shape in known.shapes] == [shape[:6] for shape in unknown.shapes]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
 def test_ours_reads_from_left_to_right(scope: str) -> None:
-    seen = topology() if scope == "all" else around(topology(), scope)
+    seen = seen_of(scope)
     drawing = draw(seen)
     left = {shape.name: shape.x for shape in drawing.shapes}
     back = [edge for edge in seen.edges if not edge.trouble and left[edge.target] <= left[edge.source]]
