@@ -15,6 +15,7 @@ import projections.config_tables
 import projections.leads
 import projections.notifications
 import projections.search
+import projections.stripe_fetches
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata
 from outbox.tables import metadata, schema_contracts
 

@@ -6,6 +6,7 @@ Fault = Literal["ours", "theirs"]
 
 _DEAD_LETTERS: Final = "runbooks/dead-letters.md"
 _LEADS: Final = "runbooks/lead-delivery.md"
+_FETCHES: Final = "runbooks/stripe-fetches.md"
 
 
 class Cause(NamedTuple):
@@ -39,6 +40,18 @@ CAUSES: Final = {
     "document_refused": Cause("ours", "Elasticsearch refuses the document: it does not fit the index's mapping"),
     "event_malformed": Cause("theirs", "the provider's event lacks what its type promises"),
     "text_unstorable": Cause("theirs", "a text of the provider's holds a NUL, which Postgres cannot store"),
+    "api_key_of_other_mode": Cause("ours", "STRIPE_API_KEY is of test mode and the event of live mode, or the reverse", _FETCHES),
+    "stripe_key_refused": Cause("ours", "STRIPE_API_KEY may not read the object that a thin event names", _FETCHES),
+    "fetch_failed": Cause("ours", "a bug: our code failed on the object that a thin event names", _FETCHES),
+    "stripe_refuses": Cause("ours", "Stripe's API refuses the question for the object that a thin event names", _FETCHES),
+    "stripe_called_too_often": Cause("theirs", "Stripe's API has not let itself be asked in all attempts", _FETCHES),
+    "stripe_failed": Cause("theirs", "Stripe's API has failed in all attempts", _FETCHES),
+    "stripe_slow": Cause("theirs", "Stripe's API has not answered in time in all attempts", _FETCHES),
+    "stripe_unreachable": Cause("theirs", "there was no connection to Stripe's API in all attempts", _FETCHES),
+    "answer_too_large": Cause("theirs", "the object that a thin event names is too large", _FETCHES),
+    "answer_malformed": Cause("theirs", "what Stripe's API answers is no object", _FETCHES),
+    "answer_mismatched": Cause("theirs", "Stripe's API answers with another object than was asked for", _FETCHES),
+    "answer_too_early": Cause("theirs", "Stripe's clock is behind the thin event: a clock is wrong", _FETCHES),
     LEAD_EXHAUSTED: Cause("theirs", "the partner's CRM has not taken the lead in all attempts", _LEADS),
     LEAD_REJECTED: Cause("theirs", "the partner's CRM refuses the lead for good", _LEADS),
 }

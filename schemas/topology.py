@@ -110,6 +110,7 @@ AGENTS: Final = {
             "worker",
             consumes=(Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY),
             produces=(
+                Topic.WEBHOOKS_STRIPE,  # objects that it has fetched from Stripe's API
                 Topic.BILLING_PAYMENTS,
                 Topic.BILLING_REFUNDS,
                 Topic.BILLING_DISPUTES,

@@ -20,7 +20,7 @@ from streams.app import run
 from streams.cache.handler import CACHE
 from streams.leads.role import LEADS
 from streams.notifications.handler import NOTIFICATIONS
-from streams.payments.handler import PAYMENTS
+from streams.payments.role import PAYMENTS
 from streams.role import Role
 from streams.search.handler import SEARCH
 from streams.settings import StreamSettings

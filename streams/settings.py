@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, ServerUrl, Settings, Timeout, within
+from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, Secrets, ServerUrl, Settings, Timeout, within
 
 
 class StreamSettings(Settings):
@@ -42,6 +42,21 @@ class StreamSettings(Settings):
     def batch(self) -> int:
         """Events handled in one round, as this role does it."""
         return self.streams_batch
+
+
+class PaymentSettings(StreamSettings):
+    """A process of the payments worker."""
+
+    stripe_api_key: Secrets = ()
+    """A secret or restricted key that may read what payments are made of; the first one is used."""
+    stripe_api_base: str = Field(default="https://api.stripe.com", pattern=r"^https?://.+")
+    """Where Stripe's API is."""
+    stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
+    """Calls a second to Stripe's API, at most: of each payments worker, and of `tallyhook reconcile stripe`."""
+    stripe_api_timeout: Timeout = timedelta(seconds=15)
+    """How long Stripe's API may take for one call."""
+    stripe_fetch_attempts: int = Field(default=20, ge=1, le=1000)
+    """Attempts to fetch an object before the thin event that names it is set aside; the pauses between them double, up to 1 h."""
 
 
 class CacheSettings(StreamSettings):

@@ -13,7 +13,7 @@ from ops.offset_replay.log import Stretch
 from ops.offset_replay.plan import stops_of, wanted_of
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
-from streams.payments.handler import PAYMENTS
+from streams.payments.handler import REBUILDING
 from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
@@ -28,8 +28,8 @@ class Buildable(NamedTuple):
 
 
 BUILDABLE: Final[Mapping[str, Buildable]] = {
-    PAYMENTS.name: Buildable(
-        PAYMENTS, ("payments", "refunds", "disputes", "subscriptions", "invoices", "history", "reconciliations")
+    REBUILDING.name: Buildable(
+        REBUILDING, ("payments", "refunds", "disputes", "subscriptions", "invoices", "history", "reconciliations")
     )
 }
 _WHY_NOT: Final[Mapping[str, str]] = {

@@ -15,9 +15,10 @@ from runtime.partners import Partner
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
 from streams.claims import ClaimOver
-from streams.leads.decisions import INTERRUPTED, SUCCESSES, Answer, parse_retry_after
+from streams.leads.decisions import INTERRUPTED, SUCCESSES, Answer
 from streams.leads.guard import Network, guarded_socket
 from streams.leads.store import Claimed
+from streams.retry_after import parse_retry_after
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
 _READ_MAX: Final = 2 * EXCERPT_MAX  # half of a secret at the end of what is kept would not be known as one

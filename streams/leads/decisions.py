@@ -1,10 +1,11 @@
 """What follows from an attempt: pure functions, with the time and the randomness handed in."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final, NamedTuple
+
+from streams.retry_after import RETRY_AFTER_MAX
 
 # Client errors that time may mend; every other one says that this lead will never be taken.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -12,17 +13,6 @@ _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)
 SUCCESSES: Final = range(200, 300)
 _DOUBLINGS_MAX: Final = 40
-RETRY_AFTER_MAX: Final = timedelta(days=1)
-"""A CRM may ask for patience, but not for ever."""
-_DIGITS_MAX: Final = 9  # of a number of seconds that is worth reading
-# IMF-fixdate, and the two obsolete forms that a recipient must accept as well (RFC 9110, 5.6.7); the last is that of mail, which
-# some servers write.
-_HTTP_DATES: Final = (
-    "%a, %d %b %Y %H:%M:%S GMT",
-    "%A, %d-%b-%y %H:%M:%S GMT",
-    "%a %b %d %H:%M:%S %Y",
-    "%a, %d %b %Y %H:%M:%S %z",
-)
 _INTERRUPTIONS_MIN: Final = 3
 ATTEMPT_FAILED: Final = "attempt_failed"
 """Our own code failed in the attempt: it says nothing about the CRM."""
@@ -120,18 +110,3 @@ def decide_without(answer: Answer, failures: int, now: datetime, policy: Policy)
     if answer.delivered:
         return Delivered()
     return Exhausted() if failures + 1 >= policy.max_attempts else RetryAt(now + min(policy.longest, RETRY_AFTER_MAX))
-
-
-def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """A number of seconds or an HTTP-date (RFC 9110, 10.2.3); what is neither says nothing."""
-    text = (header or "").strip(" \t")
-    if not text.isascii():
-        return None
-    if text.isdecimal():
-        digits = text.lstrip("0") or "0"
-        return timedelta(seconds=int(digits)) if len(digits) <= _DIGITS_MAX else RETRY_AFTER_MAX
-    for form in _HTTP_DATES:
-        with suppress(ValueError):
-            moment = datetime.strptime(text, form)  # noqa: DTZ007  # in UTC unless it says otherwise
-            return max(timedelta(), (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now)
-    return None

@@ -125,10 +125,14 @@ def _last_of(rivals: Iterable[Standing]) -> Standing:
     An end comes last. Else one that another names as what was before it is not the last; where that leaves several, or none
     because they go in a circle, the order of a life decides.
     """
+    return max(candidates_of(rivals), key=_stamp_of)
+
+
+def candidates_of(rivals: Iterable[Standing]) -> list[Standing]:
+    """Those of several standings of one second that may be the last."""
     told = list(rivals)
     ends = [standing for standing in told if standing.ended]
-    candidates = ends or [each for each in told if not any(_follows(other, each) for other in told)] or told
-    return max(candidates, key=_stamp_of)
+    return ends or [each for each in told if not any(_follows(other, each) for other in told)] or told
 
 
 def _stamp_of(standing: Standing) -> Stamp:

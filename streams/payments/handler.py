@@ -10,12 +10,15 @@ from outbox.append import NewEvent, append, append_replayed
 from schemas.envelope import Envelope
 from schemas.razorpay import TYPE_PREFIX as RAZORPAY
 from schemas.stripe import TYPE_PREFIX as STRIPE
+from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import razorpay, store, stripe
 from streams.payments.facts import Fact
+from streams.payments.fetching.store import want
+from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.rows import row_of, state_in
-from streams.payments.steps import Told, claims_of, key_of, lines_of, speak, take
+from streams.payments.steps import Steps, Told, claims_of, key_of, lines_of, speak, take
 from streams.payments.storable import storable
 from streams.role import role_of
 
@@ -33,12 +36,22 @@ class PaymentsHandler:
 
     An event of a type that nobody handles says nothing and changes nothing. An event that nothing can be made of raises Poison,
     with its id, before anything is written.
+
+    Where it `fetches`, it has the objects fetched that thin events name; where it `decides` too, those whose events of one second
+    cannot be put in order. Who reads the log again does neither: the answers are in it.
     """
 
     consumer: Final = "payments"
 
+    def __init__(self, *, fetches: bool = False, decides: bool = False) -> None:
+        self._fetches = fetches
+        self._decides = decides
+
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        await _take(connection, events, append)
+        steps = await _take(connection, events, append)
+        contests = of_contests(steps, decides=self._decides)
+        if self._fetches:
+            await want(connection, [*of_thin_events(events), *contests])
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         """Say it all again, under the replay's id, but for messages to people and alerts."""
@@ -55,14 +68,17 @@ class PaymentsHandler:
 _Say = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
 
 
-async def _take(connection: AsyncConnection, events: Sequence[Envelope], say: _Say) -> None:
+async def _take(connection: AsyncConnection, events: Sequence[Envelope], say: _Say) -> Steps:
     told = [heard for event in events if (heard := _listen(event)).facts]
     # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
-    while told and not await _apply(connection, told, say):
-        pass
+    while told:
+        if (steps := await _apply(connection, told, say)) is not None:
+            return steps
+    return {}
 
 
-PAYMENTS: Final = role_of(PaymentsHandler())
+REBUILDING: Final = role_of(PaymentsHandler())
+"""The role as it reads the log again: it asks nobody for anything."""
 
 
 def _listen(event: Envelope) -> Told:
@@ -76,7 +92,7 @@ def _listen(event: Envelope) -> Told:
             facts = _storable(event, facts)
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
-    if not facts:
+    if not facts and event.dataschema != THIN:
         log.info("event_says_nothing", event_id=event.id, type=event.type)
     return Told(event, kind, facts)
 
@@ -88,7 +104,7 @@ def _storable(event: Envelope, facts: Sequence[Fact]) -> list[Fact]:
     return [fact for fact, _ in told]
 
 
-async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -> bool:
+async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -> Steps | None:
     """One attempt, in three round trips: lock and remember, write and compare, say what is new."""
     async with connection.pipeline() as pipeline, connection.transaction() as attempt:
         keys = {key_of(fact) for _, _, facts in told for fact in facts}
@@ -100,5 +116,5 @@ async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -
         if saved is None:
             raise Rollback(attempt)
         await say(connection, speak(steps, saved))
-        return True
-    return False
+        return steps
+    return None

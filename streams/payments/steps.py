@@ -14,6 +14,7 @@ from schemas import billing
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised
 from streams.payments import news
+from streams.payments.contest import is_contested
 from streams.payments.facts import DisputeFact, Fact, InvoiceFact, PaymentFact, RefundFact, SubscriptionFact
 from streams.payments.fold import fold
 from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
@@ -29,12 +30,17 @@ class Told(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one event did to one aggregate."""
+    """What one event did to one aggregate; `contested` where it cannot be put in order with another one of its second."""
 
     event: Envelope
     old: State | None
     new: State
     version: int
+    contested: bool = False
+
+
+Steps = Mapping[Key, Sequence[Step]]
+"""Of a batch, by the aggregate that they move."""
 
 
 def key_of(fact: Fact) -> Key:
@@ -74,7 +80,7 @@ def take(told: Iterable[Told], states: Mapping[Key, tuple[State, int]], loaded: 
                 continue
             taken = steps.setdefault(key, [])
             old, version = (taken[-1].new, taken[-1].version) if taken else states.get(key, (None, 0))
-            taken.append(Step(event, old, fold(old, fact), version + 1))
+            taken.append(Step(event, old, fold(old, fact), version + 1, is_contested(old, fact)))
     return steps
 
 

@@ -1,7 +1,8 @@
 """
-The part of Stripe's API that lists events (https://docs.stripe.com/api/events/list), over real HTTP in a thread of its own.
+Stripe's API as far as we ask it (https://docs.stripe.com/api), over real HTTP in a thread of its own.
 
-Newest first, by the page, narrowed by time and type; it can be told to fail, and keeps what it was asked.
+It lists events and objects, newest first, by the page, narrowed by time and type, and gives single objects. It can be told to
+fail, and keeps what it was asked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import json
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 
 KEY: Final = "rk_test_of_the_simulator"
 _LIMIT_MAX: Final = 100
+_PATHS: Final = {
+    "payment_intent": "payment_intents",
+    "charge": "charges",
+    "refund": "refunds",
+    "dispute": "disputes",
+    "invoice": "invoices",
+    "subscription": "subscriptions",
+    "invoice_payment": "invoice_payments",
+    "checkout.session": "checkout/sessions",
+}
+
+
+class Told(NamedTuple):
+    """One answer that it is told to give instead of its own."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
+    after: float = 0.0
+    """Seconds."""
 
 
 class StripeApi:
@@ -27,13 +48,48 @@ class StripeApi:
     def __init__(self) -> None:
         self.url = ""
         self.failures: list[int] = []
+        self.told: list[Told] = []
         self.asked: list[dict[str, str]] = []
+        self.calls: list[tuple[str, dict[str, str]]] = []
+        """The path and the headers of every question for objects, single ones and lists."""
         self._events: list[dict[str, Any]] = []
+        self._objects: dict[str, dict[str, Any]] = {}
 
     def hold(self, *bodies: bytes) -> None:
         """Have these events in the list; what came last is the newest of its second."""
         self._events += [json.loads(body) for body in bodies]
         self._events.sort(key=lambda event: event["created"])
+
+    def keep(self, *objects: dict[str, Any]) -> None:
+        """Have these objects, each instead of the one of its kind and id."""
+        self._objects |= {f"/v1/{_PATHS[each['object']]}/{each['id']}": each for each in objects}
+
+    def drop(self, kind: str, name: str) -> None:
+        """Have the object no more."""
+        del self._objects[f"/v1/{_PATHS[kind]}/{name}"]
+
+    async def serve_objects(self, request: web.Request) -> web.Response:
+        self.calls.append((request.path, dict(request.headers)))
+        if self.told:
+            told = self.told.pop(0)
+            await asyncio.sleep(told.after)
+            return web.Response(status=told.status, body=told.body, headers={"Content-Type": "application/json", **told.headers})
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return _error(401, "invalid_request_error", "Invalid API Key provided")
+        if request.path.removeprefix("/v1/") in _PATHS.values():
+            return self._list(request)
+        found = self._objects.get(request.path)
+        if found is None:
+            return _error(404, "invalid_request_error", f"No such object: '{request.path}'")
+        return web.Response(text=json.dumps(found, indent=2), content_type="application/json")
+
+    def _list(self, request: web.Request) -> web.Response:
+        """Of subscriptions those that were canceled only where all are asked for (https://docs.stripe.com/api/subscriptions/list)."""
+        whole = request.query.get("status") == "all"
+        ours = [each for path, each in self._objects.items() if path.startswith(f"{request.path}/")]
+        found = [each for each in ours if _fits(each, request.query, [])]
+        found = [each for each in found if whole or each["object"] != "subscription" or each["status"] != "canceled"]
+        return self._paged(sorted(found, key=lambda each: each["created"], reverse=True), request)
 
     async def list_events(self, request: web.Request) -> web.Response:
         self.asked.append(dict(request.query))
@@ -49,16 +105,18 @@ class StripeApi:
         types = [value for name, value in query.items() if name.startswith("types[")]
         if len(types) > 20:
             return _error(400, "invalid_request_error", "You may only specify up to 20 types")
-        limit = int(query.get("limit", 10))
+        return self._paged([event for event in reversed(self._events) if _fits(event, query, types)], request)
+
+    def _paged(self, found: list[dict[str, Any]], request: web.Request) -> web.Response:
+        query, limit = request.query, int(request.query.get("limit", 10))
         if not 1 <= limit <= _LIMIT_MAX:
             return _error(400, "invalid_request_error", "limit must be between 1 and 100")
-        found = [event for event in reversed(self._events) if _fits(event, query, types)]
         if after := query.get("starting_after"):
             ids = [event["id"] for event in found]
             if after not in ids:
-                return _error(404, "invalid_request_error", f"No such event: '{after}'")
+                return _error(404, "invalid_request_error", f"No such object: '{after}'")
             found = found[ids.index(after) + 1 :]
-        page = {"object": "list", "url": "/v1/events", "has_more": len(found) > limit, "data": found[:limit]}
+        page = {"object": "list", "url": request.path, "has_more": len(found) > limit, "data": found[:limit]}
         return web.Response(text=json.dumps(page, indent=2), content_type="application/json")
 
 
@@ -82,6 +140,7 @@ def stripe_api() -> Iterator[StripeApi]:
     async def serve() -> None:
         app = web.Application()
         app.router.add_get("/v1/events", api.list_events)
+        app.router.add_get("/v1/{path:.+}", api.serve_objects)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -15,8 +15,8 @@ from runtime.partners import Partner
 from streams.leads import crm as crm_module
 from streams.leads import dispatcher as dispatcher_module
 from streams.leads import settling, store
-from streams.leads.decisions import parse_retry_after
 from streams.leads.outcomes import outcome_of
+from streams.retry_after import parse_retry_after
 from tests.integration.streams.delivering import POLICY, Leads, leads_on, round_of
 from tests.simulators.crm import SECRET, hang
 from tests.simulators.partner import lead

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 from outbox.reasons import CAUSES, THEIRS, cause_of
 from projections.set_aside import SetAsideSetAside
+from streams.payments.fetching.api import Reason
 
 ROOT: Final = Path(__file__).parents[3]
 CODE: Final = "\n".join(
@@ -19,6 +20,7 @@ CODE: Final = "\n".join(
 RAISED: Final = {
     *re.findall(r"""(?:Poison|EnvelopeError|SchemaError|TemplateError)\(\s*"([a-z_]+)\"""", CODE),
     "event_outside_retention",
+    *get_args(Reason),
 }
 
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.leads.decisions import (
-    RETRY_AFTER_MAX,
     Answer,
     Delivered,
     Exhausted,
@@ -19,8 +18,8 @@ from streams.leads.decisions import (
     RetryAt,
     backoff,
     decide,
-    parse_retry_after,
 )
+from streams.retry_after import RETRY_AFTER_MAX, parse_retry_after
 
 NOW: Final = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 POLICY: Final = Policy(max_attempts=4, base=timedelta(seconds=10), longest=timedelta(minutes=1))

@@ -1,0 +1,134 @@
+"""
+An object of Stripe's, as its API has it now, made into the event that says so.
+
+The workers fold events. So what was asked for takes their way too: it is written down once, and whoever reads the log again
+finds the answer in it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.stripe import Word
+
+
+class StripeObject(msgspec.Struct, frozen=True):
+    """What every object of the API has, and what tells which event fits it."""
+
+    id: Word
+    object: str
+    status: str | None = None
+    last_payment_error: Any = None
+    livemode: bool | None = None
+    deleted: bool = False
+
+
+class Kind(NamedTuple):
+    """A kind of object that is folded: where it is in the API, and the type of event that says its present state, if one does."""
+
+    path: str
+    type_of: Callable[[StripeObject], str | None]
+
+
+_INTENT_TYPES: Final = {
+    "requires_action": "payment_intent.requires_action",
+    "processing": "payment_intent.processing",
+    "requires_capture": "payment_intent.amount_capturable_updated",
+    "canceled": "payment_intent.canceled",
+    "succeeded": "payment_intent.succeeded",
+}
+
+
+def _of_intent(intent: StripeObject) -> str:
+    """After a failed attempt it waits for the next one, and the error says so (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
+    if intent.status == "requires_payment_method" and intent.last_payment_error:
+        return "payment_intent.payment_failed"
+    return _INTENT_TYPES.get(intent.status or "", "payment_intent.created")
+
+
+def _always(kind: str) -> Callable[[StripeObject], str | None]:
+    return lambda _: kind
+
+
+def _by_status(**types: str) -> Callable[[StripeObject], str | None]:
+    """What is not there has nothing to say yet."""
+    return lambda found: types.get(found.status or "")
+
+
+KINDS: Final = {
+    "payment_intent": Kind("/v1/payment_intents/", _of_intent),
+    "charge": Kind("/v1/charges/", _always("charge.updated")),
+    "refund": Kind("/v1/refunds/", _always("refund.updated")),
+    "dispute": Kind("/v1/disputes/", _always("charge.dispute.updated")),
+    "invoice": Kind("/v1/invoices/", _always("invoice.updated")),
+    "subscription": Kind("/v1/subscriptions/", _always("customer.subscription.updated")),
+    "invoice_payment": Kind("/v1/invoice_payments/", _by_status(paid="invoice_payment.paid")),
+    "checkout.session": Kind(
+        "/v1/checkout/sessions/", _by_status(complete="checkout.session.completed", expired="checkout.session.expired")
+    ),
+}
+"""By the `object` of the object."""
+
+
+_TELLING: Final = frozenset({"invoice.payment_failed", "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"})
+"""Types of events that say what their object does not."""
+
+
+def telling(cause: str) -> str:
+    """The type of the event for whose sake the API was asked, if more is in it than in the object; else nothing."""
+    return cause if cause in _TELLING else ""
+
+
+class _Data(msgspec.Struct):
+    object: msgspec.Raw
+
+
+class _Snapshot(msgspec.Struct, omit_defaults=True):
+    id: str
+    object: str
+    type: str
+    created: int
+    data: _Data
+    api_version: str | None = None
+    livemode: bool | None = None
+    account: str | None = None
+
+
+class Answer(NamedTuple):
+    """
+    An object as the API gave it, byte for byte.
+
+    `at` is Unix seconds by Stripe's clock: what had happened by then is in it. `account` is the connected account that it is of.
+    """
+
+    found: StripeObject
+    body: bytes
+    at: int
+    api_version: str | None = None
+    account: str | None = None
+
+
+def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
+    """The body of the event, under an id of ours; None where the object has nothing to say, or its kind is not folded."""
+    kind = KINDS.get(answer.found.object)
+    event_type = (_still(answer.found, telling(cause)) or kind.type_of(answer.found)) if kind else None
+    if event_type is None:
+        return None
+    return msgspec.json.encode(
+        _Snapshot(
+            id=event_id,
+            object="event",
+            type=event_type,
+            created=answer.at,
+            data=_Data(msgspec.Raw(answer.body)),
+            api_version=answer.api_version,
+            livemode=answer.found.livemode,
+            account=answer.account,
+        )
+    )
+
+
+def _still(found: StripeObject, cause: str) -> str:
+    """An invoice that was paid, voided or given up since its failed attempt says so instead."""
+    return "" if cause.startswith("invoice.") and found.status != "open" else cause

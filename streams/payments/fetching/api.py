@@ -1,0 +1,178 @@
+"""
+One question to Stripe's API over HTTP; it never raises for what the API does.
+
+Of the SDK a question would use one header and the names of errors, and it hides the bytes of the object, which are to be kept. So
+it stays in the processes that verify signatures and list.
+"""
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Final, Literal, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from runtime.settings import Secret
+from schemas.stripe_snapshots import KINDS, Answer, StripeObject
+from streams.payments.fetching.store import Claimed
+from streams.retry_after import parse_http_date, parse_retry_after
+
+_BODY_MAX: Final = 4 * 1024 * 1024
+_object: Final = msgspec.json.Decoder(StripeObject)
+
+
+Reason = Literal[
+    "api_key_of_other_mode",
+    "stripe_key_refused",
+    "stripe_called_too_often",
+    "stripe_refuses",
+    "stripe_failed",
+    "stripe_slow",
+    "stripe_unreachable",
+    "answer_too_large",
+    "answer_malformed",
+    "answer_mismatched",
+    "answer_too_early",
+    "fetch_failed",
+]
+"""Why an object is not fetched."""
+
+
+class Gone(NamedTuple):
+    """There is no such object any more, and there will not be."""
+
+    reason: str = "object_gone"
+
+
+class Failed(NamedTuple):
+    """
+    Not now.
+
+    `patience` is how long the API asks to be left alone. Where the fault `concerns_all`, the other objects need not be tried now.
+    It uses up an attempt if the object is `blamed`, and all of them if it is `final`.
+    """
+
+    reason: Reason
+    detail: str = ""
+    patience: timedelta | None = None
+    concerns_all: bool = False
+    blamed: bool = True
+    final: bool = False
+
+
+class _Error(msgspec.Struct, frozen=True):
+    message: str | None = None
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Error
+
+
+class StripeApi:
+    """The API, with a key; `now` is this machine's clock, for an answer that does not say what time it is."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, key: Secret, now: Callable[[], datetime]) -> None:
+        self._session = session
+        self._base = base.rstrip("/")
+        self._key = key
+        self._now = now
+
+    async def ask(self, claimed: Claimed) -> Answer | Gone | Failed:
+        """For the object as it is now."""
+        if (other := self._of_other_mode(claimed)) is not None:
+            return other
+        address = f"{self._base}{KINDS[claimed.kind].path}{quote(claimed.object_id, safe='')}"
+        began = time.monotonic()
+        try:
+            async with self._session.get(address, headers=self._headers(claimed), allow_redirects=False) as response:
+                body = await _read(response)
+                at = self._moment(response, time.monotonic() - began)
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            slow = isinstance(error, TimeoutError)
+            return Failed("stripe_slow" if slow else "stripe_unreachable", type(error).__name__, concerns_all=True)
+        if body is None:
+            return Failed("answer_too_large", f"it is larger than {_BODY_MAX} bytes")
+        if response.status != HTTPStatus.OK:
+            return self._refusal(response, body)
+        return _answer(claimed, body, at, response.headers.get("Stripe-Version"))
+
+    def _of_other_mode(self, claimed: Claimed) -> Failed | None:
+        """To the API an object of the other mode is one that does not exist."""
+        live = {"live": True, "test": False}.get(f"{self._key.value}__".split("_")[1])
+        if live is None or claimed.livemode is None or live == claimed.livemode:
+            return None
+        return Failed("api_key_of_other_mode", "the event is of live mode and the key is not, or the other way round", final=True)
+
+    def _headers(self, claimed: Claimed) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self._key.value}", "Accept": "application/json"}
+        if claimed.context:
+            headers["Stripe-Context"] = claimed.context
+        elif claimed.account:
+            headers["Stripe-Account"] = claimed.account
+        return headers
+
+    def _moment(self, response: aiohttp.ClientResponse, elapsed: float) -> int:
+        """A second that was over at Stripe's when the object was read, or just began: by its clock, less how long we waited."""
+        said = parse_http_date(response.headers.get("Date", ""))
+        return math.floor((said or self._now()).timestamp() - elapsed)
+
+    def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> Gone | Failed:
+        patience = parse_retry_after(response.headers.get("Retry-After"), self._now())
+        try:
+            detail = f"{response.status}: {msgspec.json.decode(body, type=_Refusal).error.message}"
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Failed("stripe_failed", f"{response.status}, and no word of Stripe's", patience, concerns_all=True)
+        if response.status == HTTPStatus.NOT_FOUND:
+            return Gone()
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Failed("stripe_failed", detail, patience)
+        reason, concerns_all = _REFUSALS.get(response.status, ("stripe_refuses", False))
+        return Failed(reason, detail, patience, concerns_all=concerns_all, blamed=not concerns_all)
+
+
+# By the status: the word for it, and whether it is about the key and not about the object (https://docs.stripe.com/error-handling).
+_REFUSALS: Final[dict[int, tuple[Reason, bool]]] = {
+    HTTPStatus.UNAUTHORIZED: ("stripe_key_refused", True),
+    HTTPStatus.FORBIDDEN: ("stripe_key_refused", False),
+    HTTPStatus.TOO_MANY_REQUESTS: ("stripe_called_too_often", True),
+}
+
+
+def _answer(claimed: Claimed, body: bytes, at: int, version: str | None) -> Answer | Gone | Failed:
+    try:
+        found = _object.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Failed("answer_malformed", str(error))
+    if (found.object, found.id) != (claimed.kind, claimed.object_id):
+        return Failed("answer_mismatched", "it is another object than the one that was asked for")
+    if found.deleted:
+        return Gone()
+    if at <= claimed.after:
+        return Failed("answer_too_early", "it may be older than the event that was the cause")
+    account = claimed.account or next(
+        (part for part in reversed((claimed.context or "").split("/")) if part.startswith("acct_")), None
+    )
+    return Answer(found, body, at, version, account)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The whole body; None where it is too large."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > _BODY_MAX:
+            return None
+    return bytes(body)
+
+
+@asynccontextmanager
+async def opened_api(base: str, key: Secret, limit: timedelta) -> AsyncIterator[StripeApi]:
+    """A client that connects to nothing until it is asked; proxies are those of the environment, as the SDK's are."""
+    timeout = aiohttp.ClientTimeout(total=limit.total_seconds())
+    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
+        yield StripeApi(session, base, key, lambda: datetime.now(UTC))

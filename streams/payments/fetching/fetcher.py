@@ -1,0 +1,235 @@
+"""
+Asks Stripe's API for what is due, and hands the answers in.
+
+What belongs to one object is asked for once. Calls keep within a rate of this process; while the API is away or wants to be left
+alone, nothing is asked, and no object pays for that with its attempts.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from runtime.database import Pool
+from runtime.excerpts import described, excerpt_of
+from runtime.failures import Failures
+from runtime.heartbeat import Heartbeat
+from runtime.ids import first_id_of, new_id
+from runtime.tracing import continue_trace
+from schemas.stripe_snapshots import Answer, snapshot_of, telling
+from streams.payments.fetching import store
+from streams.payments.fetching.api import Failed, Gone, StripeApi
+from streams.payments.fetching.received import received_of
+from streams.payments.fetching.store import Claimed
+from streams.processor import passing_reason
+from streams.retry_after import RETRY_AFTER_MAX
+
+log = structlog.get_logger()
+
+FETCHES = Counter("tallyhook_stripe_fetches_total", "Questions to Stripe's API, by what came of them.", ["why", "outcome"])
+SECONDS = Histogram(
+    "tallyhook_stripe_fetch_seconds",
+    "One question to Stripe's API.",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+)
+DUE = Gauge(
+    "tallyhook_stripe_fetches_due", "Objects that Stripe's API is to be asked for now; the same in every payments worker."
+)
+LATENESS = Gauge(
+    "tallyhook_stripe_fetch_lateness_seconds",
+    "For how long the object that has waited longest is due; the same in every payments worker.",
+)
+_LOOK_EVERY: Final = 5.0  # seconds
+_FORGET_EVERY: Final = 600.0
+_DOUBLINGS_MAX: Final = 30
+
+
+class Limits(NamedTuple):
+    """
+    How often is asked: `rate` calls a second, for one object at most `attempts` times, with pauses that double.
+
+    `kept` is how long an event can be read again, and with it what became of its question is kept.
+    """
+
+    rate: float
+    attempts: int
+    base: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(hours=1)
+    batch: int = 20
+    claim: timedelta = timedelta(minutes=2)
+    poll: timedelta = timedelta(milliseconds=500)
+    kept: timedelta = timedelta(days=400)
+
+
+class Fetcher:
+    """One worker's questions; without an `api`, which takes a key, it only tells how much waits."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        api: StripeApi | None,
+        limits: Limits,
+        *,
+        consumer: str,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._pool = pool
+        self._api = api
+        self._limits = limits
+        self._consumer = consumer
+        self._draw = draw
+        self.heartbeat = Heartbeat("stripe fetches")
+        self._failures = Failures("stripe fetches")
+        self._next_call = self._look_at = self._forget_at = 0.0
+        self._held_until = 0.0
+        self._holds = 0
+
+    async def run(self) -> None:
+        """Round after round, until it is cancelled: what was under way then becomes due again when its claim ends."""
+        while True:
+            self.heartbeat.beat()
+            try:
+                await self._look()
+                asked = await self.run_once()
+                self._failures.passed()
+            except Exception as error:  # noqa: BLE001  # a surprise must not stop what waits
+                await asyncio.sleep(self._pause_after(error))
+                continue
+            if asked < self._limits.batch:
+                await asyncio.sleep(self._limits.poll.total_seconds())
+
+    def _pause_after(self, error: Exception) -> float:
+        if (reason := passing_reason(error)) is None:
+            return self._failures.note(error)
+        log.warning("fetches_postponed", reason=reason, error=excerpt_of(error))
+        return 1.0
+
+    async def run_once(self) -> int:
+        """Ask for what is due, up to a batch; how much that was. Raises only what may pass later, after all others have ended."""
+        if self._api is None or time.monotonic() < self._held_until:
+            return 0
+        async with self._pool.connection() as connection, connection.transaction():
+            claimed = await store.claim(connection, self._limits.batch, self._limits.claim)
+        groups = [list(group) for _, group in groupby(sorted(claimed, key=_object_of), key=_object_of)]
+        outcomes = await asyncio.gather(*(self._settle(self._api, group) for group in groups), return_exceptions=True)
+        if failures := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
+            raise failures[0]
+        return len(claimed)
+
+    async def _settle(self, api: StripeApi, group: Sequence[Claimed]) -> None:
+        """Of one object: whatever is raised is its own failure."""
+        try:
+            await self._ask(api, group)
+        except Exception as error:
+            if passing_reason(error) is not None:
+                raise
+            log.exception("fetch_failed", reason="fetch_failed", kind=group[0].kind, object=group[0].object_id)
+            await self._fail(group, Failed("fetch_failed", described(error)))
+
+    async def _ask(self, api: StripeApi, group: Sequence[Claimed]) -> None:
+        await self._take_turn()
+        if time.monotonic() < self._held_until:  # since the batch was claimed
+            await self._put_back(group)
+            return
+        latest = max(group, key=lambda claimed: (claimed.after, claimed.event_id))
+        with SECONDS.time():
+            answer = await api.ask(latest)
+        if not isinstance(answer, Failed) or not answer.concerns_all:
+            self._holds = 0
+        match answer:
+            case Answer():
+                await self._hand_in(group, latest, answer)
+            case Gone():
+                await self._end(group, "gone", answer.reason)
+            case Failed():
+                await self._fail(group, answer)
+
+    async def _take_turn(self) -> None:
+        """Calls are as far apart as the rate says."""
+        moment = time.monotonic()
+        self._next_call = max(self._next_call, moment) + 1 / self._limits.rate
+        await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
+
+    async def _hand_in(self, group: Sequence[Claimed], latest: Claimed, answer: Answer) -> None:
+        # Of the cause, not of the answer: whoever asks for the same sake a second time finds it known, whatever the answer.
+        event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
+        body = snapshot_of(answer, event_id, latest.cause)
+        if body is None:
+            await self._end(group, "empty", "object_says_nothing")
+            return
+        received = received_of(body, new_id(), continue_trace(latest.traceparent).traceparent)
+        async with self._pool.connection() as connection:
+            done = await store.hand_in(connection, group, received, latest.event_id)
+        FETCHES.labels(latest.why, "fetched" if done else "overtaken").inc()
+
+    async def _end(self, group: Sequence[Claimed], outcome: store.Outcome, reason: str) -> None:
+        for claimed in group:
+            async with self._pool.connection() as connection:
+                await store.settle(connection, claimed, outcome, reason)
+            FETCHES.labels(claimed.why, outcome).inc()
+            log.info(
+                "fetch_ended", reason=reason, kind=claimed.kind, object=claimed.object_id, trace_id=claimed.traceparent[3:35]
+            )
+
+    async def _fail(self, group: Sequence[Claimed], failed: Failed) -> None:
+        if failed.concerns_all:
+            self._hold(failed)
+        for claimed in group:
+            told = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
+            log.warning("fetch_failed", **told, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
+            async with self._pool.connection() as connection:
+                if failed.final or (failed.blamed and claimed.attempts >= self._limits.attempts):
+                    detail = (
+                        f"{claimed.kind} {claimed.object_id} could not be fetched in {claimed.attempts} attempts: {failed.detail}"
+                    )
+                    await store.give_up(connection, claimed, self._consumer, failed.reason, detail)
+                    FETCHES.labels(claimed.why, "given_up").inc()
+                else:
+                    await store.postpone(
+                        connection, claimed, self._pause(claimed.attempts, failed), failed.reason, counts=failed.blamed
+                    )
+                    FETCHES.labels(claimed.why, "failed").inc()
+
+    async def _put_back(self, group: Sequence[Claimed]) -> None:
+        """Nothing was asked."""
+        pause = timedelta(seconds=max(0.0, self._held_until - time.monotonic()))
+        for claimed in group:
+            async with self._pool.connection() as connection:
+                await store.postpone(connection, claimed, pause, "stripe_held", counts=False)
+
+    def _hold(self, failed: Failed) -> None:
+        """Leave the API alone: as long as it says, else longer with each time in a row."""
+        self._holds += 1
+        until = time.monotonic() + self._pause(self._holds, failed).total_seconds()
+        self._held_until = max(self._held_until, until)
+
+    def _pause(self, failures: int, failed: Failed) -> timedelta:
+        """Between half of the doubled pause and all of it, so that what failed together does not come back together."""
+        doubled = self._limits.base.total_seconds() * 2.0 ** min(failures - 1, _DOUBLINGS_MAX)
+        pause = timedelta(seconds=min(doubled, self._limits.longest.total_seconds()) * (0.5 + self._draw() / 2))
+        return max(pause, min(failed.patience or pause, RETRY_AFTER_MAX))
+
+    async def _look(self) -> None:
+        """Tell how much waits, and forget what nobody can ask about any more."""
+        moment = time.monotonic()
+        if moment < self._look_at:
+            return
+        self._look_at = moment + _LOOK_EVERY
+        async with self._pool.connection() as connection:
+            due, lateness = await store.standing(connection)
+            if moment >= self._forget_at:
+                self._forget_at = moment + _FORGET_EVERY
+                await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
+        DUE.set(due)
+        LATENESS.set(lateness)
+
+
+def _object_of(claimed: Claimed) -> tuple[str, ...]:
+    """What can be asked for once, and told by one event."""
+    return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", telling(claimed.cause)

@@ -1,0 +1,37 @@
+"""An answer of Stripe's API as intake would have received it, but by nobody's signature."""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from outbox.append import NewEvent
+from outbox.received import Received
+from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topics import Topic
+
+_event: Final = msgspec.json.Decoder(StripeEvent)
+
+
+def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:
+    """The body of `schemas.stripe_snapshots.snapshot_of` as a delivery of the id. Raises msgspec.DecodeError."""
+    event = _event.decode(body)
+    aggregate = aggregate_of(event)
+    return Received(
+        event=NewEvent(
+            id=event_id,
+            topic=Topic.WEBHOOKS_STRIPE,
+            aggregate_type=aggregate.type,
+            aggregate_id=aggregate.id,
+            source="/webhooks/stripe",
+            type=TYPE_PREFIX + event.type,
+            dataschema=DATASCHEMA,
+            occurred_at=event.occurred_at,
+            traceparent=traceparent,
+            data=body,
+        ),
+        source=SOURCE,
+        provider_event_id=event.id,
+        type=event.type,
+        secret_id=None,
+    )

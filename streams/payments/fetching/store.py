@@ -1,0 +1,195 @@
+"""All SQL of what Stripe's API is to be asked for."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from outbox.received import Received, record
+from schemas.envelope import Envelope, to_headers
+from schemas.topics import Topic
+from streams.errors import Poison, Transient
+from streams.records import Record
+from streams.store import set_aside
+
+Why = Literal["thin", "order"]
+Outcome = Literal["fetched", "gone", "empty", "given_up"]
+
+ORIGIN: Final = "X-Tallyhook-Origin"
+CAUSE: Final = "X-Tallyhook-Cause"
+"""In the headers of a delivery that is an answer: how it came, and the event for whose sake Stripe was asked."""
+
+
+class Wanted(NamedTuple):
+    """An object to ask for, and the event that is the cause; `after` is the second of Stripe's that the answer must be past."""
+
+    event_id: UUID
+    kind: str
+    object_id: str
+    why: Why
+    cause: str
+    after: int
+    context: str | None
+    account: str | None
+    livemode: bool | None
+    traceparent: str
+
+
+class Claimed(NamedTuple):
+    """One that this worker asks for now, for the `attempts`-th time."""
+
+    event_id: UUID
+    kind: str
+    object_id: str
+    why: Why
+    cause: str
+    after: int
+    context: str | None
+    account: str | None
+    livemode: bool | None
+    traceparent: str
+    attempts: int
+
+
+# A thin event that was given up and is sent again by an operator is asked for anew; every other repetition changes nothing.
+_WANT: Final = """
+insert into stripe_fetches as f (event_id, kind, object_id, why, cause, after, context, account, livemode, traceparent,
+                                 next_attempt_at)
+select *, greatest(now(), to_timestamp(least(after, 253370764000) + 2)) from unnest(
+  %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::text[], %s::text[], %s::bool[], %s::text[])
+  as v(event_id, kind, object_id, why, cause, after, context, account, livemode, traceparent)
+order by event_id, kind, object_id
+on conflict (event_id, kind, object_id) do update
+set next_attempt_at = excluded.next_attempt_at, outcome = null, reason = null, attempts = 0 where f.outcome = 'given_up'
+"""
+# Attempts are counted before they are made, so that one which kills its worker counts too.
+_CLAIM: Final = """
+with due as materialized (
+  select event_id, kind, object_id from stripe_fetches where next_attempt_at <= now()
+  order by next_attempt_at limit %s for update skip locked)
+update stripe_fetches f set attempts = attempts + 1, next_attempt_at = now() + %s
+from due where (f.event_id, f.kind, f.object_id) = (due.event_id, due.kind, due.object_id)
+returning f.event_id, f.kind, f.object_id, f.why, f.cause, f.after, f.context, f.account, f.livemode, f.traceparent, f.attempts
+"""
+# Whose claim ran out has lost the row: another one has counted an attempt since.
+_OURS: Final = "event_id = %s and kind = %s and object_id = %s and attempts = %s and outcome is null"
+_SETTLE: Final = f"update stripe_fetches set next_attempt_at = null, outcome = %s, reason = %s where {_OURS}"
+_POSTPONE: Final = f"update stripe_fetches set next_attempt_at = now() + %s, reason = %s, attempts = %s where {_OURS}"
+_GONE: Final = """
+update webhook_deliveries set outcome = 'ignored', reason = %s where id = %s and outcome = 'accepted'
+"""
+_NOTE: Final = "update webhook_deliveries set headers = %s where id = %s and headers is null"
+_EVENT: Final = """
+select id, source, type, aggregate_id, occurred_at, dataschema, traceparent, data, causation_id from outbox where id = %s
+"""
+_STANDING: Final = """
+select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
+from stripe_fetches where next_attempt_at <= now()
+"""
+_FORGET: Final = """
+delete from stripe_fetches where ctid = any(array(
+  select ctid from stripe_fetches where event_id < %s and outcome is not null limit 1000))
+"""
+
+
+async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
+    """Write down what is to be asked for, in the open transaction; due when the second that counts is over at Stripe's."""
+    if wanted:
+        columns = [list(column) for column in zip(*wanted, strict=True)]
+        await connection.execute(_WANT, columns)
+
+
+async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Claimed]:
+    """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
+    async with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        await cursor.execute(_CLAIM, (limit, lease))
+        return await cursor.fetchall()
+
+
+async def hand_in(connection: AsyncConnection, group: Sequence[Claimed], received: Received, cause: UUID) -> bool:
+    """
+    Write the answer down as intake does, and settle all that it answers, in one transaction; False where every claim was lost.
+
+    Raises Transient where a copy of it is being written by another worker at this moment.
+    """
+    async with connection.transaction():
+        if not any([await _settle(connection, claimed, "fetched", None) for claimed in group]):
+            return False
+        [recorded] = await record(connection, [received])
+        if recorded is None:
+            raise Transient("answer_undecided", "a copy of the answer is being written, and cannot be seen yet")
+        await connection.execute(_NOTE, (Jsonb({ORIGIN: "fetch", CAUSE: str(cause)}), received.event.id))
+        return True
+
+
+async def settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome, reason: str) -> bool:
+    """Nothing comes of it, and that is right; the delivery of a thin event says why. False where the claim was lost."""
+    async with connection.transaction():
+        if not await _settle(connection, claimed, outcome, reason):
+            return False
+        if claimed.why == "thin":
+            await connection.execute(_GONE, (reason, claimed.event_id))
+        return True
+
+
+async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, reason: str, detail: str) -> bool:
+    """
+    Ask no more. A thin event is set aside, to be sent again by an operator; an order that stays undecided is as the fold has it.
+
+    False where the claim was lost.
+    """
+    async with connection.transaction():
+        if not await _settle(connection, claimed, "given_up", reason):
+            return False
+        row = await (await connection.execute(_EVENT, (claimed.event_id,))).fetchone()
+        if claimed.why == "thin" and row is not None:
+            event = _envelope(row)
+            headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
+            # It is set aside long after its record was read, so it has no place on Kafka: each time another one below all places.
+            place = Record(Topic.WEBHOOKS_STRIPE, -1, await _number(connection), event.subject.encode(), event.data, headers)
+            await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
+        return True
+
+
+async def postpone(connection: AsyncConnection, claimed: Claimed, pause: timedelta, reason: str, *, counts: bool = True) -> None:
+    """Let it be due again after the pause."""
+    attempts = claimed.attempts if counts else claimed.attempts - 1
+    await connection.execute(_POSTPONE, (pause, reason, attempts, *_key(claimed)))
+
+
+async def standing(connection: AsyncConnection) -> tuple[int, float]:
+    """How many are due, and for how many seconds the one that has waited longest is."""
+    row = await (await connection.execute(_STANDING)).fetchone()
+    return (row[0], row[1]) if row else (0, 0.0)
+
+
+async def forget(connection: AsyncConnection, before: UUID) -> int:
+    """Delete what is settled and whose event nobody can read again; how many, at most 1000."""
+    return (await connection.execute(_FORGET, (before,))).rowcount
+
+
+async def _settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome, reason: str | None) -> bool:
+    return (await connection.execute(_SETTLE, (outcome, reason, *_key(claimed)))).rowcount == 1
+
+
+def _key(claimed: Claimed) -> tuple[Any, ...]:
+    return claimed.event_id, claimed.kind, claimed.object_id, claimed.attempts
+
+
+async def _number(connection: AsyncConnection) -> int:
+    row = await (await connection.execute("select (extract(epoch from clock_timestamp()) * 1000000)::int8")).fetchone()
+    assert row is not None  # noqa: S101  # narrows the type
+    number: int = row[0]
+    return number
+
+
+def _envelope(row: tuple[Any, ...]) -> Envelope:
+    event_id, source, kind, subject, time, dataschema, traceparent, data, causation_id = row
+    return Envelope(
+        id=event_id, source=source, type=kind, subject=subject, time=time, dataschema=dataschema, traceparent=traceparent,
+        data=bytes(data), causation_id=causation_id,
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""What a batch of events makes us ask Stripe's API for. Pure functions, but for what they count."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter
+
+from schemas.envelope import Envelope
+from schemas.stripe import SOURCE, TYPE_PREFIX
+from schemas.stripe_snapshots import KINDS
+from schemas.stripe_thin import DATASCHEMA, ThinEvent
+from streams.errors import Poison
+from streams.payments.fetching.store import Wanted
+from streams.payments.steps import Step, Steps
+from streams.payments.store import Key
+
+CONTESTS = Counter(
+    "tallyhook_order_contested_total",
+    "Events of one second that nothing puts in order: the provider was asked, or the fixed rule decided.",
+    ["provider", "kind", "decided_by"],
+)
+
+
+class _Marks(msgspec.Struct, frozen=True):
+    """Of an event's body: whose it is."""
+
+    livemode: bool | None = None
+    account: str | None = None
+    context: str | None = None
+
+
+_thin: Final = msgspec.json.Decoder(ThinEvent)
+_marks: Final = msgspec.json.Decoder(_Marks)
+
+
+def of_thin_events(events: Iterable[Envelope]) -> list[Wanted]:
+    """The objects that they name. Raises Poison `event_malformed`, with the event's id."""
+    return [wanted for event in events if event.dataschema == DATASCHEMA and (wanted := _of_thin(event))]
+
+
+def _of_thin(event: Envelope) -> Wanted | None:
+    try:
+        told = _thin.decode(event.data)
+    except msgspec.DecodeError as error:
+        raise Poison("event_malformed", str(error), event.id) from error
+    named = told.related_object
+    if named is None or named.id is None or named.type not in KINDS:
+        return None
+    return Wanted(
+        event_id=event.id,
+        kind=named.type,
+        object_id=named.id,
+        why="thin",
+        cause=told.type.removeprefix("v1."),
+        after=int(event.time.timestamp()),
+        context=told.context,
+        account=None,
+        livemode=told.livemode,
+        traceparent=event.traceparent,
+    )
+
+
+def of_contests(steps: Steps, *, decides: bool) -> list[Wanted]:
+    """The objects whose order is contested, where the provider can be asked for them."""
+    found: list[Wanted] = []
+    for key, step in _contested(steps):
+        asked = decides and key.provider == SOURCE
+        CONTESTS.labels(key.provider, key.kind, "provider" if asked else "rule").inc()
+        if asked:
+            found.append(_of_contest(key, step.event))
+    return found
+
+
+def _of_contest(key: Key, event: Envelope) -> Wanted:
+    marks = _marks_of(event)
+    return Wanted(
+        event_id=event.id,
+        kind=_kind_of(key),
+        object_id=key.id,
+        why="order",
+        cause=event.type.removeprefix(TYPE_PREFIX),
+        after=int(event.time.timestamp()),
+        context=marks.context,
+        account=marks.account,
+        livemode=marks.livemode,
+        traceparent=event.traceparent,
+    )
+
+
+def _contested(steps: Steps) -> Iterator[tuple[Key, Step]]:
+    return ((key, step) for key, taken in steps.items() for step in taken if step.contested)
+
+
+def _kind_of(key: Key) -> str:
+    """A payment is what its id says: an intent, or a charge that has none."""
+    if key.kind == "payment":
+        return "payment_intent" if key.id.startswith("pi_") else "charge"
+    return key.kind
+
+
+def _marks_of(event: Envelope) -> _Marks:
+    try:
+        return _marks.decode(event.data)
+    except msgspec.DecodeError:  # nobody else needs them to be sound
+        return _Marks()

@@ -1,0 +1,38 @@
+"""What a server asks for with `Retry-After`."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+RETRY_AFTER_MAX: Final = timedelta(days=1)
+"""A server may ask for patience, but not for ever."""
+_DIGITS_MAX: Final = 9  # of a number of seconds that is worth reading
+# IMF-fixdate, and the two obsolete forms that a recipient must accept as well (RFC 9110, 5.6.7); the last is that of mail, which
+# some servers write.
+_HTTP_DATES: Final = (
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+)
+
+
+def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """A number of seconds or an HTTP-date (RFC 9110, 10.2.3); what is neither says nothing."""
+    text = (header or "").strip(" \t")
+    if not text.isascii():
+        return None
+    if text.isdecimal():
+        digits = text.lstrip("0") or "0"
+        return timedelta(seconds=int(digits)) if len(digits) <= _DIGITS_MAX else RETRY_AFTER_MAX
+    moment = parse_http_date(text)
+    return None if moment is None else max(timedelta(), moment - now)
+
+
+def parse_http_date(text: str) -> datetime | None:
+    """A time as HTTP writes it; in UTC unless it says otherwise."""
+    for form in _HTTP_DATES:
+        with suppress(ValueError):
+            moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line sees to it
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
