@@ -290,6 +290,7 @@ async def test_what_fails_is_tried_again_later_and_set_aside_after_the_last_atte
     world.api.keep({**invoice_object(an, NOW), "id": "in_1", "status": "paid"})
     assert await dead_letters.retry(world.connection, letter["id"], "me") == "event"
     await world.handle()
+    await world.make_due()
     await world.fetch()
     assert await world.standing() == [("fetched", None, 1)]
     assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
