@@ -68,7 +68,12 @@ async def settled(request: web.Request, task_id: UUID) -> Task | None:
 
 def accepted(task_id: UUID) -> web.Response:
     """202: it is written down, and the task tells the rest."""
-    return web.json_response(status=202, body=msgspec.json.encode(CommandsAccepted(task_id)))
+    return answer_accepted(CommandsAccepted(task_id))
+
+
+def answer_accepted(told: msgspec.Struct) -> web.Response:
+    """The same with what else is known."""
+    return web.json_response(status=202, body=msgspec.json.encode(told))
 
 
 async def _look(request: web.Request, task_id: UUID) -> Task | None:

@@ -115,7 +115,7 @@ COMMANDS: Final = (
         role="service", body=notifications.Send, refuses=_OF_TEMPLATES,
     ),
     Route(
-        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: CommandsAccepted},
+        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: leads.Deferred},
         role="service", body=DeliverLead, refuses=_ABSENT,
     ),
     Route(

@@ -13,6 +13,7 @@ from ops.commands import (
     erase,
     ledger,
     outbox,
+    partners,
     rebuild,
     replay,
     run,
@@ -39,6 +40,7 @@ for name, group in {
     "replay": replay.app,
     "dead-letters": dead_letters.app,
     "deliveries": deliveries.app,
+    "partners": partners.app,
     "secrets": secrets.app,
     "backfill": backfill.app,
 }.items():

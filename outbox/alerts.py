@@ -53,7 +53,7 @@ PARTNER_FAILING: Final = Condition(
     10,
     timedelta(minutes=5),
     "deliveries to partner {subject} fail: {count} of {total} attempts within {minutes} minutes",
-    "runbooks/lead-delivery.md",
+    "runbooks/partner-down.md",
     share=0.25,
 )
 WEBHOOKS_UNSETTLED: Final = Condition(

@@ -104,6 +104,21 @@ lead_discards = Table(
     Column("discarded_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
+# The breaker of each CRM that has failed, as the worker that delivers to it sees it; open from `opened_at` on, tried next at
+# `probe_at`. Who wants it tried now writes `asked_at`, which a later `tried_at` answers.
+lead_breakers = Table(
+    "lead_breakers",
+    metadata,
+    Column("partner", Text, primary_key=True),
+    Column("opened_at", DateTime(timezone=True)),
+    Column("probe_at", DateTime(timezone=True)),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("error", Text),
+    Column("tried_at", DateTime(timezone=True)),
+    Column("asked_at", DateTime(timezone=True)),
+    CheckConstraint("(opened_at is null) = (probe_at is null)", name="open_until_probe"),
+)
+
 # An Idempotency-Key of a partner stays with the body it first came with.
 lead_keys = Table(
     "lead_keys",

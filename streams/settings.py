@@ -101,7 +101,7 @@ class LeadSettings(StreamSettings, PartnerSettings):
     lead_retry_base: Duration = timedelta(seconds=10)
     """The longest pause after the first failed attempt; it doubles with every further one."""
     lead_retry_max: Duration = timedelta(hours=6)
-    """The longest pause between two attempts, and of a circuit breaker."""
+    """The longest pause between two attempts."""
     lead_timeout: Timeout = timedelta(seconds=15)
     """How long a CRM may take for one attempt."""
     lead_partner_concurrency: int = Field(default=10, ge=1, le=1000)
@@ -112,5 +112,7 @@ class LeadSettings(StreamSettings, PartnerSettings):
     """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
     lead_breaker_cooldown: Duration = timedelta(seconds=10)
     """How long it is left alone the first time; it doubles with every probe that fails."""
+    lead_probe_max: Timeout = timedelta(minutes=5)
+    """How long it is left alone at most before it is tried again, whenever its leads are due."""
     lead_poll: Poll = timedelta(milliseconds=200)
     """How often a worker looks for what has become due."""

@@ -13,14 +13,15 @@ class Breaker:
         self._threshold = threshold
         self._cooldown = cooldown.total_seconds()
         self._longest = longest.total_seconds()
-        self._failures = 0
         self._trips = 0
-        self._open_until: float | None = None
+        self.failures = 0
+        """In a row."""
+        self.open_until: float | None = None
 
     def state(self, now: float) -> State:
-        if self._open_until is None:
+        if self.open_until is None:
             return "closed"
-        return "open" if now < self._open_until else "half_open"
+        return "open" if now < self.open_until else "half_open"
 
     def room(self, now: float, under_way: int, cap: int) -> int:
         """How many more attempts may begin: none while open, a single probe when half open."""
@@ -30,10 +31,23 @@ class Breaker:
     def note(self, now: float, *, healthy: bool) -> None:
         """Take in how an attempt went. What fails while it is open began before, and says nothing new."""
         if healthy:
-            self._failures = self._trips = 0
-            self._open_until = None
+            self.close()
         elif (state := self.state(now)) != "open":
-            self._failures += 1
-            if state == "half_open" or self._failures >= self._threshold:
-                self._open_until = now + min(self._longest, self._cooldown * 2.0 ** min(self._trips, 30))
+            self.failures += 1
+            if state == "half_open" or self.failures >= self._threshold:
+                self.open_until = now + min(self._longest, self._cooldown * 2.0 ** min(self._trips, 30))
                 self._trips += 1
+
+    def close(self) -> None:
+        """Let everything through."""
+        self.failures = self._trips = 0
+        self.open_until = None
+
+    def probe(self, now: float) -> None:
+        """Let one attempt through now, whenever the next one was to be."""
+        if self.open_until is not None:
+            self.open_until = min(self.open_until, now)
+
+    def reopen(self, now: float, failures: int) -> None:
+        """Go on from what another process has seen: one attempt is let through now, and decides."""
+        self.failures, self._trips, self.open_until = failures, 1, now

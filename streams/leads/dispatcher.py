@@ -30,6 +30,7 @@ from runtime.tracing import continue_trace
 from streams.claims import Claims
 from streams.leads import metrics, store
 from streams.leads.breaker import Breaker
+from streams.leads.breakers import Breakers
 from streams.leads.crm import UNSENT, Crm
 from streams.leads.decisions import (
     ATTEMPT_FAILED,
@@ -38,6 +39,7 @@ from streams.leads.decisions import (
     Decision,
     Exhausted,
     Policy,
+    RetryAt,
     decide,
     decide_without,
     given_up,
@@ -103,8 +105,7 @@ class Dispatcher:
         self._heartbeat = heartbeat or Heartbeat("deliveries")
         self._now = now
         self._draw = draw
-        self._breakers = {key: self._new_breaker() for key in partners}
-        self._held: dict[str, datetime] = {}
+        self._breakers = Breakers(partners, self._new_breaker, now)
         self._claiming: Collection[str] = ()
         self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
         self._ended: list[Ended] = []
@@ -156,16 +157,19 @@ class Dispatcher:
             await asyncio.sleep(poll)
 
     async def _begin(self) -> int:
-        rooms = self._rooms()
         async with self._pool.connection() as connection:
             if self._claims.due:
                 await self._renew(connection)
+            await self._breakers.look(connection, [key for key in self._partners if self._holds(key)])
+            rooms = mine = self._rooms()
             if time.monotonic() >= self._strangers_at:
                 self._strangers_at = time.monotonic() + _STRANGERS_EVERY
                 found = await store.strangers(connection, list(self._partners), self._now(), _STRANGERS)
                 room = Room(_STRANGERS_ROOM, self._part, idle=True)
-                rooms |= {key: room for key in found if not self._paused(key)}
+                rooms = rooms | {key: room for key in found if not self._paused(key)}
             claimed = await self._claim(connection, rooms) if rooms else []
+            await self._breakers.pull(connection, mine.keys() - self.busy())
+            await self._breakers.tell(connection)
         return len(claimed)
 
     async def _renew(self, connection: AsyncConnection) -> None:
@@ -208,7 +212,6 @@ class Dispatcher:
 
     def _rooms(self) -> dict[str, Room]:
         """What each partner of this worker may begin now."""
-        moment = time.monotonic()
         busy = Counter(lead.partner for lead in self._under_way.values())
         size: Counter[str] = Counter()
         for lead in self._under_way.values():
@@ -216,27 +219,17 @@ class Dispatcher:
         rooms = {}
         for key in self._partners:
             if not self._holds(key) and not busy[key]:
-                self._forget(key)
-            breaker = self._breakers[key]
+                self._breakers.forget(key)
             metrics.UNDER_WAY.labels(key).set(busy[key])
-            metrics.BREAKER.labels(key).set(breaker.state(moment) != "closed" or self._is_held(key))
-            room = breaker.room(moment, busy[key], self._limits.cap)
-            if room and self._holds(key) and not self._is_held(key) and not self._paused(key):
+            metrics.BREAKER.labels(key).set(self._breakers.is_left_alone(key))
+            room = self._breakers.room(key, busy[key], self._limits.cap)
+            if room and self._holds(key) and not self._paused(key):
                 rooms[key] = Room(room, self._part - size[key], idle=not busy[key])
         return rooms
-
-    def _forget(self, partner: str) -> None:
-        """What was seen of its CRM: another worker sees it now."""
-        self._breakers[partner] = self._new_breaker()
-        self._held.pop(partner, None)
 
     def _new_breaker(self) -> Breaker:
         limits = self._limits
         return Breaker(threshold=limits.breaker_threshold, cooldown=limits.breaker_cooldown, longest=limits.breaker_longest)
-
-    def _is_held(self, partner: str) -> bool:
-        """While its CRM has asked for patience (`Retry-After`), its other leads wait too, and no attempt is used up."""
-        return partner in self._held and self._now() < self._held[partner]
 
     def _paused(self, partner: str) -> bool:
         """While it is, its leads wait, and no attempt is used up."""
@@ -259,21 +252,22 @@ class Dispatcher:
 
     def _observe(self, lead: Claimed, answer: Answer, started: float, began: int) -> None:
         """What the answer says about the CRM."""
-        if (breaker := self._breakers.get(lead.partner)) and answer != UNSENT:
-            breaker.note(time.monotonic(), healthy=answer.healthy)
+        if lead.partner in self._partners and answer != UNSENT:
+            self._breakers.observe(lead.partner, answer)
             metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
         if began:
             _tell(lead, answer, began)
-        if answer.hold:
-            until = self._now() + answer.hold
-            self._held[lead.partner] = max(until, self._held.get(lead.partner, until))
 
     def _gather(self) -> None:
         for task in [task for task in self._under_way if task.done()]:
             lead = self._under_way.pop(task)
             self._claims.drop(lead.id)
             answer = _answer_of(task, lead)
-            self._note_end(lead, answer, self._decide(lead, answer))
+            due = self._breakers.due_of(lead.id)
+            if due and not answer.healthy:
+                self._note_end(lead, answer, RetryAt(max(due, self._now())), counted=False)
+            else:
+                self._note_end(lead, answer, self._decide(lead, answer))
 
     def _decide(self, lead: Claimed, answer: Answer) -> Decision:
         now = self._now()
@@ -283,10 +277,10 @@ class Dispatcher:
             log.exception("decision_failed", reason=ATTEMPT_FAILED, lead=str(lead.id), partner=lead.partner)
             return decide_without(answer, lead.failures, now, self._limits.policy)
 
-    def _note_end(self, lead: Claimed, answer: Answer, decision: Decision) -> None:
+    def _note_end(self, lead: Claimed, answer: Answer, decision: Decision, *, counted: bool = True) -> None:
         partner = lead.partner if lead.partner in self._partners else "unknown"
         metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
-        self._ended.append(Ended(lead, answer, decision, self._now()))
+        self._ended.append(Ended(lead, answer, decision, self._now(), counted))
 
     async def _settle(self) -> int:
         """Write down all that has ended; kept for the next round while Postgres is away."""

@@ -24,12 +24,17 @@ _STATUS: Final[dict[type[Decision], LeadStatus]] = {
 
 
 class Ended(NamedTuple):
-    """An attempt that is over, and what was decided about its lead."""
+    """
+    An attempt that is over, and what was decided about its lead.
+
+    One that is not `counted` was made to try the CRM before the lead was due, and is none of those that the lead may fail.
+    """
 
     lead: Claimed
     answer: Answer
     decision: Decision
     at: datetime
+    counted: bool = True
 
 
 class Outcome(NamedTuple):
@@ -54,6 +59,7 @@ def outcome_of(ended: Ended, version: int) -> Outcome:
         status=_STATUS[type(ended.decision)],
         next_attempt_at=ended.decision.when if isinstance(ended.decision, RetryAt) else None,
         version=version + len(told),
+        counted=ended.counted,
     )
     events = [_event(ended, record, version + place) for place, record in enumerate(told, start=1)]
     return Outcome(move, events, alert_of(ended))

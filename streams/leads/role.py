@@ -47,7 +47,7 @@ def limits_of(settings: LeadSettings) -> Limits:
         size=settings.lead_bytes,
         breaker_threshold=settings.lead_breaker_failures,
         breaker_cooldown=settings.lead_breaker_cooldown,
-        breaker_longest=settings.lead_retry_max,
+        breaker_longest=settings.lead_probe_max,
         poll=settings.lead_poll,
         lease=settings.lock_lease,
     )

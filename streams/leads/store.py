@@ -75,6 +75,8 @@ class Move(NamedTuple):
     status: LeadStatus
     next_attempt_at: datetime | None
     version: int
+    counted: bool = True
+    """Whether a failure is one of those that the lead may have."""
 
 
 _TAKE_IN: Final = """
@@ -250,14 +252,14 @@ async def strangers(connection: AsyncConnection, known: Sequence[str], now: date
 _MOVE: Final = """
 with v as (
   select * from unnest(%s::uuid[], %s::int4[], %s::timestamptz[], %s::int4[], %s::text[], %s::text[], %s::text[],
-                       %s::timestamptz[], %s::int4[])
-    as t(lead_id, attempt, ended_at, answer_status, error, excerpt, status, next_attempt_at, version)),
+                       %s::timestamptz[], %s::int4[], %s::bool[])
+    as t(lead_id, attempt, ended_at, answer_status, error, excerpt, status, next_attempt_at, version, counted)),
 ended as (
   update lead_attempts a set ended_at = v.ended_at, status = v.answer_status, error = v.error, excerpt = v.excerpt,
                              next_attempt_at = v.next_attempt_at
   from v where (a.lead_id, a.attempt) = (v.lead_id, v.attempt))
 update leads l set status = v.status, next_attempt_at = v.next_attempt_at, version = v.version, updated_at = v.ended_at,
-  failures = failures + (v.status <> 'delivered')::int4, interruptions = 0, task_ids = '{}'
+  failures = failures + (v.status <> 'delivered' and v.counted)::int4, interruptions = 0, task_ids = '{}'
 from v where l.id = v.lead_id
 """
 

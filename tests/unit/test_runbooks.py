@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,17 @@ import typer.main
 
 from gateway.errors import Reason
 from ops.cli import app
-from outbox import delivery
+from outbox import alerts, delivery, relay
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.operations import AlertRaised
+from schemas.registry import decode
+from streams.leads.decisions import Answer, Exhausted, Rejected
+from streams.leads.outcomes import Ended, alert_of
+from streams.leads.store import Claimed
+from streams.payments.facts import Stamp
+from streams.payments.news import alert_of as dispute_alert
+from streams.payments.states import DisputeState, Fate
 
 if TYPE_CHECKING:
     import click
@@ -48,6 +59,41 @@ def test_every_reason_of_a_dead_letter_or_a_parked_event_is_in_the_index() -> No
     poison = set(re.findall(r"""(?:Poison|EnvelopeError|SchemaError)\(\s*"([a-z_]+)\"""", CODE))
     reasons = poison | {*delivery._TOPIC.values(), *delivery._RECORD.values()}
     assert sorted(reason for reason in reasons if f"`{reason}`" not in INDEX) == []
+
+
+def _alerts() -> dict[str, str]:
+    """The page that each kind of alert names, as it is raised."""
+    trace, moment = new_trace(), datetime.now(UTC)
+    lead = Claimed(new_id(), "ACME", "acme", "crm-1", b"{}", trace.traceparent, moment, attempt=1, failures=0)
+    events = [
+        relay._alert(new_id(), "said", trace),
+        *(alert_of(Ended(lead, Answer(500), decision, moment)) for decision in (Exhausted(), Rejected())),
+    ]
+    raised = [decode(event.dataschema, event.data) for event in events if event]
+    raised.append(
+        dispute_alert(
+            None, DisputeState(provider="stripe", id="du_1", fate=Fate(Stamp(1, 0, "evt_1"), "needs_response", final=False))
+        )
+    )
+    found = {alert.alert: alert.runbook for alert in raised if isinstance(alert, AlertRaised)}
+    return found | {each.alert: each.runbook for each in vars(alerts).values() if isinstance(each, alerts.Condition)}
+
+
+def test_every_alert_names_a_page_that_the_index_names_for_it() -> None:
+    index: dict[str, list[str]] = {}
+    for row in INDEX.splitlines():
+        for alert in re.findall(r"`([a-z_]+)` \(alert", row):
+            index.setdefault(alert, []).extend(re.findall(r"\]\(([a-z-]+\.md)\)", row))
+    raised = _alerts()
+    assert raised.keys() == index.keys()
+    assert {alert: page for alert, page in raised.items() if page.removeprefix("runbooks/") not in index[alert]} == {}
+
+
+def test_no_alert_is_raised_elsewhere() -> None:
+    places = [path for path in sorted(ROOT.glob("[a-z]*/**/*.py")) if "AlertRaised(" in path.read_text()]
+    made_in = {str(path.relative_to(ROOT)) for path in places} - {"schemas/operations.py"}
+    own = {"outbox/alerts.py", "outbox/relay.py", "streams/leads/outcomes.py", "streams/payments/news.py"}
+    assert {path for path in made_in if not path.startswith(("tests/", "benchmarks/"))} == own
 
 
 @each_page

@@ -197,6 +197,28 @@ async def test_what_sql_wrote_is_ignored_told_once_and_shown(gateway: Gateway, d
     assert [(alert["alert"], alert["subject"]) for alert in alerts] == [("config_ignored", "lead.max_attempts")]
 
 
+async def test_a_value_that_cannot_be_used_is_told_once_a_change_and_not_at_every_look(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    async with start_gateway(PARTNER_ACME_SECRET="s") as gateway, config_view.following(database_url) as followed:
+        await change(gateway, "partner.ACME.paused", False)
+        with structlog.testing.capture_logs() as lines:
+            for value in ('"yes"', '"no"'):
+                await gateway.overwrite_config("partner.ACME.paused", value)
+                before = len(lines)
+                await eventually(lambda before=before: _told(lines, before))
+                for number in range(1, 6):  # each is another look at all keys
+                    await change(gateway, "lead.max_attempts", number)
+                    await eventually(lambda number=number: _seen(followed, number))
+                assert followed.get("partner.ACME.paused", True) is False
+    told = [line for line in lines if line["event"] == "config_ignored"]
+    assert 2 <= len(told) <= 4  # two followers, this one and the gateway's, once for each of two values
+
+
+async def _told(lines: list[Any], before: int) -> bool | None:
+    return any(line["event"] == "config_ignored" for line in lines[before:]) or None
+
+
 async def _unusable(followed: Config, number: int) -> bool | None:
     return True if followed.unusable == number else None
 

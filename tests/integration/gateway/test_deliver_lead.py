@@ -61,6 +61,23 @@ async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits
         assert (told["status"], told["result"]) == ("done", {"delivered": True, "attempt": 2})
 
 
+_OPEN = "insert into lead_breakers (partner, opened_at, probe_at, failures, error) values ('ACME', now(), now(), 10, 'timeout')"
+_PAUSED = "insert into config (key, value, version) values ('partner.ACME.paused', 'true', 1)"
+
+
+@pytest.mark.parametrize(("statement", "reason", "known"), [(_OPEN, "breaker_open", True), (_PAUSED, "partner_paused", False)])
+async def test_who_asks_for_a_delivery_is_told_why_it_waits(
+    start_gateway: StartGateway, database_url: str, statement: str, reason: str, *, known: bool
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(statement.encode())
+    async with start_gateway(COMMAND_WAIT="50ms") as gateway:
+        status, answer = await deliver(gateway)
+        assert (status, answer["reason"], "until" in answer) == (202, reason, known)
+        assert answer["detail"]
+        assert "reason" not in (await deliver(gateway, COMMAND | {"partnerId": "other"}))[1]
+
+
 @pytest.mark.parametrize(
     ("reason", "status", "word"),
     [

@@ -231,7 +231,7 @@ async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(le
     ) as dispatcher:
         for _ in range(3):
             await round_of(dispatcher)
-        assert len(leads.crm.taken) == 5
+        assert len(leads.crm.taken) == 1  # it goes on from what the other worker has seen
 
 
 async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:

@@ -116,7 +116,7 @@ async def test_no_bytes_of_a_crm_stop_the_deliveries_to_another(leads: Leads) ->
         leads.partners["ACME"] = Partner.model_validate({"crm_url": raw.url, "crm_secret": SECRET})
         for number, raw.answer in enumerate(answers):
             await leads.take_in(lead(f"bad-{number}"), lead(f"good-{number}", "other"))
-            dispatcher._held.clear()  # what one answer asked for must not keep the next one from being tried
+            dispatcher._breakers._held.clear()  # what one answer asked for must not keep the next one from being tried
             await round_of(dispatcher)
     ended = await leads.rows("select error, status from lead_attempts a where ended_at is not null")
     assert len(ended) >= 2 * len(answers)

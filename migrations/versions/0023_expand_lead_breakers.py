@@ -1,0 +1,24 @@
+"""Which partner's CRM is left alone, since when and until when, and who has asked for a probe."""
+
+from alembic import op
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("""
+        CREATE TABLE lead_breakers (
+          partner TEXT NOT NULL,
+          opened_at TIMESTAMP WITH TIME ZONE,
+          probe_at TIMESTAMP WITH TIME ZONE,
+          failures INTEGER DEFAULT 0 NOT NULL,
+          error TEXT,
+          tried_at TIMESTAMP WITH TIME ZONE,
+          asked_at TIMESTAMP WITH TIME ZONE,
+          CONSTRAINT lead_breakers_pkey PRIMARY KEY (partner),
+          CONSTRAINT lead_breakers_open_until_probe CHECK ((opened_at is null) = (probe_at is null))
+        )
+    """)
