@@ -24,7 +24,6 @@ CAUSES: Final = {
     "handler_failed": Cause("ours", "a bug: the worker's code failed on this event"),
     "schema_unknown": Cause("ours", "the writer is newer than the worker, or foreign: no such schema is known"),
     "schema_too_new": Cause("ours", "the writer is newer than the worker: deploy readers first"),
-    "schema_unexpected": Cause("ours", "an event of ours that this worker is not for"),
     "event_unexpected": Cause("ours", "an event of ours that this worker is not for"),
     "event_mislabeled": Cause("ours", "the data is of another type than the event says"),
     "data_malformed": Cause("ours", "the data does not fit the schema that the event names"),

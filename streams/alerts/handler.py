@@ -14,9 +14,8 @@ from runtime.ids import new_id
 from runtime.tracing import continue_trace
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised, SendNotification
-from schemas.registry import SchemaError, decode
 from streams.alerts.settings import AlertSettings
-from streams.errors import Poison
+from streams.records import data_of
 from streams.role import Role, Running
 
 RAISED: Final = Counter(
@@ -39,7 +38,7 @@ class AlertsHandler:
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         for event in sorted(events, key=lambda event: event.subject):  # one order of the windows' rows, whoever handles them
-            alert = _alert_of(event)
+            alert = data_of(event, AlertRaised)
             RAISED.labels(alert.alert).inc()
             if await self._is_first(connection, alert, event) and self._settings.alert_to:
                 await append(connection, [self._message(alert, event, self._settings.alert_to)])
@@ -47,7 +46,7 @@ class AlertsHandler:
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         """Count the alerts again; who was to be told of them has been."""
         for event in sorted(events, key=lambda event: event.subject):
-            await self._is_first(connection, _alert_of(event), event)
+            await self._is_first(connection, data_of(event, AlertRaised), event)
 
     async def _is_first(self, connection: AsyncConnection, alert: AlertRaised, event: Envelope) -> bool:
         started = window_of(event.time, self._settings.alert_window)
@@ -64,16 +63,6 @@ class AlertsHandler:
             trace=continue_trace(event.traceparent),
             causation_id=event.id,
         )
-
-
-def _alert_of(event: Envelope) -> AlertRaised:
-    try:
-        record = decode(event.dataschema, event.data)
-    except SchemaError as error:
-        raise Poison(error.reason, str(error), event.id) from error
-    if not isinstance(record, AlertRaised):
-        raise Poison("schema_unexpected", f"{event.dataschema} is no alert", event.id)
-    return record
 
 
 @asynccontextmanager

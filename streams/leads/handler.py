@@ -12,12 +12,12 @@ from outbox import tasks
 from runtime.partners import key_of
 from schemas.envelope import Envelope
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
-from schemas.registry import SchemaError, decode
 from schemas.text import Line, PartnerId
 from streams.errors import Poison
 from streams.leads import store
 from streams.leads.store import NewLead, Standing
 from streams.leads.story import OUTCOMES, outcome_in
+from streams.records import data_of
 from streams.replays import REPLAYED
 
 
@@ -36,7 +36,7 @@ class LeadsHandler:
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         came = [_lead(e.id, e.data, e.traceparent, e.time) for e in events if e.type == RECEIVED]
-        commands = [(event.id, _command(event)) for event in events if event.type == DELIVER]
+        commands = [(event.id, data_of(event, DeliverLead)) for event in events if event.type == DELIVER]
         if came:
             await store.take_in(connection, came)
         for task_id, command in commands:
@@ -102,13 +102,3 @@ def _lead(lead_id: UUID, data: bytes, traceparent: str, received_at: datetime) -
         traceparent=traceparent,
         received_at=received_at,
     )
-
-
-def _command(event: Envelope) -> DeliverLead:
-    try:
-        command = decode(event.dataschema, event.data)
-    except SchemaError as error:
-        raise Poison(error.reason, str(error), event.id) from error
-    if not isinstance(command, DeliverLead):
-        raise Poison("event_mislabeled", f"{event.dataschema} is no lead.deliver", event.id)
-    return command

@@ -10,6 +10,7 @@ import pytest
 from projections.expectations import ExpectationConflict, Outcome, expect
 from runtime.tracing import new_trace
 from tests.simulators.stripe import START, Payment
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.integration.streams.conftest import Worker
@@ -126,7 +127,10 @@ async def test_expected_and_paid_at_the_same_moment_meet_once(worker: Worker, ot
         await worker.handle(payment.succeeded())
         waiting = asyncio.create_task(expected(other_worker, 2500))
         pid = other_worker.connection.info.backend_pid
-        while not (await worker.rows("select pg_blocking_pids(%s) as pids", pid))[0]["pids"]:
-            pass
+
+        async def blocked() -> object | None:
+            return (await worker.rows("select pg_blocking_pids(%s) as pids", pid))[0]["pids"] or None
+
+        await eventually(blocked)
     assert await waiting == "mismatched"
     assert await mismatches(worker) == [(1999, 2500)]
