@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from gateway.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of
+from gateway.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
 from gateway.recovery import NotRecovered, Sources, verify_again
 from gateway.secrets import Live, live_secrets
 from gateway.settings import GatewaySettings
@@ -23,7 +23,7 @@ from runtime.settings import Secret
 _SKEW_OVER: Final = timedelta(hours=1)
 _ACCEPTED_OVER: Final = timedelta(days=1)
 
-_OUTCOME: Final = "select outcome, reason from webhook_deliveries where id = %s"
+_OUTCOME: Final = "select outcome, reason, livemode from webhook_deliveries where id = %s"
 _LAST: Final = """
 select id from webhook_deliveries where outcome = 'rejected' and source = %s and id >= %s and body is not null
 order by id desc limit 1
@@ -41,7 +41,7 @@ order by d.id desc limit 20
 
 
 class Settings(NamedTuple):
-    """What explanations are tried with: all live secrets, the sources as they verify now, and keys that sign no webhook."""
+    """What explanations are tried with: all live secrets, the sources as they judge now, and keys that sign no webhook."""
 
     secrets: Sequence[Live]
     sources: Sources
@@ -59,21 +59,21 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
     if row is None:
         return None
     if row[0] != "rejected":
-        return Explanation(
-            cause="not_rejected", detail=f"it was not refused: its outcome is {row[0]}", advice="Nothing is to be done."
-        )
+        return not_rejected(*row)
     refused = (await work.refused(connection, [delivery_id]))[delivery_id]
     return await why(connection, refused, settings)
 
 
 async def why(connection: AsyncConnection, refused: Refused, settings: Settings) -> Explanation:
     """Why it was refused; the guesses are made in a thread, since they may take a second."""
+    live = settings.sources.get(refused.source)
     known = Surroundings(
         secrets=settings.secrets,
         api_keys=settings.api_keys,
         recoverable=_is_recoverable(settings.sources, refused),
         skew=await _skew(connection, refused),
         accepted=await _accepted(connection, refused.source, refused.id),
+        mode=live.source.mode if live else "any",
     )
     return await asyncio.to_thread(explain, refused, known)
 

@@ -7,17 +7,19 @@ Only operators see an explanation; whoever sent the delivery gets the same answe
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from gateway.errors import Reason
 from gateway.secrets import Live
 from gateway.variants import Variant, bodies_of, digests_of, keys_of, timestamp_of
+from outbox.received import OTHER_MODE
 from outbox.replay_work import Refused
 from runtime.ids import time_of
 from runtime.partners import key_of
 from runtime.settings import Secret
+from schemas.stripe import Mode, account_of
 
 TOLERANCE: Final = timedelta(seconds=300)
 _SIGNATURES: Final = {"stripe": "Stripe-Signature", "razorpay": "X-Razorpay-Signature", "partner": "X-Partner-Signature"}
@@ -45,7 +47,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     `skew` is the median, in seconds, of how much later than they were signed the source's refused deliveries of the hour arrived.
     `recoverable` says whether the settings of now would accept it. `accepted` are the marks (mode and account) of the events that
-    were accepted from the source lately.
+    were accepted from the source lately. `mode` says which events of the source are wanted.
     """
 
     secrets: Sequence[Live]
@@ -53,7 +55,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Sequence[Secret] = ()
     skew: float | None = None
     accepted: frozenset["Marks"] = frozenset()
-    mode: str = "any"
+    mode: Mode | Literal["any"] = "any"
 
 
 class Marks(NamedTuple):
@@ -86,6 +88,15 @@ def explain(refused: Refused, known: Surroundings) -> Explanation:
         return _said("signature_malformed", "its header holds no SHA-256 digest, neither in hex nor in base64")
     signed = _Signed(refused, header, digests)
     return _by_secret(signed, known) or _by_key(signed, known) or _by_body(signed, known) or _by_marks(signed, known)
+
+
+def not_rejected(outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
+    """Of a delivery that was taken; where it goes to no worker, why."""
+    if reason == OTHER_MODE:
+        mode = "live" if livemode else "test"
+        return _said(OTHER_MODE, f"it was taken and ignored: it is a {mode} event, and STRIPE_MODE named the other mode")
+    detail = f"it was not refused: its outcome is {outcome}" + (f" ({reason})" if reason else "")
+    return _said("not_rejected", detail)
 
 
 def header_of(source: str, headers: Mapping[str, str]) -> str:
@@ -174,7 +185,7 @@ def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
     if marks is None:
         return _said("unknown", f"no secret of ours signed it, and its body is no event of {source}")
     words = _words_of(marks)
-    if marks.live is not None and known.mode in ("live", "test") and marks.live != (known.mode == "live"):
+    if marks.live is not None and known.mode != "any" and marks.live != (known.mode == "live"):
         return _said(
             "mode_or_endpoint", f"no secret of ours signed it; it is {words}, and this system is for {known.mode} events"
         )
@@ -191,7 +202,7 @@ def marks_of(body: bytes) -> Marks | None:
         return None
     if event.type is None and event.event is None:
         return None
-    return Marks(event.livemode, event.account or event.account_id)
+    return Marks(event.livemode, account_of(event.account or event.account_id, event.context))
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -200,6 +211,7 @@ class _Event(msgspec.Struct, frozen=True):
     livemode: bool | None = None
     account: str | None = None
     account_id: str | None = None
+    context: str | None = None
 
 
 class _Sender(msgspec.Struct, frozen=True, rename="camel"):
@@ -250,6 +262,9 @@ _ADVICE: Final[Mapping[str, str]] = {
     "body_reencoded": "Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
     "clock_skew": "Run a time service (chrony, systemd-timesyncd) on this machine and see that no queue holds deliveries back.",
     "mode_or_endpoint": "Add the signing secret of the endpoint, account and mode that sends it. " + _RECOVER,
+    OTHER_MODE: "Nothing is to be done, unless it is wanted: then change STRIPE_MODE, restart the gateways and run "
+    "`tallyhook replay webhooks --source stripe --status ignored --dry-run`.",
+    "not_rejected": "Nothing is to be done.",
     "partner_unknown": "Configure PARTNER_{ID}_SECRET for this partner, or see whether the body names the right one.",
     "unknown": "Compare the signing secret that the provider shows for its endpoint with the setting. " + _RECOVER,
 }

@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Gauge
 
 RECEIVED = Counter("tallyhook_webhooks_received_total", "Verified webhooks that are committed.", ["source", "outcome"])
+IGNORED = Counter(
+    "tallyhook_webhooks_ignored_total", "Verified webhooks that are stored and go to no worker, by why.", ["source", "reason"]
+)
 REFUSALS = Counter("tallyhook_refusals_total", "Requests refused, on every route.", ["source", "reason"])
 SECRET_USES = Counter(
     "tallyhook_secret_uses_total", "Signatures and tokens that matched, by the secret's public id.", ["kind", "secret"]

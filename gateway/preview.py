@@ -29,7 +29,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `matched` = `unchanged` + `unprocessed` + `rejected.matched`.
 
-    `unchanged` have had their effects, or no worker handles their type; `unprocessed` have not, and would have them now.
+    `unchanged` have had their effects, or go to no worker by their type or mode; `unprocessed` have not, and would have them now.
     """
 
     dry_run: bool = True
@@ -50,7 +50,7 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
     taken = [group for group in groups if group.outcome != "rejected"]
     rejected = [group for group in groups if group.outcome == "rejected"]
     unchanged = sum(group.marked for group in groups)
-    unchanged += sum(group.count - group.marked for group in taken if sources and _is_unhandled(group, sources))
+    unchanged += sum(group.count - group.marked for group in taken if sources and _is_ignored(group, sources))
     refused = sum(group.count - group.marked for group in rejected)
     matched = sum(group.count for group in groups)
     return Preview(
@@ -62,8 +62,8 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
     )
 
 
-def _is_unhandled(group: Group, sources: Sources) -> bool:
-    return group.source in sources and not sources[group.source].source.handles(group.type or "")
+def _is_ignored(group: Group, sources: Sources) -> bool:
+    return group.source in sources and sources[group.source].source.ignores(group.type, group.livemode) is not None
 
 
 async def _judge(connection: AsyncConnection, filters: Filters, sources: Sources | None, matched: int) -> Rejections:

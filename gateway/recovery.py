@@ -17,7 +17,7 @@ from gateway.sources import Arrival, Headers
 from gateway.sources.live import LiveSource
 from outbox import replay_work as work
 from outbox.marker import ERASED, is_erased
-from outbox.received import UNHANDLED, Received
+from outbox.received import Received
 from outbox.replay_work import Recovery, Refused, Task, Verdict
 from runtime.ids import new_id, time_of
 from runtime.tracing import Trace, new_trace
@@ -93,7 +93,7 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
     try:
         secret = live.source.verify(refused.body, headers, live.secrets, time_of(refused.id).timestamp())
         trace = Trace(refused.trace_id, new_trace().span_id)
-        return live.source.translate(Arrival(new_id(), trace.traceparent, secret.id, refused.body, headers))
+        return live.source.receive(Arrival(new_id(), trace.traceparent, secret.id, refused.body, headers))
     except GatewayError as error:
         raise NotRecovered(error.reason) from error
     except Exception as error:  # whatever one delivery raises costs that one, not its replay
@@ -104,8 +104,8 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
 def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:
     """To send what no worker handles would mark it, and it would never have its effects once somebody does handle it."""
     live = sources.get(task.source)
-    if live and not live.source.handles(task.type or ""):
-        judged.verdicts.append(Verdict(task.n, "unchanged", UNHANDLED))
+    if live and (reason := live.source.ignores(task.type, task.livemode)):
+        judged.verdicts.append(Verdict(task.n, "unchanged", reason))
     else:
         judged.again.append(task)
 

@@ -38,12 +38,17 @@ _SERVER_ERRORS: Final = 500
 
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a webhook that is committed; `id` is the event's, for a duplicate the original's."""
+    """
+    The answer to a webhook that is committed.
+
+    `id` is the event's, for a duplicate the original's; `reason` says why it is ignored, where it is.
+    """
 
     received: bool
     id: UUID
     duplicate: bool
     ignored: bool = False
+    reason: str | None = None
 
 
 Admit = Callable[[web.Request, Received], Awaitable[None]]
@@ -101,7 +106,7 @@ class Reception:
             self._uses[secret.id].inc()
             self._used(secret.id)
             traceparent = call.trace.child().traceparent
-            received = self._source.translate(Arrival(call.id, traceparent, secret.id, body, request.headers))
+            received = self._source.receive(Arrival(call.id, traceparent, secret.id, body, request.headers))
             if self._admit:
                 await self._admit(request, received)
             recorded = await self._record(received, call)
@@ -111,6 +116,8 @@ class Reception:
             raise
         self._standing.taken()
         self._received[recorded.outcome].inc()
+        if recorded.outcome == "ignored":
+            metrics.IGNORED.labels(self._source.name, received.ignored).inc()
         return self._answer(received, recorded)
 
     def _check_size(self, request: web.Request) -> None:
@@ -189,6 +196,7 @@ def acknowledge(received: Received, recorded: Recorded) -> web.Response:
         id=recorded.event_id,
         duplicate=recorded.outcome == "duplicate",
         ignored=not received.handled,
+        reason=received.ignored,
     )
     return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
 

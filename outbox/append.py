@@ -33,6 +33,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     aggregate_version: int | None = None
     causation_id: UUID | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 def shard_of(aggregate_id: str) -> int:
@@ -49,6 +51,8 @@ def event_of(
     trace: Trace,
     version: int | None = None,
     causation_id: UUID | None = None,
+    livemode: bool | None = None,
+    account: str | None = None,
 ) -> NewEvent:
     """The event that states the record: its registered type decides topic and schema."""
     kind = type_of(record)
@@ -65,6 +69,8 @@ def event_of(
         traceparent=trace.child().traceparent,
         causation_id=causation_id,
         data=encode(record),
+        livemode=livemode,
+        account=account,
     )
 
 
@@ -72,14 +78,15 @@ def event_of(
 _APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
-                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::int2[]{array}) with ordinality
+                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::bool[], %b::text[],
+                       %b::int2[]{array}) with ordinality
     as t(id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data, shard{column}, n)),
+         occurred_at, traceparent, causation_id, data, livemode, account, shard{column}, n)),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-                      occurred_at, traceparent, causation_id, data)
+                      occurred_at, traceparent, causation_id, data, livemode, account)
   select id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data from v),
+         occurred_at, traceparent, causation_id, data, livemode, account from v),
 listed as (
   insert into outbox_pending (event_id, shard{column}) select id, shard{column} from v order by n)
 select pg_notify('outbox', '')
@@ -120,5 +127,7 @@ def columns_of(events: Sequence[NewEvent]) -> list[list[object]]:
         [e.traceparent for e in events],
         [e.causation_id for e in events],
         [e.data for e in events],
+        [e.livemode for e in events],
+        [e.account for e in events],
         [shard_of(e.aggregate_id) for e in events],
     ]

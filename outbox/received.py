@@ -12,6 +12,8 @@ from outbox.append import NewEvent, shard_of
 Outcome = Literal["accepted", "duplicate", "ignored"]
 UNHANDLED: Final = "type_not_handled"
 """Why an event is stored and goes nowhere: no worker handles its type."""
+OTHER_MODE: Final = "other_mode"
+"""The same, where it is not of the mode that is wanted."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +74,10 @@ with v as materialized (
   select *, case when digest is null then provider_event_id else encode(digest, 'hex') end as dedup_id
   from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::text[], %b::text[],
                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
-                       %b::bytea[], %b::int2[])
+                       %b::bytea[], %b::bool[], %b::text[], %b::int2[])
     with ordinality
     as t(id, source, provider_event_id, digest, word, secret_id, ignored, topic, aggregate_type,
-         aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, shard, n)),
+         aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, livemode, account, shard, n)),
 fresh as (
   insert into dedup (source, provider_event_id, event_id, digest)
   select source, dedup_id, id, digest from v order by source, dedup_id
@@ -86,18 +88,21 @@ answer as materialized (
       (select d.event_id from dedup d where d.source = v.source and d.digest = v.digest)) end as event_id
   from v left join fresh on fresh.event_id = v.id),
 logged as (
-  insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
-  select id, topic, aggregate_type, aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data
+  insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data,
+                      livemode, account)
+  select id, topic, aggregate_type, aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data,
+         livemode, account
   from answer where event_id = id),
 listed as (
   insert into outbox_pending (event_id, shard)
   select id, shard from answer where event_id = id and ignored is null order by n returning id),
 noted as (
-  insert into webhook_deliveries (id, source, provider_event_id, type, outcome, reason, event_id, trace_id, secret_id)
+  insert into webhook_deliveries (id, source, provider_event_id, type, outcome, reason, event_id, trace_id, secret_id,
+                                  livemode, account)
   select id, source, provider_event_id, word,
          case when event_id <> id then 'duplicate' when ignored is null then 'accepted' else 'ignored' end,
          case when event_id = id then ignored end,
-         event_id, substr(traceparent, 4, 32), secret_id
+         event_id, substr(traceparent, 4, 32), secret_id, livemode, account
   from answer where event_id is not null)
 select event_id, (select pg_notify('outbox', '') from listed limit 1) from answer order by n
 """
@@ -140,5 +145,7 @@ def _columns_of(batch: Sequence[Received]) -> list[list[object]]:
         [event.occurred_at for event in events],
         [event.traceparent for event in events],
         [event.data for event in events],
+        [event.livemode for event in events],
+        [event.account for event in events],
         [shard_of(event.aggregate_id) for event in events],
     ]

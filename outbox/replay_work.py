@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One delivery that waits; `event_id` is None where it was rejected."""
+    """One delivery that waits; `event_id` is None where it was rejected, `livemode` where the event does not state it."""
 
     n: int
     delivery_id: UUID
@@ -45,6 +45,7 @@ class Task(NamedTuple):
     type: str | None
     outcome: str
     event_id: UUID | None
+    livemode: bool | None
 
 
 class Refused(NamedTuple):
@@ -112,9 +113,9 @@ async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> l
                  select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
                  where replay_id = %s and state = 'waiting' order by n limit %s),
                s as (
-                 select i.*, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
+                 select i.*, d.livemode, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
                  from i left join webhook_deliveries d on d.id = i.delivery_id)
-               select n, delivery_id, source, type, outcome, event_id from s
+               select n, delivery_id, source, type, outcome, event_id, livemode from s
                where total <= %s or n = (select min(n) from i) order by n"""
     async with connection.cursor(row_factory=class_row(Task)) as cursor:
         return await (await cursor.execute(query, (replay_id, limit, BATCH_BYTES))).fetchall()

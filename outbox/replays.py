@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from runtime.ids import first_id_of
+from schemas.stripe import Mode
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 State = Literal["running", "done", "failed", "cancelled"]
@@ -38,13 +39,16 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     """
     Which deliveries: those that all of it fits, by the time of arrival from `since` up to `until`; with a limit the oldest.
 
-    Copies of one event count once, by the delivery that was accepted where that is among them.
+    Copies of one event count once, by the delivery that was accepted where that is among them. `mode` finds what states that
+    mode.
     """
 
     ids: tuple[UUID, ...] | None = None
     source: str | None = None
     types: tuple[str, ...] | None = None
     status: Outcome | None = None
+    mode: Mode | None = None
+    account: str | None = None
     since: datetime | None = msgspec.field(default=None, name="from")
     until: datetime | None = msgspec.field(default=None, name="to")
     limit: int | None = None
@@ -55,10 +59,13 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
         Raises ReplayError.
         """
-        if all(each is None for each in (self.ids, self.source, self.types, self.status, self.since, self.until)):
-            raise ReplayError("filter_missing", "say which deliveries: at least one of ids, source, types, status, from, to")
-        if self.types and self.status == "rejected":
-            raise ReplayError("filter_contradictory", "the type of a rejected delivery is not known: leave types out")
+        if all(getattr(self, name) is None for name in self.__struct_fields__ if name != "limit"):
+            names = "ids, source, types, status, mode, account, from, to"
+            raise ReplayError("filter_missing", f"say which deliveries: at least one of {names}")
+        for name in ("types", "mode", "account"):
+            if getattr(self, name) and self.status == "rejected":
+                text = f"the {name.removesuffix('s')} of a rejected delivery is not known: leave {name} out"
+                raise ReplayError("filter_contradictory", text)
         if self.since and self.until and self.since >= self.until:
             raise ReplayError("filter_contradictory", "from is not before to")
 
@@ -105,17 +112,22 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Matched deliveries of one kind; `marked` are those whose effects are there: to send them again changes nothing."""
+    """
+    Matched deliveries of one kind; `marked` are those whose effects are there: to send them again changes nothing.
+
+    `livemode` is null where they do not state it.
+    """
 
     source: str
     outcome: Outcome
     type: str | None
+    livemode: bool | None
     count: int
     marked: int
 
 
 _MATCHED: Final = """
-select distinct on (key) key, id, source, type, outcome, event_id, recovered_as from (
+select distinct on (key) key, id, source, type, outcome, event_id, recovered_as, livemode from (
   select *, case when outcome = 'rejected' then id else event_id end as key from webhook_deliveries where {}) d
 order by key, (outcome = 'duplicate'), id limit {}
 """
@@ -133,9 +145,9 @@ where id = %(id)s
 """
 _PREVIEW: Final = """
 with m as materialized ({})
-select source, outcome, type, count(*) as count, count(*) filter (where recovered_as is not null
+select source, outcome, type, livemode, count(*) as count, count(*) filter (where recovered_as is not null
   or outcome <> 'rejected' and exists (select from consumed c where c.event_id = m.event_id)) as marked
-from m group by 1, 2, 3 order by 1, 2, 3
+from m group by 1, 2, 3, 4 order by 1, 2, 3, 4
 """
 _READ: Final = """
 select r.id as replay_id, r.state, r.matched, r.rate, r.filters, r.requested_by, r.reason, r.created_at, r.finished_at, r.failure,
@@ -188,7 +200,7 @@ async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
     """
     filters.check()
     cursor = await _search(connection, sql.SQL(_PREVIEW).format(_matched(filters)))
-    groups = [Group(source=r[0], outcome=r[1], type=r[2], count=r[3], marked=r[4]) for r in await cursor.fetchall()]
+    groups = [Group(**dict(zip(Group.__struct_fields__, row, strict=True))) for row in await cursor.fetchall()]
     if sum(group.count for group in groups) > MATCHED_MAX:
         raise ReplayError("replay_too_large", f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit")
     return groups
@@ -239,6 +251,8 @@ def _matched(filters: Filters) -> sql.Composed:
         ("source = {}", filters.source),
         ("type = any({}::text[])", list(filters.types) if filters.types is not None else None),
         ("outcome = {}", filters.status),
+        ("livemode = {}", None if filters.mode is None else filters.mode == "live"),
+        ("account = {}", filters.account),
     ]
     where = sql.SQL(" and ").join(sql.SQL(text).format(sql.Literal(value)) for text, value in conditions if value is not None)
     limit = MATCHED_MAX + 1 if filters.limit is None else filters.limit

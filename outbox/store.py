@@ -80,7 +80,8 @@ r as (
   select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
   from p left join outbox o on o.id = p.event_id)
-select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data
+select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data,
+       livemode, account
 from r where total <= %b::int8 or total = size order by place
 """
 # The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
@@ -96,7 +97,7 @@ select place, event_id, topic from r where total <= %b::int8 or total = size ord
 """
 _READ_ONE: Final = """
 select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
-       o.occurred_at, o.traceparent, o.causation_id, o.data
+       o.occurred_at, o.traceparent, o.causation_id, o.data, o.livemode, o.account
 from outbox_pending p join outbox o on o.id = p.event_id where p.id = %b
 """
 _FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
@@ -164,6 +165,8 @@ def _row_of(row: tuple[Any, ...]) -> PendingRow:
         traceparent=row[9],
         causation_id=row[10],
         data=row[11],
+        livemode=row[12],
+        account=row[13],
     )
     return PendingRow(row[0], row[3], event)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -53,6 +54,8 @@ outbox = Table(
     Column("traceparent", Text, nullable=False),
     Column("causation_id", Uuid),
     Column("data", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     # What an event caused. What came from outside has no cause and so no entry: the index costs a webhook nothing.
     Index("outbox_causation_id_idx", "causation_id", postgresql_where=text("causation_id is not null")),
     postgresql_partition_by="RANGE (id)",
@@ -106,6 +109,9 @@ webhook_deliveries = Table(
     Column("body", LargeBinary),
     # The delivery that a rejected one became when it was verified again.
     Column("recovered_as", Uuid),
+    # As the provider states them; nobody knows them of a rejected delivery, and of one that came before they were kept.
+    Column("livemode", Boolean),
+    Column("account", Text),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
     # One that is ignored has one too, but for those of before it was kept.
     CheckConstraint("outcome <> 'rejected' or reason is not null", name="rejected_with_reason"),

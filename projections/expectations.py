@@ -82,6 +82,8 @@ async def _announce(
         occurred_at=datetime.now(UTC),
         trace=trace,
         version=record.version,
+        livemode=record.livemode,
+        account=record.account,
     )
     await append(connection, [event])
 
@@ -96,7 +98,7 @@ async def _lock_payment(connection: AsyncConnection, payment_id: str) -> dict[st
     cursor = connection.cursor(row_factory=dict_row)
     await cursor.execute(
         """select provider, id as provider_payment_id, status, amount, amount_refunded, currency, version,
-                  customer_id, user_id, invoice_id, subscription_id
+                  customer_id, user_id, invoice_id, subscription_id, livemode, account
            from payments where id = %s for update""",
         (payment_id,),
     )

@@ -72,6 +72,8 @@ class PaymentView(_View, frozen=True):
     subscription_id: str | None = None
     customer_id: str | None = None
     user_id: str | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 class RefundView(RefundPart, frozen=True, kw_only=True):
@@ -82,6 +84,8 @@ class RefundView(RefundPart, frozen=True, kw_only=True):
     updated_at: datetime
     events: list[ReadsEventView]
     payment_id: str | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 class DisputeView(DisputePart, frozen=True, kw_only=True):
@@ -92,6 +96,8 @@ class DisputeView(DisputePart, frozen=True, kw_only=True):
     updated_at: datetime
     events: list[ReadsEventView]
     payment_id: str | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 class SubscriptionView(_View, frozen=True):
@@ -105,6 +111,8 @@ class SubscriptionView(_View, frozen=True):
     events: list[ReadsEventView]
     customer_id: str | None = None
     current_period_end: datetime | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 class InvoiceView(_View, frozen=True):
@@ -122,6 +130,8 @@ class InvoiceView(_View, frozen=True):
     customer_id: str | None = None
     subscription_id: str | None = None
     payment_id: str | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView | None:

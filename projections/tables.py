@@ -3,10 +3,15 @@ Current state of payments, refunds, disputes, subscriptions and invoices.
 
 `state` is the fold's own record, from which the typed columns are derived; the columns serve reads, joins and CHECK constraints.
 `version` counts the provider's events behind a row, so it is the same in whatever order they came.
+
+`livemode` and `account` are what the events state. The account is no part of a key: what has a row here has an id that the
+provider has made. Of what Stripe copies from one account to another, customers alone keep their ids
+(https://support.stripe.com/questions/data-that-can-be-copied-between-stripe-accounts), and they have no row.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -38,6 +43,8 @@ payments = Table(
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
     CheckConstraint(
         "status in ('pending', 'processing', 'succeeded', 'failed', 'canceled', 'partially_refunded', 'refunded')",
@@ -62,6 +69,8 @@ refunds = Table(
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
     CheckConstraint("amount >= 0", name="amount_not_negative"),
 )
@@ -83,6 +92,8 @@ disputes = Table(
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
     CheckConstraint("amount >= 0", name="amount_not_negative"),
     CheckConstraint("funds in ('withdrawn', 'reinstated')", name="funds_known"),
@@ -101,6 +112,8 @@ subscriptions = Table(
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
 )
 
@@ -119,6 +132,8 @@ invoices = Table(
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("livemode", Boolean),
+    Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
     CheckConstraint("status in ('draft', 'open', 'paid', 'payment_failed', 'void', 'uncollectible')", name="status_known"),
 )

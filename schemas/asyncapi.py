@@ -152,6 +152,8 @@ def _headers(kind: _Kind) -> Json:
             "format": "uuid",
             "description": "The replay that sends it, where one does.",
         },
+        "ce_livemode": {"enum": ["true", "false"], "description": "`false` where no real money moves, if the provider says so."},
+        "ce_account": {**text, "description": "The provider's account that it is of, where the provider names one."},
     }
     return {"type": "object", "properties": {**needed, **optional}, "required": list(needed)}
 

@@ -12,11 +12,16 @@ import msgspec
 Provider = Literal["stripe", "razorpay"]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Livemode = Annotated[bool, msgspec.Meta(description="False where no real money moves; absent where the provider does not say.")]
+Account = Annotated[str, msgspec.Meta(description="The provider's account that it is of; absent where the provider names none.")]
 InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
 
 
-class _Fact(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Unknown fields are ignored, so that a reader outlives the addition of one."""
+
+    livemode: Livemode | None = None
+    account: Account | None = None
 
 
 class PaymentData(_Fact, frozen=True, kw_only=True):

@@ -31,7 +31,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     One event.
 
     `id` is a UUIDv7 and stays the same through replays; `subject` is the aggregate's id and the record key;
-    `time` is when it happened at its source; `dataschema` names type and version of the data.
+    `time` is when it happened at its source; `dataschema` names type and version of the data. `livemode` is false where no real
+    money moves, `account` is the provider's account that it is of; None where the provider does not state it.
     """
 
     id: UUID
@@ -44,6 +45,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     causation_id: UUID | None = None
     replay_id: UUID | None = None
+    livemode: bool | None = None
+    account: str | None = None
     content_type: str = JSON
 
 
@@ -64,6 +67,10 @@ def to_headers(event: Envelope) -> list[tuple[str, str | bytes | None]]:
         headers.append(("ce_causationid", str(event.causation_id)))
     if event.replay_id is not None:
         headers.append(("ce_replayid", str(event.replay_id)))
+    if event.livemode is not None:
+        headers.append(("ce_livemode", "true" if event.livemode else "false"))
+    if event.account is not None:
+        headers.append(("ce_account", event.account))
     return headers
 
 
@@ -88,6 +95,8 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
             data=data,
             causation_id=_optional_id(found.get("ce_causationid")),
             replay_id=_optional_id(found.get("ce_replayid")),
+            livemode=_optional_flag(found.get("ce_livemode")),
+            account=_optional_text(found.get("ce_account")),
             content_type=found["content-type"].decode(),
         )
     except KeyError as missing:
@@ -111,3 +120,16 @@ def _time(text: str) -> datetime:
 
 def _optional_id(value: bytes | None) -> UUID | None:
     return None if value is None else UUID(value.decode())
+
+
+def _optional_text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _optional_flag(value: bytes | None) -> bool | None:
+    """CloudEvents writes a Boolean as `true` or `false`."""
+    if value is None:
+        return None
+    if value not in {b"true", b"false"}:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value == b"true"

@@ -49,7 +49,9 @@ class RazorpayEvent(msgspec.Struct, frozen=True):
     """
     The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`.
 
-    An event about an account has neither, and an empty payload may be written as a list.
+    An event about an account has neither, and an empty payload may be written as a list. Nothing in it says whether it is of the
+    test or the live mode: each mode has webhooks of its own (https://razorpay.com/docs/payments/dashboard/test-live-modes), so
+    their URLs and secrets tell, and the ids of API keys (`rzp_test_`, `rzp_live_`), which no event has.
     """
 
     event: Word

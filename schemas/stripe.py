@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from schemas import text
 from schemas.envelope import EARLIEST, LATEST
 
 SOURCE: Final = "stripe"
@@ -99,10 +100,29 @@ class StripeEvent(msgspec.Struct, frozen=True):
     object: str = "event"
     api_version: str | None = None
     livemode: bool | None = None
+    account: str | None = None
+    context: str | None = None
 
     @property
     def occurred_at(self) -> datetime:
         return datetime.fromtimestamp(self.created, tz=UTC)
+
+
+Mode = Literal["live", "test"]
+"""Whether real money moves."""
+
+
+def account_of(account: str | None, context: str | None) -> str | None:
+    """
+    Whose an event is: the connected account that it names, else the one at the end of its context; None where it is our own.
+
+    An endpoint of an organization is told by the `context` alone whose an event is
+    (https://docs.stripe.com/changelog/basil/2025-04-30/additional-context-organization-events), and so is one of thin events. It
+    is a path from us to the account, such as `acct_platform/acct_connected` (https://docs.stripe.com/context). What could be no
+    account's id is none.
+    """
+    named = (account, (context or "").rpartition("/")[2])
+    return next((each for each in named if each and text.accepts(text.Word, each)), None)
 
 
 class Aggregate(NamedTuple):

@@ -3,7 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal, NamedTuple, cast, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, cast, get_args
 from uuid import UUID
 
 from msgspec import Meta
@@ -12,6 +12,7 @@ from gateway.admin.settled import Settled
 from gateway.errors import GatewayError, Reason
 from gateway.route import Parameter
 from runtime.ids import first_id_of, is_time_ordered, time_of
+from schemas.stripe import Mode
 from schemas.text import Cursor, Filter, TraceId
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
@@ -35,6 +36,9 @@ OF_DELIVERIES: Final = (
     Parameter("source", Filter, "Who sent it: `stripe`, `razorpay` or `partner`."),
     Parameter("type", Filter, "The type of the event, in the sender's words."),
     Parameter("outcome", Outcome, "What was said to it."),
+    Parameter("reason", Filter, "Why it was rejected or ignored."),
+    Parameter("mode", Mode, "`live` or `test`, as the event states it; what states none is left out."),
+    Parameter("account", Filter, "The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`."),
     Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
     Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
     *OF_PAGES,
@@ -47,6 +51,9 @@ class Query(NamedTuple):
     source: str | None
     type: str | None
     outcome: str | None
+    reason: str | None
+    livemode: bool | None
+    account: str | None
     settled: Settled | None
     trace_id: str | None
     first: UUID
@@ -84,14 +91,23 @@ def parse_query(given: Mapping[str, str], now: datetime) -> Query:
     Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
     """
     _check_known(given, names_of(OF_DELIVERIES))
-    outcome, settled = given.get("outcome"), given.get("settled")
-    if outcome is not None and outcome not in get_args(Outcome):
-        raise GatewayError(Reason.QUERY_MALFORMED, f"outcome is one of {', '.join(get_args(Outcome))}")
-    if settled is not None and settled not in get_args(Settled):
-        raise GatewayError(Reason.QUERY_MALFORMED, f"settled is one of {', '.join(get_args(Settled))}")
+    outcome, mode = _word(given, "outcome", Outcome), _word(given, "mode", Mode)
+    settled = cast("Settled | None", _word(given, "settled", Settled))
     trace_id = _trace_id(given.get("trace"))
     page = _page(given, *_span(trace_id, now))
-    return Query(given.get("source"), given.get("type"), outcome, cast("Settled | None", settled), trace_id, *page)
+    return Query(
+        source=given.get("source"),
+        type=given.get("type"),
+        outcome=outcome,
+        reason=given.get("reason"),
+        livemode=None if mode is None else mode == "live",
+        account=given.get("account"),
+        settled=settled,
+        trace_id=trace_id,
+        first=page.first,
+        before=page.before,
+        limit=page.limit,
+    )
 
 
 def parse_period(given: Mapping[str, str], now: datetime, span: timedelta) -> tuple[datetime, datetime]:
@@ -147,6 +163,14 @@ def _span(trace_id: str | None, now: datetime) -> tuple[datetime, datetime]:
         began = time_of(named_after)
         return began, began + _TRACE_LASTS
     return now - _TRACE_SEARCHED, end
+
+
+def _word(given: Mapping[str, str], name: str, known: Any) -> str | None:
+    """One of the words of a Literal."""
+    word = given.get(name)
+    if word is not None and word not in get_args(known):
+        raise GatewayError(Reason.QUERY_MALFORMED, f"{name} is one of {', '.join(get_args(known))}")
+    return word
 
 
 def _trace_id(text: str | None) -> str | None:

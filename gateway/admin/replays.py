@@ -21,6 +21,7 @@ from gateway.replays import Replays
 from gateway.route import Parameter
 from outbox import replays
 from outbox.replays import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay, ReplayError
+from schemas.stripe import Mode
 from schemas.text import Cursor, Why, Word
 
 REPLAYS: Final = web.AppKey("replays", Replays)
@@ -40,16 +41,18 @@ Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
 
 class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """
-    Which deliveries to take up again: those that fit all of it; at least one of the first six has to be there.
+    Which deliveries to take up again: those that fit all of it; at least one of the first eight has to be there.
 
-    `status` is the delivery's outcome, `from` and `to` say when it came (UTC unless they name a zone), `limit` takes the oldest,
-    `rate` is how many a second, 100 unless told.
+    `status` is the delivery's outcome, `mode` and `account` are what its event states, `from` and `to` say when it came (UTC
+    unless they name a zone), `limit` takes the oldest, `rate` is how many a second, 100 unless told.
     """
 
     ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX)] | None = None
     source: Word | None = None
     types: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100)] | None = None
     status: Outcome | None = None
+    mode: Mode | None = None
+    account: Word | None = None
     since: datetime | None = msgspec.field(default=None, name="from")
     until: datetime | None = msgspec.field(default=None, name="to")
     limit: Limit | None = None
@@ -64,6 +67,8 @@ class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
             source=self.source,
             types=self.types,
             status=self.status,
+            mode=self.mode,
+            account=self.account,
             since=_utc(self.since),
             until=_utc(self.until),
             limit=self.limit,

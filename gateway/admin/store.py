@@ -23,7 +23,8 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     """
     One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy.
 
-    A rejected one that a replay has recovered names the delivery that it became.
+    A rejected one that a replay has recovered names the delivery that it became. `livemode` and `account` are the event's, where
+    it states them; `reason` says why it is rejected or ignored.
     """
 
     id: UUID
@@ -39,6 +40,8 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     client: str | None = None
     headers: dict[str, str] | None = None
     recovered_as: UUID | None = None
+    livemode: bool | None = None
+    account: str | None = None
 
 
 class StoreSetAside(msgspec.Struct, frozen=True, rename="camel"):
@@ -143,6 +146,8 @@ def _deliveries() -> Select[Any]:
         log.c.client,
         log.c.headers,
         log.c.recovered_as,
+        log.c.livemode,
+        log.c.account,
     )
 
 
@@ -151,6 +156,9 @@ def _filters(query: Query) -> list[ColumnElement[bool]]:
         webhook_deliveries.c.source: query.source,
         webhook_deliveries.c.type: query.type,
         webhook_deliveries.c.outcome: query.outcome,
+        webhook_deliveries.c.reason: query.reason,
+        webhook_deliveries.c.livemode: query.livemode,
+        webhook_deliveries.c.account: query.account,
         webhook_deliveries.c.trace_id: query.trace_id,
     }
     found = [column == value for column, value in asked.items() if value is not None]

@@ -28,7 +28,7 @@ def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
     """By name. Partners are always there: whom nobody knows is refused like whose signature is wrong."""
     partners = settings.partners
     of_partners = [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)]
-    stripe = stripe_source(asks=bool(settings.stripe_api_key))
+    stripe = stripe_source(asks=bool(settings.stripe_api_key))._replace(mode=settings.stripe_mode)
     providers = ((stripe, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
     return {
         PARTNER: LiveSource(partner_source(partners), of_partners, claim_key),

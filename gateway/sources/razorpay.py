@@ -20,7 +20,7 @@ from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
-from schemas.stripe import Aggregate
+from schemas.stripe import Aggregate, account_of
 from schemas.text import Word, accepts
 from schemas.topics import Topic
 
@@ -66,6 +66,7 @@ def translate(arrival: Arrival) -> Received:
             occurred_at=_occurred_at(event),
             traceparent=arrival.traceparent,
             data=arrival.body,
+            account=account_of(event.account_id, None),
         ),
         source=SOURCE,
         provider_event_id=event_id,

@@ -15,7 +15,7 @@ from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
-from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, aggregate_of
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import Topic
 
@@ -67,6 +67,8 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
             occurred_at=_occurred_at(event),
             traceparent=arrival.traceparent,
             data=arrival.body,
+            livemode=event.livemode,
+            account=account_of(None if isinstance(event, ThinEvent) else event.account, event.context),
         ),
         source=SOURCE,
         provider_event_id=event.id,

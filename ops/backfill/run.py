@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -12,15 +12,15 @@ from psycopg import AsyncConnection, DataError
 from psycopg.errors import ProgramLimitExceeded
 
 from gateway.errors import GatewayError
-from gateway.sources import Arrival
-from gateway.sources.stripe import translate
+from gateway.sources import Arrival, Source
+from gateway.sources.stripe import STRIPE
 from ops.backfill import store
 from ops.backfill.stripe_api import Listed
 from outbox.audit import note_command
-from outbox.received import Received, Recorded
+from outbox.received import UNHANDLED, Ignored, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.stripe import HANDLED_TYPES, SOURCE
+from schemas.stripe import SOURCE, Mode
 
 ORIGIN: Final = "X-Tallyhook-Origin"
 """In the headers of a delivery: how it came, if not as a webhook."""
@@ -40,7 +40,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
     What a backfill found and did: `seen` = `known` + `missing` + `ignored` + `failed`.
 
     `missing` never arrived, and is put in unless it is a dry run; `ignored` is of types that nobody handles and that were not
-    asked for, in `ignored_types` by type.
+    asked for, or of the mode that is not wanted, in `ignored_types` by type.
     """
 
     since: datetime
@@ -57,7 +57,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Asked(NamedTuple):
-    """What is wanted: without `types` all that a worker handles; at most `rate` events a second are put in."""
+    """What is wanted: without `types` all that a worker handles, of that mode; at most `rate` events a second are put in."""
 
     since: datetime
     until: datetime
@@ -65,6 +65,7 @@ class Asked(NamedTuple):
     rate: float = 100.0
     dry_run: bool = False
     operator: str = ""
+    mode: Mode | Literal["any"] = "any"
 
 
 Tell = Callable[[int], None]
@@ -93,28 +94,33 @@ async def backfill(
 
 
 async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Asked, report: Report) -> list[Received]:
+    source = STRIPE._replace(mode=asked.mode)
     known = await store.known(connection, SOURCE, [listed.id for listed in page])
-    ignored = Counter(listed.type for listed in page if not (asked.types or listed.type in HANDLED_TYPES))
+    wanted = [listed for listed in page if _is_wanted(source.ignores(listed.type, listed.livemode), asked)]
+    ignored = Counter(listed.type for listed in page) - Counter(listed.type for listed in wanted)
     report.seen += len(page)
     report.ignored += ignored.total()
     report.ignored_types = dict(sorted((Counter(report.ignored_types) + ignored).items()))
     missing: list[Received] = []
-    for listed in page:
-        if listed.type in ignored:
-            continue
+    for listed in wanted:
         if listed.id in known:
             report.known += 1
-        elif received := _received(listed, report):
+        elif received := _received(source, listed, report):
             missing.append(received)
     report.missing += len(missing)
     return missing
 
 
-def _received(listed: Listed, report: Report) -> Received | None:
+def _is_wanted(ignored: Ignored | None, asked: Asked) -> bool:
+    """A type that was asked for is stored, whether a worker handles it or not."""
+    return ignored is None or (ignored == UNHANDLED and bool(asked.types))
+
+
+def _received(source: Source, listed: Listed, report: Report) -> Received | None:
     """The event as the webhook route would have received it, but by nobody's signature."""
     arrival = Arrival(new_id(), new_trace().traceparent, None, listed.body, CIMultiDictProxy(CIMultiDict()))
     try:
-        return translate(arrival)
+        return source.receive(arrival)
     except GatewayError as error:
         _fail(report, listed.id, error.reason)
         return None

@@ -41,6 +41,7 @@ class Listed(NamedTuple):
     id: str
     type: str
     created: int
+    livemode: bool | None
     body: bytes
 
 
@@ -48,6 +49,7 @@ class _Event(msgspec.Struct, frozen=True):
     id: str
     type: str
     created: int
+    livemode: bool | None = None
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -99,7 +101,11 @@ def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
     try:
         raw = _page.decode(page.last_response.body)  # type: ignore[union-attr]  # a list always is a response
         bodies = [bytes(each) for each in raw.data]
-        return [Listed(event.id, event.type, event.created, body) for body in bodies for event in [_event.decode(body)]]
+        return [
+            Listed(event.id, event.type, event.created, event.livemode, body)
+            for body in bodies
+            for event in [_event.decode(body)]
+        ]
     except msgspec.DecodeError as error:
         raise StripeApiError("stripe_failed", f"what Stripe answered is no list of events: {error}") from error
 

@@ -46,14 +46,14 @@ def stripe(
     List Stripe's events, and put in those that never arrived as if they had.
 
     What arrived is left alone, so a second run puts nothing in. Without --types, events of types that no worker handles are
-    counted and left out.
+    counted and left out; so are those of the mode that STRIPE_MODE does not name.
     """
     from ops.backfill.run import Report
     from ops.backfill.settings import StripeSettings
     from ops.backfill.stripe_api import StripeApiError, StripeEvents
 
-    asked = _asked(since, until, types or [], rate, dry_run=dry_run)
     settings = StripeSettings.load(environment())
+    asked = _asked(since, until, types or [], rate, dry_run=dry_run)._replace(mode=settings.stripe_mode)
     if settings.stripe_api_key is None:
         raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read events")
     client = StripeEvents(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
@@ -119,7 +119,7 @@ def _tell(report: "Report", *, as_json: bool) -> None:
         f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z: Stripe lists {report.seen:,} events",
         f"  {report.known:>8,} had arrived",
         f"  {report.missing:>8,} never arrived" + ("" if report.dry_run else f", {report.put_in:,} of them put in now"),
-        f"  {report.ignored:>8,} of types that no worker handles, left out",
+        f"  {report.ignored:>8,} of types that no worker handles or of the other mode, left out",
         *(f"  {number:>8,}   {name}" for name, number in report.ignored_types.items()),
         *([f"  {report.failed:>8,} could not be put in"] if report.failed else []),
         *(f"           {each.id}  {each.reason}" for each in report.failures),

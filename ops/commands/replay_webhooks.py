@@ -14,6 +14,7 @@ import typer
 
 from ops.commands.ledger import WHEN, parse_moment
 from ops.commands.output import CommandError, Json, operator, show, with_database
+from schemas.stripe import Mode
 from schemas.text import Why, accepts
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _RATE: Final = 100.0
 _RATE_MAX: Final = 1000.0
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _PAGE: Final = "runbooks/replay-webhooks.md"
+_MODES: Final = {True: "  live", False: "  test", None: ""}
 
 Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhooks` printed it.")]
 
@@ -41,6 +43,10 @@ def webhooks(
         list[str] | None, typer.Option("--type", help="Their type in the sender's words; several times for several.")
     ] = None,
     status: Annotated[str | None, typer.Option(help="What was said to them: accepted, duplicate, ignored or rejected.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="live or test, as their events state it; what states none is left out.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="The provider's account that they are of, acct_… for one.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help=f"What came at or after then. {WHEN}")] = None,
     end: Annotated[str | None, typer.Option("--to", help="What came before then, likewise.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=100_000, help="So many at most, the oldest.")] = None,
@@ -56,7 +62,9 @@ def webhooks(
     What was taken goes out again under the same id, and what has had its effects does not have them twice. What was rejected is
     verified again by the secrets that the gateway has now. A running gateway does it.
     """
-    filters = _filters(ids=ids, source=source, types=types, status=status, begin=begin, end=end, limit=limit)
+    filters = _filters(
+        ids=ids, source=source, types=types, status=status, mode=mode, account=account, begin=begin, end=end, limit=limit
+    )
     if dry_run:
         found = with_database(lambda connection: _preview(connection, filters))
         show(msgspec.to_builtins(found), _preview_text(found), as_json=as_json)
@@ -96,6 +104,8 @@ def _filters(
     source: str | None,
     types: list[str] | None,
     status: str | None,
+    mode: str | None,
+    account: str | None,
     begin: str | None,
     end: str | None,
     limit: int | None,
@@ -105,12 +115,16 @@ def _filters(
 
     if status is not None and status not in get_args(Outcome):
         raise CommandError(f"--status is one of {', '.join(get_args(Outcome))}")
+    if mode is not None and mode not in get_args(Mode):
+        raise CommandError(f"--mode is one of {', '.join(get_args(Mode))}")
     now = datetime.now(UTC)
     return Filters(
         ids=tuple(ids) if ids else None,
         source=source,
         types=tuple(types) if types else None,
         status=cast("Outcome | None", status),
+        mode=cast("Mode | None", mode),
+        account=account,
         since=parse_moment(begin, now) if begin else None,
         until=parse_moment(end, now) if end else None,
         limit=limit,
@@ -245,7 +259,10 @@ def _preview_text(found: Preview) -> str:
         f"{rejected.matched:>8}  were rejected, and would be verified again",
         "by source, outcome and type:",
     ]
-    lines += [f"{group.count:>8}  {group.source}  {group.outcome}  {group.type or '-'}" for group in found.groups]
+    lines += [
+        f"{group.count:>8}  {group.source}  {group.outcome}  {group.type or '-'}{_MODES[group.livemode]}"
+        for group in found.groups
+    ]
     if rejected.checked:
         lines.append(f"of the rejected, {rejected.recoverable} of the {rejected.checked} that were looked at verify now")
         lines += [f"{number:>8}  still {reason}" for reason, number in sorted(rejected.still_refused.items())]

@@ -72,7 +72,17 @@ class Returned(NamedTuple):
     gone: bool
 
 
-class PaymentFact(msgspec.Struct, frozen=True, kw_only=True):
+class _Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """`livemode` and `account` are those of the event; None where it does not state them."""
+
+    provider: Provider
+    id: str
+    stamp: Stamp
+    livemode: bool | None = None
+    account: str | None = None
+
+
+class PaymentFact(_Fact, frozen=True, kw_only=True):
     """
     Of a payment.
 
@@ -81,9 +91,6 @@ class PaymentFact(msgspec.Struct, frozen=True, kw_only=True):
     counts only until the payment does. `refunded` is the provider's running total, `returned` are single refunds.
     """
 
-    provider: Provider
-    id: str
-    stamp: Stamp
     progress: Progress | None = None
     asked: Money | None = None
     hinted: Money | None = None
@@ -99,7 +106,7 @@ class PaymentFact(msgspec.Struct, frozen=True, kw_only=True):
     subscription_id: str | None = None
 
 
-class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
+class RefundFact(_Fact, frozen=True, kw_only=True):
     """
     Of a refund.
 
@@ -107,9 +114,6 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     `gone` says that the money does not reach the payer. `created` is Unix seconds.
     """
 
-    provider: Provider
-    id: str
-    stamp: Stamp
     status: str
     gone: bool
     amount: Money = UNSTATED
@@ -122,7 +126,7 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
 Funds = Literal["withdrawn", "reinstated"]
 
 
-class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
+class DisputeFact(_Fact, frozen=True, kw_only=True):
     """
     Of a dispute.
 
@@ -130,9 +134,6 @@ class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
     `respond_by` until when evidence is taken, in Unix seconds.
     """
 
-    provider: Provider
-    id: str
-    stamp: Stamp
     status: str
     ended: bool
     amount: Money = UNSTATED
@@ -149,12 +150,9 @@ class Before(NamedTuple):
     current_period_end: int | None = None
 
 
-class SubscriptionFact(msgspec.Struct, frozen=True, kw_only=True):
+class SubscriptionFact(_Fact, frozen=True, kw_only=True):
     """Of a subscription: always its whole standing. `status` is the provider's word, `ended` whether it is a last one."""
 
-    provider: Provider
-    id: str
-    stamp: Stamp
     status: str
     ended: bool
     current_period_end: int | None = None
@@ -162,7 +160,7 @@ class SubscriptionFact(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str | None = None
 
 
-class InvoiceFact(msgspec.Struct, frozen=True, kw_only=True):
+class InvoiceFact(_Fact, frozen=True, kw_only=True):
     """
     Of an invoice.
 
@@ -170,9 +168,6 @@ class InvoiceFact(msgspec.Struct, frozen=True, kw_only=True):
     the attempts to collect it, and `failed` says that this one failed.
     """
 
-    provider: Provider
-    id: str
-    stamp: Stamp
     phase: InvoicePhase | None = None
     billed: Money | None = None
     hinted: Money | None = None

@@ -6,7 +6,7 @@ maximum asks neither how often nor in which order. What a reader sees (`status`,
 """
 
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from streams.payments.facts import (
     UNSTATED,
@@ -24,6 +24,7 @@ from streams.payments.refunds import latest, merged
 from streams.payments.states import (
     DisputeState,
     Fate,
+    Flag,
     InvoiceState,
     Known,
     Moment,
@@ -36,7 +37,7 @@ from streams.payments.states import (
     SubscriptionState,
 )
 
-Part = TypeVar("Part", Known, Reached, Stated, Moment)
+Part = TypeVar("Part", Known, Flag, Reached, Stated, Moment)
 
 
 def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
@@ -44,8 +45,7 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
     stamp = fact.stamp
     canceled = fact.progress == "canceled"
     return PaymentState(
-        provider=known.provider,
-        id=known.id,
+        **_origin(known, fact),
         updated=max(known.updated, stamp.at),
         reached=_latest(known.reached, None if fact.progress is None or canceled else Reached(stamp, fact.progress)),
         canceled=known.canceled or canceled,
@@ -69,8 +69,7 @@ def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:
     stamp, fate = fact.stamp, Fate(fact.stamp, fact.status, fact.gone)
     known = state or RefundState(provider=fact.provider, id=fact.id, fate=fate)
     return RefundState(
-        provider=known.provider,
-        id=known.id,
+        **_origin(known, fact),
         fate=max(known.fate, fate, key=_finality),
         updated=max(known.updated, stamp.at),
         stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
@@ -91,8 +90,7 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
     respond_by = None if fact.respond_by is None else Moment(stamp, fact.respond_by)
     known = state or DisputeState(provider=fact.provider, id=fact.id, fate=fate)
     return DisputeState(
-        provider=known.provider,
-        id=known.id,
+        **_origin(known, fact),
         fate=max(known.fate, fate),
         updated=max(known.updated, stamp.at),
         stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
@@ -110,8 +108,7 @@ def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -
     rivals = sorted((standing for standing in told if standing.stamp.at == latest), key=_stamp_of)
     standing = _last_of(rivals)
     return SubscriptionState(
-        provider=fact.provider,
-        id=fact.id,
+        **_origin(state, fact),
         standing=standing,
         rivals=tuple(rival for rival in rivals if rival != standing),
         customer=_latest(state.customer if state else None, _known(fact.stamp, fact.customer_id)),
@@ -159,8 +156,7 @@ def fold_invoice(state: InvoiceState | None, fact: InvoiceFact) -> InvoiceState:
     known = state or InvoiceState(provider=fact.provider, id=fact.id)
     stamp = fact.stamp
     return InvoiceState(
-        provider=known.provider,
-        id=known.id,
+        **_origin(known, fact),
         updated=max(known.updated, stamp.at),
         phase=max(known.phase, fact.phase, key=lambda phase: _PHASES[phase]),
         attempt=max(known.attempt, fact.attempt),
@@ -189,6 +185,16 @@ def fold(state: State | None, fact: Fact) -> State:
             return fold_subscription(state if isinstance(state, SubscriptionState) else None, fact)
         case InvoiceFact():
             return fold_invoice(state if isinstance(state, InvoiceState) else None, fact)
+
+
+def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
+    """Whose it is. An event that does not state mode or account takes away neither."""
+    return {
+        "provider": fact.provider,
+        "id": fact.id,
+        "live": _latest(known.live if known else None, None if fact.livemode is None else Flag(fact.stamp, fact.livemode)),
+        "of_account": _latest(known.of_account if known else None, _known(fact.stamp, fact.account)),
+    }
 
 
 def _latest(known: Part | None, said: Part | None) -> Part | None:

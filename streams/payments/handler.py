@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 from psycopg import AsyncConnection, Rollback
 
@@ -92,6 +93,8 @@ def _listen(event: Envelope) -> Told:
             facts = _storable(event, facts)
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
+    if event.livemode is not None or event.account is not None:
+        facts = [msgspec.structs.replace(fact, livemode=event.livemode, account=event.account) for fact in facts]
     if not facts and event.dataschema != THIN:
         log.info("event_says_nothing", event_id=event.id, type=event.type)
     return Told(event, kind, facts)

@@ -10,7 +10,7 @@ from streams.payments.states import DisputeState, InvoiceState, PaymentState, Re
 from streams.payments.store import Held, Key, Kind
 
 # The refunds of a payment in one order, whichever came first: a rebuilt row equals the live one to the byte.
-_ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
 _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
     "payment": msgspec.json.Decoder[State](PaymentState),
     "refund": msgspec.json.Decoder[State](RefundState),
@@ -18,6 +18,11 @@ _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
     "subscription": msgspec.json.Decoder[State](SubscriptionState),
     "invoice": msgspec.json.Decoder[State](InvoiceState),
 }
+
+
+def stored(state: State) -> bytes:
+    """What `state_in` reads back."""
+    return _encoder.encode(state)
 
 
 def state_in(key: Key, row: Held) -> State:
@@ -38,7 +43,8 @@ def row_of(state: State, version: int) -> tuple[Any, ...]:
         case InvoiceState():
             columns = _invoice(state)
     # The time of the provider, not of the clock: a rebuilt row equals the live one.
-    return (state.provider, state.id, *columns, version, datetime.fromtimestamp(state.updated, tz=UTC), _ENCODE(state))
+    updated_at = datetime.fromtimestamp(state.updated, tz=UTC)
+    return (state.provider, state.id, *columns, version, updated_at, stored(state), state.livemode, state.account)
 
 
 def _payment(state: PaymentState) -> tuple[Any, ...]:

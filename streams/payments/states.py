@@ -59,11 +59,33 @@ class Moment(NamedTuple):
     at: int
 
 
-class PaymentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`updated` is the latest provider time behind it, in Unix seconds."""
+class Flag(NamedTuple):
+    """Yes or no and when it was said."""
+
+    stamp: Stamp
+    value: bool
+
+
+class _State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of every aggregate; `live` and `of_account` are known once an event has stated them."""
 
     provider: Provider
     id: str
+    live: Flag | None = None
+    of_account: Known | None = None
+
+    @property
+    def livemode(self) -> bool | None:
+        return self.live.value if self.live else None
+
+    @property
+    def account(self) -> str | None:
+        return self.of_account.value if self.of_account else None
+
+
+class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
+    """`updated` is the latest provider time behind it, in Unix seconds."""
+
     updated: int = 0
     reached: Reached | None = None
     canceled: bool = False
@@ -119,9 +141,7 @@ class PaymentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return self.said_reference.value if self.said_reference else self.id
 
 
-class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    provider: Provider
-    id: str
+class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):
     standing: Standing
     rivals: tuple[Standing, ...] = ()
     """What else was said in the second of the standing."""
@@ -132,9 +152,7 @@ class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         return self.standing.stamp.at
 
 
-class RefundState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    provider: Provider
-    id: str
+class RefundState(_State, frozen=True, kw_only=True, omit_defaults=True):
     fate: Fate
     updated: int = 0
     stated: Stated | None = None
@@ -147,11 +165,9 @@ class RefundState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return self.stated.money if self.stated else UNSTATED
 
 
-class DisputeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DisputeState(_State, frozen=True, kw_only=True, omit_defaults=True):
     """`funds` is what became of the disputed amount."""
 
-    provider: Provider
-    id: str
     fate: Fate
     updated: int = 0
     stated: Stated | None = None
@@ -165,11 +181,9 @@ class DisputeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return self.stated.money if self.stated else UNSTATED
 
 
-class InvoiceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
     """`failed_attempt` is the highest attempt known to have failed, `attempt` the highest known at all."""
 
-    provider: Provider
-    id: str
     updated: int = 0
     phase: InvoicePhase | None = None
     attempt: int = 0

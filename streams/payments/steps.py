@@ -1,7 +1,7 @@
 """A batch as steps: one event moves one aggregate from one version to the next. Nothing here waits for the store."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -148,11 +148,15 @@ def _news_of(step: Step, saved: Saved, payments: _Payments) -> _Spoken:
             return _dispute_news(new, step)
         case SubscriptionState() as new:
             kinds = news.subscription_news(step.old if isinstance(step.old, SubscriptionState) else None, new)
-            return [(kind(**news.subscription_fields(new), version=step.version), None) for kind in kinds]
+            return [(_record(kind, step, news.subscription_fields(new)), None) for kind in kinds]
         case InvoiceState() as new:
             to = news.Payer(news.value_of(new.user), news.value_of(new.contact))
             failures = news.invoice_news(step.old if isinstance(step.old, InvoiceState) else None, new)
-            return [(kind(**news.invoice_fields(new), version=step.version), to) for kind in failures]
+            return [(_record(kind, step, news.invoice_fields(new)), to) for kind in failures]
+
+
+def _record(kind: Callable[..., msgspec.Struct], step: Step, fields: Mapping[str, Any]) -> msgspec.Struct:
+    return kind(**fields, version=step.version, livemode=step.new.livemode, account=step.new.account)
 
 
 def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _Spoken:
@@ -162,13 +166,13 @@ def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments
     payment = payments.get((news.value_of(new.payment) or "", step.event.id))
     fields = news.refund_fields(new, payment, saved.users.get(payment.reference) if payment else None)
     to = news.Payer(fields["user_id"], news.value_of(payment.contact) if payment else None)
-    return [(kind(**fields, version=step.version), to) for kind in kinds]
+    return [(_record(kind, step, fields), to) for kind in kinds]
 
 
 def _dispute_news(new: DisputeState, step: Step) -> _Spoken:
     old = step.old if isinstance(step.old, DisputeState) else None
     kinds = news.dispute_news(old, new)
-    spoken: _Spoken = [(kind(**news.dispute_fields(new), version=step.version), None) for kind in kinds]
+    spoken: _Spoken = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
     alert = news.alert_of(old, new)
     return [*spoken, (alert, None)] if alert else spoken
 
@@ -180,11 +184,11 @@ def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
         return []
     fields = news.payment_fields(new, saved.users.get(new.reference))
     to = news.Payer(fields["user_id"], news.value_of(new.contact))
-    spoken: _Spoken = [(kind(**fields, version=step.version), to) for kind in kinds]
+    spoken: _Spoken = [(_record(kind, step, fields), to) for kind in kinds]
     if expected is not None:
         amount, currency = expected
-        mismatch = billing.PaymentMismatched(**fields, version=step.version, expected_amount=amount, expected_currency=currency)
-        spoken.append((mismatch, None))
+        fields |= {"expected_amount": amount, "expected_currency": currency}
+        spoken.append((_record(billing.PaymentMismatched, step, fields), None))
     return spoken
 
 
@@ -211,6 +215,8 @@ def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None,
             trace=trace,
             version=None if isinstance(record, AlertRaised) else step.version,
             causation_id=event.id,
+            livemode=step.new.livemode,
+            account=step.new.account,
         )
     ]
     command = news.notification_of(record, to)
@@ -223,6 +229,8 @@ def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None,
                 occurred_at=event.time,
                 trace=trace,
                 causation_id=event.id,
+                livemode=step.new.livemode,
+                account=step.new.account,
             )
         )
     return events

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
-from sqlalchemy import BigInteger, DateTime, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, DateTime, LargeBinary, Table, Text
 
 from projections import reconciliation
 from projections.reconciliation import Paid, Pair
@@ -79,7 +79,13 @@ class _Statements(NamedTuple):
     update: str
 
 
-_TYPES: Final[dict[type, str]] = {Text: "text", BigInteger: "int8", DateTime: "timestamptz", LargeBinary: "bytea"}
+_TYPES: Final[dict[type, str]] = {
+    Text: "text",
+    BigInteger: "int8",
+    DateTime: "timestamptz",
+    LargeBinary: "bytea",
+    Boolean: "bool",
+}
 
 
 def _statements(table: Table) -> _Statements:

@@ -13,7 +13,7 @@ from schemas import billing
 from streams.payments import news
 from streams.payments.facts import Before, Stamp, SubscriptionFact
 from streams.payments.fold import fold
-from streams.payments.rows import row_of, state_in
+from streams.payments.rows import row_of, state_in, stored
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
 from streams.payments.store import Held, Key
@@ -45,7 +45,7 @@ def folded(facts: Iterable[Fact], key: Key) -> tuple[State, list[State]]:
     state: State | None = None
     way: list[State] = []
     for fact in facts:
-        state = state_in(key, Held(1, row_of(fold(state, fact), 1)[-1]))
+        state = state_in(key, Held(1, stored(fold(state, fact))))
         way.append(state)
     assert state is not None
     return state, way

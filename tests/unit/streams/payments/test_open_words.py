@@ -19,7 +19,7 @@ from schemas.envelope import Envelope
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
 from streams.payments.handler import _listen
-from streams.payments.rows import row_of, state_in
+from streams.payments.rows import row_of, state_in, stored
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import claims_of, lines_of, speak, take
 from streams.payments.store import Held, Key, Loaded, Saved
@@ -45,7 +45,7 @@ class Effects:
         self.handled, event = received.handled, received.event
         envelope = Envelope(
             id=event.id, source=event.source, type=event.type, subject=event.aggregate_id, time=event.occurred_at,
-            dataschema=event.dataschema, traceparent=event.traceparent, data=body,
+            dataschema=event.dataschema, traceparent=event.traceparent, data=body, livemode=event.livemode, account=event.account,
         )  # fmt: skip
         told = _listen(envelope)
         self.lines = lines_of([told])
@@ -54,8 +54,8 @@ class Effects:
         self.claims = claims_of(self.steps)
         self.said: list[NewEvent] = speak(self.steps, Saved({}, {}))
         for key, state in self.states.items():
-            row = row_of(state, 1)
-            assert state_in(key, Held(1, row[-1])) == state
+            row_of(state, 1)
+            assert state_in(key, Held(1, stored(state))) == state
         for said in self.said:
             registry.decode(said.dataschema, said.data)
 

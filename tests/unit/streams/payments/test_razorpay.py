@@ -17,7 +17,7 @@ from streams.payments import news
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
 from streams.payments.razorpay import facts_of
-from streams.payments.rows import row_of, state_in
+from streams.payments.rows import state_in, stored
 from streams.payments.states import PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
 from streams.payments.store import Held
@@ -49,7 +49,7 @@ def folded(facts: Iterable[Fact]) -> list[State]:
     state: State | None = None
     way: list[State] = []
     for fact in facts:
-        state = state_in(key_of(fact), Held(1, row_of(fold(state, fact), 1)[-1]))
+        state = state_in(key_of(fact), Held(1, stored(fold(state, fact))))
         way.append(state)
     return way
 

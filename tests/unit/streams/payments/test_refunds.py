@@ -14,7 +14,7 @@ from schemas import billing
 from streams.payments import news, razorpay, stripe
 from streams.payments.facts import PaymentFact, RefundFact
 from streams.payments.fold import fold
-from streams.payments.rows import row_of, state_in
+from streams.payments.rows import state_in, stored
 from streams.payments.states import PaymentState, RefundState, State
 from streams.payments.steps import key_of
 from streams.payments.store import Held
@@ -93,7 +93,7 @@ def way_of(facts: Iterable[Fact], kind: type[State]) -> list[Any]:
     for fact in facts:
         key = key_of(fact)
         if key.kind == ("payment" if kind is PaymentState else "refund"):
-            states.append(state_in(key, Held(1, row_of(fold(states[-1] if states else None, fact), 1)[-1])))
+            states.append(state_in(key, Held(1, stored(fold(states[-1] if states else None, fact)))))
     return states
 
 
@@ -197,7 +197,7 @@ def test_what_was_captured_beyond_the_amount_is_no_refund() -> None:
 
 def test_a_state_from_before_refunds_were_kept_gives_way_to_what_is_heard_now() -> None:
     old = payment_after(PAID.succeeded())
-    row = row_of(old, 1)[-1].replace(b'"provider"', b'"amount_refunded":2000,"provider"', 1)
+    row = stored(old).replace(b'"provider"', b'"amount_refunded":2000,"provider"', 1)
     key = key_of(facts_in([PAID.succeeded()])[0])
     kept = state_in(key, Held(1, row))
     assert isinstance(kept, PaymentState)
