@@ -7,7 +7,7 @@ Only operators see an explanation; whoever sent the delivery gets the same answe
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from outbox.replay_work import Refused
 from runtime.ids import time_of
 from runtime.partners import key_of
 from runtime.settings import Secret
-from schemas.stripe import Mode, account_of
+from schemas.stripe import ModeOrAny, account_of
 
 TOLERANCE: Final = timedelta(seconds=300)
 _SIGNATURES: Final = {"stripe": "Stripe-Signature", "razorpay": "X-Razorpay-Signature", "partner": "X-Partner-Signature"}
@@ -55,7 +55,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Sequence[Secret] = ()
     skew: float | None = None
     accepted: frozenset["Marks"] = frozenset()
-    mode: Mode | Literal["any"] = "any"
+    mode: ModeOrAny = "any"
 
 
 class Marks(NamedTuple):

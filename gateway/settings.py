@@ -3,7 +3,7 @@
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from limits import RateLimitItem
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -12,7 +12,7 @@ from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import DatabaseUrl, Grace, LockLease, Port, Secrets, Timeout
-from schemas.stripe import Mode
+from schemas.stripe import ModeOrAny
 
 
 def _rate_of(value: object) -> object:
@@ -64,7 +64,7 @@ class GatewaySettings(PartnerSettings):
     """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
     stripe_webhook_secret: LiveSecrets
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
-    stripe_mode: Mode | Literal["any"] = "any"
+    stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
     stripe_api_key: Secrets = ()
     """Never used to verify: only to tell an operator when it was taken for a signing secret."""

@@ -110,6 +110,8 @@ class StripeEvent(msgspec.Struct, frozen=True):
 
 Mode = Literal["live", "test"]
 """Whether real money moves."""
+ModeOrAny = Literal["live", "test", "any"]
+"""Which events are wanted."""
 
 
 def account_of(account: str | None, context: str | None) -> str | None:

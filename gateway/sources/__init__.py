@@ -6,7 +6,7 @@ A source is data: its name, which headers to keep of what is rejected, how a del
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 from gateway.variants import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
-from schemas.stripe import Mode
+from schemas.stripe import ModeOrAny
 
 Headers = CIMultiDictProxy[str]
 
@@ -49,7 +49,7 @@ class Source(NamedTuple):
     handles: Callable[[str], bool]
     signed: Callable[[Headers], bool]
     gives_up: timedelta | None = None
-    mode: Mode | Literal["any"] = "any"
+    mode: ModeOrAny = "any"
 
     def receive(self, arrival: Arrival) -> Received:
         """What the delivery says, and whether it goes to a worker. Raises GatewayError."""

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -17,10 +17,10 @@ from gateway.sources.stripe import STRIPE
 from ops.backfill import store
 from ops.backfill.stripe_api import Listed
 from outbox.audit import note_command
-from outbox.received import UNHANDLED, Ignored, Received, Recorded
+from outbox.received import UNHANDLED, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.stripe import SOURCE, Mode
+from schemas.stripe import SOURCE, ModeOrAny
 
 ORIGIN: Final = "X-Tallyhook-Origin"
 """In the headers of a delivery: how it came, if not as a webhook."""
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
     rate: float = 100.0
     dry_run: bool = False
     operator: str = ""
-    mode: Mode | Literal["any"] = "any"
+    mode: ModeOrAny = "any"
 
 
 Tell = Callable[[int], None]
@@ -111,7 +111,7 @@ async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Aske
     return missing
 
 
-def _is_wanted(ignored: Ignored | None, asked: Asked) -> bool:
+def _is_wanted(ignored: str | None, asked: Asked) -> bool:
     """A type that was asked for is stored, whether a worker handles it or not."""
     return ignored is None or (ignored == UNHANDLED and bool(asked.types))
 

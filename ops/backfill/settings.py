@@ -1,11 +1,9 @@
 """How the provider's API is reached."""
 
-from typing import Literal
-
 from pydantic import Field, SecretStr
 
 from runtime.settings import DatabaseUrl, Settings
-from schemas.stripe import Mode
+from schemas.stripe import ModeOrAny
 
 
 class StripeSettings(Settings):
@@ -15,7 +13,7 @@ class StripeSettings(Settings):
     """Where webhooks are written down, `postgresql://…`."""
     stripe_api_key: SecretStr | None = None
     """A secret or restricted key that may read events."""
-    stripe_mode: Mode | Literal["any"] = "any"
+    stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events are wanted, as the gateway has it."""
     stripe_api_base: str = Field(default="https://api.stripe.com", pattern=r"^https?://.+")
     """Where Stripe's API is."""

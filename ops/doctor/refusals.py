@@ -1,4 +1,4 @@
-"""Deliveries that were refused for their signature lately: by source, and why the last one was."""
+"""Deliveries of lately: those that were refused for their signature, and why the last one was; and the modes of the others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import psycopg
 from gateway import clues
 from gateway.settings import GatewaySettings
 from ops.doctor.findings import ok, warn
+from ops.doctor.modes import check_modes
 from runtime.ids import first_id_of
 from runtime.settings import SettingsError
 
@@ -48,7 +49,8 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
         tried = clues.settings_of(settings)
         found = [await _look(connection, tried, source, number) for source, number in refused]
-    return found or [ok(AREA, "none was refused for its signature within the hour")]
+        modes = await check_modes(connection, settings.stripe_mode)
+    return [*(found or [ok(AREA, "none was refused for its signature within the hour")]), *modes]
 
 
 async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding:

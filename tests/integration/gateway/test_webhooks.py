@@ -78,7 +78,7 @@ async def test_a_type_without_a_handler_is_stored_and_goes_nowhere(gateway: Gate
         {"id": "evt_9", "type": "review.opened", "created": 1, "data": {"object": {"object": "review", "id": "prv_1"}}}
     )
     answer = await (await gateway.post(body)).json()
-    assert answer == {"received": True, "id": answer["id"], "duplicate": False, "ignored": True}
+    assert answer == {"received": True, "id": answer["id"], "duplicate": False, "ignored": True, "reason": "type_not_handled"}
     assert [row["data"] for row in await gateway.rows("outbox")] == [body]
     assert await gateway.rows("outbox_pending") == []
     assert [(row["outcome"], row["reason"]) for row in await gateway.rows("webhook_deliveries")] == [

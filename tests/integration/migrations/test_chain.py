@@ -7,13 +7,16 @@ import pkgutil
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
@@ -23,7 +26,8 @@ import migrations
 import outbox
 import projections
 from migrations import chain
-from outbox.tables import metadata
+from outbox import partitions
+from outbox.tables import DAILY, metadata
 from runtime.database import sqlalchemy_url
 from runtime.schema import needed, newest, read_schema
 
@@ -145,6 +149,34 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(new_database: Callable
     before = {what: look(url, what) for what in LOOKS}
     assert chain.upgrade(url) == (chain.head(), chain.head())
     assert {what: look(url, what) for what in LOOKS} == before
+
+
+def test_a_day_that_is_out_of_use_comes_back_after_an_upgrade(new_database: Callable[[], str]) -> None:
+    """Every migration that changes a daily table changes its detached days too."""
+    url = new_database()
+    upgrade_to(url, "0020")
+    now = datetime.now(UTC)
+    days = [partitions.name(table.name, now.date()) for table in DAILY]
+    with psycopg.connect(url, autocommit=True) as connection:
+        for table, day in zip(DAILY, days, strict=True):
+            connection.execute(
+                sql.SQL("create table {} (like {} including all)").format(*map(sql.Identifier, (f"detached_{day}", table.name)))
+            )
+            connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (day, now))
+    chain.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert partitions.maintain(connection, now, timedelta(days=1)).restored == days
+
+
+def upgrade_to(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    engine = create_engine(sqlalchemy_url(url))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+    engine.dispose()
 
 
 @pytest.mark.parametrize("file", sorted(HERE.glob("versions/*.py")), ids=lambda file: file.stem)

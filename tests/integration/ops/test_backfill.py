@@ -74,6 +74,13 @@ async def test_what_never_arrived_is_put_in_and_what_did_is_left_alone(
     assert len(await rows(connection, "select * from outbox_pending")) == 5
 
 
+async def test_what_is_of_the_other_mode_is_left_out(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+    test, live = stripe.Payment().succeeded(AT), stripe.Payment().succeeded(AT + 1)
+    api.hold(test, live.replace(b'"livemode": false', b'"livemode": true'))
+    assert figures(await run(connection, api, mode="live", types=["payment_intent.succeeded"])) == (2, 0, 1, 1, 1, 0)
+    assert [row["livemode"] for row in await rows(connection, "select livemode from webhook_deliveries")] == [True]
+
+
 async def test_a_second_run_puts_nothing_in(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
     api.hold(*(stripe.Payment().succeeded(AT + n) for n in range(3)))
     await run(connection, api)

@@ -12,6 +12,7 @@ import pytest
 from ops.doctor import examination
 from ops.doctor.examination import examine
 from ops.doctor.findings import Finding, ok
+from ops.doctor.modes import judge_modes
 from ops.doctor.postgres import _check_clock
 from ops.doctor.settings import KINDS, check_secrets, check_settings
 from streams.process import ROLES
@@ -121,3 +122,21 @@ def test_an_examination_that_breaks_does_not_hide_the_others(monkeypatch: pytest
     [finding] = [finding for finding in found if finding.level == "fail"]
     assert (finding.area, "ZeroDivisionError: by nothing" in finding.text) == ("redis", True)
     assert len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "test", "level", "word"),
+    [
+        ("any", 3, 2, "warn", "(3 and 2)"), ("any", 3, 0, None, ""), ("any", 0, 2, None, ""), ("any", 0, 0, None, ""),
+        ("live", 3, 2, "ok", "2 test events"), ("live", 0, 2, "warn", "all 2 events"), ("live", 3, 0, None, ""),
+        ("test", 3, 2, "warn", "3 live events"), ("test", 0, 2, None, ""),
+    ],
+)  # fmt: skip
+def test_live_and_test_events_that_are_not_told_apart_are_told(
+    wanted: str, live: int, test: int, level: str | None, word: str
+) -> None:
+    found = [*judge_modes(wanted, live, test)]
+    assert [finding.level for finding in found] == ([] if level is None else [level])
+    for finding in found:
+        assert word in finding.text
+        assert finding.level == "ok" or ("STRIPE_MODE" in finding.act and finding.runbook == "runbooks/test-and-live.md")

@@ -48,6 +48,8 @@ def on_the_wire(event: Envelope, **changes: bytes | None) -> list[tuple[str, byt
         data=st.binary(),
         causation_id=st.none() | st.uuids(),
         replay_id=st.none() | st.uuids(),
+        livemode=st.none() | st.booleans(),
+        account=st.none() | TEXT,
         content_type=TEXT,
     )
 )
@@ -56,7 +58,8 @@ def test_an_event_survives_its_way_through_a_record(event: Envelope) -> None:
 
 
 def test_the_headers_are_those_of_the_contract() -> None:
-    assert to_headers(envelope(causation_id=OTHER_ID, replay_id=OTHER_ID)) == [
+    event = envelope(causation_id=OTHER_ID, replay_id=OTHER_ID, livemode=False, account="acct_1")
+    assert to_headers(event) == [
         ("ce_id", "019ab2f0-6c00-7abc-8def-0123456789ab"),
         ("ce_source", "stripe"),
         ("ce_type", "com.stripe.payment_intent.succeeded"),
@@ -68,6 +71,8 @@ def test_the_headers_are_those_of_the_contract() -> None:
         ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"),
         ("ce_causationid", "019ab2f0-6c01-7abc-8def-0123456789ab"),
         ("ce_replayid", "019ab2f0-6c01-7abc-8def-0123456789ab"),
+        ("ce_livemode", "false"),
+        ("ce_account", "acct_1"),
     ]
 
 

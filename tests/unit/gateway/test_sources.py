@@ -1,0 +1,93 @@
+"""Which events a source lets go to a worker, and whose they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError, Reason
+from gateway.settings import GatewaySettings
+from gateway.sources.live import live_sources
+from gateway.sources.razorpay import RAZORPAY
+from gateway.sources.stripe import STRIPE
+from outbox.received import OTHER_MODE, UNHANDLED
+from runtime.settings import SettingsError
+from schemas.stripe import account_of
+from tests.unit.gateway.test_stripe_translation import arrive, make_event
+
+if TYPE_CHECKING:
+    from schemas.stripe import Mode
+
+HANDLED = "payment_intent.succeeded"
+ENVIRON = {
+    "DATABASE_URL": "postgresql://x/y", "STRIPE_WEBHOOK_SECRET": "whsec_1", "INTERNAL_API_TOKEN": "a", "ADMIN_API_TOKEN": "b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [HANDLED, "radar.early_fraud_warning.created"])
+@pytest.mark.parametrize(
+    ("mode", "livemode", "other"),
+    [
+        ("any", True, False), ("any", False, False), ("any", None, False),
+        ("live", True, False), ("live", False, True), ("live", None, False),
+        ("test", True, True), ("test", False, False), ("test", None, False),
+    ],
+)  # fmt: skip
+def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_both(
+    kind: str, mode: Mode, livemode: bool | None, other: bool
+) -> None:
+    source = live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": mode}))["stripe"].source
+    body = make_event(type=kind) if livemode is None else make_event(type=kind, livemode=livemode)
+    received = source.receive(arrive(body))
+    expected = OTHER_MODE if other else None if kind == HANDLED else UNHANDLED
+    assert (received.ignored, received.handled) == (expected, expected is None)
+    assert received.event.livemode is livemode
+
+
+def test_every_mode_is_taken_unless_told() -> None:
+    assert live_sources(GatewaySettings.load(ENVIRON))["stripe"].source.mode == "any"
+    assert live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}))["stripe"].source.mode == "any"
+
+
+@pytest.mark.parametrize("word", ["production", "LIVE", "true", "live,test", " "])
+def test_a_mode_that_nobody_knows_is_refused_by_name(word: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        GatewaySettings.load(ENVIRON | {"STRIPE_MODE": word})
+    assert caught.value.problems == ["STRIPE_MODE: Input should be 'live', 'test' or 'any'"]
+
+
+@pytest.mark.parametrize(
+    ("account", "context", "found"),
+    [
+        (None, None, None), ("", "", None), ("acct_1", None, "acct_1"), ("acct_1", "acct_2/acct_3", "acct_1"),
+        (None, "acct_2", "acct_2"), (None, "acct_2/acct_3", "acct_3"), (None, "acct_2/", None), ("a b", "acct_2", "acct_2"),
+        ("acct_\0", None, None), ("a" * 255, None, "a" * 255), ("a" * 256, None, None), ("ä", None, None),
+    ],
+)  # fmt: skip
+def test_an_event_is_of_the_account_it_names_or_of_the_last_one_of_its_context(
+    account: str | None, context: str | None, found: str | None
+) -> None:
+    assert account_of(account, context) == found
+
+
+@given(st.text(), st.text())
+def test_whatever_an_event_names_an_account_fits_into_a_column_and_a_header(account: str, context: str) -> None:
+    found = account_of(account, context)
+    assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= 255)
+
+
+@pytest.mark.parametrize("marks", [{"livemode": "yes"}, {"account": 7}, {"context": ["acct_1"]}])
+def test_a_mark_that_is_none_costs_no_more_than_its_event(marks: dict[str, Any]) -> None:
+    """Stripe promises a Boolean and texts (https://docs.stripe.com/api/events/object)."""
+    with pytest.raises(GatewayError) as refusal:
+        STRIPE.receive(arrive(make_event(**marks)))
+    assert refusal.value.reason is Reason.EVENT_MALFORMED
+
+
+def test_razorpays_events_are_of_no_mode_that_anybody_could_tell() -> None:
+    body = b'{"event":"payment.captured","created_at":1700000000,"account_id":"acc_1","livemode":true}'
+    received = RAZORPAY._replace(mode="test").receive(arrive(body))
+    assert (received.event.livemode, received.event.account, received.handled) == (None, "acc_1", True)
