@@ -37,8 +37,8 @@ class Source(NamedTuple):
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
     `translate(arrival)` says which event it is. Both raise GatewayError.
     `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
-    `handles(type)` says whether events of the type go to a worker, unless they say that they are not of the `mode` that is wanted;
-    others are stored.
+    `handles(type)` says whether events of the type go to a worker, unless they are of another `mode` than is wanted; others are
+    stored.
     `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
     """
 
