@@ -22,7 +22,6 @@ select count(*) filter (where livemode), count(*) filter (where not livemode)
 from (select livemode from webhook_deliveries where source = 'stripe' and id >= %s and outcome in ('accepted', 'ignored')
       order by id desc limit 100000) d
 """
-_PAGE: Final = "test-and-live"
 
 
 async def check_modes(connection: AsyncConnection, wanted: str) -> list[Finding]:
@@ -36,10 +35,12 @@ def judge_modes(wanted: str, live: int, test: int) -> Iterator[Finding]:
     if wanted == "any" and live and test:
         act = "set STRIPE_MODE=live, or test, on every gateway: events of the other mode are then stored, and ignored"
         text = f"live and test events of Stripe came within the day ({live} and {test}), and STRIPE_MODE=any handles both"
-        yield warn("webhooks", text, act, _PAGE)
+        yield warn("webhooks", text, act, "test-and-live")
     elif wanted == "test" and live:
         act = "if this system is for real payments, set STRIPE_MODE=live, restart the gateways and replay what was ignored"
-        yield warn("webhooks", f"STRIPE_MODE=test ignores {live} live events of Stripe that came within the day", act, _PAGE)
+        yield warn(
+            "webhooks", f"STRIPE_MODE=test ignores {live} live events of Stripe that came within the day", act, "test-and-live"
+        )
     elif wanted == "live" and test and not live:
         act = "give the live endpoint's signing secret to STRIPE_WEBHOOK_SECRET, or set STRIPE_MODE=test"
         yield warn(

@@ -49,6 +49,8 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
             traceparent=f"trace-{n}",
             causation_id=cause if n == 1 else None,
             data=b"%d" % n,
+            livemode=n == 1,
+            account=f"acct_{n}",
         )
         for n in (1, 2)
     )
@@ -65,6 +67,8 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
         ["trace-1", "trace-2"],
         [cause, None],
         [b"1", b"2"],
+        [True, False],
+        ["acct_1", "acct_2"],
         [shard_of("pi_1"), shard_of("pi_2")],
     ]
 
