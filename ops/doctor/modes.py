@@ -38,13 +38,11 @@ def judge_modes(wanted: str, live: int, test: int) -> Iterator[Finding]:
         yield warn("webhooks", text, act, "test-and-live")
     elif wanted == "test" and live:
         act = "if this system is for real payments, set STRIPE_MODE=live, restart the gateways and replay what was ignored"
-        yield warn(
-            "webhooks", f"STRIPE_MODE=test ignores {live} live events of Stripe that came within the day", act, "test-and-live"
-        )
+        text = f"STRIPE_MODE=test ignores {live} live events of Stripe that came within the day"
+        yield warn("webhooks", text, act, "test-and-live")
     elif wanted == "live" and test and not live:
         act = "give the live endpoint's signing secret to STRIPE_WEBHOOK_SECRET, or set STRIPE_MODE=test"
-        yield warn(
-            "webhooks", f"STRIPE_MODE=live, and all {test} events of Stripe that came within the day are test ones", act, _PAGE
-        )
+        text = f"STRIPE_MODE=live, and all {test} events of Stripe that came within the day are test ones"
+        yield warn("webhooks", text, act, "test-and-live")
     elif wanted == "live" and test:
         yield ok("webhooks", f"STRIPE_MODE=live ignores {test} test events of Stripe that came within the day")
