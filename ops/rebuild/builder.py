@@ -37,7 +37,8 @@ create unlogged table {shadow}.wanted (event_id uuid primary key, rank int2 not 
 """
 _WANT: Final = "insert into {shadow}.wanted (event_id, rank) select * from ({wanted}) w(event_id, rank) on conflict do nothing"
 _PAGE_OF: Final = """
-select w.rank, o.topic, o.id, o.aggregate_id, o.source, o.type, o.dataschema, o.occurred_at, o.traceparent, o.causation_id, o.data
+select w.rank, o.topic, o.id, o.aggregate_id, o.source, o.type, o.dataschema, o.occurred_at, o.traceparent, o.causation_id, o.data,
+       o.livemode, o.account
 from {shadow}.wanted w join public.outbox o on o.id = w.event_id
 where not w.done and (w.rank, w.event_id) > (%s, %s) and not {marker} order by w.rank, w.event_id limit %s
 """
@@ -165,10 +166,10 @@ class Builder:
 
 def _record(number: int, row: Sequence[Any]) -> Record:
     """An event of the log as the record that Kafka had of it."""
-    _, topic, event_id, key, source, kind, dataschema, time, traceparent, causation_id, data = row
+    _, topic, event_id, key, source, kind, dataschema, time, traceparent, causation_id, data, livemode, account = row
     event = Envelope(
         id=event_id, source=source, type=kind, subject=key, time=time, dataschema=dataschema, traceparent=traceparent,
-        causation_id=causation_id, data=bytes(data),
+        causation_id=causation_id, data=bytes(data), livemode=livemode, account=account,
     )  # fmt: skip
     headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
     return Record(topic, _OF_THE_LOG, number, key.encode(), event.data, headers)

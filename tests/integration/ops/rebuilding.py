@@ -32,7 +32,7 @@ def logged(event: Envelope, topic: str) -> NewEvent:
     return NewEvent(
         id=event.id, topic=topic, aggregate_type="test", aggregate_id=event.subject, source=event.source, type=event.type,
         dataschema=event.dataschema, occurred_at=event.time, traceparent=event.traceparent, data=event.data,
-        causation_id=event.causation_id,
+        causation_id=event.causation_id, livemode=event.livemode, account=event.account,
     )  # fmt: skip
 
 

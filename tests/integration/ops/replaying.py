@@ -54,7 +54,7 @@ def envelope(body: bytes) -> Envelope:
     told = _DECODER.decode(body)
     return Envelope(
         id=new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
-        dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body,
+        dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body, livemode=told.livemode, account="acct_1",
     )  # fmt: skip
 
 
