@@ -37,8 +37,8 @@ create unlogged table {shadow}.wanted (event_id uuid primary key, rank int2 not 
 """
 _WANT: Final = "insert into {shadow}.wanted (event_id, rank) select * from ({wanted}) w(event_id, rank) on conflict do nothing"
 _PAGE_OF: Final = """
-select w.rank, o.topic, o.id, o.aggregate_id, o.source, o.type, o.dataschema, o.occurred_at, o.traceparent, o.causation_id, o.data,
-       o.livemode, o.account
+select w.rank, o.topic, o.id, o.aggregate_id, o.source, o.type, o.dataschema, o.occurred_at, o.traceparent, o.causation_id,
+       o.data, o.livemode, o.account
 from {shadow}.wanted w join public.outbox o on o.id = w.event_id
 where not w.done and (w.rank, w.event_id) > (%s, %s) and not {marker} order by w.rank, w.event_id limit %s
 """
