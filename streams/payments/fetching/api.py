@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 
 from runtime.settings import Secret
+from schemas.stripe import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject
 from streams.payments.fetching.store import Claimed
 from streams.retry_after import parse_http_date, parse_retry_after
@@ -154,10 +155,7 @@ def _answer(claimed: Claimed, body: bytes, at: int, version: str | None) -> Answ
         return Gone()
     if at <= claimed.after:
         return Failed("answer_too_early", "it may be older than the event that was the cause")
-    account = claimed.account or next(
-        (part for part in reversed((claimed.context or "").split("/")) if part.startswith("acct_")), None
-    )
-    return Answer(found, body, at, version, account)
+    return Answer(found, body, at, version, account_of(claimed.account, claimed.context))
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

@@ -7,7 +7,7 @@ import msgspec
 
 from outbox.append import NewEvent
 from outbox.received import Received
-from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, account_of, aggregate_of
 from schemas.topics import Topic
 
 _event: Final = msgspec.json.Decoder(StripeEvent)
@@ -29,6 +29,8 @@ def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:
             occurred_at=event.occurred_at,
             traceparent=traceparent,
             data=body,
+            livemode=event.livemode,
+            account=account_of(event.account, event.context),
         ),
         source=SOURCE,
         provider_event_id=event.id,

@@ -84,7 +84,8 @@ update webhook_deliveries set outcome = 'ignored', reason = %s where id = %s and
 """
 _NOTE: Final = "update webhook_deliveries set headers = %s where id = %s and headers is null"
 _EVENT: Final = """
-select id, source, type, aggregate_id, occurred_at, dataschema, traceparent, data, causation_id from outbox where id = %s
+select id, source, type, aggregate_id, occurred_at, dataschema, traceparent, data, causation_id, livemode, account
+from outbox where id = %s
 """
 _STANDING: Final = """
 select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
@@ -188,8 +189,8 @@ async def _number(connection: AsyncConnection) -> int:
 
 
 def _envelope(row: tuple[Any, ...]) -> Envelope:
-    event_id, source, kind, subject, time, dataschema, traceparent, data, causation_id = row
+    event_id, source, kind, subject, time, dataschema, traceparent, data, causation_id, livemode, account = row
     return Envelope(
         id=event_id, source=source, type=kind, subject=subject, time=time, dataschema=dataschema, traceparent=traceparent,
-        data=bytes(data), causation_id=causation_id,
+        data=bytes(data), causation_id=causation_id, livemode=livemode, account=account,
     )  # fmt: skip
