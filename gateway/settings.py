@@ -1,31 +1,24 @@
 """What the gateway can be told."""
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 from limits import RateLimitItem
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field
 
+from gateway.roles import shared_secrets
+from runtime.credentials import only
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, LockLease, Port, Secrets, Timeout
+from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secrets, Timeout
 from schemas.stripe import ModeOrAny
 
 
 def _rate_of(value: object) -> object:
     return rate_of(value.strip()) if isinstance(value, str) else value
-
-
-def _networks_of(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
-    except ValueError:
-        raise ValueError("networks like 10.0.0.0/8, comma-separated, are expected") from None
 
 
 def _names_of(value: object) -> object:
@@ -34,9 +27,12 @@ def _names_of(value: object) -> object:
 
 Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
-RedisUrl = Annotated[str, StringConstraints(pattern=r"^rediss?://.+")]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks_of)]
-LiveSecrets = Annotated[Secrets, Field(min_length=1)]
+StripeSecrets = Annotated[
+    Secrets, only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret")
+]
+RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay's webhook", one_word=False)]
+StripeKeys = Annotated[Secrets, only("a secret or restricted key, sk_ or rk_", "api key")]
+Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
 
 
 class GatewaySettings(PartnerSettings):
@@ -46,11 +42,11 @@ class GatewaySettings(PartnerSettings):
     """Where webhooks are written down, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
     """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
-    public_host: str = "127.0.0.1"
+    public_host: Host = "127.0.0.1"
     """Where providers reach `/v1/webhooks/*`."""
     public_port: Port = 8080
     """0 takes a free port."""
-    internal_host: str = "127.0.0.1"
+    internal_host: Host = "127.0.0.1"
     """Where our own services and operators reach the rest; never to be opened to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
@@ -62,19 +58,19 @@ class GatewaySettings(PartnerSettings):
     """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
     """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
-    stripe_webhook_secret: LiveSecrets
+    stripe_webhook_secret: Annotated[StripeSecrets, Field(min_length=1)]
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
-    stripe_api_key: Secrets = ()
+    stripe_api_key: StripeKeys = ()
     """Never used to verify: only to tell an operator when it was taken for a signing secret."""
-    razorpay_webhook_secret: Secrets = ()
+    razorpay_webhook_secret: RazorpaySecrets = ()
     """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""
-    internal_api_token: LiveSecrets
+    internal_api_token: Tokens
     """Tokens of our own services, comma-separated: all live ones, newest first."""
-    admin_api_token: LiveSecrets
+    admin_api_token: Tokens
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
-    kafka_bootstrap_servers: str | None = None
+    kafka_bootstrap_servers: KafkaServers | None = None
     """Where Kafka is, `host:port`, comma-separated: asked for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
@@ -119,18 +115,22 @@ class GatewaySettings(PartnerSettings):
     shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
 
-    @model_validator(mode="after")
-    def _a_body_fits(self) -> Self:
-        if self.body_memory < self.max_body_bytes:
-            raise ValueError("BODY_MEMORY is less than MAX_BODY_BYTES")
-        return self
+    @classmethod
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().conflicts(given)
+        yield from _half_a_lock(given)
+        memory, body = cls.value("BODY_MEMORY", given), cls.value("MAX_BODY_BYTES", given)
+        if memory and body and memory < body:
+            yield "BODY_MEMORY: is less than MAX_BODY_BYTES, so that the largest body could not be read"
+        port = cls.value("PUBLIC_PORT", given)
+        if port and port == cls.value("INTERNAL_PORT", given):
+            yield "INTERNAL_PORT: is PUBLIC_PORT too, and what is internal must not be reached where providers call"
+        yield from shared_secrets(given)
 
-    @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
-        if (self.internal_tls_cert is None) != (self.internal_tls_key is None):
-            raise ValueError("INTERNAL_TLS_CERT and INTERNAL_TLS_KEY are set together or not at all")
-        if self.internal_tls_client_ca is not None and self.internal_tls_cert is None:
-            raise ValueError("INTERNAL_TLS_CLIENT_CA needs INTERNAL_TLS_CERT")
-        if self.internal_tls_allowed_subjects and self.internal_tls_client_ca is None:
-            raise ValueError("INTERNAL_TLS_ALLOWED_SUBJECTS needs INTERNAL_TLS_CLIENT_CA")
-        return self
+
+def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
+    """TLS of the internal listener that lets in everybody, or nobody, because a part of it is missing."""
+    cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
+    for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
+        if there in given and needed not in given:
+            yield f"{needed}: is required, because {there} is set"

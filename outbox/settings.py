@@ -5,7 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, LockLease, Poll, Port, Settings, Timeout
+from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Poll, Port, Settings, Timeout
 
 
 class DatabaseSettings(Settings):
@@ -20,7 +20,7 @@ class DatabaseSettings(Settings):
 class KafkaSettings(Settings):
     """Where Kafka is."""
 
-    kafka_bootstrap_servers: str
+    kafka_bootstrap_servers: KafkaServers
     """`host:port`, comma-separated."""
 
 
@@ -36,7 +36,7 @@ class RetentionSettings(DatabaseSettings):
 class RelaySettings(RetentionSettings, KafkaSettings):
     """One relay process; any number of them share the shards."""
 
-    relay_web_host: str = "127.0.0.1"
+    relay_web_host: Host = "127.0.0.1"
     """Where `/metrics` and `/health/*` of the relay listen."""
     relay_web_port: Port = 6060
     """0 takes a free port."""

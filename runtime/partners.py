@@ -3,12 +3,13 @@
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from runtime.settings import Secret, Secrets, Settings, check_address
+from runtime.credentials import only
+from runtime.settings import HttpUrl, Secret, Secrets, Settings
 
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
 FIELDS: Final[Mapping[str, str]] = {"_CRM_SECRET": "crm_secret", "_CRM_URL": "crm_url", "_SECRET": "secret", "_TOKEN": "token"}
@@ -20,27 +21,31 @@ def key_of(partner_id: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", partner_id.upper())
 
 
+def _check_signing(secrets: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    for secret in secrets:
+        text = secret.value.removeprefix("whsec_").rstrip("=")
+        try:
+            key = b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (NotBase64, ValueError):
+            key = b""
+        if not key:
+            raise ValueError("is not base64, as a Standard Webhooks secret is, with or without whsec_")
+    return secrets
+
+
 class Partner(BaseModel):
     """One partner; secrets are all live ones, newest first."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    secret: Secrets = ()
+    secret: Annotated[Secrets, only("the secret that signs the partner's leads", "signing secret", one_word=False)] = ()
     """Signs the leads that the partner sends."""
-    token: Secrets = ()
+    token: Annotated[Secrets, only("a token made for this partner", "signing secret")] = ()
     """Stands in for a signature, as a bearer token."""
-    crm_url: Annotated[str, AfterValidator(check_address)] | None = Field(default=None, pattern=r"^https?://.+", repr=False)
+    crm_url: HttpUrl | None = Field(default=None, repr=False)
     """Where its leads are delivered."""
-    crm_secret: Secrets = ()
+    crm_secret: Annotated[Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(_check_signing)] = ()
     """Signs what is delivered: Standard Webhooks secrets, base64 with or without `whsec_`."""
-
-    @model_validator(mode="after")
-    def _crm_is_whole(self) -> "Partner":
-        if self.crm_url and not self.crm_secret:
-            raise ValueError("a CRM_URL needs a CRM_SECRET to sign with")
-        if not all(map(_is_signing_secret, self.crm_secret)):
-            raise ValueError("CRM_SECRET is not base64")
-        return self
 
 
 class PartnerSettings(Settings):
@@ -50,21 +55,39 @@ class PartnerSettings(Settings):
     """By the `{ID}` of their variables."""
 
     @classmethod
-    def gather(cls, environ: Mapping[str, str]) -> dict[str, Any]:
+    def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        return super().given(environ) | {name: text for name, text in environ.items() if text and partner_of(name)}
+
+    @classmethod
+    def gather(cls, given: Mapping[str, str]) -> dict[str, Any]:
         found: dict[str, dict[str, str]] = {}
-        for name, text in environ.items():
-            if text and name.startswith(_PREFIX) and (suffix := _suffix_of(name)):
-                found.setdefault(name[len(_PREFIX) : -len(suffix)], {})[FIELDS[suffix]] = text
-        return {**super().gather(environ), "partners": found}
+        for name, text in given.items():
+            if partner := partner_of(name):
+                found.setdefault(partner, {})[FIELDS[name[len(_PREFIX + partner) :]]] = text
+        return {**super().gather(given), "partners": found}
+
+    @classmethod
+    def variable(cls, place: tuple[int | str, ...]) -> str:
+        if len(place) > 1 and place[0] == "partners":
+            return _PREFIX + "_".join(str(part) for part in place[1:3]).upper()
+        return super().variable(place)
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().conflicts(given)
+        for partner in sorted({found for name in given if (found := partner_of(name))}):
+            url, secret = f"{_PREFIX}{partner}_CRM_URL", f"{_PREFIX}{partner}_CRM_SECRET"
+            if (url in given) != (secret in given):
+                missing, there = (secret, url) if url in given else (url, secret)
+                yield f"{missing}: is required, because {there} is set"
+
+
+def partner_of(name: str) -> str | None:
+    """The `{ID}` in the name of a partner's variable; None for any other variable."""
+    suffix = _suffix_of(name) if name.startswith(_PREFIX) else None
+    return name[len(_PREFIX) : -len(suffix)] if suffix else None
 
 
 def _suffix_of(name: str) -> str | None:
     """The known end of a variable's name, where it leaves room for an id."""
     return next((suffix for suffix in FIELDS if name.endswith(suffix) and len(name) > len(_PREFIX + suffix)), None)
-
-
-def _is_signing_secret(secret: Secret) -> bool:
-    try:
-        return bool(b64decode(secret.value.removeprefix("whsec_") + "==", validate=False))
-    except (NotBase64, ValueError):
-        return False

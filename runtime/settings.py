@@ -3,23 +3,21 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from dotenv import dotenv_values
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runtime import redaction
-from runtime.addresses import WITHHELD, leads_somewhere, shown
+from runtime.credentials import check_quotes
+from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
-_QUOTE: Final = (
-    "write each special character of its password as %XX (%25 for %, %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?)"
-)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -72,29 +70,14 @@ def parse_secrets(value: object) -> object:
     return tuple(Secret(part.strip()) for part in value.split(",") if part.strip())
 
 
-def check_address(url: str) -> str:
-    """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
-    if not leads_somewhere(url):
-        raise ValueError(f"is no address that can be read: {_QUOTE}")
-    return url
-
-
-def check_server(url: str) -> str:
-    """Raises ValueError for what is no address of a server, which has an @ only before its host."""
-    if shown(url) == WITHHELD:
-        raise ValueError(f"is no address of a server that can be read: {_QUOTE}")
-    return url
-
-
-def check_database(url: str) -> str:
-    """Raises ValueError for what is no address of Postgres."""
+def parse_networks(value: object) -> object:
+    """Comma-separated networks such as `10.0.0.0/8, fd00::/8`; anything that is not text passes through."""
+    if not isinstance(value, str):
+        return value
     try:
-        conninfo_to_dict(url)
-    except ProgrammingError:
-        raise ValueError(f"is no address of Postgres that can be read: {_QUOTE}") from None
-    if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
-        raise ValueError(f"has an @ too many: {_QUOTE}")
-    return url
+        return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("networks like 10.0.0.0/8, comma-separated, are expected") from None
 
 
 def within(shortest: str, longest: str) -> AfterValidator:
@@ -121,8 +104,15 @@ Poll = Annotated[_AnyDuration, within("1ms", "1m")]
 """How often a loop looks."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
-ServerUrl = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_server), Field(repr=False)]
-DatabaseUrl = Annotated[str, StringConstraints(pattern=r"^postgres(ql)?://.+"), AfterValidator(check_database), Field(repr=False)]
+DatabaseUrl = Annotated[str, AfterValidator(check_database), Field(repr=False)]
+ServerUrl = Annotated[str, AfterValidator(check_server), Field(repr=False)]
+ElasticsearchUrl = Annotated[ServerUrl, BeforeValidator(check_elasticsearch)]
+# Of fields that may be None, too: those say `Field(repr=False)` themselves, since pydantic takes it from no member of a union.
+RedisUrl = Annotated[str, AfterValidator(check_redis)]
+HttpUrl = Annotated[str, AfterValidator(check_http)]
+KafkaServers = Annotated[str, AfterValidator(check_kafka)]
+Host = Annotated[str, AfterValidator(check_host)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
 LockLease = Annotated[_AnyDuration, within("2s", "1m")]
 """Below, a loaded machine would lose its locks; above, what a stopped process holds would wait for long."""
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -140,21 +130,76 @@ class Settings(BaseModel):
 
         Raises SettingsError with every problem at once.
         """
+        given = cls.given(environ)
+        quoted = [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
+        problems: list[str] = []
         try:
-            return cls.model_validate(cls.gather(environ))
+            found = cls.model_validate(cls.gather(given))
         except ValidationError as error:
-            raise SettingsError([_describe(problem) for problem in error.errors()]) from None
+            problems = [f"{cls.variable(problem['loc'])}: {_plain(problem)}" for problem in error.errors()]
+        named = {problem.partition(":")[0] for problem in quoted}
+        problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
+        if problems := problems + list(cls.conflicts(given)):
+            raise SettingsError(problems)
+        return found
 
     @classmethod
-    def gather(cls, environ: Mapping[str, str]) -> dict[str, Any]:
-        """The texts of the fields that are set; a kind of settings that reads several variables into one field adds it here."""
-        return {name: text for name in cls.model_fields if (text := environ.get(name.upper()))}
+    def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        """The variables that are set and read here; a kind of settings that reads others than its fields' names adds them."""
+        return {name: text for field in cls.model_fields if (text := environ.get(name := field.upper()))}
+
+    @classmethod
+    def gather(cls, given: Mapping[str, str]) -> dict[str, Any]:
+        """The same by field; a kind of settings that reads several variables into one field does it here."""
+        return {field: given[field.upper()] for field in cls.model_fields if field.upper() in given}
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for those that have some
+        """What is wrong with several variables together, each by itself right or wrong: `NAME: what`."""
+        yield from ()
+
+    @classmethod
+    def variable(cls, place: tuple[int | str, ...]) -> str:
+        """The variable that was read into this place of the fields."""
+        return str(place[0]).upper() if place else "settings"
+
+    @classmethod
+    def value(cls, name: str, given: Mapping[str, str]) -> Any:
+        """What this variable alone means, its default where it is not set; None where it means nothing."""
+        field = cls.model_fields[name.lower()]
+        if name not in given:
+            return field.get_default() if not field.is_required() else None
+        with suppress(ValidationError):
+            kind = TypeAdapter[Any](field.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True))
+            return kind.validate_python(given[name])
+        return None
 
 
-def _describe(problem: Any) -> str:
-    # A field inside a field (PARTNERS, ACME, crm_url) reads as one name.
-    name = "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else "settings"
-    return f"{name}: {'is required' if problem['type'] == 'missing' else problem['msg']}"
+def _fault(text: str) -> str | None:
+    try:
+        check_quotes(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+_PLAIN: Final = {
+    "missing": "is required",
+    "int_parsing": "a whole number is expected",
+    "int_parsing_size": "a whole number is expected, and a smaller one",
+    "bool_parsing": "true or false is expected",
+    "too_short": "is required",
+    "greater_than_equal": "at least {ge} is expected",
+    "less_than_equal": "at most {le} is expected",
+}
+
+
+def _plain(problem: Any) -> str:
+    """What pydantic found, in words for someone who does not know pydantic."""
+    context = problem.get("ctx", {})
+    if problem["type"] == "value_error":
+        return str(context["error"])
+    return _PLAIN[problem["type"]].format(**context) if problem["type"] in _PLAIN else str(problem["msg"])
 
 
 def environment(directory: Path | None = None) -> dict[str, str]:

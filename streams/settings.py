@@ -1,15 +1,29 @@
 """What a worker can be told."""
 
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.partners import PartnerSettings
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Duration, LockLease, Poll, Port, Secrets, ServerUrl, Settings, Timeout, within
+from runtime.settings import (
+    DatabaseUrl,
+    Duration,
+    ElasticsearchUrl,
+    Host,
+    KafkaServers,
+    LockLease,
+    Networks,
+    Poll,
+    Port,
+    RedisUrl,
+    Secrets,
+    Settings,
+    Timeout,
+    within,
+)
 
 
 class StreamSettings(Settings):
@@ -19,9 +33,9 @@ class StreamSettings(Settings):
     """Where effects and marks are written, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
     """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
-    kafka_bootstrap_servers: str
+    kafka_bootstrap_servers: KafkaServers
     """`host:port`, comma-separated."""
-    streams_web_host: str = "127.0.0.1"
+    streams_web_host: Host = "127.0.0.1"
     """Where the worker's Faust web listens; it has no authentication, so keep it on a private address."""
     streams_web_port: Port = 6066
     """Each worker on a machine needs its own."""
@@ -62,7 +76,7 @@ class PaymentSettings(StreamSettings):
 class CacheSettings(StreamSettings):
     """A process of the cache worker."""
 
-    redis_url: ServerUrl
+    redis_url: RedisUrl = Field(repr=False)
     """Where the cache is, `redis://…`."""
     cache_key_prefix: str = ""
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
@@ -73,22 +87,12 @@ class SearchSettings(StreamSettings):
 
     search_batch: int = Field(default=2000, ge=1, le=5000)
     """Documents in one round of the search worker, in place of STREAMS_BATCH: Elasticsearch takes large requests at less cost."""
-    elasticsearch_url: ServerUrl
+    elasticsearch_url: ElasticsearchUrl
     """Where documents are searched for, `http://…`."""
 
     @property
     def batch(self) -> int:
         return self.search_batch
-
-
-def parse_networks(value: object) -> object:
-    """Comma-separated networks such as `10.0.0.0/8, fd00::/8`; anything that is not text passes through."""
-    if not isinstance(value, str):
-        return value
-    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-
-
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
 
 
 class LeadSettings(StreamSettings, PartnerSettings):

@@ -1,9 +1,18 @@
 """How the provider's API is reached."""
 
-from pydantic import Field, SecretStr
+from typing import Annotated
 
-from runtime.settings import DatabaseUrl, Settings
+from pydantic import AfterValidator, SecretStr
+
+from runtime.credentials import EVERY_OTHER, fault_of
+from runtime.settings import DatabaseUrl, HttpUrl, Settings
 from schemas.stripe import ModeOrAny
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if fault := fault_of(key.get_secret_value(), EVERY_OTHER - {"api key"}, one_word=True):
+        raise ValueError(f"{fault}; a secret or restricted key, sk_ or rk_, is expected")
+    return key
 
 
 class StripeSettings(Settings):
@@ -11,9 +20,9 @@ class StripeSettings(Settings):
 
     database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
-    stripe_api_key: SecretStr | None = None
+    stripe_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
     """A secret or restricted key that may read events."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events are wanted, as the gateway has it."""
-    stripe_api_base: str = Field(default="https://api.stripe.com", pattern=r"^https?://.+")
+    stripe_api_base: HttpUrl = "https://api.stripe.com"
     """Where Stripe's API is."""

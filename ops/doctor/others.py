@@ -18,8 +18,8 @@ from ops.dev.processes import address
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from ops.stack.ports import LOOPBACK
+from runtime import endpoints
 from runtime.addresses import shown
-from runtime.settings import check_server
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _PORTS: Final = {
 
 
 def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = address_in(environ, "REDIS_URL", check_server)
+    url = address_in(environ, "REDIS_URL", endpoints.check_redis)
     if not url:
         return
     try:
@@ -57,7 +57,7 @@ def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = address_in(environ, "ELASTICSEARCH_URL", check_server)
+    url = address_in(environ, "ELASTICSEARCH_URL", endpoints.check_elasticsearch)
     if not url:
         return
     client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0)

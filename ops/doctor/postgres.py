@@ -17,7 +17,7 @@ from outbox import partitions
 from outbox import store as outbox
 from outbox.tables import DAILY
 from runtime.addresses import shown
-from runtime.settings import check_database
+from runtime.endpoints import check_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -56,6 +56,14 @@ GATHERED: Final = {*runtime.partners.PartnerSettings.model_fields}
 FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items() if name not in GATHERED}
 
 
+REQUIRED: Final = {
+    "DATABASE_URL": "postgresql://x",
+    "KAFKA_BOOTSTRAP_SERVERS": "x:9092",
+    "REDIS_URL": "redis://x",
+    "ELASTICSEARCH_URL": "http://x:9200",
+}
+
+
 def test_exactly_what_is_read_is_listed() -> None:
     assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE
 
@@ -82,9 +90,10 @@ def test_what_must_be_set_is_empty_and_the_rest_is_commented_out() -> None:
 
 @pytest.mark.parametrize("kind", sorted({*_settings()}, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
-    addresses = {"DATABASE_URL": "postgresql://x"}
     required = {
-        name.upper(): addresses.get(name.upper(), "x://x") for name, field in kind.model_fields.items() if field.is_required()
+        name.upper(): REQUIRED.get(name.upper(), f"made-for-{name}")
+        for name, field in kind.model_fields.items()
+        if field.is_required()
     }
     shown = {name: entry["value"] for name, entry in ENTRIES.items() if entry["default"]}
     assert kind.load(shown | required) == kind.load(required)

@@ -46,7 +46,12 @@ def test_every_problem_names_its_partner_and_no_value() -> None:
                 "PARTNER_C_CRM_SECRET": "whsec_hunter2-is-no-base64!",
             }
         )
-    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["PARTNERS_A_CRM_URL", "PARTNERS_B", "PARTNERS_C"]
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "PARTNER_A_CRM_URL",
+        "PARTNER_C_CRM_SECRET",
+        "PARTNER_A_CRM_SECRET",
+        "PARTNER_B_CRM_SECRET",
+    ]
     assert "hunter2" not in str(caught.value)
 
 
@@ -57,7 +62,7 @@ def test_no_secret_and_no_address_is_shown() -> None:
 
 @pytest.mark.parametrize("url", ["https://user:pa/sshunter2@crm.example/", "https://[::1/hunter2"])
 def test_an_address_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(SettingsError, match="PARTNERS_A_CRM_URL") as refused:
+    with pytest.raises(SettingsError, match="PARTNER_A_CRM_URL") as refused:
         PartnerSettings.load({"PARTNER_A_CRM_URL": url, "PARTNER_A_CRM_SECRET": "aHVudGVyMg"})
     assert "hunter2" not in str(refused.value)
 

@@ -1,0 +1,123 @@
+"""Addresses as settings give them, each kind checked for what its client needs, before anything connects. No error quotes one."""
+
+import re
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from runtime.addresses import WITHHELD, leads_somewhere, shown
+
+_QUOTE: Final = (
+    "write each special character of its password as %XX (%25 for %, %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?)"
+)
+_HOST: Final = re.compile(r"\w([\w.-]*[\w.])?")  # letters of any script: names may be international
+_BROKER: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_NUMBERS: Final = re.compile(r"[0-9.]+")
+_PORTS: Final = range(1, 65_536)
+_DATABASE_NUMBER: Final = re.compile(r"/?|/[0-9]{1,5}")
+_SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})  # libpq's, section 34.19
+_POSTGRES: Final = "an address like postgresql://user:password@host:port/name is expected"
+_REDIS: Final = "an address like redis://host:port/0, or rediss:// for TLS, is expected"
+_KAFKA: Final = "servers like host:port, comma-separated and without a scheme, are expected"
+_ELASTICSEARCH: Final = "an address like http://host:port, with its scheme and its port, is expected"
+_HTTP: Final = "an address like https://host/path is expected"
+
+
+def check_address(url: str) -> str:
+    """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
+    if not leads_somewhere(url):
+        raise ValueError(f"is no address that can be read: {_QUOTE}")
+    return url
+
+
+def check_server(url: str) -> str:
+    """Raises ValueError for what is no address of a server, which has an @ only before its host."""
+    if "://" not in url:
+        raise ValueError("an address with its scheme, like scheme://host:port, is expected")
+    if shown(url) == WITHHELD:
+        raise ValueError(f"is no address of a server that can be read: {_QUOTE}")
+    return url
+
+
+def check_database(url: str) -> str:
+    """Raises ValueError for what is no address of Postgres; libpq itself looks at ports and hosts only when it connects."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError(_POSTGRES)
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError(f"is no address of Postgres that can be read: {_QUOTE}") from None
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
+        raise ValueError(f"has an @ too many: {_QUOTE}")
+    hosts = [host for host in str(parts.get("host") or "").split(",") if not host.startswith("/")]
+    if not all(map(_is_host, filter(None, hosts))):
+        raise ValueError(f"names no host that can be one: {_POSTGRES}")
+    if not all(map(_is_port, filter(None, str(parts.get("port") or "").split(",")))):
+        raise ValueError(f"its port is none from 1 to 65535: {_POSTGRES}")
+    if parts.get("sslmode", "prefer") not in _SSL_MODES:
+        raise ValueError(f"its sslmode is none of {', '.join(sorted(_SSL_MODES))}")
+    return url
+
+
+def check_redis(url: str) -> str:
+    """Raises ValueError for what is no address of Redis; its client would take the database 0 for one that is no number."""
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError(_REDIS)
+    check_server(url)
+    parts = urlsplit(url)
+    if parts.port not in (None, *_PORTS) or not _is_host(parts.hostname or ""):
+        raise ValueError(_REDIS)
+    if not _DATABASE_NUMBER.fullmatch(parts.path):
+        raise ValueError(f"ends in something else than the number of a database: {_REDIS}")
+    return url
+
+
+def check_kafka(servers: str) -> str:
+    """Raises ValueError for what are no bootstrap servers, each with its port."""
+    for server in servers.split(","):
+        match = _BROKER.fullmatch(server.strip())
+        if match is None or not _is_port(match["port"]) or not _is_host(match["host"].strip("[]")):
+            raise ValueError(_KAFKA)
+    return servers
+
+
+def check_elasticsearch(url: str) -> str:
+    """Raises ValueError for what is no address of Elasticsearch; its client knows a port by itself for https alone."""
+    check_http(url, _ELASTICSEARCH)
+    if urlsplit(url).scheme == "http" and urlsplit(url).port is None:
+        raise ValueError(_ELASTICSEARCH)
+    return url
+
+
+def check_http(url: str, expected: str = _HTTP) -> str:
+    """Raises ValueError for what is no address of something that speaks HTTP."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(expected)
+    check_address(url)
+    parts = urlsplit(url)
+    if not _is_host(parts.hostname or "") or parts.port == 0:
+        raise ValueError(expected)
+    return url
+
+
+def check_host(host: str) -> str:
+    """Raises ValueError for what nothing can listen on."""
+    if not _is_host(host):
+        raise ValueError("a host name or an address such as 127.0.0.1, without scheme and port, is expected")
+    return host
+
+
+def _is_host(text: str) -> bool:
+    if ":" in text or _NUMBERS.fullmatch(text):
+        try:
+            return bool(ip_address(text))
+        except ValueError:
+            return False
+    return bool(_HOST.fullmatch(text))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) in _PORTS
