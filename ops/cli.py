@@ -7,6 +7,7 @@ import typer
 
 from ops.commands import (
     backfill,
+    check,
     dead_letters,
     deliveries,
     doctor,
@@ -32,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
     app.command()(command)
 app.command()(doctor.doctor)
+app.command()(check.check)
 app.command()(erase.erase)
 app.command()(rebuild.rebuild)
 for name, group in {

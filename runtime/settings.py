@@ -10,10 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runtime import redaction
+from runtime import env_file, redaction
 from runtime.credentials import check_quotes
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
 
@@ -207,9 +206,17 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     The process environment over the `.env` file of the directory (default: the working directory).
 
     Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`).
+
+    Raises SettingsError for a file that cannot be read, with every line at fault.
     """
-    path = (directory or Path.cwd()) / ".env"
-    from_file = {name: value for name, value in dotenv_values(path).items() if value is not None}
-    found = from_file | dict(os.environ)
+    file = env_file.read((directory or Path.cwd()) / ".env")
+    if file.problems:
+        raise SettingsError(file.problems)
+    return merged(file)
+
+
+def merged(file: env_file.EnvFile) -> dict[str, str]:
+    """The process environment over this file; its secrets are known from then on."""
+    found = file.values | dict(os.environ)
     redaction.learn(found)
     return found

@@ -1,7 +1,9 @@
 """The processes of the system."""
 
+from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from runtime.settings import environment
@@ -11,7 +13,7 @@ def gateway() -> None:
     """Run the gateway until SIGTERM: the public and the internal listener in one process."""
     from gateway import process
 
-    raise typer.Exit(process.main(environment()))
+    raise typer.Exit(process.main(_settings_of("gateway")))
 
 
 def relay() -> None:
@@ -19,7 +21,8 @@ def relay() -> None:
     from ops.commands.forgetting import forgets
     from outbox import process
 
-    raise typer.Exit(process.main(environment(), *forgets(environment())))
+    settings = _settings_of("relay")
+    raise typer.Exit(process.main(settings, *forgets(settings)))
 
 
 def worker(
@@ -30,4 +33,21 @@ def worker(
 
     if role not in process.ROLES:
         raise typer.BadParameter(f"there is no worker {role!r}; there are: {', '.join(process.ROLES)}", param_hint="ROLE")
-    raise typer.Exit(process.main(role, environment()))
+    raise typer.Exit(process.main(role, _settings_of(f"worker-{role}")))
+
+
+def _settings_of(process: str) -> dict[str, str]:
+    """
+    The settings, once all of them have been looked at together; what is doubtful about them is logged.
+
+    Raises SettingsError with everything that keeps this process from starting.
+    """
+    from ops.settings.review import review
+    from runtime.logs import configure_logs
+
+    found = review(Path.cwd(), (process,))
+    found.check()
+    configure_logs(process)
+    for warning in found.warnings:
+        structlog.get_logger().warning("setting_doubtful", detail=warning)
+    return environment()

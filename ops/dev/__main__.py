@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ops.dev import background
 from ops.dev.checks import run_checks
+from ops.dev.preflight import check_settings
 from ops.dev.progress import Progress
 from ops.dev.shell import exports
 from ops.dev.status import as_table, read_status
@@ -23,6 +24,7 @@ from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir
 from runtime.logs import redact_uncaught
 from runtime.redaction import redacted
+from runtime.settings import SettingsError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -59,6 +61,7 @@ def up(
 ) -> None:
     """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
+    check_settings(CHECKOUT, _say)
     if detach:
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
         background.up_detached(command, CHECKOUT, place, _say)
@@ -139,7 +142,7 @@ def main() -> None:
     redact_uncaught()
     try:
         app(prog_name="./dev")
-    except StackError as error:
+    except (StackError, SettingsError) as error:
         sys.exit(f"dev: {redacted(str(error))}")
 
 

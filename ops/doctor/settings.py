@@ -7,14 +7,11 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from gateway.settings import GatewaySettings
 from ops.doctor.findings import fail, ok, warn
-from outbox.settings import RelaySettings
+from ops.settings.review import review_of
+from runtime import env_file
 from runtime.partners import Partner, PartnerSettings
-from runtime.settings import Secret, Settings, SettingsError, parse_secrets
-from streams.alerts.settings import AlertSettings
-from streams.notifications.settings import NotificationSettings
-from streams.settings import CacheSettings, LeadSettings, SearchSettings, StreamSettings
+from runtime.settings import Secret, SettingsError, parse_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,16 +19,6 @@ if TYPE_CHECKING:
 
     from ops.doctor.findings import Finding
 
-KINDS: Final[tuple[type[Settings], ...]] = (
-    GatewaySettings,
-    RelaySettings,
-    StreamSettings,
-    CacheSettings,
-    SearchSettings,
-    NotificationSettings,
-    LeadSettings,
-    AlertSettings,
-)
 AREA: Final = "settings"
 SECRETS: Final = "secrets"
 _NAMES: Final = ("STRIPE_WEBHOOK_SECRET", "RAZORPAY_WEBHOOK_SECRET", "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN")
@@ -42,16 +29,13 @@ _SHORT: Final = 16  # characters; what a person would type, not what a generator
 _FRESH: Final = "make one with `tallyhook secrets new`, put it first in the list, and follow the page"
 
 
-def check_settings(environ: Mapping[str, str]) -> list[Finding]:
-    """Whatever would keep a process from starting."""
-    problems: dict[str, None] = {}
-    for kind in KINDS:
-        try:
-            kind.load(environ)
-        except SettingsError as error:
-            problems |= dict.fromkeys(error.problems)
+def check_settings(environ: Mapping[str, str], folder: Path | None = None) -> list[Finding]:
+    """Whatever would keep a process from starting, and what is doubtful."""
+    found = review_of(environ, env_file.read(folder / ".env") if folder else env_file.NOTHING)
     act = "set it in .env or the environment; env.example has every setting with its meaning"
-    return [fail(AREA, problem, act, "process-down") for problem in problems] or [ok(AREA, "every process would start with them")]
+    findings = [fail(AREA, problem, act, "process-down") for problem in found.problems]
+    findings += [warn(AREA, warning, act, "process-down") for warning in found.warnings]
+    return findings or [ok(AREA, "every process would start with them")]
 
 
 def address_in(environ: Mapping[str, str], name: str, check: Callable[[str], str]) -> str | None:

@@ -1,0 +1,1 @@
+"""What is wrong with the settings of all processes together, told before any of them starts."""

@@ -1,0 +1,48 @@
+"""Which settings each process and command reads."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from gateway.settings import GatewaySettings
+from ops.backfill.settings import StripeSettings
+from outbox.settings import RelaySettings
+from projections.retention import RecordSettings
+from runtime.settings import HttpUrl, Settings
+from streams.alerts.settings import AlertSettings
+from streams.notifications.settings import NotificationSettings
+from streams.settings import CacheSettings, LeadSettings, SearchSettings, StreamSettings
+
+PROCESSES: Final[Mapping[str, tuple[type[Settings], ...]]] = {
+    "gateway": (GatewaySettings,),
+    "relay": (RelaySettings, RecordSettings),
+    "worker-payments": (StreamSettings,),
+    "worker-cache": (CacheSettings,),
+    "worker-search": (SearchSettings,),
+    "worker-notifications": (NotificationSettings,),
+    "worker-leads": (LeadSettings,),
+    "worker-alerts": (AlertSettings,),
+}
+
+
+def _letters_and_digits(password: str) -> str:
+    if not (password.isascii() and password.isalnum()):
+        raise ValueError("letters and digits are expected: docker-compose.yml puts it into an address")
+    return password
+
+
+class SurroundingSettings(Settings):
+    """What Docker Compose and OpenTelemetry read of our `.env`."""
+
+    postgres_password: Annotated[str, AfterValidator(_letters_and_digits)] | None = Field(default=None, repr=False)
+    """The password of the Postgres in docker-compose.yml."""
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    """Where a collector takes spans over HTTP."""
+    otel_exporter_otlp_traces_endpoint: HttpUrl | None = None
+    """The same for spans alone."""
+
+
+KINDS: Final[tuple[type[Settings], ...]] = tuple(dict.fromkeys(kind for kinds in PROCESSES.values() for kind in kinds))
+OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, SurroundingSettings)
+"""Read by commands and by others than us: what is missing there is no fault."""

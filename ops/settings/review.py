@@ -1,0 +1,111 @@
+"""The settings of all processes looked at together, from the file and from the environment, without connecting to anything."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gateway.settings import GatewaySettings
+from gateway.tls import internal_context
+from ops.settings.kinds import KINDS, OTHERS, PROCESSES
+from ops.settings.names import OF_SHELLS, SETTINGS, Unread, is_service_link, unread
+from runtime import env_file
+from runtime.env_file import EnvFile
+from runtime.settings import Settings, SettingsError, merged
+
+_MISSING: Final = ": is required"
+_LISTENERS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_PORT")
+ADVICE: Final = "mend them in .env or the environment; env.example says what each setting means"
+
+
+class Review(NamedTuple):
+    """Each line is `NAME: what`, and holds no value; a problem keeps a process from starting, a warning does not."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raises SettingsError with all problems."""
+        if self.problems:
+            raise SettingsError([*self.problems, ADVICE])
+
+
+def review(
+    directory: Path,
+    processes: Collection[str] = tuple(PROCESSES),
+    *,
+    provided: Mapping[str, str] | None = None,
+    one_machine: bool = False,
+) -> Review:
+    """
+    What is wrong for these processes with the `.env` of the directory under the process environment.
+
+    `provided` is what the caller gives where nothing is set; on `one_machine` no two listeners can have the same port.
+    What is malformed for other processes only is a warning.
+    """
+    file = env_file.read(directory / ".env")
+    found = merged(file)
+    environ = {**(provided or {}), **{name: text for name, text in found.items() if text}}
+    return review_of(environ, file, processes, one_machine=one_machine)
+
+
+def review_of(
+    environ: Mapping[str, str],
+    file: EnvFile = env_file.NOTHING,
+    processes: Collection[str] = tuple(PROCESSES),
+    *,
+    one_machine: bool = False,
+) -> Review:
+    """The same of settings that are read already."""
+    wanted = {kind for name in processes for kind in PROCESSES[name]}
+    problems, warnings = dict.fromkeys(file.problems), dict.fromkeys(_doubled(file))
+    for kind in KINDS:
+        if kind in wanted:
+            problems |= dict.fromkeys(_problems_of(kind, environ))
+    for kind in (*KINDS, *OTHERS):
+        if kind not in wanted:
+            optional = kind in OTHERS and len(wanted) == len(KINDS)
+            malformed = [problem for problem in _problems_of(kind, environ) if not problem.endswith(_MISSING)]
+            (problems if optional else warnings).update(dict.fromkeys(malformed))
+    problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
+    for slip in unread(file.values, families=True):
+        fatal = slip.near and not environ.get(slip.meant or "")
+        (problems if fatal else warnings)[_told(slip, file)] = None
+    for slip in unread((name for name in environ if name not in file.values), families=False):
+        if not is_service_link(slip.name) and slip.name not in OF_SHELLS:
+            warnings[_told(slip, file)] = None
+    return Review(tuple(problems), tuple(warning for warning in warnings if warning not in problems))
+
+
+def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
+    try:
+        settings = kind.load(environ)
+    except SettingsError as error:
+        return error.problems
+    if isinstance(settings, GatewaySettings):
+        try:
+            internal_context(settings)
+        except OSError as error:
+            return [f"INTERNAL_TLS_CERT: it, its key or its CA cannot be used: {error.strerror or 'no PEM file of its kind'}"]
+    return []
+
+
+def _shared_ports(environ: Mapping[str, str]) -> Iterator[str]:
+    owners: dict[int, str] = {}
+    for name in _LISTENERS:
+        text = environ.get(name, "")
+        port = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0  # noqa: PLR2004  # digits of a port
+        if port and owners.setdefault(port, name) != name and name != "INTERNAL_PORT":  # which the gateway refuses itself
+            yield f"{name}: is {owners[port]} too, and two listeners of one machine cannot share a port"
+
+
+def _doubled(file: EnvFile) -> Iterator[str]:
+    for name, lines in file.lines.items():
+        if len(lines) > 1 and name in SETTINGS:
+            yield f"{name}: is set on lines {', '.join(map(str, lines))} of .env, and the last one counts"
+
+
+def _told(slip: Unread, file: EnvFile) -> str:
+    lines = file.lines.get(slip.name)
+    where = f" (line {lines[-1]} of .env)" if lines else ""
+    meant = f"; {slip.meant} is" if slip.meant and slip.near else f"; the nearest one is {slip.meant}" if slip.meant else ""
+    return f"{slip.name}: is no setting{meant}{where}"

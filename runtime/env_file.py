@@ -1,0 +1,62 @@
+"""The `.env` of a directory: what it sets, and which of its lines nobody could understand."""
+
+import os
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
+
+_REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)\}")
+
+
+class EnvFile(NamedTuple):
+    """`lines` has the numbers of the lines that set a name; a problem names its line and never shows what stands there."""
+
+    values: dict[str, str]
+    lines: dict[str, list[int]]
+    problems: list[str]
+
+
+NOTHING: Final = EnvFile({}, {}, [])
+
+
+def read(path: Path) -> EnvFile:
+    """The file as python-dotenv reads it, and without a file nothing; it never raises."""
+    try:
+        text = path.read_text("utf-8-sig")  # editors on Windows write a byte order mark
+    except FileNotFoundError:
+        return NOTHING
+    except UnicodeDecodeError as error:
+        return NOTHING._replace(problems=[f".env: byte {error.start} is not UTF-8"])
+    except OSError as error:
+        return NOTHING._replace(problems=[f".env: cannot be read: {error.strerror}"])
+    found = [binding for binding in parse_stream(StringIO(text)) if binding.key or binding.error]
+    # A line that cannot be read is told below; python-dotenv would log it, too.
+    kept = "".join(binding.original.string for binding in found if not binding.error)
+    values = {name: value for name, value in dotenv_values(stream=StringIO(kept)).items() if value is not None}
+    lines: dict[str, list[int]] = {}
+    for binding in found:
+        if binding.key and binding.value:
+            lines.setdefault(binding.key, []).append(_line(binding))
+    known = values | dict(os.environ)
+    return EnvFile(values, lines, [problem for binding in found if (problem := _problem(binding, known))])
+
+
+def _problem(binding: Binding, known: dict[str, str]) -> str | None:
+    if binding.error:
+        return f".env: line {_line(binding)} cannot be read: NAME=value is expected, with any quotation mark closed"
+    if "\0" in binding.original.string:
+        return f"{binding.key}: has a NUL character in it (line {_line(binding)} of .env)"
+    unset = [name["name"] for name in _REFERENCE.finditer(binding.value or "") if name["name"] not in known]
+    if unset:
+        return f"{binding.key}: refers to a variable that is not set (line {_line(binding)} of .env)"
+    return None
+
+
+def _line(binding: Binding) -> int:
+    """Blank lines before a binding count as a part of it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
