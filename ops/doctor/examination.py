@@ -25,7 +25,7 @@ LIMIT: Final = 15.0  # seconds; every question has a shorter limit of its own, a
 def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -> list[Finding]:
     """Everything, in the order in which a person would want to mend it; `folder` is where `.env` may be."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
-        "settings": lambda: check_settings(environ, folder),
+        "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
         "postgres": lambda: check_postgres(environ),
         "webhooks": lambda: check_refusals(environ),

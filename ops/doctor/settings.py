@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from ops.doctor.findings import fail, ok, warn
 from ops.settings.review import review_of
-from runtime import env_file
 from runtime.partners import Partner, PartnerSettings
 from runtime.settings import Secret, SettingsError, parse_secrets
 
@@ -29,9 +28,9 @@ _SHORT: Final = 16  # characters; what a person would type, not what a generator
 _FRESH: Final = "make one with `tallyhook secrets new`, put it first in the list, and follow the page"
 
 
-def check_settings(environ: Mapping[str, str], folder: Path | None = None) -> list[Finding]:
+def check_settings(environ: Mapping[str, str]) -> list[Finding]:
     """Whatever would keep a process from starting, and what is doubtful."""
-    found = review_of(environ, env_file.read(folder / ".env") if folder else env_file.NOTHING)
+    found = review_of(environ)
     act = "set it in .env or the environment; env.example has every setting with its meaning"
     findings = [fail(AREA, problem, act, "process-down") for problem in found.problems]
     findings += [warn(AREA, warning, act, "process-down") for warning in found.warnings]

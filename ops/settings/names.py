@@ -56,7 +56,9 @@ def _meant(name: str) -> tuple[str | None, bool]:
         return found, found is not None
     if alias := _ALIASES.get(upper):
         return alias, False
-    if close := get_close_matches(upper, SETTINGS, 1, _NEAR):
+    # MY_DATABASE_URL and DATABASE_URL_REPLICA are names that somebody has chosen, no slips.
+    close = get_close_matches(upper, sorted(SETTINGS), 1, _NEAR)
+    if close and not upper.endswith(f"_{close[0]}") and not upper.startswith(f"{close[0]}_"):
         return close[0], True
     family = upper.partition("_")[0]
     relatives = [known for known in SETTINGS if known.partition("_")[0] == family] if family in _FAMILIES else []

@@ -1,0 +1,289 @@
+"""A broken `.env` is told all at once, by the names that were written, with no value, before anything starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gateway
+import ops
+import outbox
+import projections
+import streams
+from ops.dev.preflight import check_settings
+from ops.dev.processes import TALLYHOOK
+from ops.settings.kinds import KINDS, OTHERS, PROCESSES
+from ops.settings.names import SETTINGS, unread
+from ops.settings.review import Review, review, review_of
+from runtime.partners import PartnerSettings
+from runtime.settings import Settings, SettingsError
+from streams.process import ROLES
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT: Final = Path(__file__).parents[3]
+GOOD: Final = {
+    "DATABASE_URL": "postgresql://me:pw@db:5432/tallyhook",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092, [::1]:9093",
+    "REDIS_URL": "redis://:pw@redis:6379/0",
+    "ELASTICSEARCH_URL": "http://search:9200",
+    "STRIPE_WEBHOOK_SECRET": "whsec_8f1c2a9d7b6e4f3085a1c9d2e7f60b4a",
+    "RAZORPAY_WEBHOOK_SECRET": "a sentence that somebody has chosen",
+    "INTERNAL_API_TOKEN": "q7Rk2mZx9vNb4tLw8yPc",
+    "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
+}
+ADDRESS_FAULTS: Final = {
+    "DATABASE_URL": [
+        "localhost", "postgresql:/db/x", "mysql://db/x", "postgresql+psycopg://db/x", "postgresql://db:port/hunter2",
+        "postgresql://db:99999/hunter2", "postgresql://db:0/hunter2", "postgresql://u:hunter2@d b/x", "postgresql://db/x?hunter2=1",
+        "postgresql://db/x?sslmode=hunter2", "postgresql://u:p@ss:hunter2@db/x", "postgresql://300.1.1.1/hunter2",
+        "https://db/hunter2", "postgresql://u:hunter2@db:5432:5433/x",
+    ],
+    "KAFKA_BOOTSTRAP_SERVERS": [
+        "hunter2", "kafka://hunter2:9092",
+        "kafka:hunter2", "kafka:0", "kafka:99999", "a:9092,hunter2", "a:9092,", ",", "a:9092 b:9092",
+    ],
+    "REDIS_URL": ["hunter2:6379", "http://hunter2", "redis://h:port/0", "redis://h:70000", "redis://h/hunter2", "redis://u:p/q@hunter2"],
+    "ELASTICSEARCH_URL": ["hunter2", "hunter2:9200", "http://hunter2", "redis://hunter2:1", "http://h:0", "http://h:port", "http://:9200"],
+    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317"],
+    "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2"],
+}  # fmt: skip
+SECRET_FAULTS: Final = {
+    "STRIPE_WEBHOOK_SECRET": [
+        "sk_live_hunter2", "rk_test_hunter2", "pk_live_hunter2", "we_1hunter2000", "rzp_live_hunter2", "https://hunter2",
+        "whsec_", "whsec_…", "whsec_...", "whsec_xxxx", "changeme", "<your secret hunter2>", "${HUNTER2", "your-hunter2",
+        "whsec_good,sk_live_hunter2", "whsec_hunter2 whsec_other", ",", '"whsec_hunter2"', "\u201cwhsec_hunter2\u201d",
+    ],
+    "RAZORPAY_WEBHOOK_SECRET": ["rzp_live_hunter2", "sk_live_hunter2", "whsec_hunter2", "change-me", "'hunter2'"],
+    "STRIPE_API_KEY": ["pk_live_hunter2", "whsec_hunter2", "we_1hunter2000", "sk_live_…", "rzp_test_hunter2", "sk_live_a b"],
+    "INTERNAL_API_TOKEN": [
+        "sk_live_hunter2", "whsec_hunter2", "CHANGE_ME", "replace-me-please", "hun ter2", "hüntér2", "TODO", "<token>",
+    ],
+    "ADMIN_API_TOKEN": ["pk_test_hunter2", "changeme", "rzp_live_hunter2", "xxx", "****", "your_hunter2_token"],
+    "PARTNER_ACME_SECRET": ["sk_live_hunter2", "…", "rzp_live_hunter2"],
+    "PARTNER_ACME_TOKEN": ["sk_live_hunter2", "<token>", "a b"],
+}  # fmt: skip
+OTHER_FAULTS: Final = {
+    "PUBLIC_PORT": ["eighty", "-1", "65536", "80.5", '"8080"', "8080/tcp", "http"],
+    "RELAY_WEB_PORT": ["eighty", "99999"],
+    "STREAMS_WEB_PORT": ["tcp://10.0.0.1:6066"],
+    "PUBLIC_HOST": ["http://hunter2", "hunter2:80", "[::1]", "1.2.3", "a b"],
+    "RELAY_WEB_HOST": ["0.0.0.0:6060"],
+    "TRUSTED_PROXIES": ["hunter2", "10.0.0.0/99"],
+    "OUTBOUND_ALLOW": ["hunter2"],
+    "RATE_LIMIT_WEBHOOKS": ["hunter2"],
+    "LEAD_TIMEOUT": ["soon", "-1s"],
+    "CACHE_ALLOW_ALL": ["perhaps"],
+    "ALERT_CHANNEL": ["pigeon"],
+    "RETENTION_DAYS": ["thirty"],
+    "LEAD_RETENTION_DAYS": ["0"],
+    "POSTGRES_PASSWORD": ["hunter2/@"],
+}
+FAULTS: Final = {**ADDRESS_FAULTS, **SECRET_FAULTS, **OTHER_FAULTS}
+EACH: Final = [(name, text) for name, texts in FAULTS.items() for text in texts]
+
+
+def named(found: Review) -> set[str]:
+    return {problem.partition(":")[0] for problem in found.problems}
+
+
+def test_good_settings_are_good() -> None:
+    assert review_of(GOOD | {"PARTNER_ACME_SECRET": "their own words", "STRIPE_API_KEY": "rk_live_8f1c2a9d"}) == Review((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", "postgres://me@h1:5432,h2:5433/x?sslmode=verify-full&target_session_attrs=read-write"),
+        ("DATABASE_URL", "postgresql://me@%2Fvar%2Frun/x"),
+        ("DATABASE_URL", "postgresql://me:p%40ss@[::1]:5432/x"),
+        ("REDIS_URL", "rediss://user:pw@r.example"),
+        ("ELASTICSEARCH_URL", "https://search.example"),
+        ("ELASTICSEARCH_URL", "https://u:p@10.0.0.1:9243/prefix"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_new, whsec_old"),
+        ("PUBLIC_HOST", "::"),
+        ("OUTBOUND_ALLOW", "10.0.0.1/8"),
+    ],
+)
+def test_unusual_settings_that_work_are_good_too(name: str, text: str) -> None:
+    assert review_of(GOOD | {name: text}).problems == ()
+
+
+@pytest.mark.parametrize(("name", "text"), EACH)
+def test_a_value_of_the_wrong_kind_is_told_without_the_value(name: str, text: str) -> None:
+    found = review_of(GOOD | {name: text})
+    assert named(found) == {name}
+    told = "\n".join(found.problems)
+    assert "hunter2" not in told.lower()
+    assert "Value error" not in told
+
+
+@given(st.dictionaries(st.sampled_from(sorted(FAULTS)), st.integers(0, 30), min_size=1))
+def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> None:
+    broken = {name: FAULTS[name][pick % len(FAULTS[name])] for name, pick in picks.items()}
+    found = review_of(GOOD | broken)
+    assert named(found) == {*broken}
+    assert "hunter2" not in "\n".join(found.problems + found.warnings).lower()
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, {"INTERNAL_API_TOKEN"}),
+        ({"INTERNAL_API_TOKEN": f"another-token,{GOOD['ADMIN_API_TOKEN']}"}, {"INTERNAL_API_TOKEN"}),
+        ({"RAZORPAY_WEBHOOK_SECRET": GOOD["ADMIN_API_TOKEN"]}, {"RAZORPAY_WEBHOOK_SECRET"}),
+        ({"PARTNER_ACME_TOKEN": GOOD["INTERNAL_API_TOKEN"]}, {"PARTNER_ACME_TOKEN"}),
+        ({"PARTNER_A_SECRET": "shared", "PARTNER_B_SECRET": "shared"}, {"PARTNER_B_SECRET"}),
+        ({"PARTNER_A_CRM_URL": "https://crm.example"}, {"PARTNER_A_CRM_SECRET"}),
+        ({"PARTNER_A_CRM_SECRET": "whsec_Zm9vYmFy"}, {"PARTNER_A_CRM_URL"}),
+        ({"PUBLIC_PORT": "8081"}, {"INTERNAL_PORT"}),
+        ({"RELAY_WEB_PORT": "7000", "PUBLIC_PORT": "7000"}, {"RELAY_WEB_PORT"}),
+        ({"STREAMS_WEB_PORT": "7000", "RELAY_WEB_PORT": "7000"}, {"STREAMS_WEB_PORT"}),
+        ({"INTERNAL_TLS_CERT": "a.pem"}, {"INTERNAL_TLS_KEY"}),
+        ({"INTERNAL_TLS_CERT": "/no/a.pem", "INTERNAL_TLS_KEY": "/no/b.pem"}, {"INTERNAL_TLS_CERT"}),
+        ({"INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"}, {"INTERNAL_TLS_CLIENT_CA"}),
+        ({"BODY_MEMORY": "10"}, {"BODY_MEMORY"}),
+        # A conflict is told beside what is malformed, not after it is mended.
+        ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"], "PUBLIC_PORT": "x", "BODY_MEMORY": "1"},
+         {"INTERNAL_API_TOKEN", "PUBLIC_PORT", "BODY_MEMORY"}),
+    ],
+)  # fmt: skip
+def test_two_settings_that_do_not_go_together_are_told(changes: dict[str, str], names: set[str]) -> None:
+    assert named(review_of(GOOD | changes, one_machine=True)) == names
+
+
+def test_containers_may_each_use_the_same_port() -> None:
+    assert review_of(GOOD | {"RELAY_WEB_PORT": "7000", "PUBLIC_PORT": "7000"}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("TRUSTED_PROXYS", "TRUSTED_PROXIES"),
+        ("STRIPE_WEBHOOK_SECRETS", "STRIPE_WEBHOOK_SECRET"),
+        ("stripe_webhook_secret", "STRIPE_WEBHOOK_SECRET"),
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("PARTNERS_ACME_CRM_URL", "PARTNER_ACME_CRM_URL"),
+        ("PARTNER_ACME_URL", "PARTNER_ACME_CRM_URL"),
+        ("PARTNER_ACME_ESTATES_CRM_SECERT", "PARTNER_ACME_ESTATES_CRM_SECRET"),
+        ("PARTNR_ACME_TOKEN", "PARTNER_ACME_TOKEN"),
+        ("PARTNER_SECRET", "PARTNER_{ID}_SECRET"),
+        ("LEAD_MAX_ATEMPTS", "LEAD_MAX_ATTEMPTS"),
+    ],
+)
+def test_a_slip_in_a_name_is_told_with_the_name_that_was_meant(tmp_path: Path, written: str, meant: str) -> None:
+    (tmp_path / ".env").write_text(f"\n{written}=hunter2\n")
+    [slip] = [problem for problem in review(tmp_path).problems if problem.startswith(f"{written}: ")]
+    assert slip == f"{written}: is no setting; {meant} is (line 2 of .env)"
+    found = review_of({**GOOD, written: "hunter2"})  # of the environment, where names of others may be
+    assert [warning.startswith(f"{written}: is no setting; {meant} is") for warning in found.warnings] in ([True], [])
+    assert named(found) <= {meant}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PATH", "HOME", "PGPASSWORD", "COMPOSE_PROJECT_NAME", "POSTGRES_USER", "POSTGRES_DB", "OTEL_SERVICE_NAME", "MY_DATABASE_URL",
+     "NODE_ENV", "HTTP_PROXY", "REDIS_PORT", "PUBLIC_URL", "DJANGO_SETTINGS_MODULE"],
+)  # fmt: skip
+def test_names_of_others_are_left_alone(name: str) -> None:
+    assert [slip for slip in unread([name], families=False) if slip.near] == []
+
+
+@pytest.mark.parametrize("name", ["REDIS_SERVICE_HOST", "RELAY_WEB_PORT_6060_TCP_ADDR", "PUBLIC_PORT_8080_TCP"])
+def test_the_links_that_kubernetes_sets_are_left_alone(name: str) -> None:
+    assert review_of(GOOD | {name: "tcp://10.0.0.1:1"}) == Review((), ())
+
+
+def test_the_lines_of_a_file_that_nobody_can_read_are_told_by_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        'A=1\n\nB hunter2=2\nC="hunter2\n\nRELAY_BATCH=${HUNTER_NOT_SET}\nPUBLIC_PORT=1\nPUBLIC_PORT=2\n'
+    )
+    found = review(tmp_path, provided=GOOD)
+    assert [problem[:13] for problem in found.problems] == [".env: line 3 ", ".env: line 4 ", "RELAY_BATCH: "]
+    assert any("lines 7, 8" in warning for warning in found.warnings)
+    assert "hunter2" not in "".join(found.problems)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
+    assert named(review(tmp_path, provided=GOOD)) == {".env"}
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPUBLIC_PORT=8090\r\n")  # as an editor on Windows writes it
+    assert review(tmp_path, provided=GOOD).problems == ()
+
+
+def test_what_is_wrong_for_another_process_is_a_warning_and_its_missing_settings_are_none() -> None:
+    relay = {name: GOOD[name] for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    found = review_of(relay | {"PUBLIC_PORT": "x"}, processes=["relay"])
+    assert (found.problems, [warning.partition(":")[0] for warning in found.warnings]) == ((), ["PUBLIC_PORT"])
+
+
+def test_the_settings_of_every_process_and_command_are_looked_at() -> None:
+    packages: tuple[ModuleType, ...] = (gateway, ops, outbox, projections, streams)
+    for package in packages:
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith(("settings", "retention")):
+                import_module(module.name)
+    looked_at = {base for kind in (*KINDS, *OTHERS) for base in kind.__mro__} | {PartnerSettings}
+    assert [kind for kind in _kinds_below(Settings) if kind not in looked_at and not kind.__module__.startswith("tests")] == []
+    assert {f"worker-{name}": role.settings for name, role in ROLES.items()}.items() <= {
+        name: kinds[0] for name, kinds in PROCESSES.items()
+    }.items()
+
+
+def test_every_setting_of_the_example_is_known() -> None:
+    lines = (ROOT / "env.example").read_text().splitlines()
+    shown = {line.lstrip("#").partition("=")[0] for line in lines if "=" in line and not line.startswith("# ")}
+    assert {name for name in shown if "{" not in name} <= SETTINGS
+
+
+def _kinds_below(kind: type[Settings]) -> list[type[Settings]]:
+    return [each for below in kind.__subclasses__() for each in (below, *_kinds_below(below))]
+
+
+BROKEN: Final = "PUBLIC_PORT=eighty\nTRUSTED_PROXYS=10.0.0.0/8\nSTRIPE_WEBHOOK_SECRET=sk_live_hunter2\nDATABASE_URL=postgresql://h:x/hunter2\n"
+TOLD: Final = {"PUBLIC_PORT", "TRUSTED_PROXYS", "STRIPE_WEBHOOK_SECRET", "DATABASE_URL"}
+
+
+def test_up_starts_nothing_with_a_broken_file_and_generates_what_is_only_missing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(BROKEN)
+    with pytest.raises(SettingsError) as caught:
+        check_settings(tmp_path, print)
+    assert {problem.partition(":")[0] for problem in caught.value.problems[:-1]} == TOLD
+    assert (tmp_path / ".env").read_text() == BROKEN
+    (tmp_path / ".env").write_text("")
+    check_settings(tmp_path, print)
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["gateway"]])
+def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / ".env").write_text(BROKEN)
+    ended = subprocess.run([TALLYHOOK, *arguments], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    said = ended.stdout + ended.stderr
+    assert [name for name in TOLD if f"{name}: " not in said] == []
+    assert "hunter2" not in said
+    assert "Traceback" not in said
+
+
+def test_the_check_is_for_programs_too_and_for_one_process(tmp_path: Path) -> None:
+    def run(*arguments: str, **environ: str) -> tuple[int, dict[str, object]]:
+        command = [TALLYHOOK, "check", "--json", *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        return ended.returncode, json.loads(ended.stdout)
+
+    relay = {name: GOOD[name] for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    assert run("relay", **relay) == (0, {"ok": True, "problems": [], "warnings": []})
+    code, told = run(**relay)
+    assert (code, told["ok"]) == (1, False)
