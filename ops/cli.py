@@ -1,6 +1,8 @@
 """`tallyhook`: the operators' command line. Errors are one line on stderr and a non-zero exit."""
 
+import os
 import sys
+from pathlib import Path
 
 import psycopg
 import typer
@@ -55,6 +57,7 @@ def main() -> None:
     if not is_storable(sys.argv):
         _fail("an argument is not UTF-8")
     try:
+        _check_shell()
         app()
     except (SettingsError, CommandError) as error:
         _fail(str(error))
@@ -64,6 +67,14 @@ def main() -> None:
         if not hasattr(error, "reason"):
             raise
         _fail(f"{error.reason}: {error}")
+
+
+def _check_shell() -> None:
+    """Settings of a local stack that is gone must not be taken for the operator's. Raises ShellStale."""
+    if "TALLYHOOK_DEV_ENV" in os.environ and "--help" not in sys.argv:
+        from ops.dev import mark  # noqa: PLC0415  # of a shell on a developer's machine, which few commands run in
+
+        mark.check(os.environ, Path.cwd())
 
 
 def _fail(text: str) -> None:

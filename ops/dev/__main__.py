@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from ops.dev import background
+from ops.dev import background, mark
 from ops.dev.checks import run_checks
 from ops.dev.preflight import check_settings
 from ops.dev.progress import Progress
@@ -99,9 +99,9 @@ def status(
 
 
 @app.command()
-def env(data_dir: DataDir = None) -> None:
+def env(context: typer.Context, data_dir: DataDir = None) -> None:
     """Print what a shell needs to work on the running stack: eval "$(./dev env)". It holds secrets."""
-    print(exports(CHECKOUT, _data_dir(data_dir)))
+    print(exports(CHECKOUT, _data_dir(data_dir), context.obj))
 
 
 @app.command()
@@ -140,8 +140,11 @@ def _become(*arguments: str) -> None:
 
 def main() -> None:
     redact_uncaught()
+    earlier, fault = mark.leave(os.environ, CHECKOUT)
+    if fault and sys.argv[1:2] != ["env"]:
+        print(f"dev: {mark.note(fault)}", file=sys.stderr)
     try:
-        app(prog_name="./dev")
+        app(prog_name="./dev", obj=earlier)
     except (StackError, SettingsError) as error:
         sys.exit(f"dev: {redacted(str(error))}")
 

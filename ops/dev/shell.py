@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.dev.mark import NAME, Mark
 from ops.dev.status import describe
 from ops.stack.errors import StackError
 from ops.stack.postgres import programs_for
@@ -15,13 +16,13 @@ from ops.stack.state import StateFile
 from runtime.settings import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
-def exports(checkout: Path, data_dir: Path) -> str:
+def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     """
     Lines of `export` for bash: the settings of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, and a `PATH` with
-    `tallyhook` and `psql`. They hold secrets.
+    `tallyhook` and `psql`. They hold secrets, and a mark of what was set; what an `earlier` one set beyond that is unset.
 
     Raises StackError where nothing runs on the data directory.
     """
@@ -36,8 +37,15 @@ def exports(checkout: Path, data_dir: Path) -> str:
         "INTERNAL_URL": status.internal or "",
         "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),
     }
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]
+    found[NAME] = Mark.made(checkout, data_dir, _set_here(found)).text
+    lines = [f"unset {name}" for name in sorted({*(earlier.digests if earlier else ())} - {*found, *os.environ})]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]
     return "\n".join([*lines, f'export PATH={":".join(map(shlex.quote, _folders()))}:"$PATH"'])
+
+
+def _set_here(found: Mapping[str, str]) -> dict[str, str]:
+    """Without what the user has set to the very same value."""
+    return {name: value for name, value in found.items() if os.environ.get(name) != value}
 
 
 def _folders() -> Iterator[str]:

@@ -51,3 +51,9 @@ class Cancelled(StackError):
     """The start was called off from outside."""
 
     reason = "cancelled"
+
+
+class ShellStale(StackError):
+    """The shell has settings of a stack that is gone, or of another checkout."""
+
+    reason = "shell_stale"

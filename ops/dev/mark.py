@@ -1,0 +1,93 @@
+"""
+Which variables of a shell `./dev env` has set, and for which stack: nobody takes them for the user's own.
+
+One more variable holds that. `./dev` leaves out what is marked; `tallyhook` works with it as long as it is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ops.stack.errors import ShellStale
+from ops.stack.state import StateFile
+from runtime import env_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+NAME: Final = "TALLYHOOK_DEV_ENV"
+_AGAIN: Final = 'eval "$(./dev env)"'
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What was set: by name the first 8 hex digits of the SHA-256 of its value."""
+
+    checkout: str
+    data_dir: str
+    digests: dict[str, str]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Mark | None:
+        """The mark in this environment, if there is one that can be read."""
+        try:
+            return msgspec.json.decode(environ.get(NAME, ""), type=cls)
+        except msgspec.DecodeError:
+            return None
+
+    @classmethod
+    def made(cls, checkout: Path, data_dir: Path, values: Mapping[str, str]) -> Mark:
+        return cls(str(checkout), str(data_dir), {name: _digest(value) for name, value in values.items()})
+
+    @property
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def untouched(self, environ: Mapping[str, str]) -> Iterable[str]:
+        """The names that still have the value that was set; any other value is the user's own."""
+        return [name for name, digest in self.digests.items() if name in environ and _digest(environ[name]) == digest]
+
+    def fault(self, directory: Path) -> str | None:
+        """Why what was set is of no use to a command that runs in this directory; None where it is right."""
+        checkout = Path(self.checkout)
+        if directory != checkout and any((directory / name).exists() for name in (".env", "dev")):
+            return f"this shell has the settings of another checkout, {self.checkout}"
+        state = StateFile(Path(self.data_dir)).read()
+        if not state.running:
+            return f"this shell has the settings of a stack that no longer runs, of {self.checkout}"
+        known = env_file.read(checkout / ".env").values | state.environment
+        if any(name in known and _digest(known[name]) != digest for name, digest in self.digests.items()):
+            return f"this shell has settings of {self.checkout} that have changed since"
+        return None
+
+
+def leave(environ: MutableMapping[str, str], directory: Path) -> tuple[Mark | None, str | None]:
+    """Take out of the environment what `./dev env` has set; returns its mark, and why it was of no use here, if so."""
+    mark = Mark.of(environ)
+    environ.pop(NAME, None)
+    if mark is None:
+        return None, None
+    for name in mark.untouched(environ):
+        del environ[name]
+    return mark, mark.fault(directory)
+
+
+def check(environ: Mapping[str, str], directory: Path) -> None:
+    """Raises ShellStale where `./dev env` has set what is not right any more, or not here."""
+    mark = Mark.of(environ)
+    if mark and (fault := mark.fault(directory)):
+        where = shlex.quote(mark.checkout)
+        raise ShellStale(f"{fault}: run {_AGAIN} in the checkout that you mean (after ./dev up --detach), or cd {where}")
+
+
+def note(fault: str) -> str:
+    """What `./dev` says when it leaves out settings that are of no use here."""
+    return f"{fault}; they are left out here. For tallyhook, psql and curl run {_AGAIN} again"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:8]
