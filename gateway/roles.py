@@ -1,8 +1,8 @@
-"""What a secret lets somebody do, by the variable that holds it: no secret may do two of these things."""
+"""What a secret lets somebody do, by the variable that holds it: no token may do two of these things."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime.partners import partner_of
 from runtime.settings import Secret, parse_secrets
@@ -14,33 +14,60 @@ _ROLES: Final = {
     "INTERNAL_API_TOKEN": "services",
     "ADMIN_API_TOKEN": "operators",
 }
+_OWN: Final = frozenset(_ROLES.values())
+_DELIVERIES: Final = "deliveries to partners"
 
 
-def shared_secrets(given: Mapping[str, str]) -> Iterator[str]:
+class Shared(NamedTuple):
+    """Two variables with a secret in common; `opens` where one of them lets in whoever shows it, which a signature does not."""
+
+    first: str
+    other: str
+    opens: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.other}: has a secret of {self.first} too; each needs one of its own"
+
+
+def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
     """
-    Each secret that is set in two roles: whoever has it for the one could act in the other.
+    The secrets that are set in two roles: whoever has one for the one could act in the other.
 
-    A partner's own secrets are one role: some partners sign with what they also send as a token.
+    A partner's own secrets are one role: some partners sign with what they also send as a token. What signs deliveries lets
+    nobody in here, so partners may share it among them; it is no token of ours, though, and no provider's secret.
     """
     holders: dict[str, dict[str, str]] = defaultdict(dict)
     for name, text in given.items():
-        partner = partner_of(name)
-        role = _ROLES.get(name) or (partner and f"partner {partner}")
-        if role and not name.endswith("_CRM_URL"):
+        if role := _role_of(name):
             for secret in secrets_in(text):
                 holders[secret.value].setdefault(role, name)
-    told: set[tuple[str, str]] = set()
+    found: dict[Shared, None] = {}
     for roles in holders.values():
+        if roles.keys() - _OWN - {_DELIVERIES}:
+            roles.pop(_DELIVERIES, None)
         first, *others = sorted(roles.values(), key=_rank)
-        for other in others:
-            if (first, other) not in told:
-                told.add((first, other))
-                yield f"{other}: has a secret of {first} too; each needs one of its own"
+        found |= dict.fromkeys(Shared(first, other, _opens(first) or _opens(other)) for other in others)
+    yield from found
 
 
 def secrets_in(text: str) -> tuple[Secret, ...]:
+    """Comma-separated secrets."""
     found = parse_secrets(text)
     return found if isinstance(found, tuple) else ()
+
+
+def _role_of(name: str) -> str | None:
+    partner = partner_of(name)
+    if partner is None:
+        return _ROLES.get(name)
+    if name.endswith("_CRM_URL"):
+        return None
+    return _DELIVERIES if name.endswith("_CRM_SECRET") else f"partner {partner}"
+
+
+def _opens(name: str) -> bool:
+    return name.endswith(("_TOKEN", "_API_KEY"))
 
 
 def _rank(name: str) -> tuple[bool, str]:

@@ -28,7 +28,8 @@ def _names_of(value: object) -> object:
 Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
 StripeSecrets = Annotated[
-    Secrets, only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret")
+    Secrets,
+    only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret", one_word=False),
 ]
 RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay's webhook", one_word=False)]
 StripeKeys = Annotated[Secrets, only("a secret or restricted key, sk_ or rk_", "api key")]
@@ -125,7 +126,7 @@ class GatewaySettings(PartnerSettings):
         port = cls.value("PUBLIC_PORT", given)
         if port and port == cls.value("INTERNAL_PORT", given):
             yield "INTERNAL_PORT: is PUBLIC_PORT too, and what is internal must not be reached where providers call"
-        yield from shared_secrets(given)
+        yield from (shared.text for shared in shared_secrets(given) if shared.opens)
 
 
 def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:

@@ -40,8 +40,8 @@ def only(what: str, *kinds: str, one_word: bool = True) -> AfterValidator:
     """
     For comma-separated secrets: refuse placeholders and credentials of any kind known here but these `kinds`.
 
-    `what` says what is due instead, and where to find it. A secret that travels in a header, or that a provider has made, is
-    `one_word` of printable ASCII characters; one that a person has chosen may be anything.
+    `what` says what is due instead. A secret that travels in a header, or that a provider has made, is `one_word` of printable
+    ASCII characters; one that a person has chosen may be anything.
     """
 
     def check(secrets: tuple[_Secret, ...]) -> tuple[_Secret, ...]:
@@ -61,6 +61,6 @@ def fault_of(secret: str, kinds: frozenset[str], *, one_word: bool) -> str | Non
     found = next((text for kind, (pattern, text) in _KINDS.items() if kind in kinds and pattern.fullmatch(secret)), None)
     if found:
         return found
-    if one_word and not _HEADER_WORD.fullmatch(secret):
+    if (one_word or secret.startswith("whsec_")) and not _HEADER_WORD.fullmatch(secret):
         return "has a space or another character that no such secret has"
     return None

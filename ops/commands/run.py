@@ -1,12 +1,17 @@
 """The processes of the system."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
 from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from ops.settings.review import Review
 
 
 def gateway() -> None:
@@ -42,12 +47,19 @@ def _settings_of(process: str) -> dict[str, str]:
 
     Raises SettingsError with everything that keeps this process from starting.
     """
-    from ops.settings.review import review
     from runtime.logs import configure_logs
 
-    found = review(Path.cwd(), (process,))
+    # Beside this process: the settings of all the others bring libraries of which it would hold the memory for life.
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as beside:
+        found = beside.submit(_review, process).result()
     found.check()
     configure_logs(process)
     for warning in found.warnings:
         structlog.get_logger().warning("setting_doubtful", detail=warning)
     return environment()
+
+
+def _review(process: str) -> "Review":
+    from ops.settings.review import review
+
+    return review(Path.cwd(), (process,))

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.roles import shared_secrets
 from gateway.settings import GatewaySettings
-from gateway.tls import internal_context
 from ops.settings.kinds import KINDS, OTHERS, PROCESSES
 from ops.settings.names import OF_SHELLS, SETTINGS, Unread, is_service_link, unread
 from runtime import env_file
@@ -66,6 +66,7 @@ def review_of(
             optional = kind in OTHERS and len(wanted) == len(KINDS)
             malformed = [problem for problem in _problems_of(kind, environ) if not problem.endswith(_MISSING)]
             (problems if optional else warnings).update(dict.fromkeys(malformed))
+    warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.opens)
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):
         fatal = slip.near and not environ.get(slip.meant or "")
@@ -81,7 +82,9 @@ def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
         settings = kind.load(environ)
     except SettingsError as error:
         return error.problems
-    if isinstance(settings, GatewaySettings):
+    if isinstance(settings, GatewaySettings) and settings.internal_tls_cert:
+        from gateway.tls import internal_context  # noqa: PLC0415  # it brings the HTTP server, which most processes do not need
+
         try:
             internal_context(settings)
         except OSError as error:

@@ -143,7 +143,11 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         ({"INTERNAL_API_TOKEN": f"another-token,{GOOD['ADMIN_API_TOKEN']}"}, {"INTERNAL_API_TOKEN"}),
         ({"RAZORPAY_WEBHOOK_SECRET": GOOD["ADMIN_API_TOKEN"]}, {"RAZORPAY_WEBHOOK_SECRET"}),
         ({"PARTNER_ACME_TOKEN": GOOD["INTERNAL_API_TOKEN"]}, {"PARTNER_ACME_TOKEN"}),
-        ({"PARTNER_A_SECRET": "shared", "PARTNER_B_SECRET": "shared"}, {"PARTNER_B_SECRET"}),
+        ({"PARTNER_A_TOKEN": "shared", "PARTNER_B_SECRET": "shared"}, {"PARTNER_B_SECRET"}),
+        ({"PARTNER_A_CRM_URL": "https://a", "PARTNER_A_CRM_SECRET": GOOD["ADMIN_API_TOKEN"]}, {"PARTNER_A_CRM_SECRET"}),
+        ({"PARTNER_A_CRM_URL": "https://a", "PARTNER_A_CRM_SECRET": "Zm9v", "PARTNER_B_CRM_URL": "https://a",
+          "PARTNER_B_CRM_SECRET": "Zm9v"}, set()),
+        ({"PARTNER_A_SECRET": "Zm9v", "PARTNER_A_CRM_URL": "https://a", "PARTNER_A_CRM_SECRET": "Zm9v"}, set()),
         ({"PARTNER_A_CRM_URL": "https://crm.example"}, {"PARTNER_A_CRM_SECRET"}),
         ({"PARTNER_A_CRM_SECRET": "whsec_Zm9vYmFy"}, {"PARTNER_A_CRM_URL"}),
         ({"PUBLIC_PORT": "8081"}, {"INTERNAL_PORT"}),
@@ -160,6 +164,11 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
 )  # fmt: skip
 def test_two_settings_that_do_not_go_together_are_told(changes: dict[str, str], names: set[str]) -> None:
     assert named(review_of(GOOD | changes, one_machine=True)) == names
+
+
+def test_two_signing_secrets_that_are_one_are_doubtful() -> None:
+    found = review_of(GOOD | {"PARTNER_A_SECRET": GOOD["RAZORPAY_WEBHOOK_SECRET"]})
+    assert (found.problems, [warning.partition(":")[0] for warning in found.warnings]) == ((), ["RAZORPAY_WEBHOOK_SECRET"])
 
 
 def test_containers_may_each_use_the_same_port() -> None:
