@@ -6,58 +6,68 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import requests
-from rich.console import Console
+from confluent_kafka import KafkaException
+from redis import RedisError
 
 from ops.demo import partner
 from ops.demo.commands import index_document, invalidate_cache
-from ops.demo.journey import Gateway, Journey, Station, follow, table_of
+from ops.demo.journey import Gateway, Journey, Station, check_answer, follow, text_of
 from ops.demo.stripe import USER, payment_succeeded, sign
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
 from runtime.settings import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-def demo(data_dir: Path) -> None:
+def demo(data_dir: Path, say: Callable[[str], None]) -> None:
     """
-    Send a payment, a lead and two commands to the stack on this data directory and print where each went, and when.
+    Send a payment, a lead and two commands to the stack on this data directory and say where each went, and when.
 
-    Raises StackError where no stack runs or something does not come in time.
+    Raises StackError where no stack runs, something refuses or is away, or something does not come in time.
     """
-    status, known, console = _running(data_dir), environment(), Console()
+    status, known = _running(data_dir), environment()
     gateway = Gateway(str(status.public), str(status.internal), _newest(known, "ADMIN_API_TOKEN"), str(status.kafka))
-    with requests.Session() as http:
-        http.headers["X-Internal-Token"] = gateway.admin_token
-        payment = _send_payment(gateway, http, known, status)
-        console.print(table_of("A Stripe payment", payment.stations))
-        lead = _send_lead(gateway, http, known)
-        console.print(table_of("A partner's lead", lead.stations))
-        console.print(table_of("Commands of our own services", _give_commands(gateway, http, known, status)))
-    console.print(f"Messages and what partners were sent: {status.mail}", highlight=False)
-    console.print(
-        f"The payment's journey as JSON: curl -H 'X-Internal-Token: …' {gateway.delivery_url(payment.delivery_id)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    try:
+        with requests.Session() as http:
+            http.headers["X-Internal-Token"] = gateway.admin_token
+            payment = _send_payment(gateway, http, known, status)
+            say(text_of("A Stripe payment", payment.stations))
+            lead = _send_lead(gateway, http, known)
+            say(text_of("\nA partner's lead", lead.stations))
+            say(text_of("\nCommands of our own services", _give_commands(gateway, http, known, status)))
+    except (requests.RequestException, RedisError, KafkaException) as error:
+        raise StackError(f"something is away: {error}; see ./dev status") from error
+    say("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
+
+
+def _next(status: StackStatus, delivery_id: str) -> Iterator[str]:
+    if status.mail:
+        yield f"  The messages, and what the partner was sent, in a browser:\n    {status.mail}"
+    yield '  The settings, tallyhook and psql for this shell:\n    eval "$(./dev env)"'
+    yield "  Then the payment's journey as JSON, and where everything is that came in:"
+    url = f'"$INTERNAL_URL/v1/admin/webhooks/deliveries/{delivery_id}"'
+    yield f'    curl -H "X-Internal-Token: $ADMIN_TOKEN" \\\n      {url}'
+    yield "    tallyhook ledger"
 
 
 def _running(data_dir: Path) -> StackStatus:
     status = read_status(data_dir)
     if status.phase != "ready":
-        raise StackError("no stack is running: start it with ./dev up")
+        raise StackError("no stack is running: start it with ./dev up --detach")
     return status
 
 
 def _send_payment(gateway: Gateway, http: requests.Session, known: dict[str, str], status: StackStatus) -> Journey:
     mail = f"{USER}@example.com"
-    http.put(f"{gateway.internal}/internal/v1/contacts/{USER}", json={"email": mail}, timeout=5).raise_for_status()
+    check_answer(http.put(f"{gateway.internal}/internal/v1/contacts/{USER}", json={"email": mail}, timeout=5))
     body = payment_succeeded(int(time.time()))
     headers = {"Stripe-Signature": sign(body, _newest(known, "STRIPE_WEBHOOK_SECRET"))}
     awaited = {"billing.payment.succeeded", "notification.send", "notification.sent"}
     journey = follow(gateway, "/v1/webhooks/stripe", body, headers, awaited)
-    payment = http.get(f"{gateway.internal}/v1/admin/payments/{journey.key}", timeout=5).json()
+    payment = check_answer(http.get(f"{gateway.internal}/v1/admin/payments/{journey.key}", timeout=5)).json()
     amount = f"{payment['amount'] / 100:.2f} {payment['currency'].upper()}"
     kept = f"payment {journey.key}: {payment['status']}, {amount}, reconciliation {payment['reconciliation']}"
     return journey.with_last("kept", kept, *_mail_of(status, mail))
@@ -75,7 +85,7 @@ def _send_lead(gateway: Gateway, http: requests.Session, known: dict[str, str]) 
     body = partner.lead()
     headers = {"X-Partner-Signature": partner.sign(body, partner.partner_secret(known))}
     journey = follow(gateway, "/v1/webhooks/partner/leads", body, headers, {"lead.delivered"})
-    lead = http.get(f"{gateway.internal}/v1/admin/leads/{journey.key}", timeout=5).json()
+    lead = check_answer(http.get(f"{gateway.internal}/v1/admin/leads/{journey.key}", timeout=5)).json()
     attempts = ", ".join(f"attempt {each['attempt']} answered {each['status']}" for each in lead["attempts"])
     return journey.with_last("kept", f"lead {journey.key}: {lead['status']}; {attempts}")
 

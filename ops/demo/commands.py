@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import requests
 
-from ops.demo.journey import Station
+from ops.demo.journey import Station, check_answer
 from ops.stack.errors import StackError
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ def index_document(http: requests.Session, internal: str, elasticsearch: str) ->
 
 
 def _post(http: requests.Session, url: str, command: dict[str, Any]) -> dict[str, Any]:
-    answer = http.post(url, json=command, timeout=_HTTP_LIMIT)
-    if not answer.ok:
-        raise StackError(f"{url} answered {answer.status_code}: {answer.text}")
-    found: dict[str, Any] = answer.json()
+    found: dict[str, Any] = check_answer(http.post(url, json=command, timeout=_HTTP_LIMIT)).json()
     return found
 
 

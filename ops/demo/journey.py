@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
 from confluent_kafka import Consumer, TopicPartition
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
+from ops.dev.lines import wrapped
 from ops.stack.errors import StackError
 from schemas.topics import TOPICS
 
@@ -72,8 +72,7 @@ def follow(gateway: Gateway, path: str, body: bytes, headers: dict[str, str], aw
         url = gateway.public + path
         answer = http.post(url, data=body, headers={"Content-Type": "application/json"} | headers, timeout=_HTTP_LIMIT)
         answered = _since(sent)
-        if not answer.ok:
-            raise StackError(f"the gateway answered {answer.status_code}: {answer.text}")
+        check_answer(answer)
         delivery_id = answer.json()["id"]
         watch = _Watch(consumer, sent, {})
         events = _await_events(http, gateway.delivery_url(delivery_id), awaited, watch)
@@ -84,14 +83,22 @@ def follow(gateway: Gateway, path: str, body: bytes, headers: dict[str, str], aw
         return Journey(delivery_id, events[0]["key"], sorted(stations))
 
 
-def table_of(title: str, stations: list[Station]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    table.add_column("after", justify="right")
-    table.add_column("what")
-    table.add_column("where", overflow="fold")
+def check_answer(answer: requests.Response) -> requests.Response:
+    """Raises StackError, with what to do, for an answer that is a refusal."""
+    if answer.ok:
+        return answer
+    act = ""
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        act = "\nThe running stack has other secrets than .env: ./dev down, then ./dev up --detach, starts it with these."
+    raise StackError(f"{answer.request.method} {answer.url} answered {answer.status_code}: {answer.text}{act}")
+
+
+def text_of(title: str, stations: list[Station]) -> str:
+    """When, what, and below it where, in 80 columns with every id and address whole."""
+    lines = [title]
     for station in stations:
-        table.add_row(f"{station.milliseconds:.0f} ms", station.what, station.where)
-    return table
+        lines += [f"{station.milliseconds:>8.0f} ms  {station.what}", wrapped(station.where, " " * 13)]
+    return "\n".join(lines)
 
 
 @contextmanager
@@ -124,7 +131,7 @@ def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _W
     """The event and what it caused, once all of it is told in the tables and was seen on Kafka."""
     while _since(watch.sent) < _PATIENCE * 1000:
         _note(watch)
-        journey = http.get(url, timeout=_HTTP_LIMIT).json()["journey"]
+        journey = check_answer(http.get(url, timeout=_HTTP_LIMIT)).json()["journey"]
         events: list[dict[str, Any]] = [journey["event"], *journey["caused"]]
         told = {event["type"] for event in events} >= awaited
         if told and journey["event"].get("consumedBy") and all(event["id"] in watch.seen for event in events):

@@ -13,15 +13,18 @@ from rich.console import Console
 
 from ops.dev import background, mark
 from ops.dev.checks import run_checks
+from ops.dev.lines import wrapped
 from ops.dev.preflight import check_settings
 from ops.dev.progress import Progress
+from ops.dev.report import report_of
 from ops.dev.shell import exports
-from ops.dev.status import as_table, read_status
+from ops.dev.status import examine
 from ops.dev.suite import run_suite
 from ops.dev.up import Plan
 from ops.dev.up import up as bring_up
 from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir
+from ops.stack.state import StateFile
 from runtime.logs import redact_uncaught
 from runtime.redaction import redacted
 from runtime.settings import SettingsError
@@ -61,17 +64,17 @@ def up(
 ) -> None:
     """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
-    check_settings(CHECKOUT, _say)
+    check_settings(CHECKOUT, lambda line: _say(wrapped(line)))
     if detach:
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
         background.up_detached(command, CHECKOUT, place, _say)
-        console.print(as_table(read_status(place), place))
+        _say(f"\n{report_of(examine(place), place)}")
         return
     with Progress(console) as progress:
 
         def show() -> None:
             progress.settle()
-            console.print(as_table(read_status(place), place))
+            _say(f"\n{report_of(examine(place), place, foreground=True)}")
 
         bring_up(Plan(CHECKOUT, place), progress, show)
 
@@ -88,14 +91,20 @@ def status(
 ) -> None:
     """Say what runs where; exit code 1 when nothing does."""
     place = _data_dir(data_dir)
-    found = read_status(place)
+    found = examine(place)
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif found.phase == "down":
-        _say(f"nothing runs on {place}; start it with ./dev up")
+        _say(_nothing_runs(place))
     else:
-        console.print(as_table(found, place))
+        _say(report_of(found, place))
     raise typer.Exit(1 if found.phase == "down" else 0)
+
+
+def _nothing_runs(place: Path) -> str:
+    state = StateFile(place).read()
+    why = f"the last start failed: {redacted(state.failure)}\n" if state.phase == "failed" and state.failure else ""
+    return f"{why}nothing runs here; ./dev up --detach starts it. Its data:\n  {place}"
 
 
 @app.command()
@@ -109,7 +118,7 @@ def demo(data_dir: DataDir = None) -> None:
     """Send a signed Stripe event and a partner lead to the running stack and print the journey of each."""
     from ops.demo import demo as run_demo  # noqa: PLC0415  it brings the provider's SDK, which no other command needs
 
-    run_demo(_data_dir(data_dir))
+    run_demo(_data_dir(data_dir), _say)
 
 
 @app.command(context_settings=_PASS_ON)

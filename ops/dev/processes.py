@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ops.stack.errors import PortTaken
 from ops.stack.ports import LOOPBACK
 from ops.stack.supervisor import ProcessSpec
 
@@ -71,16 +72,25 @@ class Listeners:
 
 
 def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
-    """A port for each listener: the one that is set, which must be free, else its default or a free one."""
+    """
+    A port for each listener: the one that is set, which must be free, else its default or a free one.
+
+    Raises PortTaken with every one that is set and cannot be had.
+    """
+    taken: list[str] = []
 
     def take(listener: str, variable: str, well_known: int, host: str = LOOPBACK) -> int:
         wanted = settings.get(variable)
-        return ports.take_exactly(listener, int(wanted), host) if wanted else ports.take(listener, well_known)
+        try:
+            return ports.take_exactly(listener, int(wanted), host) if wanted else ports.take(listener, well_known)
+        except PortTaken as error:
+            taken.append(str(error))
+            return 0
 
     public_host = settings.get("PUBLIC_HOST") or LOOPBACK
     internal_host = settings.get("INTERNAL_HOST") or LOOPBACK
     first_worker = int(settings.get("STREAMS_WEB_PORT") or 6066)
-    return Listeners(
+    found = Listeners(
         public=(public_host, take("public", "PUBLIC_PORT", 8080, public_host)),
         internal=(internal_host, take("internal", "INTERNAL_PORT", 8081, internal_host)),
         relay=take("relay", "RELAY_WEB_PORT", 6060),
@@ -93,6 +103,9 @@ def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
         ),
         internal_cert=settings.get(_CERT),
     )
+    if taken:
+        raise PortTaken("; ".join(taken))
+    return found
 
 
 def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:

@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from ops.dev.lines import wrapped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,7 +42,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(wrapped(line), highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         if self._live:

@@ -1,17 +1,15 @@
-"""What runs where, for a person and for a program."""
+"""What runs where, for programs; `report.py` says it to a person."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from ops.dev.processes import SINK, address
+from ops.dev.servers import ServerStatus, examine_servers
 from ops.stack.stack import VARIABLES
 from ops.stack.state import StackState, StateFile
-from runtime.addresses import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +37,7 @@ class StackStatus(msgspec.Struct, frozen=True):
     redis: str | None = None
     elasticsearch: str | None = None
     mail: str | None = None
+    servers: tuple[ServerStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
 
 
@@ -46,6 +45,14 @@ def read_status(data_dir: Path) -> StackStatus:
     """The status of the stack on this data directory; `down` unless its supervisor lives."""
     state = StateFile(data_dir).read()
     return describe(state) if state.running else StackStatus()
+
+
+def examine(data_dir: Path) -> StackStatus:
+    """The same, with its servers, each of which was asked just now."""
+    state = StateFile(data_dir).read()
+    if not state.running:
+        return StackStatus()
+    return msgspec.structs.replace(describe(state), servers=examine_servers(state, data_dir))
 
 
 def describe(state: StackState) -> StackStatus:
@@ -62,31 +69,6 @@ def describe(state: StackState) -> StackStatus:
         ),
         **servers,
     )
-
-
-def as_table(status: StackStatus, data_dir: Path) -> Table:
-    """One table of what runs where, narrow enough for a plain terminal; without passwords."""
-    table = Table(
-        title=f"Tallyhook · {status.phase}",
-        caption=f"data in {data_dir}, logs in its folder log/",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    for column in ("what", "where", "state"):
-        table.add_column(column, no_wrap=column == "what", overflow="fold", min_width=10)
-    for name in ("public", "internal", *VARIABLES):
-        table.add_row(name, _shown(getattr(status, name)))
-    table.add_section()
-    for process in status.processes:
-        state = process.state + (f" ({process.restarts} restarts)" if process.restarts else "")
-        table.add_row(process.name, process.web or "", state)
-    return table
-
-
-def _shown(where: str | None) -> str:
-    """Kafka's address has no scheme, and holds nothing but hosts."""
-    return shown(where) if where and "://" in where else where or "-"
 
 
 def _listener(known: dict[str, str], name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from typing import TYPE_CHECKING
@@ -16,6 +17,12 @@ LOOPBACK = "127.0.0.1"
 # there can be given the server's own port, connect to itself and hold it.
 _FREE_RANGE = range(20_000, 32_000)
 _TRIES = 200
+_LAST = 65_535
+_HINDRANCES = {
+    errno.EADDRINUSE: "that port is taken by another program",
+    errno.EACCES: "only root may listen on a port that low",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
 
 
 class Ports:
@@ -34,14 +41,16 @@ class Ports:
         return self.taken[listener]
 
     def take_exactly(self, listener: str, port: int, host: str = LOOPBACK) -> int:
-        """This very port, or an error that names it."""
-        if not is_free(port, host):
-            raise PortTaken(f"{listener} is to listen on {host}:{port}, but that port is taken by another program")
+        """This very port, any free one for 0, or an error that names it."""
+        if port == 0:
+            return self.take(listener, 0)
+        if hindrance := _hindrance(port, host):
+            raise PortTaken(f"{listener} is to listen on {host}:{port}, but {hindrance}")
         self.taken[listener] = port
         return port
 
     def _available(self, port: int) -> bool:
-        return port not in self.taken.values() and is_free(port)
+        return port <= _LAST and port not in self.taken.values() and is_free(port)
 
     def _free(self) -> int:
         for port in random.sample(_FREE_RANGE, _TRIES):
@@ -52,12 +61,19 @@ class Ports:
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server could listen there now."""
+    return _hindrance(port, host) is None
+
+
+def _hindrance(port: int, host: str) -> str | None:
+    """What keeps a server from listening there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do: connections of a predecessor that linger in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+        except socket.gaierror:
+            return "that name leads nowhere"
+        except OSError as error:
+            return _HINDRANCES.get(error.errno or 0, error.strerror)
+        return None

@@ -110,7 +110,7 @@ class Stack:
         if not self._cleared:
             for leftover in self.state.read().leftovers():
                 leftover.end(within=_LEFTOVER_LIMIT)
-            self.state.change(servers={}, processes=())
+            self.state.change(servers={}, server_restarts={}, processes=())
             self._cleared = True
 
     def revive(self) -> None:
@@ -119,6 +119,8 @@ class Stack:
             if server.died:
                 self._around.report(server.name, "ended by itself, starting it again")
                 server.start()
+                restarts = self.state.read().server_restarts
+                self.state.change(server_restarts=restarts | {server.name: restarts.get(server.name, 0) + 1})
 
     def stop(self) -> None:
         """Stop all of them, side by side; data and ports are kept."""

@@ -40,6 +40,7 @@ class StackState(msgspec.Struct, frozen=True):
     ports: dict[str, int] = {}
     environment: dict[str, str] = {}
     servers: dict[str, Identity] = {}
+    server_restarts: dict[str, int] = {}
     processes: tuple[ProcessState, ...] = ()
 
     @property

@@ -56,3 +56,17 @@ def test_a_listener_keeps_its_port(free_port: int) -> None:
 def test_a_taken_port_that_was_asked_for_is_an_error_that_names_it(taken_port: int) -> None:
     with pytest.raises(PortTaken, match=f"public is to listen on 127.0.0.1:{taken_port}"):
         Ports().take_exactly("public", taken_port)
+
+
+def test_any_free_port_was_asked_for() -> None:
+    assert is_free(Ports().take_exactly("public", 0))
+
+
+@pytest.mark.parametrize(("host", "why"), [("192.0.2.1", "no such address"), ("nowhere.invalid", "leads nowhere")])
+def test_an_address_that_is_not_ours_is_told_as_that(host: str, why: str) -> None:
+    with pytest.raises(PortTaken, match=why):
+        Ports().take_exactly("public", 8080, host)
+
+
+def test_a_port_beyond_the_last_one_is_passed_over() -> None:
+    assert Ports(well_known=True).take("worker", 65_536) <= 65_535

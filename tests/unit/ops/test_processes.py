@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Final
+
+import pytest
 
 from ops.dev.processes import SINK, address, processes, take_listeners
 from ops.dev.status import describe
-from ops.stack.ports import Ports
+from ops.stack.errors import PortTaken
+from ops.stack.ports import LOOPBACK, Ports
 from ops.stack.state import StackState
 
 ELSEWHERE: Final = {
@@ -39,3 +43,15 @@ def test_status_names_a_listener_by_the_scheme_it_speaks() -> None:
         listeners = take_listeners(Ports(), settings)
         status = describe(StackState(environment=listeners.environment))
         assert (status.internal, status.public) == (f"{scheme}://127.0.0.1:{listeners.internal[1]}", address(listeners.public))
+
+
+def test_every_port_that_is_taken_is_told_at_once() -> None:
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
+        settings = {"PUBLIC_PORT": str(one.getsockname()[1]), "RELAY_WEB_PORT": str(other.getsockname()[1])}
+        with pytest.raises(PortTaken, match=r"public is to listen.*relay is to listen"):
+            take_listeners(Ports(), settings)
+
+
+def test_ports_may_be_any_and_the_last_worker_beyond_the_last_port() -> None:
+    listeners = take_listeners(Ports(well_known=True), {"PUBLIC_PORT": "0", "INTERNAL_PORT": "0", "STREAMS_WEB_PORT": "65534"})
+    assert all(0 < port <= 65_535 for port in (listeners.public[1], listeners.internal[1], *listeners.workers.values()))

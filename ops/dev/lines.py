@@ -1,0 +1,31 @@
+"""Text for a terminal of 80 columns: broken between words only, so that ids, addresses and paths can be copied whole."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+WIDTH: Final = 80
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Each line of the text within the width; a word that is longer by itself stands whole on a line of its own."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent or "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.splitlines()
+    )
+
+
+def beside(left: str, right: str, column: int) -> str:
+    """What is said about something, beside it; below it where that would be too wide."""
+    line = f"{left:<{column}}{right}".rstrip()
+    if len(left) < column and len(line) <= WIDTH:
+        return line
+    return f"{left}\n{wrapped(right, ' ' * (len(left) - len(left.lstrip()) + 4))}"

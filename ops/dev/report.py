@@ -1,0 +1,95 @@
+"""The status of a stack as `./dev status` and `./dev up` print it: 80 columns, nothing cut, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ops.dev.lines import WIDTH, beside, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ops.dev.servers import ServerStatus
+    from ops.dev.status import ProcessStatus, StackStatus
+
+_READY: Final = "ready"
+_ROW: Final = "{:<22}{:<12}{:>8}{:>10}  "
+_SAID: Final = 26
+"""The column in which what is said of a command begins; of a page, the next one."""
+_SAID_OF_PAGES: Final = 40
+
+
+def report_of(status: StackStatus, data_dir: Path, *, foreground: bool = False) -> str:
+    """What runs where, how it is, what can be opened, and what to do next; without passwords."""
+    parts = [
+        wrapped(headline(status)),
+        "\n".join(_table(status)),
+        "\n".join(["To open in a browser:", *_pages(status)]),
+        "\n".join(["Next:", *_next(status, foreground=foreground)]),
+        f"Logs, beside the data:\n  {data_dir / 'log'}",
+    ]
+    return "\n\n".join(parts)
+
+
+def headline(status: StackStatus) -> str:
+    """Whether all is well, and what is not."""
+    unready = [f"{each.name} ({each.state})" for each in (*status.servers, *status.processes) if each.state != _READY]
+    if status.phase == "starting":
+        return f"Tallyhook is starting{': not ready yet are ' + ', '.join(unready) if unready else ''}"
+    if status.phase == _READY and not unready:
+        return "Tallyhook is ready"
+    return f"Tallyhook runs, but it is NOT READY: {', '.join(unready) or status.phase}"
+
+
+def _table(status: StackStatus) -> Iterator[str]:
+    yield _ROW.format("what", "state", "pid", "restarts") + "listens on"
+    for server in status.servers:
+        yield _row(server, server.where)
+    for process in status.processes:
+        where = (process.web or "").partition("://")[2]
+        if process.name == "gateway" and status.internal:
+            yield _row(process, f"{where} (public)")
+            yield beside("", f"{status.internal.partition('://')[2]} (internal)", len(_ROW.format("", "", "", "")))
+        else:
+            yield _row(process, where)
+
+
+def _row(each: ServerStatus | ProcessStatus, where: str) -> str:
+    """A long address, or a list of them, goes below its row, whole."""
+    head = _ROW.format(each.name, each.state, each.pid or "-", each.restarts)
+    line = (head + where).rstrip()
+    return line if len(line) <= WIDTH else f"{head.rstrip()}\n{wrapped(where.replace(',', ', '), '    ')}"
+
+
+def _pages(status: StackStatus) -> Iterator[str]:
+    found = {each.name: each.web for each in status.processes if each.web}
+    pages = []
+    if status.mail:
+        pages.append((status.mail, "mail, SMS, push, and what partners were sent"))
+    if worker := found.get("worker-payments"):
+        pages.append((f"{worker}/topology", "who reads and writes what, and how far"))
+    if status.internal and status.internal.startswith("http://"):  # by TLS it asks for a certificate that no browser has
+        pages.append((f"{status.internal}/openapi.json", "every route of both listeners"))
+    if status.public:
+        pages.append((f"{status.public}/health/ready", "whether webhooks are taken"))
+    if relay := found.get("relay"):
+        pages.append((f"{relay}/metrics", "figures, here those of the relay"))
+    return (beside(f"  {url}", said, _SAID_OF_PAGES) for url, said in pages)
+
+
+def _next(status: StackStatus, *, foreground: bool) -> Iterator[str]:
+    unready = [each for each in (*status.servers, *status.processes) if each.state != _READY]
+    steps = [
+        ("./dev demo", "send a payment and a lead, and see where each goes"),
+        ('eval "$(./dev env)"', "the settings, tallyhook and psql for this shell"),
+        ("tallyhook doctor", "then: what is wrong, and what to do about it"),
+    ]
+    if unready and status.phase != "starting":
+        steps = steps[1:]
+    steps.append(("Ctrl-C here" if foreground else "./dev down", "stop everything in order; the data stays"))
+    for command, said in steps:
+        yield beside(f"  {command}", said, _SAID)
+    for each in unready if status.phase != "starting" else ():
+        if each.log:
+            yield f"  the log of {each.name}:\n    {each.log}"

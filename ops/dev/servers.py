@@ -1,0 +1,102 @@
+"""Whether the servers of a stack answer, asked now: its own ones and those of others."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import psycopg
+import redis
+import requests
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ops.stack.stack import VARIABLES
+from runtime.addresses import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ops.stack.state import StackState
+
+_LIMIT: Final = 2  # seconds for each
+
+
+class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the four servers; without a pid where it is not ours. `where` has no password."""
+
+    name: str
+    state: str
+    where: str
+    pid: int | None = None
+    restarts: int = 0
+    log: str | None = None
+
+
+def examine_servers(state: StackState, data_dir: Path) -> tuple[ServerStatus, ...]:
+    """Every server that this stack uses, each asked at the same time."""
+    used = {name: address for name, variable in VARIABLES.items() if (address := state.environment.get(variable))}
+    with ThreadPoolExecutor(max(1, len(used))) as pool:
+        answers = dict(zip(used, pool.map(_answers, used, used.values()), strict=True))
+    return tuple(_status_of(state, data_dir, name, used[name], answers=answers[name]) for name in used)
+
+
+def _status_of(state: StackState, data_dir: Path, name: str, address: str, *, answers: bool) -> ServerStatus:
+    identity = state.servers.get(name)
+    where = shown(address).partition("://")[2] or address if "://" in address else address
+    if name not in state.ports:
+        return ServerStatus(name, "ready" if answers else "no answer", where)
+    lives = identity is not None and identity.alive()
+    return ServerStatus(
+        name,
+        state="ready" if lives and answers else "no answer" if lives else "ended",
+        where=where,
+        pid=identity.pid if identity and lives else None,
+        restarts=state.server_restarts.get(name, 0),
+        log=str(data_dir / "log" / f"{name}.log"),
+    )
+
+
+def _answers(name: str, address: str) -> bool:
+    """Whatever a client raises for a server that is away, or an address that it cannot use, is a no."""
+    with suppress(psycopg.Error, redis.RedisError, requests.RequestException, KafkaException, OSError, ValueError):
+        return _ASKS[name](address)
+    return False
+
+
+def _ask_postgres(address: str) -> bool:
+    with psycopg.connect(
+        address, connect_timeout=_LIMIT, autocommit=True, options=f"-c statement_timeout={_LIMIT}s"
+    ) as connection:
+        return connection.execute("select 1").fetchone() is not None
+
+
+def _ask_kafka(address: str) -> bool:
+    host, _, port = address.partition(",")[0].strip().rpartition(":")
+    # librdkafka logs every refused connection, so it is asked only once someone listens.
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_LIMIT).close()
+    return bool(AdminClient({"bootstrap.servers": address}).list_topics(timeout=_LIMIT).brokers)
+
+
+def _ask_redis(address: str) -> bool:
+    once = Retry(NoBackoff(), retries=0)
+    with redis.Redis.from_url(address, socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=once) as client:
+        return bool(client.ping())
+
+
+def _ask_elasticsearch(address: str) -> bool:
+    return requests.get(f"{address.rstrip('/')}/_cluster/health", timeout=_LIMIT).ok
+
+
+_ASKS: Final[dict[str, Callable[[str], bool]]] = {
+    "postgres": _ask_postgres,
+    "kafka": _ask_kafka,
+    "redis": _ask_redis,
+    "elasticsearch": _ask_elasticsearch,
+}
