@@ -1,0 +1,125 @@
+"""
+The README as somebody reads it who has just cloned the repository: its blocks run as they stand, in order, in one fresh shell.
+
+A block fenced as `sh` is run and must succeed; one fenced as `text` or `mermaid` is not run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import requests
+
+from ops.stack.places import default_data_dir
+from tests.clones import CHECKOUT, clone_into
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+README: Final = (CHECKOUT / "README.md").read_text()
+FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS: Final = "\n".join(text for language, text in FENCE.findall(README) if language == "sh")
+URL: Final = re.compile(r"https?://[^\s\"')>]+")
+WIDTH: Final = 80
+
+
+class Newcomer:
+    """Somebody in a fresh clone, with nothing in the shell but what every login has."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.checkout = checkout
+        passed = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "LANG") if name in os.environ}
+        self._login = passed | {"COLUMNS": str(WIDTH)}
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """The lines of the script in a shell of its own, which ends at the first one that fails."""
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # the bash of the path
+            cwd=self.checkout, env=self._login, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    def says(self, script: str) -> str:
+        ended = self.run(script)
+        assert ended.returncode == 0, f"{script}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def newcomer(servers_dir: Path) -> Iterator[Newcomer]:
+    if not (CHECKOUT / ".venv/.stamp").exists():
+        pytest.skip("there is no .venv that ./dev has made")
+    checkout = clone_into(servers_dir / "clone")
+    newcomer = Newcomer(checkout)
+    yield newcomer
+    newcomer.run("./dev down")
+    shutil.rmtree(default_data_dir(checkout), ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def after_the_readme(newcomer: Newcomer) -> str:
+    """What all of the README's commands have printed."""
+    return newcomer.says(COMMANDS)
+
+
+def too_wide(text: str) -> list[str]:
+    return [line for line in text.splitlines() if len(line) > WIDTH and len(line.split()) > 1]
+
+
+def test_a_block_says_whether_it_is_run_and_leaves_nothing_to_be_filled_in() -> None:
+    assert {language for language, _ in FENCE.findall(README)} <= {"sh", "text", "mermaid"}
+    assert [mark for mark in ("…", "...", "<", "127.0.0.1:80") if mark in COMMANDS] == []
+
+
+def test_the_commands_of_the_readme_work_in_their_order(after_the_readme: str) -> None:
+    assert "Tallyhook is ready" in after_the_readme
+    assert "A Stripe payment" in after_the_readme
+    assert '"status":"succeeded"' in after_the_readme.replace(" ", "")
+    assert "every process would start" in after_the_readme
+    assert "signature_wrong" in after_the_readme
+
+
+@pytest.mark.parametrize("command", ["./dev status", "./dev demo"])
+def test_what_they_print_fits_80_columns_and_ends_with_what_to_do_next(
+    newcomer: Newcomer, after_the_readme: str, command: str
+) -> None:
+    told = newcomer.says(command)
+    assert too_wide(told) == []
+    assert too_wide(after_the_readme.partition("Tallyhook is ready")[0]) == []  # the progress of `up`
+    assert "…" not in told
+    assert "\nNext:\n" in told
+    for url in {*URL.findall(told)}:
+        answer = requests.get(url, headers={"Accept": "text/html,*/*"}, timeout=10)
+        assert (answer.status_code, url) == (200, url)
+        assert answer.headers["Content-Type"].partition(";")[0] in {"text/html", "application/json", "text/plain"}
+        assert answer.text.strip()
+
+
+def test_what_the_demo_says_to_do_next_can_be_pasted(newcomer: Newcomer, after_the_readme: str) -> None:
+    assert after_the_readme
+    steps = newcomer.says("./dev demo").partition("\nNext:\n")[2]
+    pasted = "\n".join(line for line in steps.splitlines() if line.startswith("    ") and not URL.match(line.strip()))
+    assert '"journey"' in newcomer.says(pasted)
+
+
+def test_an_env_that_was_set_before_a_stop_is_not_taken_for_the_users_own(newcomer: Newcomer, after_the_readme: str) -> None:
+    assert after_the_readme
+    script = """
+    eval "$(./dev env)"
+    ./dev down
+    ! tallyhook ledger
+    ./dev up --detach
+    ./dev demo
+    tallyhook ledger
+    """
+    ended = newcomer.run(script)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    assert "no longer runs" in ended.stderr
+    postgres = re.search(r"^postgres +ready +(\d+|-)", ended.stdout, re.MULTILINE)
+    assert postgres
+    assert postgres[1].isdigit()  # a server of its own, not one of others at the address in the shell
