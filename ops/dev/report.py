@@ -32,9 +32,13 @@ def report_of(status: StackStatus, data_dir: Path, *, foreground: bool = False) 
     return "\n\n".join(parts)
 
 
+def _all(status: StackStatus) -> list[ServerStatus | ProcessStatus]:
+    return [*status.servers, *status.processes]
+
+
 def headline(status: StackStatus) -> str:
     """Whether all is well, and what is not."""
-    unready = [f"{each.name} ({each.state})" for each in (*status.servers, *status.processes) if each.state != _READY]
+    unready = [f"{each.name} ({each.state})" for each in _all(status) if each.state != _READY]
     if status.phase == "starting":
         return f"Tallyhook is starting{': not ready yet are ' + ', '.join(unready) if unready else ''}"
     if status.phase == _READY and not unready:
@@ -79,7 +83,7 @@ def _pages(status: StackStatus) -> Iterator[str]:
 
 
 def _next(status: StackStatus, *, foreground: bool) -> Iterator[str]:
-    unready = [each for each in (*status.servers, *status.processes) if each.state != _READY]
+    unready = [each for each in _all(status) if each.state != _READY]
     steps = [
         ("./dev demo", "send a payment and a lead, and see where each goes"),
         ('eval "$(./dev env)"', "the settings, tallyhook and psql for this shell"),
