@@ -9,7 +9,7 @@ from limits import RateLimitItem
 from pydantic import BeforeValidator, Field
 
 from gateway.roles import shared_secrets
-from runtime.credentials import only
+from runtime.credentials import KEY_OF_STRIPE, only
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
@@ -32,7 +32,6 @@ StripeSecrets = Annotated[
     only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret", one_word=False),
 ]
 RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay's webhook", one_word=False)]
-StripeKeys = Annotated[Secrets, only("a secret or restricted key, sk_ or rk_", "api key")]
 Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
 
 
@@ -63,7 +62,7 @@ class GatewaySettings(PartnerSettings):
     """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
-    stripe_api_key: StripeKeys = ()
+    stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """Never used to verify: only to tell an operator when it was taken for a signing secret."""
     razorpay_webhook_secret: RazorpaySecrets = ()
     """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from projections.config_keys import ATTEMPTS_MAX
+from runtime.credentials import KEY_OF_STRIPE
 from runtime.partners import PartnerSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import (
@@ -13,6 +14,7 @@ from runtime.settings import (
     Duration,
     ElasticsearchUrl,
     Host,
+    HttpUrl,
     KafkaServers,
     LockLease,
     Networks,
@@ -61,9 +63,9 @@ class StreamSettings(Settings):
 class PaymentSettings(StreamSettings):
     """A process of the payments worker."""
 
-    stripe_api_key: Secrets = ()
+    stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """A secret or restricted key that may read what payments are made of; the first one is used."""
-    stripe_api_base: str = Field(default="https://api.stripe.com", pattern=r"^https?://.+")
+    stripe_api_base: HttpUrl = "https://api.stripe.com"
     """Where Stripe's API is."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """Calls a second to Stripe's API, at most: of each payments worker, and of `tallyhook reconcile stripe`."""

@@ -12,12 +12,12 @@ from projections.retention import RecordSettings
 from runtime.settings import HttpUrl, Settings
 from streams.alerts.settings import AlertSettings
 from streams.notifications.settings import NotificationSettings
-from streams.settings import CacheSettings, LeadSettings, SearchSettings, StreamSettings
+from streams.settings import CacheSettings, LeadSettings, PaymentSettings, SearchSettings
 
 PROCESSES: Final[Mapping[str, tuple[type[Settings], ...]]] = {
     "gateway": (GatewaySettings,),
     "relay": (RelaySettings, RecordSettings),
-    "worker-payments": (StreamSettings,),
+    "worker-payments": (PaymentSettings,),
     "worker-cache": (CacheSettings,),
     "worker-search": (SearchSettings,),
     "worker-notifications": (NotificationSettings,),
