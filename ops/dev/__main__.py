@@ -52,6 +52,13 @@ def _say(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _tell(line: str) -> None:
+    _say(wrapped(line))
+
+
+def _ignore(_line: str) -> None: ...
+
+
 def _data_dir(given: Path | None) -> Path:
     return given.absolute() if given else default_data_dir(CHECKOUT)
 
@@ -64,7 +71,7 @@ def up(
 ) -> None:
     """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
-    check_settings(CHECKOUT, lambda line: _say(wrapped(line)))
+    check_settings(CHECKOUT, _ignore if detach else _tell)  # detached, the one in the background says what is doubtful
     if detach:
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
         background.up_detached(command, CHECKOUT, place, _say)
@@ -82,7 +89,7 @@ def up(
 @app.command()
 def down(data_dir: DataDir = None) -> None:
     """Stop a running stack in order; data stays."""
-    _say("stopped" if background.down(_data_dir(data_dir), _say) else "nothing runs")
+    _say("stopped" if background.down(_data_dir(data_dir), _tell) else "nothing runs")
 
 
 @app.command()
@@ -104,7 +111,7 @@ def status(
 def _nothing_runs(place: Path) -> str:
     state = StateFile(place).read()
     why = f"the last start failed: {redacted(state.failure)}\n" if state.phase == "failed" and state.failure else ""
-    return f"{why}nothing runs here; ./dev up --detach starts it. Its data:\n  {place}"
+    return f"{why}Nothing runs here; ./dev up --detach starts it. Its data:\n  {place}"
 
 
 @app.command()
@@ -151,11 +158,12 @@ def main() -> None:
     redact_uncaught()
     earlier, fault = mark.leave(os.environ, CHECKOUT)
     if fault and sys.argv[1:2] != ["env"]:
-        print(f"dev: {mark.note(fault)}", file=sys.stderr)
+        print(wrapped(f"dev: {mark.note(fault)}"), file=sys.stderr)
     try:
         app(prog_name="./dev", obj=earlier)
     except (StackError, SettingsError) as error:
-        sys.exit(f"dev: {redacted(str(error))}")
+        first, separator, rest = redacted(f"dev: {error}").partition("\n")  # below it may be lines of a log, as they are there
+        sys.exit(f"{wrapped(first)}{separator}{wrapped(rest) if isinstance(error, SettingsError) else rest}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ops.dev.lines import WIDTH, beside, wrapped
+from ops.dev.processes import SINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,15 @@ _SAID_OF_PAGES: Final = 40
 
 def report_of(status: StackStatus, data_dir: Path, *, foreground: bool = False) -> str:
     """What runs where, how it is, what can be opened, and what to do next; without passwords."""
+    pages = [beside(f"  {url}", said, _SAID_OF_PAGES) for url, said in _pages(status)]
     parts = [
         wrapped(headline(status)),
         "\n".join(_table(status)),
-        "\n".join(["To open in a browser:", *_pages(status)]),
-        "\n".join(["Next:", *_next(status, foreground=foreground)]),
+        "\n".join(["To open in a browser:", *pages]) if pages else "",
         f"Logs, beside the data:\n  {data_dir / 'log'}",
+        "\n".join(["Next:", *_next(status, foreground=foreground)]),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _all(status: StackStatus) -> list[ServerStatus | ProcessStatus]:
@@ -66,34 +68,32 @@ def _row(each: ServerStatus | ProcessStatus, where: str) -> str:
     return line if len(line) <= WIDTH else f"{head.rstrip()}\n{wrapped(where.replace(',', ', '), '    ')}"
 
 
-def _pages(status: StackStatus) -> Iterator[str]:
-    found = {each.name: each.web for each in status.processes if each.web}
-    pages = []
-    if status.mail:
-        pages.append((status.mail, "mail, SMS, push, and what partners were sent"))
-    if worker := found.get("worker-payments"):
-        pages.append((f"{worker}/topology", "who reads and writes what, and how far"))
-    if status.internal and status.internal.startswith("http://"):  # by TLS it asks for a certificate that no browser has
-        pages.append((f"{status.internal}/openapi.json", "every route of both listeners"))
-    if status.public:
-        pages.append((f"{status.public}/health/ready", "whether webhooks are taken"))
-    if relay := found.get("relay"):
-        pages.append((f"{relay}/metrics", "figures, here those of the relay"))
-    return (beside(f"  {url}", said, _SAID_OF_PAGES) for url, said in pages)
+def _pages(status: StackStatus) -> Iterator[tuple[str, str]]:
+    """Of what is ready only: every page that is named opens."""
+    ready = {each.name: each.web for each in status.processes if each.web and each.state == _READY}
+    if sink := ready.get(SINK):
+        yield sink, "mail, SMS, push and partners' leads"
+    if worker := ready.get("worker-payments"):
+        yield f"{worker}/topology", "who reads and writes what, and how far"
+    if "gateway" in ready and status.internal and status.internal.startswith("http://"):  # no browser has the certificate for TLS
+        yield f"{status.internal}/openapi.json", "every route of both listeners"
+    if gateway := ready.get("gateway"):
+        yield f"{gateway}/health/ready", "whether webhooks are taken"
+    if relay := ready.get("relay"):
+        yield f"{relay}/metrics", "figures, here those of the relay"
 
 
 def _next(status: StackStatus, *, foreground: bool) -> Iterator[str]:
-    unready = [each for each in _all(status) if each.state != _READY]
-    steps = [
-        ("./dev demo", "send a payment and a lead, and see where each goes"),
-        ('eval "$(./dev env)"', "the settings, tallyhook and psql for this shell"),
-        ("tallyhook doctor", "then: what is wrong, and what to do about it"),
-    ]
-    if unready and status.phase != "starting":
-        steps = steps[1:]
-    steps.append(("Ctrl-C here" if foreground else "./dev down", "stop everything in order; the data stays"))
-    for command, said in steps:
-        yield beside(f"  {command}", said, _SAID)
-    for each in unready if status.phase != "starting" else ():
+    starting = status.phase == "starting"
+    unready = [each for each in _all(status) if each.state != _READY and not starting]
+    if starting:
+        yield beside("  ./dev status", "look again; it is ready within a minute or so", _SAID)
+    elif not unready:
+        yield beside("  ./dev demo", "send a payment and a lead, and see where each goes", _SAID)
+    if not starting:
+        yield beside('  eval "$(./dev env)"', "the settings, tallyhook and psql for this shell", _SAID)
+        yield beside("  tallyhook doctor", "then: what is wrong, and what to do about it", _SAID)
+    yield beside("  Ctrl-C here" if foreground else "  ./dev down", "stop everything in order; the data stays", _SAID)
+    for each in unready:
         if each.log:
             yield f"  the log of {each.name}:\n    {each.log}"

@@ -25,6 +25,7 @@ WELL: Final = StackStatus(
         ServerStatus("kafka", "ready", "b-1.kafka.eu-central-1.amazonaws.com:9098,b-2.kafka.eu-central-1.amazonaws.com:9098"),
     ),
     processes=(
+        ProcessStatus("mail-sink", 16, "ready", "/l/mail-sink.log", 0, "http://127.0.0.1:8025"),
         ProcessStatus("relay", 17, "ready", "/l/relay.log", 3, "http://127.0.0.1:6060"),
         ProcessStatus("worker-notifications", 18, "ready", "/l/n.log", 0, "http://127.0.0.1:6069"),
         ProcessStatus("worker-payments", 19, "ready", "/l/p.log", 0, "http://127.0.0.1:6066"),
@@ -80,6 +81,8 @@ def test_the_headline_says_what_is_not_ready_and_the_end_where_its_log_is(name: 
     text = report_of(ill, DATA)
     assert f"/l/{name}.log" in text
     assert "./dev demo" not in text
+    web = next((each.web for each in ill.processes if each.name == name), None)
+    assert web is None or web not in re.findall(r"http://[^/\s]+", text)  # no page is named that would not open
     assert "tallyhook doctor" in text
 
 
@@ -88,6 +91,13 @@ def test_it_ends_with_what_to_do_next() -> None:
         "./dev demo", 'eval "$(./dev env)"', "tallyhook doctor", "./dev down",
     ]  # fmt: skip
     assert "Ctrl-C here" in report_of(WELL, DATA, foreground=True)
+
+
+def test_while_it_starts_it_says_so_and_names_no_page_that_is_not_there() -> None:
+    text = report_of(StackStatus(phase="starting"), DATA)
+    assert text.startswith("Tallyhook is starting\n")
+    assert "http" not in text
+    assert "./dev demo" not in text
 
 
 def test_a_journey_fits_and_cuts_no_id() -> None:

@@ -286,6 +286,20 @@ def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[s
     assert "Traceback" not in said
 
 
+def test_a_process_logs_what_is_doubtful_and_starts(tmp_path: Path) -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://127.0.0.1:1/x",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "TRUSTED_PROXYS": "hunter2",
+    }
+    with subprocess.Popen([TALLYHOOK, "relay"], cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True) as relay:
+        assert relay.stderr
+        line = json.loads(relay.stderr.readline())
+        relay.kill()
+    assert (line["event"], line["process"], line["level"]) == ("setting_doubtful", "relay", "warning")
+    assert line["detail"] == "TRUSTED_PROXYS: is no setting; TRUSTED_PROXIES is"
+
+
 def test_the_check_is_for_programs_too_and_for_one_process(tmp_path: Path) -> None:
     def run(*arguments: str, **environ: str) -> tuple[int, dict[str, object]]:
         command = [TALLYHOOK, "check", "--json", *arguments]
