@@ -1,12 +1,13 @@
 """JSON bodies: said to be JSON, read, and turned into the record that a route asks for."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
+from schemas.numbers import Decoder
 from schemas.text import DEPTH_MAX, is_too_deep
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -31,7 +32,8 @@ def parse(body: bytes, record: type[Record]) -> Record:
     if is_too_deep(body):
         raise GatewayError(Reason.BODY_NOT_JSON, f"the body is nested more than {DEPTH_MAX} levels deep")
     try:
-        return msgspec.json.decode(body, type=record)
+        decoder: Decoder[Record] = _decoder(record)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise GatewayError(Reason.FIELD_INVALID, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -48,3 +50,8 @@ def check_content_type(value: str) -> None:
     media_type = value.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise GatewayError(Reason.CONTENT_TYPE_NOT_JSON, "the Content-Type must be application/json")
+
+
+@cache
+def _decoder(record: type[Record]) -> Decoder[Record]:
+    return Decoder(record)

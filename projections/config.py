@@ -15,6 +15,7 @@ from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from runtime.tracing import Trace
 from schemas.config import ConfigChanged
+from schemas.numbers import whole
 
 SOURCE: Final = "/config"
 _Value = TypeVar("_Value", bool, int, float, str)
@@ -42,9 +43,10 @@ class StaleVersion(Exception):
 def decoded(value: Any) -> Any:
     """A value as Python has it; what cannot be decoded is UNREADABLE, which nothing can use."""
     try:
-        return msgspec.json.decode(value)
+        found = msgspec.json.decode(value)
     except (ValueError, RecursionError):
         return UNREADABLE
+    return found if (number := whole(found)) is None else number
 
 
 async def read_all(connection: AsyncConnection) -> list[ConfigEntry]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from runtime.rates import RATE_BOUNDS, rate_of
+from schemas.numbers import whole
 
 ATTEMPTS_MAX: Final = 1000
 """Attempts to deliver a lead, at most; the setting LEAD_MAX_ATTEMPTS has the same bound."""
@@ -50,7 +51,8 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_number_of_attempts(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= ATTEMPTS_MAX  # a bool is an int to `isinstance`
+    number = whole(value)
+    return number is not None and 1 <= number <= ATTEMPTS_MAX
 
 
 def _is_rate(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from schemas.numbers import INT64_MAX, INT64_MIN, whole
 from schemas.operations import Channel
 
 
@@ -52,7 +53,8 @@ class TemplateError(Exception):
 
 def fields_of(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
     """The data that the template's texts may use and no other; what is optional and absent is None."""
-    return {name: data[name] for name in template.data} | {name: data.get(name) for name in template.optional}
+    declared = {name: data[name] for name in template.data} | {name: data.get(name) for name in template.optional}
+    return {name: value if (number := whole(value)) is None else number for name, value in declared.items()}
 
 
 def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
@@ -71,7 +73,14 @@ def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     if missing := tuple(name for name in template.data if data.get(name) is None):
         raise TemplateError("data_missing", f"{code} needs {', '.join(missing)}", missing)
     kinds_of = {**template.data, **{name: kind for name, kind in template.optional.items() if data.get(name) is not None}}
-    if wrong := tuple(name for name, kind in kinds_of.items() if type(data[name]) is not kind or "\0" in str(data[name])):
+    if wrong := tuple(name for name, kind in kinds_of.items() if not _is(data[name], kind)):
         kinds = ", ".join(f"{name} as {'text' if kinds_of[name] is str else 'an integer'}" for name in wrong)
         raise TemplateError("data_invalid", f"{code} needs {kinds}", wrong)
     return template
+
+
+def _is(value: Any, kind: type[str | int]) -> bool:
+    if kind is str:
+        return isinstance(value, str) and "\0" not in value
+    number = whole(value)
+    return number is not None and INT64_MIN <= number <= INT64_MAX

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, NamedTuple, cast, get_args
 from uuid import UUID
 
+import msgspec
 from msgspec import Meta
 
 from gateway.admin.settled import Settled
 from gateway.errors import GatewayError, Reason
 from gateway.route import Parameter
 from runtime.ids import first_id_of, is_time_ordered, time_of
+from schemas.numbers import Decoder
 from schemas.stripe import Mode
 from schemas.text import Cursor, Filter, TraceId
 
@@ -19,6 +21,8 @@ Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
+Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
+_limit_in: Final[Decoder[int]] = Decoder(Limit)
 _TRACE_LENGTH: Final = 32
 # A trace that began here is named after its first id, so its deliveries have ids of about that time. One that a caller began
 # may be of any time: the last day is searched, unless the query says otherwise. An index would cost every webhook.
@@ -29,7 +33,7 @@ _TRACE_SEARCHED: Final = timedelta(days=1)
 OF_PAGES: Final = (
     Parameter("from", datetime, "What is not older than this time."),
     Parameter("to", datetime, "What is older than this time."),
-    Parameter("limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], f"How many at most; {LIMIT_DEFAULT} unless told."),
+    Parameter("limit", Limit, f"How many at most; {LIMIT_DEFAULT} unless told."),
     Parameter("cursor", Cursor, "The `next` of the page before."),
 )
 OF_DELIVERIES: Final = (
@@ -203,6 +207,7 @@ def _last_of(cursor: str) -> UUID:
 def _limit(text: str | None) -> int:
     if text is None:
         return LIMIT_DEFAULT
-    if not text.isascii() or not text.isdecimal() or len(text) > len(str(LIMIT_MAX)) or not 1 <= int(text) <= LIMIT_MAX:
-        raise GatewayError(Reason.QUERY_MALFORMED, f"limit is a number from 1 to {LIMIT_MAX}")
-    return int(text)
+    try:
+        return _limit_in.decode(text.encode("utf-8", "replace") if text == text.strip() else b"")
+    except msgspec.DecodeError as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, f"limit is a whole number from 1 to {LIMIT_MAX}") from error

@@ -12,7 +12,8 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.admin.query import LIMIT_DEFAULT, LIMIT_MAX, cursor_of, id_of, names_of, parse_page
+from gateway.admin.query import LIMIT_DEFAULT, cursor_of, id_of, names_of, parse_page
+from gateway.admin.query import Limit as PageLimit
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, RECORDED
 from gateway.postgres import command_transaction
@@ -30,7 +31,7 @@ RATE_DEFAULT: Final = 100.0
 RATE_MAX: Final = 1000.0
 _IDS_MAX: Final = 1000
 
-_LIMIT: Final = Parameter("limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], f"How many at most; {LIMIT_DEFAULT} unless told.")
+_LIMIT: Final = Parameter("limit", PageLimit, f"How many at most; {LIMIT_DEFAULT} unless told.")
 _CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the page before.")
 PARAMETERS: Final = (_LIMIT, _CURSOR)
 ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only those in this state."), _LIMIT, _CURSOR)

@@ -22,6 +22,7 @@ from runtime.ids import time_of
 from runtime.partners import Partner, key_of
 from runtime.settings import Secret
 from schemas.leads import RECEIVED, LeadReceived
+from schemas.numbers import Decoder
 from schemas.registry import EVENT_TYPES
 from schemas.text import PartnerId
 
@@ -44,8 +45,8 @@ class _Sender(msgspec.Struct, frozen=True, rename="camel"):
     partner_id: PartnerId
 
 
-_sender: Final = msgspec.json.Decoder(_Sender)
-_lead: Final = msgspec.json.Decoder(LeadReceived)
+_sender: Final = Decoder(_Sender)
+_lead: Final = Decoder(LeadReceived)
 
 
 def partner_source(partners: Mapping[str, Partner]) -> Source:
@@ -163,7 +164,7 @@ def _holder(headers: Headers, candidates: Sequence[Secret]) -> Secret:
     return found
 
 
-def _parse(decoder: "msgspec.json.Decoder[Body]", body: bytes) -> Body:
+def _parse(decoder: Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

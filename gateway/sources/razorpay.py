@@ -19,6 +19,7 @@ from gateway.sources import Arrival, Headers, Source, states_digest
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
+from schemas.numbers import Decoder
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.stripe import Aggregate, account_of
 from schemas.text import Word, accepts
@@ -30,7 +31,7 @@ EVENT_SOURCE: Final = "/webhooks/razorpay"
 _WORD_MAX: Final = 255  # beyond it an index of Postgres might refuse the row
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 
-_decoder: Final = msgspec.json.Decoder(RazorpayEvent)
+_decoder: Final = Decoder(RazorpayEvent)
 
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -> Secret:

@@ -15,6 +15,7 @@ from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
+from schemas.numbers import Decoder
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import Topic
@@ -25,8 +26,8 @@ EVENT_SOURCE: Final = "/webhooks/stripe"
 _WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postgres might refuse the row
 _TIMESTAMP_MAX: Final = 12  # digits
 
-_decoder: Final = msgspec.json.Decoder(StripeEvent)
-_thin_decoder: Final = msgspec.json.Decoder(ThinEvent)
+_decoder: Final = Decoder(StripeEvent)
+_thin_decoder: Final = Decoder(ThinEvent)
 
 
 class _Kind(msgspec.Struct):

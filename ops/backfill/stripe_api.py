@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 import stripe
 
+from schemas.numbers import Decoder
+
 KEPT: Final = timedelta(days=30)
 """For how long Stripe lists an event."""
 TYPES_MAX: Final = 20
@@ -57,7 +59,7 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 _page: Final = msgspec.json.Decoder(_Page)
-_event: Final = msgspec.json.Decoder(_Event)
+_event: Final = Decoder(_Event)
 
 
 class StripeEvents:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from schemas.numbers import Decoder
 from schemas.razorpay import HANDLED_TYPES, SOURCE
 from streams.errors import Poison
 from streams.payments.facts import (
@@ -24,7 +25,7 @@ from streams.payments.facts import (
 from streams.payments.razorpay_objects import Event, Payment, Refund, Subscription
 from streams.payments.words import reference_in, user_in
 
-_decoder: Final = msgspec.json.Decoder(Event)
+_decoder: Final = Decoder(Event)
 
 
 def facts_of(kind: str, body: bytes) -> list[Fact]:

@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from schemas.numbers import Decoder
 from streams.errors import Poison
 from streams.payments import stripe_billing as billing
 from streams.payments import stripe_payments as payments
@@ -36,7 +37,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
 
 
 def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact]]) -> Translate:
-    decoder: msgspec.json.Decoder[Event[Subject]] = msgspec.json.Decoder(shape)
+    decoder: Decoder[Event[Subject]] = Decoder(shape)
 
     def read(body: bytes, kind: str) -> list[Fact]:
         try:

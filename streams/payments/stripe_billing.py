@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.numbers import convert
 from schemas.stripe import SOURCE
 from streams.payments.facts import (
     UNSTATED,
@@ -168,7 +169,7 @@ def of_subscription(
 def _before(attributes: dict[str, Any]) -> Before:
     """What the event says was otherwise until then (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
     try:
-        was = msgspec.convert(attributes, Subscription)
+        was = convert(attributes, Subscription)
     except msgspec.ValidationError:  # what no subscription can have been decides nothing
         return Before()
     return Before(was.status, _period_end_of(was))

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from schemas.numbers import whole
+
 Notes = dict[str, Any] | list[Any] | None
 """An object of the merchant's own; PHP writes an empty one as a list."""
 
@@ -25,6 +27,6 @@ def user_in(notes: Notes) -> str | None:
 
 
 def _worded(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    if (number := whole(value)) is not None:
+        value = str(number)
     return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None

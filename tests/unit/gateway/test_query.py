@@ -62,6 +62,10 @@ def test_a_trace_of_someone_else_is_looked_for_in_the_last_day() -> None:
         {"limit": "ten"},
         {"limit": "٣"},
         {"limit": "9" * 5000},
+        {"limit": " 5"},
+        {"limit": "5.5"},
+        {"limit": "1e400"},
+        {"limit": "true"},
     ],
 )
 def test_what_makes_no_sense_is_refused(given_parameters: dict[str, str]) -> None:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from projections.config import decoded
 from projections.config_keys import ATTEMPTS_MAX, KEYS, KeyUnknown, ValueInvalid, check, is_usable
 from projections.config_view import Config
 
 PARTNERS: Final = {"ACME", "BRIGHT_HOMES"}
 NAMES: Final = [key.name.replace("{ID}", "ACME") for key in KEYS]
 NONSENSE: Final[list[Any]] = [
-    "", " ", "yes", "true", "on", 0, -1, 3.0, 1.5, math.nan, math.inf, 2**63, 10**400, ATTEMPTS_MAX + 1, [], [1], {},
+    "", " ", "yes", "true", "on", 0, -1, 1.5, 1e400, math.nan, math.inf, 2**63, 10**400, ATTEMPTS_MAX + 1, [], [1], {},
     {"value": 1}, "x" * 1_000_000, "0/second", "-1/second", "99999999999999999999/second", "1/99999999 seconds", "1/0 seconds",
     "1.5/second", "1/second;1/day", "1/second\n", " 1/second", "nan/second", "٣/second", "1/fortnight",
 ]  # fmt: skip
@@ -27,6 +28,11 @@ def test_what_was_never_set_has_the_default() -> None:
 
 def test_what_was_set_wins_over_the_default() -> None:
     assert Config({"lead.max_attempts": 3}).get("lead.max_attempts", 8) == 3
+
+
+def test_a_number_of_attempts_may_be_written_with_a_fraction_of_zero() -> None:
+    assert is_usable("lead.max_attempts", 3.0)
+    assert str(decoded(b"3.0")) == "3"
 
 
 def test_null_gives_the_default_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 import pytest
 
@@ -37,8 +39,9 @@ def test_every_handled_type_says_something(kind: str, shape: Shape) -> None:
         "invoice_payment": Invoice(shape=shape).paid_by("pi_1"),
         "customer": Subscription(shape=shape).created(),
     }[kind.partition(".")[0]]
-    body = {**orjson.loads(subject), "type": kind}
-    assert facts_of(kind, orjson.dumps(body))
+    body = orjson.dumps({**orjson.loads(subject), "type": kind})
+    assert facts_of(kind, body)
+    assert facts_of(kind, re.sub(rb":(\d+)(?=[,}\]])", rb":\1.0", body)) == facts_of(kind, body), "an integer may end in .0"
 
 
 def test_a_type_without_handler_says_nothing() -> None:
