@@ -1,10 +1,11 @@
 """What our own services say about the cache: that keys are out of date."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway import bodies
 from gateway.commands import accepted, record, settled
@@ -14,22 +15,35 @@ from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.config import in_force
 from schemas.cache import InvalidateCache
+from schemas.description import Json, never
 
 SOURCE: Final = "/internal/cache"
 ALLOW_ALL: Final = "cache.allow_all"
 """The key of the runtime configuration that lets a pattern pass that begins with a wildcard, or forbids it again."""
 
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-
 _WILD: Final = ("*", "?", "[")  # what Redis does not compare with the key's own next byte
 _STARS_MAX: Final = 5  # each makes a match dearer, and servers before Redis 7.0.9 try every way to share a key among them
 
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Pattern = Annotated[Key, Meta(extra_json_schema={"pattern": rf"^[^*]*(?:\*[^*]*){{0,{_STARS_MAX}}}\Z"})]
+
 
 class Invalidate(msgspec.Struct, frozen=True):
-    """Exact keys and glob patterns, as the caller knows them: without the prefix of the cache."""
+    """
+    Exact keys and glob patterns, one at least, as the caller knows them: without the prefix of the cache.
 
-    keys: Annotated[list[Key], msgspec.Meta(max_length=1000)] = []
-    patterns: Annotated[list[Key], msgspec.Meta(max_length=20)] = []
+    A pattern begins with a character that its keys begin with, unless `cache.allow_all` of the runtime configuration is true.
+    """
+
+    keys: Annotated[list[Key], Meta(max_length=1000)] = []
+    patterns: Annotated[list[Pattern], Meta(max_length=20)] = []
+
+    rules: ClassVar[Json] = never(
+        {
+            "type": "object",
+            "properties": {"keys": {"type": "array", "maxItems": 0}, "patterns": {"type": "array", "maxItems": 0}},
+        }
+    )
 
 
 class Invalidated(msgspec.Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway import bodies
 from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
@@ -14,7 +15,9 @@ from gateway.keys import CALL, CALLER, PARTNERS
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from projections import config, config_keys
-from projections.config_keys import KEYS, KeyUnknown, ValueInvalid
+from projections.config_keys import KEY_FORM, KEYS, KeyUnknown, ValueInvalid
+from schemas.description import Json, by_case
+from schemas.numbers import INT64_MAX
 from schemas.text import ConfigKey, is_storable
 
 OF_HISTORY: Final = (Parameter("key", ConfigKey, "The one key whose changes to show; those of all without."), *OF_PAGES)
@@ -35,9 +38,15 @@ ABOUT: Final = "\n".join(
 class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Set a key; null gives it back its default. With `expected_version` only if that one still stands, 0 for an unknown key."""
 
-    key: ConfigKey
-    value: Any
-    expected_version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    key: Annotated[ConfigKey, Meta(extra_json_schema={"published": {"pattern": KEY_FORM}})]
+    value: Annotated[
+        Any, Meta(extra_json_schema={"if": {"type": "string"}, "then": {"type": "string", "pattern": r"^[^\x00]*\Z"}})
+    ]
+    expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
+
+    rules: ClassVar[Json] = by_case(
+        "key", (({"type": "string", "pattern": rf"^{each.form}\Z"}, {"value": each.schema}) for each in KEYS)
+    )
 
 
 class Changed(msgspec.Struct, frozen=True):

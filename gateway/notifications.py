@@ -1,21 +1,24 @@
 """What our own services want people to be told."""
 
 from datetime import UTC, datetime
-from typing import Any, Final, get_args
+from typing import Annotated, Any, ClassVar, Final, get_args
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway import bodies
 from gateway.commands import record
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from outbox.append import event_of
+from schemas.addresses import PATTERN as MAILBOX
 from schemas.addresses import mailbox_of
+from schemas.description import Json, by_case, never
 from schemas.operations import Channel, SendNotification
-from schemas.templates import TemplateError, check, fields_of
-from schemas.text import Email, Recipient, accepts
+from schemas.templates import TEMPLATES, TemplateError, check, fields_of, schema_of
+from schemas.text import ADDRESS, Email, Recipient, accepts
 
 SOURCE: Final = "/internal/notifications"
 
@@ -28,12 +31,24 @@ _REASONS: Final = {
 
 
 class Send(msgspec.Struct, frozen=True):
-    """`to` is a user id or a contact (an address, a number, a device's token)."""
+    """`to` is a user id or a contact (an address, a number, a device's token); `data` is what the template needs."""
 
     to: Recipient
-    channel: str
-    template: str
+    channel: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Channel))})]
+    template: Annotated[str, Meta(extra_json_schema={"enum": list(TEMPLATES)})]
     data: dict[str, Any]
+
+    rules: ClassVar[Json] = never(
+        {
+            "type": "object",
+            "properties": {
+                "channel": {"const": "EMAIL"},
+                "to": {"type": "string", "maxLength": 254, "pattern": ADDRESS, "not": {"pattern": MAILBOX}},
+            },
+            "required": ["channel", "to"],
+        },
+        otherwise=by_case("template", (({"const": each.code}, {"data": schema_of(each)}) for each in TEMPLATES.values())),
+    )
 
 
 class Enqueued(msgspec.Struct, frozen=True):

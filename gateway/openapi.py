@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,8 +19,8 @@ from gateway.examples import EXAMPLES
 from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
 from gateway.route import KEY, Answer, Parameter, Route
-from gateway.routes import HEALTH, INTERNAL, WEBHOOKS
-from schemas.description import Json, Record, describe, publish, text_of, with_patterns_for_all
+from gateway.routes import INTERNAL, WEBHOOKS
+from schemas.description import Json, Record, describe, for_generators, publish, text_of, with_patterns_for_all
 
 FILE: Final = Path(schemas.__file__).with_name("openapi.json")
 
@@ -29,15 +29,22 @@ Webhooks in, effects out, nothing lost. A 2xx means that what was sent is commit
 
 Every refusal is a problem (RFC 9457) whose `reason` is a stable word; `runbooks/README.md` says what to do about each. A path
 that leads nowhere is `not_found`, a method that is not named here `method_not_allowed`. Every answer names its trace."""
-_LISTENERS: Final = {
-    "public": ("8080", "The public listener: what providers and partners reach."),
-    "internal": ("8081", "The internal listener: our own services and operators. Never to be opened to the world."),
-}
+# A path does not name its servers: a client that is told its host at its beginning would be led away from it again.
+_SERVERS: Final = (
+    ("http://127.0.0.1:8081", "The internal listener: our own services and operators. Never to be opened to the world."),
+    ("http://127.0.0.1:8080", "The public listener: what providers and partners reach, which is `/v1/webhooks/`."),
+)
 _TAGS: Final = {
-    "/v1/webhooks/": ("webhooks", "Events of payment providers and leads of partners, each with a proof of who sent it."),
-    "/internal/": ("services", "What our own services ask for. A command is durable before it is answered."),
-    "/v1/admin/": ("operators", "What operators ask and do."),
-    "/": ("process", "The gateway itself."),
+    "/v1/webhooks/": (
+        "webhooks",
+        "On the public listener: events of payment providers and leads of partners, each with a proof of who sent it.",
+    ),
+    "/internal/": (
+        "services",
+        "On the internal listener: what our own services ask for. A command is durable before it is answered.",
+    ),
+    "/v1/admin/": ("operators", "On the internal listener: what operators ask and do."),
+    "/": ("process", "The gateway itself: its health on both listeners, the rest on the internal one."),
 }
 _HEADERS: Final[dict[str, Json]] = {
     "X-Trace-Id": {
@@ -50,11 +57,16 @@ _HEADERS: Final[dict[str, Json]] = {
         "schema": {"type": "integer", "minimum": 1},
         "required": True,
     },
-    "WWW-Authenticate": {"schema": {"const": "Signature"}, "required": True},
+    "WWW-Authenticate": {"schema": {"type": "string", "const": "Signature"}, "required": True},
     "Idempotent-Replayed": {
         "description": "There where the answer is that of an earlier call under the same `Idempotency-Key`.",
-        "schema": {"const": "true"},
+        "schema": {"type": "string", "const": "true"},
     },
+}
+_MEDIA: Final[dict[str, Json]] = {
+    "application/json": {"type": "object", "additionalProperties": True},
+    "text/plain": {"type": "string"},
+    "application/octet-stream": {"type": "string", "format": "binary"},
 }
 _PHRASES: Final = {200: "It is so.", 202: "It is written down; what comes of it can be asked for."}
 
@@ -72,11 +84,11 @@ def document() -> Json:
     described = describe([Problem, *records], "#/components/schemas/{name}", EXAMPLES)
     paths: dict[str, Json] = {}
     for route in served:
-        paths.setdefault(route.path, {"servers": _servers(route)})[route.method.lower()] = _operation(route, described.references)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, described.references)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tallyhook", "version": "1.0.0", "description": _ABOUT, "license": _LICENSE},
-        "servers": [_server(name) for name in _LISTENERS],
+        "servers": [{"url": url, "description": about} for url, about in _SERVERS],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.values()],
         "paths": paths,
         "components": {
@@ -88,17 +100,6 @@ def document() -> Json:
 
 
 _LICENSE: Final = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
-
-
-def _server(listener: str) -> Json:
-    port, about = _LISTENERS[listener]
-    variables = {"host": {"default": "127.0.0.1"}, "port": {"default": port}}
-    return {"url": "http://{host}:{port}", "description": about, "variables": variables}
-
-
-def _servers(route: Route) -> list[Json]:
-    names = [name for name, there in (("public", (*HEALTH, *WEBHOOKS)), ("internal", INTERNAL)) if route in there]
-    return [_server(name) for name in names]
 
 
 def _records(route: Route) -> Iterable[Record]:
@@ -134,17 +135,22 @@ def _security(route: Route) -> list[Json]:
 
 
 def _parameters(route: Route) -> list[Json]:
-    of_ids = with_patterns_for_all(msgspec.json.schema(route.id_type))
+    of_ids = _schema(route.id_type)
     in_path = [{"name": name, "in": "path", "required": True, "schema": of_ids} for name in route.ids]
     in_headers = (*route.headers, KEY) if route.takes_key else route.headers
     return [*in_path, *(_parameter(each, "query") for each in route.query), *(_parameter(each, "header") for each in in_headers)]
 
 
 def _parameter(parameter: Parameter, place: str) -> Json:
-    schema: Json = with_patterns_for_all(msgspec.json.schema(parameter.type))
+    schema = _schema(parameter.type)
     if schema.get("type") == "string" and parameter.is_time:
         schema["format"] = "date-time"
     return {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}
+
+
+def _schema(kind: Any) -> Json:
+    found: Json = for_generators(with_patterns_for_all(msgspec.json.schema(kind)))
+    return found
 
 
 def _responses(route: Route, references: Mapping[Record, Json]) -> Json:
@@ -161,7 +167,7 @@ def _answer(route: Route, status: int, references: Mapping[Record, Json]) -> Jso
     answer = route.answers[status]
     found = [references[record] for record in _alternatives(answer)]
     schema = found[0] if len(found) == 1 else {"anyOf": found}
-    media = {answer: {}} if isinstance(answer, str) else {"application/json": {"schema": schema}}
+    media = {answer: {"schema": _MEDIA[answer]}} if isinstance(answer, str) else {"application/json": {"schema": schema}}
     headers = ("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)
     return {"description": _PHRASES[status], "headers": _named(headers), "content": media}
 
@@ -173,11 +179,11 @@ def _problem(status: HTTPStatus, reasons: list[Reason], references: Mapping[Reco
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append("WWW-Authenticate")
     words = [str(reason) for reason in reasons]
-    schema = {"allOf": [references[Problem], {"properties": {"status": {"const": int(status)}, "reason": {"enum": words}}}]}
     return {
         "description": f"{status.phrase}: {', '.join(f'`{word}`' for word in words)}.",
         "headers": _named(headers),
-        "content": {CONTENT_TYPE: {"schema": schema}},
+        "content": {CONTENT_TYPE: {"schema": references[Problem]}},
+        "x-reasons": words,
     }
 
 

@@ -1,10 +1,11 @@
 """What our own services say about documents that can be searched for."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway import bodies
 from gateway.commands import accepted, record_in
@@ -13,25 +14,30 @@ from gateway.keys import CALL
 from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.search import take_version
+from schemas.description import Json
 from schemas.search import DELETED, INDEXES, PropertyDeleted, PropertyUpserted
 from schemas.text import DocumentId
 
 SOURCE: Final = "/internal/search"
 
-_ID_BYTES: Final = 512  # what Elasticsearch takes
 _VERSION_MAX: Final = 2**62  # far below what Postgres and Elasticsearch hold: a document's own next version always fits
 
-Version = Annotated[int, msgspec.Meta(ge=0, le=_VERSION_MAX)]
+Version = Annotated[int, Meta(ge=0, le=_VERSION_MAX)]
 
 
 class ChangeDocument(msgspec.Struct, frozen=True):
     """A document as it is now, or that it is gone; without a version it gets the one after its highest so far."""
 
-    index: str
+    index: Annotated[str, Meta(extra_json_schema={"enum": list(INDEXES)})]
     id: DocumentId
     op: Literal["upsert", "delete"]
-    doc: dict[str, Any] | None = None
+    doc: Annotated[dict[str, Any], Meta(extra_json_schema={"propertyNames": {"not": {"const": DELETED}}})] | None = None
     version: Version | None = None
+
+    rules: ClassVar[Json] = {
+        "if": {"type": "object", "properties": {"op": {"const": "upsert"}}},
+        "then": {"type": "object", "properties": {"doc": {"type": "object"}}, "required": ["doc"]},
+    }
 
 
 async def index(request: web.Request) -> web.Response:
@@ -57,8 +63,6 @@ def check(change: ChangeDocument) -> None:
     """Raises GatewayError: `index_unknown`, or `field_invalid` naming the field."""
     if change.index not in INDEXES:
         raise GatewayError(Reason.INDEX_UNKNOWN, f"index is one of: {', '.join(INDEXES)}")
-    if len(change.id.encode()) > _ID_BYTES:
-        raise GatewayError(Reason.FIELD_INVALID, f"`id` is longer than {_ID_BYTES} bytes")
     if change.op == "upsert" and change.doc is None:
         raise GatewayError(Reason.FIELD_INVALID, "`doc` is missing, which an upsert needs")
     if change.doc and DELETED in change.doc:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
-from runtime.rates import RATE_BOUNDS, rate_of
+from runtime.rates import RATE_BOUNDS, RATE_PATTERN, any_case, rate_of
+from schemas.description import Json
 from schemas.numbers import whole
 
 ATTEMPTS_MAX: Final = 1000
@@ -20,18 +21,24 @@ class Key(NamedTuple):
     """
     One key, or one for each partner: `{ID}` stands for the id of its variables in the environment.
 
-    `fits` says of a decoded value whether it can be used, `bounds` says the same to people. Null always fits: it gives back the
-    default.
+    `fits` says of a decoded value whether it can be used; `bounds` says the same to people, `schema` to readers of JSON Schema.
+    Null always fits: it gives back the default.
     """
 
     name: str
     fits: Callable[[Any], bool]
     bounds: str
+    schema: Json
     about: str
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        return re.compile(re.escape(self.name).replace(re.escape("{ID}"), "(?P<partner>[A-Z0-9_]{1,64})"))
+        return re.compile(self.form.replace("(", "(?P<partner>"))
+
+    @property
+    def form(self) -> str:
+        """The pattern in words that ECMA-262 has too."""
+        return self.name.replace(".", "[.]").replace("{ID}", "([A-Z0-9_]{1,64})")
 
 
 class KeyUnknown(Exception):
@@ -65,24 +72,32 @@ def _is_rate(value: Any) -> bool:
     return True
 
 
-_FLAG: Final = "true or false"
-_ATTEMPTS: Final = f"a whole number from 1 to {ATTEMPTS_MAX}"
+_FLAG: Final = (_is_flag, "true or false", {"type": ["boolean", "null"]})
+_ATTEMPTS: Final = (
+    _is_number_of_attempts,
+    f"a whole number from 1 to {ATTEMPTS_MAX}",
+    {"type": ["integer", "null"], "minimum": 1, "maximum": ATTEMPTS_MAX},
+)
+_RATE: Final = (_is_rate, RATE_BOUNDS, {"type": ["string", "null"], "pattern": RATE_PATTERN})
 
 KEYS: Final = (
-    Key("rate_limit.webhooks", _is_rate, RATE_BOUNDS, "How often one client address may call `/v1/webhooks/*`."),
-    Key("rate_limit.partners", _is_rate, RATE_BOUNDS, "How often one partner may send leads."),
-    Key("lead.max_attempts", _is_number_of_attempts, _ATTEMPTS, "Attempts to deliver a lead before it is given up."),
-    Key("partner.{ID}.max_attempts", _is_number_of_attempts, _ATTEMPTS, "The same for the leads of one partner."),
-    Key("partner.{ID}.paused", _is_flag, _FLAG, "Whether the leads of the partner wait; no attempt is used up."),
-    Key("channel.EMAIL.paused", _is_flag, _FLAG, "Whether notifications by mail wait."),
-    Key("channel.SMS.paused", _is_flag, _FLAG, "Whether notifications by SMS wait."),
-    Key("channel.PUSH.paused", _is_flag, _FLAG, "Whether notifications by push wait."),
-    Key("cache.allow_all", _is_flag, _FLAG, "Whether a pattern of wildcards alone may be invalidated."),
+    Key("rate_limit.webhooks", *_RATE, "How often one client address may call `/v1/webhooks/*`."),
+    Key("rate_limit.partners", *_RATE, "How often one partner may send leads."),
+    Key("lead.max_attempts", *_ATTEMPTS, "Attempts to deliver a lead before it is given up."),
+    Key("partner.{ID}.max_attempts", *_ATTEMPTS, "The same for the leads of one partner."),
+    Key("partner.{ID}.paused", *_FLAG, "Whether the leads of the partner wait; no attempt is used up."),
+    Key("channel.EMAIL.paused", *_FLAG, "Whether notifications by mail wait."),
+    Key("channel.SMS.paused", *_FLAG, "Whether notifications by SMS wait."),
+    Key("channel.PUSH.paused", *_FLAG, "Whether notifications by push wait."),
+    Key("cache.allow_all", *_FLAG, "Whether a pattern of wildcards alone may be invalidated."),
 )
 RESERVED: Final = frozenset(key.name.partition(".")[0] for key in KEYS)
 """First words of keys that are nobody's own."""
 UNREADABLE: Final = object()
 """In place of a value that cannot be decoded; nothing can use it."""
+_TAKEN: Final = "|".join(any_case(word) for word in sorted(RESERVED))
+KEY_FORM: Final = rf"^(?:{'|'.join(key.form for key in KEYS)}|(?!(?:{_TAKEN})(?:[.]|$))[A-Za-z0-9][A-Za-z0-9_.:-]{{0,199}})\Z"
+"""A key that is read, or one that is anybody's own."""
 _PATTERNS: Final = tuple((key.pattern, key) for key in KEYS)
 
 

@@ -11,6 +11,31 @@ CALLS_MAX: Final = 1_000_000
 _WINDOW_MAX: Final = 31 * 24 * 3600  # seconds
 _RATE: Final = re.compile(r"[0-9]{1,7} ?(/|per) ?([1-9][0-9]{0,6} ?)?(second|minute|hour|day|month)s?", re.IGNORECASE)
 
+_UNITS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 24 * 3600, "month": 30 * 24 * 3600}
+
+
+def any_case(word: str) -> str:
+    """A pattern of a word in lower case, for readers that know no case to be ignored."""
+    return "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in word)
+
+
+def _up_to(most: int) -> str:
+    """A pattern of the numbers from 1 to that one, without a leading zero."""
+    digits = str(most)
+    lower = [
+        digits[:place] + f"[{'1' if place == 0 else '0'}-{int(digit) - 1}]" + f"[0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if int(digit) > (1 if place == 0 else 0)
+    ]
+    shorter = [f"[1-9][0-9]{{0,{len(digits) - 2}}}"] if len(digits) > 1 else []
+    return f"(?:{'|'.join([digits, *lower, *shorter])})"
+
+
+_PERIODS: Final = "|".join(f"(?:{_up_to(_WINDOW_MAX // seconds)} ?)?{any_case(unit)}" for unit, seconds in _UNITS.items())
+RATE_PATTERN: Final = (
+    rf"^(?:{any_case('off')}|(?=[0-9]{{1,7}}(?![0-9]))0*{_up_to(CALLS_MAX)} ?(?:/|{any_case('per')}) ?(?:{_PERIODS})[sS]?)\Z"
+)
+"""The same for readers of JSON Schema, which know no case that is ignored and no number within a text."""
 RATE_BOUNDS: Final = f"a rate like 200/second, of 1 to {CALLS_MAX} calls within 1 second to 31 days, or off"
 
 

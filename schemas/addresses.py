@@ -13,6 +13,16 @@ _ADDRESS_MAX: Final = 254
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 _LOCAL: Final = re.compile(rf"{_ATEXT}+(\.{_ATEXT}+)*")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# The same for readers of JSON Schema: exact for ASCII; beyond it whether a domain is one is for IDNA to say.
+_PRINTED: Final = r"[^\x00-\x20\x22(),:;<>@\[\\\]\x7f-\xa0\ufeff\ufffe\uffff]"
+_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_NAME: Final = (
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*(?![0-9]+$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
+PATTERN: Final = (
+    rf"^(?=[^@]{{1,64}}@)(?![^@]*=\?[^@]*\?=)(?:(?!\.){_PRINTED})+(?:\.(?:(?!\.){_PRINTED})+)*"
+    rf"@(?:{_NAME}|\[{_BYTE}(?:\.{_BYTE}){{3}}\]|{_PRINTED}*[^\x00-\xa0]{_PRINTED}*)\Z"
+)
 # In a header an encoded word would be read as what it encodes (RFC 2047): somebody else's address.
 _ENCODED_WORD: Final = re.compile(r"=\?.*\?=")
 

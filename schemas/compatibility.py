@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.export import FOLDER, path_of, text_of
+from schemas.export import FOLDER, path_of, text_of, topic_of
 from schemas.fitting import fits
 from schemas.registry import EVENT_TYPES, EventType
 
@@ -33,8 +33,8 @@ def breaks(old: Schema, new: Schema) -> list[str]:
     """Why data of the two schemas cannot be mixed, one reason a line; empty where readers of either take the data of both."""
     problems = [f"readers of the new record cannot take old data: {reason}" for reason in fits(data=old, reader=new)]
     problems += [f"readers of the old record cannot take new data: {reason}" for reason in fits(data=new, reader=old, whole=True)]
-    if old.get("topic") != new.get("topic"):
-        problems.append(f"moved from topic {old.get('topic')} to {new.get('topic')}: readers of the old topic get nothing")
+    if topic_of(old) != topic_of(new):
+        problems.append(f"moved from topic {topic_of(old)} to {topic_of(new)}: readers of the old topic get nothing")
     return problems
 
 

@@ -1,7 +1,8 @@
 """
 Records as the world is told of them: JSON Schema (2020-12) under short names, each described once.
 
-msgspec says what a record takes; what it leaves unsaid is added here, so that generated clients know it too.
+msgspec says what a record takes; what it leaves unsaid is added here, so that generated clients know it too. A record states in
+`rules` what holds between its fields.
 """
 
 import sys
@@ -16,6 +17,8 @@ Json = dict[str, Any]
 Record = type[msgspec.Struct]
 
 _INDENT: Final = 2
+_VALUES: Final = frozenset({"enum", "const", "examples", "required"})
+"""Words behind which stand values, not schemas."""
 
 
 class Described(NamedTuple):
@@ -34,14 +37,38 @@ def describe(records: Iterable[Record], reference: str, examples: Iterable[msgsp
     written = {type(example): msgspec.json.decode(msgspec.json.encode(example)) for example in examples}
     schemas: dict[str, Json] = {}
     for record, name in full.items():
-        schema = _with_times(components[name], found[record])
+        schema = {**_with_times(components[name], found[record]), "title": short[name], **getattr(record, "rules", {})}
         if record in written:
             schema["examples"] = [written[record]]
         schemas[short[name]] = _translate(
-            with_patterns_for_all(schema), {name: reference.format(name=to) for name, to in short.items()}
+            for_generators(with_patterns_for_all(schema)), {name: reference.format(name=to) for name, to in short.items()}
         )
     ordered = dict(sorted(schemas.items()))
     return Described(ordered, {record: {"$ref": reference.format(name=short[name])} for record, name in full.items()})
+
+
+def by_case(field: str, cases: Iterable[tuple[Json, Json]]) -> Json:
+    """
+    What other fields are where the field is as the first of each pair says.
+
+    Generators pass over `if`, `then` and `else`, while they make models of what stands in `allOf`, `anyOf` and `not`.
+    """
+    rules: Json = {}
+    for case, others in reversed(list(cases)):
+        rules = {
+            "if": {"type": "object", "properties": {field: case}, "required": [field]},
+            "then": {"type": "object", "properties": others},
+            **({"else": rules} if rules else {}),
+        }
+    return rules
+
+
+def never(*cases: Json, otherwise: Json | None = None) -> Json:
+    """None of the cases, in the same words."""
+    rules = otherwise or {}
+    for case in reversed(cases):
+        rules = {"if": case, "then": False, **({"else": rules} if rules else {})}
+    return rules
 
 
 def text_of(document: Any) -> bytes:
@@ -115,6 +142,44 @@ def with_patterns_for_all(schema: Any) -> Any:
     if isinstance(pattern := schema.get("pattern"), str):
         changed["pattern"] = pattern.replace("\\Z", "$")
     return changed
+
+
+def for_generators(schema: Any) -> Any:
+    """
+    The schema in the words that the common generators of clients understand, taking the same.
+
+    A default would make openapi-typescript demand the field, and null is none that Go can have; an integer without its format
+    has 32 bits in Go and Java; enums without a type are nothing in particular; and `items` has to be a schema.
+    """
+    if isinstance(schema, list):
+        return [for_generators(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {word: _within(word, value) for word, value in schema.items() if word != "default"}
+    changed |= changed.pop("published", {})  # what the door asks for besides the type
+    if schema.get("type") == "integer":
+        changed.setdefault("format", "int64")
+    if isinstance(words := schema.get("enum"), list) and all(isinstance(word, str) for word in words):
+        changed.setdefault("type", "string")
+    if schema.get("type") == "array":
+        changed.setdefault("items", {})
+    if schema.get("items") is False:
+        changed["items"] = {"anyOf": _apart(changed["prefixItems"])}
+    return changed
+
+
+def _within(word: str, value: Any) -> Any:
+    if word == "properties":
+        return {name: for_generators(each) for name, each in value.items()}
+    return value if word in _VALUES else for_generators(value)
+
+
+def _apart(schemas: Iterable[Json]) -> list[Json]:
+    """All alternatives of the schemas, each once."""
+    found: list[Json] = []
+    for schema in schemas:
+        found += [each for each in schema.get("anyOf", [schema]) if each not in found]
+    return found
 
 
 def publish(file: Path, text: bytes, arguments: Sequence[str], remedy: str) -> int:

@@ -16,13 +16,15 @@ from schemas.registry import EVENT_TYPES, EventType
 
 FOLDER: Final = Path(__file__).parent / "json"
 
+# A word of its own would be unknown to a strict validator, `x-` or not.
+_ON: Final = "Published on the Kafka topic "
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def document(kind: EventType) -> dict[str, Any]:
     """The schema of the type's current version, self-contained, under the URN that events name in `ce_dataschema`."""
     (root,), components = msgspec.json.schema_components([kind.record], ref_template="#/$defs/{name}")
-    components = with_patterns_for_all(components)
+    components = _without_null_defaults(with_patterns_for_all(components))
     schema = components.pop(root["$ref"].rpartition("/")[2])
     schema["required"] = sorted(schema.get("required", ()))
     return {
@@ -30,9 +32,23 @@ def document(kind: EventType) -> dict[str, Any]:
         "$schema": _DIALECT,
         "$id": kind.dataschema,
         "title": kind.name,
-        "topic": str(kind.topic),
+        "$comment": f"{_ON}{kind.topic}",
         **({"$defs": components} if components else {}),
     }
+
+
+def topic_of(schema: dict[str, Any]) -> str | None:
+    """Where events of a published schema go; the first schemas named it under `topic`."""
+    return schema.get("topic") or schema.get("$comment", "").removeprefix(_ON) or None
+
+
+def _without_null_defaults(schema: Any) -> Any:
+    """A reader takes the absence of such a field for null anyway; code generators stumble over a default that is null."""
+    if isinstance(schema, list):
+        return [_without_null_defaults(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {word: _without_null_defaults(value) for word, value in schema.items() if word != "default" or value is not None}
 
 
 def text_of(kind: EventType) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 Schema = dict[str, Any]
 
 # Words that describe and do not restrict.
-_NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "topic", "default", "examples"})
+_NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "$comment", "topic", "default", "examples"})
 # Words that are looked at on their own below.
 _STRUCTURE: Final = frozenset({"type", "enum", "const", "properties", "required", "items", "prefixItems", "additionalProperties"})
 # Bounds: the data's must be at least as tight as the reader's.

@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 
 class Decoder(Generic[Record]):
-    """As `msgspec.json.Decoder`, with the same errors; only what has a fraction where an integer belongs is read again, exactly."""
+    """As `msgspec.json.Decoder`, with the same errors; what has a fraction where an integer belongs is read again, exactly."""
 
     def __init__(self, kind: type[Record]) -> None:
         self._kind = kind

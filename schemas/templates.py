@@ -57,6 +57,19 @@ def fields_of(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if (number := whole(value)) is None else number for name, value in declared.items()}
 
 
+_SCHEMAS: Final[Mapping[type[str | int], dict[str, Any]]] = {
+    str: {"type": "string", "pattern": r"^[^\x00]*\Z"},
+    int: {"type": "integer", "minimum": INT64_MIN, "maximum": INT64_MAX},
+}
+
+
+def schema_of(template: Template) -> dict[str, Any]:
+    """The JSON Schema of the data."""
+    needed = {name: _SCHEMAS[kind] for name, kind in template.data.items()}
+    optional = {name: {**_SCHEMAS[kind], "type": [_SCHEMAS[kind]["type"], "null"]} for name, kind in template.optional.items()}
+    return {"type": "object", "properties": needed | optional, "required": list(needed)}
+
+
 def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     """
     The template, where it has a text for the channel and the data is whole; data that nobody declared is let be.

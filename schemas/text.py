@@ -3,7 +3,8 @@ What a text may be, in one place: its characters and its length.
 
 Records name these types in their fields, routes in their paths, queries and headers, commands in their options. Nothing is
 trimmed: a text that is not as it should be is refused, never mended. Patterns end in `\Z`, for `$` lets a last newline pass;
-`schemas.description` publishes them as ECMA-262 has them, where `$` is the very end.
+`schemas.description` publishes them as ECMA-262 has them, where `$` is the very end. So they keep to what means the same there:
+no `\s`, and no character behind a backslash that needs none.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
+
+from schemas.addresses import PATTERN as MAILBOX
 
 Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 """Visible ASCII without blanks: an event's id, a type, a source."""
@@ -29,18 +32,24 @@ ConfigKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")
 Currency = Annotated[str, Meta(pattern=r"^[A-Za-z]{3}\Z")]
 PartnerId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 IdempotencyKey = Annotated[str, Meta(pattern=r"^[ -~]{1,255}\Z")]
-DocumentId = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-"""Elasticsearch takes as many bytes, which are counted besides."""
+_DOCUMENT_ID: Final = r"[ -~]{1,512}|[ -~\x80-\u07ff]{1,256}|[ -~\x80-\uffff]{1,170}|[^\x00-\x1f\x7f]{1,128}"
+DocumentId = Annotated[str, Meta(min_length=1, max_length=512, pattern=rf"^(?:{_DOCUMENT_ID})\Z")]
+"""Elasticsearch takes 512 bytes: as many characters of ASCII, and fewer of those that UTF-8 writes in two, three or four."""
 Recipient = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 """A user's id, or an address of whatever channel."""
 # An address goes into headers and URLs, so nothing in it may end a line or begin another address.
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^\s@<>,;:\"\x00-\x20\x7f]+@[^\s@<>,;:\"\x00-\x20\x7f]+\Z")]
+_BLANK: Final = r"\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_NO_ADDRESS: Final = rf"\x00-\x08\x0e-\x1b{_BLANK}\x22,:;<>@\x7f"
+ADDRESS: Final = rf"^[^{_NO_ADDRESS}]+@[^{_NO_ADDRESS}]+\Z"
+"""What is meant as an address of mail."""
+Email = Annotated[str, Meta(max_length=254, pattern=ADDRESS, extra_json_schema={"published": {"pattern": MAILBOX}})]
+"""Published with what `schemas.addresses` asks for besides."""
 Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
 LocaleTag = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}\Z")]
 PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
-Why = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*[^\s\x00][^\x00]*\Z")]
+Why = Annotated[str, Meta(max_length=500, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
 """Why something is done, in an operator's words: several lines, and not blank."""
-LongWhy = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*\Z")]
+LongWhy = Annotated[str, Meta(max_length=2000, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
 """The same at length."""
 
 DEPTH_MAX: Final = 100

@@ -2,14 +2,13 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import ClassVar, Final
 from uuid import UUID
 
 import msgspec
 import psycopg
 import structlog
 from aiohttp import web
-from msgspec import Meta
 
 from gateway import bodies
 from gateway.admin.query import OF_PAGES, cursor_of, id_of, names_of, parse_page
@@ -18,8 +17,9 @@ from gateway.keys import CALL, CALLER
 from gateway.postgres import command_transaction, refusing_outages
 from projections.erasure import erasures
 from projections.erasure.erasures import Erasure, Outlook
-from projections.erasure.subjects import Kind, Subject, SubjectError, subject_of
+from projections.erasure.subjects import FORMS, Kind, Subject, SubjectError, SubjectId, subject_of
 from runtime.sessions import DEFAULT_LEASE, connect_async
+from schemas.description import Json, by_case
 from schemas.text import Why
 
 log = structlog.get_logger()
@@ -36,9 +36,13 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     kind: Kind
-    id: Annotated[str, Meta(min_length=3, max_length=320)]
+    id: SubjectId
     reason: Why
     dry_run: bool = False
+
+    rules: ClassVar[Json] = by_case(
+        "kind", (({"const": kind}, {"id": {"type": "string", "pattern": form}}) for kind, form in FORMS.items())
+    )
 
 
 class ErasuresBegun(msgspec.Struct, frozen=True, rename="camel"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Final, cast, get_args
+from typing import Annotated, ClassVar, Final, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway.replays import Replays
 from gateway.route import Parameter
 from outbox import replays
 from outbox.replays import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay, ReplayError
+from schemas.description import Json, never
 from schemas.stripe import Mode
 from schemas.text import Cursor, Why, Word
 
@@ -36,6 +37,9 @@ _CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the page before.")
 PARAMETERS: Final = (_LIMIT, _CURSOR)
 ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only those in this state."), _LIMIT, _CURSOR)
 
+_NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "from", "to")
+_UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
+
 Limit = Annotated[int, Meta(ge=1, le=MATCHED_MAX)]
 Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
 
@@ -43,6 +47,8 @@ Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
 class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """
     Which deliveries to take up again: those that fit all of it; at least one of the first eight has to be there.
+
+    `from` is before `to`, and `types`, `mode` and `account` are not known of what was `rejected`.
 
     `status` is the delivery's outcome, `mode` and `account` are what its event states, `from` and `to` say when it came (UTC
     unless they name a zone), `limit` takes the oldest, `rate` is how many a second, 100 unless told.
@@ -60,6 +66,18 @@ class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     rate: Rate = RATE_DEFAULT
     dry_run: bool = False
     reason: Why | None = None
+
+    rules: ClassVar[Json] = never(
+        {"type": "object", "properties": {name: {"type": "null"} for name in _NARROWING}},
+        *(
+            {
+                "type": "object",
+                "properties": {name: {"type": ["array", "string"]}, "status": {"const": "rejected"}},
+                "required": [name, "status"],
+            }
+            for name in _UNKNOWN_OF_REJECTED
+        ),
+    )
 
     @property
     def filters(self) -> Filters:

@@ -1,14 +1,21 @@
 """Whom or what an erasure is about, and how a payload that speaks of it is known."""
 
 import hashlib
-from typing import Final, Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, NamedTuple, get_args
+
+from msgspec import Meta
 
 from runtime.partners import key_of
+from schemas.text import accepts
 
 Kind = Literal["customer", "user", "email", "lead", "payment", "subscription", "invoice"]
 KINDS: Final = get_args(Kind)
 _ID_MIN: Final = 3  # what is shorter would be found everywhere
 _ID_MAX: Final = 320
+SubjectId = Annotated[str, Meta(min_length=_ID_MIN, max_length=_ID_MAX, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+FORMS: Final[Mapping[Kind, str]] = {"email": r"^[^ ]*@[^ ]*\Z", "lead": r"^[^/]+/[^\x00]+\Z"}
+"""What else the id of a kind looks like."""
 _USER_KEYS: Final = "(user_id|userid|user|to|recipient)"
 
 
@@ -56,8 +63,8 @@ def subject_of(kind: str, name: str) -> Subject:
     found = next((each for each in KINDS if each == kind), None)
     if found is None:
         raise SubjectError(f"a subject is one of {', '.join(KINDS)}")
-    if not _ID_MIN <= len(name) <= _ID_MAX or not name.isprintable():
-        raise SubjectError(f"the id of a subject has {_ID_MIN} to {_ID_MAX} printable characters")
+    if not accepts(SubjectId, name):
+        raise SubjectError(f"the id of a subject has {_ID_MIN} to {_ID_MAX} characters, and no control characters")
     if found == "email" and ("@" not in name or " " in name):
         raise SubjectError("an email has an @ and no blank")
     if found == "lead" and not all(name.partition("/")):

@@ -26,7 +26,7 @@ DOCUMENT = msgspec.json.decode(openapi.text())
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in DOCUMENT["paths"].items():
-        yield from ((method, path, operation) for method, operation in item.items() if method != "servers")
+        yield from ((method, path, operation) for method, operation in item.items())
 
 
 def test_it_is_openapi_31() -> None:
@@ -71,7 +71,7 @@ def test_a_refusal_is_told_with_its_reasons_under_its_status() -> None:
             (int(status), reason)
             for status, response in operation["responses"].items()
             if int(status) >= HTTPStatus.BAD_REQUEST
-            for reason in response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["reason"]["enum"]
+            for reason in response["x-reasons"]
         }
         assert told == {(int(STATUS[reason]), str(reason)) for reason in route.reasons}
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from schemas.compatibility import Reference, breaks, problems_of, references_of
-from schemas.export import FOLDER, document, export, path_of
+from schemas.export import FOLDER, document, export, path_of, topic_of
 from schemas.registry import EVENT_TYPES, EventType
 from schemas.topics import Topic
 
@@ -179,6 +179,16 @@ def test_another_topic_is_a_break() -> None:
     ]
 
 
+def test_a_topic_is_known_under_the_word_of_the_first_schemas_too() -> None:
+    now = document(kind_of(Address))
+    first = {**now, "topic": "alert.events"}
+    del first["$comment"]
+    assert breaks(first, now) == breaks(now, first) == []
+    assert breaks({**first, "topic": "config.events"}, now) == [
+        "moved from topic config.events to alert.events: readers of the old topic get nothing"
+    ]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Callable[[EventType], list[str]]:
     """A repository where the schema of `Address` is committed; gives what is wrong once the type is another one."""
@@ -251,5 +261,5 @@ def test_the_exported_schemas_are_those_of_the_code() -> None:
 def test_an_exported_schema_names_its_type_and_topic(kind: EventType) -> None:
     exported = msgspec.json.decode((FOLDER / path_of(kind.name, kind.version)).read_bytes())
     assert exported["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert (exported["$id"], exported["title"], exported["topic"]) == (kind.dataschema, kind.name, kind.topic)
+    assert (exported["$id"], exported["title"], topic_of(exported)) == (kind.dataschema, kind.name, kind.topic)
     assert exported["description"]
