@@ -6,40 +6,42 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final
-
-import pytest
+from typing import TYPE_CHECKING, Final
 
 from ops.stack.places import cache_folder
+from tests.needs import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NEWMAN: Final = "newman@6.2.2"
 ASYNCAPI_SPECS: Final = "@asyncapi/specs@6.11.1"
 _LIMIT: Final = 180  # seconds
 
 
-def npm_package(spec: str) -> Path:
-    """The folder that has the package in its `node_modules`; skips the test, and says why, where it cannot be had."""
-    folder = cache_folder() / "npm" / spec.strip("@").replace("/", "-")
+def npm_package(*specs: str) -> Path:
+    """The folder that has the packages in its `node_modules`; without them the test is `missing` something."""
+    folder = cache_folder() / "npm" / "+".join(spec.strip("@").replace("/", "-") for spec in specs)
     if not folder.exists():
         npm = shutil.which("npm")
         if npm is None or shutil.which("node") is None:
-            pytest.skip(f"no {spec}: node and npm are not on the PATH")
-        _install(npm, spec, folder)
+            missing(f"no {' '.join(specs)}: node and npm are not on the PATH")
+        _install(npm, specs, folder)
     return folder
 
 
-def _install(npm: str, spec: str, folder: Path) -> None:
+def _install(npm: str, specs: Sequence[str], folder: Path) -> None:
     """Beside its place first, so that one that was cut short is not taken for a whole one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         fresh = Path(name) / "fresh"
         fresh.mkdir()
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(fresh), spec]
+        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(fresh), *specs]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"no {spec}: npm: {error}")
+            missing(f"no {' '.join(specs)}: npm: {error}")
         if done.returncode:
-            pytest.skip(f"no {spec}: npm cannot fetch it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            missing(f"no {' '.join(specs)}: npm cannot fetch it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         if not folder.exists():
             fresh.rename(folder)
