@@ -10,7 +10,7 @@ with ApiClient(Configuration(host=host, api_key={"internalToken": token})) as cl
     services, operators = ServicesApi(client), OperatorsApi(client)
     expected = services.payments_expect(ExpectPayment(reference="order-7", amount=9_000_000_000, currency="eur"))
     page = operators.admin_deliveries(source="stripe", limit=1)
-    delivery = operators.admin_delivery(page.items[0].id)
+    delivery = operators.admin_delivery(str(page.items[0].id))
     try:
         operators.admin_payment("pi_absent")
     except ApiException as refusal:

@@ -12,6 +12,6 @@ host, token = sys.argv[1:]
 client = AuthenticatedClient(host, token, prefix="", auth_header_name="X-Internal-Token", raise_on_unexpected_status=True)
 expected = payments_expect.sync(client=client, body=ExpectPayment(reference="order-7", amount=9_000_000_000, currency="eur"))
 page = admin_deliveries.sync(client=client, source="stripe", limit=1)
-delivery = admin_delivery.sync(page.items[0].id, client=client)
+delivery = admin_delivery.sync(str(page.items[0].id), client=client)
 problem = admin_payment.sync("pi_absent", client=client)
 sys.stdout.write(json.dumps([expected.reference, expected.reconciliation, str(delivery.id), delivery.event_id, problem.reason]))
