@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Record = type[msgspec.Struct]
 
 _INDENT: Final = 2
+_TYPES: Final = {str: "string", bool: "boolean", int: "integer", type(None): "null"}
 _VALUES: Final = frozenset({"enum", "const", "examples", "required"})
 """Words behind which stand values, not schemas."""
 
@@ -159,8 +160,8 @@ def for_generators(schema: Any) -> Any:
     changed |= changed.pop("published", {})  # what the door asks for besides the type
     if schema.get("type") == "integer":
         changed.setdefault("format", "int64")
-    if isinstance(words := schema.get("enum"), list) and all(isinstance(word, str) for word in words):
-        changed.setdefault("type", "string")
+    if isinstance(words := schema.get("enum"), list) and len(kinds := {_TYPES.get(type(word)) for word in words}) == 1:
+        changed.setdefault("type", *kinds)
     if schema.get("type") == "array":
         changed.setdefault("items", {})
     if schema.get("items") is False:

@@ -26,6 +26,11 @@ TYPESCRIPT: Final = (
 PROGRAMS: Final = Path(__file__).with_name("clients")
 _JVM: Final = {"python": "python", "go": "go", "axios": "typescript-axios"}
 """By folder: the generators of openapi-generator."""
+# Arguments by place would be others as soon as a route takes one more.
+_MORE: Final[dict[str, dict[str, object]]] = {
+    "go": {"gitUserId": "tallyhook", "gitRepoId": "client"},
+    "axios": {"additionalProperties": {"useSingleRequestParameter": True}},
+}
 _LIMIT: Final = 300  # seconds
 
 
@@ -56,7 +61,7 @@ def by_openapi_generator(folder: Path) -> None:
     configs: list[str] = []
     for name, generator in _JVM.items():
         config = folder / f"{name}.json"
-        more = {"gitUserId": "tallyhook", "gitRepoId": "client"} if name == "go" else {}
+        more = _MORE.get(name, {})
         config.write_text(
             json.dumps({"generatorName": generator, "inputSpec": str(CONTRACT), "outputDir": str(folder / name), **more})
         )
