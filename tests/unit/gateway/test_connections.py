@@ -128,7 +128,7 @@ async def test_who_is_late_is_hung_up_on(why: str, said: bytes) -> None:
         reader, _ = await opened.say(said)
         if why != "answer":
             answer = await asyncio.wait_for(reader.read(-1), 20)
-            assert (b"408" in answer) == (why == "body")
+            assert (b"HTTP/1.1 408" in answer) == (why == "body")
         await opened.until_ended(why, before)
         await opened.until_open(0)
 
