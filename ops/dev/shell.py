@@ -33,6 +33,7 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     status = describe(state)
     found = {name: value for name, value in settings.items() if name not in os.environ} | state.environment
     found |= {
+        "TALLYHOOK_DATA_DIR": str(data_dir),
         "PUBLIC_URL": status.public or "",
         "INTERNAL_URL": status.internal or "",
         "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),

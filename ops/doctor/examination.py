@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from ops.doctor.findings import fail, one_line
 from ops.doctor.kafka import check_kafka
-from ops.doctor.others import check_elasticsearch, check_listeners, check_redis
+from ops.doctor.listeners import check_listeners
+from ops.doctor.others import check_elasticsearch, check_redis
+from ops.doctor.outcomes import check_outcomes
 from ops.doctor.postgres import check_postgres
 from ops.doctor.refusals import check_refusals
+from ops.doctor.restarts import check_restarts
 from ops.doctor.settings import check_secrets, check_settings
 
 if TYPE_CHECKING:
@@ -28,11 +31,13 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
         "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
         "postgres": lambda: check_postgres(environ),
+        "outcomes": lambda: check_outcomes(environ),
         "webhooks": lambda: check_refusals(environ),
         "kafka": lambda: check_kafka(environ),
         "redis": lambda: check_redis(environ),
         "elasticsearch": lambda: check_elasticsearch(environ),
         "listeners": lambda: check_listeners(environ),
+        "restarts": lambda: check_restarts(environ),
     }
     runs = [_Run(area, check) for area, check in checks.items()]
     until = time.monotonic() + limit

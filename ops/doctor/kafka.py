@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public, but for its stubs
 
+from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.settings import address_in
 from outbox.offsets import Offsets, OffsetsError
+from runtime.endpoints import check_database
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 
@@ -41,7 +45,7 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _check_topics(there)
     yield from _check_replicas(there, len(known.brokers))
     yield from _check_configuration(admin, list(there))
-    yield from _check_groups(servers)
+    yield from _check_groups(servers, wanted=_are_wanted(environ))
 
 
 def _check_topics(there: Mapping[str, Any]) -> Iterator[Finding]:
@@ -91,23 +95,35 @@ def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Find
         yield fail(AREA, f"topics are compacted and lose events: {', '.join(thin)}", "set cleanup.policy=delete", "kafka-down")
 
 
-def _check_groups(servers: str) -> Iterator[Finding]:
+def _are_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether the system runs, as far as Postgres tells: workers that are missing are missed then."""
+    url = address_in(environ, "DATABASE_URL", check_database)
+    try:
+        with psycopg.connect(url or "", autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
+            return bool(url) and store.runs(connection)
+    except psycopg.Error:
+        return False
+
+
+def _check_groups(servers: str, *, wanted: bool) -> Iterator[Finding]:
     workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
     try:
         look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
     except OffsetsError as error:
         yield warn(WORKERS, f"Kafka does not tell how far they are: {one_line(error)}", "see that it is well", "kafka-down")
         return
+    wanted = wanted or any(group.members for group in look.groups.values())
     for name, agent in workers.items():
-        yield _check_group(look, name, agent.name, agent.consumes)
+        yield _check_group(look, name, agent.name, agent.consumes, wanted=wanted)
 
 
-def _check_group(look: Look, name: str, role: str, topics: tuple[str, ...]) -> Finding:
+def _check_group(look: Look, name: str, role: str, topics: tuple[str, ...], *, wanted: bool) -> Finding:
     group = look.groups[name]
     behind = sum(span.lag(group.committed.get(place)) for place, span in look.spans.items() if place.topic in topics)
     if not group.members:
         act = f"start one with `tallyhook worker {role}`"
-        return warn(WORKERS, f"no {role} worker runs, {behind} events wait for it", act, "process-down")
+        text = f"no {role} worker runs: the group {name} has no members, {behind} events wait for it"
+        return (fail if wanted or behind else warn)(WORKERS, text, act, "process-down")
     text = f"{role}: {len(group.members)} run, {group.state.replace('_', ' ')}, {behind} events behind"
     if behind > _LAG:
         return warn(WORKERS, text, "start more of the role, or see what it waits for", "worker-lag")

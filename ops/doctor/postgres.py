@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from migrations import chain
 from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
@@ -18,6 +17,7 @@ from outbox import store as outbox
 from outbox.tables import DAILY
 from runtime.addresses import shown
 from runtime.endpoints import check_database
+from runtime.schema import needed, read_schema, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -116,16 +116,11 @@ def check_disk(area: str, folder: Path) -> Iterator[Finding]:
 
 
 def _check_schema(connection: Connection) -> Iterator[Finding]:
-    needed = chain.head()
-    found = store.revision(connection) if store.is_migrated(connection) else None
-    if found is None:
-        yield fail(AREA, "the database is empty", "run `tallyhook migrate`", "postgres-down")
+    found = read_schema(connection)
+    if wrong := unfit(found):
+        yield fail(AREA, f"{wrong.reason}: {wrong.detail}", "run `tallyhook migrate` of the release that is deployed", "schema")
         return
-    if found != needed:
-        act = "run `tallyhook migrate`; where the database is the newer one, this release is old"
-        yield fail(AREA, f"the schema is at revision {found}, this release needs {needed}", act, "postgres-down")
-        return
-    yield ok(AREA, f"the schema is at revision {found}, as this release needs")
+    yield ok(AREA, f"the schema is at revision {found.revision}, this release needs {needed()}; its system is {found.system}")
     yield _check_days(connection, datetime.now(UTC))
     yield from _check_waiting(connection, datetime.now(UTC))
 

@@ -10,7 +10,7 @@ import psycopg
 
 from gateway import clues
 from gateway.settings import GatewaySettings
-from ops.doctor.findings import ok, warn
+from ops.doctor.findings import fail, ok, warn
 from ops.doctor.modes import check_modes
 from runtime.ids import first_id_of
 from runtime.settings import SettingsError
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 AREA: Final = "webhooks"
 _WITHIN: Final = timedelta(hours=1)
+_RECENTLY: Final = timedelta(minutes=15)
+_FEW: Final = 3
+_SHARE: Final = 0.5
+_RECENT: Final = """
+select count(*) filter (where outcome = 'rejected'), count(*) from webhook_deliveries where id >= %s and source = %s
+"""
 _REFUSED: Final = """
 select source, count(*) from webhook_deliveries
 where id >= %s and outcome = 'rejected' and (starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
@@ -36,6 +42,8 @@ def check_refusals(environ: Mapping[str, str]) -> Iterable[Finding]:
         return []  # told among the settings
     try:
         return asyncio.run(_check(settings))
+    except psycopg.errors.QueryCanceled:
+        return [warn(AREA, "Postgres does not tell in time what was refused", "ask again", "postgres-down")]
     except psycopg.Error:
         return []  # told about Postgres
 
@@ -54,9 +62,15 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
 
 
 async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding:
+    recent = first_id_of(datetime.now(UTC) - _RECENTLY)
+    row = await (await connection.execute(_RECENT, (recent, source))).fetchone()
+    refused, all_of_them = row or (0, 0)
+    fails = refused >= _FEW and refused >= _SHARE * all_of_them
+    say = fail if fails else warn
     text = f"{number} from {source} were refused for their signature within the hour"
+    text += f", and {refused} of {all_of_them} for whatever reason within 15 minutes (table webhook_deliveries)"
     last = await clues.latest_explained(connection, source, _WITHIN, tried)
     if last is None:
-        return warn(AREA, text, "see that they come from the provider", "signature-failures")
+        return say(AREA, text, "see that they come from the provider", "signature-failures")
     _, found = last
-    return warn(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
+    return say(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")

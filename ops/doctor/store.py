@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from runtime.locks import Kind
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from psycopg import Connection
+    from psycopg import AsyncConnection, Connection
+
+OPTIONS: Final = "-c statement_timeout=10000 -c timezone=UTC"
 
 
 class Vitals(NamedTuple):
@@ -62,3 +66,28 @@ def revision(connection: Connection) -> str | None:
     """The revision that the database is at."""
     row = connection.execute("select version_num from alembic_version").fetchone()
     return row[0] if row else None
+
+
+SESSIONS: Final = f"""
+select count(*) filter (where classid = {Kind.PRESENCE}), count(*) filter (where classid = {Kind.RELAY}),
+       (select count(*) from outbox_pending where parked_at is null)
+from pg_locks where locktype = 'advisory' and granted and objsubid = 2
+  and database = (select oid from pg_database where datname = current_database())
+"""
+"""Sessions of live gateways and relays, and events that wait for Kafka."""
+_NOTIFICATIONS: Final = """
+select channel, count(*), min(uuid_extract_timestamp(id)),
+       min(next_attempt_at) filter (where next_attempt_at <= now() and status = 'queued')
+from notifications where next_attempt_at is not null group by channel order by channel
+"""
+
+
+async def late_notifications(connection: AsyncConnection) -> list[tuple[str, int, datetime | None, datetime | None]]:
+    """By channel: how many wait to be sent, since when the oldest does, and since when the oldest is due that nobody tries."""
+    return cast("list[Any]", await (await connection.execute(_NOTIFICATIONS)).fetchall())
+
+
+def runs(connection: Connection) -> bool:
+    """Whether a gateway or a relay lives, or events wait for one: then the workers are wanted too."""
+    row = connection.execute(SESSIONS.encode()).fetchone()
+    return bool(row and any(row))

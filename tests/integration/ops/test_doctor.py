@@ -19,7 +19,8 @@ from ops.dev.processes import TALLYHOOK
 from ops.doctor import kafka as kafka_examination
 from ops.doctor.examination import LIMIT, examine
 from ops.doctor.kafka import check_kafka
-from ops.doctor.others import check_elasticsearch, check_listeners
+from ops.doctor.listeners import check_listeners
+from ops.doctor.others import check_elasticsearch
 from ops.doctor.postgres import check_postgres
 from outbox import topics
 from outbox.partitions import name

@@ -1,0 +1,120 @@
+"""Our own listeners: whether each answers, is ready, and belongs to the system whose database the doctor looks at."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from ops.dev.processes import address
+from ops.doctor import store
+from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.settings import address_in
+from ops.stack.ports import LOOPBACK
+from runtime.addresses import shown
+from runtime.schema import read_schema
+from runtime.endpoints import check_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ops.doctor.findings import Finding
+
+LISTENERS: Final = "listeners"
+_LIMIT: Final = 4.0
+_PASSING: Final = ("stopping", "group_joining")
+_PORTS: Final = {
+    "public": ("PUBLIC", 8080),
+    "internal": ("INTERNAL", 8081),
+    "relay": ("RELAY_WEB", 6060),
+    "worker": ("STREAMS_WEB", 6066),
+}
+
+
+def check_listeners(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Each is free for us to take, or answers as one of this system and is ready."""
+    database = address_in(environ, "DATABASE_URL", check_database)
+    system = _system_of(database) if database else None
+    for name, (prefix, port) in _PORTS.items():
+        host = environ.get(f"{prefix}_HOST") or LOOPBACK
+        text = environ.get(f"{prefix}_PORT") or str(port)
+        if text.isdigit() and int(text):
+            secure = name == "internal" and bool(environ.get("INTERNAL_TLS_CERT"))
+            yield _check_listener(name, address((host, int(text)), "https" if secure else "http"), system, shown(database or ""))
+
+
+def _system_of(url: str) -> str | None:
+    """Which system the database is of; None where it does not say."""
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
+            return read_schema(connection).system
+    except psycopg.Error:
+        return None
+
+
+def _check_listener(name: str, url: str, system: str | None, database: str) -> Finding:
+    asked = f"{url}/health/ready"
+    where = f"{name}, {asked.partition('://')[2]}"
+    secure = url.startswith("https:")  # whoever has no certificate is not let in; that it answers at all is what can be seen
+    try:
+        with urllib.request.urlopen(asked, timeout=_LIMIT, context=_trusting() if secure else None) as answer:  # noqa: S310  # http(s) by construction
+            told = _read(answer.read(5000))
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return _refused(where, refusal)
+    except (OSError, HTTPException) as error:
+        return _silent(where, getattr(error, "reason", error), secure=secure)
+    if "ready" not in told:
+        return _stranger(where, "its answer is not ours")
+    if system and told.get("system", system) != system:
+        act = "see whose process it is: give ours another port, or that one another DATABASE_URL"
+        text = f"{where}: {told.get('process', 'it')} answers for another system: {told['system']}, while {database} is {system}"
+        return fail(LISTENERS, text, act, "schema")
+    return ok(LISTENERS, f"{where}: {told.get('process', 'it')} answers and is ready")
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _refused(where: str, refusal: urllib.error.HTTPError) -> Finding:
+    if refusal.code != HTTPStatus.SERVICE_UNAVAILABLE:
+        return _stranger(where, f"it answers {refusal.code}")
+    told = _read(refusal.read(5000))
+    reason = told.get("reason")
+    text = f"{where}: answers, and is not ready" + (f": {reason}, {told.get('detail', '')}".rstrip(", ") if reason else "")
+    say = fail if reason and reason not in _PASSING else warn
+    return say(LISTENERS, text, "see what it waits for; `/health/ready` says 200 once it has it", "process-down")
+
+
+def _silent(where: str, reason: object, *, secure: bool) -> Finding:
+    if isinstance(reason, ConnectionRefusedError):
+        return ok(LISTENERS, f"{where}: nobody listens, it is free")
+    if isinstance(reason, TimeoutError):
+        act = "a process of ours that hangs or was stopped (`ps -o stat` says T): see its log, end it and start it again"
+        return fail(LISTENERS, f"{where}: takes the connection and does not answer within {_LIMIT:.0f} s", act, "process-down")
+    if secure and isinstance(reason, ssl.SSLError):
+        return ok(LISTENERS, f"{where}: answers by TLS, and wants a client's certificate")
+    return _stranger(where, one_line(reason) if isinstance(reason, BaseException) else str(reason))
+
+
+def _stranger(where: str, detail: str) -> Finding:
+    act = "end what listens there, or set another port"
+    return fail(LISTENERS, f"{where}: something that is not ours listens there ({detail})", act, "process-down")
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False  # only whether it lives is asked, nothing is told
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,161 @@
+"""What comes of it all: whether leads, notifications and webhooks have their effects, and whether anybody carries them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.settings import address_in
+from ops.doctor.store import OPTIONS, SESSIONS, late_notifications
+from outbox import ledger as books
+from projections.config import in_force
+from projections.partners import read_partners
+from runtime.addresses import shown
+from runtime.partners import PartnerSettings
+from runtime.endpoints import check_database
+from runtime.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ops.doctor.findings import Finding
+    from projections.partners import PartnerView
+    from runtime.partners import Partner
+
+LEADS: Final = "leads"
+NOTIFICATIONS: Final = "notifications"
+LEDGER: Final = "ledger"
+PROCESSES: Final = "processes"
+_LATE: Final = timedelta(minutes=2)
+"""What is due for longer is not being worked on."""
+_OLD: Final = timedelta(minutes=15)
+_IN_FLIGHT: Final = timedelta(minutes=5)
+_SPAN: Final = timedelta(days=1)
+
+
+def check_outcomes(environ: Mapping[str, str]) -> Iterable[Finding]:
+    url = address_in(environ, "DATABASE_URL", check_database)
+    if not url:
+        return []  # told among the settings
+    try:
+        return asyncio.run(_check(url, _partners(environ)))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.OperationalError) as error:
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            act = "see which statement is slow in pg_stat_activity, and ask again"
+            return [warn(LEDGER, f"{shown(url)} does not tell in time how it stands: {one_line(error)}", act, "postgres-down")]
+        return []  # told about Postgres
+
+
+def _partners(environ: Mapping[str, str]) -> Mapping[str, Partner]:
+    try:
+        return PartnerSettings.load(environ).partners
+    except SettingsError:
+        return {}  # told among the settings
+
+
+async def _check(url: str, partners: Mapping[str, Partner]) -> list[Finding]:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=OPTIONS
+    ) as connection:
+        now = datetime.now(UTC)
+        found = await _check_processes(connection)
+        found += [each async for each in _check_leads(connection, partners, now)] or [
+            ok(LEADS, "none waits for long (table leads)")
+        ]
+        found += [each async for each in _check_notifications(connection, now)] or [
+            ok(NOTIFICATIONS, "none waits for long (table notifications)")
+        ]
+        return [*found, *await _check_ledger(connection, now)]
+
+
+async def _check_processes(connection: psycopg.AsyncConnection) -> list[Finding]:
+    """Gateways and relays, by the locks that live ones hold."""
+    row: Any = await (await connection.execute(SESSIONS)).fetchone()
+    gateways, relays, pending = row
+    found = []
+    for name, number in (("gateway", gateways), ("relay", relays)):
+        asked = f"{number} sessions hold its lock (pg_locks)"
+        if number:
+            found.append(ok(PROCESSES, f"{name}: {asked}"))
+        elif gateways or relays or pending:
+            act = f"start one with `tallyhook {name}`; one that hangs has lost its lock: end it"
+            found.append(fail(PROCESSES, f"no {name} works: {asked}, {pending} events wait for Kafka", act, "process-down"))
+        else:
+            found.append(warn(PROCESSES, f"no {name} runs: {asked}", f"start one with `tallyhook {name}`", "process-down"))
+    return found
+
+
+async def _check_leads(connection: psycopg.AsyncConnection, partners: Mapping[str, Partner], now: datetime) -> Any:
+    for view in await read_partners(connection):
+        if await in_force(connection, f"partner.{view.partner}.paused", default=False):
+            if view.waiting:
+                act = f"set partner.{view.partner}.paused to false when they may go"
+                yield warn(LEADS, f"{_waiting(view)}, and are paused by the runtime configuration", act, "partner-down")
+            continue
+        for finding in _look(view, partners.get(view.partner), now):
+            yield finding
+
+
+def _look(view: PartnerView, partner: Partner | None, now: datetime) -> Iterator[Finding]:
+    crm = shown(partner.crm_url) if partner and partner.crm_url else "no CRM_URL is set"
+    if view.opened_at and view.probe_at:
+        act = f"tell the partner; once it is back, `tallyhook partners probe {view.partner}`"
+        text = (
+            f"{_waiting(view)}: its CRM ({crm}) has failed {view.failures} times in a row ({view.error}) and is left alone"
+            f" since {view.opened_at:%H:%M:%S} UTC, tried next at {view.probe_at:%H:%M:%S} (table lead_breakers)"
+        )
+        yield (fail if view.waiting else warn)(LEADS, text, act, "partner-down")
+    elif view.oldest_due_at and now - view.oldest_due_at > _LATE:
+        act = "see that a leads worker runs and has a CRM to send to; its log says what keeps it"
+        text = f"{_waiting(view)}: {view.due} are due and not tried, the oldest for {_minutes(now - view.oldest_due_at)}"
+        yield fail(LEADS, text, act, "lead-delivery")
+    elif view.oldest_received_at and now - view.oldest_received_at > _OLD:
+        act = "see what its CRM answers in the table lead_attempts"
+        yield warn(
+            LEADS, f"{_waiting(view)}, the oldest for {_minutes(now - view.oldest_received_at)} ({crm})", act, "partner-down"
+        )
+
+
+def _waiting(view: PartnerView) -> str:
+    return f"partner {view.partner}: {view.waiting} leads wait"
+
+
+async def _check_notifications(connection: psycopg.AsyncConnection, now: datetime) -> Any:
+    for channel, number, oldest, due in await late_notifications(connection):
+        text = f"{channel}: {number} wait to be sent (table notifications)"
+        if await in_force(connection, f"channel.{channel}.paused", default=False):
+            act = f"set channel.{channel}.paused to false when they may go"
+            yield warn(NOTIFICATIONS, f"{text}, and are paused by the runtime configuration", act, "notifications")
+        elif due and now - due > _LATE:
+            act = "see that a notifications worker runs, and what its log says"
+            yield fail(NOTIFICATIONS, f"{text}, the oldest is due for {_minutes(now - due)}", act, "notifications")
+        elif oldest and now - oldest > _OLD:
+            act = "see what its server answers: `error` in that table"
+            yield fail(NOTIFICATIONS, f"{text}, the oldest for {_minutes(now - oldest)}", act, "notifications")
+
+
+async def _check_ledger(connection: psycopg.AsyncConnection, now: datetime) -> list[Finding]:
+    try:
+        found = await books.read(connection, now - _SPAN, now)
+    except books.LedgerError:
+        return []  # told with the days
+    late = [each for each in found.sources if each.oldest_in_flight and now - each.oldest_in_flight > _IN_FLIGHT]
+    act = "`tallyhook ledger` says where each is; see that the worker that settles the source runs"
+    told = [
+        fail(LEDGER, f"{each.source}: {each.in_flight} webhooks have had no effect yet, the oldest for {age}", act, "ledger")
+        for each in late
+        if each.oldest_in_flight and (age := _minutes(now - each.oldest_in_flight))
+    ]
+    if not found.balanced:
+        act = "`tallyhook ledger` names them"
+        told.append(fail(LEDGER, "what came in within a day is not all accounted for", act, "ledger"))
+    received = sum(each.received for each in found.sources)
+    return told or [ok(LEDGER, f"all {received} webhooks of a day are accounted for, none is late")]
+
+
+def _minutes(duration: timedelta) -> str:
+    return f"{duration.total_seconds() / 60:.0f} min"

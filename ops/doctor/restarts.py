@@ -1,0 +1,42 @@
+"""How often the supervisor of the local stack has started each process again, and what it makes of it now."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ops.doctor.findings import fail, ok, warn
+from ops.stack.places import default_data_dir
+from ops.stack.state import StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ops.doctor.findings import Finding
+    from ops.stack.state import ProcessState
+
+AREA: Final = "restarts"
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_LOOP: Final = 3  # restarts
+_YOUNG: Final = 120.0  # seconds
+
+
+def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Of the stack that works on the same database, where one runs on this machine: elsewhere another supervisor counts."""
+    data_dir = Path(environ.get("TALLYHOOK_DATA_DIR") or default_data_dir(_CHECKOUT))
+    state = StateFile(data_dir).read()
+    if not state.running or state.environment.get("DATABASE_URL") != environ.get("DATABASE_URL"):
+        return
+    found = [finding for process in state.processes for finding in _look(process, time.time())]
+    yield from found or [ok(AREA, f"all {len(state.processes)} processes of the stack on {data_dir} are ready, none fell over")]
+
+
+def _look(process: ProcessState, now: float) -> Iterator[Finding]:
+    text = f"{process.name} has been started again {process.restarts} times and is {process.state}"
+    act = f"its log says why: {process.log}"
+    young = process.pid is not None and now - process.born < _YOUNG
+    if process.state in ("restarting", "hung") or (process.restarts >= _LOOP and (process.state != "ready" or young)):
+        yield fail(AREA, text, act, "process-down")
+    elif process.restarts or process.state != "ready":
+        yield warn(AREA, text, act, "process-down")
