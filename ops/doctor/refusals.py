@@ -29,9 +29,8 @@ _RECENT: Final = """
 select count(*) filter (where outcome = 'rejected'), count(*) from webhook_deliveries where id >= %s and source = %s
 """
 _REFUSED: Final = """
-select source, count(*) from webhook_deliveries
-where id >= %s and outcome = 'rejected' and (starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
-group by source order by source
+select source, count(*) filter (where starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
+from webhook_deliveries where id >= %s and outcome = 'rejected' group by source order by source
 """
 
 
@@ -56,21 +55,24 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
     ) as connection:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
         tried = clues.settings_of(settings)
-        found = [await _look(connection, tried, source, number) for source, number in refused]
+        looks = [await _look(connection, tried, source, number) for source, number in refused]
+        found = [finding for finding in looks if finding]
         modes = await check_modes(connection, settings.stripe_mode)
     return [*(found or [ok(AREA, "none was refused for its signature within the hour")]), *modes]
 
 
-async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding:
+async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding | None:
     recent = first_id_of(datetime.now(UTC) - _RECENTLY)
     row = await (await connection.execute(_RECENT, (recent, source))).fetchone()
     refused, all_of_them = row or (0, 0)
     fails = refused >= _FEW and refused >= _SHARE * all_of_them
+    if not fails and not number:
+        return None
     say = fail if fails else warn
     text = f"{number} from {source} were refused for their signature within the hour"
     text += f", and {refused} of {all_of_them} for whatever reason within 15 minutes (table webhook_deliveries)"
-    last = await clues.latest_explained(connection, source, _WITHIN, tried)
+    last = await clues.latest_explained(connection, source, _WITHIN, tried) if number else None
     if last is None:
-        return say(AREA, text, "see that they come from the provider", "signature-failures")
+        return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")
     _, found = last
     return say(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
