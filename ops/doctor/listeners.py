@@ -18,8 +18,8 @@ from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from ops.stack.ports import LOOPBACK
 from runtime.addresses import shown
-from runtime.schema import read_schema
 from runtime.endpoints import check_database
+from runtime.schema import read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,8 +15,8 @@ from outbox import ledger as books
 from projections.config import in_force
 from projections.partners import read_partners
 from runtime.addresses import shown
-from runtime.partners import PartnerSettings
 from runtime.endpoints import check_database
+from runtime.partners import PartnerSettings
 from runtime.settings import SettingsError
 
 if TYPE_CHECKING:
