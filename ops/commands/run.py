@@ -1,6 +1,5 @@
 """The processes of the system."""
 
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,8 @@ import typer
 from runtime.settings import environment
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from ops.settings.review import Review
 
 
@@ -50,8 +51,13 @@ def _settings_of(process: str) -> dict[str, str]:
     from runtime.logs import configure_logs
 
     # Beside this process: the settings of all the others bring libraries of which it would hold the memory for life.
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as beside:
-        found = beside.submit(_review, process).result()
+    context = get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)  # where a pool would need shared memory, which not every container has
+    beside = context.Process(target=_review, args=(theirs, process))
+    beside.start()
+    theirs.close()
+    found: Review = ours.recv()
+    beside.join()
     found.check()
     configure_logs(process)
     for warning in found.warnings:
@@ -59,7 +65,7 @@ def _settings_of(process: str) -> dict[str, str]:
     return environment()
 
 
-def _review(process: str) -> "Review":
+def _review(answer: "Connection", process: str) -> None:
     from ops.settings.review import review
 
-    return review(Path.cwd(), (process,))
+    answer.send(review(Path.cwd(), (process,)))
