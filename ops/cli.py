@@ -18,6 +18,7 @@ from ops.commands import (
     outbox,
     partners,
     rebuild,
+    reconcile,
     replay,
     run,
     secrets,
@@ -47,6 +48,7 @@ for name, group in {
     "partners": partners.app,
     "secrets": secrets.app,
     "backfill": backfill.app,
+    "reconcile": reconcile.app,
 }.items():
     app.add_typer(group, name=name)
 

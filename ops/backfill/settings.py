@@ -16,7 +16,7 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 class StripeSettings(Settings):
-    """The settings of `tallyhook backfill stripe`."""
+    """The settings of `tallyhook backfill stripe` and `tallyhook reconcile stripe`."""
 
     database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
@@ -26,3 +26,5 @@ class StripeSettings(Settings):
     """Which of Stripe's events are wanted, as the gateway has it."""
     stripe_api_base: HttpUrl = "https://api.stripe.com"
     """Where Stripe's API is."""
+    stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
+    """Calls a second, at most, of `tallyhook reconcile stripe`."""

@@ -7,6 +7,7 @@ The SDK asks again by itself when a connection breaks or Stripe fails; when Stri
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -20,16 +21,18 @@ TYPES_MAX: Final = 20
 """How many types one list can be narrowed to."""
 _PAGE: Final = 100
 _RETRIES: Final = 4
-_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds, one after the other, while Stripe is called too often."""
 
 Result = TypeVar("Result")
 
 
 class StripeApiError(Exception):
     """
-    The list cannot be had.
+    What was asked for cannot be had.
 
-    `stripe_key_refused`, `stripe_called_too_often`, `stripe_unreachable`, `stripe_refuses` or `stripe_failed`.
+    `stripe_key_refused`, `stripe_called_too_often`, `stripe_unreachable`, `stripe_knows_none`, `stripe_refuses` or
+    `stripe_failed`.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -65,7 +68,7 @@ _event: Final = Decoder(_Event)
 class StripeEvents:
     """A client of the list; `pauses` are waited one after the other while Stripe is called too often."""
 
-    def __init__(self, key: str, base: str, *, pauses: Sequence[float] = _PAUSES, retries: int = _RETRIES) -> None:
+    def __init__(self, key: str, base: str, *, pauses: Sequence[float] = PAUSES, retries: int = _RETRIES) -> None:
         self._client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
         self._pauses = pauses
 
@@ -78,24 +81,31 @@ class StripeEvents:
         params: dict[str, Any] = {"limit": _PAGE, "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
         if types:
             params["types"] = list(types)
-        page = self._ask(lambda: self._client.v1.events.list(params))  # type: ignore[arg-type]  # the SDK types it as a TypedDict
+        events = self._client.v1.events
+        page = ask(lambda: events.list(params), self._pauses)  # type: ignore[arg-type]  # the SDK types it as a TypedDict
         while True:
             yield _listed(page)
             if not page.has_more:
                 return
-            page = self._ask(page.next_page)
+            page = ask(page.next_page, self._pauses)
 
-    def _ask(self, call: Callable[[], Result]) -> Result:
-        for pause in (*self._pauses, None):
-            try:
-                return call()
-            except stripe.RateLimitError as error:
-                if pause is None:
-                    raise StripeApiError("stripe_called_too_often", "Stripe takes no more calls now: try again later") from error
-                time.sleep(pause)
-            except stripe.StripeError as error:
-                raise _error_of(error) from error
-        raise AssertionError
+
+def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str = "events") -> Result:
+    """
+    What the call gives; while Stripe is called too often, it is made again after each pause. `what` is what it reads.
+
+    Raises StripeApiError.
+    """
+    for pause in (*pauses, None):
+        try:
+            return call()
+        except stripe.RateLimitError as error:
+            if pause is None:
+                raise StripeApiError("stripe_called_too_often", "Stripe takes no more calls now: try again later") from error
+            time.sleep(pause)
+        except stripe.StripeError as error:
+            raise _error_of(error, what) from error
+    raise AssertionError
 
 
 def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
@@ -112,13 +122,15 @@ def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
         raise StripeApiError("stripe_failed", f"what Stripe answered is no list of events: {error}") from error
 
 
-def _error_of(error: stripe.StripeError) -> StripeApiError:
+def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
     if isinstance(error, stripe.AuthenticationError):
         return StripeApiError("stripe_key_refused", "Stripe does not know this STRIPE_API_KEY")
     if isinstance(error, stripe.PermissionError):
-        return StripeApiError("stripe_key_refused", "this STRIPE_API_KEY may not read events: give it that permission")
+        return StripeApiError("stripe_key_refused", f"this STRIPE_API_KEY may not read {what}: give it that permission")
     if isinstance(error, stripe.APIConnectionError):
         return StripeApiError("stripe_unreachable", "no connection to STRIPE_API_BASE: is it right, and is the network there?")
+    if isinstance(error, stripe.InvalidRequestError) and error.http_status == HTTPStatus.NOT_FOUND:
+        return StripeApiError("stripe_knows_none", _one_line(error))
     if isinstance(error, stripe.InvalidRequestError):
         return StripeApiError("stripe_refuses", _one_line(error))
     return StripeApiError(
