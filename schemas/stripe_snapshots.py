@@ -13,6 +13,11 @@ import msgspec
 from schemas.stripe import Word
 
 
+def mode_of(key: str) -> bool | None:
+    """Whether an API key is of live mode, such as `rk_live_…`; None where it does not say."""
+    return {"live": True, "test": False}.get(f"{key}__".split("_")[1])
+
+
 class StripeObject(msgspec.Struct, frozen=True):
     """What every object of the API has, and what tells which event fits it."""
 

@@ -15,7 +15,7 @@ import msgspec
 import stripe
 
 from ops.backfill.stripe_api import PAUSES, StripeApiError, ask
-from schemas.stripe_snapshots import KINDS
+from schemas.stripe_snapshots import KINDS, mode_of
 from streams.retry_after import parse_http_date
 
 _PAGE: Final = 100
@@ -76,6 +76,7 @@ class StripeLists:
         addresses: Any = {"api": base.rstrip("/")}
         self._client = stripe.StripeClient(key, base_addresses=addresses, max_network_retries=retries)
         self._options = {"stripe_account": account} if account else {}
+        self.livemode = mode_of(key)
         self._apart = 1 / rate
         self._pauses = pauses
         self._sleep = sleep

@@ -15,6 +15,7 @@ from ops.backfill.stripe_api import StripeApiError
 from ops.reconcile import store
 from ops.reconcile.lists import Found, StripeLists
 from ops.reconcile.sides import COMPARED, Compared, Theirs, differences, is_part_of_another, plain, theirs_of, unexpanded_charge
+from ops.reconcile.store import Scope
 from outbox.audit import note_command
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -141,7 +142,8 @@ class _Work:
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 seen.update(found.id for found in page)
                 await self._compare(compared, page)
-            ours = await store.begun(self._connection, compared, self._asked.since, self._asked.until)
+            scope = Scope(self._asked.account, self._lists.livemode)
+            ours = await store.begun(self._connection, compared, scope, self._asked.since, self._asked.until)
             for object_id in (each for each in ours if each not in seen):
                 found = await asyncio.to_thread(self._lists.one, compared.kind, object_id)
                 if found is None:

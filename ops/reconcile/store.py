@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -14,6 +14,7 @@ from schemas.stripe import SOURCE
 # By its first event: nobody keeps when the object was made.
 _BEGUN: Final = """
 select t.id from {table} t where t.provider = %s and t.updated_at >= %s and ({of_kind})
+  and t.account is not distinct from %s and (t.livemode is null or t.livemode is not distinct from coalesce(%s, t.livemode))
   and (select min(h.occurred_at) from history h where h.aggregate_type = %s and h.aggregate_id = t.id) >= %s
   and (select min(h.occurred_at) from history h where h.aggregate_type = %s and h.aggregate_id = t.id) < %s
 order by t.id
@@ -31,10 +32,17 @@ async def rows(connection: AsyncConnection, compared: Compared, ids: Sequence[st
         return {row["id"]: row for row in await (await cursor.execute(query.encode(), (SOURCE, list(ids)))).fetchall()}
 
 
-async def begun(connection: AsyncConnection, compared: Compared, since: datetime, until: datetime) -> list[str]:
+class Scope(NamedTuple):
+    """Of whose objects: our own where no connected `account` is named, and of either mode where `livemode` is not known."""
+
+    account: str | None
+    livemode: bool | None
+
+
+async def begun(connection: AsyncConnection, compared: Compared, scope: Scope, since: datetime, until: datetime) -> list[str]:
     """The ids of the objects that we first heard of in the period, by the provider's clock."""
     query = _BEGUN.format(table=TABLES[compared.ours].name, of_kind=_OF_KIND.get(compared.kind, "true"))
-    values = (SOURCE, since, compared.ours, since, compared.ours, until)
+    values = (SOURCE, since, *scope, compared.ours, since, compared.ours, until)
     return [row[0] for row in await (await connection.execute(query.encode(), values)).fetchall()]
 
 

@@ -51,7 +51,7 @@ def system(start_stack: StartStack, crm: Crm, collector: Collector, stripe_list:
     partners = partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN)
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url}
+    lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url, "STRIPE_API_RATE": "100"}
     stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
     with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces, **lists) as running:
         yield running

@@ -19,7 +19,7 @@ import msgspec
 
 from runtime.settings import Secret
 from schemas.stripe import account_of
-from schemas.stripe_snapshots import KINDS, Answer, StripeObject
+from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
 from streams.payments.fetching.store import Claimed
 from streams.retry_after import parse_http_date, parse_retry_after
 
@@ -104,7 +104,7 @@ class StripeApi:
 
     def _of_other_mode(self, claimed: Claimed) -> Failed | None:
         """To the API an object of the other mode is one that does not exist."""
-        live = {"live": True, "test": False}.get(f"{self._key.value}__".split("_")[1])
+        live = mode_of(self._key.value)
         if live is None or claimed.livemode is None or live == claimed.livemode:
             return None
         return Failed("api_key_of_other_mode", "the event is of live mode and the key is not, or the other way round", final=True)

@@ -265,6 +265,20 @@ async def test_what_stripe_does_not_have_is_said_and_remains(
     assert (report.handed_in, report.remaining, report.equal) == (0, 2, False)
 
 
+@pytest.mark.parametrize(("livemode", "account"), [(True, None), (False, "acct_7")])
+async def test_what_is_of_another_mode_or_account_is_not_looked_for(
+    connection: psycopg.AsyncConnection, api: StripeApi, world: World, livemode: bool, account: str | None
+) -> None:
+    await heard(connection, *world.ours)
+    for table in ("payments", "refunds", "disputes", "invoices", "subscriptions"):
+        await connection.execute(f"update {table} set livemode = %s, account = %s", (livemode, account))
+    report = await run(connection, api)
+    assert (told(report), report.equal) == ([], True)
+    if account:
+        missing = await run(connection, api, account=account)
+        assert {what for _, _, what in told(missing)} == {"missing_there"}
+
+
 async def test_an_object_of_before_the_period_that_began_for_us_within_it_is_asked_for(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:

@@ -1,0 +1,72 @@
+"""A thin event's object is fetched from Stripe's API and has its effects; what never came is mended by a reconciliation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.e2e.test_stripe_payment import post_stripe, read_json, records_about, state_of
+from tests.simulators import stripe
+from tests.simulators.stripe_objects import invoice_object, payment_intent_object
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from tests.simulators.stripe_api import StripeApi
+    from tests.system import System
+
+
+async def test_a_thin_event_has_the_effects_of_what_it_names(
+    system: System, http: aiohttp.ClientSession, stripe_list: StripeApi
+) -> None:
+    payment, now = stripe.Payment(amount=4200, currency="eur"), time.time()
+    intent = {**payment_intent_object(payment, int(now)), "status": "succeeded", "amount_received": 4200}
+    stripe_list.keep(intent)
+    event = {
+        "id": stripe.random_id("evt"),
+        "object": "v2.core.event",
+        "type": "v1.payment_intent.succeeded",
+        "livemode": False,
+        "created": datetime.fromtimestamp(now, UTC).isoformat(),
+        "related_object": {"id": payment.id, "type": "payment_intent", "url": f"/v1/payment_intents/{payment.id}"},
+    }
+    await post_stripe(http, system.public, json.dumps(event).encode())
+    paid = await state_of(http, system, f"payments/{payment.id}", status="succeeded")
+    assert (paid["amount"], [each["type"] for each in paid["events"]]) == (4200, ["payment_intent.succeeded"])
+    answer = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{paid['events'][0]['id']}")
+    assert answer is not None
+    told = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{answer['headers']['X-Tallyhook-Cause']}")
+    assert told is not None
+    assert (told["eventId"], told["outcome"], told["traceId"]) == (event["id"], "accepted", answer["traceId"])
+    assert len(records_about(system, "billing.payment.events", payment.id, 1)) == 1
+
+
+async def test_a_reconciliation_brings_what_never_came(
+    system: System, http: aiohttp.ClientSession, stripe_list: StripeApi
+) -> None:
+    invoice = stripe.Invoice(amount=700)
+    stripe_list.keep({**invoice_object(invoice, int(time.time()) - 5), "status": "paid", "amount_paid": 700})
+    command = [
+        sys.executable,
+        "-c",
+        "from ops.cli import main; main()",
+        "reconcile",
+        "stripe",
+        "--from",
+        "1h",
+        "--apply",
+        "--json",
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=system.environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    report = json.loads(done.stdout)
+    [found] = [each for each in report["differences"] if each["id"] == invoice.id]
+    assert (found["what"], found["mended"]) == ("missing_here", True)
+    kept = await state_of(http, system, f"invoices/{invoice.id}", status="paid")
+    assert kept["amountPaid"] == 700
