@@ -10,7 +10,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.e2e.test_stripe_payment import post_stripe, read_json, records_about, state_of
+from tests.e2e.test_stripe_payment import read_json, records_about, state_of
+from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.simulators.stripe_objects import invoice_object, payment_intent_object
 
@@ -38,8 +39,9 @@ async def test_a_thin_event_has_the_effects_of_what_it_names(
     await post_stripe(http, system.public, json.dumps(event).encode())
     paid = await state_of(http, system, f"payments/{payment.id}", status="succeeded")
     assert (paid["amount"], [each["type"] for each in paid["events"]]) == (4200, ["payment_intent.succeeded"])
-    answer = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{paid['events'][0]['id']}")
-    assert answer is not None
+    listed = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries?source=stripe&limit=500")
+    assert listed is not None
+    [answer] = [each for each in listed["items"] if each.get("eventId") == paid["events"][0]["id"]]
     told = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{answer['headers']['X-Tallyhook-Cause']}")
     assert told is not None
     assert (told["eventId"], told["outcome"], told["traceId"]) == (event["id"], "accepted", answer["traceId"])
