@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from runtime.credentials import EVERY_OTHER, fault_of
 from runtime.settings import DatabaseUrl, HttpUrl, Settings

@@ -437,6 +437,7 @@ def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeAp
         (["--from", "soon"], {}, "'soon' is neither a time"),
         (["--wait", "long"], {}, "--wait: a duration"),
         ([], {"STRIPE_API_KEY": ""}, "STRIPE_API_KEY is not set"),
+        ([], {"STRIPE_MODE": "live"}, "STRIPE_API_KEY is not of the mode that STRIPE_MODE=live wants"),
         ([], {"STRIPE_API_KEY": "rk_wrong_but_secret"}, "stripe_key_refused: Stripe does not know this STRIPE_API_KEY"),
         ([], {"STRIPE_API_BASE": "http://127.0.0.1:1"}, "stripe_unreachable"),
     ],
