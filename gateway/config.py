@@ -9,9 +9,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, PARTNERS
+from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from projections import config, config_keys

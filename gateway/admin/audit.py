@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from gateway.admin.query import OF_PAGES, cursor_of, names_of, parse_page
+from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from outbox import audit as log

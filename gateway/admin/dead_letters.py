@@ -12,9 +12,9 @@ import msgspec
 from aiohttp import web
 
 from gateway import bodies
-from gateway.admin.query import OF_PAGES, id_of, names_of, parse_limit, parse_period
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALLER
+from gateway.paging import OF_PAGES, id_of, names_of, parse_limit, parse_period
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from outbox.dead_letters import LetterError, Search, Status

@@ -6,9 +6,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin import store
-from gateway.admin.query import cursor_of, id_of, parse_query
+from gateway.admin.query import parse_query
 from gateway.admin.store import Delivery, Journey
 from gateway.errors import GatewayError, Reason
+from gateway.paging import cursor_of, id_of
 from gateway.postgres import transaction
 
 

@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 
 from gateway import bodies
-from gateway.admin.query import OF_PAGES, cursor_of, id_of, names_of, parse_page
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER
+from gateway.paging import OF_PAGES, cursor_of, id_of, names_of, parse_page
 from gateway.postgres import command_transaction, refusing_outages
 from projections.erasure import erasures
 from projections.erasure.erasures import Erasure, Outlook

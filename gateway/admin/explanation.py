@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from gateway import clues
-from gateway.admin.query import id_of
 from gateway.errors import GatewayError, Reason
+from gateway.paging import id_of
 from gateway.postgres import snapshot
 
 CLUES: Final = web.AppKey("clues", clues.Settings)

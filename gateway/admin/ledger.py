@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
-from gateway.admin.query import parse_period
 from gateway.errors import GatewayError, Reason
+from gateway.paging import parse_period
 from gateway.postgres import snapshot
 from gateway.route import Parameter
 from outbox import ledger as books

@@ -3,8 +3,8 @@
 import msgspec
 from aiohttp import web
 
-from gateway.admin.query import id_of
 from gateway.errors import GatewayError, Reason
+from gateway.paging import id_of
 from gateway.postgres import command_transaction
 from projections import notifications
 

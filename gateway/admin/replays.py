@@ -12,10 +12,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.admin.query import LIMIT_DEFAULT, cursor_of, id_of, names_of, parse_page
-from gateway.admin.query import Limit as PageLimit
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, RECORDED
+from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of, names_of, parse_page
+from gateway.paging import Limit as PageLimit
 from gateway.postgres import command_transaction
 from gateway.preview import preview
 from gateway.replays import Replays
