@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from streams.payments.handler import PaymentsHandler
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
 from tests.simulators.stripe_objects import invoice_object, payment_intent_object, subscription_object
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -402,6 +404,45 @@ async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_do
         assert [row["status"] for row in await second.rows("select status from invoices")] == ["paid"]
         assert await second.standing() == [("fetched", None, 2)]
         assert len(await second.rows("select * from webhook_deliveries")) == 2
+
+
+CHILD: Final = """
+import asyncio, sys
+from datetime import timedelta
+from runtime.database import make_pool
+from runtime.settings import Secret
+from streams.payments.fetching.api import opened_api
+from streams.payments.fetching.fetcher import Fetcher, Limits
+
+async def main(url, base, key):
+    limits = Limits(rate=100.0, attempts=3, claim=timedelta(milliseconds=300))
+    async with make_pool(url, size=2, name="child") as pool, opened_api(base, Secret(key), timedelta(seconds=60)) as api:
+        await Fetcher(pool, api, limits, consumer="payments").run()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["before its answer is stored", "after it is stored"])
+async def test_a_worker_that_is_killed_has_lost_and_doubled_nothing(world: World, database_url: str, stored: bool) -> None:
+    invoice = an_invoice(world.api)
+    await world.arrive(invoice_paid(invoice.id))
+    world.api.told = [] if stored else [Told(after=3.0)]
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, database_url, world.api.url, KEY)
+
+    async def reached() -> bool | None:
+        [(outcome, _, _)] = await world.standing()
+        return (outcome == "fetched" if stored else bool(world.api.calls)) or None
+
+    await eventually(reached)
+    child.kill()
+    await child.wait()
+    assert len(await world.rows("select * from webhook_deliveries")) == 1 + stored
+    await world.make_due()
+    assert await world.fetch() == (0 if stored else 1)
+    assert await world.standing() == [("fetched", None, 1 if stored else 2)]
+    assert len(await world.rows("select * from webhook_deliveries")) == 2
+    assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
 
 
 def contested(kind: str, decided_by: str) -> float:
