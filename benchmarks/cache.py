@@ -11,7 +11,7 @@ import redis
 
 from benchmarks.figures import Aim, Figure, Result, expect, median, percentiles, ratio
 from benchmarks.system import system
-from ops.dev.processes import address
+from runtime.addresses import address
 
 if TYPE_CHECKING:
     from benchmarks.scale import Scale

@@ -20,8 +20,8 @@ import psycopg
 from ops.stack.child import Child, spawn, tail
 from ops.stack.errors import DownloadRefused, ProcessFailed
 from ops.stack.places import cache_folder
-from ops.stack.ports import LOOPBACK
 from ops.stack.postgres import DATABASE
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from ops.dev.processes import TALLYHOOK, address, processes, take_listeners
+from ops.dev.processes import TALLYHOOK, processes, take_listeners
 from ops.dev.secrets_file import NEEDED
 from ops.stack import Stack
 from ops.stack.child import Child, spawn, tail
 from ops.stack.errors import ProcessFailed
 from ops.stack.places import temporary_data_dir
-from ops.stack.ports import LOOPBACK
 from ops.stack.probe import answers
+from runtime.addresses import LOOPBACK, address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,14 +1,23 @@
-"""Addresses as they may be shown: where they lead, and never who is let in there."""
+"""Addresses as clients need them, and as they may be shown: where they lead, and never who is let in there."""
 
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
+LOOPBACK: Final = "127.0.0.1"
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
 WITHHELD: Final = "(an address that cannot be shown)"
 _HOST: Final = r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*")
 _NAMES_IN_PATH: Final = frozenset({"postgres", "postgresql", "redis", "rediss", "valkey", "unix"})
 _PATH: Final = re.compile(r"[\w./-]*", re.ASCII)
+
+
+def address(listener: tuple[str, int], scheme: str = "http") -> str:
+    """The URL under which a client on this machine reaches a listener, given as host and port."""
+    host, port = listener
+    reachable = LOOPBACK if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{reachable}:{port}"
 
 
 def shown(url: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiosmtpd.controller import Controller
 
-from ops.stack.ports import LOOPBACK, Ports
+from ops.stack.ports import Ports
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 
 from migrations import chain
-from ops.dev.processes import SINK, WORKERS, address, processes, take_listeners
-from ops.stack.ports import LOOPBACK
+from ops.dev.processes import SINK, WORKERS, processes, take_listeners
 from ops.stack.supervisor import HUNG_AFTER, ProcessSpec, Supervisor
 from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
+from runtime.addresses import LOOPBACK, address
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

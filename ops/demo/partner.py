@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from ops.stack.ports import LOOPBACK
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

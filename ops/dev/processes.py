@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops.stack.errors import PortTaken
-from ops.stack.ports import LOOPBACK
 from ops.stack.supervisor import ProcessSpec
+from runtime.addresses import LOOPBACK, address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WORKERS: Final = ("payments", "cache", "search", "notifications", "leads", "alerts")
 TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
-_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  recognised, not bound
 SINK: Final = "mail-sink"
 _SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
 _CERT: Final = "INTERNAL_TLS_CERT"
@@ -153,10 +152,3 @@ def _worker(role: str, port: int) -> ProcessSpec:
         web=web,
         stop_rank=_WORKER,
     )
-
-
-def address(listener: tuple[str, int], scheme: str = "http") -> str:
-    """The URL under which a client on this machine reaches a listener."""
-    host, port = listener
-    reachable = LOOPBACK if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
-    return f"{scheme}://{reachable}:{port}"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ops.dev.processes import SINK, address
+from ops.dev.processes import SINK
 from ops.dev.servers import ServerStatus, examine_servers
 from ops.stack.stack import VARIABLES
 from ops.stack.state import StackState, StateFile
+from runtime.addresses import address
 
 if TYPE_CHECKING:
     from pathlib import Path

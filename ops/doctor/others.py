@@ -12,7 +12,7 @@ from redis.retry import Retry
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from runtime import endpoints
-from runtime.addresses import shown
+from runtime.addresses import LOOPBACK, address, shown
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:

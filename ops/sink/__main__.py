@@ -8,7 +8,7 @@ from aiosmtpd.smtp import SMTP
 
 from ops.sink.inbox import Inbox
 from ops.sink.listeners import MailDoor, build_web
-from ops.stack.ports import LOOPBACK
+from runtime.addresses import LOOPBACK
 from runtime.process import stop_signals
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ops.stack.jars import ensure_jars
-from ops.stack.ports import LOOPBACK
 from ops.stack.probe import answers
 from ops.stack.server import Server
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from ops.stack.ports import Ports

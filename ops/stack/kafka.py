@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 
 from ops.stack.errors import ServerFailed
 from ops.stack.jars import ensure_jars
-from ops.stack.ports import LOOPBACK
 from ops.stack.server import Server
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

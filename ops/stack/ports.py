@@ -8,11 +8,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from ops.stack.errors import PortTaken, StackError
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOPBACK = "127.0.0.1"
 # Below the range from which kernels take ports for outgoing connections: a client that keeps dialling a stopped server
 # there can be given the server's own port, connect to itself and hold it.
 _FREE_RANGE = range(20_000, 32_000)

@@ -23,8 +23,8 @@ from ops.stack.child import Account
 from ops.stack.errors import ServerFailed, Unreachable
 from ops.stack.password import ensure_password, write_private
 from ops.stack.places import as_root, roots_folder
-from ops.stack.ports import LOOPBACK
 from ops.stack.server import Server
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

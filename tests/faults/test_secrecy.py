@@ -23,7 +23,7 @@ from psycopg import sql
 
 from ops import cli
 from ops.dev.processes import WORKERS
-from ops.stack.ports import LOOPBACK
+from runtime.addresses import LOOPBACK
 from runtime.ids import new_id
 from schemas.topics import Topic
 from tests.sender import post_stripe

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.stack.ports import LOOPBACK, Ports
+from ops.stack.ports import Ports
 from ops.stack.supervisor import ProcessSpec, Supervisor
+from runtime.addresses import LOOPBACK
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

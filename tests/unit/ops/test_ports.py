@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.stack.errors import PortTaken
-from ops.stack.ports import LOOPBACK, Ports, is_free
+from ops.stack.ports import Ports, is_free
+from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,12 @@ from typing import Final
 
 import pytest
 
-from ops.dev.processes import SINK, address, processes, take_listeners
+from ops.dev.processes import SINK, processes, take_listeners
 from ops.dev.status import describe
 from ops.stack.errors import PortTaken
-from ops.stack.ports import LOOPBACK, Ports
+from ops.stack.ports import Ports
 from ops.stack.state import StackState
+from runtime.addresses import LOOPBACK, address
 
 ELSEWHERE: Final = {
     "NOTIFY_EMAIL_URL": "mailto://mail.example.com",
