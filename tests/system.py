@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 
 from migrations import chain
-from ops.dev.processes import SINK, WORKERS, processes, take_listeners
+from ops.dev.processes import SINK, TALLYHOOK, WORKERS, processes, take_listeners
 from ops.stack.supervisor import HUNG_AFTER, ProcessSpec, Supervisor
 from outbox import topics
 from outbox.settings import RetentionSettings
@@ -71,6 +71,7 @@ class System:
         doubled: bool = False,
         hung_after: timedelta = HUNG_AFTER,
         data_limit: int | None = None,
+        program: str = TALLYHOOK,
         **settings: str,
     ) -> None:
         self.stack = stack
@@ -85,6 +86,9 @@ class System:
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
         if doubled:
             self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
+        self._specs = tuple(
+            replace(spec, command=tuple(program if word == TALLYHOOK else word for word in spec.command)) for spec in self._specs
+        )
         if data_limit is not None:
             self._specs = tuple(replace(spec, command=(*_LIMITED, str(data_limit), *spec.command)) for spec in self._specs)
         self.public = address(self._listeners.public)
@@ -93,6 +97,11 @@ class System:
         self.states: tuple[ProcessState, ...] = ()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="supervisor")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What every process of it is given."""
+        return {**self.environment, **self._listeners.environment}
 
     def prepare(self) -> None:
         """Migrate, make the partitions and the topics."""
@@ -148,9 +157,8 @@ class System:
     def _look_after(self) -> None:
         logs = self.stack.data_dir / "process-logs"
         logs.mkdir(exist_ok=True)
-        environment = {**self.environment, **self._listeners.environment}
         supervisor = Supervisor(
-            self._specs, log_dir=logs, cwd=_CHECKOUT, environment=environment, on_change=self._note, hung_after=self._hung_after
+            self._specs, log_dir=logs, cwd=_CHECKOUT, environment=self.settings, on_change=self._note, hung_after=self._hung_after
         )
         while not self._ended.wait(0.05):
             supervisor.run_once()

@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -30,7 +31,11 @@ def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 def operator() -> str:
     """Who runs the command, for the audit log: there is no token that would tell."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that no account has
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def database() -> psycopg.Connection:

@@ -1,38 +1,192 @@
-"""`docker-compose.yml` asks for its secrets, opens nothing to the world and runs what `./dev up` runs; checked without Docker."""
+"""`docker-compose.yml` gives every process what it reads, asks once for its secrets and opens nothing to the world; no Docker."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Final
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+import yaml
+
+from gateway.settings import GatewaySettings
 from ops.dev.processes import WORKERS
+from outbox.settings import KafkaSettings, RelaySettings, RetentionSettings
+from projections.retention import RecordSettings
+from runtime.partners import FIELDS, PartnerSettings
+from streams.process import ROLES
+from streams.settings import CacheSettings, StreamSettings
+from tests.compose import FILE, VARIABLE, Missing, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runtime.settings import Settings
 
 ROOT: Final = Path(__file__).parents[2]
-COMPOSE: Final = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE: Final = (ROOT / "env.example").read_text()
+SECRETS: Final = ("STRIPE_WEBHOOK_SECRET", "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN")
+SET: Final = "".join(f"{name}=secret-{number}\n" for number, name in enumerate(SECRETS))
+SERVERS: Final = {"postgres", "kafka", "redis", "elasticsearch", "prometheus", "grafana"}
+READS: Final[dict[str, tuple[type[Settings], ...]]] = {
+    "setup": (RetentionSettings, KafkaSettings),
+    "gateway": (GatewaySettings,),
+    "relay": (RelaySettings, RecordSettings),
+    **{f"worker-{role}": (ROLES[role].settings,) for role in WORKERS},
+}
+# What only the Compose file can know.
+ITS_OWN: Final = {
+    "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "ELASTICSEARCH_URL",
+    "PUBLIC_HOST", "INTERNAL_HOST", "RELAY_WEB_HOST", "STREAMS_WEB_HOST",
+}  # fmt: skip
+PORTS: Final = {"PUBLIC_PORT": 18080, "INTERNAL_PORT": 18081, "RELAY_WEB_PORT": 16060, "STREAMS_WEB_PORT": 16066}
+OTHER_PORTS: Final = SET + "".join(f"{name}={port}\n" for name, port in PORTS.items())
+each_process = pytest.mark.parametrize("process", sorted(READS))
 
 
-def _services() -> set[str]:
-    block = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    return set(re.findall(r"^  ([a-z-]+):$", block, re.MULTILINE))
+def services(env_file: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = resolve(env_file)["services"]
+    return found
+
+
+def published(service: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Address and port on the host, and the port in the container, of each mapping."""
+    parts = [mapping.split(":") for mapping in service.get("ports", ())]
+    return [(address, int(outside), int(inside)) for address, outside, inside in parts]
 
 
 def test_every_process_and_server_is_a_service() -> None:
-    ours = {"setup", "gateway", "relay", *(f"worker-{role}" for role in WORKERS)}
-    assert _services() == {"postgres", "kafka", "redis", "elasticsearch", "prometheus", "grafana"} | ours
+    assert services(SET).keys() == SERVERS | READS.keys()
 
 
-def test_ports_are_published_on_the_loopback_only() -> None:
-    published = [port for line in re.findall(r"ports: \[(.*)\]", COMPOSE) for port in line.split(", ")]
-    assert published
-    assert [port for port in published if not port.startswith('"127.0.0.1:')] == []
+@each_process
+def test_a_process_reads_what_env_says(process: str) -> None:
+    names = {name.upper() for kind in READS[process] for name in kind.model_fields} - {"PARTNERS"}
+    others = {f"PARTNER_ACME{suffix}" for suffix in FIELDS} | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
+    }  # fmt: skip
+    given = {name: str(PORTS.get(name, f"given as {name}")) for name in names | others}
+    reads = services(SET + "".join(f"{name}='{text}'\n" for name, text in given.items()))[process]["environment"]
+    assert {name: reads.get(name) for name in given.keys() - ITS_OWN} == {
+        name: text for name, text in given.items() if name not in ITS_OWN
+    }
 
 
-def test_what_is_taken_from_the_environment_must_be_set_and_is_in_env_example() -> None:
-    taken = re.findall(r"\$\{(\w+)([^}]*)\}", COMPOSE)
-    example = (ROOT / "env.example").read_text()
-    assert [name for name, rule in taken if not rule.startswith(":?")] == []
-    assert [name for name, _ in taken if f"\n{name}=" not in example] == []
+def test_every_setting_that_is_listed_reaches_every_process() -> None:
+    listed = {*re.findall(r"^#?([A-Z][A-Z0-9_]*)=", EXAMPLE, re.MULTILINE)} - ITS_OWN - PORTS.keys()
+    found = services("".join(f"{name}='given as {name}'\n" for name in listed))
+    for process in READS:
+        assert {name for name in listed if found[process]["environment"].get(name) != f"given as {name}"} == set(), process
+
+
+def test_settings_that_used_to_be_lost_are_what_the_records_hold() -> None:
+    found = services(f"{SET}CACHE_KEY_PREFIX=shop:\nRETENTION_DAYS=7\nSTREAMS_BATCH=50\nPARTNER_ACME_SECRET=abc\n")
+    assert CacheSettings.load(found["worker-cache"]["environment"]).cache_key_prefix == "shop:"
+    assert RelaySettings.load(found["relay"]["environment"]).retention_days == 7
+    assert RetentionSettings.load(found["setup"]["environment"]).retention_days == 7
+    assert StreamSettings.load(found["worker-payments"]["environment"]).streams_batch == 50
+    assert PartnerSettings.load(found["worker-leads"]["environment"]).partners.keys() == {"ACME"}
+
+
+@each_process
+def test_a_copy_of_env_example_with_its_secrets_is_enough_to_start(process: str) -> None:
+    for text in (SET, EXAMPLE + SET):
+        environment = services(text)[process]["environment"]
+        for kind in READS[process]:
+            assert kind.load(environment)
+
+
+def test_without_secrets_one_message_names_all_that_is_missing() -> None:
+    for text in (None, "", EXAMPLE, "STRIPE_WEBHOOK_SECRET=whsec_x\n"):
+        with pytest.raises(Missing) as caught:
+            resolve(text)
+        assert "env.example" in str(caught.value)
+        assert [name for name in SECRETS if name not in str(caught.value)] == []
+
+
+def test_a_password_of_its_own_is_the_servers_and_the_processes() -> None:
+    for text, password in ((SET, "only-on-loopback"), (f"{SET}POSTGRES_PASSWORD=abc123\n", "abc123")):
+        found = services(text)
+        assert found["postgres"]["environment"]["POSTGRES_PASSWORD"] == password
+        urls = {found[process]["environment"]["DATABASE_URL"] for process in READS}
+        assert urls == {f"postgresql://tallyhook:{password}@postgres:5432/tallyhook"}
+
+
+@pytest.mark.parametrize("env_file", [SET, OTHER_PORTS], ids=["default ports", "other ports"])
+def test_mappings_and_health_checks_follow_the_ports(env_file: str) -> None:
+    found = services(env_file)
+    gateway = GatewaySettings.load(found["gateway"]["environment"])
+    relay = RelaySettings.load(found["relay"]["environment"])
+    assert published(found["gateway"]) == [("127.0.0.1", port, port) for port in (gateway.public_port, gateway.internal_port)]
+    assert published(found["relay"]) == [("127.0.0.1", relay.relay_web_port, relay.relay_web_port)]
+    listens = {"gateway": gateway.public_port, "relay": relay.relay_web_port}
+    for process in (f"worker-{role}" for role in WORKERS):
+        listens[process] = ROLES[process[7:]].settings.load(found[process]["environment"]).streams_web_port
+        assert [inside for *_, inside in published(found[process])] == [listens[process]]
+    assert {process: int(found[process]["healthcheck"]["test"][-1]) for process in listens} == listens
+
+
+def test_prometheus_scrapes_the_ports_that_are_set() -> None:
+    groups = yaml.safe_load(resolve(OTHER_PORTS)["configs"]["targets"]["content"])
+    found = {target for group in groups for target in group["targets"]}
+    assert found == {"gateway:18081", "relay:16060", *(f"worker-{role}:16066" for role in WORKERS)}
+    jobs = {group["labels"]["job"] for group in groups}
+    assert jobs == {"tallyhook-gateway", "tallyhook-relay", "tallyhook-worker"}
+
+
+def test_ports_are_published_on_the_loopback_only_and_none_twice() -> None:
+    mappings = [mapping for service in services(SET).values() for mapping in published(service)]
+    assert {address for address, *_ in mappings} == {"127.0.0.1"}
+    assert len({outside for _, outside, _ in mappings}) == len(mappings) > 10
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
+def test_a_health_check_is_true(status: int | None, healthy: bool) -> None:
+    with answering(status) as port:
+        word, *command, _ = services(SET)["gateway"]["healthcheck"]["test"]
+        assert (word, command[0]) == ("CMD", "python")
+        proxied = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+        done = subprocess.run([sys.executable, *command[1:], str(port)], env=proxied, capture_output=True, check=False)
+    assert (done.returncode == 0) == healthy
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[int]:
+    """A port where /health/ready has this status, or where nobody listens."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response((status or 500) if self.path == "/health/ready" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        port = server.server_port
+        if status is None:
+            server.server_close()
+            yield port
+            return
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield port
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_taken_from_the_environment_is_in_env_example_with_its_default() -> None:
+    taken = {(match["name"], match["rule"], match["rest"]) for match in VARIABLE.finditer(FILE.read_text())}
+    assert {rule for _, rule, _ in taken} == {":-", ":?"}
+    assert {name for name, rule, _ in taken if rule == ":?"} == {*SECRETS}
+    shown = {f"#{name}={rest}" if rule == ":-" else f"{name}=" for name, rule, rest in taken}
+    assert sorted(shown - {*EXAMPLE.splitlines()}) == []
 
 
 def test_the_build_gets_every_package_and_never_the_secrets() -> None:

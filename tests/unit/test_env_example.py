@@ -20,8 +20,11 @@ import streams.alerts.settings
 import streams.notifications.settings
 import streams.settings
 from ops.dev.secrets_file import NEEDED
+from ops.stack.maven import MIRROR
 from ops.stack.stack import VARIABLES
+from runtime import outgoing
 from runtime.settings import Settings, SettingsError
+from tests.compose import FILE, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +34,8 @@ ENTRY: Final = re.compile(r"(?P<default>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.
 LINES: Final = PATH.read_text().splitlines()
 ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
 # What is read by something else than a Settings class.
-READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "POSTGRES_PASSWORD", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPOINT"}
+OPTIONAL_ELSEWHERE: Final = {*outgoing.VARIABLES, MIRROR, *(match["name"] for match in VARIABLE.finditer(FILE.read_text()))}
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
@@ -65,7 +69,7 @@ REQUIRED: Final = {
 
 
 def test_exactly_what_is_read_is_listed() -> None:
-    assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE
+    assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE | OPTIONAL_ELSEWHERE
 
 
 def test_the_variables_of_a_partner_are_shown_as_a_pattern() -> None:

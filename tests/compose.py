@@ -1,0 +1,68 @@
+"""
+`docker-compose.yml` as Compose resolves it, without Docker.
+
+YAML gives anchors and merges; variables are those of https://docs.docker.com/reference/compose-file/interpolation/, from the
+environment over `.env`; what `env_file` names lies below `environment`. Compared once with Compose's own library, compose-go 2.9.
+"""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+from dotenv import dotenv_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE: Final = Path(__file__).parents[1] / "docker-compose.yml"
+_INNER: Final = r"(?:[^{}$]|\$\{[^{}]*\}|\$\$)*"
+VARIABLE: Final = re.compile(rf"\$(?:(?P<dollar>\$)|(?P<bare>\w+)|\{{(?P<name>\w+)(?:(?P<rule>:?[-?+])(?P<rest>{_INNER}))?\}})")
+
+
+class Missing(Exception):
+    """A variable that must be set is not; the text is what Compose prints of it."""
+
+
+def resolve(env_file: str | None = None, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """
+    The whole file with the text of a `.env` beside it, or with none.
+
+    Raises Missing.
+    """
+    known = {name: text or "" for name, text in dotenv_values(stream=StringIO(env_file or ""), interpolate=False).items()}
+    found: dict[str, Any] = _interpolated(yaml.safe_load(FILE.read_text()), {**known, **(environ or {})})
+    for service in found["services"].values():
+        named = service.get("env_file", [])
+        assert named in ([], [{"path": ".env", "required": False}]), named
+        service["environment"] = {**(known if named else {}), **_strings(service.get("environment", {}))}
+    return found
+
+
+def _strings(values: Mapping[str, Any]) -> dict[str, str]:
+    assert all(isinstance(value, str) for value in values.values()), values  # else YAML and Compose may read them differently
+    return dict(values)
+
+
+def _interpolated(value: Any, known: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _interpolated(each, known) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_interpolated(each, known) for each in value]
+    return VARIABLE.sub(lambda match: _value_of(match, known), value) if isinstance(value, str) else value
+
+
+def _value_of(match: re.Match[str], known: Mapping[str, str]) -> str:
+    if match["dollar"]:
+        return "$"
+    name, rule, rest = match["bare"] or match["name"], match["rule"] or "", match["rest"] or ""
+    text = known.get(name)
+    there = bool(text) if rule.startswith(":") else text is not None
+    if rule.endswith("?") and not there:
+        raise Missing(f"required variable {name} is missing a value: {_interpolated(rest, known)}")
+    if rule.endswith("+"):
+        return str(_interpolated(rest, known)) if there else ""
+    return text or "" if there or not rule else str(_interpolated(rest, known))

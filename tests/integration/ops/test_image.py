@@ -1,0 +1,209 @@
+"""What the Dockerfile installs, and nothing else, is enough for every command and every process."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pytest
+import requests
+from typer.main import get_command
+
+from ops.cli import app
+from ops.commands import output
+from ops.dev.processes import WORKERS
+from tests.collector import collecting
+from tests.image import ROOT, Image, lines
+from tests.system import ADMIN, System
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import click
+
+    from tests.collector import Collector
+    from tests.servers import StartStack
+
+LOCAL: Final = ("ops/stack", "ops/dev", "ops/demo", "ops/sink")
+"""In the wheel too, and of use in a checkout only: an import contract keeps everything else from them."""
+PACKAGES: Final = ("runtime", "schemas", "outbox", "projections", "topology", "gateway", "streams", "ops", "migrations")
+NOBODY: Final = "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28"
+# What a command needs to get to work; none of it changes anything. One that is not here runs as it stands.
+ARGUMENTS: Final[dict[str, list[str]]] = {
+    "backfill stripe": ["--since", "1h"],
+    "dead-letters discard": [NOBODY, "--because", "a test"],
+    "dead-letters retry": [NOBODY],
+    "dead-letters show": [NOBODY],
+    "deliveries explain": ["--last", "stripe"],
+    "erase": ["--user", "nobody"],
+    "outbox unpark": ["1"],
+    "replay cancel": [NOBODY],
+    "replay offsets": ["--worker", "payments", "--topic", "webhooks.stripe", "--shadow"],
+    "replay webhooks": ["--from", "1h", "--dry-run"],
+}
+_PARTNER: Final = {"PARTNER_ACME_SECRET": "a-secret-of-the-partner-acme"}
+PROCESSES: Final = ("gateway", "relay", "worker")
+_HELP: Final = """
+import sys
+from typer.testing import CliRunner
+from ops.cli import app
+for path in sys.argv[1:]:
+    done = CliRunner().invoke(app, [*path.split(), "--help"])
+    assert done.exit_code == 0 and "Usage:" in done.output, (path, done.output, done.exception)
+"""
+_MISSING: Final = """
+import sys
+from importlib.util import find_spec
+print(*(name for name in sys.argv[1:] if find_spec(name) is None))
+"""
+
+
+def paths(command: click.Command, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that does something, as it is typed."""
+    below = getattr(command, "commands", {})
+    for name, each in below.items():
+        yield from paths(each, (*above, name))
+    if not below:
+        yield " ".join(above)
+
+
+COMMANDS: Final = tuple(paths(get_command(app)))
+
+
+class Running(NamedTuple):
+    """All processes of the image, on real servers."""
+
+    image: Image
+    system: System
+    collector: Collector
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    folder = Path(tempfile.mkdtemp(prefix="tallyhook-image-"))
+    yield Image(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running(image: Image, start_stack: StartStack) -> Iterator[Running]:
+    """The image is built while the servers start."""
+    with collecting() as collector, ThreadPoolExecutor(1) as beside:
+        building = beside.submit(image.build)
+        stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
+        building.result()
+        traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        system = System(stack, program=str(image.tallyhook), **traces, **_PARTNER)
+        try:
+            for command in ("migrate", "topics ensure"):
+                done = tallyhook(image, system, command.split())
+                assert done.returncode == 0, done.stderr
+            system.start()
+            yield Running(image, system, collector)
+        finally:
+            system.stop()
+
+
+def tallyhook(image: Image, system: System, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """The command as in a container: at the root, with nothing of the checkout in its environment."""
+    environment = {name: text for name, text in system.settings.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    return subprocess.run(
+        [image.tallyhook, *words], cwd="/", env=environment, input="", capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_every_process_starts_and_tells_its_spans(running: Running) -> None:
+    assert {state.name for state in running.system.states} >= {"gateway", "relay", *(f"worker-{role}" for role in WORKERS)}
+    told = [state.name for state in running.system.states if "spans_off" in running.system.log_of(state.name)]
+    assert told == []
+    requests.get(f"{running.system.internal}/v1/admin/ledger", headers=ADMIN, timeout=10).raise_for_status()
+    wait_until(lambda: running.collector.spans, seconds=30)
+
+
+def test_every_command_works_or_says_in_words_why_not(running: Running) -> None:
+    def run(command: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+        return command, tallyhook(running.image, running.system, [*command.split(), *ARGUMENTS.get(command, ())])
+
+    with ThreadPoolExecutor(4) as beside:
+        done = dict(beside.map(run, [command for command in COMMANDS if command not in PROCESSES]))
+    assert {"doctor", "ledger", "topology", "migrate"} <= done.keys()
+    wrong = {
+        command: each.stderr[-2000:]
+        for command, each in done.items()
+        if "Traceback" in each.stdout + each.stderr or each.returncode not in {0, 1}  # 2: it did not get to work
+    }
+    assert wrong == {}
+    refused = {command for command, each in done.items() if each.returncode and not each.stderr.startswith("tallyhook: ")}
+    assert refused <= {"doctor"}  # which exits with 1 for what it finds
+
+
+def test_the_doctor_finds_the_system_as_it_is(running: Running) -> None:
+    done = tallyhook(running.image, running.system, ["doctor", "--json"])
+    findings: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    assert {"settings", "postgres", "kafka", "redis", "elasticsearch", "listeners"} <= {each["area"] for each in findings}
+    assert [each for each in findings if each["area"] == "listeners" and each["level"] != "ok"] == []
+
+
+def test_every_command_has_help(running: Running) -> None:
+    done = python(running.image, _HELP, *COMMANDS)
+    assert done.returncode == 0, done.stderr
+
+
+def test_everything_that_is_imported_anywhere_is_installed(running: Running) -> None:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py") if not _is_local(file)]
+    imported = sorted(set().union(*map(_imports, files)))
+    assert {"psycopg", "opentelemetry"} <= {*imported}
+    assert python(running.image, _MISSING, *imported).stdout.split() == []
+
+
+def test_nothing_of_the_local_stack_is_installed(running: Running) -> None:
+    assert {*python(running.image, _MISSING, "psutil", "jpype", "pytest").stdout.split()} == {"psutil", "jpype", "pytest"}
+
+
+def test_what_runs_is_what_the_image_is_made_for() -> None:
+    last = [line for line in lines() if line.stage == 1]
+    assert ("ENTRYPOINT", '["tallyhook"]') in [(line.word, line.rest) for line in last]
+    assert [line.rest for line in last if line.word == "COPY"] == ["--from=build /opt/tallyhook /opt/tallyhook"]
+    assert [line.rest for line in last if line.word == "USER"] == ["tallyhook"]
+
+
+def test_an_operator_whose_number_has_no_account_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert re.fullmatch(r"\d+@.+", output.operator())
+
+
+def python(image: Image, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [image.bin / "python", "-I", "-c", script, *words]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120, check=False)
+
+
+def _is_local(file: Path) -> bool:
+    return any(file.is_relative_to(ROOT / folder) for folder in LOCAL)
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """The packages that a file imports anywhere, by their top names; those for types alone are needed by nobody."""
+    tree = ast.parse(file.read_text())
+    for_types = {id(node) for block in ast.walk(tree) if _is_for_types(block) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
