@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runtime import env_file, redaction
+from runtime import env_file, outgoing, redaction
 from runtime.credentials import check_quotes
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
 
@@ -205,7 +205,8 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     """
     The process environment over the `.env` file of the directory (default: the working directory).
 
-    Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`).
+    Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`); and libraries go by what
+    it says of certificates and proxies (`runtime/outgoing.py`).
 
     Raises SettingsError for a file that cannot be read, with every line at fault.
     """
@@ -219,4 +220,5 @@ def merged(file: env_file.EnvFile) -> dict[str, str]:
     """The process environment over this file; its secrets are known from then on."""
     found = file.values | dict(os.environ)
     redaction.learn(found)
+    outgoing.follow(found)
     return found

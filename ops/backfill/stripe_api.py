@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 import stripe
 
+from runtime.outgoing import ca_bundle
 from schemas.numbers import Decoder
 
 KEPT: Final = timedelta(days=30)
@@ -21,6 +22,10 @@ TYPES_MAX: Final = 20
 """How many types one list can be narrowed to."""
 _PAGE: Final = 100
 _RETRIES: Final = 4
+_AWAY: Final = (
+    "no connection to STRIPE_API_BASE: is it right, is the network there, and does this machine trust its certificate? "
+    "SSL_CERT_FILE and HTTPS_PROXY are followed"
+)
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds, one after the other, while Stripe is called too often."""
 
@@ -69,6 +74,7 @@ class StripeEvents:
     """A client of the list; `pauses` are waited one after the other while Stripe is called too often."""
 
     def __init__(self, key: str, base: str, *, pauses: Sequence[float] = PAUSES, retries: int = _RETRIES) -> None:
+        stripe.ca_bundle_path = ca_bundle() or stripe.ca_bundle_path
         self._client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
         self._pauses = pauses
 
@@ -128,7 +134,7 @@ def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
     if isinstance(error, stripe.PermissionError):
         return StripeApiError("stripe_key_refused", f"this STRIPE_API_KEY may not read {what}: give it that permission")
     if isinstance(error, stripe.APIConnectionError):
-        return StripeApiError("stripe_unreachable", "no connection to STRIPE_API_BASE: is it right, and is the network there?")
+        return StripeApiError("stripe_unreachable", _AWAY)
     if isinstance(error, stripe.InvalidRequestError) and error.http_status == HTTPStatus.NOT_FOUND:
         return StripeApiError("stripe_knows_none", _one_line(error))
     if isinstance(error, stripe.InvalidRequestError):

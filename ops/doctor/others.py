@@ -12,7 +12,8 @@ from redis.retry import Retry
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from runtime import endpoints
-from runtime.addresses import LOOPBACK, address, shown
+from runtime.addresses import shown
+from runtime.outgoing import elastic_trust
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
     url = address_in(environ, "ELASTICSEARCH_URL", endpoints.check_elasticsearch)
     if not url:
         return
-    client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0)
+    client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0, **elastic_trust(url))
     try:
         health = client.cluster.health()["status"]
         yield ok(ELASTICSEARCH, f"{shown(url)} answers, its cluster is {health}")

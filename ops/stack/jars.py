@@ -1,4 +1,4 @@
-"""The jars of `jars.toml`, fetched once through jgo into a cache that all stacks share."""
+"""The jars of `jars.toml`, fetched once into a cache that all stacks share."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import fcntl
 import hashlib
 import shutil
 import tempfile
+import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.stack.errors import DownloadRefused
+from ops.stack.errors import Cancelled, DownloadRefused
 from ops.stack.places import cache_folder
+from runtime.settings import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from jgo.maven import MavenContext
-
+    from ops.stack.maven import Maven
     from ops.stack.server import Surroundings
 
 _PINS = Path(__file__).with_name("jars.toml")
@@ -54,27 +55,29 @@ def _only_one(lock: Path) -> Iterator[None]:
 
 
 def _fetch_all(pins: Mapping[str, str], folder: Path, server: str, around: Surroundings) -> None:
-    from jgo.maven import MavenContext  # noqa: PLC0415  it costs half a second, and only the first start needs it
+    from ops.stack.maven import Maven  # noqa: PLC0415  only the first start needs a client
 
     around.report(server, f"downloading {len(pins)} jars")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as repository:
-        context = MavenContext(repo_cache=Path(repository), local_repos=[], timeout=60)
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            fetches = [pool.submit(_fetch, context, *pin, folder, around) for pin in pins.items()]
-            for done, fetch in enumerate(as_completed(fetches), start=1):
-                if error := fetch.exception():
-                    pool.shutdown(cancel_futures=True)
-                    raise error
-                around.report(server, f"downloading jars: {done} of {len(pins)}")
+    failed = threading.Event()
+
+    def check() -> None:
+        around.check()
+        if failed.is_set():
+            raise Cancelled("another jar could not be fetched")
+
+    with Maven(environment()) as repository, ThreadPoolExecutor(_PARALLEL) as pool:
+        fetches = [pool.submit(_fetch, repository, *pin, folder, check) for pin in pins.items()]
+        for done, fetch in enumerate(as_completed(fetches), start=1):
+            if error := fetch.exception():
+                failed.set()
+                pool.shutdown(cancel_futures=True)
+                raise error
+            around.report(server, f"downloading jars: {done} of {len(pins)}")
 
 
-def _fetch(context: MavenContext, coordinate: str, digest: str, folder: Path, around: Surroundings) -> None:
-    around.check()
-    group, artifact, version = coordinate.split(":")
-    try:
-        path = context.project(group, artifact).at_version(version).artifact().resolve()
-    except (RuntimeError, OSError) as error:
-        raise DownloadRefused(f"could not fetch the jar {coordinate} from the Maven repository: {error}") from error
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+def _fetch(repository: Maven, coordinate: str, digest: str, folder: Path, check: Callable[[], None]) -> None:
+    check()
+    _, artifact, version = coordinate.split(":")
+    path = folder / f"{artifact}-{version}.jar"
+    if repository.fetch(coordinate, path, check) != digest:
         raise DownloadRefused(f"the jar {coordinate} that was fetched is not the one pinned in {_PINS.name}")
-    path.rename(folder / path.name)

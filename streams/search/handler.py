@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from projections.search import raise_versions
 from runtime.database import Pool
+from runtime.outgoing import elastic_trust
 from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.envelope import Envelope
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
@@ -64,8 +65,9 @@ def _change_of(event: Envelope) -> Change:
 
 @asynccontextmanager
 async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
+    url = settings.elasticsearch_url
     # The processor owns the waiting, so the client tries once.
-    async with AsyncElasticsearch(settings.elasticsearch_url, request_timeout=_PATIENCE, max_retries=0) as client:
+    async with AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **elastic_trust(url)) as client:
         documents = Documents(client, PROPERTIES.name)
         yield Running(SearchHandler(documents, settings.lock_lease), loops=(documents.prepare,))
 

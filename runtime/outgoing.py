@@ -1,0 +1,57 @@
+"""
+How our clients reach what is outside: they trust what this machine trusts, and go through the proxy that it names.
+
+Several libraries bring a bundle of certificates of their own, which knows no company's CA. So they are pointed to the store that
+OpenSSL, and with it `curl`, uses: SSL_CERT_FILE or SSL_CERT_DIR, else that of the system. docs/network.md says who does what.
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_NO_PROXY: Final = "NO_PROXY"
+_BUNDLE: Final = "REQUESTS_CA_BUNDLE"
+VARIABLES: Final = (*_PROXIES, _NO_PROXY, _BUNDLE, "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Those for proxies count in lower case too, as everywhere; in lower case they come first."""
+_OURS: Final = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
+
+
+def follow(environ: Mapping[str, str]) -> None:
+    """
+    Let libraries, which read the process environment, see what `.env` says of certificates and proxies.
+
+    What listens on the loopback is never reached through a proxy.
+    """
+    for name in (*VARIABLES, *map(str.lower, (*_PROXIES, _NO_PROXY))):
+        if text := environ.get(name):
+            os.environ.setdefault(name, text)
+    if any(os.environ.get(name) or os.environ.get(name.lower()) for name in _PROXIES):
+        direct = os.environ.get(_NO_PROXY.lower()) or os.environ.get(_NO_PROXY) or ""
+        missing = [host for host in _OURS if host not in direct.split(",")]
+        if direct != "*" and missing:
+            os.environ[_NO_PROXY] = os.environ[_NO_PROXY.lower()] = ",".join(filter(None, (direct, *missing)))
+    if bundle := ca_bundle():
+        os.environ[_BUNDLE] = bundle
+
+
+def ca_bundle() -> str | None:
+    """The file or folder of the certificates that this machine trusts; None where it has none, and a library's own are used."""
+    paths = ssl.get_default_verify_paths()
+    return os.environ.get(_BUNDLE) or os.environ.get("CURL_CA_BUNDLE") or paths.cafile or _unless_empty(paths.capath)
+
+
+def _unless_empty(folder: str | None) -> str | None:
+    """A system without certificates has the folder for them nevertheless."""
+    with suppress(OSError):
+        return folder if folder and any(Path(folder).iterdir()) else None
+    return None
+
+
+def elastic_trust(url: str) -> dict[str, Any]:
+    """What a client of Elasticsearch is told for this address: it takes options of TLS for `https` alone."""
+    bundle = ca_bundle() if url.startswith("https://") else None
+    return {"ca_certs": bundle} if bundle else {}

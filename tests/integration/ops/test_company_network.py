@@ -1,0 +1,275 @@
+"""Behind a company's CA, its proxy and its mirror, downloads and calls work; where they cannot, words say so, and soon."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from elasticsearch import AsyncElasticsearch, Elasticsearch, TransportError
+
+from ops.backfill.stripe_api import StripeApiError, StripeEvents
+from ops.stack.jars import ensure_jars
+from runtime.ids import new_id
+from runtime.outgoing import VARIABLES, elastic_trust, follow
+from runtime.partners import Partner
+from streams.leads.crm import opened_crm
+from streams.leads.decisions import Answer as Answered
+from streams.leads.store import Claimed
+from streams.notifications.senders import Message, ProviderSender, SendFailed
+from streams.notifications.texts import Text
+from tests.company import NAME, Answer, Company, company
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
+
+JAR: Final = b"the text of a jar " * 1000
+SOON: Final = 10  # seconds
+_FETCH: Final = f"""
+import sys
+from pathlib import Path
+from ops.stack import StackError, jars
+from ops.stack.server import Surroundings
+from runtime.redaction import redacted
+jars._PINS = Path(sys.argv[1])
+try:
+    print(jars.{ensure_jars.__name__}("fake", "fake", Surroundings()))
+except StackError as error:
+    sys.exit(f"dev: {{redacted(str(error))}}")
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Company]:
+    with company(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing of the network, whatever this machine's says."""
+    for name in {*VARIABLES, *map(str.lower, VARIABLES), "CURL_CA_BUNDLE"}:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+class Fetched:
+    """What became of `up` fetching its jars, here three that are pinned, in a process of its own."""
+
+    def __init__(self, folder: Path, mirror: str, dotenv: str = "", **environment: str) -> None:
+        names = ("one", "two", "three")
+        (folder / "jars.toml").write_text(
+            "[fake]\n" + "".join(f'"com.example:{name}:1" = "{hashlib.sha256(JAR).hexdigest()}"\n' for name in names)
+        )
+        (folder / ".env").write_text(dotenv)
+        known = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(Path.cwd()), "TALLYHOOK_MAVEN_MIRROR": mirror}
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", _FETCH, folder / "jars.toml"],
+            cwd=folder, env={name: text for name, text in (known | environment).items() if text},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        self.seconds = time.monotonic() - began
+        self.said = done.stdout + done.stderr
+        self.jars = sorted(path.read_bytes() for path in (folder / ".cache/tallyhook/jars").glob("fake-*/*.jar"))
+        self.whole = done.returncode == 0 and self.jars == [JAR] * 3
+        assert "Traceback" not in self.said, self.said
+        assert "s3cret" not in self.said, self.said
+
+
+def serve_jars(request: BaseHTTPRequestHandler) -> Answer:
+    name = request.path.split("/")[-3]
+    there = request.path == f"/maven/com/example/{name}/1/{name}-1.jar"
+    return Answer(200, JAR) if there else Answer(404)
+
+
+def test_the_certificates_that_ssl_cert_file_names_are_trusted(network: Company, tmp_path: Path) -> None:
+    network.web.answer = serve_jars
+    fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
+    assert fetched.whole, fetched.said
+    assert {headers["User-Agent"].partition("/")[0] for *_, headers in network.web.requests} == {"Tallyhook"}
+
+
+def test_what_env_says_of_the_network_counts(network: Company, tmp_path: Path) -> None:
+    network.web.answer = serve_jars
+    dotenv = f"SSL_CERT_FILE={network.ca}\nHTTPS_PROXY={network.proxy.url}\nTALLYHOOK_MAVEN_MIRROR=https://{NAME}/maven/\n"
+    assert Fetched(tmp_path, "", dotenv).whole
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+
+
+def test_a_certificate_that_is_not_trusted_is_said_so_and_soon(network: Company, tmp_path: Path) -> None:
+    mirror = f"https://user:s3cret@{network.web.host}/maven"
+    fetched = Fetched(tmp_path, mirror)
+    assert not fetched.jars
+    assert f"the certificate of https://{network.web.host} is not trusted by this machine" in fetched.said
+    assert "SSL_CERT_FILE" in fetched.said
+    assert fetched.seconds < SOON
+    assert "there is no such file" in Fetched(tmp_path, mirror, SSL_CERT_FILE=str(tmp_path / "missing.pem")).said
+
+
+def test_the_proxy_is_gone_through_with_its_password(network: Company, tmp_path: Path) -> None:
+    network.web.answer = serve_jars
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        cache = tmp_path / name
+        cache.mkdir()
+        fetched = Fetched(cache, f"https://{NAME}/maven", SSL_CERT_FILE=str(network.ca), **{name: network.proxy.url})
+        assert fetched.whole, fetched.said
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+
+
+def test_a_proxy_that_refuses_is_named(network: Company, tmp_path: Path) -> None:
+    proxy = network.proxy.url.replace("s3cret%3Aword", "s3cret-that-is-wrong")
+    fetched = Fetched(tmp_path, f"https://{NAME}/maven", SSL_CERT_FILE=str(network.ca), HTTPS_PROXY=proxy)
+    assert f"the proxy http://127.0.0.1:{network.proxy.port} does not let us through" in fetched.said
+    assert "407" in fetched.said
+    assert fetched.seconds < SOON
+
+
+def test_a_certificate_behind_the_proxy_that_is_not_trusted_is_said_so(network: Company, tmp_path: Path) -> None:
+    fetched = Fetched(tmp_path, f"https://{NAME}/maven", HTTPS_PROXY=network.proxy.url)
+    assert f"the certificate of https://{NAME} is not trusted" in fetched.said
+
+
+def test_what_is_on_the_loopback_is_fetched_directly(network: Company, tmp_path: Path) -> None:
+    network.web.answer = serve_jars
+    mirror = f"https://127.0.0.1:{network.web.port}/maven"
+    assert Fetched(tmp_path, mirror, SSL_CERT_FILE=str(network.ca), HTTPS_PROXY=network.proxy.url).whole
+    assert network.proxy.wanted == []
+
+
+def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> None:
+    expected = "Basic " + base64.b64encode(b"me:s3cret@home").decode()
+    network.web.answer = lambda request: serve_jars(request) if request.headers["Authorization"] == expected else Answer(401)
+    url = f"https://me:s3cret%40home@{network.web.host}/maven"
+    refused = Fetched(tmp_path, url.replace("home@", "work@"), SSL_CERT_FILE=str(network.ca))
+    assert f"https://{network.web.host} answers 401" in refused.said
+    assert "TALLYHOOK_MAVEN_MIRROR" in refused.said
+    assert Fetched(tmp_path, url, SSL_CERT_FILE=str(network.ca)).whole
+
+
+@pytest.mark.parametrize(
+    ("mirror", "said"),
+    [
+        ("https://127.0.0.1:PORT/maven", "cannot be reached"),
+        (f"https://{NAME}/maven", "cannot be reached"),
+        ("https://me:s3/cret@host/maven", "TALLYHOOK_MAVEN_MIRROR is no address"),
+        ("ftp://host/maven", "TALLYHOOK_MAVEN_MIRROR is no address over http"),
+        ("host/maven", "TALLYHOOK_MAVEN_MIRROR is no address"),
+    ],
+)
+def test_a_mirror_that_leads_nowhere_is_said_so_and_soon(tmp_path: Path, mirror: str, said: str) -> None:
+    with socket.socket() as nobody:  # bound, and never listening
+        nobody.bind(("127.0.0.1", 0))
+        fetched = Fetched(tmp_path, mirror.replace("PORT", str(nobody.getsockname()[1])))
+    assert said in fetched.said
+    assert fetched.seconds < SOON
+
+
+def test_an_answer_that_breaks_off_is_fetched_again_and_a_server_that_fails_is_asked_again(
+    network: Company, tmp_path: Path
+) -> None:
+    def shaky(request: BaseHTTPRequestHandler) -> Answer:
+        tries = sum(path == request.path for _, path, _ in network.web.requests)
+        return [Answer(503), Answer(200, JAR[:500], length=len(JAR)), serve_jars(request)][min(tries, 3) - 1]
+
+    network.web.answer = shaky
+    fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
+    assert fetched.whole, fetched.said
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(Answer(404), "answers 404"), (Answer(200, b"<html>please sign in"), "not the one pinned"), (Answer(503), "answers 503")],
+)
+def test_a_jar_that_cannot_be_had_is_named_and_nothing_is_left(
+    network: Company, tmp_path: Path, answer: Answer, said: str
+) -> None:
+    network.web.answer = lambda _: answer
+    fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
+    assert said in fetched.said
+    assert "com.example:" in fetched.said
+    assert fetched.seconds < SOON
+    assert list((tmp_path / ".cache/tallyhook/jars").glob("fake-*")) == []
+
+
+def search(_: BaseHTTPRequestHandler) -> Answer:
+    product = (("X-Elastic-Product", "Elasticsearch"), ("Content-Type", "application/json"))
+    return Answer(200, json.dumps({"version": {"number": "9.2.0"}}).encode(), headers=product)
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_elasticsearch_is_trusted_as_the_machine_says_and_reached_directly(network: Company, trusted: bool) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = search
+    url = f"https://{network.web.host}"
+    answered: list[Any] = []
+    with Elasticsearch(url, max_retries=0, **elastic_trust(url)) as client, suppress(TransportError):
+        answered.append(client.info())
+    async with AsyncElasticsearch(url, max_retries=0, **elastic_trust(url)) as client:
+        with suppress(TransportError):
+            answered.append(await client.info())
+    assert len(answered) == (2 if trusted else 0)
+    assert network.proxy.wanted == []
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
+def test_stripe_is_trusted_as_the_machine_says_and_reached_through_the_proxy(
+    network: Company, trusted: bool, reason: str
+) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
+    events = StripeEvents("rk_test_x", f"https://{NAME}", pauses=(), retries=0)
+    now = datetime.now(UTC)
+    with pytest.raises(StripeApiError) as caught:
+        next(events.pages(now - timedelta(hours=1), now))
+    assert caught.value.reason == reason
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_provider_of_messages_is_trusted_and_reached_likewise(network: Company, trusted: bool) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = lambda _: Answer(200)
+    sender = ProviderSender(f"jsons://{NAME}/sms", 10, 1)
+    message = Message("<1@x>", "+15550100", Text("body", "subject"))
+    if trusted:
+        await sender.send(message)
+    else:
+        with pytest.raises(SendFailed):
+            await sender.send(message)
+    assert len(network.web.requests) == trusted
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+    sender.close()
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(("trusted", "outcome"), [(True, Answered(status=204)), (False, Answered(error="tls_failed"))])
+async def test_a_crm_is_trusted_as_the_machine_says_and_reached_directly_by_name(
+    network: Company, trusted: bool, outcome: Answered
+) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = lambda _: Answer(204)
+    now = datetime.now(UTC)
+    partner = Partner.model_validate({"crm_url": f"https://{network.web.host}/leads", "crm_secret": "whsec_Y3JtLXNlY3JldA=="})
+    lead = Claimed(new_id(), "ACME", "acme", "external", b"{}", "", now, 1, 0, 0)
+    async with opened_crm(timedelta(seconds=10), [ip_network("127.0.0.0/8")], lambda: now) as crm:
+        assert await crm.send(partner, lead) == outcome
+    agents = [headers["User-Agent"] for *_, headers in network.web.requests]
+    assert agents == ([f"Tallyhook/{version('tallyhook')}"] if trusted else [])
+    assert network.proxy.wanted == []
