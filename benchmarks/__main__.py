@@ -1,12 +1,14 @@
-"""The command line: `./dev bench [NAME]`, which is `python -m benchmarks [NAME]`."""
+"""The command line: `./dev bench [NAME]`, which is `python -m benchmarks [NAME]`; without a name it lists them."""
 
 from __future__ import annotations
 
+import ast
 import signal
 import sys
 from enum import StrEnum
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -34,13 +36,18 @@ class Name(StrEnum):
     SCALING = "scaling"
 
 
+EVERY: Final = "all"
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOLD = Console(stderr=True)
 
 
 @app.command()
 def bench(
-    name: Annotated[Name | None, typer.Argument(help="Which one; all where none is named.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which one, or all; without it they are listed.", show_default=False)
+    ] = None,
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side; figures are medians.")] = 3,
     share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the full sizes, for trying out.")] = 1.0,
@@ -53,11 +60,16 @@ def bench(
 
     A benchmark voids itself, and the exit code is 1, where what came out is not what went in.
     """
+    if name is None:
+        _list()
+        return
+    if name not in (EVERY, *Name):
+        raise typer.BadParameter(f"there is no benchmark {name!r}; there are: {', '.join(Name)}, {EVERY}", param_hint="NAME")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _as_interrupt)
     machine = this_machine()
     results = []
-    for each in [name] if name else Name:
+    for each in Name if name == EVERY else [Name(name)]:
         results.append(_measure(each, Scale(rounds, share, peer)))
         if not as_json:
             show(Console(), results[-1])
@@ -68,6 +80,14 @@ def bench(
         write(report)
     if any(result.void for result in results):
         raise typer.Exit(1)
+
+
+def _list() -> None:
+    """Each name with what it measures: the first line of its module, which is not imported for that."""
+    for name in Name:
+        source = Path(__file__).with_name(f"{name}.py").read_text()
+        print(f"{name:<10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
+    print(f"{EVERY:<10}All of them, about half an hour.")
 
 
 def _measure(name: Name, scale: Scale) -> Result:

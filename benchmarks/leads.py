@@ -1,7 +1,4 @@
-"""
-Deliveries a second of one leads worker to CRMs on this machine, every attempt written down; and what one partner costs the others
-whose CRM hangs, or is not there.
-"""
+"""Deliveries a second of one leads worker, each attempt written down; and what a CRM that hangs, or is away, costs the others."""
 
 from __future__ import annotations
 

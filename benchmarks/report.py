@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 README: Final = Path(__file__).with_name("README.md")
-_BEGIN: Final = "<!-- figures: written by `./dev bench --write` -->"
+_BEGIN: Final = "<!-- figures: written by `./dev bench all --write` -->"
 _END: Final = "<!-- end of figures -->"
 _GIB: Final = 1024**3
 

@@ -145,7 +145,7 @@ def check() -> None:
 
 @app.command(context_settings=_PASS_ON)
 def bench(context: typer.Context) -> None:
-    """Run a benchmark by name, or list them."""
+    """Run a benchmark by name, or all; without a name, list them with what each measures."""
     _become("-m", "benchmarks", *context.args)
 
 

@@ -6,7 +6,9 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import psycopg
 
 from ops.dev.mark import NAME, Mark
 from ops.dev.status import describe
@@ -16,37 +18,45 @@ from ops.stack.state import StateFile
 from runtime.settings import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+_DIRECT: Final = ("NO_PROXY", "no_proxy")
+"""Where there is a proxy, what is on the loopback is reached without it: by `curl` too."""
 
 
 def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     """
-    Lines of `export` for bash: the settings of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, and a `PATH` with
-    `tallyhook` and `psql`. They hold secrets, and a mark of what was set; what an `earlier` one set beyond that is unset.
+    Lines of `export` for bash: the settings of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, libpq's variables, by
+    which a bare `psql` is on the database, and a `PATH` with `tallyhook` and `psql`. They hold secrets, and a mark of what was
+    set; what an `earlier` one set beyond that is unset.
 
     Raises StackError where nothing runs on the data directory.
     """
     state = StateFile(data_dir).read()
     if not state.running:
         raise StackError(f"nothing runs on {data_dir}; start it with ./dev up --detach")
+    before = dict(os.environ)
     settings = environment(checkout)
     status = describe(state)
-    found = {name: value for name, value in settings.items() if name not in os.environ} | state.environment
-    found |= {
+    found = {name: value for name, value in settings.items() if name not in before} | state.environment
+    found |= {name: os.environ[name] for name in _DIRECT if os.environ.get(name) != before.get(name)}
+    found |= _libpq(found["DATABASE_URL"]) | {
         "TALLYHOOK_DATA_DIR": str(data_dir),
         "PUBLIC_URL": status.public or "",
         "INTERNAL_URL": status.internal or "",
         "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),
     }
-    found[NAME] = Mark.made(checkout, data_dir, _set_here(found)).text
-    lines = [f"unset {name}" for name in sorted({*(earlier.digests if earlier else ())} - {*found, *os.environ})]
+    set_here = {name: value for name, value in found.items() if before.get(name) != value}  # not what the user had set alike
+    found[NAME] = Mark.made(checkout, data_dir, set_here).text
+    lines = [f"unset {name}" for name in sorted({*(earlier.digests if earlier else ())} - {*found, *before})]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]
     return "\n".join([*lines, f'export PATH={":".join(map(shlex.quote, _folders()))}:"$PATH"'])
 
 
-def _set_here(found: Mapping[str, str]) -> dict[str, str]:
-    """Without what the user has set to the very same value."""
-    return {name: value for name, value in found.items() if os.environ.get(name) != value}
+def _libpq(database_url: str) -> dict[str, str]:
+    """What `psql` and all others that are built on libpq read: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE and their like."""
+    options = psycopg.pq.Conninfo.parse(database_url.encode())
+    return {option.envvar.decode(): option.val.decode() for option in options if option.envvar and option.val is not None}
 
 
 def _folders() -> Iterator[str]:

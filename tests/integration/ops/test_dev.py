@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from benchmarks.__main__ import Name
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMMANDS = ("up", "down", "status", "env", "demo", "test", "check", "bench")
 
@@ -43,6 +45,20 @@ def test_status_without_a_stack_has_the_same_keys_and_a_failing_exit_code(tmp_pa
     assert msgspec.json.decode(ended.stdout).keys() >= {
         "public", "internal", "kafka", "postgres", "redis", "elasticsearch", "mail", "processes",
     }  # fmt: skip
+
+
+def test_bench_without_a_name_lists_the_names_with_a_line_each() -> None:
+    ended = dev("bench")
+    lines = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines())
+    assert ended.returncode == 0
+    assert lines.keys() == {*Name, "all"}
+    assert all(len(text) > 20 for text in lines.values())
+
+
+def test_a_benchmark_that_is_not_there_is_refused_with_those_that_are() -> None:
+    ended = dev("bench", "relays")
+    assert ended.returncode == 2
+    assert "there is no benchmark" in ended.stderr
 
 
 def test_down_without_a_stack_is_no_error(tmp_path: Path) -> None:

@@ -195,13 +195,23 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def test_a_shell_can_work_on_the_running_stack(small: SmallStack) -> None:
-    (small.checkout / ".env").write_text("ADMIN_API_TOKEN=new;token,old\n")
+def test_a_shell_can_work_on_the_running_stack(small: SmallStack, postgres_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{postgres_server}/tallyhook")
+    for name in ("NO_PROXY", "no_proxy"):  # what the settings make of them is gone at the end
+        monkeypatch.setenv(name, "")
+    (small.checkout / ".env").write_text("ADMIN_API_TOKEN=new;token,old\nHTTP_PROXY=http://127.0.0.1:9\n")
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
     with small.running():
         lines = exports(small.checkout, small.data_dir)
         work = f'{lines}\necho "$REDIS_URL $PUBLIC_URL $ADMIN_TOKEN"; command -v tallyhook psql >&2 && psql --version >&2'
         ended = subprocess.run(["bash", "-euc", work], capture_output=True, text=True, check=True)  # noqa: S607  # the bash of the path
         assert ended.stdout == f"{small.status.redis} {small.status.public} new;token\n"
+        asked = (
+            "curl -s --max-time 5 -o /dev/null -w '%{http_code} ' $PUBLIC_URL/health/ready; psql -Atc 'select current_database()'"
+        )
+        bare = f"{lines}\n{asked}"
+        ended = subprocess.run(["bash", "-euc", bare], capture_output=True, text=True, check=True)  # noqa: S607  # same
+        assert ended.stdout == "200 tallyhook\n"
 
 
 def test_there_is_nothing_for_a_shell_where_nothing_runs(small: SmallStack) -> None:
