@@ -1,5 +1,5 @@
 """
-OpenTelemetry spans, for whoever has `tallyhook[otel]` and a collector.
+OpenTelemetry spans, for whoever has the extra `otel`, as the image does, and a collector.
 
 While they are off, nothing of OpenTelemetry is imported and every verb here returns at once. A span is told when it has ended,
 under the ids that our `traceparent` carries anyway: so answers, log lines, records on Kafka and spans speak of the same trace.
@@ -73,7 +73,7 @@ def configure_spans(process: str, environ: Mapping[str, str]) -> None:
     try:
         from runtime.otel import OtlpRecorder  # noqa: PLC0415  # an extra, and half a second that only those pay who use it
     except ImportError as error:
-        log.warning("spans_off", reason="otel_missing", error=f"{error}: install tallyhook[otel]")
+        log.warning("spans_off", reason="otel_missing", error=f"{error}: install the extra `otel`")
         return
     recorder = OtlpRecorder(process, environ)
     record_with(recorder)

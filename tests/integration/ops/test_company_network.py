@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -273,3 +274,25 @@ async def test_a_crm_is_trusted_as_the_machine_says_and_reached_directly_by_name
     agents = [headers["User-Agent"] for *_, headers in network.web.requests]
     assert agents == ([f"Tallyhook/{version('tallyhook')}"] if trusted else [])
     assert network.proxy.wanted == []
+
+
+@pytest.mark.parametrize(
+    ("trusted", "said"),
+    [
+        (True, "could not install into .venv; the whole log is .venv/install.log"),
+        (False, "not trusted by this machine: set SSL_CERT_FILE"),
+    ],
+)
+def test_a_first_run_of_dev_trusts_what_the_machine_trusts(network: Company, tmp_path: Path, trusted: bool, said: str) -> None:
+    shutil.copy("dev", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements/dev.lock").write_text(f"nothing==1 --hash=sha256:{'0' * 64}\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+    environment |= {"PIP_INDEX_URL": f"https://{network.web.host}/simple"}
+    environment |= {"SSL_CERT_FILE": str(network.ca)} if trusted else {}
+    ended = subprocess.run([tmp_path / "dev", "status"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "what pip says is in .venv/install.log" in ended.stderr
+    assert said in ended.stderr
+    assert [path for _, path, _ in network.web.requests] == (["/simple/nothing/"] if trusted else [])
