@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.collector import Collector
     from tests.servers import StartStack
 
+pytestmark = pytest.mark.timeout(600)  # everything is installed once, and on a busy machine that takes long
 LOCAL: Final = ("ops/stack", "ops/dev", "ops/demo", "ops/sink")
 """In the wheel too, and of use in a checkout only: an import contract keeps everything else from them."""
 PACKAGES: Final = ("runtime", "schemas", "outbox", "projections", "topology", "gateway", "streams", "ops", "migrations")
@@ -116,7 +117,7 @@ def tallyhook(image: Image, system: System, words: Sequence[str]) -> subprocess.
     """The command as in a container: at the root, with nothing of the checkout in its environment."""
     environment = {name: text for name, text in system.settings.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     return subprocess.run(
-        [image.tallyhook, *words], cwd="/", env=environment, input="", capture_output=True, text=True, timeout=60, check=False
+        [image.tallyhook, *words], cwd="/", env=environment, input="", capture_output=True, text=True, timeout=120, check=False
     )
 
 
