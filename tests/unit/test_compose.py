@@ -133,7 +133,11 @@ def test_mappings_and_health_checks_follow_the_ports(env_file: str) -> None:
 
 
 def test_prometheus_scrapes_the_ports_that_are_set() -> None:
-    groups = yaml.safe_load(resolve(OTHER_PORTS)["configs"]["targets"]["content"])
+    resolved = resolve(OTHER_PORTS)
+    [mounted] = resolved["services"]["prometheus"]["configs"]
+    reads = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    assert [each["file_sd_configs"][0]["files"] for each in reads] == [[mounted["target"]]]
+    groups = yaml.safe_load(resolved["configs"][mounted["source"]]["content"])
     found = {target for group in groups for target in group["targets"]}
     assert found == {"gateway:18081", "relay:16060", *(f"worker-{role}:16066" for role in WORKERS)}
     jobs = {group["labels"]["job"] for group in groups}
