@@ -51,6 +51,11 @@ def _unless_empty(folder: str | None) -> str | None:
     return None
 
 
+def trusted() -> ssl.SSLContext:
+    """For aiohttp, whose own context is made when it is imported, before `.env` is read."""
+    return ssl.create_default_context()
+
+
 def elastic_trust(url: str) -> dict[str, Any]:
     """What a client of Elasticsearch is told for this address: it takes options of TLS for `https` alone."""
     bundle = ca_bundle() if url.startswith("https://") else None

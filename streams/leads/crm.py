@@ -1,7 +1,6 @@
 """One attempt over HTTP, signed by Standard Webhooks (https://www.standardwebhooks.com); it never raises for what a CRM does."""
 
 import errno
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from runtime.build import release
+from runtime.outgoing import trusted
 from runtime.partners import Partner
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
@@ -143,15 +143,9 @@ def _checks() -> aiohttp.TraceConfig:
 
 @asynccontextmanager
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
-    """
-    A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked.
-
-    It trusts what this machine trusts, SSL_CERT_FILE of `.env` included, which aiohttp's own context would not have seen.
-    """
+    """A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
     options: dict[str, Any] = {
-        "connector": aiohttp.TCPConnector(
-            limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=ssl.create_default_context()
-        ),
+        "connector": aiohttp.TCPConnector(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=trusted()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
         "cookie_jar": aiohttp.DummyCookieJar(),
         "auto_decompress": False,

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
+from runtime.outgoing import trusted
 from runtime.settings import Secret
 from schemas.stripe import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
@@ -171,6 +172,11 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
 @asynccontextmanager
 async def opened_api(base: str, key: Secret, limit: timedelta) -> AsyncIterator[StripeApi]:
     """A client that connects to nothing until it is asked; proxies are those of the environment, as the SDK's are."""
-    timeout = aiohttp.ClientTimeout(total=limit.total_seconds())
-    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
+    options: dict[str, Any] = {
+        "connector": aiohttp.TCPConnector(ssl=trusted()),
+        "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
+        "cookie_jar": aiohttp.DummyCookieJar(),
+        "trust_env": True,
+    }
+    async with aiohttp.ClientSession(**options) as session:
         yield StripeApi(session, base, key, lambda: datetime.now(UTC))

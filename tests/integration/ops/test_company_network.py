@@ -26,11 +26,15 @@ from ops.stack.jars import ensure_jars
 from runtime.ids import new_id
 from runtime.outgoing import VARIABLES, elastic_trust, follow
 from runtime.partners import Partner
+from runtime.settings import Secret
+from schemas.stripe_snapshots import KINDS
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Answer as Answered
 from streams.leads.store import Claimed
 from streams.notifications.senders import Message, ProviderSender, SendFailed
 from streams.notifications.texts import Text
+from streams.payments.fetching.api import opened_api
+from streams.payments.fetching.store import Claimed as Wanted
 from tests.company import NAME, Answer, Company, company
 
 if TYPE_CHECKING:
@@ -239,6 +243,18 @@ def test_stripe_is_trusted_as_the_machine_says_and_reached_through_the_proxy(
     with pytest.raises(StripeApiError) as caught:
         next(events.pages(now - timedelta(hours=1), now))
     assert caught.value.reason == reason
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
+async def test_what_a_thin_event_names_is_asked_for_likewise(network: Company, trusted: bool, reason: str) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
+    wanted = Wanted(new_id(), next(iter(KINDS)), "x_1", "thin", "evt_1", 0, None, None, None, "", 1)
+    async with opened_api(f"https://{NAME}", Secret("rk_test_x"), timedelta(seconds=10)) as api:
+        answer = await api.ask(wanted)
+    assert answer.reason == reason
     assert set(network.proxy.wanted) == {f"{NAME}:443"}
 
 
