@@ -17,6 +17,8 @@ _NO_PROXY: Final = "NO_PROXY"
 _BUNDLE: Final = "REQUESTS_CA_BUNDLE"
 VARIABLES: Final = (*_PROXIES, _NO_PROXY, _BUNDLE, "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Those for proxies count in lower case too, as everywhere; in lower case they come first."""
+MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
+"""Names where the jars of the local stack come from."""
 _OURS: Final = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 

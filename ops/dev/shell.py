@@ -46,7 +46,8 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
         "INTERNAL_URL": status.internal or "",
         "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),
     }
-    set_here = {name: value for name, value in found.items() if before.get(name) != value}  # not what the user had set alike
+    # Not what the user had set alike, nor what is more than `.env` says.
+    set_here = {name: value for name, value in found.items() if before.get(name) != value and name not in _DIRECT}
     found[NAME] = Mark.made(checkout, data_dir, set_here).text
     lines = [f"unset {name}" for name in sorted({*(earlier.digests if earlier else ())} - {*found, *before})]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]

@@ -9,6 +9,7 @@ from gateway.settings import GatewaySettings
 from ops.backfill.settings import StripeSettings
 from outbox.settings import RelaySettings
 from projections.retention import RecordSettings
+from runtime import outgoing
 from runtime.settings import HttpUrl, Settings
 from streams.alerts.settings import AlertSettings
 from streams.notifications.settings import NotificationSettings
@@ -46,3 +47,13 @@ class SurroundingSettings(Settings):
 KINDS: Final[tuple[type[Settings], ...]] = tuple(dict.fromkeys(kind for kinds in PROCESSES.values() for kind in kinds))
 OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, SurroundingSettings)
 """Read by commands and by others than us: what is missing there is no fault."""
+# Of any form: in Kubernetes REDIS_PORT and its like are addresses.
+ELSEWHERE: Final = frozenset(
+    {
+        *outgoing.VARIABLES,
+        outgoing.MIRROR,
+        *(f"{name}_PORT" for name in ("POSTGRES", "KAFKA", "REDIS", "ELASTICSEARCH", "PROMETHEUS", "GRAFANA")),
+        *(f"{process.replace('-', '_').upper()}_PORT" for process in PROCESSES if process.startswith("worker-")),
+    }
+)
+"""What says how the network is reached, and on which ports Docker Compose publishes what."""

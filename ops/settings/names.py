@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
 from typing import Final, NamedTuple
 
-from ops.settings.kinds import KINDS, OTHERS
+from ops.settings.kinds import ELSEWHERE, KINDS, OTHERS
 from runtime.partners import FIELDS, partner_of
 
-SETTINGS: Final = frozenset(field.upper() for kind in (*KINDS, *OTHERS) for field in kind.model_fields if field != "partners")
+SETTINGS: Final = ELSEWHERE | {field.upper() for kind in (*KINDS, *OTHERS) for field in kind.model_fields if field != "partners"}
 OF_SHELLS: Final = frozenset({"PUBLIC_URL", "INTERNAL_URL", "ADMIN_TOKEN"})
 """What `./dev env` adds for the commands of the runbooks, and no process reads."""
 _NEAR: Final = 0.85

@@ -17,15 +17,15 @@ from urllib3 import Retry
 from ops.stack.errors import DownloadRefused
 from runtime.addresses import shown
 from runtime.build import release
+from runtime.endpoints import check_server
+from runtime.outgoing import MIRROR
 from runtime.redaction import redacted
-from runtime.settings import check_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
 CENTRAL: Final = "https://repo.maven.apache.org/maven2"
 _TIMEOUT: Final = (5.0, 30.0)  # seconds to connect, and between two pieces of an answer
 _BROKEN_MAX: Final = 3

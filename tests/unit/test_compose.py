@@ -111,7 +111,7 @@ def test_without_secrets_one_message_names_all_that_is_missing() -> None:
 
 
 def test_a_password_of_its_own_is_the_servers_and_the_processes() -> None:
-    for text, password in ((SET, "only-on-loopback"), (f"{SET}POSTGRES_PASSWORD=abc123\n", "abc123")):
+    for text, password in ((SET, "onlyonloopback"), (f"{SET}POSTGRES_PASSWORD=abc123\n", "abc123")):
         found = services(text)
         assert found["postgres"]["environment"]["POSTGRES_PASSWORD"] == password
         urls = {found[process]["environment"]["DATABASE_URL"] for process in READS}

@@ -20,7 +20,6 @@ import streams.alerts.settings
 import streams.notifications.settings
 import streams.settings
 from ops.dev.secrets_file import NEEDED
-from ops.stack.maven import MIRROR
 from ops.stack.stack import VARIABLES
 from runtime import outgoing
 from runtime.settings import Settings, SettingsError
@@ -35,7 +34,11 @@ LINES: Final = PATH.read_text().splitlines()
 ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
 # What is read by something else than a Settings class.
 READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPOINT"}
-OPTIONAL_ELSEWHERE: Final = {*outgoing.VARIABLES, MIRROR, *(match["name"] for match in VARIABLE.finditer(FILE.read_text()))}
+OPTIONAL_ELSEWHERE: Final = {
+    *outgoing.VARIABLES,
+    outgoing.MIRROR,
+    *(match["name"] for match in VARIABLE.finditer(FILE.read_text())),
+}
 
 
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
