@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops.doctor.findings import fail, ok, warn
-from ops.stack.places import default_data_dir
-from ops.stack.state import StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +22,11 @@ _YOUNG: Final = 120.0  # seconds
 
 def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Of the stack that works on the same database, where one runs on this machine: elsewhere another supervisor counts."""
+    try:
+        from ops.stack.places import default_data_dir  # noqa: PLC0415  # of the local stack, whose packages an image has not
+        from ops.stack.state import StateFile  # noqa: PLC0415  # same
+    except ImportError:
+        return
     data_dir = Path(environ.get("TALLYHOOK_DATA_DIR") or default_data_dir(_CHECKOUT))
     state = StateFile(data_dir).read()
     if not state.running or state.environment.get("DATABASE_URL") != environ.get("DATABASE_URL"):
