@@ -13,6 +13,7 @@ from runtime.settings import environment
 if TYPE_CHECKING:
     from ops.rebuild.builder import Progress
     from ops.rebuild.run import Outcome
+    from ops.rebuild.search import Indexed
 
 
 def rebuild(
@@ -28,6 +29,12 @@ def rebuild(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and say what differs; change nothing.")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Also replace and delete rows that differ from the log for no reason known.")
+    ] = False,
+    with_side_effects: Annotated[
+        bool,
+        typer.Option(
+            "--with-side-effects", help="Let leads and messages whose outcome the log does not tell be due again; else held back."
+        ),
     ] = False,
     lock_limit: Annotated[
         int,
@@ -47,12 +54,24 @@ def rebuild(
     from ops.rebuild.projections import sources
     from runtime.logs import configure_logs
 
-    wanted = sources(names)
+    wanted = sources(names, environment(), effects=with_side_effects)
     configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
     outcomes = [_rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes) for source in wanted]
-    data = report.told(outcomes, dry_run=dry_run)
+    index = _index_again(dry_run=dry_run) if any(source.name == "search" for source in wanted) else None
+    data = report.told(outcomes, index, dry_run=dry_run)
     show(data, report.text(data), as_json=as_json)
     raise typer.Exit(0 if data["ok"] else 1)
+
+
+def _index_again(*, dry_run: bool) -> "Indexed":
+    import asyncio
+
+    from ops.rebuild.search import index_again
+    from streams.settings import SearchSettings
+
+    settings = SearchSettings.load(environment())
+    with database() as connection, bar("looking into the index", None):
+        return asyncio.run(index_again(connection, settings.elasticsearch_url, dry_run=dry_run))
 
 
 def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Outcome":

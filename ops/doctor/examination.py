@@ -12,6 +12,7 @@ from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.outcomes import check_outcomes
 from ops.doctor.postgres import check_postgres
+from ops.doctor.projections import check_projections
 from ops.doctor.refusals import check_refusals
 from ops.doctor.restarts import check_restarts
 from ops.doctor.settings import check_secrets, check_settings
@@ -32,6 +33,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
         "secrets": lambda: check_secrets(environ, folder),
         "postgres": lambda: check_postgres(environ),
         "outcomes": lambda: check_outcomes(environ),
+        "projections": lambda: check_projections(environ),
         "webhooks": lambda: check_refusals(environ),
         "kafka": lambda: check_kafka(environ),
         "redis": lambda: check_redis(environ),

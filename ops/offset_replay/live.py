@@ -32,10 +32,15 @@ class Asked(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What would be read again, and what is known of it."""
+    """
+    What would be read again, and what is known of it.
+
+    `remembered` events have no mark, and are in the history of what they changed: they change it no more.
+    """
 
     moves: Sequence[Move]
     counts: Mapping[Place, Count]
+    remembered: int = 0
 
     @property
     def back(self) -> list[Move]:
@@ -78,7 +83,8 @@ def survey(  # noqa: PLR0917  # the tools and the question, in one call of the c
     batches = log.read(servers, stretches)
     counts = scan.count(batches, lambda ids: store.marked(connection, asked.worker, ids), days, progress)
     scan.refuse_unmarkable(counts, days)
-    return Outlook(moves, counts)
+    fresh = {event_id for of in counts.values() for event_id in of.ids}
+    return Outlook(moves, counts, store.remembered(connection, fresh))
 
 
 def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:

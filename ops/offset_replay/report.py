@@ -41,6 +41,7 @@ def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, set
         "moved": replay is not None,
         "sideEffects": effects,
         "settled": settled,
+        "remembered": outlook.remembered,
         **{name: sum(int(each[name]) for each in partitions) for name in _COUNTS},
         "partitions": partitions,
     }
@@ -69,6 +70,10 @@ def moved_text(data: Mapping[str, Any]) -> str:
         f"  {data['marked']:,} have had their effects and change nothing",
         f"  {data['toProcess']:,} have no mark and are handled; what they would send, call or order is {data['sideEffects']}",
     ]
+    if data["remembered"]:
+        lines.append(f"  {data['remembered']:,} of these are in the history of what they changed: they change it no more")
+    if data["records"] and data["toProcess"] <= data["remembered"]:
+        lines.append("  so no row changes, and none that is gone comes back: for that there is `tallyhook rebuild`")
     if data["unreadable"]:
         lines.append(f"  {data['unreadable']:,} are no events: dead letters, once")
     if data["settled"]:

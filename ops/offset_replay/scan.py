@@ -26,6 +26,8 @@ class Count:
     unreadable: int = 0
     unmarkable: list[tuple[int, datetime]] = field(default_factory=list)
     """Offset and time of events whose day has no marks: the oldest and the last of them."""
+    ids: set[UUID] = field(default_factory=set)
+    """Those of the fresh ones."""
 
 
 Marked = Callable[[Sequence[UUID]], set[UUID]]
@@ -52,6 +54,7 @@ def count(
             else:
                 of.fresh += event_id not in seen  # the second copy of an event meets the mark of the first
                 of.marked += event_id in seen
+                of.ids |= {event_id} - seen
                 seen.add(event_id)
         progress(len(batch))
     return counts

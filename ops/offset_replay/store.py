@@ -1,6 +1,6 @@
 """The replay's SQL: what is marked, which days have marks, and the ranges that workers are told of."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from outbox import partitions
 from outbox.offsets import Place
 
 _MARKED: Final = "select event_id from consumed where consumer = %s and event_id = any(%s) and event_id between %s and %s"
+_REMEMBERED: Final = "select count(distinct event_id) from history where event_id = any(%s)"
 _UNFINISHED: Final = """
 select topic, partition, until_offset from offset_replays where consumer = %s and topic = %s and finished_at is null
 """
@@ -61,6 +62,12 @@ def marked(connection: Connection, consumer: str, ids: Sequence[UUID]) -> set[UU
     if not ids:
         return set()
     return {row[0] for row in connection.execute(_MARKED, (consumer, list(ids), min(ids), max(ids)))}
+
+
+def remembered(connection: Connection, ids: Collection[UUID]) -> int:
+    """How many of the events are in the history of something."""
+    row = connection.execute(_REMEMBERED, (list(ids),)).fetchone() if ids else None
+    return int(row[0]) if row else 0
 
 
 def marked_days(connection: Connection) -> set[date]:

@@ -79,7 +79,7 @@ _PAID: Final = """
 insert into {shadow}.reconciliations
   (reference, expected_amount, expected_currency, user_id, payment_id, paid_amount, paid_currency)
 select coalesce(e.reference, p.reference), e.expected_amount, e.expected_currency, e.user_id, p.id, p.amount, p.currency
-from (select * from {live} where expected_amount is not null) e full join (
+from (select * from {live_reconciliations} where expected_amount is not null) e full join (
   select distinct on (reference) reference, id, amount, currency from public.payments
   where status in ('succeeded', 'partially_refunded', 'refunded') and currency <> 'xxx' order by reference, id) p
   on p.reference = e.reference

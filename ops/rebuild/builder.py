@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from psycopg import Connection, sql
+from psycopg.rows import dict_row
 
 from ops.offset_replay import log
-from ops.offset_replay.declared import is_there
 from ops.offset_replay.log import Stretch
+from ops.rebuild.compare import live_table
 from ops.rebuild.erased import take_contacts_out
 from outbox.marker import is_marker
 from outbox.offsets import Offsets
 from runtime.database import Pool, make_pool
+from runtime.ids import first_id_of
 from schemas.envelope import Envelope, to_headers
 from streams.errors import Poison
 from streams.processor import Processor
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 500
 _LANES: Final = 4
+_OVERLAP: Final = timedelta(minutes=10)  # by how much clocks may differ, and how long a transaction may take
+_ATTRIBUTES: Final = frozenset(Envelope.__struct_fields__)
 _OF_THE_LOG: Final = -1  # the number of a partition, for records that come from the log and not from Kafka
 
 Progress = Callable[[int, int], object]
@@ -37,9 +44,7 @@ create unlogged table {shadow}.wanted (event_id uuid primary key, rank int2 not 
 """
 _WANT: Final = "insert into {shadow}.wanted (event_id, rank) select * from ({wanted}) w(event_id, rank) on conflict do nothing"
 _PAGE_OF: Final = """
-select w.rank, o.topic, o.id, o.aggregate_id, o.source, o.type, o.dataschema, o.occurred_at, o.traceparent, o.causation_id,
-       o.data, o.livemode, o.account
-from {shadow}.wanted w join public.outbox o on o.id = w.event_id
+select w.rank, o.* from {shadow}.wanted w join public.outbox o on o.id = w.event_id
 where not w.done and (w.rank, w.event_id) > (%s, %s) and not {marker} order by w.rank, w.event_id limit %s
 """
 _GONE: Final = """
@@ -65,6 +70,8 @@ class Builder:
         self._progress = progress
         self.from_log = self.from_kafka = 0
         self._kafka_read = False
+        self._began = datetime.now(UTC)
+        self._since = UUID(int=0)
         self._processor: Processor | None = None
         self._pool: Pool | None = None
 
@@ -87,16 +94,19 @@ class Builder:
     async def catch_up(self) -> int:
         """Handle every event that has had its effects by now and was not handled here; how many those were."""
         for statement in self._source.seed:
-            self._run(statement, live=self._live())
+            self._run(statement, **self._live())
         if self._source.events is None:
             return 0
-        self._run(_WANT, wanted=self._source.events.wanted)
+        self._run(_WANT, wanted=self._sql(self._source.events.wanted, since=sql.Literal(self._since)))
+        self._since = first_id_of(self._began - _OVERLAP)
         self._run("analyze {shadow}.wanted")
         before = self.from_log + self.from_kafka
         if not self._kafka_read:
             self._kafka_read = True
             await self._read_kafka(self._source.events)
         await self._read_log()
+        for statement in self._source.finish:
+            self._run(statement, **self._live())
         return self.from_log + self.from_kafka - before
 
     @property
@@ -114,20 +124,32 @@ class Builder:
 
     async def _read_log(self) -> None:
         after: tuple[int, UUID] = (-1, UUID(int=0))
-        while page := self._rows(_PAGE_OF, *after, _PAGE, marker=is_marker("o.data")):
-            after = page[-1][0], page[-1][2]
-            records = [_record(self.from_log + n, row) for n, row in enumerate(page)]
-            await self._handle(records, [row[2] for row in page])
-            self.from_log += len(page)
+        while page := self._page(after):
+            after = page[-1]["rank"], page[-1]["id"]
+            for _, rows in groupby(page, key=itemgetter("rank")):  # within one batch only events of one key have an order
+                same = list(rows)
+                records = [_record(self.from_log + n, row) for n, row in enumerate(same)]
+                await self._handle(records, [row["id"] for row in same])
+                self.from_log += len(same)
             self._progress(*self._counts())
+
+    def _page(self, after: tuple[int, UUID]) -> list[dict[str, Any]]:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(self._sql(_PAGE_OF, marker=is_marker("o.data")), (*after, _PAGE)).fetchall()
 
     async def _read_kafka(self, events: Events) -> None:
         """What the log no longer has, and where it may be handled what was erased from it; it is older, so it comes first."""
         gone = {row[0] for row in self._rows(_GONE, marker=is_marker("o.data"), erased_too=events.erased_too)}
         if not gone:
             return
+        for topic in events.topics:
+            await self._read_topic(topic, gone)
+        if events.erased_too:
+            take_contacts_out(self._connection, self._schema)
+
+    async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
         servers = self._settings.kafka_bootstrap_servers
-        spans = await asyncio.to_thread(Offsets(servers).spans, events.topics)
+        spans = await asyncio.to_thread(Offsets(servers).spans, [topic])
         batches = log.read(servers, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
         while batch := await asyncio.to_thread(next, batches, list[Record]()):
             found = [(record, event_id) for record in batch if (event_id := _id_of(record)) in gone]
@@ -135,8 +157,6 @@ class Builder:
             await self._handle([record for record, _ in found], [event_id for _, event_id in found if event_id])
             self.from_kafka += len(found)
             self._progress(*self._counts())
-        if events.erased_too:
-            take_contacts_out(self._connection, self._schema)
 
     async def _handle(self, records: Sequence[Record], ids: Sequence[UUID]) -> None:
         if records and self._processor is not None:
@@ -147,11 +167,9 @@ class Builder:
         [(done, wanted)] = self._rows(_COUNT)
         return done, wanted
 
-    def _live(self) -> sql.Composable:
-        table = self._source.parts[0].name
-        if is_there(self._connection, table):
-            return sql.Identifier("public", table)
-        return sql.SQL("(select * from {} where false)").format(sql.Identifier(self._schema, table))
+    def _live(self) -> dict[str, sql.Composable]:
+        """The live tables, `live_…`; one that is not there counts as empty."""
+        return {f"live_{part.name}": live_table(self._connection, self._schema, part.name) for part in self._source.parts}
 
     def _rows(self, query: str, *values: object, **words: object) -> list[Any]:
         return self._connection.execute(self._sql(query, **words), values or None).fetchall()
@@ -164,15 +182,12 @@ class Builder:
         return sql.SQL(statement).format(shadow=sql.Identifier(self._schema), **parts)
 
 
-def _record(number: int, row: Sequence[Any]) -> Record:
-    """An event of the log as the record that Kafka had of it."""
-    _, topic, event_id, key, source, kind, dataschema, time, traceparent, causation_id, data, livemode, account = row
-    event = Envelope(
-        id=event_id, source=source, type=kind, subject=key, time=time, dataschema=dataschema, traceparent=traceparent,
-        causation_id=causation_id, data=bytes(data), livemode=livemode, account=account,
-    )  # fmt: skip
+def _record(number: int, row: Mapping[str, Any]) -> Record:
+    """An event of the log as the record that Kafka had of it; what an envelope holds has its name in the log, but for two."""
+    attributes = {name: value for name, value in row.items() if name in _ATTRIBUTES}
+    event = Envelope(**attributes, subject=row["aggregate_id"], time=row["occurred_at"])
     headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
-    return Record(topic, _OF_THE_LOG, number, key.encode(), event.data, headers)
+    return Record(row["topic"], _OF_THE_LOG, number, event.subject.encode(), event.data, headers)
 
 
 def _id_of(record: Record) -> UUID | None:

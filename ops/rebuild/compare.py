@@ -16,7 +16,7 @@ _JUDGE: Final = """
 create temporary table {verdicts} as
 select {verdict} as verdict, {keys}
 from (select * from {live} where {only}) l full join (select * from {shadow}.{table} where {only}) s on {same_key} {joins}
-where ({live_columns}) is distinct from ({shadow_columns})
+where ({live_columns}) is distinct from ({shadow_columns}) or {differs}
 """
 _EQUAL_BUT: Final = """
 select {keys}, l.{json}, s.{json} from {verdicts} r join {live} l on {live_key} join {shadow}.{table} s on {shadow_key}
@@ -36,14 +36,13 @@ _DELETE: Final = "delete from public.{table} l using {verdicts} r where {live_ke
 
 def judge(connection: Connection, schema: str, part: Part) -> Counted:
     """Compare a part in the transaction that is open; the verdicts stay in a temporary table for `put_right`."""
-    live = is_there(connection, part.name)
-    words = _words(schema, part, live=live)
+    words = _words(connection, schema, part)
     connection.execute(sql.SQL("drop table if exists {}").format(words["verdicts"]))
     connection.execute(sql.SQL(_JUDGE).format(**words))
     if part.unseen is not None:
         unseen = sql.SQL("insert into {verdicts} " + part.unseen).format(**words)
         connection.execute(unseen)
-    if part.json is not None and live:
+    if part.json is not None and is_there(connection, part.name):
         _forgive(connection, part, words)
     kinds = connection.execute(sql.SQL("select verdict, count(*) from {verdicts} group by 1 order by 1").format(**words))
     return Counted(
@@ -64,7 +63,7 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
     part = counted.part
     if not is_there(connection, part.name):
         create(connection, part.table)
-    words, changed = _joined(part, _words(schema, part, live=True), part.columns), 0
+    words, changed = _joined(part, _words(connection, schema, part), part.columns), 0
     for statement, verdicts in ((_DELETE, ("extra",)), (_UPDATE, ("behind", "different")), (_INSERT, ("missing",))):
         if wanted := counted.number(*verdicts):
             number = connection.execute(sql.SQL(statement).format(**words)).rowcount
@@ -74,16 +73,23 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
     return changed
 
 
-def _words(schema: str, part: Part, *, live: bool) -> dict[str, sql.Composable]:
-    """What the statements are made of; a table that is not there counts as empty."""
+def live_table(connection: Connection, schema: str, name: str) -> sql.Composable:
+    """What to select from; a table that is not there counts as empty."""
+    if is_there(connection, name):
+        return sql.Identifier("public", name)
+    return sql.SQL("(select * from {} where false)").format(sql.Identifier(schema, name))
+
+
+def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Composable]:
+    """What the statements are made of."""
     table, shadow, compared = sql.Identifier(part.name), sql.Identifier(schema), [*part.key, *(part.compared or part.columns)]
-    there = sql.SQL("public.{}").format(table)
     words: dict[str, sql.Composable] = {
         "table": table,
         "shadow": shadow,
-        "live": there if live else sql.SQL("(select * from {}.{} where false)").format(shadow, table),
+        "live": live_table(connection, schema, part.name),
         "verdicts": sql.Identifier(f"rebuild_{part.name}"),
         "only": sql.SQL(part.only),
+        "differs": sql.SQL(part.differs),
         "keys": _list("coalesce(l.{0}, s.{0}) as {0}", part.key),
         "same_key": _and("l.{0} = s.{0}", part.key),
         "live_columns": _list("l.{0}", compared),
@@ -121,7 +127,7 @@ def _joined(part: Part, words: dict[str, sql.Composable], columns: Sequence[str]
         "columns": _list("{0}", columns),
         "live_columns": _list("l.{0}", columns),
         "shadow_columns": _list("s.{0}", columns),
-        "changes": _list("{0} = s.{0}", columns),
+        "changes": _list("{0} = s.{0}", part.updated or columns),
     }
 
 

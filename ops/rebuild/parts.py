@@ -27,7 +27,8 @@ class Part:
     One table, or those rows of it for which `only` holds.
 
     `verdict` is SQL over `l` (the live row), `s` (the one that the log makes) and what `joins` adds; `compared` are the columns
-    that the log can tell, all where it is None. `unseen` selects verdicts and keys of rows that are on neither side. `json` is a
+    that the log can tell, all where it is None; `differs` is SQL for what else makes two rows differ, and `updated` are the
+    columns that are put right. `unseen` selects verdicts and keys of rows that are on neither side. `json` is a
     column whose bytes are JSON: it is the same where the document is.
     """
 
@@ -36,6 +37,8 @@ class Part:
     joins: str = ""
     only: str = "true"
     compared: Sequence[str] | None = None
+    differs: str = "false"
+    updated: Sequence[str] | None = None
     unseen: str | None = None
     json: str | None = None
 

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ops.rebuild import billing
+from ops.rebuild import billing, config, leads, notifications, search
 from ops.rebuild.errors import RebuildRefused
 from ops.rebuild.sources import Source
+from streams.notifications.settings import NotificationSettings
 
-_Of = Callable[[set[str]], Source]
-
-_NAMES: Final[Mapping[str, Sequence[_Of]]] = {
-    **dict.fromkeys(billing.KINDS, (billing.source,)),
-    "history": (billing.source,),
-    "reconciliations": (lambda _: billing.paid_source(),),
+_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(billing.KINDS, ("billing",)),
+    "history": ("billing", "leads"),
+    "reconciliations": ("reconciliations",),
+    "leads": ("leads",),
+    "notifications": ("notifications",),
+    "search": ("search",),
+    "config": ("config",),
 }
 NAMES: Final = (*_NAMES, "all")
 _WHY_NOT: Final[Mapping[str, str]] = {
@@ -21,17 +24,25 @@ _WHY_NOT: Final[Mapping[str, str]] = {
 }
 
 
-def sources(names: Sequence[str]) -> list[Source]:
+def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) -> list[Source]:
     """
     Where the projections of these names come from, in the order in which they are made.
 
-    Raises RebuildRefused: `projection_unknown`, `projection_not_in_log`.
+    Raises RebuildRefused (`projection_unknown`, `projection_not_in_log`), SettingsError.
     """
     for name in names:
         if name in _WHY_NOT:
             raise RebuildRefused("projection_not_in_log", f"{name} cannot be rebuilt: {_WHY_NOT[name]}")
         if name not in NAMES:
             raise RebuildRefused("projection_unknown", f"there is no projection {name!r}; there are: {', '.join(NAMES)}")
-    wanted = {*_NAMES} if "all" in names else {*names}
-    makers = dict.fromkeys(make for name, of in _NAMES.items() if name in wanted for make in of)
-    return [make(wanted) for make in makers]
+    asked = {*_NAMES} if "all" in names else {*names}
+    makers: dict[str, Callable[[], Source]] = {
+        "billing": lambda: billing.source(asked),
+        "reconciliations": billing.paid_source,
+        "leads": lambda: leads.source(asked, effects=effects),
+        "notifications": lambda: notifications.source(NotificationSettings.load(environ), effects=effects),
+        "search": search.source,
+        "config": config.source,
+    }
+    wanted = {source for name in asked for source in _NAMES[name]}
+    return [make() for name, make in makers.items() if name in wanted]

@@ -1,10 +1,12 @@
 """What the command says in the end: as data for programs, and that data as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from ops.rebuild.parts import EXPLAINED, LEFT, UNEXPLAINED, Counted
 from ops.rebuild.run import Outcome
+from ops.rebuild.search import Indexed
 
 _SAYS: Final = {
     "missing": ("come back", "came back"),
@@ -16,10 +18,19 @@ _SAYS: Final = {
 }
 
 
-def told(outcomes: Sequence[Outcome], *, dry_run: bool) -> dict[str, Any]:
+_INDEX: Final = {
+    "written": "are there again",
+    "refused": "were not taken: `tallyhook dead-letters list --consumer search`",
+    "lost": "CANNOT come back: neither the index nor the log has them",
+}
+
+
+def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
+    """What was rebuilt; `index` where documents were looked for in it."""
     return {
         "dryRun": dry_run,
-        "ok": ok(outcomes),
+        "ok": ok(outcomes) and (index is None or (not index.lost and (dry_run or index.written == index.missing))),
+        **({} if index is None else {"index": asdict(index)}),
         "unexplained": sum(outcome.unexplained for outcome in outcomes if outcome.changed is None),
         "lost": sum(outcome.lost for outcome in outcomes),
         "rebuilt": [_told(outcome) for outcome in outcomes],
@@ -52,6 +63,9 @@ def _table(counted: Counted) -> dict[str, Any]:
 
 def text(data: Mapping[str, Any]) -> str:
     lines = [line for each in data["rebuilt"] for line in _lines(each)]
+    if index := data.get("index"):
+        lines.append("index: {log:,} documents by the log, {missing:,} were not there as it tells".format(**index))
+        lines += [f"    {index[name]:,} {says}" for name, says in _INDEX.items() if index[name]]
     if data["unexplained"] and not data["dryRun"]:
         lines.append("Nothing was changed where nothing explains the difference; if the log is right, confirm it with --yes")
     elif data["dryRun"]:
@@ -65,6 +79,8 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     yield f"{each['source']}: {read}, in {each['seconds']:.1f} s" + (
         f"; its tables were locked against writers for {each['lockedMs']:,} ms" if changed else ""
     )
+    if each["gone"]:
+        yield f"  {each['gone']:,} events that were handled are neither in the log any more nor on Kafka"
     for reason, number in each["setAside"].items():
         yield f"  {number:,} events could not be handled, {reason}"
     for table in each["tables"]:

@@ -13,8 +13,9 @@ class Events:
     Events that a handler makes tables of, in a schema where it reaches nobody.
 
     `wanted` is SQL that selects the ids of all that have had their effects, each with a rank: those of a lower rank are handled
-    first, and within one the order is that of the ids. Those that the log no longer has are looked for in `topics`. Where
-    `erased_too`, Kafka's copy of an event that was erased may be handled: the tables keep nothing of what was to be erased.
+    first, and within one the order is that of the ids. Where it reads the whole log, {since} bounds what may be new. What the log
+    no longer has is looked for in `topics`, one after the other; where `erased_too`, Kafka's copy of an event that was erased may
+    be handled: the tables keep nothing of what was to be erased.
     """
 
     handler: Handler
@@ -29,7 +30,8 @@ class Source:
     Tables that are made together, and swapped in together.
 
     `tables` are copied into the schema; `seed` statements fill what no event tells, and are run whenever it is brought up to
-    date. `locks` are locked in this order before the last look, and `exclusive` keeps readers out too.
+    date, before the events are handled, as `finish` is after them. `locks` are taken in this order before the last look, and
+    `exclusive` keeps readers out too. What it `needs` has to be there.
     """
 
     name: str
@@ -38,5 +40,6 @@ class Source:
     locks: Sequence[str]
     events: Events | None = None
     seed: Sequence[str] = ()
+    finish: Sequence[str] = ()
     exclusive: bool = False
     needs: Sequence[str] = ()

@@ -117,9 +117,10 @@ class Retold(NamedTuple):
 # An event that the row knows already has no later version than the row.
 _RETELL: Final = """
 with told as (
-  update leads set status = %(status)s, version = %(version)s, attempts = greatest(attempts, %(attempt)s), next_attempt_at = null,
+  update leads set status = %(status)s, version = %(version)s, attempts = greatest(attempts, %(attempt)s), task_ids = '{}',
+    next_attempt_at = case when %(held)s::text is null then %(next_attempt_at)s::timestamptz end,
     failures = failures + (%(type)s = 'lead.delivery.failed')::int4, updated_at = %(at)s,
-    suppressed = case when %(status)s = 'retrying' then %(held)s end
+    suppressed = case when %(status)s = 'retrying' then %(held)s::text end
   where id = %(lead_id)s and version < %(version)s returning id),
 attempted as (
   insert into lead_attempts as a (lead_id, attempt, started_at, ended_at, status, error, next_attempt_at)
@@ -131,8 +132,8 @@ select 'lead', id::text, %(event_id)s, %(event_id)s::text, %(type)s, %(at)s from
 """
 
 
-async def retell(connection: AsyncConnection, told: Retold, held: str) -> None:
-    """Move a lead on to where its event says that it was; one that would be tried again is held back for that reason."""
+async def retell(connection: AsyncConnection, told: Retold, held: str | None = None) -> None:
+    """Move a lead on to where its event says that it was; one that would be tried again is `held` back for that reason."""
     await connection.execute(_RETELL, {**told._asdict(), "held": held})
 
 

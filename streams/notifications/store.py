@@ -40,8 +40,8 @@ class Notification(NamedTuple):
 
 _ENQUEUE: Final = """
 insert into notifications (id, recipient, channel, template, data, address, message_id, status, next_attempt_at, reason,
-                           traceparent, locale)
-values (%s, %s, %s, %s, %s, %s, %s, %s, case when %s = 'queued' then now() end, %s, %s, %s)
+                           traceparent, locale, updated_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, case when %s = 'queued' then now() end, %s, %s, %s, coalesce(%s, now()))
 on conflict (id) do nothing
 """
 # Attempts are counted before they are made, so that one which kills its worker counts too.
@@ -60,7 +60,7 @@ returning n.id, n.recipient, n.channel, n.template, n.data::text as data, n.addr
 """
 # A worker whose lease ran out has lost the row: another has claimed it since, which shows in the attempts.
 _SETTLE: Final = """
-update notifications set status = %s, next_attempt_at = null, reason = %s, error = %s, updated_at = now()
+update notifications set status = %s, next_attempt_at = null, reason = %s, error = %s, updated_at = %s
 where id = %s and status = 'sending' and attempts = %s
 """
 _POSTPONE: Final = """
@@ -71,23 +71,26 @@ where id = %s and status = 'sending' and attempts = %s
 
 async def enqueue(connection: AsyncConnection, notifications: Sequence[Notification]) -> None:
     """Write down what is to be sent."""
-    await _insert(connection, [(each, "queued", None) for each in notifications])
+    await _insert(connection, [(each, "queued", None, None) for each in notifications])
 
 
 async def refuse(
     connection: AsyncConnection, refused: Sequence[tuple[Notification, NotificationFailed | NotificationSuppressed]]
 ) -> None:
     """Write down what will not be sent, say so, and settle the tasks."""
-    rows = [(each, "failed" if isinstance(news, NotificationFailed) else "suppressed", news.reason) for each, news in refused]
+    events = [_event(each, news) for each, news in refused]
+    rows = [
+        (each, STATUS[type(news)], news.reason, event.occurred_at) for (each, news), event in zip(refused, events, strict=True)
+    ]
     await _insert(connection, rows)
-    await append(connection, [_event(each, news) for each, news in refused])
+    await append(connection, events)
     for each, news in refused:
         await _settle_task(connection, each, news)
 
 
 async def suppress(connection: AsyncConnection, notifications: Sequence[Notification], reason: str) -> None:
     """Write down what is not to be sent, without a word about it: what became of it was told before."""
-    await _insert(connection, [(each, "suppressed", reason) for each in notifications])
+    await _insert(connection, [(each, "suppressed", reason, None) for each in notifications])
     for each in notifications:
         await tasks.finish(connection, each.id, {"status": "suppressed", "messageId": each.message_id})
 
@@ -131,12 +134,13 @@ async def settle(
     error: str | None = None,
 ) -> bool:
     """Write down what became of it, say so and settle its task, in the open transaction; False where the lease was lost."""
-    status = STATUS[type(news)]
+    status, event = STATUS[type(news)], _event(notification, news)
     reason = None if isinstance(news, NotificationSent) else news.reason
-    cursor = await connection.execute(_SETTLE, (status, reason, error, notification.id, notification.attempts))
+    values = (status, reason, error, event.occurred_at, notification.id, notification.attempts)
+    cursor = await connection.execute(_SETTLE, values)
     if cursor.rowcount == 0:
         return False
-    await append(connection, [_event(notification, news)])
+    await append(connection, [event])
     await _settle_task(connection, notification, news)
     return True
 
@@ -151,10 +155,11 @@ async def postpone(connection: AsyncConnection, notification: Notification, paus
 
 async def give_up(connection: AsyncConnection, notification: Notification, reason: str, error: str) -> None:
     """Let it have failed, without an event: none could be written of it."""
-    await connection.execute(_SETTLE, ("failed", reason, error, notification.id, notification.attempts))
+    await connection.execute(_SETTLE, ("failed", reason, error, datetime.now(UTC), notification.id, notification.attempts))
 
 
-async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification, str, str | None]]) -> None:
+async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification, str, str | None, datetime | None]]) -> None:
+    """With the time of the event that tells of it, where one does: a row that is made anew of the events has it too."""
     await connection.cursor().executemany(
         _ENQUEUE,
         [
@@ -171,8 +176,9 @@ async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification
                 reason,
                 n.traceparent,
                 n.locale,
+                at,
             )
-            for n, status, reason in rows
+            for n, status, reason, at in rows
         ],
     )
 

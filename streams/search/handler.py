@@ -39,7 +39,7 @@ class SearchHandler:
         self._lease = lease
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        changes = [_change_of(event) for event in events]
+        changes = [change_of(event) for event in events]
         async with spoken_for(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
             refusals = await self._documents.write(changes)
         for event, refusal in zip(events, refusals, strict=True):
@@ -53,11 +53,11 @@ class SearchHandler:
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         """Give out no version again that a lost change had: the index would keep the lost one."""
         await self.handle(connection, events)
-        changes = [_change_of(event) for event in events]
+        changes = [change_of(event) for event in events]
         await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
 
 
-def _change_of(event: Envelope) -> Change:
+def change_of(event: Envelope) -> Change:
     told = data_of(event, PropertyUpserted, PropertyDeleted)
     source = msgspec.json.encode(told.doc) if isinstance(told, PropertyUpserted) else GONE
     return Change(told.id, told.version, source)

@@ -353,6 +353,19 @@ def test_a_dry_run_tells_what_would_happen_and_changes_nothing(world: World) -> 
     assert "tallyhook-payments on webhooks.stripe would move: 101 records are read again" in out
 
 
+def test_a_replay_says_that_it_brings_no_row_back(world: World) -> None:
+    begin = world.ends()
+    world.produce(map(envelope, lives(10, seed=12)))
+    world.handle(begin)
+    world.change("truncate payments")
+    for marks, remembered in ((50, 0), (0, 50)):
+        told = world.data(*PAYMENTS, *at(begin), "--dry-run")
+        assert (told["marked"], told["toProcess"], told["remembered"]) == (marks, remembered, remembered)
+        _, out, _ = world.run(*PAYMENTS, *at(begin), "--dry-run")
+        assert "so no row changes, and none that is gone comes back: for that there is `tallyhook rebuild`" in out
+        world.change("delete from consumed")
+
+
 def test_a_time_begins_at_the_first_record_of_that_time(world: World) -> None:
     begin = world.ends()
     world.produce(map(envelope, lives(4, seed=11)))

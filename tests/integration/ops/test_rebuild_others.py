@@ -1,0 +1,290 @@
+"""Leads, messages, documents and configuration that were lost come back from the log: what it can tell, and nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from ops.doctor.projections import check_projections
+from outbox.append import NewEvent, append, event_of
+from projections import config
+from projections.search import take_version
+from runtime.database import make_pool
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.envelope import Envelope
+from schemas.leads import DELIVER, DeliverLead
+from schemas.operations import NotificationFailed, NotificationSent, SendNotification
+from schemas.search import PropertyDeleted, PropertyUpserted
+from schemas.topics import Topic
+from streams.leads.handler import LeadsHandler
+from streams.notifications import store
+from streams.notifications.dispatcher import told as named
+from streams.notifications.handler import NotificationsHandler
+from streams.search.documents import Documents
+from streams.search.handler import SearchHandler
+from streams.store import mark
+from tests.integration.ops.rebuilding import Log
+from tests.integration.ops.replaying import lives
+from tests.integration.streams.commands import envelope_of
+from tests.integration.streams.delivering import came, leads_on, round_of
+from tests.integration.streams.test_search import found
+from tests.simulators.crm import status
+from tests.simulators.partner import lead
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    import psycopg
+
+LEADS: Final = ("leads", "lead_attempts", "history")
+
+
+@pytest.fixture
+def log(kafka_server: str, elasticsearch_server: str, database_url: str) -> Log:
+    made = Log(database_url, kafka_server)
+    made.environment |= {
+        "ELASTICSEARCH_URL": elasticsearch_server,
+        "NOTIFY_EMAIL_URL": "mailto://127.0.0.1:9",
+        "NOTIFY_MESSAGE_DOMAIN": "t.localhost",
+    }
+    return made
+
+
+async def deliver(log: Log, rounds: int) -> dict[str, UUID]:
+    """Leads of every fate, as the worker brings it about."""
+    bodies = {name: lead(name, partner) for name, partner in (("good", "acme"), ("bad", "other"), ("later", "other"))}
+    async with leads_on(log.database_url) as world:
+        events = {name: came(body, world.clock.now) for name, body in bodies.items()}
+        await asyncio.to_thread(log.write, events.values(), Topic.PARTNER_LEADS)
+        await asyncio.to_thread(log.handle, [*events.values()][:2], LeadsHandler())
+        world.crm.answers("/other", status(500, "out of order"))
+        async with world.dispatcher() as dispatcher:
+            for n in range(rounds):
+                await round_of(dispatcher)
+                world.clock.forward(30)
+                if n == rounds - 2:
+                    await asyncio.to_thread(log.handle, [events["later"]], LeadsHandler())
+    return {name: event.id for name, event in events.items()}
+
+
+def plain(dump: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Without what no event tells: when an attempt began, and what the CRM said."""
+    attempts = [{**row, "started_at": None, "excerpt": None} for row in dump["lead_attempts"]]
+    return {**dump, "lead_attempts": attempts}
+
+
+@pytest.mark.parametrize("how", ["truncate {}", "drop table {}"])
+def test_leads_come_back_as_they_were(log: Log, how: str) -> None:
+    ids = asyncio.run(deliver(log, 5))
+    before, told = log.dump(*LEADS), log.told()
+    assert {row["id"]: row["status"] for row in before["leads"]} == {
+        ids["good"]: "delivered", ids["bad"]: "exhausted", ids["later"]: "retrying",
+    }  # fmt: skip
+    log.change(*(how.format(table) for table in LEADS))
+    found = log.rebuild("leads", "history")
+    assert (found["exit"], log.table(found, "leads")["missing"]) == (0, 3)
+    assert plain(log.dump(*LEADS)) == plain(before)
+    assert log.told() == told
+
+
+def test_a_lead_whose_attempt_nobody_has_told_of_is_held_back(log: Log) -> None:
+    ids = asyncio.run(deliver(log, 2))
+    log.change("truncate leads, lead_attempts")
+    assert log.rebuild("leads")["exit"] == 0
+    found = {row["id"]: (row["status"], row["suppressed"], row["next_attempt_at"]) for row in log.dump("leads")["leads"]}
+    assert found[ids["good"]] == ("delivered", None, None)
+    assert found[ids["later"]][:2] in {("received", "replay"), ("retrying", None)}
+    log.change("truncate leads", "delete from outbox where type = 'lead.delivery.failed'")
+    log.rebuild("leads")
+    [held] = log.rows("select * from leads where id = %s", ids["bad"])
+    assert (held["status"], held["suppressed"], held["next_attempt_at"]) == ("received", "replay", None)
+
+
+def test_a_delivery_that_was_asked_for_stays_asked_for(log: Log) -> None:
+    ids = asyncio.run(deliver(log, 5))
+    command = DeliverLead(lead_id=ids["bad"], partner_id="other", afresh=True)
+    asked = envelope_of(command, subject=str(ids["bad"]))
+    log.write([asked], Topic.LEAD_COMMANDS)
+    log.handle([asked], LeadsHandler())
+    [before] = log.rows("select * from leads where id = %s", ids["bad"])
+    assert (asked.type, before["failures"], before["task_ids"]) == (DELIVER, 0, [asked.id])
+    log.change("truncate leads")
+    assert log.rebuild("leads", "--with-side-effects")["exit"] == 0
+    [after] = log.rows("select * from leads where id = %s", ids["bad"])
+    assert {**after, "next_attempt_at": None} == {**before, "next_attempt_at": None}
+    assert after["next_attempt_at"] == asked.time
+
+
+def test_a_lead_whose_event_is_gone_is_counted(log: Log) -> None:
+    ids = asyncio.run(deliver(log, 2))
+    log.change(f"delete from outbox where id = '{ids['good']}'", "truncate leads, lead_attempts")
+    found = log.rebuild("leads")
+    assert (found["exit"], found["lost"], log.table(found, "leads")["samples"]["lost"]) == (1, 1, [str(ids["good"])])
+
+
+def command_to(to: str) -> Envelope:
+    data = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
+    return envelope_of(SendNotification(to=to, channel="EMAIL", template="payment-succeeded", data=data))
+
+
+def send(log: Log, commands: Sequence[Envelope]) -> None:
+    """The first is sent, the second fails, the third waits, the fourth has no address."""
+    log.write(commands, Topic.NOTIFICATION_COMMANDS)
+    log.handle(commands, NotificationsHandler(frozenset({"EMAIL"}), "t.localhost"))
+
+    async def work(connection: psycopg.AsyncConnection) -> None:
+        for each in await store.claim(connection, "EMAIL", 2, timedelta(minutes=1)):
+            fails = each.recipient.startswith("b")
+            news = NotificationFailed(**named(each), reason="recipient_refused") if fails else NotificationSent(**named(each))
+            async with connection.transaction():
+                await store.settle(connection, each, news)
+
+    log.work(work)
+
+
+def test_messages_come_back_as_they_ended_and_none_is_sent_again(log: Log) -> None:
+    commands = [command_to(to) for to in ("a@example.com", "b@example.com", "c@example.com", "nobody")]
+    send(log, commands)
+    before, told = log.dump("notifications")["notifications"], log.told()
+    assert [row["status"] for row in before] == ["sent", "failed", "queued", "failed"]
+    for how in ("truncate notifications", "drop table notifications"):
+        log.change(how)
+        found = log.rebuild("notifications")
+        assert (found["exit"], log.table(found, "notifications")["missing"]) == (0, 4)
+        after = log.dump("notifications")["notifications"]
+        assert [row for row in after if row["id"] != commands[2].id] == [row for row in before if row["id"] != commands[2].id]
+        [held] = [row for row in after if row["id"] == commands[2].id]
+        assert (held["status"], held["reason"], held["next_attempt_at"]) == ("suppressed", "replay", None)
+    log.change("truncate notifications")
+    log.rebuild("notifications", "--with-side-effects")
+    again = log.dump("notifications")["notifications"]
+    times = {"next_attempt_at": None, "updated_at": None}
+    assert [{**row, **times} for row in again] == [{**row, **times} for row in before]
+    assert log.told() == told
+    log.change("insert into retention_cutoffs values ('notifications', now() + interval '1 minute', now())")
+    log.change("truncate notifications")
+    log.rebuild("notifications", "--with-side-effects")
+    assert [row["status"] for row in log.dump("notifications")["notifications"]] == ["queued"]
+
+
+def test_configuration_comes_back_with_its_history(log: Log) -> None:
+    async def work(connection: psycopg.AsyncConnection) -> None:
+        for n, (key, value) in enumerate([("a", 1), ("b", {"x": [1.5, "ü", None]}), ("a", 2**53), ("lead.max_attempts", 3)]):
+            async with connection.transaction():
+                await config.change(connection, key, value, expected=None, change_id=new_id(), by=f"t{n}", trace=new_trace())
+
+    log.work(work)
+    before, told = log.dump("config", "config_history"), log.told()
+    for how in ("truncate {}", "drop table {}"):
+        for tables in (["config"], ["config_history"], ["config", "config_history"]):
+            log.change(*(how.format(table) for table in tables))
+            assert log.rebuild("config")["exit"] == 0
+            assert log.dump("config", "config_history") == before
+    assert log.told() == told
+    first = before["config_history"][0]["id"]
+    log.change("truncate config, config_history", f"delete from outbox where id = '{first}'")
+    found = log.rebuild("config")
+    assert (found["exit"], log.table(found, "config_history")["samples"]["lost"]) == (1, ["a 1"])
+    assert log.dump("config") == {"config": before["config"]}
+
+
+async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Envelope]:
+    """As the gateway tells of them, each under the next version."""
+    made: list[NewEvent] = []
+
+    async def work(connection: psycopg.AsyncConnection) -> None:
+        for name, doc in changes:
+            async with connection.transaction():
+                version = await take_version(connection, "properties", name, None)
+                record = PropertyDeleted(id=name, version=version)
+                if doc is not None:
+                    record = PropertyUpserted(id=name, version=version, doc=doc)
+                event = event_of(
+                    record, aggregate_id=name, source="/t", occurred_at=datetime.now(UTC), trace=new_trace(), version=version
+                )
+                await append(connection, [event])
+                made.append(event)
+
+    await asyncio.to_thread(log.work, work)
+    return [
+        Envelope(
+            id=e.id, source=e.source, type=e.type, subject=e.aggregate_id, time=e.occurred_at, dataschema=e.dataschema,
+            traceparent=e.traceparent, data=e.data,
+        )
+        for e in made
+    ]  # fmt: skip
+
+
+async def test_documents_come_back_in_their_last_version(log: Log) -> None:
+    changes = [("p1", {"n": 1}), ("p2", {"n": 1}), ("p1", {"n": 2}), ("p2", None), ("p3", {"n": 3})]
+    async with AsyncElasticsearch(log.environment["ELASTICSEARCH_URL"], request_timeout=30) as client:
+        for name in list(await client.indices.get(index="properties*", allow_no_indices=True)):
+            await client.indices.delete(index=name)
+        events = await told_of_documents(log, changes)
+
+        def handle() -> None:
+            async def work() -> None:
+                async with AsyncElasticsearch(log.environment["ELASTICSEARCH_URL"]) as own:
+                    handler = SearchHandler(Documents(own, "properties"))
+                    async with make_pool(log.database_url, size=1, name="test") as pool, pool.connection() as connection:
+                        for event in events:
+                            async with connection.transaction():
+                                await mark(connection, "search", [event.id])
+                                await handler.handle(connection, [event])
+
+            asyncio.run(work())
+
+        await asyncio.to_thread(handle)
+        before, documents, told = log.dump("search_documents"), await found(client), log.told()
+        assert documents == {"p1": {"n": 2}, "p3": {"n": 3}}
+        for how in ("truncate search_documents", "drop table search_documents"):
+            log.change(how)
+            answer = await asyncio.to_thread(log.rebuild, "search")
+            assert (answer["exit"], answer["index"]["missing"]) == (0, 0)
+            assert log.dump("search_documents") == before
+        for name in list(await client.indices.get(index="properties*")):
+            await client.indices.delete(index=name)
+        dry = await asyncio.to_thread(log.rebuild, "search", "--dry-run")
+        assert (dry["index"]["missing"], dry["index"]["written"]) == (3, 0)
+        answer = await asyncio.to_thread(log.rebuild, "search")
+        assert (answer["exit"], answer["index"]) == (0, {"log": 3, "missing": 3, "written": 3, "refused": 0, "lost": 0})
+        assert await found(client) == documents
+        assert log.told() == told
+        log.change(f"delete from outbox where id = '{events[-1].id}'")
+        for name in list(await client.indices.get(index="properties*")):
+            await client.indices.delete(index=name)
+        answer = await asyncio.to_thread(log.rebuild, "search")
+        assert (answer["exit"], answer["index"]["lost"]) == (1, 1)
+
+
+def findings(log: Log) -> dict[str, tuple[str, str]]:
+    """What the doctor says of projections, by what it advises."""
+    found_ = list(check_projections({"DATABASE_URL": log.database_url}))
+    return {finding.act.split("`")[1] if finding.act else "": (finding.level, finding.text) for finding in found_}
+
+
+def test_the_doctor_finds_what_is_lost(log: Log) -> None:
+    log.payments(lives(20, seed=1))
+    asyncio.run(deliver(log, 2))
+    send(log, [command_to("a@example.com")])
+    log.change("insert into config_history values ('a', 1, '1', gen_random_uuid(), now(), 'x')")
+    log.change("insert into config values ('a', '1', 1)")
+    [(_, (level, text))] = findings(log).items()
+    assert (level, text[:46]) == ("ok", "the rows are there that the history tells of (")
+    log.change("delete from payments where id = (select min(id) from payments)", "truncate leads, notifications, config")
+    log.change("drop table invoices")
+    assert findings(log) == {
+        "tallyhook rebuild invoices --dry-run": ("fail", "the table invoices is not there"),
+        "tallyhook rebuild payments --dry-run": ("fail", "1 of 20 payments that the history tells of have no row"),
+        "tallyhook rebuild leads --dry-run": ("fail", "2 of 2 leads that the history tells of have no row"),
+        "tallyhook rebuild config --dry-run": ("fail", "the table config is empty, and was not"),
+        "tallyhook rebuild notifications --dry-run": ("fail", "the table notifications is empty, and was not"),
+    }
+    assert log.rebuild("payments", "invoices", "leads", "notifications", "config")["exit"] == 0
+    assert [level for level, _ in findings(log).values()] == ["ok"]
