@@ -65,7 +65,7 @@ class LeadsHandler:
             elif event.type in OUTCOMES:
                 await store.retell(connection, outcome_in(event))
             elif event.type == DELIVER:
-                await _deliver(connection, event.id, _command(event), event.time)
+                await _deliver(connection, event.id, data_of(event, DeliverLead), event.time)
 
 
 async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverLead, now: datetime) -> None:
