@@ -148,11 +148,11 @@ def record(offset: int, event_id: UUID | None = None) -> Record:
 
 
 def test_records_are_counted_by_what_reading_them_again_would_do() -> None:
-    today, known, twice = datetime.now(UTC).date(), new_id(), new_id()
-    batch = [record(0, known), record(1, twice), record(2, twice), record(3), Record("t", 0, 4, None, b"x", [])]
+    today, known, twice, once = datetime.now(UTC).date(), new_id(), new_id(), new_id()
+    batch = [record(0, known), record(1, twice), record(2, twice), record(3, once), Record("t", 0, 4, None, b"x", [])]
     advanced: list[int] = []
     counts = scan.count([batch[:2], batch[2:]], lambda ids: {known} & set(ids), {today}, advanced.append)
-    assert counts == {P0: scan.Count(records=5, marked=2, fresh=2, unreadable=1)}
+    assert counts == {P0: scan.Count(records=5, marked=2, fresh=2, unreadable=1, ids={twice, once})}
     assert advanced == [2, 3]
 
 
