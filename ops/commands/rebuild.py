@@ -53,25 +53,25 @@ def rebuild(
     from ops.rebuild import report
     from ops.rebuild.projections import sources
     from runtime.logs import configure_logs
+    from streams.settings import SearchSettings
 
     wanted = sources(names, environment(), effects=with_side_effects)
+    index_url = SearchSettings.load(environment()).elasticsearch_url if any(each.name == "search" for each in wanted) else None
     configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
     outcomes = [_rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes) for source in wanted]
-    index = _index_again(dry_run=dry_run) if any(source.name == "search" for source in wanted) else None
+    index = _index_again(index_url, dry_run=dry_run) if index_url else None
     data = report.told(outcomes, index, dry_run=dry_run)
     show(data, report.text(data), as_json=as_json)
     raise typer.Exit(0 if data["ok"] else 1)
 
 
-def _index_again(*, dry_run: bool) -> "Indexed":
+def _index_again(url: str, *, dry_run: bool) -> "Indexed":
     import asyncio
 
     from ops.rebuild.search import index_again
-    from streams.settings import SearchSettings
 
-    settings = SearchSettings.load(environment())
     with database() as connection, bar("looking into the index", None):
-        return asyncio.run(index_again(connection, settings.elasticsearch_url, dry_run=dry_run))
+        return asyncio.run(index_again(connection, url, dry_run=dry_run))
 
 
 def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Outcome":

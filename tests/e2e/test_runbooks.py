@@ -142,6 +142,6 @@ async def test_the_commands_of_a_page_work(page: Path, system: System, http: aio
     environment = shell(system, await prepare(system, http) if prepare else {})
     command = ["bash", "-euxo", "pipefail", "-c", commands_of(page)]
     ended = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, check=False, timeout=120
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False, timeout=240
     )
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.servers import StartStack
 
 BILLING = ("payments", "refunds", "disputes", "subscriptions", "invoices")
+WHOLE = (*BILLING, "history", "reconciliations")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def test_what_workers_made_after_the_loss_is_put_right_and_the_rest_of_the_histo
     assert (reference["exit"], log.table(reference, "payments")["behind"] > 0) == (0, True)
     after = log.dump()
     log.change("truncate payments, refunds, disputes, subscriptions, invoices, history, reconciliations")
-    assert log.rebuild("all")["exit"] == 0
+    assert log.rebuild(*WHOLE)["exit"] == 0
     assert (log.dump("payments", "history"), len(after["payments"])) == ({k: after[k] for k in ("payments", "history")}, 40)
-    assert log.rebuild("all", "--dry-run")["rebuilt"][0]["changed"] == 0
+    assert log.rebuild(*WHOLE, "--dry-run")["rebuilt"][0]["changed"] == 0
 
 
 def test_what_nothing_explains_is_shown_and_changed_only_on_demand(log: Log) -> None:
@@ -207,7 +208,7 @@ def test_events_that_come_meanwhile_are_in_the_table_that_comes_back(log: Log) -
     whole = log.dump()
     assert len(whole["payments"]) == 300
     log.change("truncate payments, refunds, disputes, subscriptions, invoices, history, reconciliations")
-    assert log.rebuild("all")["exit"] == 0
+    assert log.rebuild(*WHOLE)["exit"] == 0
     assert log.dump() == whole
 
 
