@@ -11,7 +11,7 @@ from migrations import chain
 from ops.doctor import store
 from ops.doctor.findings import fail, ok
 from ops.doctor.settings import address_in
-from runtime.settings import check_database
+from runtime.endpoints import check_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
