@@ -58,10 +58,16 @@ def rebuild(
     wanted = sources(names, environment(), effects=with_side_effects)
     index_url = SearchSettings.load(environment()).elasticsearch_url if any(each.name == "search" for each in wanted) else None
     configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
-    outcomes = [_rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes) for source in wanted]
-    index = _index_again(index_url, dry_run=dry_run) if index_url else None
-    data = report.told(outcomes, index, dry_run=dry_run)
-    show(data, report.text(data), as_json=as_json)
+    outcomes: list[Outcome] = []
+    index = None
+    try:
+        for source in wanted:
+            outcomes.append(_rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes))
+        index = _index_again(index_url, dry_run=dry_run) if index_url else None
+    finally:  # what was done before one was refused is told too
+        data = report.told(outcomes, index, dry_run=dry_run)
+        if outcomes:
+            show(data, report.text(data), as_json=as_json)
     raise typer.Exit(0 if data["ok"] else 1)
 
 

@@ -18,6 +18,7 @@ _SAYS: Final = {
 }
 
 
+_SHOWN: Final = 3
 _INDEX: Final = {
     "written": "are there again",
     "refused": "were not taken: `tallyhook dead-letters list --consumer search`",
@@ -86,7 +87,7 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     for table in each["tables"]:
         told = [verdict for verdict in _SAYS if table[verdict]]
         same = "" if told else ", all as the log makes them"
-        yield f"  {table['table']}: {table['live']:,} rows, {table['log']:,} by the log{same}"
+        yield f"  {table['table']}: {table['live']:,} rows{' before' if changed else ''}, {table['log']:,} by the log{same}"
         for verdict in told:
-            of = ", ".join(table["samples"].get(verdict, ())[:3])
-            yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of}, …)" if verdict != "kept" and of else "")
+            of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
+            yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")

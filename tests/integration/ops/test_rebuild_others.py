@@ -288,3 +288,11 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
     }
     assert log.rebuild("payments", "invoices", "leads", "notifications", "config")["exit"] == 0
     assert [level for level, _ in findings(log).values()] == ["ok"]
+
+
+def test_what_was_done_before_another_one_is_refused_is_told(log: Log) -> None:
+    log.payments(lives(5, seed=2))
+    log.change("truncate payments", "drop table contacts")
+    told = log.rebuild("payments", "notifications")
+    assert (told["exit"], log.table(told, "payments")["missing"], len(log.dump("payments")["payments"])) == (1, 5, 5)
+    assert told["err"].startswith("tallyhook: table_missing: the table contacts is not there")
