@@ -62,7 +62,8 @@ def rebuild(
     index = None
     try:
         for source in wanted:
-            outcomes.append(_rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes))
+            outcome = _rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes)
+            outcomes.append(outcome)
         index = _index_again(index_url, dry_run=dry_run) if index_url else None
     finally:  # what was done before one was refused is told too
         data = report.told(outcomes, index, dry_run=dry_run)
