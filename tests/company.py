@@ -7,7 +7,7 @@ import select
 import socket
 import ssl
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -121,7 +121,8 @@ def _proxy(web: Web) -> Iterator[Proxy]:
             with socket.create_connection(("127.0.0.1", web.port)) as upstream:
                 self.send_response(200)
                 self.end_headers()
-                _carry(self.connection, upstream)
+                with suppress(ConnectionError):  # who does not trust the other side hangs up
+                    _carry(self.connection, upstream)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
             """Say nothing."""

@@ -52,9 +52,9 @@ class Maven:
         try:
             parts = urlsplit(check_server(url))
         except ValueError as error:
-            raise DownloadRefused(f"{MIRROR} {error}") from None
+            raise DownloadRefused(f"{MIRROR}: {error}") from None
         if parts.scheme not in {"http", "https"}:
-            raise DownloadRefused(f"{MIRROR} is no address over http or https")
+            raise DownloadRefused(f"{MIRROR}: an address over http or https is expected")
         self._where = shown(url)
         # Without user and password: no library has them to put into an error.
         self._root = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

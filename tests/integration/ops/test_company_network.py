@@ -170,9 +170,9 @@ def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> No
     [
         ("https://127.0.0.1:PORT/maven", "cannot be reached"),
         (f"https://{NAME}/maven", "cannot be reached"),
-        ("https://me:s3/cret@host/maven", "TALLYHOOK_MAVEN_MIRROR is no address"),
-        ("ftp://host/maven", "TALLYHOOK_MAVEN_MIRROR is no address over http"),
-        ("host/maven", "TALLYHOOK_MAVEN_MIRROR is no address"),
+        ("https://me:s3/cret@host/maven", "TALLYHOOK_MAVEN_MIRROR: "),
+        ("ftp://host/maven", "TALLYHOOK_MAVEN_MIRROR: an address over http"),
+        ("host/maven", "TALLYHOOK_MAVEN_MIRROR: "),
     ],
 )
 def test_a_mirror_that_leads_nowhere_is_said_so_and_soon(tmp_path: Path, mirror: str, said: str) -> None:
