@@ -112,6 +112,17 @@ class Answer(NamedTuple):
     at: int
     api_version: str | None = None
     account: str | None = None
+    until: int | None = None
+    """A second by Stripe's clock that had begun when the object was read, at the latest; `at` where it is not known."""
+
+    @property
+    def created(self) -> int:
+        """
+        When the event that says it happened.
+
+        A charge holds the running total of its refunds: were it dated before a refund that is in it, that would count twice.
+        """
+        return self.until if self.found.object == "charge" and self.until is not None else self.at
 
 
 def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
@@ -125,7 +136,7 @@ def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
             id=event_id,
             object="event",
             type=event_type,
-            created=answer.at,
+            created=answer.created,
             data=_Data(msgspec.Raw(answer.body)),
             api_version=answer.api_version,
             livemode=answer.found.livemode,

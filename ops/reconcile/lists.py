@@ -42,6 +42,7 @@ class Found(NamedTuple):
     body: bytes
     at: int
     api_version: str | None
+    until: int | None = None
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -148,7 +149,7 @@ def _moment(answer: stripe.StripeResponse, elapsed: float) -> int:
 
 def _found(kind: str, body: bytes, at: int, answer: stripe.StripeResponse) -> Found:
     told = _object.decode(body)
-    return Found(kind, told.id, told.created, body, at, answer.headers.get("Stripe-Version"))
+    return Found(kind, told.id, told.created, body, at, answer.headers.get("Stripe-Version"), _moment(answer, 0.0))
 
 
 def _unreadable(error: Exception) -> StripeApiError:

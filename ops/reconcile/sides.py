@@ -105,7 +105,7 @@ def theirs_of(compared: Compared, found: Found, charge: Found | None = None, acc
 
 
 def _event_of(found: Found, body: bytes, account: str | None) -> bytes | None:
-    answer = Answer(_object.decode(body), body, found.at, found.api_version, account)
+    answer = Answer(_object.decode(body), body, found.at, found.api_version, account, found.until)
     return snapshot_of(answer, f"reconciled_{new_id().hex}")
 
 

@@ -93,7 +93,8 @@ class StripeApi:
         try:
             async with self._session.get(address, headers=self._headers(claimed), allow_redirects=False) as response:
                 body = await _read(response)
-                at = self._moment(response, time.monotonic() - began)
+                until = self._now_at(response)
+                at = math.floor(until - (time.monotonic() - began))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             slow = isinstance(error, TimeoutError)
             return Failed("stripe_slow" if slow else "stripe_unreachable", type(error).__name__, concerns_all=True)
@@ -101,7 +102,8 @@ class StripeApi:
             return Failed("answer_too_large", f"it is larger than {_BODY_MAX} bytes")
         if response.status != HTTPStatus.OK:
             return self._refusal(response, body)
-        return _answer(claimed, body, at, response.headers.get("Stripe-Version"))
+        answer = _answer(claimed, body, at, response.headers.get("Stripe-Version"))
+        return answer._replace(until=math.floor(until)) if isinstance(answer, Answer) else answer
 
     def _of_other_mode(self, claimed: Claimed) -> Failed | None:
         """To the API an object of the other mode is one that does not exist."""
@@ -118,10 +120,9 @@ class StripeApi:
             headers["Stripe-Account"] = claimed.account
         return headers
 
-    def _moment(self, response: aiohttp.ClientResponse, elapsed: float) -> int:
-        """A second that was over at Stripe's when the object was read, or just began: by its clock, less how long we waited."""
-        said = parse_http_date(response.headers.get("Date", ""))
-        return math.floor((said or self._now()).timestamp() - elapsed)
+    def _now_at(self, response: aiohttp.ClientResponse) -> float:
+        """The time by Stripe's clock; the object was read up to as long before as the call took."""
+        return (parse_http_date(response.headers.get("Date", "")) or self._now()).timestamp()
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> Gone | Failed:
         patience = parse_retry_after(response.headers.get("Retry-After"), self._now())

@@ -32,7 +32,7 @@ from streams.payments.fetching.wanted import CONTESTS
 from streams.payments.handler import PaymentsHandler
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
-from tests.simulators.stripe_objects import invoice_object, payment_intent_object, subscription_object
+from tests.simulators.stripe_objects import charge_object, invoice_object, payment_intent_object, subscription_object
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -229,6 +229,18 @@ async def test_every_status_of_a_payment_intent_is_what_it_becomes(world: World,
     await world.arrive(thin("v1.payment_intent.created", {"id": payment.id, "type": "payment_intent"}))
     await world.fetch()
     assert [row["status"] for row in await world.rows("select status from payments")] == [becomes]
+
+
+async def test_a_refund_that_is_in_the_total_of_its_charge_counts_once(world: World) -> None:
+    """Made in the very second in which the charge is read."""
+    payment, second = stripe.Payment(amount=5000), int(time.time())
+    date = format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True)
+    charge = json.dumps({**charge_object(payment, NOW), "amount_refunded": 70}).encode()
+    await world.arrive(payment.succeeded(NOW), payment.refund("refund.created", 70, second))
+    await world.arrive(thin("v1.charge.refunded", {"id": payment.charge, "type": "charge"}))
+    world.api.told = [Told(200, charge, {"Date": date})]
+    await world.fetch()
+    assert await world.rows("select amount_refunded from payments") == [{"amount_refunded": 70}]
 
 
 async def test_an_object_that_says_nothing_yet_is_settled_without_an_event(world: World) -> None:
