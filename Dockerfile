@@ -14,6 +14,7 @@ COPY projections projections
 COPY topology topology
 COPY gateway gateway
 COPY streams streams
+COPY operations operations
 COPY ops ops
 COPY migrations migrations
 # Every dependency is there by its hash already; the build itself may fetch nothing.

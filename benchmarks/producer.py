@@ -10,7 +10,7 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import KafkaError, Message, Producer
 
-from outbox import store
+from outbox import relay_store
 from outbox.publisher import Publisher
 from outbox.tables import SHARDS
 from schemas.envelope import to_headers
@@ -45,7 +45,7 @@ def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
 
 def _read(url: str, rows: int) -> list[Ready]:
     with psycopg.connect(url, autocommit=True) as connection:
-        pending = store.read_pending(connection, range(SHARDS), [], store.Room(rows, sys.maxsize)).rows
+        pending = relay_store.read_pending(connection, range(SHARDS), [], relay_store.Room(rows, sys.maxsize)).rows
     return [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending]
 
 

@@ -9,14 +9,14 @@ from uuid import UUID
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.access import Caller, Gatekeeper
+from gateway.commands.settlements import Settlements
 from gateway.days import Days
 from gateway.refusal_log import RefusalLog
-from gateway.secrets import Live, Witness
-from gateway.settlements import Settlements
+from gateway.secrets.tokens import Caller, Gatekeeper
+from gateway.secrets.uses import SecretUses
+from gateway.secrets.witness import Live, Witness
+from gateway.webhooks.intake import Intake
 from outbox.audit import AuditLog
-from outbox.intake import Intake
-from outbox.secret_uses import SecretUses
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence

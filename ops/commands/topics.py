@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.output import Json, show
+from operations.output import Json, show
 from runtime.settings import environment
 
 app = typer.Typer(no_args_is_help=True, help="Kafka topics.")

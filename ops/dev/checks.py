@@ -16,10 +16,10 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "format (ruff format)": (_PYTHON, "-m", "ruff", "format", "--check", "."),
     "types (mypy --strict)": (_PYTHON, "-m", "mypy"),
     "imports (import-linter)": (str(Path(_PYTHON).with_name("lint-imports")),),
-    "schemas (compatibility)": (_PYTHON, "-m", "schemas.compatibility"),
-    "contract (AsyncAPI)": (_PYTHON, "-m", "schemas.asyncapi", "--check"),
-    "contract (OpenAPI)": (_PYTHON, "-m", "gateway.openapi", "--check"),
-    "contract (Postman)": (_PYTHON, "-m", "gateway.postman", "--check"),
+    "schemas (compatibility)": (_PYTHON, "-m", "ops.contracts.compatibility"),
+    "contract (AsyncAPI)": (_PYTHON, "-m", "ops.contracts.asyncapi", "--check"),
+    "contract (OpenAPI)": (_PYTHON, "-m", "ops.contracts.openapi", "--check"),
+    "contract (Postman)": (_PYTHON, "-m", "ops.contracts.postman", "--check"),
 }
 
 

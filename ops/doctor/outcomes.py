@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from operations.ledger import books
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from ops.doctor.store import OPTIONS, SESSIONS, late_notifications
-from outbox import ledger as books
 from projections.config import in_force
 from projections.partners import read_partners
 from runtime.addresses import shown

@@ -13,7 +13,7 @@ from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from outbox import partitions
-from outbox import store as outbox
+from outbox import relay_store as outbox
 from outbox.tables import DAILY
 from runtime.addresses import shown
 from runtime.endpoints import check_database

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from gateway import clues
 from gateway.settings import GatewaySettings
+from operations.deliveries import clues
 from ops.doctor.findings import fail, ok, warn
 from ops.doctor.modes import check_modes
 from runtime.ids import first_id_of

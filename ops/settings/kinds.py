@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from gateway.settings import GatewaySettings
-from ops.backfill.settings import StripeSettings
+from operations.backfill.settings import StripeSettings
 from outbox.settings import RelaySettings
 from projections.retention import RecordSettings
 from runtime import outgoing

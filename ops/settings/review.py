@@ -83,7 +83,7 @@ def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
     except SettingsError as error:
         return error.problems
     if isinstance(settings, GatewaySettings) and settings.internal_tls_cert:
-        from gateway.tls import internal_context  # noqa: PLC0415  # it brings the HTTP server, which most processes do not need
+        from gateway.secrets.tls import internal_context  # noqa: PLC0415  # it brings the HTTP server, which most processes do not need
 
         try:
             internal_context(settings)

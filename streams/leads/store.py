@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from outbox.append import NewEvent
-from outbox.marker import is_marker
+from outbox.erased import is_marker
 from projections.leads import LeadStatus
 from schemas.envelope import EARLIEST, LATEST
 

@@ -6,7 +6,7 @@ import asyncio
 from asyncio.subprocess import PIPE, STDOUT
 from typing import TYPE_CHECKING
 
-from gateway.postman import COLLECTION
+from ops.contracts.postman import COLLECTION
 from tests.npm import NEWMAN, npm_package
 from tests.system import ADMIN, RAZORPAY_SECRET, SERVICE, STRIPE_SECRET
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import AsyncConnection
 
-from outbox import ledger
+from operations.ledger import books as ledger
 from tests.kafka import Stored, read_topic
 from tests.simulators import stripe
 from tests.waiting import wait_until

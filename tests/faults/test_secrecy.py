@@ -58,7 +58,7 @@ _RUNS: Final = 6.0  # seconds in which a process that is to be stopped fails oft
 _SIDE_BY_SIDE: Final = 6
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["ops.cli", "gateway.process", "outbox.process", "projections.retention", "streams.process", __name__]
+    ["ops.cli", "ops.processes.gateway", "ops.processes.relay", "projections.retention", "ops.processes.worker", __name__]
 )
 PROCESSES: Final = frozenset(command for command in COMMANDS if command.split()[0] in {"relay", "gateway", "worker"})
 

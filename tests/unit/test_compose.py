@@ -17,10 +17,10 @@ import yaml
 
 from gateway.settings import GatewaySettings
 from ops.dev.processes import WORKERS
+from ops.processes.worker import ROLES
 from outbox.settings import KafkaSettings, RelaySettings, RetentionSettings
 from projections.retention import RecordSettings
 from runtime.partners import FIELDS, PartnerSettings
-from streams.process import ROLES
 from streams.settings import CacheSettings, StreamSettings
 from tests.compose import FILE, VARIABLE, Missing, resolve
 

@@ -12,13 +12,13 @@ import pytest
 from limits import RateLimitItem
 
 import gateway.settings
-import ops.backfill.settings
 import outbox.settings
 import projections.retention
 import runtime.partners
 import streams.alerts.settings
 import streams.notifications.settings
 import streams.settings
+from operations.backfill import settings as backfill_settings
 from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
 from runtime import outgoing
@@ -44,7 +44,7 @@ OPTIONAL_ELSEWHERE: Final = {
 def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
     modules = (
         gateway.settings,
-        ops.backfill.settings,
+        backfill_settings,
         outbox.settings,
         projections.retention,
         streams.settings,

@@ -12,7 +12,7 @@ import typer.main
 
 from gateway.errors import Reason
 from ops.cli import app
-from outbox import alerts, delivery, relay
+from outbox import alerts, refusals, relay
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised
@@ -32,7 +32,7 @@ INDEX: Final = (ROOT / "runbooks/README.md").read_text()
 PAGES: Final = sorted(page for page in (ROOT / "runbooks").glob("*.md") if page.name != "README.md")
 CODE: Final = "\n".join(
     path.read_text()
-    for package in ("runtime", "outbox", "projections", "gateway", "streams", "schemas")
+    for package in ("runtime", "outbox", "projections", "gateway", "streams", "operations", "schemas")
     for path in sorted((ROOT / package).rglob("*.py"))
 )
 COMMANDS: Final = typer.main.get_command(app)
@@ -57,7 +57,7 @@ def test_every_reason_of_the_gateway_is_in_the_index(reason: Reason) -> None:
 
 def test_every_reason_of_a_dead_letter_or_a_parked_event_is_in_the_index() -> None:
     poison = set(re.findall(r"""(?:Poison|EnvelopeError|SchemaError)\(\s*"([a-z_]+)\"""", CODE))
-    reasons = poison | {*delivery._TOPIC.values(), *delivery._RECORD.values()}
+    reasons = poison | {*refusals._TOPIC.values(), *refusals._RECORD.values()}
     assert sorted(reason for reason in reasons if f"`{reason}`" not in INDEX) == []
 
 

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from psycopg.rows import dict_row
 
-from gateway.app import Resources, build_internal, build_public, opened
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
+from ops.processes.applications import Resources, build_internal, build_public, opened
 from tests.simulators.stripe import sign
 
 if TYPE_CHECKING:

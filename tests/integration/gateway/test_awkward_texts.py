@@ -13,10 +13,10 @@ import pytest
 import structlog
 from yarl import URL
 
-from gateway.examples import EXAMPLES
 from gateway.route import ALWAYS
-from gateway.routes import ADMIN as ADMIN_ROUTES
-from gateway.routes import COMMANDS, HEALTH, INTERNAL, PROCESS, WEBHOOKS
+from ops.contracts.examples import EXAMPLES
+from ops.processes.routes import ADMIN as ADMIN_ROUTES
+from ops.processes.routes import COMMANDS, HEALTH, INTERNAL, PROCESS, WEBHOOKS
 from runtime.ids import new_id
 from tests.integration.gateway.conftest import ADMIN, SECRET
 from tests.simulators import partner, razorpay, stripe

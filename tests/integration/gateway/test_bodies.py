@@ -18,9 +18,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from gateway import openapi
-from gateway.examples import EXAMPLES
-from gateway.routes import INTERNAL
+from ops.contracts import openapi
+from ops.contracts.examples import EXAMPLES
+from ops.processes.routes import INTERNAL
 from projections.config_keys import KEYS
 from schemas.templates import TEMPLATES
 from tests.integration.gateway.conftest import ADMIN

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from gateway.cache import Invalidate, is_too_broad
+from gateway.commands.cache import Invalidate, is_too_broad
 from outbox import tasks
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually

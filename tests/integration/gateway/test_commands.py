@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from gateway.settlements import Settlements
+from gateway.commands.settlements import Settlements
 from outbox import tasks
 from runtime.ids import new_id
 from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from gateway import openapi
+from ops.contracts import openapi
 from tests.integration.gateway.conftest import ADMIN, SERVICE
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gateway.examples import EXAMPLES
-from gateway.routes import INTERNAL
+from ops.contracts.examples import EXAMPLES
+from ops.processes.routes import INTERNAL
 from runtime.ids import new_id
 
 if TYPE_CHECKING:

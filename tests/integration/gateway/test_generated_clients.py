@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from schemas.export import FOLDER
+from ops.contracts.json_schema import FOLDER
 from schemas.registry import EVENT_TYPES
 from tests import generators
 from tests.integration.gateway.conftest import ADMIN

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
-from ops.commands.forgetting import forgets
-from outbox import idempotency, tasks
-from outbox.idempotency import Claimed, InProgress, Key
+from gateway.commands import idempotency_store
+from gateway.commands.idempotency_store import Claimed, InProgress, Key
+from ops.processes.forgetting import forgets
+from outbox import tasks
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
@@ -163,14 +164,14 @@ async def test_the_key_of_a_process_that_is_gone_is_taken_over_at_once_and_that_
     key, first = Key("service", "k", b"digest"), new_id()
     async with present(database_url) as other, connected(database_url) as connection:
         async with present(database_url) as dying:
-            assert await idempotency.claim(connection, key, first, dying.shown) == Claimed(first)
-            assert await idempotency.claim(connection, key, new_id(), other.shown) == InProgress()
+            assert await idempotency_store.claim(connection, key, first, dying.shown) == Claimed(first)
+            assert await idempotency_store.claim(connection, key, new_id(), other.shown) == InProgress()
 
         async def taken_over() -> bool | None:
-            return await idempotency.claim(connection, key, new_id(), other.shown) == Claimed(first) or None
+            return await idempotency_store.claim(connection, key, new_id(), other.shown) == Claimed(first) or None
 
         await eventually(taken_over, seconds=5)  # as soon as Postgres sees the connection close
-        assert await idempotency.claim(connection, key, new_id(), other.shown) == InProgress()
+        assert await idempotency_store.claim(connection, key, new_id(), other.shown) == InProgress()
 
 
 async def test_a_process_is_present_again_after_postgres_was_away(database_url: str) -> None:
@@ -195,8 +196,8 @@ async def test_a_change_of_the_config_that_broke_off_is_not_made_twice(gateway: 
 async def test_a_key_is_free_again_when_its_time_is_over(gateway: Gateway, database_url: str) -> None:
     await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)
     async with connected(database_url) as connection:
-        await idempotency.claim(connection, Key("admin", "younger", b""), new_id())
-        age = idempotency.KEPT + timedelta(seconds=1)
+        await idempotency_store.claim(connection, Key("admin", "younger", b""), new_id())
+        age = idempotency_store.KEPT + timedelta(seconds=1)
         await connection.execute("update idempotency_keys set created_at = now() - %s where key = 'order-1'", (age,))
     await asyncio.to_thread(keep_partitions, RetentionSettings.load({"DATABASE_URL": database_url}), *forgets({}))
     assert [row["key"] for row in await gateway.rows("idempotency_keys")] == ["younger"]

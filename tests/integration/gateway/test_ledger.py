@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from outbox.ledger import STATES
+from operations.ledger.books import STATES
 from tests.integration.gateway.conftest import SERVICE
 from tests.simulators.stripe import Payment
 

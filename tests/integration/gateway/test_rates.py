@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 from limits import parse
 
-from gateway import rates
 from gateway.errors import CalledTooOften
-from gateway.rates import ALONE, REDIS_FAILURES, Rates
+from gateway.webhooks import rates
+from gateway.webhooks.rates import ALONE, REDIS_FAILURES, Rates
 from tests.integration.gateway.conftest import ADMIN, SECRET, Wire
 from tests.simulators import partner
 from tests.simulators.stripe import Payment

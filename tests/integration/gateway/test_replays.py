@@ -16,7 +16,8 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
-from outbox import replays, store
+from operations.webhook_replay import jobs
+from outbox import relay_store
 from runtime.ids import first_id_of, new_id
 from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
 from tests.integration.gateway.test_webhooks import THIN
@@ -372,7 +373,7 @@ async def test_what_makes_no_sense_is_refused(gateway: Gateway) -> None:
 async def test_more_than_can_be_meant_is_refused_unless_a_limit_says_so(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outbox.replays.MATCHED_MAX", 2)
+    monkeypatch.setattr("operations.webhook_replay.jobs.MATCHED_MAX", 2)
     await payments(gateway, 3)
     for dry_run in (True, False):
         answered, problem = await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe", "dryRun": dry_run})
@@ -465,7 +466,7 @@ async def test_what_waits_to_be_sent_again_says_nothing_about_how_late_the_relay
     await carried(gateway)
     await replayed(gateway, source="stripe")
     with psycopg.connect(gateway._database_url) as connection:
-        assert store.depth(connection) == store.Depth(pending=1, oldest=None, parked=0)
+        assert relay_store.depth(connection) == relay_store.Depth(pending=1, oldest=None, parked=0)
 
 
 async def test_a_replay_is_forgotten_with_its_items_after_the_retention_unless_it_still_runs(gateway: Gateway) -> None:
@@ -474,8 +475,8 @@ async def test_a_replay_is_forgotten_with_its_items_after_the_retention_unless_i
     await replayed(gateway, source="stripe")
     _, running = await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe", "rate": 0.001})
     with psycopg.connect(gateway._database_url, autocommit=True) as connection:
-        assert replays.forget_replays(connection, datetime.now(UTC) - timedelta(days=1)) == 0
-        assert replays.forget_replays(connection, datetime.now(UTC) + timedelta(days=1)) == 1
+        assert jobs.forget_replays(connection, datetime.now(UTC) - timedelta(days=1)) == 0
+        assert jobs.forget_replays(connection, datetime.now(UTC) + timedelta(days=1)) == 1
     assert [str(row["id"]) for row in await gateway.rows("webhook_replays")] == [running["replayId"]]
     assert {str(row["replay_id"]) for row in await gateway.rows("webhook_replay_items")} == {running["replayId"]}
 

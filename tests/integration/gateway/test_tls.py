@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import trustme
 
-from gateway.routes import INTERNAL
+from ops.processes.routes import INTERNAL
 from tests.integration.gateway.conftest import ADMIN, SERVICE
 from tests.integration.gateway.test_process import start, until_logged
 

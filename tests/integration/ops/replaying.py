@@ -16,8 +16,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient
 from psycopg.rows import dict_row
 
-from ops.offset_replay import log
-from ops.offset_replay.log import Stretch
+from operations.offset_replay import log
+from operations.offset_replay.log import Stretch
 from ops.stack.ports import Ports
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool

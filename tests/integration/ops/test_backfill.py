@@ -14,11 +14,11 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg.rows import dict_row
 
-from gateway.sources import Arrival
-from gateway.sources.stripe import translate
-from ops.backfill.run import Asked, Report, backfill
-from ops.backfill.stripe_api import StripeApiError, StripeEvents
-from outbox.intake import Intake
+from gateway.webhooks.intake import Intake
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import translate
+from operations.backfill.run import Asked, Report, backfill
+from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.stripe import HANDLED_TYPES

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch, TransportError
 
-from ops.backfill.stripe_api import StripeApiError, StripeEvents
+from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from ops.stack.jars import ensure_jars
 from runtime.ids import new_id
 from runtime.outgoing import VARIABLES, elastic_trust, follow

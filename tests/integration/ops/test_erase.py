@@ -16,15 +16,17 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from gateway.sources import Arrival
-from gateway.sources.stripe import translate
-from outbox import dead_letters, ledger, replay_work
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import translate
+from operations.dead_letters import store as dead_letters
+from operations.erasure import erasures
+from operations.erasure.search import find
+from operations.erasure.subjects import Subject, SubjectError, subject_of
+from operations.ledger import books
+from operations.webhook_replay import store as replay_work
+from operations.webhook_replay.store import Task
 from outbox.append import append, event_of
 from outbox.received import Received, record
-from outbox.replay_work import Task
-from projections.erasure import erasures
-from projections.erasure.search import find
-from projections.erasure.subjects import Subject, SubjectError, subject_of
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.cache import InvalidateCache
@@ -95,9 +97,9 @@ async def test_a_copy_of_it_is_still_a_duplicate_and_the_ledger_still_balances(c
     event_id = await arrive(connection, body)
     await settle(connection, event_id)
     period = (datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(seconds=1))
-    before = await ledger.read(connection, *period)
+    before = await books.read(connection, *period)
     await erase(connection)
-    after = await ledger.read(connection, *period)
+    after = await books.read(connection, *period)
     assert after.balanced
     assert [each for each in after.sources if each.received] == [each for each in before.sources if each.received]
     [again] = await record(connection, [webhook(body)])

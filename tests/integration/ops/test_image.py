@@ -16,8 +16,8 @@ import pytest
 import requests
 from typer.main import get_command
 
+from operations import output
 from ops.cli import app
-from ops.commands import output
 from ops.dev.processes import WORKERS
 from tests.collector import collecting
 from tests.image import ROOT, Image, lines
@@ -35,7 +35,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)  # everything is installed once, and on a busy machine that takes long
 LOCAL: Final = ("ops/stack", "ops/dev", "ops/demo", "ops/sink")
 """In the wheel too, and of use in a checkout only: an import contract keeps everything else from them."""
-PACKAGES: Final = ("runtime", "schemas", "outbox", "projections", "topology", "gateway", "streams", "ops", "migrations")
+PACKAGES: Final = (
+    "runtime",
+    "schemas",
+    "outbox",
+    "projections",
+    "topology",
+    "gateway",
+    "streams",
+    "operations",
+    "ops",
+    "migrations",
+)
 NOBODY: Final = "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28"
 # What a command needs to get to work; none of it changes anything. One that is not here runs as it stands.
 ARGUMENTS: Final[dict[str, list[str]]] = {

@@ -10,8 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from ops.reconcile.lists import StripeLists
-from ops.reconcile.run import Asked, Report, reconcile
+from operations.reconcile.lists import StripeLists
+from operations.reconcile.run import Asked, Report, reconcile
 from runtime.settings import Secret
 from runtime.tracing import new_trace
 from schemas.stripe_snapshots import Answer

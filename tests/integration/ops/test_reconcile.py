@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ops.backfill.stripe_api import StripeApiError
-from ops.reconcile.lists import StripeLists
-from ops.reconcile.run import Asked, Report, reconcile
+from operations.backfill.stripe_api import StripeApiError
+from operations.reconcile.lists import StripeLists
+from operations.reconcile.run import Asked, Report, reconcile
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from gateway.webhooks.rejections import Rejected, RejectedLog
 from outbox.alerts import PARTNER_FAILING, Condition, forget_windows, note, tally, window_of
-from outbox.rejections import Rejected, RejectedLog
 from runtime.ids import new_id
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised

@@ -12,8 +12,8 @@ import msgspec
 import psycopg
 import pytest
 
+from gateway.webhooks.intake import Intake
 from outbox.append import NewEvent
-from outbox.intake import Intake
 from outbox.received import Received, Unavailable, Unstorable
 from runtime.ids import id_at, new_id
 

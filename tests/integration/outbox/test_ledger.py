@@ -10,13 +10,14 @@ import msgspec
 import pytest
 from psycopg import AsyncConnection
 
-from outbox import ledger, replay_work
+from operations.ledger import books as ledger
+from operations.ledger.books import LedgerError, SourceLedger
+from operations.ledger.sweep import InFlight, sweep
+from operations.webhook_replay import store as replay_work
+from ops.processes.worker import ROLES
 from outbox.append import NewEvent, append
-from outbox.ledger import LedgerError, SourceLedger
-from outbox.sweep import InFlight, sweep
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
-from streams.process import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

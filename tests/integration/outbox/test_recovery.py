@@ -9,10 +9,11 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from outbox import lost, lost_search
+from operations.lost_records import store as lost_search
+from operations.lost_records.loop import look, run_once
+from outbox import lost
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
-from outbox.recovery import look, run_once
 from runtime.ids import new_id
 from schemas.topology import group_of
 from tests.kafka import delete_records, make_anew, make_topic

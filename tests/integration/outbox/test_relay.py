@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from outbox import store
+from outbox import relay_store
 from outbox.append import APPEND, NewEvent, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
@@ -75,7 +75,7 @@ def at_least(number: int) -> object:
 
 def pending(url: str) -> int:
     with psycopg.connect(url, autocommit=True) as connection:
-        return store.depth(connection).pending
+        return relay_store.depth(connection).pending
 
 
 def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(database_url: str, kafka_server: str) -> None:
@@ -108,7 +108,7 @@ def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_
     reads: list[list[int]] = []
     under_way: list[int] = []
     with psycopg.connect(database_url, autocommit=True) as connection:
-        while rows := store.read_pending(connection, range(SHARDS), under_way, store.Room(rows=5, size=1000)).rows:
+        while rows := relay_store.read_pending(connection, range(SHARDS), under_way, relay_store.Room(rows=5, size=1000)).rows:
             reads.append([len(row.event.data) for row in rows])
             under_way += [row.id for row in rows]
     assert reads == [[400, 300], [301], [300_000], [250_000], [10]]
@@ -157,8 +157,8 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     with running_relay(database_url, kafka_server):
         found = read_topic(kafka_server, topic, until=at_least(20))
         with psycopg.connect(database_url, autocommit=True) as connection:
-            wait_until(lambda: len(store.parked(connection)) == 3, seconds=30)
-            parked = {row.event_id: row.reason for row in store.parked(connection)}
+            wait_until(lambda: len(relay_store.parked(connection)) == 3, seconds=30)
+            parked = {row.event_id: row.reason for row in relay_store.parked(connection)}
             alerts = connection.execute("select causation_id, data from outbox where topic = 'alert.events'").fetchall()
     assert {record.headers["ce_id"] for record in found} == {str(e.id) for e in fine}
     assert parked == {large.id: "record_too_large", huge.id: "record_too_large", lost.id: "topic_unknown"}
@@ -169,7 +169,7 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
 def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka_server: str) -> None:
     write(database_url, event("alert.events", data=b"x" * 3_000_000))
     with running_relay(database_url, kafka_server), psycopg.connect(database_url, autocommit=True) as connection:
-        wait_until(lambda: store.parked(connection), seconds=30)
+        wait_until(lambda: relay_store.parked(connection), seconds=30)
         assert connection.execute("select count(*) from outbox").fetchone() == (1,)
 
 
@@ -179,9 +179,9 @@ def test_an_unparked_event_goes_out(database_url: str, kafka_server: str) -> Non
     write(database_url, row)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update outbox_pending set parked_at = now(), reason = 'topic_unknown'")
-        [parked] = store.parked(connection)
+        [parked] = relay_store.parked(connection)
         with running_relay(database_url, kafka_server):
-            assert store.unpark(connection, [parked.id, 999]) == [parked.id]
+            assert relay_store.unpark(connection, [parked.id, 999]) == [parked.id]
             assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from outbox import publisher as publisher_module
 from outbox import relay as relay_module
-from outbox import store
+from outbox import relay_store
 from outbox.resend import TYPE as RESENT
 from runtime.ids import first_id_of, new_id
 from tests.integration.outbox.test_relay import at_least, event, pending, running_relay, write
@@ -44,7 +44,7 @@ def parked(url: str) -> dict[UUID, str]:
     """Why which events are parked, but for the alerts about them: this Kafka has no topic for those."""
     with psycopg.connect(url, autocommit=True) as connection:
         told = {row[0] for row in connection.execute("select id from outbox where type = 'alert.raised'")}
-        return {row.event_id: row.reason for row in store.parked(connection) if row.event_id not in told}
+        return {row.event_id: row.reason for row in relay_store.parked(connection) if row.event_id not in told}
 
 
 def alerts(url: str) -> list[str]:
@@ -131,7 +131,7 @@ def test_a_row_whose_alert_cannot_be_written_is_parked_without(
 def test_a_relay_that_is_surprised_starts_over(database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = make_topic(kafka_server)
     write(database_url, event(topic))
-    monkeypatch.setattr(store, "depth", _once_raising(store.depth))
+    monkeypatch.setattr(relay_store, "depth", _once_raising(relay_store.depth))
     monkeypatch.setattr("runtime.failures._FIRST", 0.01)
     with running_relay(database_url, kafka_server):
         read_topic(kafka_server, topic, until=at_least(1))

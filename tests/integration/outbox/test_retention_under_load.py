@@ -11,9 +11,9 @@ from uuid import UUID
 import psycopg
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.sources import Arrival
-from gateway.sources.stripe import translate
-from outbox.intake import Intake
+from gateway.webhooks.intake import Intake
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import translate
 from outbox.partitions import Upkeep, maintain, name
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace

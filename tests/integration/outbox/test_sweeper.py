@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from prometheus_client import REGISTRY
 
-from outbox import sweeper
+from operations.ledger import loop as sweeper
 from outbox.settings import RelaySettings
 from runtime.ids import new_id
 from runtime.locks import Lock

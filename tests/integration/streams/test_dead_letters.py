@@ -13,10 +13,12 @@ from confluent_kafka import Consumer, TopicPartition
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from outbox import dead_letters, ledger, tasks
+from operations.dead_letters import listing
+from operations.dead_letters import store as dead_letters
+from operations.dead_letters.store import LetterError, Search
+from operations.ledger import books
+from outbox import tasks
 from outbox.append import NewEvent, append
-from outbox.dead_letters import LetterError, Search
-from projections import set_aside
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -79,9 +81,9 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(self, **filters: Any) -> list[set_aside.SetAsideSetAside]:
+    async def letters(self, **filters: Any) -> list[listing.SetAsideSetAside]:
         search = Search(EVER, (datetime.now(UTC) + timedelta(minutes=1), LAST), **({"limit": 50} | filters))
-        return await set_aside.find(self.connection, search)
+        return await listing.find(self.connection, search)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         async with self.connection.cursor(row_factory=dict_row) as cursor:
@@ -137,7 +139,7 @@ async def test_an_event_goes_out_again_as_it_was_and_only_its_worker_handles_it(
     [letter] = await desk.letters()
     assert (letter.kind, letter.status, letter.reason, letter.event_id) == ("record", "open", "rule_broken", event_id)
 
-    assert (await set_aside.retry(desk.connection, letter.id, "operator")).sent_as == "event"
+    assert (await listing.retry(desk.connection, letter.id, "operator")).sent_as == "event"
     assert await desk.rows("select consumer from consumed") == [{"consumer": "other"}]
     first, again = await desk.relay()
     assert (again.key, again.value) == (first.key, first.value)
@@ -165,7 +167,7 @@ async def test_a_record_that_is_no_event_goes_back_byte_for_byte(
 ) -> None:
     await desk.work(Notes(), [Record(desk.topic, 0, 0, key, value, headers)])
     [letter] = await desk.letters()
-    assert (await set_aside.retry(desk.connection, letter.id, "operator")).sent_as == "record"
+    assert (await listing.retry(desk.connection, letter.id, "operator")).sent_as == "record"
     [record] = await desk.relay()
     assert (record.key, record.value, record.headers) == (key, value, headers)
 
@@ -182,7 +184,7 @@ async def test_an_event_that_the_log_does_not_hold_goes_back_as_the_record_that_
     handler.broken = True
     await desk.work(handler, [record])
     [letter] = await desk.letters()
-    assert (await set_aside.retry(desk.connection, letter.id, "operator")).sent_as == "record"
+    assert (await listing.retry(desk.connection, letter.id, "operator")).sent_as == "record"
     handler.broken = False
     _, again = await desk.relay()
     assert again._replace(offset=0) == record
@@ -199,7 +201,7 @@ async def test_what_fails_again_is_a_new_letter_that_names_the_earlier_one(desk:
     handler.broken = True
     await desk.work(handler, await desk.relay())
     [first] = await desk.letters()
-    await set_aside.retry(desk.connection, first.id, "operator")
+    await listing.retry(desk.connection, first.id, "operator")
     await desk.work(handler, await desk.relay())
     second, _ = await desk.letters()
     assert (second.status, second.earlier_id) == ("open", first.id)
@@ -210,29 +212,29 @@ async def test_a_letter_is_settled_once_and_for_good(desk: Desk) -> None:
     for offset in range(2):
         await desk.work(Notes(), [Record(desk.topic, 0, offset, b"k", b"v", [])])
     retried, discarded = (letter.id for letter in await desk.letters())
-    await set_aside.discard(desk.connection, discarded, "a test record", "operator")
+    await listing.discard(desk.connection, discarded, "a test record", "operator")
     [kept] = await desk.letters(status="discarded")
     assert (kept.id, kept.discard_reason) == (discarded, "a test record")
 
     async def try_it() -> str:
         async with await AsyncConnection.connect(desk.url, autocommit=True) as mine:
             try:
-                return (await set_aside.retry(mine, retried, "operator")).sent_as
+                return (await listing.retry(mine, retried, "operator")).sent_as
             except LetterError as error:
                 return error.reason
 
     assert sorted(await asyncio.gather(*(try_it() for _ in range(4)))) == ["dead_letter_settled"] * 3 + ["record"]
     assert len(await desk.relay()) == 1
     for refused in (
-        set_aside.retry(desk.connection, discarded, "operator"),
-        set_aside.discard(desk.connection, retried, "late", "operator"),
-        set_aside.discard(desk.connection, discarded, "twice", "operator"),
+        listing.retry(desk.connection, discarded, "operator"),
+        listing.discard(desk.connection, retried, "late", "operator"),
+        listing.discard(desk.connection, discarded, "twice", "operator"),
     ):
         with pytest.raises(LetterError) as error:
             await refused
         assert error.value.reason == "dead_letter_settled"
     with pytest.raises(LetterError) as error:
-        await set_aside.retry(desk.connection, new_id(), "operator")
+        await listing.retry(desk.connection, new_id(), "operator")
     assert error.value.reason == "not_found"
 
 
@@ -246,7 +248,7 @@ async def test_the_task_of_a_command_is_pending_again_and_then_done(desk: Desk) 
     assert failed is not None
     assert (failed.status, failed.reason) == ("failed", "rule_broken")
     [letter] = await desk.letters()
-    await set_aside.retry(desk.connection, letter.id, "operator")
+    await listing.retry(desk.connection, letter.id, "operator")
     pending = await tasks.read(desk.connection, event_id)
     assert pending is not None
     assert (pending.status, pending.reason, pending.settled_at) == ("pending", None, None)
@@ -269,7 +271,7 @@ async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
     assert await desk.letters(topic="elsewhere") == await desk.letters(status="retried") == []
     everything = await desk.letters()
     search = Search(EVER, (everything[1].set_aside_at, everything[1].id), 50)
-    assert await set_aside.find(desk.connection, search) == everything[2:]
+    assert await listing.find(desk.connection, search) == everything[2:]
     assert await dead_letters.open_letters(desk.connection) == [
         ("leads", "schema_too_new", 1), ("payments", "event_malformed", 1), ("payments", "handler_failed", 2),
     ]  # fmt: skip
@@ -312,26 +314,26 @@ async def test_leads_that_a_partner_did_not_take_stand_in_the_same_list(desk: De
     [lead] = await desk.letters(reason="lead_delivery_exhausted")
     assert (lead.id, lead.lead) == (exhausted, f"/v1/admin/leads/{exhausted}")
     assert lead.detail == "partner acme, 3 attempts, the last one http_422: no such city"
-    found = await set_aside.read(desk.connection, rejected)
+    found = await listing.read(desk.connection, rejected)
     assert found is not None
-    assert set_aside.record_of(found[1])["excerpt"] == '{"name":"Ada"}'
+    assert listing.record_of(found[1])["excerpt"] == '{"name":"Ada"}'
     assert [each.kind for each in await desk.letters(fault="ours")] == ["record"]
     assert {each.id for each in await desk.letters(consumer="leads", status="open")} == {exhausted, rejected}
 
 
 async def test_a_lead_gets_a_new_round_of_attempts_or_is_given_up(desk: Desk) -> None:
     retried, discarded = await given_up(desk), await given_up(desk)
-    sent = await set_aside.retry(desk.connection, retried, "operator")
+    sent = await listing.retry(desk.connection, retried, "operator")
     [row] = await desk.rows("select id, dataschema, data from outbox where topic = 'lead.commands'")
     command = decode(row["dataschema"], row["data"])
     assert isinstance(command, DeliverLead)
     assert (sent.sent_as, sent.task_id, command.lead_id, command.afresh) == ("lead", row["id"], retried, True)
 
-    await set_aside.discard(desk.connection, discarded, "the partner has left", "operator")
+    await listing.discard(desk.connection, discarded, "the partner has left", "operator")
     [kept] = await desk.letters(status="discarded")
     assert (kept.id, kept.discard_reason, kept.settled_by) == (discarded, "the partner has left", "operator")
     with pytest.raises(LetterError):
-        await set_aside.retry(desk.connection, discarded, "operator")
+        await listing.retry(desk.connection, discarded, "operator")
 
 
 async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
@@ -345,7 +347,7 @@ async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
     await desk.work(handler, await desk.relay())
     assert await figures(desk) == (1, 0, 0, 1)
     [letter] = await desk.letters()
-    await set_aside.retry(desk.connection, letter.id, "operator")
+    await listing.retry(desk.connection, letter.id, "operator")
     assert await figures(desk) == (1, 0, 1, 0)
     assert await desk.rows("select event_id, kind from ledger_findings") == [{"event_id": event_id, "kind": "in_flight"}]
     handler.broken = False
@@ -355,7 +357,7 @@ async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
 
 async def figures(desk: Desk) -> tuple[int, ...]:
     now = datetime.now(UTC)
-    found = await ledger.read(desk.connection, now - timedelta(hours=1), ledger.present(now))
+    found = await books.read(desk.connection, now - timedelta(hours=1), books.present(now))
     assert found.balanced
     stripe = found.sources[-1]
     return stripe.received, stripe.processed, stripe.in_flight, stripe.dead_lettered

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
+from operations.erasure import erasures
+from operations.erasure.subjects import Subject
 from outbox.append import append, event_of
-from projections.erasure import erasures
-from projections.erasure.subjects import Subject
 from runtime.ids import new_id
 from runtime.partners import Partner
 from runtime.tracing import new_trace

@@ -17,9 +17,9 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg.rows import dict_row
 
-from gateway.sources import Arrival
-from gateway.sources.stripe import translate
-from outbox import dead_letters
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import translate
+from operations.dead_letters import store as dead_letters
 from outbox.received import record
 from runtime.database import make_pool
 from runtime.ids import new_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access import Caller, Gatekeeper, Role, check_role
 from gateway.errors import GatewayError, Reason
+from gateway.secrets.tokens import Caller, Gatekeeper, Role, check_role
 from runtime.settings import Secret
 
 SERVICE = (Secret("service-new"), Secret("service-old"))

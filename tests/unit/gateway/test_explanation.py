@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.explanation import Explanation, Marks, Surroundings, explain
-from gateway.secrets import Live
-from gateway.sources.razorpay import verify as verify_razorpay
-from gateway.sources.stripe import verify as verify_stripe
-from gateway.variants import bodies_of
-from outbox.replay_work import Refused
+from gateway.secrets.witness import Live
+from gateway.webhooks.sources.razorpay import verify as verify_razorpay
+from gateway.webhooks.sources.stripe import verify as verify_stripe
+from gateway.webhooks.variants import bodies_of
+from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain
+from operations.webhook_replay.store import Refused
 from runtime.ids import new_id, time_of
 from runtime.settings import Secret
 

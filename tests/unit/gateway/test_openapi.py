@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway import openapi
 from gateway.errors import STATUS, Reason
-from gateway.examples import EXAMPLES
-from gateway.routes import INTERNAL, WEBHOOKS
+from ops.contracts import openapi
+from ops.contracts.examples import EXAMPLES
+from ops.processes.routes import INTERNAL, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_it_is_openapi_31() -> None:
 
 
 def test_its_file_is_as_the_code_has_it() -> None:
-    assert openapi.FILE.read_bytes() == openapi.text(), "run `python -m gateway.openapi`"
+    assert openapi.FILE.read_bytes() == openapi.text(), "run `python -m ops.contracts.openapi`"
 
 
 def test_every_route_is_in_it_under_its_own_name() -> None:

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources.partner import TOLERANCE, partner_source
+from gateway.webhooks.sources.partner import TOLERANCE, partner_source
 from runtime.partners import Partner
 from tests.simulators.partner import lead, sign, sign_body
 

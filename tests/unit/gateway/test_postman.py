@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway import postman
-from gateway.flows import FOLDERS
-from gateway.routes import INTERNAL, WEBHOOKS
+from ops.contracts import postman
+from ops.contracts.flows import FOLDERS
+from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas.description import text_of
 
 
 def test_its_files_are_as_the_code_has_them() -> None:
-    assert postman.COLLECTION.read_bytes() == text_of(postman.collection()), "run `python -m gateway.postman`"
+    assert postman.COLLECTION.read_bytes() == text_of(postman.collection()), "run `python -m ops.contracts.postman`"
     assert postman.ENVIRONMENT.read_bytes() == text_of(postman.environment())
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.query import parse_query
 from gateway.errors import GatewayError, Reason
 from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of
+from operations.deliveries.query import parse_query
 from runtime.ids import first_id_of, new_id
 
 NOW = datetime.now(UTC)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import parse
 
-from gateway import rates
 from gateway.errors import CalledTooOften, Reason
-from gateway.rates import Rates, lot_of
+from gateway.webhooks import rates
+from gateway.webhooks.rates import Rates, lot_of
 
 
 class Clock:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources import Arrival, Headers
-from gateway.sources.razorpay import RAZORPAY, translate, verify
+from gateway.webhooks.sources import Arrival, Headers
+from gateway.webhooks.sources.razorpay import RAZORPAY, translate, verify
 from runtime.ids import new_id
 from runtime.settings import Secret
 from schemas.razorpay import HANDLED_TYPES

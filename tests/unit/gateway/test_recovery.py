@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.recovery import NotRecovered, verify_again
-from gateway.sources.live import LiveSource
-from gateway.sources.stripe import STRIPE
-from outbox.replay_work import Refused
+from gateway.webhooks.sources.live import LiveSource
+from gateway.webhooks.sources.stripe import STRIPE
+from operations.webhook_replay.store import Refused
+from operations.webhook_replay.verification import NotRecovered, verify_again
 from runtime.ids import new_id
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from gateway.secrets import Live, Standing, live_secrets, standings
+from gateway.secrets.uses import Use
+from gateway.secrets.witness import Live, Standing, live_secrets, standings
 from gateway.settings import GatewaySettings
-from outbox.secret_uses import Use
 from runtime.settings import Secret
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.sources.live import live_sources
-from gateway.sources.razorpay import RAZORPAY
-from gateway.sources.stripe import STRIPE
+from gateway.webhooks.sources.live import live_sources
+from gateway.webhooks.sources.razorpay import RAZORPAY
+from gateway.webhooks.sources.stripe import STRIPE
 from outbox.received import OTHER_MODE, UNHANDLED
 from runtime.settings import SettingsError
 from schemas.stripe import account_of

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from prometheus_client import REGISTRY
 
-from gateway.standing import Standing
+from gateway.webhooks.standing import Standing
 
 
 class Clock:

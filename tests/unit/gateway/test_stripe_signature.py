@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources.stripe import TOLERANCE, verify
+from gateway.webhooks.sources.stripe import TOLERANCE, verify
 from runtime.settings import Secret
 from tests.simulators.stripe import sign
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
-from gateway.sources import Arrival
-from gateway.sources.stripe import stripe_source, translate
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import stripe_source, translate
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 

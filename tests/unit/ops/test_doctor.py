@@ -15,8 +15,8 @@ from ops.doctor.findings import Finding, ok
 from ops.doctor.modes import judge_modes
 from ops.doctor.postgres import _check_clock
 from ops.doctor.settings import check_secrets, check_settings
+from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS
-from streams.process import ROLES
 
 ROOT: Final = Path(__file__).parents[3]
 GOOD: Final = {

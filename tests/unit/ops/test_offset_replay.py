@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ops.offset_replay import live, scan, shadow
-from ops.offset_replay.bounds import Beginning, End, Moment, Numbers, Start, start_of, stop_of
-from ops.offset_replay.errors import ReplayRefused
-from ops.offset_replay.plan import Stand, moves_of, refuse_live, stops_of
+from operations.offset_replay import live, scan, shadow
+from operations.offset_replay.bounds import Beginning, End, Moment, Numbers, Start, start_of, stop_of
+from operations.offset_replay.errors import ReplayRefused
+from operations.offset_replay.plan import Stand, moves_of, refuse_live, stops_of
 from outbox.offsets import Group, Member, Place, Span
 from runtime.ids import new_id
 from runtime.tracing import new_trace

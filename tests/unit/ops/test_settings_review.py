@@ -20,12 +20,12 @@ import projections
 import streams
 from ops.dev.preflight import check_settings
 from ops.dev.processes import TALLYHOOK
+from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS, OTHERS, PROCESSES
 from ops.settings.names import SETTINGS, unread
 from ops.settings.review import Review, review, review_of
 from runtime.partners import PartnerSettings
 from runtime.settings import Settings, SettingsError
-from streams.process import ROLES
 
 if TYPE_CHECKING:
     from types import ModuleType

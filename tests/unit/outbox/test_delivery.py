@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from outbox.delivery import Isolate, Park, Resend, decide
+from outbox.refusals import Isolate, Park, Resend, decide
 
 
 @pytest.mark.parametrize(

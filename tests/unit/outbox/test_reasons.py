@@ -8,8 +8,8 @@ from typing import Final, get_args
 
 import pytest
 
-from outbox.reasons import CAUSES, THEIRS, cause_of
-from projections.set_aside import SetAsideSetAside
+from operations.dead_letters.causes import CAUSES, THEIRS, cause_of
+from operations.dead_letters.listing import SetAsideSetAside
 from streams.payments.fetching.api import Reason
 
 ROOT: Final = Path(__file__).parents[3]

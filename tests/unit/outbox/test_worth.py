@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.worth import Waiting, Worth, choose
+from gateway.webhooks.worth import Waiting, Worth, choose
 
 
 class Row(NamedTuple):

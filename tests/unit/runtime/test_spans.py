@@ -57,7 +57,7 @@ def test_without_an_endpoint_no_process_loads_the_exporter() -> None:
     # Drivers of Redis and Elasticsearch look for OpenTelemetry's interface by themselves, where it is installed.
     code = """
 import sys
-import gateway.process, outbox.process, streams.process
+import ops.processes.gateway, ops.processes.relay, ops.processes.worker
 from runtime import spans
 spans.configure_spans("here", {"OTEL_SERVICE_NAME": "here"})
 spans.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"})

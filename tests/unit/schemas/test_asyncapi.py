@@ -9,7 +9,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from schemas import asyncapi
+from ops.contracts import asyncapi
 from schemas.description import text_of
 from schemas.registry import EVENT_TYPES
 from schemas.topics import TOPICS, Topic
@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def test_its_file_is_as_the_code_has_it() -> None:
-    assert asyncapi.FILE.read_bytes() == text_of(asyncapi.document()), "run `python -m schemas.asyncapi`"
+    assert asyncapi.FILE.read_bytes() == text_of(asyncapi.document()), "run `python -m ops.contracts.asyncapi`"
 
 
 def test_it_is_asyncapi_30() -> None:

@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from schemas.compatibility import Reference, breaks, problems_of, references_of
-from schemas.export import FOLDER, document, export, path_of, topic_of
+from ops.contracts.compatibility import Reference, breaks, problems_of, references_of
+from ops.contracts.json_schema import FOLDER, document, export, path_of, topic_of
 from schemas.registry import EVENT_TYPES, EventType
 from schemas.topics import Topic
 
@@ -213,7 +213,7 @@ def test_an_incompatible_change_is_found_whether_it_was_exported_or_not(
     changed = kind_of(AddressWithoutZip)
     path = "made.up/v1.json"
     broken = f"{path}: {OLD_READER}`zip_code` is gone (compared with HEAD; add a version with an upcaster)"
-    assert checkout(changed) == [f"{path}: differs from the code; run `python -m schemas.export`", broken]
+    assert checkout(changed) == [f"{path}: differs from the code; run `python -m ops.contracts.json_schema`", broken]
     export(tmp_path, [changed])
     assert checkout(changed) == [broken]
 
@@ -222,7 +222,7 @@ def test_a_new_version_may_change_anything_and_leaves_the_old_file_alone(
     checkout: Callable[[EventType], list[str]], tmp_path: Path
 ) -> None:
     second = kind_of(AddressWithoutZip, upcasts=1)
-    assert checkout(second) == ["made.up/v2.json: is missing; run `python -m schemas.export`"]
+    assert checkout(second) == ["made.up/v2.json: is missing; run `python -m ops.contracts.json_schema`"]
     assert export(tmp_path, [second]) == ["made.up/v2.json"]
     assert checkout(second) == []
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routes import INTERNAL, WEBHOOKS
+from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas import text
 from schemas.description import with_patterns_for_all
 from schemas.text import DEPTH_MAX, accepts, is_storable, is_too_deep, storable

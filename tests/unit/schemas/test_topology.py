@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ops.processes.worker import ROLES
 from schemas.registry import EVENT_TYPES
 from schemas.topics import TOPICS
 from schemas.topology import AGENTS, TROUBLE, edges, worker, workers
-from streams.process import ROLES
 
 
 def test_every_worker_is_declared_and_reads_what_is_declared_under_its_group() -> None:

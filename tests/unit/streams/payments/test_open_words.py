@@ -9,9 +9,9 @@ import orjson
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.sources import Arrival
-from gateway.sources.razorpay import translate as translate_razorpay
-from gateway.sources.stripe import translate as translate_stripe
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.razorpay import translate as translate_razorpay
+from gateway.webhooks.sources.stripe import translate as translate_stripe
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas import registry

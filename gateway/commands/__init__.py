@@ -1,0 +1,1 @@
+"""Commands of our own services: durable before they are answered, idempotent under a key."""

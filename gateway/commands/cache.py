@@ -1,0 +1,97 @@
+"""What our own services say about the cache: that keys are out of date."""
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from gateway import bodies
+from gateway.commands.acceptance import accepted, record, settled
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CACHE_ALLOW_ALL, CALL
+from gateway.postgres import command_transaction
+from outbox.append import event_of
+from projections.config import in_force
+from schemas.cache import InvalidateCache
+from schemas.description import Json, never
+
+SOURCE: Final = "/internal/cache"
+ALLOW_ALL: Final = "cache.allow_all"
+"""The key of the runtime configuration that lets a pattern pass that begins with a wildcard, or forbids it again."""
+
+_WILD: Final = ("*", "?", "[")  # what Redis does not compare with the key's own next byte
+_STARS_MAX: Final = 5  # each makes a match dearer, and servers before Redis 7.0.9 try every way to share a key among them
+
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Pattern = Annotated[Key, Meta(extra_json_schema={"pattern": rf"^[^*]*(?:\*[^*]*){{0,{_STARS_MAX}}}\Z"})]
+
+
+class Invalidate(msgspec.Struct, frozen=True):
+    """
+    Exact keys and glob patterns, one at least, as the caller knows them: without the prefix of the cache.
+
+    A pattern begins with a character that its keys begin with, unless `cache.allow_all` of the runtime configuration is true.
+    """
+
+    keys: Annotated[list[Key], Meta(max_length=1000)] = []
+    patterns: Annotated[list[Pattern], Meta(max_length=20)] = []
+
+    rules: ClassVar[Json] = never(
+        {
+            "type": "object",
+            "properties": {"keys": {"type": "array", "maxItems": 0}, "patterns": {"type": "array", "maxItems": 0}},
+        }
+    )
+
+
+class Invalidated(msgspec.Struct, frozen=True):
+    """How many keys were really there and are gone."""
+
+    invalidated: int
+
+
+async def invalidate(request: web.Request) -> web.Response:
+    """Have the keys removed and say how many really were; 202 where that takes too long or has failed."""
+    command = await bodies.read(request, Invalidate)
+    check(command)
+    if is_too_broad(command) and not await _may_remove_all(request):
+        raise GatewayError(Reason.PATTERN_TOO_BROAD, "a pattern has to begin with a character that its keys begin with")
+    call = request[CALL]
+    event = event_of(
+        InvalidateCache(keys=command.keys, patterns=command.patterns),
+        aggregate_id=str(call.id),  # no order among invalidations, so each goes to any partition
+        source=SOURCE,
+        occurred_at=datetime.now(UTC),
+        trace=call.trace,
+    )
+    task_id = await record(request, "cache.invalidate", event)
+    task = await settled(request, task_id)
+    if task is None or task.result is None:
+        return accepted(task_id)
+    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Invalidated)))
+
+
+def check(command: Invalidate) -> None:
+    """Raises GatewayError `field_invalid` where nothing is named, or where a pattern would cost the server too much."""
+    if not command.keys and not command.patterns:
+        raise GatewayError(Reason.FIELD_INVALID, "neither `keys` nor `patterns` names anything")
+    if any(pattern.count("*") > _STARS_MAX for pattern in command.patterns):
+        raise GatewayError(Reason.FIELD_INVALID, f"a pattern has more than {_STARS_MAX} `*`")
+
+
+def is_too_broad(command: Invalidate) -> bool:
+    """
+    Whether a pattern does not say what its keys begin with.
+
+    Only its beginning is looked at. How Redis reads what follows a wildcard (a class that is not closed, an escape within one)
+    decides which of the keys below that beginning go, and no other key can.
+    """
+    return any(pattern.startswith(_WILD) for pattern in command.patterns)
+
+
+async def _may_remove_all(request: web.Request) -> bool:
+    """As the runtime configuration says at this moment, else the settings; so rarely asked that it is read each time."""
+    async with command_transaction(request) as connection:
+        return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

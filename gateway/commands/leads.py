@@ -1,0 +1,79 @@
+"""The command to deliver a lead now."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway import bodies
+from gateway.commands import acceptance as commands
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL
+from gateway.postgres import command_transaction
+from outbox.append import event_of
+from projections.partners import WaitingFor, why_waiting
+from runtime.partners import key_of
+from schemas.leads import DELIVER, DeliverLead
+
+
+class Attempted(msgspec.Struct, frozen=True):
+    """The answer to a command to deliver: whether the CRM has the lead, and which attempt says so."""
+
+    delivered: bool
+    attempt: int
+
+
+class Deferred(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """
+    The answer where no attempt has ended yet: `reason` says why the lead waits, where that is known, and `until` until when.
+
+    `partner_paused` until an operator lets the partner's leads go, `breaker_open` until the next probe of its CRM.
+    """
+
+    task_id: UUID
+    accepted: Literal[True]
+    reason: WaitingFor | None = None
+    detail: str | None = None
+    until: datetime | None = None
+
+
+# What its worker says against a command, as a refusal.
+_REFUSED: Final = {
+    "lead_unknown": (Reason.NOT_FOUND, "no lead has this id"),
+    "lead_erased": (Reason.NOT_FOUND, "this lead was erased"),
+    "lead_of_another_partner": (Reason.FIELD_INVALID, "this lead is another partner's - at `$.partnerId`"),
+}
+
+
+async def deliver(request: web.Request) -> web.Response:
+    """Have an attempt made now and say how it went; 202 where that takes too long, with the reason where the lead has to wait."""
+    command = await bodies.read(request, DeliverLead)
+    event = event_of(
+        command,
+        aggregate_id=str(command.lead_id),
+        source="/internal/leads",
+        occurred_at=datetime.now(UTC),
+        trace=request[CALL].trace,
+    )
+    task_id = await commands.record(request, DELIVER, event)
+    task = await commands.settled(request, task_id)
+    if task and task.reason in _REFUSED:
+        raise GatewayError(*_REFUSED[task.reason])
+    if task is None:
+        return commands.answer_accepted(await _deferred(request, task_id, key_of(command.partner_id)))
+    if task.result is None:
+        return commands.accepted(task_id)
+    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Attempted)))
+
+
+async def _deferred(request: web.Request, task_id: UUID, partner: str) -> Deferred:
+    try:
+        async with command_transaction(request) as connection:
+            wait = await why_waiting(connection, partner)
+    except GatewayError:  # the command is durable, whatever can be told of it
+        wait = None
+    if wait is None:
+        return Deferred(task_id, accepted=True)
+    return Deferred(task_id, accepted=True, reason=wait.reason, detail=wait.detail, until=wait.until)

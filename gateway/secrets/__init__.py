@@ -1,0 +1,1 @@
+"""Who calls: tokens, client certificates, and which secrets are in use."""

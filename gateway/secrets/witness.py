@@ -1,0 +1,162 @@
+"""The secrets that this gateway lives by, and which of them may be dropped."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from gateway.secrets.uses import SecretUses, Use
+from gateway.settings import GatewaySettings
+from runtime.settings import Secret
+
+Purpose = Literal["verifies", "signs"]
+Used = Callable[[str], None]
+"""Is told the public id of a secret that has just proved somebody."""
+
+# Razorpay sends older events again under the secret that they were first signed with, for 24 hours; Stripe lets an old secret
+# live for up to 24 hours (https://razorpay.com/docs/webhooks/faqs, https://docs.stripe.com/webhooks#roll-endpoint-secrets).
+_PROVIDERS: Final = timedelta(hours=24)
+# Nobody tells us when a service or a partner changes over: what calls once a week must have had its turn.
+_CALLERS: Final = timedelta(days=7)
+
+RULE: Final = (
+    "An older secret is safe to drop once the newest one of its setting is in use, and for a full overlap since then (24 hours "
+    "for providers, which send old events again under the old secret; 7 days for tokens and partners) the older one was not. "
+    "The only secret of a setting never is, and neither is one that signs what we send: whether its receiver still needs it, "
+    "only the receiver knows."
+)
+
+
+class Live(NamedTuple):
+    """A configured secret; `position` is 0 for the newest of its setting, which has `of` secrets in all."""
+
+    setting: str
+    secret: Secret
+    position: int
+    of: int
+    overlap: timedelta
+    purpose: Purpose = "verifies"
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    How one secret stands; `id` is the first 8 hex digits of its SHA-256.
+
+    `position` is absent where this gateway does not have it any more (`configured` is false). Times of use are true to seconds,
+    and `usesLastHour` to five minutes; a secret that signs what we send has none. `safeToDrop` follows the rule, and `why` says
+    in words what it follows from; `safeFrom` is when it will be safe if the secret stays unused.
+    """
+
+    id: str
+    setting: str
+    configured: bool
+    safe_to_drop: bool
+    why: str
+    purpose: Purpose = msgspec.field(default="verifies", name="purpose")
+    position: Literal["newest", "older"] | None = None
+    first_used_at: datetime | None = None
+    last_used_at: datetime | None = None
+    uses_last_hour: int | None = None
+    safe_from: datetime | None = None
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Every secret of this gateway, setting by setting and newest first; then those that were used lately and are gone."""
+
+    items: list[Standing]
+    rule: str = msgspec.field(default=RULE)
+
+
+def live_secrets(settings: GatewaySettings) -> list[Live]:
+    """All of them, setting by setting, newest first."""
+    return [
+        *_of("STRIPE_WEBHOOK_SECRET", settings.stripe_webhook_secret, _PROVIDERS),
+        *_of("RAZORPAY_WEBHOOK_SECRET", settings.razorpay_webhook_secret, _PROVIDERS),
+        *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
+        *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
+        *(live for key, partner in sorted(settings.partners.items()) for live in (
+            *_of(f"PARTNER_{key}_SECRET", partner.secret, _CALLERS),
+            *_of(f"PARTNER_{key}_TOKEN", partner.token, _CALLERS),
+            *_of(f"PARTNER_{key}_CRM_SECRET", partner.crm_secret, _CALLERS, "signs"),
+        )),
+    ]  # fmt: skip
+
+
+class Witness:
+    """Counts the use of a secret under every setting that it stands in."""
+
+    def __init__(self, live: Iterable[Live], uses: SecretUses) -> None:
+        self._uses = uses
+        self._settings: dict[str, tuple[str, ...]] = {}
+        for each in live:
+            if each.purpose == "verifies":
+                self._settings[each.secret.id] = (*self._settings.get(each.secret.id, ()), each.setting)
+
+    def __call__(self, secret_id: str) -> None:
+        self._uses.count(self._settings[secret_id], secret_id)
+
+
+def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
+    """How each of them stands, and each that was used lately and is not among them."""
+    known = {(use.setting, use.secret_id): use for use in uses}
+    newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
+    mine = {(each.setting, each.secret.id) for each in live}
+    return [*(_standing(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
+
+
+def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[Live]:
+    for position, secret in enumerate(secrets):
+        yield Live(setting, secret, position, len(secrets), overlap, purpose)
+
+
+def _standing(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
+    use = known.get((each.setting, each.secret.id))
+    safe, why, since = _judge(each, use, newest, now)
+    counted = each.purpose == "verifies"
+    return Standing(
+        id=each.secret.id,
+        setting=each.setting,
+        configured=True,
+        safe_to_drop=safe,
+        why=why,
+        purpose=each.purpose,
+        position="older" if each.position else "newest",
+        first_used_at=use.first_used_at if use else None,
+        last_used_at=use.last_used_at if use else None,
+        uses_last_hour=(use.last_hour if use else 0) if counted else None,
+        safe_from=since,
+    )
+
+
+def _judge(each: Live, use: Use | None, newest: Use | None, now: datetime) -> tuple[bool, str, datetime | None]:
+    if each.of == 1:
+        return False, "it is the only one of its setting", None
+    if each.position == 0:
+        return False, "it is the newest one of its setting", None
+    if each.purpose == "signs":
+        return False, "it signs what we send: ask the partner whether its CRM has the newest one", None
+    if newest is None:
+        return False, "the newest one of its setting has not been used yet", None
+    quiet_since = max(newest.first_used_at, use.last_used_at) if use else newest.first_used_at
+    safe_from = quiet_since + each.overlap
+    if now < safe_from:
+        used_since = use is not None and quiet_since == use.last_used_at
+        why = "it was used within the overlap" if used_since else "the newest one is in use for less than the overlap"
+        return False, why, safe_from
+    return True, "the newest one is in use, and this one was not for a full overlap", None
+
+
+def _gone(known: Mapping[tuple[str, str], Use], mine: set[tuple[str, str]]) -> Iterator[Standing]:
+    for place, use in known.items():
+        if place not in mine:
+            yield Standing(
+                id=use.secret_id,
+                setting=use.setting,
+                configured=False,
+                safe_to_drop=False,
+                why="this gateway does not have it: it was dropped, or another gateway still has it",
+                first_used_at=use.first_used_at,
+                last_used_at=use.last_used_at,
+                uses_last_hour=use.last_hour,
+            )

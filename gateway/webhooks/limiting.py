@@ -1,0 +1,111 @@
+"""
+The rate limits of the public routes: of an address before anything else is done, of a partner once it is known to be one.
+
+The settings say how often, until runtime configuration says otherwise under `rate_limit.webhooks` and `rate_limit.partners`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import structlog
+from aiohttp import web
+from limits import RateLimitItem
+
+from gateway.clients import Clients
+from gateway.settings import GatewaySettings
+from gateway.webhooks.rates import Rates
+from gateway.webhooks.reception import Admit
+from outbox.received import Received
+from projections.config_view import Config, following
+from runtime.failures import Failures
+from runtime.rates import rate_of
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LIMITED: Final = "/v1/webhooks/"  # health is asked by our own
+_LOOK: Final = 0.5  # seconds between two looks at the configuration, which is kept up within about one
+
+
+class Limits(NamedTuple):
+    """What is counted."""
+
+    addresses: Rates
+    partners: Rates
+
+
+def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
+    """Hold every address that calls the application's webhooks to its rate, and let both rates follow the configuration."""
+    told = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
+    limits = Limits(*(Rates(rate, settings.redis_url) for rate in told.values()))
+    clients = Clients(settings.trusted_proxies)
+
+    @web.middleware
+    async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if limits.addresses.count and request.path.startswith(_LIMITED):
+            client = clients.of(request)
+            if not limits.addresses.spend(client):
+                await limits.addresses.ask(client)
+        return await handler(request)
+
+    async def follow(_: web.Application) -> AsyncIterator[None]:
+        followers = [_Follower(rates, key, rate) for rates, (key, rate) in zip(limits, told.items(), strict=True)]
+        closing = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(_keep_up(followers, settings.database_url, closing))
+        yield
+        closing.set()
+        await task
+        for rates in limits:
+            await rates.close()
+
+    app.middlewares.append(hold)
+    app.cleanup_ctx.append(follow)
+    return limits
+
+
+def limit_partners(limits: Limits, admit: Admit) -> Admit:
+    """`admit`, for partners that are within their rate: a lead's provider id begins with the partner."""
+
+    async def hold(request: web.Request, received: Received) -> None:
+        partner = "partner/" + received.provider_event_id.partition("/")[0]
+        if limits.partners.count and not limits.partners.spend(partner):
+            await limits.partners.ask(partner)
+        await admit(request, received)
+
+    return hold
+
+
+class _Follower:
+    """Keeps one rate as the configuration has it, which holds usable ones only."""
+
+    def __init__(self, rates: Rates, key: str, default: RateLimitItem | None) -> None:
+        self._rates = rates
+        self._key = key
+        self._default = default
+        self._seen = ""
+
+    def look(self, config: Config) -> None:
+        text = config.get(self._key, "")
+        if text == self._seen:
+            return
+        self._seen = text
+        self._rates.change(rate_of(text) if text else self._default)
+        log.info("rate_changed", key=self._key, rate=text or "as set")
+
+
+async def _keep_up(followers: list[_Follower], database_url: str, closing: asyncio.Event) -> None:
+    """Beside the door, not before it: webhooks are not to wait for a database that is away."""
+    failures = Failures("rate limits")
+    async with following(database_url) as config:
+        while not closing.is_set():
+            pause = _LOOK
+            for follower in followers:
+                try:
+                    follower.look(config)
+                except Exception as error:  # noqa: BLE001  # the rate stays as it is, and the other one still follows
+                    pause = failures.note(error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closing.wait(), pause)

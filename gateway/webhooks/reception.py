@@ -1,0 +1,206 @@
+"""
+A provider's webhook: who is it really, does it parse, write it down, say so.
+
+Nothing else happens here: what an event causes is the matter of streams. So an answer is quick, and a 2xx means committed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway import metrics
+from gateway.bodies import check_content_type
+from gateway.clients import Clients
+from gateway.errors import GatewayError, Reason
+from gateway.keys import CALL, Call
+from gateway.secrets.witness import Used
+from gateway.webhooks.intake import Intake
+from gateway.webhooks.rejections import Rejected, RejectedLog
+from gateway.webhooks.sources import Arrival, Source
+from gateway.webhooks.standing import Standing
+from gateway.webhooks.worth import Worth
+from outbox.received import IntakeError, Received, Recorded
+from runtime import spans
+from runtime.redaction import redacted
+from runtime.settings import Secret
+from runtime.tracing import Trace
+from schemas.text import storable
+
+_KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
+_JSON_HEADERS: Final = {"Content-Type": "application/json"}
+_SERVER_ERRORS: Final = 500
+
+
+class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    The answer to a webhook that is committed.
+
+    `id` is the event's, for a duplicate the original's; `reason` says why it is ignored, where it is.
+    """
+
+    received: bool
+    id: UUID
+    duplicate: bool
+    ignored: bool = False
+    reason: str | None = None
+
+
+Admit = Callable[[web.Request, Received], Awaitable[None]]
+Answer = Callable[[Received, Recorded], web.Response]
+
+
+class Reception:
+    """
+    The route of one source.
+
+    `admit` may refuse what is verified and understood before it is written down; `answer` says what is said once it is.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        secrets: Sequence[Secret],
+        *,
+        intake: Intake,
+        rejections: RejectedLog,
+        max_body_bytes: int,
+        body_timeout: timedelta,
+        used: Used,
+        clients: Clients,
+        now: Callable[[], float] = time.time,
+        admit: Admit | None = None,
+        answer: Answer | None = None,
+    ) -> None:
+        self._source = source
+        self._used = used
+        self._clients = clients
+        self._admit = admit
+        self._answer = answer or acknowledge
+        self._secrets = secrets
+        self._intake = intake
+        self._rejections = rejections
+        self._max_body_bytes = max_body_bytes
+        self._body_timeout = body_timeout.total_seconds()
+        self._now = now
+        self._standing = Standing(source.name, source.gives_up)
+        # Looked up once: a label costs more than the count.
+        self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
+        self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """The checklist: size, type, raw bytes, signature, parse, record, answer."""
+        call = request[CALL]
+        body: bytes | None = None
+        secret: Secret | None = None
+        try:
+            self._check_size(request)
+            check_content_type(request.headers.get("Content-Type", ""))
+            body = await self._read(request)
+            secret = self._source.verify(body, request.headers, self._secrets, self._now())
+            self._uses[secret.id].inc()
+            self._used(secret.id)
+            traceparent = call.trace.child().traceparent
+            received = self._source.receive(Arrival(call.id, traceparent, secret.id, body, request.headers))
+            if self._admit:
+                await self._admit(request, received)
+            recorded = await self._record(received, call)
+        except GatewayError as error:
+            self._standing.refused()
+            self._reject(request, call, error, body, proven=secret is not None)
+            raise
+        self._standing.taken()
+        self._received[recorded.outcome].inc()
+        if recorded.outcome == "ignored":
+            metrics.IGNORED.labels(self._source.name, received.ignored).inc()
+        return self._answer(received, recorded)
+
+    def _check_size(self, request: web.Request) -> None:
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise self._too_large()
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The bytes as they came; a body without Content-Length is bounded while it is read."""
+        try:
+            if request.content.is_eof():
+                return await request.read()
+            async with asyncio.timeout(self._body_timeout):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise self._too_large() from error
+        except TimeoutError as error:
+            raise GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time") from error
+
+    async def _record(self, received: Received, call: Call) -> Recorded:
+        began = spans.now()
+        try:
+            recorded = await self._intake.record(received)
+        except IntakeError as error:
+            raise GatewayError(Reason(error.reason), str(error)) from error
+        if began:
+            trace = Trace(call.trace.trace_id, received.event.traceparent[36:52], call.trace.sampled)
+            spans.tell(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
+        return recorded
+
+    def _too_large(self) -> GatewayError:
+        return GatewayError(Reason.BODY_TOO_LARGE, f"at most {self._max_body_bytes} bytes are taken")
+
+    def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None, *, proven: bool) -> None:
+        """Keep what the sender must change or we may have judged wrongly; what we could not take, the provider sends again."""
+        if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
+            return
+        names = self._source.kept_headers + _KEPT_HEADERS
+        self._rejections.offer(
+            Rejected(
+                id=call.id,
+                source=self._source.name,
+                reason=error.reason,
+                trace_id=call.trace.trace_id,
+                client=self._clients.of(request),
+                headers={name: _kept(request.headers.getall(name)) for name in names if name in request.headers},
+                body=body,
+                worth=Worth.PROVEN if proven else self._worth(request, call, error, body),
+            )
+        )
+
+    def _worth(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> Worth:
+        """What speaks for a delivery that no live secret has signed."""
+        if not self._source.signed(request.headers):
+            return Worth.UNSIGNED
+        if body is None or error.reason is Reason.TOKEN_WRONG:  # neither can ever be verified again
+            return Worth.SIGNED
+        try:
+            self._source.translate(Arrival(call.id, call.trace.child().traceparent, None, body, request.headers))
+        except GatewayError:
+            return Worth.SIGNED
+        return Worth.EVENT
+
+
+RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])
+"""By the name of their route."""
+
+
+async def receive(request: web.Request) -> web.Response:
+    """The route of whichever source it is."""
+    return await request.app[RECEPTIONS][request.match_info.route.name or ""].receive(request)
+
+
+def acknowledge(received: Received, recorded: Recorded) -> web.Response:
+    answer = Acknowledged(
+        received=True,
+        id=recorded.event_id,
+        duplicate=recorded.outcome == "duplicate",
+        ignored=not received.handled,
+        reason=received.ignored,
+    )
+    return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
+
+
+def _kept(values: Sequence[str]) -> str:
+    """A header as it may be stored: a live secret that came in a wrong place is not kept."""
+    return storable(redacted(", ".join(values)))

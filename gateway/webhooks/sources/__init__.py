@@ -1,0 +1,72 @@
+"""
+The integrators whose webhooks are taken, one file each.
+
+A source is data: its name, which headers to keep of what is rejected, how a delivery proves its origin, and what it says.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from multidict import CIMultiDictProxy
+
+from gateway.webhooks.variants import digests_of
+from outbox.received import OTHER_MODE, UNHANDLED, Received
+from runtime.settings import Secret
+from schemas.stripe import ModeOrAny
+
+Headers = CIMultiDictProxy[str]
+
+
+class Arrival(NamedTuple):
+    """One verified delivery, before it is understood; without a secret where it did not come as a webhook."""
+
+    id: UUID
+    traceparent: str
+    secret_id: str | None
+    body: bytes
+    headers: Headers
+
+
+class Source(NamedTuple):
+    """
+    One integrator.
+
+    `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
+    `translate(arrival)` says which event it is. Both raise GatewayError.
+    `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
+    `handles(type)` says whether events of the type go to a worker, unless they are of another `mode` than is wanted; others are
+    stored.
+    `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
+    """
+
+    name: str
+    kept_headers: tuple[str, ...]
+    verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret]
+    translate: Callable[[Arrival], Received]
+    handles: Callable[[str], bool]
+    signed: Callable[[Headers], bool]
+    gives_up: timedelta | None = None
+    mode: ModeOrAny = "any"
+
+    def receive(self, arrival: Arrival) -> Received:
+        """What the delivery says, and whether it goes to a worker. Raises GatewayError."""
+        received = self.translate(arrival)
+        return msgspec.structs.replace(received, ignored=OTHER_MODE) if self._is_other(received.event.livemode) else received
+
+    def ignores(self, kind: str | None, livemode: bool | None) -> str | None:  # noqa: FBT001  # what the event states, or nothing
+        """Why such an event goes to no worker, if so."""
+        if self._is_other(livemode):
+            return OTHER_MODE
+        return None if self.handles(kind or "") else UNHANDLED
+
+    def _is_other(self, livemode: bool | None) -> bool:  # noqa: FBT001  # same
+        """One that states no mode is of every mode: nothing is guessed."""
+        return self.mode != "any" and livemode is not None and livemode != (self.mode == "live")
+
+
+def states_digest(headers: Headers, name: str) -> bool:
+    """Whether the header, even if it was split, joined or re-cased on its way, holds what may be a SHA-256 digest."""
+    return bool(digests_of(", ".join(headers.getall(name, []))))

@@ -1,0 +1,129 @@
+"""`tallyhook backfill`."""
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operations.ledger.command import parse_moment
+from operations.output import CommandError, Json, show, with_database
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import AsyncConnection
+
+    from operations.backfill.run import Asked, Report
+    from operations.backfill.stripe_api import Listed
+
+app = typer.Typer(no_args_is_help=True, help="Fetch from a provider what never arrived.")
+
+_RATE_MAX = 1000.0
+_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+
+
+@app.callback()
+def backfill() -> None:
+    """Fetch from a provider what never arrived."""
+
+
+@app.command("stripe")
+def stripe(
+    *,
+    since: Annotated[str, typer.Option(help=f"From when on. {_WHEN} Stripe lists the last 30 days.")],
+    until: Annotated[str, typer.Option(help=f"Up to when. {_WHEN}")] = "0s",
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and put nothing in.")] = False,
+    rate: Annotated[float, typer.Option(min=0.1, max=_RATE_MAX, help="Events put in a second, at most.")] = 100.0,
+    as_json: Json = False,
+) -> None:
+    """
+    List Stripe's events, and put in those that never arrived as if they had.
+
+    What arrived is left alone, so a second run puts nothing in. Without --types, events of types that no worker handles are
+    counted and left out; so are those of the mode that STRIPE_MODE does not name.
+    """
+    from operations.backfill.run import Report
+    from operations.backfill.settings import StripeSettings
+    from operations.backfill.stripe_api import StripeApiError, StripeEvents
+
+    settings = StripeSettings.load(environment())
+    asked = _asked(since, until, types or [], rate, dry_run=dry_run)._replace(mode=settings.stripe_mode)
+    if settings.stripe_api_key is None:
+        raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read events")
+    client = StripeEvents(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
+    report = Report(since=asked.since, until=asked.until, dry_run=dry_run)
+    try:
+        _run(client.pages(asked.since, asked.until, asked.types), asked, report)
+    except StripeApiError as error:
+        if report.seen:
+            raise CommandError(f"{error.reason}: {error}; {report.put_in} were put in before: run it again") from error
+        raise
+    _tell(report, as_json=as_json)
+    if report.failed:
+        raise CommandError(f"{report.failed} could not be put in: {', '.join(sorted({each.reason for each in report.failures}))}")
+
+
+def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bool) -> "Asked":
+    from operations.backfill.run import Asked
+    from operations.backfill.stripe_api import KEPT, TYPES_MAX
+
+    now = datetime.now(UTC)
+    begin, end = parse_moment(since, now), parse_moment(until, now)
+    if begin >= end:
+        raise CommandError("--since is not before --until")
+    oldest = now - KEPT + timedelta(minutes=1)
+    if end <= oldest:
+        raise CommandError("Stripe lists events of the last 30 days only: older ones cannot be had from its API")
+    if begin < oldest:
+        typer.echo(f"Stripe lists events of the last 30 days only: beginning at {oldest:%Y-%m-%d %H:%M}Z", err=True)
+    wanted = [part.strip() for text in types for part in text.split(",") if part.strip()]
+    if len(wanted) > TYPES_MAX:
+        raise CommandError(f"Stripe's list can be narrowed to {TYPES_MAX} types, these are {len(wanted)}: leave --types out")
+    return Asked(max(begin, oldest), end, wanted, rate, dry_run, getpass.getuser())
+
+
+def _run(pages: "Iterator[list[Listed]]", asked: "Asked", report: "Report") -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from operations.backfill.run import backfill as go
+
+    end = int(asked.until.timestamp())
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("asking Stripe", total=end - int(asked.since.timestamp()))
+
+        def tell(created: int) -> None:
+            said = f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}, {report.seen:,} seen, {report.missing:,} missing"
+            bar.update(task, completed=end - created, description=said)
+
+        async def work(connection: "AsyncConnection") -> None:
+            await go(connection, pages, asked, report, tell)
+
+        with_database(work)
+
+
+def _tell(report: "Report", *, as_json: bool) -> None:
+    import msgspec
+
+    data: dict[str, Any] = msgspec.to_builtins(report)
+    data["failures"] = [each._asdict() for each in report.failures]
+    lines = [
+        f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z: Stripe lists {report.seen:,} events",
+        f"  {report.known:>8,} had arrived",
+        f"  {report.missing:>8,} never arrived" + ("" if report.dry_run else f", {report.put_in:,} of them put in now"),
+        f"  {report.ignored:>8,} of types that no worker handles or of the other mode, left out",
+        *(f"  {number:>8,}   {name}" for name, number in report.ignored_types.items()),
+        *([f"  {report.failed:>8,} could not be put in"] if report.failed else []),
+        *(f"           {each.id}  {each.reason}" for each in report.failures),
+    ]
+    if report.put_in:
+        lines.append("They are on their way to the workers: `tallyhook ledger` shows them arrive.")
+    show(data, "\n".join(lines), as_json=as_json)

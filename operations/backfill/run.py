@@ -1,0 +1,164 @@
+"""A backfill: page by page, what never arrived is put in; what did is left alone, so that a second run puts nothing in."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
+from psycopg import AsyncConnection, DataError
+from psycopg.errors import ProgramLimitExceeded
+
+from gateway.errors import GatewayError
+from gateway.webhooks.sources import Arrival, Source
+from gateway.webhooks.sources.stripe import STRIPE
+from operations.backfill import store
+from operations.backfill.stripe_api import Listed
+from outbox.audit import note_command
+from outbox.received import UNHANDLED, Received, Recorded
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from schemas.stripe import SOURCE, ModeOrAny
+
+ORIGIN: Final = "X-Tallyhook-Origin"
+"""In the headers of a delivery: how it came, if not as a webhook."""
+_FAILED_SHOWN: Final = 100
+_TRIES: Final = 3
+
+
+class Failed(NamedTuple):
+    """An event that could not be put in, by the provider's id."""
+
+    id: str
+    reason: str
+
+
+class Report(msgspec.Struct, kw_only=True, rename="camel"):
+    """
+    What a backfill found and did: `seen` = `known` + `missing` + `ignored` + `failed`.
+
+    `missing` never arrived, and is put in unless it is a dry run; `ignored` is of types that nobody handles and that were not
+    asked for, or of the mode that is not wanted, in `ignored_types` by type.
+    """
+
+    since: datetime
+    until: datetime
+    dry_run: bool
+    seen: int = 0
+    known: int = 0
+    missing: int = 0
+    put_in: int = 0
+    ignored: int = 0
+    failed: int = 0
+    ignored_types: dict[str, int] = {}
+    failures: list[Failed] = []
+
+
+class Asked(NamedTuple):
+    """What is wanted: without `types` all that a worker handles, of that mode; at most `rate` events a second are put in."""
+
+    since: datetime
+    until: datetime
+    types: Sequence[str] = ()
+    rate: float = 100.0
+    dry_run: bool = False
+    operator: str = ""
+    mode: ModeOrAny = "any"
+
+
+Tell = Callable[[int], None]
+"""Told how far back in time it has come, in Unix seconds."""
+
+
+async def backfill(
+    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, tell: Tell = lambda _: None
+) -> Report:
+    """
+    Go through the pages, on a connection in autocommit mode; the report counts along, so that it is right wherever this stops.
+
+    Raises what the pages raise.
+    """
+    if not asked.dry_run:
+        await note_command(connection, "tallyhook backfill stripe", asked.operator)
+    while (page := await asyncio.to_thread(next, pages, None)) is not None:
+        began = asyncio.get_running_loop().time()
+        missing = await _sort(connection, page, asked, report)
+        if not asked.dry_run:
+            await _put_in(connection, missing, report)
+            await asyncio.sleep(max(0.0, len(missing) / asked.rate - (asyncio.get_running_loop().time() - began)))
+        if page:
+            tell(page[-1].created)
+    return report
+
+
+async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Asked, report: Report) -> list[Received]:
+    source = STRIPE._replace(mode=asked.mode)
+    known = await store.known(connection, SOURCE, [listed.id for listed in page])
+    wanted = [listed for listed in page if _is_wanted(source.ignores(listed.type, listed.livemode), asked)]
+    ignored = Counter(listed.type for listed in page) - Counter(listed.type for listed in wanted)
+    report.seen += len(page)
+    report.ignored += ignored.total()
+    report.ignored_types = dict(sorted((Counter(report.ignored_types) + ignored).items()))
+    missing: list[Received] = []
+    for listed in wanted:
+        if listed.id in known:
+            report.known += 1
+        elif received := _received(source, listed, report):
+            missing.append(received)
+    report.missing += len(missing)
+    return missing
+
+
+def _is_wanted(ignored: str | None, asked: Asked) -> bool:
+    """A type that was asked for is stored, whether a worker handles it or not."""
+    return ignored is None or (ignored == UNHANDLED and bool(asked.types))
+
+
+def _received(source: Source, listed: Listed, report: Report) -> Received | None:
+    """The event as the webhook route would have received it, but by nobody's signature."""
+    arrival = Arrival(new_id(), new_trace().traceparent, None, listed.body, CIMultiDictProxy(CIMultiDict()))
+    try:
+        return source.receive(arrival)
+    except GatewayError as error:
+        _fail(report, listed.id, error.reason)
+        return None
+
+
+async def _put_in(connection: AsyncConnection, missing: Sequence[Received], report: Report) -> None:
+    waiting = list(missing)
+    for _ in range(_TRIES):
+        if not waiting:
+            return
+        outcomes = await _write(connection, waiting, report)
+        report.put_in += sum(outcome is not None and outcome.outcome != "duplicate" for outcome in outcomes.values())
+        arrived = sum(outcome is not None and outcome.outcome == "duplicate" for outcome in outcomes.values())
+        report.known += arrived
+        report.missing -= arrived
+        waiting = [received for received in waiting if outcomes.get(received.provider_event_id, ...) is None]
+    for received in waiting:
+        report.missing -= 1
+        _fail(report, received.provider_event_id, "intake_undecided")
+
+
+async def _write(connection: AsyncConnection, batch: Sequence[Received], report: Report) -> dict[str, Recorded | None]:
+    """By the provider's event id; what Postgres refuses is counted as failed, alone."""
+    origin = {ORIGIN: "backfill"}
+    try:
+        outcomes = await store.put_in(connection, batch, origin)
+    except (DataError, ProgramLimitExceeded, ValueError):
+        if len(batch) == 1:
+            report.missing -= 1
+            _fail(report, batch[0].provider_event_id, "event_unstorable")
+            return {}
+        middle = len(batch) // 2
+        first = await _write(connection, batch[:middle], report)
+        return first | await _write(connection, batch[middle:], report)
+    return {received.provider_event_id: outcome for received, outcome in zip(batch, outcomes, strict=True)}
+
+
+def _fail(report: Report, event_id: str, reason: str) -> None:
+    report.failed += 1
+    if len(report.failures) < _FAILED_SHOWN:
+        report.failures.append(Failed(event_id, reason))

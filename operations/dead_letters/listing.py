@@ -1,0 +1,249 @@
+"""
+Everything that was set aside and waits for somebody: records that a worker could not handle, leads that a partner did not take.
+
+One list, told apart by `fault`. A record is sent to its worker again by the outbox; a lead gets a new round of attempts by a
+command to its worker. Both can be given up instead, for good.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from operations.dead_letters import store as dead_letters
+from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
+from operations.dead_letters.store import Contents, Letter, LetterError, Search, SentAs
+from outbox import tasks
+from outbox.append import append, event_of
+from runtime.tracing import continue_trace
+from schemas.leads import DELIVER, DeliverLead
+from schemas.registry import EVENT_TYPES
+from schemas.topics import Topic
+
+Kind = Literal["record", "lead"]
+
+_CONSUMER: Final = "leads"
+_EXCERPT: Final = 2000  # bytes of a record that are shown as text
+_REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
+
+
+class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    One record or lead that was set aside.
+
+    `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
+    of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
+    """
+
+    id: UUID
+    kind: Kind
+    status: dead_letters.Status
+    fault: Fault
+    reason: str
+    detail: str
+    consumer: str
+    topic: str
+    set_aside_at: datetime
+    runbook: str
+    partition: int | None = None
+    offset: int | None = None
+    event_id: UUID | None = None
+    trace_id: str | None = None
+    earlier_id: UUID | None = None
+    settled_at: datetime | None = None
+    settled_by: str | None = None
+    discard_reason: str | None = None
+    lead: str | None = None
+
+
+class Sent(msgspec.Struct, frozen=True, rename="camel"):
+    """How it went out again: as the event of the log, as the record that it was, or as a new round of attempts for a lead."""
+
+    id: UUID
+    sent_as: SentAs | Literal["lead"]
+    task_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    status: Literal["retried"] = "retried"
+
+
+class _Lead(msgspec.Struct, frozen=True):
+    id: UUID
+    partner_id: str
+    status: str
+    updated_at: datetime
+    traceparent: str
+    attempts: int
+    error: str | None
+    excerpt: str | None
+    discarded_at: datetime | None
+    discarded_by: str | None
+    discard_reason: str | None
+
+
+_LEADS: Final = """
+select l.id, l.partner_id, l.status, l.updated_at, l.traceparent, l.attempts, a.error, a.excerpt, d.discarded_at, d.discarded_by,
+       d.reason as discard_reason
+from leads l left join lead_discards d on d.lead_id = l.id
+  left join lead_attempts a on a.lead_id = l.id and a.attempt = l.attempts
+where l.status in ('exhausted', 'rejected')
+"""
+_FIND: Final = (
+    _LEADS
+    + """
+  and l.updated_at >= %(first)s and (l.updated_at, l.id) < (%(moment)s, %(id)s)
+  and (%(lead_status)s::text is null or l.status = %(lead_status)s) and (%(open)s::bool is null or (d.lead_id is null) = %(open)s)
+"""
+)
+_NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
+_OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
+
+
+async def find(connection: AsyncConnection, search: Search) -> list[SetAsideSetAside]:
+    """What the search asks for, newest first unless it wants the oldest."""
+    found = [_of_letter(letter) for letter in await dead_letters.find(connection, search)]
+    if _may_be_leads(search):
+        found += [_of_lead(lead) for lead in await _find_leads(connection, search)]
+    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not search.oldest_first)
+    return found[: search.limit]
+
+
+async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
+    """One of them with its record; that of a lead is its payload."""
+    if found := await dead_letters.read(connection, item_id):
+        return _of_letter(found[0]), found[1]
+    lead = await _lead(connection, item_id)
+    if lead is None:
+        return None
+    row = await (await connection.execute("select payload from leads where id = %s", (item_id,))).fetchone()
+    return _of_lead(lead), Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
+
+
+async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
+    """Send it out again, once. Raises LetterError: `not_found`, `dead_letter_settled`."""
+    async with connection.transaction():
+        lead = await _lead(connection, item_id, lock=True)
+        if lead is None:
+            return Sent(item_id, await dead_letters.retry(connection, item_id, by))
+        _refuse_settled(lead)
+        command = DeliverLead(lead_id=lead.id, partner_id=lead.partner_id, afresh=True, metadata={"by": by})
+        event = event_of(
+            command,
+            aggregate_id=str(lead.id),
+            source="/dead-letters",
+            occurred_at=datetime.now(UTC),
+            trace=continue_trace(lead.traceparent),
+            causation_id=lead.id,
+        )
+        await tasks.open_task(connection, event.id, DELIVER)
+        await append(connection, [event])
+        return Sent(item_id, "lead", event.id)
+
+
+async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: str) -> None:
+    """Give it up, for good. Raises LetterError: `not_found`, `dead_letter_settled`."""
+    async with connection.transaction():
+        lead = await _lead(connection, item_id, lock=True)
+        if lead is None:
+            await dead_letters.discard(connection, item_id, reason, by)
+            return
+        _refuse_settled(lead)
+        query = "insert into lead_discards (lead_id, reason, discarded_by) values (%s, %s, %s)"
+        await connection.execute(query, (item_id, reason, by))
+
+
+def _may_be_leads(search: Search) -> bool:
+    topic, reasons = Topic.PARTNER_LEADS.value, (None, *_REASONS.values())
+    return (
+        search.status != "retried"
+        and search.fault in (None, "theirs")
+        and search.consumer in (None, _CONSUMER)
+        and search.topic in (None, topic)
+        and search.reason in reasons
+    )
+
+
+async def _find_leads(connection: AsyncConnection, search: Search) -> Sequence[_Lead]:
+    status = next((status for status, reason in _REASONS.items() if reason == search.reason), None)
+    values = {
+        "first": search.first,
+        "moment": search.before[0],
+        "id": search.before[1],
+        "limit": search.limit,
+        "lead_status": status,
+        "open": None if search.status is None else search.status == "open",
+    }
+    async with connection.cursor(row_factory=class_row(_Lead)) as cursor:
+        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+
+
+async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = False) -> _Lead | None:
+    query = _LEADS + " and l.id = %s" + (" for update of l" if lock else "")
+    async with connection.cursor(row_factory=class_row(_Lead)) as cursor:
+        return await (await cursor.execute(query, (lead_id,))).fetchone()
+
+
+def _refuse_settled(lead: _Lead) -> None:
+    if lead.discarded_at is not None:
+        raise LetterError("dead_letter_settled", "this lead has been discarded already")
+
+
+def _of_letter(letter: Letter) -> SetAsideSetAside:
+    fields = msgspec.structs.asdict(letter)
+    cause = cause_of(letter.reason)
+    return SetAsideSetAside(
+        kind="record", fault=cause.fault, runbook=cause.runbook, set_aside_at=fields.pop("created_at"), **fields
+    )
+
+
+def _of_lead(lead: _Lead) -> SetAsideSetAside:
+    reason = _REASONS[lead.status]
+    cause = cause_of(reason)
+    times = "attempt" if lead.attempts == 1 else "attempts"
+    said = f": {lead.excerpt}" if lead.excerpt else ""
+    return SetAsideSetAside(
+        id=lead.id,
+        kind="lead",
+        status="discarded" if lead.discarded_at else "open",
+        fault=cause.fault,
+        reason=reason,
+        detail=f"partner {lead.partner_id}, {lead.attempts} {times}, the last one {lead.error or 'failed'}{said}",
+        consumer=_CONSUMER,
+        topic=EVENT_TYPES["lead.partner.received"].topic,
+        set_aside_at=lead.updated_at,
+        runbook=cause.runbook,
+        event_id=lead.id,
+        trace_id=lead.traceparent[3:35],
+        settled_at=lead.discarded_at,
+        settled_by=lead.discarded_by,
+        discard_reason=lead.discard_reason,
+        lead=f"/v1/admin/leads/{lead.id}",
+    )
+
+
+def record_of(contents: Contents) -> dict[str, Any]:
+    """The record as JSON holds it: bytes as base64, and beside them what of it can be read."""
+    return {
+        "key": _base64(contents.key),
+        "value": _base64(contents.value),
+        "headers": contents.headers,
+        "keyText": _readable(contents.key),
+        "excerpt": _readable(contents.value),
+    }
+
+
+def readable_headers(contents: Contents) -> list[tuple[str, str | None]]:
+    """The headers with what of their values can be read."""
+    return [(name, None if value is None else _readable(b64decode(value))) for name, value in contents.headers]
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else b64encode(value).decode()
+
+
+def _readable(value: bytes | None) -> str | None:
+    """The beginning as text; what is no text shows as replacement characters, a NUL likewise."""
+    return None if value is None else value[:_EXCERPT].decode(errors="replace").replace("\0", "\ufffd")

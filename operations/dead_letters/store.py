@@ -1,0 +1,182 @@
+"""
+Records that were set aside: found, read, sent to their worker again, or given up.
+
+A letter is `open` until an operator settles it, once: `retried` or `discarded`, both for good. What is retried and fails again is
+a new letter that names the earlier one.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from operations.dead_letters.causes import THEIRS
+from operations.ledger import books
+from outbox.append import append, shard_of
+from outbox.resend import raw_record, resend_of
+from runtime.tracing import Trace, new_trace
+
+Status = Literal["open", "retried", "discarded"]
+SentAs = Literal["event", "record"]
+
+
+class LetterError(Exception):
+    """A letter cannot be settled so: `not_found`, or `dead_letter_settled`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told of a record that was set aside; `earlier_id` is the letter whose retry it came of."""
+
+    id: UUID
+    consumer: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    event_id: UUID | None
+    trace_id: str | None
+    status: Status
+    created_at: datetime
+    earlier_id: UUID | None
+    settled_at: datetime | None
+    settled_by: str | None
+    discard_reason: str | None
+
+
+class Contents(NamedTuple):
+    """The record itself, byte for byte; the values of headers are base64."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | None]]
+
+
+class Search(NamedTuple):
+    """Which letters: set aside at or after `first` and before `before`, where ids tell apart what shares a moment."""
+
+    first: datetime
+    before: tuple[datetime, UUID]
+    limit: int
+    status: str | None = None
+    consumer: str | None = None
+    reason: str | None = None
+    topic: str | None = None
+    fault: str | None = None
+    oldest_first: bool = False
+
+
+_COLUMNS: Final = """
+id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at, earlier_id, settled_at,
+settled_by, discard_reason
+"""
+_FIND: Final = f"""
+select {_COLUMNS} from dead_letters
+where created_at >= %(first)s and (created_at, id) < (%(moment)s, %(id)s)
+  and (%(status)s::text is null or status = %(status)s) and (%(consumer)s::text is null or consumer = %(consumer)s)
+  and (%(reason)s::text is null or reason = %(reason)s) and (%(topic)s::text is null or topic = %(topic)s)
+  and (%(fault)s::text is null or (reason = any(%(theirs)s)) = (%(fault)s = 'theirs'))
+"""
+_NEWEST: Final = _FIND + "order by created_at desc, id desc limit %(limit)s"
+_OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
+
+
+async def find(connection: AsyncConnection, search: Search) -> list[Letter]:
+    """The letters, newest first unless the search wants the oldest."""
+    values = search._asdict() | {"moment": search.before[0], "id": search.before[1], "theirs": list(THEIRS)}
+    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+
+
+async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[Letter, Contents] | None:
+    """One letter with its record."""
+    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        letter = await (await cursor.execute(f"select {_COLUMNS} from dead_letters where id = %s", (letter_id,))).fetchone()
+    query = "select key, value, headers from dead_letters where id = %s"
+    row = await (await connection.execute(query, (letter_id,))).fetchone()
+    return None if letter is None or row is None else (letter, _contents(row))
+
+
+# The event of the log, if the record is still what the log holds: anything else goes back as the record that it is.
+_LOGGED: Final = "select aggregate_id from outbox where id = %s and topic = %s and data = %s"
+_SEND: Final = """
+with listed as (insert into outbox_pending (event_id, shard, replay_id) values (%s, %s, %s) returning id)
+select pg_notify('outbox', '') from listed
+"""
+_UNMARK: Final = "delete from consumed where event_id = %s and consumer = %s"
+_REOPEN_TASK: Final = """
+update tasks set status = 'pending', settled_at = null, reason = null where id = %s and status = 'failed' and reason = %s
+"""
+_RETRY: Final = """
+update dead_letters set status = 'retried', settled_at = now(), settled_by = %(by)s where id = %(id)s and status = 'open'
+returning consumer, reason, topic, event_id, trace_id, key, value, headers
+"""
+_DISCARD: Final = """
+update dead_letters set status = 'discarded', settled_at = now(), settled_by = %(by)s, discard_reason = %(why)s
+where id = %(id)s and status = 'open' returning id
+"""
+
+
+async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs:
+    """
+    Send it to its worker again, in one transaction: settled, unmarked, and on its way through the outbox.
+
+    It goes out as the event that it was, under the same id; every other reader of the topic has its mark and passes it over.
+    Raises LetterError.
+    """
+    async with connection.transaction():
+        row = await (await connection.execute(_RETRY, {"id": letter_id, "by": by})).fetchone()
+        if row is None:
+            raise await _why_not(connection, letter_id)
+        consumer, reason, topic, event_id, trace_id, *record = row
+        if event_id is not None:
+            await connection.execute(_UNMARK, (event_id, consumer))
+            await connection.execute(_REOPEN_TASK, (event_id, reason))
+            await books.expect(connection, [event_id])
+            if await _send_event(connection, letter_id, event_id, topic, record[1]):
+                return "event"
+        trace = Trace(trace_id, trace_id[16:]) if trace_id else new_trace()
+        raw = raw_record(*_contents(record))
+        event = resend_of(raw, topic, letter=letter_id, event_id=event_id, now=datetime.now(UTC), trace=trace)
+        await append(connection, [event])
+        return "record"
+
+
+async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by: str) -> None:
+    """Give it up, for good. Raises LetterError."""
+    async with connection.transaction():
+        row = await (await connection.execute(_DISCARD, {"id": letter_id, "by": by, "why": reason})).fetchone()
+        if row is None:
+            raise await _why_not(connection, letter_id)
+
+
+async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]]:
+    """How many are open, by consumer and reason."""
+    query = "select consumer, reason, count(*) from dead_letters where status = 'open' group by 1, 2"
+    return [(row[0], row[1], row[2]) for row in await (await connection.execute(query)).fetchall()]
+
+
+async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UUID, topic: str, value: bytes | None) -> bool:
+    row = await (await connection.execute(_LOGGED, (event_id, topic, value))).fetchone()
+    if row is not None:
+        await connection.execute(_SEND, (event_id, shard_of(row[0]), letter_id))
+    return row is not None
+
+
+async def _why_not(connection: AsyncConnection, letter_id: UUID) -> LetterError:
+    row = await (await connection.execute("select status from dead_letters where id = %s", (letter_id,))).fetchone()
+    if row is None:
+        return LetterError("not_found", "no dead letter has this id")
+    return LetterError("dead_letter_settled", f"this dead letter has been {row[0]} already")
+
+
+def _contents(row: Sequence[Any]) -> Contents:
+    return Contents(row[0], row[1], [(name, value) for name, value in row[2]])

@@ -1,0 +1,1 @@
+"""The delivery log: found, read, and explained where a delivery was refused."""

@@ -1,0 +1,119 @@
+"""What is known of a refused delivery besides itself, read from Postgres; and with it, why it was refused."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from gateway.secrets.witness import Live, live_secrets
+from gateway.settings import GatewaySettings
+from gateway.webhooks.sources.live import live_sources
+from gateway.webhooks.variants import timestamp_of
+from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
+from operations.webhook_replay import store as work
+from operations.webhook_replay.store import Refused
+from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
+from runtime.ids import first_id_of, time_of
+from runtime.settings import Secret
+
+_SKEW_OVER: Final = timedelta(hours=1)
+_ACCEPTED_OVER: Final = timedelta(days=1)
+
+_OUTCOME: Final = "select outcome, reason, livemode from webhook_deliveries where id = %s"
+_LAST: Final = """
+select id from webhook_deliveries where outcome = 'rejected' and source = %s and id >= %s and body is not null
+order by id desc limit 1
+"""
+_HEADERS: Final = """
+select id, headers from webhook_deliveries
+where outcome = 'rejected' and source = %s and id > %s and id <= %s and headers is not null
+order by id desc limit 200
+"""
+_BODIES: Final = """
+select o.data from webhook_deliveries d join outbox o on o.id = d.id
+where d.source = %(source)s and d.outcome in ('accepted', 'ignored') and d.id > %(first)s and o.id > %(first)s
+order by d.id desc limit 20
+"""
+
+
+class Settings(NamedTuple):
+    """What explanations are tried with: all live secrets, the sources as they judge now, and keys that sign no webhook."""
+
+    secrets: Sequence[Live]
+    sources: Sources
+    api_keys: Sequence[Secret] = ()
+
+
+def settings_of(settings: GatewaySettings) -> Settings:
+    """What a gateway with these settings has."""
+    return Settings(live_secrets(settings), live_sources(settings), settings.stripe_api_key)
+
+
+async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Settings) -> Explanation | None:
+    """Why this delivery was refused, or that it was not; None where it is not in the log."""
+    row = await (await connection.execute(_OUTCOME, (delivery_id,))).fetchone()
+    if row is None:
+        return None
+    if row[0] != "rejected":
+        return not_rejected(*row)
+    refused = (await work.refused(connection, [delivery_id]))[delivery_id]
+    return await why(connection, refused, settings)
+
+
+async def why(connection: AsyncConnection, refused: Refused, settings: Settings) -> Explanation:
+    """Why it was refused; the guesses are made in a thread, since they may take a second."""
+    live = settings.sources.get(refused.source)
+    known = Surroundings(
+        secrets=settings.secrets,
+        api_keys=settings.api_keys,
+        recoverable=_is_recoverable(settings.sources, refused),
+        skew=await _skew(connection, refused),
+        accepted=await _accepted(connection, refused.source, refused.id),
+        mode=live.source.mode if live else "any",
+    )
+    return await asyncio.to_thread(explain, refused, known)
+
+
+async def latest(connection: AsyncConnection, source: str, settings: Settings) -> str:
+    """Why the source's latest refused delivery of the hour was refused, in one sentence; empty where none was kept."""
+    last = await latest_explained(connection, source, timedelta(hours=1), settings)
+    if last is None:
+        return ""
+    delivery_id, found = last
+    return f"the latest, {delivery_id}: {found.cause}, {found.detail}. {found.advice}"
+
+
+async def latest_explained(
+    connection: AsyncConnection, source: str, within: timedelta, settings: Settings
+) -> tuple[UUID, Explanation] | None:
+    """The source's latest refused delivery of that time whose body was kept, and why it was refused; None where there is none."""
+    since = first_id_of(datetime.now(UTC) - within)
+    row = await (await connection.execute(_LAST, (source, since))).fetchone()
+    found = await explained(connection, row[0], settings) if row else None
+    return (row[0], found) if row and found else None
+
+
+def _is_recoverable(sources: Sources, refused: Refused) -> bool:
+    try:
+        verify_again(sources, refused)
+    except NotRecovered:
+        return False
+    return True
+
+
+async def _skew(connection: AsyncConnection, refused: Refused) -> float | None:
+    first = first_id_of(time_of(refused.id) - _SKEW_OVER)
+    rows = await (await connection.execute(_HEADERS, (refused.source, first, refused.id))).fetchall()
+    signed = [(time_of(row[0]).timestamp(), timestamp_of(header_of(refused.source, row[1]))) for row in rows]
+    late = [arrived - moment for arrived, moment in signed if moment is not None]
+    return median(late) if late else None
+
+
+async def _accepted(connection: AsyncConnection, source: str, until: UUID) -> frozenset[Marks]:
+    first = first_id_of(time_of(until) - _ACCEPTED_OVER)
+    rows = await (await connection.execute(_BODIES, {"source": source, "first": first})).fetchall()
+    return frozenset(marks for row in rows if (marks := marks_of(bytes(row[0]))))

@@ -1,0 +1,146 @@
+"""`tallyhook erase`."""
+
+import getpass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from operations.output import CommandError, Json, show, with_database
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+    from operations.erasure.erasures import Erasure, Outlook
+    from operations.erasure.search import Tell
+    from operations.erasure.subjects import Subject
+
+_RUNBOOK: Final = "runbooks/erase-a-subject.md"
+
+
+def erase(
+    *,
+    email: Annotated[str | None, typer.Option(help="Whoever has this address, wherever it stands.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user of this id, contact included.")] = None,
+    customer: Annotated[str | None, typer.Option(help="The provider's customer of this id, with payments and all.")] = None,
+    lead: Annotated[str | None, typer.Option(metavar="PARTNER/EXTERNAL_ID", help="A partner's lead.")] = None,
+    payment: Annotated[str | None, typer.Option(help="The provider's payment of this id.")] = None,
+    subscription: Annotated[str | None, typer.Option(help="The provider's subscription of this id.")] = None,
+    invoice: Annotated[str | None, typer.Option(help="The provider's invoice of this id.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, such as the number of the request; kept, so name nobody.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Erase what is held of one subject: contents go for good; ids, digests and outcomes stay.
+
+    An event that was erased cannot be replayed any more. The reason is kept, and the subject as a digest.
+    """
+    from operations.erasure.erasures import preview
+
+    named = {
+        "email": email, "user": user, "customer": customer, "lead": lead,
+        "payment": payment, "subscription": subscription, "invoice": invoice,
+    }  # fmt: skip
+    subject = _subject({kind: name for kind, name in named.items() if name is not None})
+    if not dry_run and not (reason or "").strip():
+        raise CommandError("--reason is missing: say why, such as the number of the request")
+    with _Bar() as tell:
+        outlook = with_database(lambda connection: preview(connection, subject, tell))
+    if dry_run:
+        _tell_outlook(outlook, as_json=as_json)
+        return
+    if not yes:
+        typer.echo(_outlook_text(outlook), err=True)
+        typer.confirm(f"Erase all of it, for good, as {subject.kind}?", abort=True, err=True)
+    erasure = _carry_out(subject, (reason or "").strip())
+    _tell_erasure(erasure, outlook, as_json=as_json)
+    if erasure.state != "done":
+        raise CommandError(
+            f"erasure_incomplete: {erasure.waiting} are on their way or parked: see `tallyhook outbox status`, and run it again"
+        )
+
+
+def _subject(named: dict[str, str]) -> "Subject":
+    from operations.erasure.subjects import subject_of
+
+    if len(named) != 1:
+        raise CommandError("name one subject: --email, --user, --customer, --lead, --payment, --subscription or --invoice")
+    [(kind, name)] = named.items()
+    return subject_of(kind, name)
+
+
+def _carry_out(subject: "Subject", reason: str) -> "Erasure":
+    from operations.erasure import erasures
+    from outbox.audit import note_command
+    from runtime.ids import new_id
+
+    erasure_id, by = new_id(), getpass.getuser()
+
+    with _Bar() as tell:
+
+        async def work(connection: "AsyncConnection") -> "Erasure | None":
+            async with connection.transaction():
+                await erasures.begin(connection, erasure_id, subject, reason=reason, by=by)
+                await note_command(connection, f"tallyhook erase --{subject.kind} ({erasure_id})", by)
+            await erasures.carry_out(connection, erasure_id, subject, by=by, tell=tell)
+            return await erasures.read(connection, erasure_id)
+
+        return _there(with_database(work), erasure_id)
+
+
+def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
+    if erasure is None:
+        raise CommandError(f"the erasure {erasure_id} is not there any more")
+    return erasure
+
+
+class _Bar:
+    """A bar on stderr where that is a terminal; nothing elsewhere."""
+
+    def __enter__(self) -> "Tell":
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar.start()
+        task = self._bar.add_task("searching", total=1.0)
+        return lambda said, done: self._bar.update(task, description=said, completed=min(done, 1.0))
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _tell_outlook(outlook: "Outlook", *, as_json: bool) -> None:
+    import msgspec
+
+    show(msgspec.to_builtins(outlook), _outlook_text(outlook), as_json=as_json)
+
+
+def _outlook_text(outlook: "Outlook") -> str:
+    found = [f"{number:>8,}  {name}" for name, number in outlook.would_erase.items()]
+    return "\n".join(
+        ["Would be erased:", *found, *_left(outlook)] if found else ["Nothing is held of this subject.", *_left(outlook)]
+    )
+
+
+def _tell_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> None:
+    import msgspec
+
+    counts = [f"{number:>8,}  {name}" for name, number in erasure.erased.items()]
+    text = "\n".join(["Erased:", *(counts or ["nothing was held of this subject"]), *_left(outlook), f"erasure {erasure.id}"])
+    show(msgspec.to_builtins(erasure) | {"documents": outlook.documents}, text, as_json=as_json)
+
+
+def _left(outlook: "Outlook") -> list[str]:
+    """What an erasure here does not reach."""
+    lines = []
+    if outlook.kafka_until:
+        lines.append(f"Kafka holds copies until {outlook.kafka_until:%Y-%m-%d %H:%M}Z, later of what was replayed: {_RUNBOOK}")
+    if outlook.documents:
+        lines.append(f"Documents that can be searched for, to be deleted by search/index: {', '.join(outlook.documents)}")
+    return lines

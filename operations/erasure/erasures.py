@@ -1,0 +1,144 @@
+"""Erasures: carried out, and written down with why, by whom and how much; of whom, only as a digest."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from operations.erasure.erase import Erased, erase
+from operations.erasure.search import Found, Tell, find
+from operations.erasure.subjects import Kind, Subject
+
+State = Literal["running", "done", "incomplete", "failed"]
+
+PATIENCE: Final = 10
+"""How often, a second apart, what is still on its way is looked at again before an erasure ends incomplete."""
+_QUIET: Final = 60  # seconds without a sign of life after which a running one has been broken off
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    One erasure. `subject` is the SHA-256 of what was named, as `KIND:ID`.
+
+    `erased` counts rows by what they are. It is `incomplete` where `waiting` rows were on their way: the same erasure again
+    erases those. `kafkaUntil` is when the last copy on Kafka is gone; `brokenOff` says that whoever carried it out is gone.
+    """
+
+    id: UUID
+    kind: Kind
+    subject: str
+    reason: str
+    requested_by: str
+    state: State
+    stage: str
+    erased: dict[str, int]
+    waiting: int
+    created_at: datetime
+    kafka_until: datetime | None = None
+    finished_at: datetime | None = None
+    failure: str | None = None
+    broken_off: bool = False
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What an erasure would erase; `documents` can be searched for, and are deleted by a command of their own."""
+
+    would_erase: dict[str, int]
+    documents: list[str]
+    kafka_until: datetime | None = None
+
+
+_BEGIN: Final = """
+insert into erasures (id, kind, subject, reason, requested_by) values (%s, %s, %s, %s, %s) on conflict do nothing
+"""
+_STAGE: Final = "update erasures set stage = %s, touched_at = now() where id = %s and state = 'running'"
+_END: Final = """
+update erasures set state = %(state)s, stage = 'ended', erased = %(erased)s, waiting = %(waiting)s, kafka_until = %(kafka_until)s,
+  failure = %(failure)s, finished_at = now(), touched_at = now()
+where id = %(id)s and state = 'running'
+"""
+_READ: Final = f"""
+select id, kind, encode(subject, 'hex') as subject, reason, requested_by, state, stage, erased, waiting, created_at, kafka_until,
+  finished_at, failure, state = 'running' and touched_at < now() - make_interval(secs => {_QUIET}) as broken_off
+from erasures
+"""
+
+
+async def preview(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Outlook:
+    """What an erasure would erase now; changes nothing."""
+    return outlook_of(await find(connection, subject, tell))
+
+
+def outlook_of(found: Found) -> Outlook:
+    counts = {name: number for name, number in found.counts.items() if number}
+    return Outlook(would_erase=counts, documents=found.documents, kafka_until=found.kafka_until)
+
+
+async def begin(connection: AsyncConnection, erasure_id: UUID, subject: Subject, *, reason: str, by: str) -> None:
+    """Write down that it begins; the same id again changes nothing."""
+    await connection.execute(_BEGIN, (erasure_id, subject.kind, subject.digest, reason, by))
+
+
+async def carry_out(
+    connection: AsyncConnection,
+    erasure_id: UUID,
+    subject: Subject,
+    *,
+    by: str,
+    tell: Tell = lambda *_: None,
+    patience: int = PATIENCE,
+) -> Found:
+    """
+    Search and erase, on a connection in autocommit mode, while something of it is still on its way; what was found at first.
+
+    It may be broken off and begun again at any time: what is erased stays as it is.
+    """
+    try:
+        await connection.execute(_STAGE, ("searching", erasure_id))
+        first = found = await find(connection, subject, tell)
+        total: dict[str, int] = {}
+        for left in range(patience, -1, -1):
+            await connection.execute(_STAGE, ("erasing", erasure_id))
+            outcome = await erase(connection, found, erasure_id, by, tell)
+            total = {name: total.get(name, 0) + outcome.counts.get(name, 0) for name in {*total, *outcome.counts}}
+            if outcome.waiting == 0 or left == 0:
+                break
+            await asyncio.sleep(1)
+            found = found.unerased()
+        await _end(connection, erasure_id, Erased(total, outcome.waiting), first)
+    except Exception as error:
+        failure = {"state": "failed", "erased": Jsonb({}), "waiting": 0, "kafka_until": None, "failure": type(error).__name__}
+        await connection.execute(_END, {**failure, "id": erasure_id})
+        raise
+    return first
+
+
+async def read(connection: AsyncConnection, erasure_id: UUID) -> Erasure | None:
+    found = await _read(connection, f"{_READ} where id = %s", (erasure_id,))
+    return found[0] if found else None
+
+
+async def read_all(connection: AsyncConnection, first: UUID, before: UUID, limit: int) -> list[Erasure]:
+    """Newest first, those with `first` <= id < `before`."""
+    return await _read(connection, f"{_READ} where id >= %s and id < %s order by id desc limit %s", (first, before, limit))
+
+
+async def of_subject(connection: AsyncConnection, subject: Subject) -> list[Erasure]:
+    """Those of the subject, newest first."""
+    return await _read(connection, f"{_READ} where subject = %s order by id desc", (subject.digest,))
+
+
+async def _end(connection: AsyncConnection, erasure_id: UUID, outcome: Erased, found: Found) -> None:
+    state: State = "incomplete" if outcome.waiting else "done"
+    values = {"state": state, "erased": Jsonb(outcome.counts), "waiting": outcome.waiting, "kafka_until": found.kafka_until}
+    await connection.execute(_END, {**values, "failure": None, "id": erasure_id})
+
+
+async def _read(connection: AsyncConnection, query: str, values: Any) -> list[Erasure]:
+    async with connection.cursor(row_factory=class_row(Erasure)) as cursor:
+        return await (await cursor.execute(query, values)).fetchall()

@@ -1,0 +1,200 @@
+"""
+What is held of a subject, and where.
+
+The log has no index by what payloads say, so it is read through, a few thousand rows at a time, each in a statement of its own:
+slow on a large log, and in nobody's way.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from operations.erasure.subjects import Subject
+from outbox.erased import is_marker
+from runtime.ids import first_id_of, time_of
+from schemas.topics import TOPICS, Topic
+
+_PAGE: Final = 2000
+
+Tell = Callable[[str, float], None]
+"""Told what is going on, and how far it is, from 0 to 1."""
+
+
+class Event(NamedTuple):
+    """An event of the log."""
+
+    id: UUID
+    topic: str
+    key: str
+
+
+class Found(NamedTuple):
+    """Everything of one subject; `letters` are dead letters, `deliveries` rejected ones, `states` payments and invoices."""
+
+    events: list[Event]
+    deliveries: list[UUID]
+    letters: list[UUID]
+    leads: list[UUID]
+    notifications: list[UUID]
+    contacts: list[str]
+    keys: list[tuple[str, str]]
+    states: list[tuple[str, str]]
+    references: list[str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: len(rows) for name, rows in self._asdict().items()}
+
+    def unerased(self) -> "Found":
+        """What is looked at again: what may have been on its way."""
+        return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[], references=[])
+
+    @property
+    def documents(self) -> list[str]:
+        """Keys of events about documents that can be searched for: those are deleted by their own command."""
+        return sorted({event.key for event in self.events if event.topic == Topic.PROPERTIES})
+
+    @property
+    def kafka_until(self) -> datetime | None:
+        """Until when Kafka may hold copies of the events; what is replayed begins anew."""
+        return max((time_of(each.id) + TOPICS[Topic(each.topic)].retention for each in self.events), default=None)
+
+
+_AGGREGATES: Final = {
+    "customer": """
+        select 'payment', id from payments where customer_id = %(id)s union
+        select 'subscription', id from subscriptions where customer_id = %(id)s union
+        select 'invoice', id from invoices where customer_id = %(id)s
+    """,
+    "user": "select 'payment', id from payments where user_id = %(id)s",
+    "payment": "select 'payment', %(id)s::text",
+    "subscription": "select 'subscription', %(id)s::text",
+    "invoice": "select 'invoice', %(id)s::text",
+    "lead": "select 'lead', event_id::text from dedup where source = 'partner' and provider_event_id = %(lead)s",
+    "email": """
+        select 'payment', id from payments where encode(state, 'escape') ~* %(pattern)s union
+        select 'invoice', id from invoices where encode(state, 'escape') ~* %(pattern)s
+    """,
+}
+# A dispute may hold the payer's name and words, and names its payment only.
+_OF_PAYMENTS: Final = """
+select 'refund', id from refunds where payment_id = any(%(payments)s) union
+select 'dispute', id from disputes where payment_id = any(%(payments)s)
+"""
+_HISTORY: Final = """
+select h.event_id from history h join unnest(%s::text[], %s::text[]) as a(type, id)
+  on (h.aggregate_id, h.aggregate_type) = (a.id, a.type)
+"""
+_CAUSED: Final = (
+    """
+with recursive chain as (
+  select id from unnest(%s::uuid[]) as t(id) union
+  select o.id from chain c join outbox o on o.causation_id = c.id and o.id > c.id)
+select o.id, o.topic, o.aggregate_id, """
+    + is_marker("o.data")
+    + """ from chain c join outbox o on o.id = c.id order by o.id
+"""
+)
+_LETTERS: Final = f"""
+select id from dead_letters
+where (event_id = any(%(events)s) or encode(value, 'escape') ~* %(pattern)s) and {is_marker("value")} is not true order by id
+"""
+# The record of a letter is told in an event of its own, made a moment after it.
+_TOLD: Final = """
+select o.id from unnest(%s::uuid[], %s::uuid[], %s::text[]) as l(first, last, key)
+  join outbox o on o.id >= l.first and o.id < l.last and o.aggregate_id = l.key
+"""
+_LEADS: Final = f"""
+select id from leads
+where (id = any(%(events)s) or encode(payload, 'escape') ~* %(pattern)s) and not {is_marker("payload")} order by id
+"""
+_NOTIFICATIONS: Final = """
+select id from notifications
+where recipient <> 'erased' and (id = any(%(events)s) or recipient = %(id)s or lower(address) = lower(%(id)s)
+  or encode(convert_to(concat_ws(' ', to_json(recipient), data::text, error), 'UTF8'), 'escape') ~* %(pattern)s) order by id
+"""
+_CONTACTS: Final = """
+select user_id from contacts
+where (%(kind)s = 'user' and user_id = %(id)s) or (%(kind)s = 'email' and (lower(email) = lower(%(id)s) or user_id = %(id)s))
+"""
+_KEYS: Final = "select scope, key from idempotency_keys where status is not null and encode(body, 'escape') ~* %(pattern)s"
+_STATES: Final = """
+select 'payments', p.id from unnest(%(types)s::text[], %(ids)s::text[]) as a(type, id) join payments p on p.id = a.id
+where a.type = 'payment' and convert_from(p.state, 'UTF8')::jsonb ->> 'contact' is not null union all
+select 'invoices', i.id from unnest(%(types)s::text[], %(ids)s::text[]) as a(type, id) join invoices i on i.id = a.id
+where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' is not null
+"""
+
+
+async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Found:
+    """What is held of the subject and not erased yet, on a connection in autocommit mode."""
+    values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
+    values["lead"] = subject.lead_key if subject.kind == "lead" else None
+    aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
+    payments = [name for kind, name in aggregates if kind == "payment"]
+    aggregates += await _rows(connection, _OF_PAYMENTS, {"payments": payments})
+    types, ids = [row[0] for row in aggregates], [row[1] for row in aggregates]
+    seeds = {row[0] for row in await _rows(connection, _HISTORY, (types, ids))}
+    seeds |= {UUID(name) for kind, name in aggregates if kind == "lead"}
+    values["pattern"] = _widened(subject, ids)
+    seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], tell))
+    deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], tell)
+    caused = await _rows(connection, _CAUSED, ([*seeds],))
+    values["events"] = [row[0] for row in caused] + [*seeds]
+    letters = [row[0] for row in await _rows(connection, _LETTERS, values)]
+    told = await _told(connection, letters)
+    events = {row[0]: Event(*row[:3]) for row in [*caused, *told] if not row[3]}
+    return Found(
+        events=sorted(events.values()),
+        deliveries=deliveries,
+        letters=letters,
+        leads=[row[0] for row in await _rows(connection, _LEADS, values)],
+        notifications=[row[0] for row in await _rows(connection, _NOTIFICATIONS, values)],
+        contacts=[row[0] for row in await _rows(connection, _CONTACTS, values)],
+        keys=await _rows(connection, _KEYS, values),
+        states=await _rows(connection, _STATES, {"types": types, "ids": ids}),
+        references=await _references(connection, subject),
+    )
+
+
+def _widened(subject: Subject, aggregates: list[str]) -> str:
+    """A lead goes by its own id in what is said of it later; anything else by the name that it has."""
+    if subject.kind != "lead":
+        return subject.pattern
+    names = [f'"{each}"' for each in aggregates]
+    return "|".join(names) or '"no such lead"'
+
+
+async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, tell: Tell) -> list[UUID]:
+    """Ids of the rows whose payload matches; the ids carry their time, which is how far the scan is."""
+    query = f"""
+    select id, coalesce(encode({column}, 'escape') ~* %s and not {is_marker(column)}, false)
+    from (select id, {column} from {table} where id > %s and {column} is not null order by id limit {_PAGE}) page
+    """
+    after, found, now = first_id_of(datetime(1970, 1, 1, tzinfo=UTC)), list[UUID](), datetime.now(UTC)
+    began: datetime | None = None
+    while page := await _rows(connection, query, (pattern, after)):
+        found += [row[0] for row in page if row[1]]
+        after = max(row[0] for row in page)
+        began = began or time_of(min(row[0] for row in page))
+        tell(f"searching {table}", (time_of(after) - began) / max(now - began, timedelta(seconds=1)))
+    return found
+
+
+async def _told(connection: AsyncConnection, letters: list[UUID]) -> list[Any]:
+    last = [first_id_of(time_of(letter) + timedelta(minutes=1)) for letter in letters]
+    told = await _rows(connection, _TOLD, (letters, last, [str(letter) for letter in letters]))
+    return await _rows(connection, _CAUSED, ([row[0] for row in told],))
+
+
+async def _references(connection: AsyncConnection, subject: Subject) -> list[str]:
+    if subject.kind != "user":
+        return []
+    return [row[0] for row in await _rows(connection, "select reference from reconciliations where user_id = %s", (subject.id,))]
+
+
+async def _rows(connection: AsyncConnection, query: str, values: Any) -> list[Any]:
+    return await (await connection.execute(query, values)).fetchall()

@@ -1,0 +1,129 @@
+"""`tallyhook ledger`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from operations.output import CommandError, Json, show, with_database
+from runtime.moments import moment_of
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from operations.ledger.books import Ledger
+    from operations.lost_records.store import OpenLoss
+
+_SPAN: Final = timedelta(days=1)
+_COLUMNS: Final = {
+    "received": "received",
+    "rejected": "rejected",
+    "duplicates": "duplicates",
+    "ignored": "ignored",
+    "processed": "processed",
+    "in_flight": "in flight",
+    "dead_lettered": "dead-lettered",
+}
+_NOTES: Final = {
+    "waiting_for_kafka": "of those in flight wait for Kafka",
+    "parked": "of the dead-lettered are parked by the relay",
+    "discarded": "of the dead-lettered were discarded",
+    "recovered": "of the rejected were verified later and came in again",
+}
+WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+
+
+def ledger(
+    begin: Annotated[str, typer.Option("--from", help=f"The period's beginning. {WHEN}")] = "24h",
+    end: Annotated[str, typer.Option("--to", help="The period's end, likewise.")] = "0s",
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 when it does not balance.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Where everything is that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
+    from operations.ledger import books
+    from operations.lost_records import store as lost_search
+
+    now = datetime.now(UTC)
+    period = parse_moment(begin, now), parse_moment(end, now)
+
+    async def look(connection: AsyncConnection) -> tuple[Ledger, list[OpenLoss]]:
+        return await books.read(connection, *period), await lost_search.open_losses(connection)
+
+    found, losses = with_database(look)
+    data = msgspec.to_builtins(found) | {"lostByKafka": msgspec.to_builtins(losses)}
+    show(data, "\n".join([_text(found), *map(_loss, losses)]), as_json=as_json)
+    if check and not found.balanced:
+        raise CommandError("the ledger does not balance: see runbooks/ledger.md")
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """The time that a text names, or the one that lies so long before now. Raises CommandError."""
+    try:
+        return moment_of(text, now)
+    except ValueError as error:
+        raise CommandError(f"{text!r} is neither a time such as 2026-11-24T10:00 nor how long ago, such as 2h") from error
+
+
+def _text(found: Ledger) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = f"{_time(found.from_)} to {_time(found.to)}" + (": what is older is past retention" if found.clipped else "")
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("source")
+    for name in _COLUMNS.values():
+        table.add_column(name, justify="right")
+    for source in found.sources:
+        table.add_row(source.source, *(_number(getattr(source, field)) for field in _COLUMNS))
+    notes = list(_notes(found))
+    return "\n".join([_drawn(table), *notes, "balanced" if found.balanced else "NOT BALANCED: see runbooks/ledger.md"])
+
+
+def _notes(found: Ledger) -> list[str]:
+    notes = [
+        f"{source.source}: {_number(number)} {text}"
+        for source in found.sources
+        for field, text in _NOTES.items()
+        if (number := getattr(source, field, 0))
+    ]
+    notes += [
+        f"{source.source}: the oldest in flight came at {_time(source.oldest_in_flight)}"
+        for source in found.sources
+        if source.oldest_in_flight
+    ]
+    notes += [
+        f"{more.source}: {_number(more.rejected)} more were rejected from {_time(more.from_hour)} to {_time(more.to_hour)},"
+        " counted by the hour and not kept"
+        for more in found.not_kept
+    ]
+    notes += [f"commands {each.kind}: {each.done} done, {each.pending} pending, {each.failed} failed" for each in found.commands]
+    return notes + [f"{lost.source}: {lost.id} is {_WHAT[lost.what]}" for lost in found.unexplained]
+
+
+def _loss(loss: OpenLoss) -> str:
+    gone = f"Kafka has lost {loss.topic}/{loss.partition} from {loss.from_offset} to {loss.until_offset}"
+    sent = f"{_number(loss.waiting)} events sent again wait for it" if loss.searched else "events are being sent again"
+    return f"{gone}, which the {loss.consumer} worker had not read: {sent}; see runbooks/records-lost.md"
+
+
+_WHAT: Final = {"missing": "a delivery without its event", "unlogged": "an event without its delivery"}
+
+
+def _drawn(table: Any) -> str:
+    from rich.console import Console
+
+    console = Console(width=120, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def _number(number: int) -> str:
+    return f"{number:,}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,1 @@
+"""Records that Kafka lost before they were read: found again in the log, and sent again."""

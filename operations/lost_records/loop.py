@@ -1,0 +1,138 @@
+"""
+Brings back what Kafka has lost: one relay at a time looks at all groups every few seconds, and sends again at a bounded rate.
+
+A relay that dies leaves the rest of the work in Postgres, where the next one finds it.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+from psycopg import AsyncConnection
+
+from operations.lost_records import store as lost_search
+from outbox import lost
+from outbox.losses import Loss, Seen, losses_of
+from outbox.offsets import Look, Offsets, OffsetsError, Place
+from outbox.settings import RelaySettings
+from runtime.database import UNAVAILABLE
+from runtime.locks import Lock
+from runtime.sessions import DEFAULT_LEASE, connect_async, spoken_for, wait
+from schemas.topology import group_of, workers
+
+log = structlog.get_logger()
+
+OPEN: Final = Gauge(
+    "tallyhook_lost_ranges", "Gaps in what Kafka kept for a worker, of which not every event has been handled yet.", ["worker"]
+)
+WAITING: Final = Gauge("tallyhook_lost_events", "Events that Kafka had lost, sent again and not handled yet.", ["worker"])
+RESENT: Final = Counter("tallyhook_lost_resent_total", "Events that the relay sent again since Kafka had lost them.", ["topic"])
+
+_LOOK_EVERY: Final = 10.0  # seconds
+_TURN: Final = 1.0  # seconds
+_STATEMENT: Final = timedelta(minutes=5)
+_CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
+
+
+def recover_for_ever(settings: RelaySettings) -> None:
+    """The body of a thread; it never ends."""
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: RelaySettings) -> None:
+    offsets = Offsets(settings.kafka_bootstrap_servers)
+    while True:
+        try:
+            async with await connect_async(
+                settings.database_url, name="recovery", lease=settings.lock_lease, holds=True, statement=_STATEMENT
+            ) as connection:
+                await _keep_recovering(connection, settings, offsets)
+        except UNAVAILABLE as error:
+            log.warning("recovery_postponed", reason="postgres_unavailable", error=str(error).strip())
+        except Exception:  # what fails once must not be the last attempt
+            log.exception("recovery_failed", reason="recovery_failed")
+        OPEN.clear()
+        WAITING.clear()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _keep_recovering(connection: AsyncConnection, settings: RelaySettings, offsets: Offsets) -> None:
+    """Until the connection breaks, while no other relay does it."""
+    look_at = 0.0
+    while True:
+        row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.RECOVERY,))).fetchone()
+        if not (row and row[0]):
+            await wait(connection, _LOOK_EVERY, settings.lock_lease)
+            continue
+        while True:
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_EVERY
+                await _look(connection, offsets, settings.lock_lease)
+            await run_once(connection, settings.lost_resend_rate)
+            await wait(connection, _TURN, settings.lock_lease)
+
+
+async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta) -> None:
+    try:
+        await look(connection, offsets, _CONSUMES, lease)
+    except OffsetsError as error:
+        log.warning("recovery_postponed", reason=error.reason, error=str(error))
+
+
+async def look(
+    connection: AsyncConnection, offsets: Offsets, consumes: Mapping[str, tuple[str, ...]], lease: timedelta = DEFAULT_LEASE
+) -> list[Loss]:
+    """Find and report what was lost to the consumers of these topics; those losses that are new. Raises OffsetsError."""
+    topics = sorted({topic for names in consumes.values() for topic in names})
+    async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
+        found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
+    before = await lost_search.seen(connection)
+    losses = [
+        loss
+        for consumer, read in consumes.items()
+        for loss in losses_of(
+            consumer,
+            {place: span for place, span in found.spans.items() if place.topic in read},
+            found.groups[group_of(consumer)].committed,
+            before,
+            now,
+        )
+    ]
+    fresh = await lost.report(connection, losses)
+    await lost_search.begin(connection, {place: span.end for place, span in found.spans.items()})
+    await lost_search.see(connection, now)
+    return fresh
+
+
+async def run_once(connection: AsyncConnection, limit: int) -> int:
+    """Send again so many events at most, see what has been handled, and tell Prometheus; how many were sent."""
+    sent, until = 0, time.monotonic() + _TURN
+    while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
+        number = await lost_search.search(connection, searches[0], limit - sent)
+        RESENT.labels(searches[0].topic).inc(number)
+        sent += number
+    gaps = await lost_search.open_losses(connection)
+    if gaps:
+        for consumer, topic, partition in await lost_search.settle(connection):
+            log.info("records_recovered", worker=consumer, topic=topic, partition=partition)
+        gaps = await lost_search.open_losses(connection)
+    for consumer in _CONSUMES:
+        mine = [gap for gap in gaps if gap.consumer == consumer]
+        OPEN.labels(consumer).set(len(mine))
+        WAITING.labels(consumer).set(sum({gap.topic: gap.waiting for gap in mine}.values()))
+    return sent
+
+
+def _ask(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:
+    """Ids before and offsets after: a topic that is made anew in between is noticed at the next look."""
+    ids = offsets.topic_ids(topics)
+    found = offsets.look(topics, groups)
+    ends: dict[str, list[int]] = {topic: [] for topic in ids}
+    for place in sorted(found.spans):
+        if place.topic in ends:
+            ends[place.topic].append(found.spans[Place(*place)].end)
+    return found, {topic: Seen(ids[topic], ends[topic]) for topic in ids}

@@ -1,0 +1,190 @@
+"""
+What Kafka has lost is sent again from the log: the SQL of it.
+
+The log is searched for events of the topic that the consumer has no mark of, and those go on the relay's list again, under
+the same ids: what was handled has its mark, and is not done twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from operations.ledger.books import kept_from, present
+from outbox.append import WAKE_CHANNEL, shard_of
+from outbox.erased import is_marker
+from outbox.losses import Seen
+from outbox.offsets import Place
+from outbox.resend import TYPE as RAW
+from runtime.ids import first_id_of, time_of
+
+_STEP: Final = timedelta(hours=6)  # of the log, what one transaction searches
+
+
+class OpenLoss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A gap of which not all has been handled yet; `waiting` events of its topic are sent again and not handled so far."""
+
+    consumer: str
+    topic: str
+    partition: int
+    from_offset: int
+    until_offset: int
+    found_at: datetime
+    searched: bool
+    waiting: int
+
+
+class Search(NamedTuple):
+    """A topic whose log is to be searched for a consumer; `cursor` is the event it has come to."""
+
+    consumer: str
+    topic: str
+    resend_id: UUID
+    found_at: datetime
+    cursor: UUID | None
+
+
+_SEARCHES: Final = """
+select distinct on (consumer, topic) consumer, topic, resend_id, max(found_at) over (partition by consumer, topic) as found_at,
+  cursor
+from lost_ranges where finished_at is null and searched_at is null order by consumer, topic, partition
+"""
+
+
+async def searches(connection: AsyncConnection) -> list[Search]:
+    """What is to be searched."""
+    async with connection.cursor(row_factory=class_row(Search)) as cursor:
+        return await (await cursor.execute(_SEARCHES)).fetchall()
+
+
+async def begin(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
+    """Write down where partitions end before anything is sent again: it will be behind that."""
+    await connection.cursor().executemany(
+        """update lost_ranges set resent_from = %s where topic = %s and partition = %s and resent_from is null
+           and finished_at is null""",
+        [(end, *place) for place, end in ends.items()],
+    )
+
+
+# What was set aside is marked too. A record that went back from the dead letters carries an event of another id.
+_UNMARKED: Final = f"""
+with found as (
+  (select o.id, o.aggregate_id from outbox o
+   where o.id > %(after)s and o.id < %(before)s and o.topic = %(topic)s and o.type <> '{RAW}'
+     and not exists (select from consumed c
+       where c.event_id = o.id and c.consumer = %(consumer)s and c.event_id > %(after)s and c.event_id < %(before)s)
+   order by o.id limit %(limit)s)
+  union all
+  (select o.id, o.aggregate_id from outbox o
+   where o.id > %(after)s and o.id < %(before)s and o.topic = %(topic)s and o.type = '{RAW}' and o.causation_id is not null
+     and not exists (select from consumed c where c.event_id = o.causation_id and c.consumer = %(consumer)s)
+   order by o.id limit %(limit)s))
+select id, aggregate_id from found order by id limit %(limit)s
+"""
+# What nobody handles was stored and never sent; what is on the list goes out anyway; what is erased has nothing to say.
+_WANTED: Final = f"""
+select o.id from outbox o where o.id = any(%(ids)s) and o.id >= %(first)s and o.id <= %(last)s and not {is_marker("o.data")}
+  and not exists (select from outbox_pending p where p.event_id = o.id)
+  and not exists (select from webhook_deliveries d where d.id = o.id and d.id >= %(first)s and d.id <= %(last)s
+                  and d.outcome = 'ignored')
+for share of o
+"""
+_CLAIM: Final = """
+insert into lost_events (consumer, event_id, topic) select %s, id, %s from unnest(%s::uuid[]) as t(id)
+on conflict do nothing returning event_id
+"""
+_ENQUEUE: Final = """
+insert into outbox_pending (event_id, shard, replay_id)
+select id, shard, %s from unnest(%s::uuid[], %s::int2[]) with ordinality as t(id, shard, n) order by n
+"""
+_ADVANCE: Final = """
+update lost_ranges set cursor = %s, searched_at = case when %s then now() end
+where consumer = %s and topic = %s and finished_at is null
+"""
+
+
+async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int:
+    """
+    Search the next piece of the log and send again what has no mark, in one transaction; how many events.
+
+    Each carries the id of the resending, as those of a replay do: other readers of the topic may have had it before.
+    """
+    async with connection.transaction():
+        first = first_id_of(await kept_from(connection))
+        after = max(wanted.cursor or first, first)
+        until = first_id_of(present(wanted.found_at))
+        before = min(first_id_of(time_of(after) + _STEP), until)
+        values = {"after": after, "before": before, "topic": wanted.topic, "consumer": wanted.consumer, "limit": limit}
+        rows = await (await connection.execute(_UNMARKED, values)).fetchall()
+        sent = await _send(connection, wanted, dict(rows)) if rows else 0
+        cursor = rows[-1][0] if len(rows) == limit else before
+        await connection.execute(_ADVANCE, (cursor, cursor >= until, wanted.consumer, wanted.topic))
+        return sent
+
+
+async def _send(connection: AsyncConnection, wanted: Search, found: Mapping[UUID, str]) -> int:
+    values = {"ids": list(found), "first": min(found), "last": max(found)}
+    ids = [row[0] for row in await (await connection.execute(_WANTED, values)).fetchall()]
+    claimed = await (await connection.execute(_CLAIM, (wanted.consumer, wanted.topic, ids))).fetchall()
+    going = sorted(row[0] for row in claimed)
+    if going:
+        shards = [shard_of(found[event_id]) for event_id in going]
+        await connection.execute(_ENQUEUE, (wanted.resend_id, going, shards))
+        await connection.execute("select pg_notify(%s, '')", (WAKE_CHANNEL,))
+    return len(going)
+
+
+_SETTLE: Final = f"""
+delete from lost_events l where
+  exists (select from consumed c where c.event_id = l.event_id and c.consumer = l.consumer)
+  or not exists (select from outbox o where o.id = l.event_id)
+  or exists (select from outbox o join consumed c on c.event_id = o.causation_id
+             where o.id = l.event_id and o.type = '{RAW}' and c.consumer = l.consumer)
+"""
+_FINISH: Final = """
+update lost_ranges r set finished_at = now() where finished_at is null and searched_at is not null
+  and not exists (select from lost_events l where l.consumer = r.consumer and l.topic = r.topic)
+returning consumer, topic, partition
+"""
+
+
+async def settle(connection: AsyncConnection) -> list[tuple[str, str, int]]:
+    """Forget what has its mark by now, and end the gaps of which nothing is left; those."""
+    await connection.execute(_SETTLE)
+    return await (await connection.execute(_FINISH)).fetchall()
+
+
+_OPEN: Final = """
+select consumer, topic, partition, from_offset, until_offset, found_at, searched_at is not null as searched,
+       (select count(*) from lost_events l where l.consumer = r.consumer and l.topic = r.topic) as waiting
+from lost_ranges r where finished_at is null order by consumer, topic, partition
+"""
+
+
+async def open_losses(connection: AsyncConnection) -> list[OpenLoss]:
+    """The gaps of which not all has been handled."""
+    async with connection.cursor(row_factory=class_row(OpenLoss)) as cursor:
+        return await (await cursor.execute(_OPEN)).fetchall()
+
+
+async def seen(connection: AsyncConnection) -> dict[str, Seen]:
+    """The topics as they were seen last."""
+    rows = await (await connection.execute("select topic, topic_id, ends from seen_topics")).fetchall()
+    return {topic: Seen(topic_id, ends) for topic, topic_id, ends in rows}
+
+
+_SEE: Final = """
+insert into seen_topics as s (topic, topic_id, ends) values (%s, %s, %s)
+on conflict (topic) do update set topic_id = excluded.topic_id, ends = excluded.ends
+where (s.topic_id, s.ends) is distinct from (excluded.topic_id, excluded.ends)
+"""
+
+
+async def see(connection: AsyncConnection, topics: Mapping[str, Seen]) -> None:
+    """Write down how the topics are now."""
+    rows: Sequence[tuple[str, str, list[int]]] = [(topic, found.topic_id, [*found.ends]) for topic, found in topics.items()]
+    await connection.cursor().executemany(_SEE, rows)

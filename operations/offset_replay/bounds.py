@@ -1,0 +1,78 @@
+"""Where a replay begins and ends, as it is written on a command line."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from operations.offset_replay.errors import ReplayRefused
+from runtime.moments import moment_of
+
+_NUMBERS: Final = re.compile("([0-9]{1,9}):([0-9]{1,18})")  # what Kafka's numbers hold
+
+
+class Beginning(NamedTuple):
+    """At the log's first record."""
+
+
+class End(NamedTuple):
+    """At what is the log's end when the replay begins."""
+
+
+class Moment(NamedTuple):
+    """At the first record of that time or later."""
+
+    at: datetime
+
+
+class Numbers(NamedTuple):
+    """At these offsets, by partition; the other partitions are left out."""
+
+    offsets: Mapping[int, int]
+
+
+Start = Beginning | Moment | Numbers
+Stop = End | Moment | Numbers
+
+
+def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: datetime) -> Start:
+    """Exactly one of the three ways to say it. Raises ReplayRefused with reason `bound_malformed`."""
+    if [bool(offsets), time is not None, beginning].count(True) != 1:
+        raise ReplayRefused("bound_malformed", "say where to begin, one way: --from-offset P:N, --from-time T or --from-start")
+    if offsets:
+        return Numbers(numbers_in(offsets))
+    return Beginning() if time is None else Moment(moment_in(time, now))
+
+
+def stop_of(words: Sequence[str], now: datetime) -> Stop:
+    """`end`, a time, or offsets. Raises ReplayRefused with reason `bound_malformed`."""
+    if list(words) in ([], ["end"]):
+        return End()
+    if len(words) == 1 and not _looks_numbered(words[0]):
+        return Moment(moment_in(words[0], now))
+    return Numbers(numbers_in(words))
+
+
+def numbers_in(words: Sequence[str]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for word in words:
+        named = _NUMBERS.fullmatch(word)
+        if named is None:
+            raise ReplayRefused("bound_malformed", f"{word!r} is no PARTITION:OFFSET, such as 3:1500")
+        partition, offset = int(named[1]), int(named[2])
+        if partition in found:
+            raise ReplayRefused("bound_malformed", f"partition {partition} is named twice")
+        found[partition] = offset
+    return found
+
+
+def moment_in(word: str, now: datetime) -> datetime:
+    """A time of ISO 8601, in UTC where it says nothing else, or how long ago: `90m`."""
+    try:
+        return moment_of(word, now)
+    except ValueError:
+        raise ReplayRefused("bound_malformed", f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago") from None
+
+
+def _looks_numbered(word: str) -> bool:
+    return all(part.isdecimal() for part in word.split(":")) and word.count(":") == 1

@@ -1,0 +1,167 @@
+"""`tallyhook replay offsets`: a worker reads again what Kafka holds."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from operations.bars import bar
+from operations.output import CommandError, Json, database, show
+from runtime.settings import environment
+
+_PATIENCE: Final = 5.0  # seconds in which a live worker has come to nothing more of what the shadow has read
+_LOOK_EVERY: Final = 0.5
+
+if TYPE_CHECKING:
+    from operations.offset_replay.bounds import Start, Stop
+    from operations.offset_replay.differences import Comparison
+    from operations.offset_replay.live import Asked, Outlook
+    from outbox.offsets import Group, Offsets
+
+
+def offsets(
+    *,
+    worker: Annotated[str, typer.Option(help="Whose group: alerts, cache, leads, notifications, payments or search.")],
+    topic: Annotated[str, typer.Option(help="One of the topics that it reads.")],
+    from_offset: Annotated[
+        list[str] | None, typer.Option(metavar="P:N", help="Begin partition P at offset N; once for each partition.")
+    ] = None,
+    from_time: Annotated[
+        str | None, typer.Option(metavar="T", help="Begin at the first record of that time: 2026-11-24T17:30:00Z, or 90m ago.")
+    ] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin at the oldest record that Kafka has.")] = False,
+    to: Annotated[
+        list[str] | None, typer.Option(metavar="P:N|T|end", help="End before it. With --dry-run or --shadow only.")
+    ] = None,
+    with_side_effects: Annotated[
+        bool,
+        typer.Option("--with-side-effects", help="Send, call and order again what has no mark; without it that is suppressed."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and change nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the worker, once it runs again, has read everything.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Rebuild the tables beside the live ones and compare; nothing live is touched.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="With --shadow: leave the shadow tables there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Move the offsets of a stopped worker back, so that it reads again.
+
+    What has its mark in `consumed` is passed over. What has none is handled; but a mail, a CRM call or an order that
+    would follow from it is suppressed unless `--with-side-effects` is given: it was made before its mark was lost.
+    """
+    from operations.offset_replay import live
+    from operations.offset_replay.bounds import start_of, stop_of
+
+    now = datetime.now(UTC)
+    asked = live.Asked(worker, topic)
+    live.check(asked)
+    start = start_of(from_offset or [], from_time, beginning=from_start, now=now)
+    stop = stop_of(to or [], now)
+    if shadow:
+        _refuse_together({"--with-side-effects": with_side_effects, "--wait": wait, "--dry-run": dry_run}, "--shadow")
+        raise typer.Exit(_shadow(asked, start, stop, keep=keep, as_json=as_json))
+    _refuse_together({"--keep": keep}, "a replay without --shadow")
+    if to and not dry_run:
+        raise CommandError("--to: a group that begins again reads on to the end; use it with --dry-run or --shadow")
+    _live(
+        asked, start, stop, effects="allowed" if with_side_effects else "suppressed", dry_run=dry_run, wait=wait, as_json=as_json
+    )
+
+
+def _refuse_together(flags: dict[str, bool], other: str) -> None:
+    if given := [name for name, value in flags.items() if value]:
+        raise CommandError(f"{' and '.join(given)} cannot go with {other}")
+
+
+def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
+    from operations.offset_replay import live, outcomes, report
+    from operations.offset_replay.plan import refuse_live
+    from outbox.offsets import Offsets
+    from outbox.settings import KafkaSettings
+    from schemas.topology import group_of
+
+    servers = KafkaSettings.load(environment()).kafka_bootstrap_servers
+    broker = Offsets(servers)
+    if not dry_run:
+        refuse_live(broker.group(group_of(asked.worker)))
+    with database() as connection:
+        with bar("looking at what would be read again", None) as (shown, task):
+            outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: shown.advance(task, number))
+        moving = not dry_run and bool(outlook.back)
+        telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
+        settled = outcomes.settle(broker, servers, connection, start) if telling else 0
+        replay = live.begin(servers, connection, asked, outlook, effects) if moving else None
+    data = report.moved(asked, outlook, effects, replay, settled)
+    show(data, report.moved_text(data), as_json=as_json)
+    if replay and wait:
+        _follow(broker, asked, outlook)
+
+
+def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
+    from operations.offset_replay import live
+
+    total = sum(move.until - move.target for move in outlook.back)
+    started = datetime.now(UTC)
+    with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (shown, task):
+
+        def tell(read: int, group: "Group") -> None:
+            said = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
+            shown.update(task, completed=read, description=said)
+
+        ended = live.follow(broker, asked, outlook.back, tell)
+    print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
+
+
+def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json: bool) -> int:
+    import uvloop
+
+    from operations.offset_replay import differences, report, schema, shadow
+    from outbox.offsets import Offsets
+    from runtime.heartbeat import Heartbeat
+    from runtime.lease import Lease
+    from runtime.logs import configure_logs
+    from streams.settings import StreamSettings
+
+    shadow.refuse_unbuildable(asked.worker)
+    settings = StreamSettings.load(environment())
+    configure_logs("shadow", "CRITICAL")  # what is set aside is told in the summary
+    stretches = shadow.stretches_of(Offsets(settings.kafka_bootstrap_servers), asked, start, stop)
+    total = sum(stretch.length for stretch in stretches.values())
+    with database() as connection:
+        for name in schema.drop_left_behind(connection):
+            print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
+        tables = shadow.BUILDABLE[asked.worker].tables
+        with (
+            Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
+            schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
+        ):
+            with bar("building the shadow", total) as (shown, task):
+                built = uvloop.run(
+                    shadow.build(
+                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: shown.advance(task, number)
+                    )
+                )
+            found = _settled(connection, made, asked)
+            said, aside = differences.said(connection, made), differences.set_aside(connection, made)
+    data = report.compared(asked, built, found, said=said, aside=aside, kept=made if keep else None)
+    show(data, report.compared_text(data), as_json=as_json)
+    return 0 if found.equal else 1
+
+
+def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
+    """The comparison, once the live worker has come to every event of the shadow, or gets no further."""
+    from operations.offset_replay.differences import compare
+
+    least, deadline = sys.maxsize, 0.0
+    with bar("comparing", None):
+        while True:
+            found = compare(connection, schema, asked.worker, asked.topic.rpartition(".")[2])
+            if found.behind < least:
+                least, deadline = found.behind, time.monotonic() + _PATIENCE
+            if not found.behind or time.monotonic() >= deadline:
+                return found
+            time.sleep(_LOOK_EVERY)

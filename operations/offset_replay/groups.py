@@ -1,0 +1,40 @@
+"""Moving what a group has committed; `outbox.offsets` reads it."""
+
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from operations.offset_replay.errors import ReplayRefused
+from outbox.offsets import OffsetsError, Place
+
+_LIMIT: Final = 15.0  # seconds
+_LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_SUBSCRIBED_TO_TOPIC}
+
+
+def move(bootstrap_servers: str, group: str, offsets: Mapping[Place, int]) -> None:
+    """
+    Let the group continue at these offsets. Kafka refuses it while the group has members, however short the time since we looked.
+
+    Raises ReplayRefused with reason `group_live`, and OffsetsError.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
+    future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[group]
+    try:
+        moved = future.result(_LIMIT)
+    except KafkaException as error:
+        raise _refusal(group, error.args[0]) from error
+    except FutureTimeout as error:
+        raise OffsetsError("kafka_unavailable", f"Kafka has not moved {group} in {_LIMIT:g} s") from error
+    for partition in moved.topic_partitions:
+        if partition.error is not None:
+            raise _refusal(group, partition.error)
+
+
+def _refusal(group: str, error: KafkaError) -> ReplayRefused | OffsetsError:
+    if error.code() in _LIVE:
+        return ReplayRefused("group_live", f"{group} got members this moment: stop its workers, and begin again")
+    return OffsetsError("kafka_refused", f"Kafka does not move {group}: {error.str()}")

@@ -1,0 +1,114 @@
+"""The group itself reads again: its offsets are moved back while it has no members, and its workers know the range."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import Connection
+
+from operations.offset_replay import groups, log, scan, store
+from operations.offset_replay.bounds import End, Moment, Start, Stop
+from operations.offset_replay.errors import ReplayRefused
+from operations.offset_replay.log import Stretch
+from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
+from operations.offset_replay.scan import Count
+from outbox.offsets import Group, Offsets, Place
+from runtime.ids import new_id
+from schemas import topology
+from streams.replays import Effects
+
+_LOOK_EVERY: Final = 0.5  # seconds
+
+Progress = Callable[[int], object]
+
+
+class Asked(NamedTuple):
+    """Of which worker, and of which of its topics."""
+
+    worker: str
+    topic: str
+
+
+class Outlook(NamedTuple):
+    """
+    What would be read again, and what is known of it.
+
+    `remembered` events have no mark, and are in the history of what they changed: they change it no more.
+    """
+
+    moves: Sequence[Move]
+    counts: Mapping[Place, Count]
+    remembered: int = 0
+
+    @property
+    def back(self) -> list[Move]:
+        """Those that really read something again."""
+        return [move for move in self.moves if move.target < move.until]
+
+
+def check(asked: Asked) -> None:
+    """Raises ReplayRefused: `worker_unknown`, `topic_not_read`."""
+    known = {worker.name: worker for worker in topology.workers()}
+    if asked.worker not in known:
+        raise ReplayRefused("worker_unknown", f"there is no worker {asked.worker!r}; there are: {', '.join(sorted(known))}")
+    topics = known[asked.worker].consumes
+    if asked.topic not in topics:
+        raise ReplayRefused("topic_not_read", f"{asked.worker} reads {' and '.join(topics)}, not {asked.topic!r}")
+
+
+def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None) -> Stand:
+    """Where everything stands, and where the bound is. Raises OffsetsError, ReplayRefused."""
+    group = topology.group_of(asked.worker)
+    seen = offsets.look((asked.topic,), (group,))
+    if not seen.spans:
+        raise ReplayRefused("topic_missing", f"Kafka has no topic {asked.topic}: tallyhook topics ensure")
+    at = offsets.at(start.at, (asked.topic,)) if isinstance(start, Moment) else {}
+    return Stand(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
+
+
+def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
+    offsets: Offsets, servers: str, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
+) -> Outlook:
+    """What a replay would read again, counted record by record. Raises OffsetsError, ReplayRefused."""
+    stand = look(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
+    moves = moves_of(start, stand)
+    stops = {} if isinstance(stop, End) else stops_of(stop, look(offsets, asked, stop))
+    stretches = {
+        move.place: Stretch(max(move.target, move.span.begin), min(move.until, move.span.end, stops.get(move.place, move.until)))
+        for move in moves
+    }
+    days = store.marked_days(connection)
+    batches = log.read(servers, stretches)
+    counts = scan.count(batches, lambda ids: store.marked(connection, asked.worker, ids), days, progress)
+    scan.refuse_unmarkable(counts, days)
+    fresh = {event_id for of in counts.values() for event_id in of.ids}
+    return Outlook(moves, counts, store.remembered(connection, fresh))
+
+
+def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
+    """
+    Tell the workers, then move the offsets; in this order, so that nobody reads a moved group without being told.
+
+    Raises OffsetsError, ReplayRefused.
+    """
+    replay = new_id()
+    superseded = store.write(connection, replay, asked.worker, outlook.back, effects)
+    try:
+        groups.move(servers, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
+    except Exception:
+        store.take_back(connection, replay, superseded)
+        raise
+    return replay
+
+
+def follow(offsets: Offsets, asked: Asked, moves: Sequence[Move], progress: Callable[[int, Group], object]) -> datetime:
+    """Wait until the group has read everything again; `progress` is told how much it has, and how the group is."""
+    while True:
+        group = offsets.group(topology.group_of(asked.worker), (asked.topic,))
+        read = sum(min(group.committed.get(move.place, 0), move.until) - move.target for move in moves)
+        progress(max(0, read), group)
+        if read >= sum(move.until - move.target for move in moves):
+            return datetime.now(UTC)
+        time.sleep(_LOOK_EVERY)

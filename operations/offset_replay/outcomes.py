@@ -1,0 +1,52 @@
+"""
+What became of messages, as their events tell it.
+
+A message that waited when a backup was made may have been sent since: its row waits again, and only the log knows. Leads need
+no such step, for their worker reads its own events.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from operations.offset_replay import log, store
+from operations.offset_replay.bounds import Moment, Start
+from operations.offset_replay.log import Stretch
+from operations.offset_replay.store import Outcome
+from outbox.offsets import Offsets
+from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed
+from schemas.topics import Topic
+from streams.errors import Poison
+from streams.records import Record, data_of, decode
+
+WORKER: Final = "notifications"
+_STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
+
+
+def settle(offsets: Offsets, servers: str, connection: Connection, start: Start) -> int:
+    """Let messages that wait be what the log tells of them; how many did. Raises OffsetsError."""
+    spans = offsets.spans([Topic.NOTIFICATIONS])
+    begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
+    stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
+    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(servers, stretches))
+
+
+def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:
+    """The last of each message; records that tell of none are passed over."""
+    found: dict[UUID, Outcome] = {}
+    for event in _events(batch):
+        reason = None if isinstance(event, NotificationSent) else event.reason
+        found[event.id] = Outcome(event.id, _STATUS[type(event)], reason, event.attempts)
+    return found
+
+
+def _events(batch: Sequence[Record]) -> Iterable[NotificationSent | NotificationFailed | NotificationSuppressed]:
+    for record in batch:
+        try:
+            event = data_of(decode(record), NotificationSent, NotificationFailed, NotificationSuppressed)
+        except Poison:
+            continue
+        if isinstance(event, NotificationSent | NotificationFailed | NotificationSuppressed):
+            yield event

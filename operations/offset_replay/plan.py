@@ -1,0 +1,121 @@
+"""What a replay would do: pure functions of where the log and the group stand."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from operations.offset_replay.bounds import Beginning, End, Numbers, Start, Stop
+from operations.offset_replay.errors import ReplayRefused
+from outbox.offsets import Group, Place, Span
+
+
+class Move(NamedTuple):
+    """
+    One partition's way back: `target` is the offset that is read next, `until` the first that had never been read.
+
+    They are the same where nothing is read again.
+    """
+
+    place: Place
+    span: Span
+    committed: int
+    target: int
+    until: int
+
+
+class Stand(NamedTuple):
+    """
+    Where the log of the topic and the group stand.
+
+    `at` has the offsets of the moment in question, where there is one; `unfinished` the ends of earlier replays that are not read
+    yet.
+    """
+
+    topic: str
+    spans: Mapping[Place, Span]
+    group: Group
+    at: Mapping[Place, int]
+    unfinished: Mapping[Place, int]
+
+
+def moves_of(start: Start, stand: Stand) -> list[Move]:
+    """
+    Every partition that the group has read, and where it would be read from. Never forward: what was not read is not skipped.
+
+    Raises ReplayRefused: those of `wanted_of`, `never_read`, `events_skipped`.
+    """
+    wanted = wanted_of(start, stand)
+    moves: list[Move] = []
+    for place, span in sorted(stand.spans.items()):
+        committed = stand.group.committed.get(place)
+        if committed is None:
+            if isinstance(start, Numbers) and place in wanted:
+                raise ReplayRefused(
+                    "never_read",
+                    f"{stand.group.name} has read nothing of partition {place.partition}: its worker begins at the start",
+                )
+            continue
+        until = max(committed, stand.unfinished.get(place, 0))
+        target = wanted.get(place, committed)
+        if target > until and isinstance(start, Numbers):
+            raise ReplayRefused(
+                "events_skipped",
+                f"{stand.group.name} has read partition {place.partition} up to {until}: beginning at {target} would skip events",
+            )
+        moves.append(Move(place, span, committed, min(target, until), until))
+    return moves
+
+
+def refuse_live(group: Group) -> None:
+    """Raises ReplayRefused with reason `group_live`."""
+    if group.live:
+        members = (
+            ", ".join(sorted({f"{member.client} at {member.host}" for member in group.members})) or "members that come and go"
+        )
+        role = group.name.partition("-")[2]
+        raise ReplayRefused(
+            "group_live",
+            f"{group.name} is {group.state}: {members}. Stop every {role} worker first; one that was killed leaves after its "
+            "session time-out. On a live system use --shadow",
+        )
+
+
+def wanted_of(start: Start, stand: Stand) -> dict[Place, int]:
+    """
+    The offset to begin at, by partition, within the log.
+
+    Raises ReplayRefused: `partition_unknown`, `offset_outside_log`.
+    """
+    match start:
+        case Beginning():
+            return {place: span.begin for place, span in stand.spans.items()}
+        case Numbers():
+            return _numbered(start, stand.topic, stand.spans)
+        case _:
+            return dict(stand.at)
+
+
+def stops_of(stop: Stop, stand: Stand) -> dict[Place, int]:
+    """The offset to end before, by partition; raises as `wanted_of`."""
+    match stop:
+        case End():
+            return {place: span.end for place, span in stand.spans.items()}
+        case Numbers():
+            return _numbered(stop, stand.topic, stand.spans)
+        case _:
+            return dict(stand.at)
+
+
+def _numbered(numbers: Numbers, topic: str, spans: Mapping[Place, Span]) -> dict[Place, int]:
+    found: dict[Place, int] = {}
+    for number, offset in numbers.offsets.items():
+        place = Place(topic, number)
+        if place not in spans:
+            raise ReplayRefused("partition_unknown", f"{topic} has no partition {number}; it has {len(spans)}, from 0")
+        span = spans[place]
+        if not span.begin <= offset <= span.end:
+            raise ReplayRefused(
+                "offset_outside_log",
+                f"partition {number} of {topic} holds offsets {span.begin} to {span.end}: {offset} is outside",
+            )
+        found[place] = offset
+    return found

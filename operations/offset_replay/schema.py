@@ -1,0 +1,97 @@
+"""
+The schema of a shadow: tables like the live ones, and nothing that leads out of it.
+
+Its connections see the schema and `pg_catalog` only, so a statement that names a table without a copy fails instead of finding
+the live one; and `pg_notify` is the schema's own, which tells nobody. The command holds a lock while it lives: a schema whose
+lock is free was left behind by one that was killed, and goes with the next run.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from psycopg import Connection, sql
+
+from operations.offset_replay.declared import create, is_there
+from outbox.tables import metadata
+from runtime.ids import new_id
+
+_LOCK: Final = 720_575_940
+_MADE: Final = "tallyhook shadow"
+_KEPT: Final = "tallyhook shadow, kept"
+# What the processor and every handler write. Of these, only those with a key that a statement relies on need its index.
+_PLUMBING: Final = ("consumed", "dead_letters", "alert_windows", "tasks", "offset_replays")
+_SAID: Final = ("outbox", "outbox_pending")
+
+_OURS: Final = """
+select n.nspname from pg_namespace n
+where n.nspname like 'shadow\\_%%' and obj_description(n.oid, 'pg_namespace') = %s order by 1
+"""
+
+
+@contextmanager
+def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[str], *, keep: bool) -> Iterator[str]:
+    """
+    The name of a fresh schema with copies of the tables, empty; dropped at the end unless it is to be kept.
+
+    The `holder` keeps the lock, while the other connection may be silent for long.
+    """
+    name = f"shadow_{datetime.now(UTC):%Y%m%d_%H%M%S}_{new_id().hex[-4:]}"
+    schema = sql.Identifier(name)
+    holder.execute("select pg_advisory_lock(%s, hashtext(%s))", (_LOCK, name))
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("create schema {}").format(schema))
+            _comment(connection, name, _MADE)
+            for table in (*_PLUMBING, *tables):
+                _copy(connection, name, table, "including all")
+            for table in _SAID:
+                _copy(connection, name, table, "including defaults including generated")
+            connection.execute(sql.SQL("create sequence {}.outbox_pending_id_seq").format(schema))
+            connection.execute(
+                sql.SQL("alter table {}.outbox_pending alter column id set default nextval({})").format(
+                    schema, sql.Literal(f"{name}.outbox_pending_id_seq")
+                )
+            )
+            connection.execute(
+                sql.SQL("create function {}.pg_notify(text, text) returns void language sql as 'select'").format(schema)
+            )
+        yield name
+        if keep:
+            _comment(connection, name, _KEPT)
+    finally:
+        if not keep:
+            drop(connection, name)
+        holder.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
+
+
+def drop_left_behind(connection: Connection) -> list[str]:
+    """Drop the schemas of commands that were killed; their names."""
+    dropped = []
+    for (name,) in connection.execute(_OURS, (_MADE,)).fetchall():
+        row = connection.execute("select pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK, name)).fetchone()
+        if row is not None and row[0]:
+            drop(connection, name)
+            connection.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
+            dropped.append(name)
+    return dropped
+
+
+def drop(connection: Connection, name: str) -> None:
+    with connection.transaction():
+        connection.execute("set local client_min_messages = warning")
+        connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
+
+
+def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
+    """Without a write-ahead log: what is lost with a crash is no loss. A table that somebody has dropped is made as declared."""
+    if not is_there(connection, table):
+        create(connection, metadata.tables[table], name)
+        return
+    statement = sql.SQL("create unlogged table {schema}.{table} (like public.{table} {parts})")
+    connection.execute(statement.format(schema=sql.Identifier(name), table=sql.Identifier(table), parts=sql.SQL(parts)))
+
+
+def _comment(connection: Connection, name: str, text: str) -> None:
+    connection.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(name), sql.Literal(text)))

@@ -1,0 +1,94 @@
+"""`tallyhook partners`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from operations.output import CommandError, Json, show, with_database
+from runtime.partners import PartnerSettings, key_of
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from projections.partners import PartnerView
+
+app = typer.Typer(no_args_is_help=True, help="Partners and their CRMs: what waits for whom, and whether a CRM is back.")
+_LOOK_EVERY: Final = 0.5  # seconds
+
+
+@app.command("list")
+def list_partners(as_json: Json = False) -> None:
+    """Each configured partner: how many of its leads wait, since when, and whether its CRM is left alone."""
+    import msgspec
+
+    from projections.partners import PartnerView, read_partners
+
+    known = {view.partner: view for view in with_database(read_partners)}
+    views = [known.get(key, PartnerView(partner=key)) for key in sorted({*known, *_configured()})]
+    text = "\n".join(map(_line, views)) or "no partner is configured"
+    show({"partners": msgspec.to_builtins(views)}, text, as_json=as_json)
+
+
+@app.command("probe")
+def probe(
+    partner: Annotated[str, typer.Argument(help="The partner, as in its settings or as it names itself.")],
+    wait: Annotated[float, typer.Option(min=1, max=600, help="Seconds to wait for the answer of its CRM.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """
+    Have a partner's CRM tried now, with one lead, and its breaker closed where it answers; exit 1 where it does not.
+
+    The lead is the next one that waits, and loses no attempt where the CRM still fails. Where none waits the breaker is closed.
+    """
+    import msgspec
+
+    key = key_of(partner)
+    if key not in (configured := _configured()):
+        raise CommandError(f"partner_unknown: no partner {key} is configured; there are: {', '.join(configured) or 'none'}")
+    view = with_database(lambda connection: _probe(connection, key, wait))
+    if view.error is not None:
+        until = f", it is tried next at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
+        raise CommandError(f"crm_failing: the CRM of {key} still fails ({view.error}){until}; {view.waiting} leads wait")
+    show(
+        msgspec.to_builtins(view),
+        f"the breaker of {key} is closed; {view.waiting} leads wait and are delivered now",
+        as_json=as_json,
+    )
+
+
+async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerView:
+    from projections import partners
+
+    held = await partners.why_waiting(connection, key)
+    if held and held.reason == "partner_paused":
+        raise CommandError(f"partner_paused: {held.detail}; set it to false, and its leads go")
+    asked_at, until = await partners.ask_probe(connection, key), time.monotonic() + wait
+    while time.monotonic() < until:
+        found = {view.partner: view for view in await partners.read_partners(connection)}
+        if (tried := found[key].tried_at) and tried >= asked_at:
+            return found[key]
+        await asyncio.sleep(_LOOK_EVERY)
+    raise CommandError(
+        f"crm_untried: no leads worker has tried the CRM of {key} within {wait:g} s: `tallyhook doctor` says whether one runs"
+    )
+
+
+def _configured() -> list[str]:
+    return sorted(PartnerSettings.load(environment()).partners)
+
+
+def _line(view: PartnerView) -> str:
+    line = f"{view.partner}: {view.waiting} leads wait"
+    if view.oldest_received_at:
+        line += f", the oldest since {view.oldest_received_at:%Y-%m-%d %H:%M:%S} UTC"
+    if view.opened_at and view.probe_at:
+        line += (
+            f"; its CRM has been left alone since {view.opened_at:%Y-%m-%d %H:%M:%S} UTC after {view.failures} failures in a row"
+            f" ({view.error}), and is tried next at {view.probe_at:%H:%M:%S}"
+        )
+    return line

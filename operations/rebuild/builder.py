@@ -1,0 +1,197 @@
+"""The tables of a source, made in a schema of their own by the worker's own code, and brought up to date again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
+
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+
+from operations.offset_replay import log
+from operations.offset_replay.log import Stretch
+from operations.rebuild.compare import live_table
+from operations.rebuild.erased import take_contacts_out
+from outbox.erased import is_marker
+from outbox.offsets import Offsets
+from runtime.database import Pool, make_pool
+from runtime.ids import first_id_of
+from schemas.envelope import Envelope, to_headers
+from streams.errors import Poison
+from streams.processor import Processor
+from streams.records import Record, decode
+
+if TYPE_CHECKING:
+    from operations.rebuild.sources import Events, Source
+    from streams.settings import StreamSettings
+
+_PAGE: Final = 500
+_LANES: Final = 4
+_OVERLAP: Final = timedelta(minutes=10)  # by how much clocks may differ, and how long a transaction may take
+_ATTRIBUTES: Final = frozenset(Envelope.__struct_fields__)
+_OF_THE_LOG: Final = -1  # the number of a partition, for records that come from the log and not from Kafka
+
+Progress = Callable[[int, int], object]
+"""Told how many events are handled, and how many are wanted."""
+
+_WANTED: Final = """
+create unlogged table {shadow}.wanted (event_id uuid primary key, rank int2 not null, done bool not null default false)
+"""
+_WANT: Final = "insert into {shadow}.wanted (event_id, rank) select * from ({wanted}) w(event_id, rank) on conflict do nothing"
+_PAGE_OF: Final = """
+select w.rank, o.* from {shadow}.wanted w join public.outbox o on o.id = w.event_id
+where not w.done and (w.rank, w.event_id) > (%s, %s) and not {marker} order by w.rank, w.event_id limit %s
+"""
+_GONE: Final = """
+select event_id from {shadow}.wanted w where not done
+  and not exists (select from public.outbox o where o.id = w.event_id and ({erased_too} is false or not {marker}))
+"""
+_DONE: Final = "update {shadow}.wanted set done = true where event_id = any(%s)"
+_COUNT: Final = "select count(*) filter (where done), count(*) from {shadow}.wanted"
+
+
+class Builder:
+    """
+    One source in its schema, between `async with`.
+
+    `from_log` and `from_kafka` count the events that were handled; of those that are `gone` neither has a copy that may be used.
+    """
+
+    def __init__(self, connection: Connection, settings: StreamSettings, schema: str, source: Source, progress: Progress) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._schema = schema
+        self._source = source
+        self._progress = progress
+        self.from_log = self.from_kafka = 0
+        self._kafka_read = False
+        self._began = datetime.now(UTC)
+        self._since = UUID(int=0)
+        self._processor: Processor | None = None
+        self._pool: Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._source.events is not None:
+            self._run(_WANTED)
+            path = f"{self._schema}, pg_catalog"
+            lease = self._settings.lock_lease
+            pool = make_pool(self._settings.database_url, size=_LANES + 1, name="rebuild", lease=lease, search_path=path)
+            self._pool = pool
+            await pool.open()
+            retry = self._settings.streams_retry_max
+            self._processor = Processor(self._source.events.handler, pool, lanes=_LANES, retry_max=retry)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def catch_up(self) -> int:
+        """Handle every event that has had its effects by now and was not handled here; how many those were."""
+        for statement in self._source.seed:
+            self._run(statement, **self._live())
+        if self._source.events is None:
+            return 0
+        self._run(_WANT, wanted=self._sql(self._source.events.wanted, since=sql.Literal(self._since)))
+        self._since = first_id_of(self._began - _OVERLAP)
+        self._run("analyze {shadow}.wanted")
+        before = self.from_log + self.from_kafka
+        if not self._kafka_read:
+            self._kafka_read = True
+            await self._read_kafka(self._source.events)
+        await self._read_log()
+        for statement in self._source.finish:
+            self._run(statement, **self._live())
+        return self.from_log + self.from_kafka - before
+
+    @property
+    def gone(self) -> int:
+        """Events that were wanted and that neither the log nor Kafka has."""
+        if self._source.events is None:
+            return 0
+        done, wanted = self._counts()
+        return wanted - done
+
+    def set_aside(self) -> dict[str, int]:
+        """The events that could not be handled here, by reason."""
+        query = "select reason, count(*) from {shadow}.dead_letters group by reason order by reason"
+        return dict(self._rows(query)) if self._source.events is not None else {}
+
+    async def _read_log(self) -> None:
+        after: tuple[int, UUID] = (-1, UUID(int=0))
+        while page := self._page(after):
+            after = page[-1]["rank"], page[-1]["id"]
+            for _, rows in groupby(page, key=itemgetter("rank")):  # within one batch only events of one key have an order
+                same = list(rows)
+                records = [_record(self.from_log + n, row) for n, row in enumerate(same)]
+                await self._handle(records, [row["id"] for row in same])
+                self.from_log += len(same)
+            self._progress(*self._counts())
+
+    def _page(self, after: tuple[int, UUID]) -> list[dict[str, Any]]:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(self._sql(_PAGE_OF, marker=is_marker("o.data")), (*after, _PAGE)).fetchall()
+
+    async def _read_kafka(self, events: Events) -> None:
+        """What the log no longer has, and where it may be handled what was erased from it; it is older, so it comes first."""
+        gone = {row[0] for row in self._rows(_GONE, marker=is_marker("o.data"), erased_too=events.erased_too)}
+        if not gone:
+            return
+        for topic in events.topics:
+            await self._read_topic(topic, gone)
+        if events.erased_too:
+            take_contacts_out(self._connection, self._schema)
+
+    async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
+        servers = self._settings.kafka_bootstrap_servers
+        spans = await asyncio.to_thread(Offsets(servers).spans, [topic])
+        batches = log.read(servers, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
+        while batch := await asyncio.to_thread(next, batches, list[Record]()):
+            found = [(record, event_id) for record in batch if (event_id := _id_of(record)) in gone]
+            gone -= {event_id for _, event_id in found}
+            await self._handle([record for record, _ in found], [event_id for _, event_id in found if event_id])
+            self.from_kafka += len(found)
+            self._progress(*self._counts())
+
+    async def _handle(self, records: Sequence[Record], ids: Sequence[UUID]) -> None:
+        if records and self._processor is not None:
+            await self._processor.process(records)
+            self._connection.execute(self._sql(_DONE), (list(ids),))
+
+    def _counts(self) -> tuple[int, int]:
+        [(done, wanted)] = self._rows(_COUNT)
+        return done, wanted
+
+    def _live(self) -> dict[str, sql.Composable]:
+        """The live tables, `live_…`; one that is not there counts as empty."""
+        return {f"live_{part.name}": live_table(self._connection, self._schema, part.name) for part in self._source.parts}
+
+    def _rows(self, query: str, *values: object, **words: object) -> list[Any]:
+        return self._connection.execute(self._sql(query, **words), values or None).fetchall()
+
+    def _run(self, statement: str, **words: object) -> None:
+        self._connection.execute(self._sql(statement, **words))
+
+    def _sql(self, statement: str, **words: object) -> sql.Composed:
+        parts = {name: word if isinstance(word, sql.Composable) else sql.SQL(str(word)) for name, word in words.items()}
+        return sql.SQL(statement).format(shadow=sql.Identifier(self._schema), **parts)
+
+
+def _record(number: int, row: Mapping[str, Any]) -> Record:
+    """An event of the log as the record that Kafka had of it; what an envelope holds has its name in the log, but for two."""
+    attributes = {name: value for name, value in row.items() if name in _ATTRIBUTES}
+    event = Envelope(**attributes, subject=row["aggregate_id"], time=row["occurred_at"])
+    headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
+    return Record(row["topic"], _OF_THE_LOG, number, event.subject.encode(), event.data, headers)
+
+
+def _id_of(record: Record) -> UUID | None:
+    try:
+        return decode(record).id
+    except Poison:
+        return None

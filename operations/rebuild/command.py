@@ -1,0 +1,98 @@
+"""`tallyhook rebuild`: a table that was lost, or is in doubt, is made anew from the log."""
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operations.bars import bar
+from operations.output import Json, database, show
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from operations.rebuild.builder import Progress
+    from operations.rebuild.run import Outcome
+    from operations.rebuild.search import Indexed
+
+
+def rebuild(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROJECTION…",
+            help="payments, refunds, disputes, subscriptions, invoices, history, reconciliations, leads, notifications, search, "
+            "config; or all.",
+        ),
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and say what differs; change nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also replace and delete rows that differ from the log for no reason known.")
+    ] = False,
+    with_side_effects: Annotated[
+        bool,
+        typer.Option(
+            "--with-side-effects", help="Let leads and messages whose outcome the log does not tell be due again; else held back."
+        ),
+    ] = False,
+    lock_limit: Annotated[
+        int,
+        typer.Option(
+            min=1, max=3600, help="Seconds for which tables may be locked against writers; beyond it, nothing is changed."
+        ),
+    ] = 30,
+    as_json: Json = False,
+) -> None:
+    """
+    Bring lost rows back from the outbox log, and from Kafka what the log no longer has. Nobody is sent anything.
+
+    Workers may run. The rows are made beside the live table, compared, and put right in one transaction. Exit 1 where something
+    differs for no reason known (see --yes), or cannot come back.
+    """
+    from operations.rebuild import report
+    from operations.rebuild.projections import sources
+    from runtime.logs import configure_logs
+    from streams.settings import SearchSettings
+
+    wanted = sources(names, environment(), effects=with_side_effects)
+    index_url = SearchSettings.load(environment()).elasticsearch_url if any(each.name == "search" for each in wanted) else None
+    configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
+    outcomes: list[Outcome] = []
+    index = None
+    try:
+        for source in wanted:
+            outcome = _rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes)
+            outcomes.append(outcome)
+        index = _index_again(index_url, dry_run=dry_run) if index_url else None
+    finally:  # what was done before one was refused is told too
+        data = report.told(outcomes, index, dry_run=dry_run)
+        if outcomes:
+            show(data, report.text(data), as_json=as_json)
+    raise typer.Exit(0 if data["ok"] else 1)
+
+
+def _index_again(url: str, *, dry_run: bool) -> "Indexed":
+    import asyncio
+
+    from operations.rebuild.search import index_again
+
+    with database() as connection, bar("looking into the index", None):
+        return asyncio.run(index_again(connection, url, dry_run=dry_run))
+
+
+def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Outcome":
+    from operations.offset_replay import schema
+    from operations.rebuild.run import Rebuild
+    from streams.settings import StreamSettings
+
+    settings = StreamSettings.load(environment())
+    with database() as connection, bar(source.name, None) as (shown, task):
+        for name in schema.drop_left_behind(connection):
+            print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
+
+        def tell(description: str) -> "Progress":
+            shown.update(task, description=description, completed=0, total=None)
+            return lambda done, total: shown.update(task, completed=done, total=total or None)
+
+        return Rebuild(connection, settings, tell, limit=limit).run(source, dry_run=dry_run, yes=yes)

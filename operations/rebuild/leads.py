@@ -1,0 +1,89 @@
+"""Leads of partners and their attempts, as their own events tell."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg import AsyncConnection
+
+from operations.rebuild.billing import HISTORY_VERDICT
+from operations.rebuild.parts import Part
+from operations.rebuild.sources import Events, Source
+from outbox.erased import is_marker
+from projections.leads import lead_attempts, leads
+from projections.tables import history
+from schemas.envelope import Envelope
+from schemas.topics import Topic
+from streams.leads.handler import LeadsHandler
+
+_RANK: Final = "(coalesce({}.type, '') <> 'lead.partner.received')::int"
+# The worker marks all of its topics; what it says itself names the lead as its cause, whether it has come round or not.
+_WANTED: Final = f"""
+with marked as (
+  select event_id from public.consumed c where consumer = 'leads' and not exists (
+    select from public.dead_letters d where d.event_id = c.event_id and d.consumer = 'leads' and d.status <> 'retried')
+  union select event_id from public.history where aggregate_type = 'lead')
+select event_id, {_RANK.format("o")} from marked left join public.outbox o on o.id = event_id
+union select o.id, 1 from marked join public.outbox o on o.causation_id = event_id where o.topic = 'lead.partner.events'
+"""
+# An attempt may have been made of whatever was due, and nobody has told: making it again is for a person to decide.
+_HOLD: Final = """
+update {shadow}.leads set suppressed = 'replay', next_attempt_at = null
+where status in ('received', 'retrying') and next_attempt_at <= now()
+"""
+# What the upkeep has deleted does not come back.
+_FORGET: Final = """
+with gone as (
+  delete from {shadow}.leads where next_attempt_at is null and suppressed is null
+    and updated_at < (select cutoff from public.retention_cutoffs where kind = 'leads') returning id),
+attempts as (delete from {shadow}.lead_attempts using gone where lead_id = gone.id)
+delete from {shadow}.history h using gone where h.aggregate_type = 'lead' and h.aggregate_id = gone.id::text
+"""
+_VERDICT: Final = f"""
+case
+  when l.id is null then 'missing'
+  when s.id is null or {is_marker("l.payload")} or l.version > s.version then 'kept'
+  when l.version < s.version then case when l.status = 'delivering' then 'kept' else 'behind' end
+  else 'different'
+end
+"""
+_TOLD: Final = ("partner", "partner_id", "external_lead_id", "payload", "traceparent", "received_at", "version")
+_SETTLED: Final = "('delivered', 'exhausted', 'rejected')"
+_DIFFERS: Final = f"l.status in {_SETTLED} and s.status in {_SETTLED} and l.status <> s.status"
+_UNSEEN: Final = """
+select distinct 'lost', aggregate_id::uuid from public.history h where aggregate_type = 'lead'
+  and not exists (select from {live} l where l.id::text = h.aggregate_id)
+  and not exists (select from {shadow}.leads s where s.id::text = h.aggregate_id)
+"""
+_OF_ATTEMPTS: Final = """
+case when l.lead_id is null then 'missing' when s.lead_id is null then 'kept' when l.ended_at is null then 'behind'
+  else 'different' end
+"""
+_OUTCOME: Final = ("ended_at", "status", "error", "next_attempt_at")
+
+
+class RetoldLeads:
+    """Leads as their events tell, due as they were, as a `streams.handler.Handler`."""
+
+    consumer: Final = LeadsHandler.consumer
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        await LeadsHandler().retell(connection, events)
+
+
+def source(names: set[str], *, effects: bool) -> Source:
+    """Without `effects` a lead of which an attempt may have been made is held back until somebody asks for its delivery."""
+    whole = "leads" in names
+    lines = Part(history, HISTORY_VERDICT, only="aggregate_type = 'lead'")
+    told = [
+        Part(leads, _VERDICT, compared=_TOLD, differs=_DIFFERS, unseen=_UNSEEN),
+        Part(lead_attempts, _OF_ATTEMPTS, compared=_OUTCOME, updated=_OUTCOME),
+    ]
+    return Source(
+        name="leads",
+        tables=["leads", "lead_attempts", "history"],
+        parts=[*(told if whole else []), lines],
+        locks=["leads", "lead_attempts"] if whole else ["history"],
+        events=Events(RetoldLeads(), _WANTED, (Topic.PARTNER_LEADS,)),
+        finish=[*([] if effects else [_HOLD]), _FORGET],
+        needs=["history"],
+    )

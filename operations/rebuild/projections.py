@@ -1,0 +1,48 @@
+"""Every projection by the name that the command takes, and where it comes from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from operations.rebuild import billing, config, leads, notifications, search
+from operations.rebuild.errors import RebuildRefused
+from operations.rebuild.sources import Source
+from streams.notifications.settings import NotificationSettings
+
+_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(billing.KINDS, ("billing",)),
+    "history": ("billing", "leads"),
+    "reconciliations": ("reconciliations",),
+    "leads": ("leads",),
+    "notifications": ("notifications",),
+    "search": ("search",),
+    "config": ("config",),
+}
+NAMES: Final = (*_NAMES, "all")
+_WHY_NOT: Final[Mapping[str, str]] = {
+    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have them sent again by whoever sent them",
+    "expectations": "what is expected comes over HTTP and is in no log: have it sent again (what was paid: reconciliations)",
+}
+
+
+def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) -> list[Source]:
+    """
+    Where the projections of these names come from, in the order in which they are made.
+
+    Raises RebuildRefused (`projection_unknown`, `projection_not_in_log`), SettingsError.
+    """
+    for name in names:
+        if name in _WHY_NOT:
+            raise RebuildRefused("projection_not_in_log", f"{name} cannot be rebuilt: {_WHY_NOT[name]}")
+        if name not in NAMES:
+            raise RebuildRefused("projection_unknown", f"there is no projection {name!r}; there are: {', '.join(NAMES)}")
+    asked = {*_NAMES} if "all" in names else {*names}
+    makers: dict[str, Callable[[], Source]] = {
+        "billing": lambda: billing.source(asked),
+        "reconciliations": billing.paid_source,
+        "leads": lambda: leads.source(asked, effects=effects),
+        "notifications": lambda: notifications.source(NotificationSettings.load(environ), effects=effects),
+        "search": search.source,
+        "config": config.source,
+    }
+    wanted = {source for name in asked for source in _NAMES[name]}
+    return [make() for name, make in makers.items() if name in wanted]

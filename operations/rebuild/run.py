@@ -1,0 +1,187 @@
+"""
+A rebuild from beginning to end.
+
+The tables are made beside the live ones while workers run, and brought up to date until little is left. Then the live tables are
+locked against writers, the rest is added, every row is compared, and what differs is put right, in that one transaction. Who is
+killed before the commit has changed nothing; the schema that is left goes with the next run.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import psycopg
+from psycopg import Connection, sql
+
+from operations.offset_replay.declared import create, is_there
+from operations.offset_replay.schema import shadow_schema
+from operations.rebuild.builder import Builder, Progress
+from operations.rebuild.compare import judge, put_right
+from operations.rebuild.errors import RebuildRefused
+from operations.rebuild.parts import UNEXPLAINED, Counted
+from operations.rebuild.sources import Source
+from outbox.tables import metadata
+from runtime.heartbeat import Heartbeat
+from runtime.lease import Lease
+from streams.settings import StreamSettings
+
+_LITTLE: Final = 200  # events that may be left when the tables are locked
+_ROUNDS: Final = 50
+_TRIES: Final = 5
+_SPARE: Final = 5  # seconds
+_GIVE_WAY: Final = "2s"  # who waits for a lock makes all others wait behind it: rather try again
+
+_ERASURES: Final = """
+select exists (select from erasures
+               where touched_at >= %s or (state = 'running' and touched_at > clock_timestamp() - interval '1 minute'))
+"""
+
+Tell = Callable[[str], Progress]
+"""Told what goes on; gives what is told how far it is."""
+
+
+@dataclass
+class Outcome:
+    """What became of one source; `locked` is how long its tables could not be written to, in seconds."""
+
+    source: str
+    parts: list[Counted]
+    from_log: int = 0
+    from_kafka: int = 0
+    gone: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+    changed: int | None = None
+    locked: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def unexplained(self) -> int:
+        return sum(part.number(*UNEXPLAINED) for part in self.parts)
+
+    @property
+    def lost(self) -> int:
+        return sum(part.number("lost") for part in self.parts)
+
+
+class Rebuild:
+    """How to go about it; `limit` bounds how long tables are locked."""
+
+    def __init__(self, connection: Connection, settings: StreamSettings, tell: Tell, *, limit: timedelta) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._tell = tell
+        self._limit = limit
+
+    def run(self, source: Source, *, dry_run: bool, yes: bool) -> Outcome:
+        """
+        Make the source's tables anew and put the live ones right; with unexplained differences only where `yes` says so.
+
+        Raises RebuildRefused, OffsetsError, psycopg.Error.
+        """
+        for table in source.needs:
+            if not is_there(self._connection, table) and table != "history":
+                raise RebuildRefused("table_missing", f"the table {table} is not there, and this is made of it: rebuild it first")
+        if not dry_run:
+            self._make_history()
+        lease = Lease(self._settings.database_url, "rebuild", self._settings.lock_lease, Heartbeat("rebuild"))
+        with lease, shadow_schema(self._connection, lease.connection, source.tables, keep=False) as schema:
+            return asyncio.run(self._run(source, schema, dry_run=dry_run, yes=yes))
+
+    def _make_history(self) -> None:
+        """Without it no worker goes on; an empty one misleads nobody, since what was handled has its mark."""
+        if not is_there(self._connection, "history"):
+            create(self._connection, metadata.tables["history"])
+
+    def _now(self) -> datetime:
+        [(now,)] = self._connection.execute("select clock_timestamp()").fetchall()
+        return now  # type: ignore[no-any-return]  # a time of Postgres
+
+    async def _run(self, source: Source, schema: str, *, dry_run: bool, yes: bool) -> Outcome:
+        began = self._now()
+        clock = time.monotonic()
+        progress = self._tell(f"making {source.name} from the log")
+        async with Builder(self._connection, self._settings, schema, source, progress) as builder:
+            for _ in range(_ROUNDS):
+                if await builder.catch_up() <= _LITTLE:
+                    break
+            for table in source.tables:
+                self._connection.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
+            self._tell("comparing")(0, 0)
+            with self._connection.transaction():
+                self._connection.execute("set transaction isolation level repeatable read")
+                parts = [judge(self._connection, schema, part) for part in source.parts]
+            outcome = Outcome(source.name, parts)
+            if not dry_run and (yes or not outcome.unexplained) and any(self._is_due(part) for part in parts):
+                self._tell("putting it right")(0, 0)
+                outcome = await self._swap(source, schema, builder, began, yes=yes)
+            outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
+            outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
+        return outcome
+
+    def _is_due(self, part: Counted) -> bool:
+        return part.number(*_WORTH) > 0 or not is_there(self._connection, part.part.name)
+
+    async def _swap(self, source: Source, schema: str, builder: Builder, began: datetime, *, yes: bool) -> Outcome:
+        for left in range(_TRIES, 0, -1):
+            try:
+                return await self._try(source, schema, builder, began, yes=yes)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                if left == 1:
+                    raise RebuildRefused("tables_busy", f"{', '.join(source.locks)} could not be locked: try again") from None
+                await asyncio.sleep(1)
+            except (psycopg.errors.QueryCanceled, TimeoutError):
+                detail = f"the tables were locked for {self._limit.total_seconds():g} s; nothing was changed: give it more time"
+                raise RebuildRefused("lock_limit_reached", f"{detail} with --lock-limit") from None
+        raise AssertionError
+
+    async def _try(self, source: Source, schema: str, builder: Builder, began: datetime, *, yes: bool) -> Outcome:
+        """Lock, add the rest, compare, put right and compare again, in one transaction."""
+        with self._connection.transaction():
+            clock = self._lock(source)
+            async with asyncio.timeout(self._limit.total_seconds()):
+                await builder.catch_up()
+            self._refuse_erasures(began)
+            parts = [judge(self._connection, schema, part) for part in source.parts]
+            outcome = Outcome(source.name, parts)
+            if outcome.unexplained and not yes:
+                return outcome
+            outcome.changed = sum(put_right(self._connection, schema, part) for part in parts)
+            after = [judge(self._connection, schema, part.part) for part in parts]
+            if left := sum(part.number(*_WORTH) for part in after):
+                raise RebuildRefused("rebuild_incomplete", f"{left} rows would still differ; nothing was changed")
+            for part, then in zip(parts, after, strict=True):
+                self._refuse_loss(part, then)
+        outcome.locked = time.monotonic() - clock
+        return outcome
+
+    def _lock(self, source: Source) -> float:
+        """Keep writers out, for no longer than the limit; when that began."""
+        limit = round(self._limit.total_seconds())
+        for name, seconds in (("statement_timeout", limit), ("idle_in_transaction_session_timeout", limit + _SPARE)):
+            self._connection.execute("select set_config(%s, %s, true)", (name, f"{seconds}s"))
+        self._connection.execute("select set_config('lock_timeout', %s, true)", (_GIVE_WAY,))
+        clock = time.monotonic()
+        for table in source.locks:
+            if is_there(self._connection, table):
+                mode = "access exclusive" if source.exclusive else "exclusive"
+                self._connection.execute(sql.SQL(f"lock table {{}} in {mode} mode").format(sql.Identifier("public", table)))
+                clock = min(clock, time.monotonic())
+        return clock
+
+    def _refuse_erasures(self, began: datetime) -> None:
+        """What was read before an erasure would come back by this."""
+        row = self._connection.execute(_ERASURES, (began,)).fetchone()
+        if row and row[0]:
+            raise RebuildRefused("erasure_meanwhile", "a subject was erased while this ran: begin again in a minute")
+
+    @staticmethod
+    def _refuse_loss(before: Counted, after: Counted) -> None:
+        expected = before.live + before.number("missing") - before.number("extra")
+        if after.live != expected:
+            raise RebuildRefused("rebuild_incomplete", f"{before.part.name} would have {after.live} rows, not {expected}")
+
+
+_WORTH: Final = ("missing", "behind", *UNEXPLAINED)

@@ -1,0 +1,121 @@
+"""Documents that can be searched for: the versions that were given out, and the documents in Elasticsearch."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import dict_row
+
+from operations.rebuild.errors import RebuildRefused
+from operations.rebuild.parts import Part
+from operations.rebuild.sources import Events, Source
+from outbox.erased import is_marker
+from projections.search import raise_versions, search_documents
+from schemas.envelope import Envelope
+from schemas.search import PROPERTIES
+from schemas.topics import Topic
+from streams.search.documents import Change, Documents
+from streams.search.handler import change_of
+
+_PAGE: Final = 500
+_WANTED: Final = "select id, 0 from public.outbox where topic = 'property.events' and id >= {since}"
+_VERDICT: Final = """
+case when l.id is null then 'missing' when s.id is null or l.version > s.version then 'kept' else 'behind' end
+"""
+# The last that was said of each document, of what the worker has taken.
+_LATEST: Final = f"""
+select distinct on (o.aggregate_id) o.aggregate_id, o.aggregate_version, o.id from outbox o
+  join consumed c on c.event_id = o.id and c.consumer = 'search'
+where o.topic = 'property.events' and not {is_marker("o.data")} order by o.aggregate_id, o.aggregate_version desc, o.id desc
+"""
+_KNOWN: Final = "select id from search_documents where index_name = %s"
+_EVENTS: Final = """
+select id, source, type, aggregate_id as subject, occurred_at as time, dataschema, traceparent, data
+from outbox where id = any(%s)
+"""
+
+
+class VersionsHandler:
+    """The highest version of each document, as a `streams.handler.Handler`."""
+
+    consumer: Final = "search"
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        changes = [change_of(event) for event in events]
+        await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
+
+
+def source() -> Source:
+    return Source(
+        name="search",
+        tables=["search_documents"],
+        parts=[Part(search_documents, _VERDICT)],
+        locks=["search_documents"],
+        events=Events(VersionsHandler(), _WANTED, (Topic.PROPERTIES,)),
+    )
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """
+    The documents of the index: how many the log has, and how many of them the index did not have in their last version.
+
+    `written` of these are there now, and `refused` were not taken. Of those that are `lost` the index has none, nor the log.
+    """
+
+    log: int
+    missing: int
+    written: int
+    refused: int
+    lost: int
+
+
+async def index_again(connection: Connection, url: str, *, dry_run: bool) -> Indexed:
+    """
+    Give the index every document that it does not have in its last version; a later one that it has stays.
+
+    Raises RebuildRefused with reason `elasticsearch_unavailable`.
+    """
+    latest = {key: (version, event_id) for key, version, event_id in connection.execute(_LATEST).fetchall()}
+    try:
+        async with AsyncElasticsearch(url, request_timeout=30) as client:
+            known = [row[0] for row in connection.execute(_KNOWN, (PROPERTIES.name,)).fetchall() if row[0] not in latest]
+            missing = await _missing(client, {key: version for key, (version, _) in latest.items()})
+            lost = len(await _missing(client, dict.fromkeys(known, 0)))
+            if dry_run or not missing:
+                return Indexed(len(latest), len(missing), 0, 0, lost)
+            documents, refused = Documents(client, PROPERTIES.name), 0
+            for page in _pages(missing):
+                changes = list(_changes(connection, [latest[key][1] for key in page]))
+                refused += sum(told is not None for told in await documents.write(changes))
+            await client.indices.refresh(index=PROPERTIES.name)
+            left = await _missing(client, {key: latest[key][0] for key in missing})
+            return Indexed(len(latest), len(missing), len(missing) - len(left), refused, lost)
+    except (ApiError, TransportError) as error:
+        raise RebuildRefused("elasticsearch_unavailable", f"{type(error).__name__}: {error}") from error
+
+
+async def _missing(client: AsyncElasticsearch, wanted: Mapping[str, int]) -> list[str]:
+    """Those that the index does not have in that version or a later one."""
+    if not await client.indices.exists(index=PROPERTIES.name):
+        return list(wanted)
+    missing = []
+    for page in _pages(list(wanted)):
+        answer = await client.mget(index=PROPERTIES.name, ids=page, source=False)
+        found = {each["_id"]: each.get("_version", -1) if each.get("found") else -1 for each in answer["docs"]}
+        missing += [key for key in page if found.get(key, -1) < wanted[key]]
+    return missing
+
+
+def _changes(connection: Connection, ids: Sequence[UUID]) -> Iterable[Change]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows: list[dict[str, Any]] = cursor.execute(_EVENTS, (list(ids),)).fetchall()
+    return (change_of(Envelope(**row)) for row in rows)
+
+
+def _pages(keys: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _PAGE):
+        yield list(keys[start : start + _PAGE])

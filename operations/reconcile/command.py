@@ -1,0 +1,142 @@
+"""`tallyhook reconcile`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operations.ledger.command import parse_moment
+from operations.output import CommandError, Json, operator, show, with_database
+from runtime.settings import environment, parse_duration
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from operations.reconcile.lists import StripeLists
+    from operations.reconcile.run import Asked, Difference, Report
+
+app = typer.Typer(no_args_is_help=True, help="Compare what we have with what a provider has, and mend it.")
+
+_SHOWN = 50
+_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+_WORDS = {
+    "missing_here": "missing here",
+    "missing_there": "missing at Stripe",
+    "differs": "differs",
+    "unreadable": "cannot be read",
+}
+
+
+@app.callback()
+def reconcile() -> None:
+    """Compare what we have with what a provider has, and mend it."""
+
+
+@app.command("stripe")
+def stripe(
+    *,
+    since: Annotated[str, typer.Option("--from", help=f"Objects that were made from then on. {_WHEN}")] = "1d",
+    until: Annotated[str, typer.Option("--to", help=f"Up to when. {_WHEN}")] = "0s",
+    apply: Annotated[bool, typer.Option("--apply", help="Hand what Stripe has to the intake, where we differ.")] = False,
+    account: Annotated[str | None, typer.Option("--account", help="Of this connected account, acct_…")] = None,
+    wait: Annotated[str, typer.Option("--wait", help="With --apply: how long the workers are waited for.")] = "1m",
+    as_json: Json = False,
+) -> None:
+    """
+    Compare payments, refunds, disputes, invoices and subscriptions with Stripe's lists.
+
+    The exit code is 0 when both sides are the same, in the end, and 1 when something differs or cannot be compared. Without
+    --apply nothing is changed; with it, a second run finds nothing left to do.
+    """
+    from operations.backfill.settings import StripeSettings
+    from operations.reconcile.lists import StripeLists
+    from operations.reconcile.run import Report
+
+    asked = _asked(since, until, wait, account, apply=apply)
+    settings = StripeSettings.load(environment())
+    if settings.stripe_api_key is None:
+        raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read what is compared")
+    key = settings.stripe_api_key.get_secret_value().partition(",")[0].strip()
+    lists = StripeLists(key, settings.stripe_api_base, account=account, rate=settings.stripe_api_rate)
+    if settings.stripe_mode != "any" and lists.livemode is not None and lists.livemode != (settings.stripe_mode == "live"):
+        raise CommandError(f"STRIPE_API_KEY is not of the mode that STRIPE_MODE={settings.stripe_mode} wants")
+    report = Report(since=asked.since, until=asked.until, apply=apply)
+    _run(lists, asked, report)
+    _tell(report, as_json=as_json)
+    if not report.equal:
+        raise typer.Exit(1)
+
+
+def _asked(since: str, until: str, wait: str, account: str | None, *, apply: bool) -> "Asked":
+    from operations.reconcile.run import Asked
+
+    now = datetime.now(UTC)
+    begin, end = parse_moment(since, now), parse_moment(until, now)
+    if begin >= end:
+        raise CommandError("--from is not before --to")
+    try:
+        patience = parse_duration(wait)
+    except ValueError as error:
+        raise CommandError(f"--wait: {error}") from error
+    assert isinstance(patience, timedelta)  # noqa: S101  # narrows the type
+    return Asked(begin, end, apply, account, patience, operator())
+
+
+def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
+    from rich.console import Console
+
+    from operations.reconcile.run import reconcile as go
+
+    console = Console(stderr=True)
+
+    async def work(connection: "AsyncConnection") -> None:
+        if not console.is_terminal:
+            await go(connection, lists, asked, report)
+            return
+        with console.status("asking Stripe") as status:
+            await go(connection, lists, asked, report, status.update)
+
+    with_database(work)
+
+
+def _tell(report: "Report", *, as_json: bool) -> None:
+    import msgspec
+
+    data: dict[str, Any] = msgspec.to_builtins(report) | {"remaining": report.remaining, "equal": report.equal}
+    show(data, "\n".join(_lines(report)), as_json=as_json)
+
+
+def _lines(report: "Report") -> list[str]:
+    counted = ", ".join(f"{number:,} {kind}s" for kind, number in report.compared.items())
+    total = sum(report.found.values())
+    lines = [f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z, compared with Stripe: {counted}"]
+    lines += [f"  {_line(each)}" for each in report.differences[:_SHOWN]]
+    if total > _SHOWN:
+        lines.append(f"  … and {total - min(_SHOWN, len(report.differences)):,} more: --json tells up to 1,000")
+    lines += [f"  {each.kind}s could not be compared: {each.reason}: {each.detail}" for each in report.uncompared]
+    lines += [f"{number:,} {_WORDS[what]}" for what, number in report.found.items()]
+    if report.apply:
+        lines.append(f"{report.handed_in:,} handed to the intake, {report.mended:,} of them mended by now")
+    if report.waited_for:
+        lines.append(f"{report.waited_for:,} events are still on their way: run it again to see, or look at `tallyhook ledger`")
+    return [*lines, _verdict(report)]
+
+
+def _verdict(report: "Report") -> str:
+    if report.equal:
+        return "both sides are the same"
+    if report.remaining:
+        return f"{report.remaining:,} differences remain" + ("" if report.apply else ": --apply mends what Stripe has")
+    return "what could be compared is the same"
+
+
+def _line(each: "Difference") -> str:
+    fields = ", ".join(f"{name} {_said(ours)} → {_said(theirs)}" for name, (ours, theirs) in each.fields.items())
+    if each.what == "missing_here":
+        fields = ", ".join(f"{name} {_said(theirs)}" for name, (_, theirs) in each.fields.items())
+    text = f"{each.kind} {each.id} {_WORDS[each.what]}" + (f": {fields}" if fields else "")
+    return f"{text} (mended)" if each.mended else text
+
+
+def _said(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,156 @@
+"""
+Stripe's lists of objects, newest first, and single objects, through its SDK (https://docs.stripe.com/api/pagination).
+
+Where a list cannot be narrowed to a time, as with some stand-ins of Stripe, the whole of it is read.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import stripe
+
+from operations.backfill.stripe_api import PAUSES, StripeApiError, ask
+from schemas.stripe_snapshots import KINDS, mode_of
+from streams.retry_after import parse_http_date
+
+_PAGE: Final = 100
+_RETRIES: Final = 2
+_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
+    # The intent does not say what was refunded of it, its charge does.
+    "payment_intent": {"expand": ["data.latest_charge"]},
+    # Otherwise those that were canceled are left out.
+    "subscription": {"status": "all"},
+}
+
+
+class Found(NamedTuple):
+    """
+    One object, `body` as Stripe has it, byte for byte.
+
+    `at` is a time in Unix seconds, by Stripe's clock, before which everything that happened is in it; `created` is None where
+    the object does not say when it was made.
+    """
+
+    kind: str
+    id: str
+    created: int | None
+    body: bytes
+    at: int
+    api_version: str | None
+    until: int | None = None
+
+
+class _Object(msgspec.Struct, frozen=True):
+    id: str
+    created: int | None = None
+    deleted: bool = False
+
+
+class _Page(msgspec.Struct, frozen=True):
+    data: list[msgspec.Raw]
+    has_more: bool = False
+
+
+_page: Final = msgspec.json.Decoder(_Page)
+_object: Final = msgspec.json.Decoder(_Object)
+
+
+class StripeLists:
+    """A client of the API, of one account; at most `rate` calls a second are made."""
+
+    def __init__(
+        self,
+        key: str,
+        base: str,
+        *,
+        account: str | None = None,
+        rate: float = 5.0,
+        pauses: Sequence[float] = PAUSES,
+        retries: int = _RETRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        addresses: Any = {"api": base.rstrip("/")}
+        self._client = stripe.StripeClient(key, base_addresses=addresses, max_network_retries=retries)
+        self._options = {"stripe_account": account} if account else {}
+        self.livemode = mode_of(key)
+        self._apart = 1 / rate
+        self._pauses = pauses
+        self._sleep = sleep
+        self._next_at = 0.0
+
+    def pages(self, kind: str, since: datetime, until: datetime) -> Iterator[list[Found]]:
+        """
+        The objects of a kind that were made from `since` up to `until`, page by page.
+
+        Raises StripeApiError.
+        """
+        narrowed = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
+        wanted: dict[str, Any] = {"limit": _PAGE, **_PARAMETERS.get(kind, {})}
+        path = KINDS[kind].path.rstrip("/")
+        try:
+            page, found = self._page(kind, path, wanted | narrowed)
+        except StripeApiError as error:
+            if error.reason not in {"stripe_refuses", "stripe_failed"}:
+                raise
+            narrowed = {}
+            page, found = self._page(kind, path, wanted)
+        while True:
+            yield [each for each in found if each.created is None or since.timestamp() <= each.created < until.timestamp()]
+            if not page.has_more or not found:
+                return
+            page, found = self._page(kind, path, {**wanted, **narrowed, "starting_after": found[-1].id})
+
+    def one(self, kind: str, object_id: str) -> Found | None:
+        """The object as it is now; None where there is none, or no more. Raises StripeApiError."""
+        try:
+            answer, at = self._ask(kind, f"{KINDS[kind].path}{quote(object_id, safe='')}", {})
+        except StripeApiError as error:
+            if error.reason == "stripe_knows_none":
+                return None
+            raise
+        try:
+            body = answer.body.encode()
+            found = _object.decode(body)
+        except msgspec.DecodeError as error:
+            raise _unreadable(error) from error
+        return None if found.deleted else _found(kind, body, at, answer)
+
+    def _page(self, kind: str, path: str, params: dict[str, Any]) -> tuple[_Page, list[Found]]:
+        answer, at = self._ask(kind, path, params)
+        try:
+            page = _page.decode(answer.body)
+            return page, [_found(kind, bytes(each), at, answer) for each in page.data]
+        except msgspec.DecodeError as error:
+            raise _unreadable(error) from error
+
+    def _ask(self, kind: str, path: str, params: dict[str, Any]) -> tuple[stripe.StripeResponse, int]:
+        began = time.monotonic()
+        self._sleep(max(0.0, self._next_at - began))
+        began = time.monotonic()
+        self._next_at = began + self._apart
+
+        def call() -> stripe.StripeResponse:
+            answer: stripe.StripeResponse = self._client.raw_request("get", path, **params, **self._options)
+            return answer
+
+        answer = ask(call, self._pauses, f"{kind}s")
+        return answer, _moment(answer, time.monotonic() - began)
+
+
+def _moment(answer: stripe.StripeResponse, elapsed: float) -> int:
+    said = parse_http_date(answer.headers.get("Date", ""))
+    return math.floor((said or datetime.now(UTC)).timestamp() - elapsed)
+
+
+def _found(kind: str, body: bytes, at: int, answer: stripe.StripeResponse) -> Found:
+    told = _object.decode(body)
+    return Found(kind, told.id, told.created, body, at, answer.headers.get("Stripe-Version"), _moment(answer, 0.0))
+
+
+def _unreadable(error: Exception) -> StripeApiError:
+    return StripeApiError("stripe_failed", f"what Stripe answered is no such list or object: {error}")

@@ -1,0 +1,241 @@
+"""A reconciliation: kind by kind and page by page, both sides of every object; what differs is handed to the intake, if asked."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, DataError
+
+from operations.backfill.store import put_in
+from operations.backfill.stripe_api import StripeApiError
+from operations.reconcile import store
+from operations.reconcile.lists import Found, StripeLists
+from operations.reconcile.sides import (
+    COMPARED,
+    Compared,
+    Theirs,
+    differences,
+    is_part_of_another,
+    plain,
+    theirs_of,
+    unexpanded_charge,
+)
+from operations.reconcile.store import Scope
+from outbox.audit import note_command
+from runtime.ids import new_id
+from runtime.tracing import new_trace
+from streams.errors import Poison
+from streams.payments.fetching.received import received_of
+from streams.payments.fetching.store import ORIGIN
+
+What = Literal["missing_here", "missing_there", "differs", "unreadable"]
+KEPT: Final = 1000
+"""How many differences are told one by one; all of them are counted."""
+_TRIES: Final = 3
+_LOOK_EVERY: Final = 0.5  # seconds
+_ASKED_TOGETHER: Final = 500
+
+
+class Difference(msgspec.Struct, kw_only=True):
+    """
+    An object that is not the same on both sides; `fields` has each that differs as we have it and as the provider does.
+
+    What is `unreadable` is what Stripe gave and nothing can be made of.
+    """
+
+    kind: str
+    id: str
+    what: What
+    fields: dict[str, tuple[Any, Any]] = {}
+    mended: bool = False
+
+
+class Uncompared(msgspec.Struct, frozen=True):
+    """A kind of object that Stripe did not give."""
+
+    kind: str
+    reason: str
+    detail: str
+
+
+class Report(msgspec.Struct, kw_only=True, rename="camel"):
+    """
+    What a reconciliation found and did.
+
+    `compared` counts objects by kind, `found` differences by what they are. Of those `handed_in` were put to the intake,
+    `mended` are gone since, and `remaining` are not: with those that nothing can mend, such as what the provider does not have.
+    """
+
+    since: datetime = msgspec.field(name="from")
+    until: datetime = msgspec.field(name="to")
+    apply: bool
+    compared: dict[str, int] = {}
+    found: dict[str, int] = {}
+    handed_in: int = 0
+    mended: int = 0
+    waited_for: int = 0
+    differences: list[Difference] = []
+    uncompared: list[Uncompared] = []
+
+    @property
+    def remaining(self) -> int:
+        return sum(self.found.values()) - self.mended
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides are known to be the same now."""
+        return not self.remaining and not self.uncompared
+
+
+class Asked(NamedTuple):
+    """What is wanted; with `apply`, how long the workers are waited for besides."""
+
+    since: datetime
+    until: datetime
+    apply: bool = False
+    account: str | None = None
+    wait: timedelta = timedelta(minutes=1)
+    operator: str = ""
+
+
+class _Handed(NamedTuple):
+    """What was put to the intake for the sake of a difference, and what should come of it."""
+
+    compared: Compared
+    difference: Difference
+    theirs: Theirs
+    events: list[UUID]
+
+
+Tell = Callable[[str], None]
+"""Told what it is at."""
+
+
+async def reconcile(
+    connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, tell: Tell = lambda _: None
+) -> Report:
+    """
+    Compare all kinds, on a connection in autocommit mode; one that Stripe does not give costs no other one.
+
+    Raises StripeApiError where it gives none of them.
+    """
+    if asked.apply:
+        await note_command(connection, "tallyhook reconcile stripe", asked.operator)
+    work = _Work(connection, lists, asked, report, tell)
+    failures = [failure for compared in COMPARED if (failure := await work.compare_kind(compared))]
+    if len(failures) == len(COMPARED):
+        raise failures[0]
+    await work.confirm()
+    return report
+
+
+class _Work:
+    def __init__(self, connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, tell: Tell) -> None:
+        self._connection = connection
+        self._lists = lists
+        self._asked = asked
+        self._report = report
+        self._tell = tell
+        self._handed: list[_Handed] = []
+
+    async def compare_kind(self, compared: Compared) -> StripeApiError | None:
+        """Both sides of all objects of a kind; the reason where Stripe does not give them."""
+        seen: set[str] = set()
+        self._report.compared.setdefault(compared.kind, 0)
+        pages = self._lists.pages(compared.kind, self._asked.since, self._asked.until)
+        try:
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                seen.update(found.id for found in page)
+                await self._compare(compared, page)
+            scope = Scope(self._asked.account, self._lists.livemode)
+            ours = await store.begun(self._connection, compared, scope, self._asked.since, self._asked.until)
+            for object_id in (each for each in ours if each not in seen):
+                found = await asyncio.to_thread(self._lists.one, compared.kind, object_id)
+                if found is None:
+                    self._note(Difference(kind=compared.kind, id=object_id, what="missing_there"))
+                await self._compare(compared, [] if found is None else [found])
+        except StripeApiError as error:
+            self._report.uncompared.append(Uncompared(compared.kind, error.reason, str(error)))
+            return error
+        return None
+
+    async def _compare(self, compared: Compared, page: Iterable[Found]) -> None:
+        sides = [theirs for found in page if (theirs := await self._theirs(compared, found))]
+        ours = await store.rows(self._connection, compared, [theirs.id for theirs in sides])
+        for theirs in sides:
+            self._report.compared[compared.kind] += 1
+            if (difference := _difference(compared, ours.get(theirs.id), theirs)) is not None:
+                self._note(difference)
+                if self._asked.apply:
+                    await self._hand_in(compared, difference, theirs)
+        self._tell(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
+
+    async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
+        """None where it is compared as a part of another, or says nothing of itself."""
+        try:
+            if is_part_of_another(found):
+                return None
+            name = unexpanded_charge(found)
+            charge = await asyncio.to_thread(self._lists.one, "charge", name) if name else None
+            theirs = theirs_of(compared, found, charge, self._asked.account)
+        except (msgspec.DecodeError, Poison) as error:
+            self._note(Difference(kind=compared.kind, id=found.id, what="unreadable", fields={"error": (None, str(error)[:200])}))
+            return None
+        return theirs if theirs.row is not None else None
+
+    def _note(self, difference: Difference) -> None:
+        self._report.found = dict(Counter(self._report.found) + Counter([difference.what]))
+        if len(self._report.differences) < KEPT:
+            self._report.differences.append(difference)
+
+    async def _hand_in(self, compared: Compared, difference: Difference, theirs: Theirs) -> None:
+        """As the webhook route would have received it, but by nobody's signature."""
+        waiting = [received_of(event, new_id(), new_trace().traceparent) for event in theirs.events]
+        events: list[UUID] = []
+        for _ in range(_TRIES):
+            try:
+                outcomes = await put_in(self._connection, waiting, {ORIGIN: "reconcile"})
+            except (DataError, ValueError):
+                difference.what = "unreadable"
+                return
+            events += [outcome.event_id for outcome in outcomes if outcome]
+            waiting = [received for received, outcome in zip(waiting, outcomes, strict=True) if outcome is None]
+            if not waiting:
+                break
+        self._report.handed_in += 1
+        self._handed.append(_Handed(compared, difference, theirs, events))
+
+    async def confirm(self) -> None:
+        """Wait for the workers, and count the differences that are gone."""
+        events = {event for handed in self._handed for event in handed.events}
+        deadline = asyncio.get_running_loop().time() + self._asked.wait.total_seconds()
+        while events:
+            self._tell(f"{len(events):,} events on their way to the worker")
+            events -= await store.handled(self._connection, list(events))
+            if not events or asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(_LOOK_EVERY)
+        self._report.waited_for = len(events)
+        for compared in COMPARED:
+            mine = [handed for handed in self._handed if handed.compared == compared]
+            for start in range(0, len(mine), _ASKED_TOGETHER):
+                await self._confirm(compared, mine[start : start + _ASKED_TOGETHER])
+
+    async def _confirm(self, compared: Compared, handed: Sequence[_Handed]) -> None:
+        ours = await store.rows(self._connection, compared, [each.theirs.id for each in handed])
+        for each in handed:
+            each.difference.mended = _difference(compared, ours.get(each.theirs.id), each.theirs) is None
+            self._report.mended += each.difference.mended
+
+
+def _difference(compared: Compared, ours: dict[str, Any] | None, theirs: Theirs) -> Difference | None:
+    assert theirs.row is not None  # noqa: S101  # narrows the type
+    if ours is None:
+        fields = {field: (None, value) for field, value in plain(theirs.row).items()}
+        return Difference(kind=compared.kind, id=theirs.id, what="missing_here", fields=fields)
+    fields = differences(compared, ours, theirs.row)
+    return Difference(kind=compared.kind, id=theirs.id, what="differs", fields=fields) if fields else None

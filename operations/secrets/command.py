@@ -1,0 +1,171 @@
+"""`tallyhook secrets`."""
+
+import secrets as random
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from operations.output import Json, show, with_database
+from runtime.settings import Secret, environment
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from gateway.secrets.witness import Secrets, Standing
+
+app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
+
+_BYTES: Final = 32
+
+
+class For(StrEnum):
+    """Whose secret it is."""
+
+    stripe = "stripe"
+    razorpay = "razorpay"
+    partner = "partner"
+    partner_token = "partner-token"  # noqa: S105  # a word for a kind of secret
+    crm = "crm"
+    internal = "internal"
+    admin = "admin"
+
+
+class _Kind(NamedTuple):
+    setting: str
+    make: Callable[[], str]
+    steps: tuple[str, ...]
+
+
+def _token() -> str:
+    return random.token_urlsafe(_BYTES)
+
+
+def _signing_secret() -> str:
+    return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
+
+
+_FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
+_LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is safe."
+_KINDS: Final = {
+    For.stripe: _Kind(
+        "STRIPE_WEBHOOK_SECRET",
+        _signing_secret,
+        (
+            "Stripe makes its own: this one is for tests and simulators.",
+            "For Stripe's endpoint, roll its secret in the dashboard, keep the old one for 24 hours, and use what it shows.",
+            _FIRST,
+            _LAST,
+        ),
+    ),
+    For.razorpay: _Kind(
+        "RAZORPAY_WEBHOOK_SECRET",
+        _token,
+        (
+            _FIRST,
+            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
+            _LAST,
+        ),
+    ),
+    For.partner: _Kind(
+        "PARTNER_{ID}_SECRET",
+        _token,
+        (_FIRST, "Give it to the partner, over a safe channel, to sign its leads with.", _LAST),
+    ),
+    For.partner_token: _Kind(
+        "PARTNER_{ID}_TOKEN",
+        _token,
+        (_FIRST, "Give it to the partner, over a safe channel, to send as its bearer token.", _LAST),
+    ),
+    For.crm: _Kind(
+        "PARTNER_{ID}_CRM_SECRET",
+        _signing_secret,
+        (
+            "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
+            "Deliveries now carry a signature of each.",
+            "Give it to the partner, over a safe channel, to verify what we deliver.",
+            "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
+        ),
+    ),
+    For.internal: _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
+    For.admin: _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
+}
+
+
+@app.command("new")
+def new(
+    kind: Annotated[For, typer.Option("--for", help="Whose secret it is.")] = For.internal,
+    as_json: Json = False,
+) -> None:
+    """Make a fresh secret, and say what to do with it; it is kept nowhere."""
+    setting, make, steps = _KINDS[kind]
+    secret = Secret(make())
+    told = [step.format(setting=setting) for step in steps]
+    lines = [f"{setting}={secret.value}", f"public id: {secret.id}", ""]
+    lines += [f"{number}. {step}" for number, step in enumerate(told, 1)]
+    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": told, "runbook": _RUNBOOK}
+    show(data, "\n".join([*lines, f"The whole plan: {_RUNBOOK}"]), as_json=as_json)
+
+
+_RUNBOOK: Final = "runbooks/rotate-secrets.md"
+
+
+@app.command("list")
+def list_secrets(as_json: Json = False) -> None:
+    """Every secret in the settings of this shell by its public id, how it is used, and whether it is safe to drop."""
+    import msgspec
+
+    found = with_database(_read)
+    show(msgspec.to_builtins(found), _text(found), as_json=as_json)
+
+
+async def _read(connection: "AsyncConnection") -> "Secrets":
+    from gateway.secrets import uses as secret_uses
+    from gateway.secrets.witness import Secrets, live_secrets, standings
+    from gateway.settings import GatewaySettings
+
+    now = datetime.now(UTC)
+    live = live_secrets(GatewaySettings.load(environment()))
+    return Secrets(standings(live, await secret_uses.read(connection, now), now))
+
+
+def _text(found: "Secrets") -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for name, justify in _COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=name != "why")
+    for each in found.items:
+        table.add_row(*_row(each))
+    console = Console(width=140, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+        console.print(found.rule, style="dim")
+    return captured.get().rstrip()
+
+
+_COLUMNS: Final[dict[str, Any]] = {
+    "setting": "left",
+    "id": "left",
+    "place": "left",
+    "last use": "left",
+    "last hour": "right",
+    "drop?": "left",
+    "why": "left",
+}
+
+
+def _row(each: "Standing") -> tuple[str, ...]:
+    place = each.position or "gone"
+    why = each.why + (f"; safe from {_time(each.safe_from)}" if each.safe_from else "")
+    uses = "-" if each.uses_last_hour is None else f"{each.uses_last_hour:,}"
+    return each.setting, each.id, place, _time(each.last_used_at), uses, "safe" if each.safe_to_drop else "no", why
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z" if moment else "-"

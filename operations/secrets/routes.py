@@ -1,0 +1,22 @@
+"""Our secrets, by their public ids: how they are used, and which may be dropped."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from gateway.keys import LIVE_SECRETS, SECRET_USES
+from gateway.postgres import command_transaction
+from gateway.secrets import uses as secret_uses
+from gateway.secrets.witness import Secrets, standings
+
+
+async def secrets(request: web.Request) -> web.Response:
+    """Every secret of this gateway by its public id, how it is used over all gateways, and whether it is safe to drop."""
+    async with command_transaction(request) as connection:
+        await request.app[SECRET_USES].flush()
+        now = datetime.now(UTC)
+        uses = await secret_uses.read(connection, now)
+    live = request.app[LIVE_SECRETS]
+    found = Secrets(standings(live, uses, now))
+    return web.json_response(body=msgspec.json.encode(found))

@@ -1,0 +1,1 @@
+"""The current state of one payment, subscription, invoice, lead or notification."""

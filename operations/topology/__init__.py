@@ -1,0 +1,1 @@
+"""The graph of who reads and writes what, with Kafka's figures."""

@@ -1,0 +1,142 @@
+"""`tallyhook topology`."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from operations.output import CommandError, Json
+from runtime.settings import environment
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from topology.levels import Level
+    from topology.view import AgentView, Topology
+
+_COLOURS: Final[dict["Level", str]] = {
+    "unknown": "dim",
+    "none": "green",
+    "some": "yellow",
+    "much": "bold red",
+    "stopped": "bold red",
+}
+
+
+def topology(
+    as_json: Json = False,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print the page with the drawing, to be kept as a file.")] = False,
+    partitions: Annotated[bool, typer.Option("--partitions", help="A line for every partition.")] = False,
+) -> None:
+    """
+    Who reads and writes which topic, how far each worker is, and what it has left to read.
+
+    Asks Kafka itself, so it tells the truth with every process of ours down. Without Kafka it prints the graph as it is declared,
+    and fails.
+    """
+    if as_json + as_mermaid + as_html > 1:
+        raise CommandError("one of --json, --mermaid and --html, please")
+    from outbox.offsets import Offsets
+    from outbox.settings import KafkaSettings
+    from topology.survey import take
+
+    seen = take(Offsets(KafkaSettings.load(environment()).kafka_bootstrap_servers))
+    if as_json or as_mermaid or as_html:
+        print(_written(seen, as_json=as_json, as_mermaid=as_mermaid), end="")
+    else:
+        _show(seen, partitions=partitions)
+    if not seen.kafka.live:
+        raise CommandError(f"{seen.kafka.reason}: {seen.kafka.detail}")
+
+
+def _written(seen: "Topology", *, as_json: bool, as_mermaid: bool) -> str:
+    import msgspec
+
+    from topology.mermaid import mermaid
+    from topology.page import render
+
+    if as_json:
+        return msgspec.json.encode(seen).decode() + "\n"
+    return mermaid(seen) if as_mermaid else render(seen, title="the whole system", fresh=False)
+
+
+def _show(seen: "Topology", *, partitions: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for part in (_flow(seen), *_tables(seen, partitions=partitions)):
+        console.print(part)
+    lag = "unknown" if seen.lag is None else f"{seen.lag:,}"
+    console.print(f"{len(seen.topics)} topics, {sum(topic.partitions for topic in seen.topics)} partitions, lag {lag}")
+    for topic in seen.topics:
+        if topic.missing:
+            console.print(f"[bold red]missing[/] {topic.name}: make it with `tallyhook topics ensure`")
+
+
+def _flow(seen: "Topology") -> "RenderableType":
+    """Who says what, a branch each."""
+    from rich.tree import Tree
+
+    root = Tree("[bold]Tallyhook[/]", guide_style="dim")
+    for agent in seen.agents:
+        if not (agent.consumes or agent.produces):
+            continue
+        branch = root.add(f"[bold]{agent.title}[/]{_standing(agent)}")
+        if agent.consumes:
+            branch.add(f"reads [cyan]{'[/], [cyan]'.join(agent.consumes)}[/]")
+        said = [edge.target for edge in seen.edges if edge.source == agent.name and edge.via and not edge.trouble]
+        if said:
+            branch.add(f"says  [blue]{'[/], [blue]'.join(said)}[/]")
+        if agent.feeds:
+            branch.add(f"to    {', '.join(each.title for each in seen.agents if each.name in agent.feeds)}")
+    return root
+
+
+def _standing(agent: "AgentView") -> str:
+    from topology.levels import level_of
+
+    group = agent.group
+    if group is None:
+        return ""
+    if group.state is None:
+        return "  [dim]not known[/]"
+    if not group.members:
+        return f"  [bold red]nobody reads[/] [dim]({group.state})[/]  lag {group.lag:,}"
+    number = len(group.members)
+    word = f"{number} process{'' if number == 1 else 'es'}, {group.state.replace('_', ' ')}"
+    return f"  [dim]{word}[/]  [{_COLOURS[level_of(group.lag)]}]lag {group.lag:,}[/]"
+
+
+def _tables(seen: "Topology", *, partitions: bool) -> "list[Table]":
+    from rich import box
+    from rich.table import Table
+
+    from topology.levels import level_of
+
+    if not seen.kafka.live:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Worker", "Topic"):
+        table.add_column(name, overflow="fold")
+    for name in ("Part.", "End", "Committed", "Lag"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for worker, topic, where, end, committed, lag in _lines(seen, partitions=partitions):
+        told = "-" if committed is None else f"{committed:,}"
+        table.add_row(worker, topic, where, f"{end:,}", told, f"[{_COLOURS[level_of(lag)]}]{lag:,}[/]")
+    return [table]
+
+
+def _lines(seen: "Topology", *, partitions: bool) -> list[tuple[str, str, str, int, int | None, int]]:
+    """Worker, topic, partition or their number, end, committed and lag; of a whole topic the sums."""
+    lines: list[tuple[str, str, str, int, int | None, int]] = []
+    for agent in seen.agents:
+        for topic in agent.consumes:
+            found = [(p, r) for p in seen.partitions if p.topic == topic for r in p.readers if r.agent == agent.name]
+            if partitions:
+                lines += [(agent.title, topic, f"{p.partition}", p.end, r.committed, r.lag) for p, r in found]
+                continue
+            known = [reader.committed for _, reader in found if reader.committed is not None]
+            ends, lags = sum(partition.end for partition, _ in found), sum(reader.lag for _, reader in found)
+            lines.append((agent.title, topic, f"{len(found)}", ends, sum(known) if known else None, lags))
+    return lines

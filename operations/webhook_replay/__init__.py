@@ -1,0 +1,1 @@
+"""Kept deliveries, verified and sent again: as a job with a rate, progress and a dry run."""

@@ -1,0 +1,79 @@
+"""What a replay would do, without doing it."""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+import msgspec
+from psycopg import AsyncConnection
+
+from operations.webhook_replay import jobs
+from operations.webhook_replay import store as work
+from operations.webhook_replay.jobs import Filters, Group
+from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
+
+CHECKED_MAX: Final = 1000  # rejected deliveries; their bodies are read and their signatures computed
+_BATCH: Final = 50
+
+
+class Rejections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of the rejected deliveries, the oldest that were judged again: by the secrets of now so many are `recoverable`."""
+
+    matched: int
+    checked: int
+    recoverable: int
+    still_refused: dict[str, int]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    `matched` = `unchanged` + `unprocessed` + `rejected.matched`.
+
+    `unchanged` have had their effects, or go to no worker by their type or mode; `unprocessed` have not, and would have them now.
+    """
+
+    dry_run: bool = True
+    matched: int
+    unchanged: int
+    unprocessed: int
+    rejected: Rejections
+    groups: list[Group]
+
+
+async def preview(connection: AsyncConnection, filters: Filters, sources: Sources | None) -> Preview:
+    """
+    Look at what matches, in the caller's transaction; without sources no signature is judged.
+
+    Raises ReplayError.
+    """
+    groups = await jobs.preview(connection, filters)
+    taken = [group for group in groups if group.outcome != "rejected"]
+    rejected = [group for group in groups if group.outcome == "rejected"]
+    unchanged = sum(group.marked for group in groups)
+    unchanged += sum(group.count - group.marked for group in taken if sources and _is_ignored(group, sources))
+    refused = sum(group.count - group.marked for group in rejected)
+    matched = sum(group.count for group in groups)
+    return Preview(
+        matched=matched,
+        unchanged=unchanged,
+        unprocessed=matched - unchanged - refused,
+        rejected=await _judge(connection, filters, sources, refused),
+        groups=groups,
+    )
+
+
+def _is_ignored(group: Group, sources: Sources) -> bool:
+    return group.source in sources and sources[group.source].source.ignores(group.type, group.livemode) is not None
+
+
+async def _judge(connection: AsyncConnection, filters: Filters, sources: Sources | None, matched: int) -> Rejections:
+    ids = await jobs.refused(connection, filters, CHECKED_MAX) if matched and sources else []
+    still: Counter[str] = Counter()
+    for portion in await work.portions(connection, ids, _BATCH):
+        for refused in (await work.refused(connection, portion)).values():
+            try:
+                verify_again(sources or {}, refused)
+            except NotRecovered as error:
+                still[error.reason] += 1
+            await asyncio.sleep(0)
+    return Rejections(matched=matched, checked=len(ids), recoverable=len(ids) - still.total(), still_refused=dict(still))

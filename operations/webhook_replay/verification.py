@@ -1,0 +1,128 @@
+"""
+What a replay does with each delivery: send its event again, or judge it again where it was rejected.
+
+It is judged by the secrets of now and by the clock of the time it came.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+from multidict import CIMultiDict, CIMultiDictProxy
+from psycopg import AsyncConnection
+
+from gateway.errors import GatewayError, Reason
+from gateway.webhooks.sources import Arrival, Headers
+from gateway.webhooks.sources.live import LiveSource
+from operations.webhook_replay import store as work
+from operations.webhook_replay.store import Recovery, Refused, Task, Verdict
+from outbox.erased import ERASED, is_erased
+from outbox.received import Received
+from runtime.ids import new_id, time_of
+from runtime.tracing import Trace, new_trace
+
+log = structlog.get_logger()
+
+Sources = Mapping[str, LiveSource]
+
+
+class NotRecovered(Exception):
+    """It is still not to be believed or understood: a reason of the gateway's, `source_unknown`, `body_not_kept` or `erased`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Judged(NamedTuple):
+    """A batch, sorted: events that go again, deliveries that verify now, and what is decided already."""
+
+    again: list[Task]
+    recovered: list[Recovery]
+    verdicts: list[Verdict]
+
+
+async def judge(connection: AsyncConnection, tasks: Sequence[Task], sources: Sources) -> Judged:
+    """Sort a batch, without a transaction: signatures take their time, and requests come first."""
+    rejected = await work.refused(connection, [task.delivery_id for task in tasks if task.outcome == "rejected"])
+    judged = Judged([], [], [])
+    for task in tasks:
+        if task.outcome != "rejected":
+            _judge_event(task, sources, judged)
+        else:
+            _judge_rejected(task, rejected.get(task.delivery_id), sources, judged)
+            await asyncio.sleep(0)
+    return judged
+
+
+async def claim(
+    connection: AsyncConnection, recovered: Iterable[Recovery], sources: Sources
+) -> tuple[list[Recovery], list[Verdict]]:
+    """Those that their source lets pass, in the open transaction, and the verdicts on the others."""
+    passed: list[Recovery] = []
+    verdicts: list[Verdict] = []
+    for recovery in recovered:
+        hold = sources[recovery.received.source].claim
+        try:
+            if hold:
+                await hold(connection, _headers(recovery.headers), recovery.received)
+        except GatewayError as error:
+            verdicts.append(Verdict(recovery.n, "failed", error.reason))
+        else:
+            passed.append(recovery)
+    return passed, verdicts
+
+
+def verify_again(sources: Sources, refused: Refused) -> Received:
+    """
+    What the delivery is received as, in its own trace, under an id of now.
+
+    A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
+    """
+    live = sources.get(refused.source)
+    if live is None:
+        raise NotRecovered("source_unknown")
+    if refused.body is None:
+        raise NotRecovered("body_not_kept")
+    if is_erased(refused.body):
+        raise NotRecovered(ERASED)
+    if refused.reason == Reason.TOKEN_WRONG:
+        raise NotRecovered(refused.reason)
+    headers = _headers(refused.headers)
+    try:
+        secret = live.source.verify(refused.body, headers, live.secrets, time_of(refused.id).timestamp())
+        trace = Trace(refused.trace_id, new_trace().span_id)
+        return live.source.receive(Arrival(new_id(), trace.traceparent, secret.id, refused.body, headers))
+    except GatewayError as error:
+        raise NotRecovered(error.reason) from error
+    except Exception as error:  # whatever one delivery raises costs that one, not its replay
+        log.exception("delivery_not_judged", reason=Reason.INTERNAL_ERROR, delivery_id=str(refused.id), source=refused.source)
+        raise NotRecovered(Reason.INTERNAL_ERROR) from error
+
+
+def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:
+    """To send what no worker handles would mark it, and it would never have its effects once somebody does handle it."""
+    live = sources.get(task.source)
+    if live and (reason := live.source.ignores(task.type, task.livemode)):
+        judged.verdicts.append(Verdict(task.n, "unchanged", reason))
+    else:
+        judged.again.append(task)
+
+
+def _judge_rejected(task: Task, found: Refused | None, sources: Sources, judged: Judged) -> None:
+    if found is None:
+        judged.verdicts.append(Verdict(task.n, "failed", work.OUTSIDE_RETENTION))
+    elif found.recovered_as is not None:
+        judged.verdicts.append(Verdict(task.n, "unchanged"))
+    else:
+        try:
+            received = verify_again(sources, found)
+        except NotRecovered as error:
+            judged.verdicts.append(Verdict(task.n, "failed", error.reason))
+        else:
+            judged.recovered.append(Recovery(task.n, task.delivery_id, received, found.headers))
+
+
+def _headers(kept: Mapping[str, str]) -> Headers:
+    return CIMultiDictProxy(CIMultiDict(kept))

@@ -1,0 +1,104 @@
+"""
+Whether the schemas may change as they did: `python -m ops.contracts.compatibility` prints one line per problem and fails on any.
+
+Within a version only an optional field may be added. Anything else needs a new version with an upcaster. The reference is what
+git has committed: HEAD, the commit before it, origin/main and the newest release tag, as far as the clone has them.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ops.contracts.fitting import fits
+from ops.contracts.json_schema import FOLDER, path_of, text_of, topic_of
+from schemas.registry import EVENT_TYPES, EventType
+
+Schema = dict[str, Any]
+
+_REVISIONS: Final = ("HEAD", "HEAD~1", "origin/main")
+
+
+class Reference(NamedTuple):
+    """A state that the schemas are compared with: `read` gives a file of it by its path below the folder, or None."""
+
+    name: str
+    read: Callable[[str], bytes | None]
+
+
+def breaks(old: Schema, new: Schema) -> list[str]:
+    """Why data of the two schemas cannot be mixed, one reason a line; empty where readers of either take the data of both."""
+    problems = [f"readers of the new record cannot take old data: {reason}" for reason in fits(data=old, reader=new)]
+    problems += [f"readers of the old record cannot take new data: {reason}" for reason in fits(data=new, reader=old, whole=True)]
+    if topic_of(old) != topic_of(new):
+        problems.append(f"moved from topic {topic_of(old)} to {topic_of(new)}: readers of the old topic get nothing")
+    return problems
+
+
+def problems_of(folder: Path, kinds: Iterable[EventType], references: Sequence[Reference]) -> list[str]:
+    """Everything that is wrong with the files of the folder, one line each."""
+    known = {path_of(kind.name, version): (kind, version) for kind in kinds for version in range(1, kind.version + 1)}
+    problems: list[str] = []
+    for path, (kind, version) in known.items():
+        file = folder / path
+        if not file.exists():
+            problems.append(f"{path}: is missing; {_remedy(kind, version)}")
+        elif version == kind.version and file.read_bytes() != text_of(kind):
+            problems.append(f"{path}: differs from the code; {_remedy(kind, version)}")
+        committed = {text: reference for reference in reversed(references) if (text := reference.read(path)) is not None}
+        for text, reference in committed.items():  # each content once, under the newest reference that has it
+            problems += [f"{path}: {problem}" for problem in _changes(file, text, reference, kind, version)]
+    strays = {str(file.relative_to(folder).as_posix()) for file in folder.glob("*/*.json")} - known.keys()
+    problems += [f"{path}: no such type and version is registered, so its events could not be read" for path in sorted(strays)]
+    return problems
+
+
+def _changes(file: Path, committed: bytes, reference: Reference, kind: EventType, version: int) -> list[str]:
+    if version < kind.version:
+        unchanged = file.exists() and file.read_bytes() == committed
+        return [] if unchanged else [f"is superseded and must stay as it is at {reference.name}"]
+    found = breaks(msgspec.json.decode(committed), msgspec.json.decode(text_of(kind)))
+    return [f"{problem} (compared with {reference.name}; add a version with an upcaster)" for problem in found]
+
+
+def _remedy(kind: EventType, version: int) -> str:
+    return "run `python -m ops.contracts.json_schema`" if version == kind.version else "restore it from git"
+
+
+def references_of(folder: Path) -> list[Reference]:
+    """What git has committed, newest first; empty outside of a checkout."""
+    tag = _git(folder, "describe", "--tags", "--abbrev=0", "--match", "v*")
+    revisions = [*_REVISIONS, *([tag.decode().strip()] if tag else [])]
+    return [
+        _reference(folder, revision) for revision in revisions if _git(folder, "rev-parse", "--verify", f"{revision}^{{tree}}")
+    ]
+
+
+def _reference(folder: Path, revision: str) -> Reference:
+    return Reference(revision, lambda path: _git(folder, "show", f"{revision}:./{path}"))
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, check=False)  # noqa: S607  # constants; git is where the PATH says
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def main() -> int:
+    references = references_of(FOLDER)
+    problems = problems_of(FOLDER, EVENT_TYPES.values(), references)
+    if problems:
+        sys.stdout.write("".join(f"{problem}\n" for problem in problems))
+        return 1
+    names = ", ".join(reference.name for reference in references) or "nothing: there is no git history here"
+    sys.stdout.write(f"{len(EVENT_TYPES)} schemas compared with {names}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""One of each record that the contract names: what its readers see, and what its tests begin with."""
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from gateway.commands.acceptance import CommandsAccepted
+from gateway.commands.cache import Invalidate, Invalidated
+from gateway.commands.config import ChangeConfig, Changed
+from gateway.commands.leads import Attempted
+from gateway.commands.notifications import Enqueued, Send
+from gateway.commands.payments import Expected, ExpectPayment
+from gateway.commands.search import ChangeDocument
+from gateway.problems import Problem
+from gateway.webhooks.leads import LeadsAccepted
+from gateway.webhooks.reception import Acknowledged
+from operations.audit.routes import AuditEntry
+from operations.dead_letters.routes import Discard, Discarded
+from operations.deliveries.explanation import Explanation
+from operations.deliveries.routes import DeliveriesDetail
+from operations.deliveries.store import Delivery, Journey, Station
+from operations.erasure.routes import EraseSubject
+from operations.webhook_replay.routes import ReplaysBegun, ReplayWebhooks
+from outbox.tasks import Task
+from projections.config import ConfigEntry
+from projections.contacts import Contact, Reach
+from projections.leads import AttemptView, LeadEventView, LeadView
+from projections.notifications import NotificationsEventView, NotificationView
+from projections.reads import (
+    DisputePart,
+    DisputeView,
+    InvoiceView,
+    PaymentView,
+    ReadsEventView,
+    RefundPart,
+    RefundView,
+    SubscriptionView,
+)
+from schemas.leads import DeliverLead, LeadReceived
+from schemas.razorpay import RazorpayEvent
+from schemas.stripe import EventData, EventObject, StripeEvent
+
+_AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
+_LATER: Final = datetime(2026, 11, 24, 10, 0, 1, tzinfo=UTC)
+_ID: Final = UUID("01a20e74-0deb-71bc-83dc-7d8a5b6f4f28")
+_CAUSED: Final = UUID("01a20e74-0e11-7c02-9b5e-3f0d5c1a7e44")
+_TRACE: Final = _ID.hex
+_KEY: Final = "9f86d081"  # a public id
+_PAID: Final = ReadsEventView(id="evt_1Q", type="payment_intent.succeeded", occurred_at=_AT, event_id=_ID)
+_REFUNDED: Final = ReadsEventView(id="evt_4Q", type="refund.updated", occurred_at=_AT, event_id=_CAUSED)
+_DISPUTED: Final = ReadsEventView(id="evt_5Q", type="charge.dispute.created", occurred_at=_AT, event_id=_ID)
+_INVOICED: Final = ReadsEventView(id="evt_2Q", type="invoice.paid", occurred_at=_AT, event_id=_ID)
+_RENEWED: Final = ReadsEventView(id="evt_3Q", type="customer.subscription.updated", occurred_at=_AT, event_id=_ID)
+_DELIVERY: Final = Delivery(
+    id=_ID, source="stripe", outcome="accepted", received_at=_AT, trace_id=_TRACE, event_id="evt_1Q", ce_id=_ID,
+    type="payment_intent.succeeded", secret_id=_KEY,
+)  # fmt: skip
+_JOURNEY: Final = Journey(
+    Station(
+        id=_ID, topic="webhooks.stripe", key="pi_1Q", type="com.stripe.payment_intent.succeeded", occurred_at=_AT,
+        state="relayed", consumed_by=["payments"],
+    ),
+    [
+        Station(
+            id=_CAUSED, topic="billing.payment.events", key="pi_1Q", type="billing.payment.succeeded", occurred_at=_AT,
+            state="relayed", causation_id=_ID, consumed_by=["notifications"],
+        )
+    ],
+)  # fmt: skip
+
+_BODIES: Final[tuple[msgspec.Struct, ...]] = (
+    StripeEvent(
+        id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
+        data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
+    ),
+    RazorpayEvent(
+        event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
+        payload={"payment": {"entity": {"id": "pay_1Q"}}},
+    ),
+    LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
+    ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
+    Invalidate(keys=["user:7:profile"], patterns=["user:7:list:*"]),
+    Send(
+        to="user-7", channel="EMAIL", template="invoice-payment-failed",
+        data={"invoiceId": "in_1Q", "amountDue": 4990, "currency": "eur"},
+    ),
+    DeliverLead(lead_id=_ID, partner_id="acme", attempt=1),
+    ExpectPayment(reference="pi_1Q", amount=4990, currency="eur", user_id="user-7"),
+    ChangeConfig(key="rate_limit.webhooks", value="500/second", expected_version=3),
+    EraseSubject(kind="customer", id="cus_Nfz8uKxQ2bVt0d", reason="request 2026-117"),
+    ReplayWebhooks(source="stripe", status="rejected", since=_AT, reason="a wrong secret was live"),
+    Discard("the partner has it by another way"),
+    Reach(email="ada@example.com", phone="+4915112345678", opt_outs=["SMS"]),
+)  # fmt: skip
+
+_ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
+    Problem(
+        "urn:tallyhook:problem:signature_wrong", "Unauthorized", 401, "no live secret has signed this body", "signature_wrong",
+        _TRACE,
+    ),
+    Acknowledged(received=True, id=_ID, duplicate=False),
+    LeadsAccepted(_ID),
+    CommandsAccepted(_ID),
+    Invalidated(3),
+    Enqueued(_ID),
+    Attempted(delivered=True, attempt=1),
+    Expected("pi_1Q", "awaited"),
+    Changed("rate_limit.webhooks", "500/second", 4),
+    ConfigEntry(key="rate_limit.webhooks", value="500/second", version=4, updated_at=_AT),
+    Contact(user_id="user-7", opt_outs=["SMS"], updated_at=_AT, email="ada@example.com", phone="+4915112345678"),
+    Task(task_id=_ID, kind="cache.invalidate", status="done", created_at=_AT, settled_at=_LATER, result={"invalidated": 3}),
+    _DELIVERY,
+    DeliveriesDetail(**msgspec.structs.asdict(_DELIVERY), journey=_JOURNEY),
+    Explanation(
+        cause="body_reencoded", secret_id=_KEY,
+        detail="the secret 5d41402a of STRIPE_WEBHOOK_SECRET signed other bytes: the JSON was parsed and written again",
+        advice="Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
+    ),
+    AuditEntry(
+        id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
+        actor=_KEY, role="service", client="10.0.0.7",
+    ),
+    ReplaysBegun(_ID, 3),
+    Discarded(_ID),
+    PaymentView(
+        provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
+        currency="eur", reconciliation="matched", version=2, updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",
+        refunds=[RefundPart(id="re_1Q", status="succeeded", amount=1000, currency="eur", reason="requested_by_customer")],
+        disputes=[DisputePart(id="du_1Q", status="needs_response", amount=4990, currency="eur", reason="fraudulent")],
+    ),
+    RefundView(
+        id="re_1Q", provider="stripe", status="failed", amount=1000, currency="eur", version=2, updated_at=_AT,
+        events=[_REFUNDED], reason="requested_by_customer", failure_reason="expired_or_canceled_card", payment_id="pi_1Q",
+    ),
+    DisputeView(
+        id="du_1Q", provider="stripe", status="needs_response", amount=4990, currency="eur", version=1, updated_at=_AT,
+        events=[_DISPUTED], reason="fraudulent", funds="withdrawn", respond_by=datetime(2026, 12, 3, 23, 59, 59, tzinfo=UTC),
+        payment_id="pi_1Q",
+    ),
+    SubscriptionView(
+        id="sub_1Q", provider="stripe", status="active", version=1, updated_at=_AT, events=[_RENEWED], customer_id="cus_1Q",
+        current_period_end=datetime(2026, 12, 24, 10, tzinfo=UTC),
+    ),
+    InvoiceView(
+        id="in_1Q", provider="stripe", status="paid", amount_due=4990, amount_paid=4990, currency="eur", version=1,
+        updated_at=_AT, events=[_INVOICED], subscription_id="sub_1Q", payment_id="pi_1Q",
+    ),
+    LeadView(
+        id=_ID, partner_id="acme", external_lead_id="lead-42", status="delivered", payload=msgspec.Raw(b'{"name":"Ada"}'),
+        attempts=[AttemptView(attempt=1, started_at=_AT, ended_at=_LATER, status=204)], version=2, received_at=_AT,
+        updated_at=_LATER,
+        events=[
+            LeadEventView(id=_ID, type="lead.partner.received", occurred_at=_AT),
+            LeadEventView(id=_CAUSED, type="lead.delivered", occurred_at=_LATER),
+        ],
+    ),
+    NotificationView(
+        id=_ID, to="user-7", channel="EMAIL", template="invoice-payment-failed", status="sent", attempts=1,
+        message_id=f"<{_ID}@tallyhook>", version=2, updated_at=_LATER, address="ada@example.com",
+        events=[
+            NotificationsEventView(id=_ID, type="notification.send", occurred_at=_AT),
+            NotificationsEventView(id=_CAUSED, type="notification.sent", occurred_at=_LATER),
+        ],
+    ),
+)  # fmt: skip
+
+EXAMPLES: Final = _BODIES + _ANSWERS

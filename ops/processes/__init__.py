@@ -1,0 +1,1 @@
+"""The composition roots: they alone know all routes and loops."""

@@ -1,0 +1,225 @@
+"""The whole program on one page: what is opened, and what each listener is given; which path leads where is in `routes`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, NamedTuple
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.audit import audit_call
+from gateway.clients import Clients
+from gateway.commands.idempotency import honour_key
+from gateway.commands.settlements import Settlements
+from gateway.days import Days
+from gateway.exposition import CONTRACT
+from gateway.keys import (
+    ALLOWED_SUBJECTS,
+    AUDIT,
+    CACHE_ALLOW_ALL,
+    COMMAND_WAIT,
+    COMMANDS,
+    DAYS,
+    ENGINE,
+    GATEKEEPER,
+    INTAKE,
+    LIVE_SECRETS,
+    LOOPS,
+    PARTNERS,
+    PRESENCE,
+    SCHEMA,
+    SECRET_USED,
+    SECRET_USES,
+    SETTLEMENTS,
+    STOPPING,
+)
+from gateway.middlewares import require_token, trace_and_refuse
+from gateway.parameters import check_parameters
+from gateway.route import serve
+from gateway.secrets.tls import require_subject
+from gateway.secrets.tokens import Gatekeeper
+from gateway.secrets.uses import SecretUses
+from gateway.secrets.witness import Witness, live_secrets
+from gateway.settings import GatewaySettings
+from gateway.webhooks import leads
+from gateway.webhooks.intake import Intake
+from gateway.webhooks.limiting import limit_partners, limit_rates
+from gateway.webhooks.reception import RECEPTIONS, Admit, Answer, Reception, acknowledge
+from gateway.webhooks.rejections import RejectedLog
+from gateway.webhooks.sources.live import LiveSource, live_sources
+from gateway.webhooks.sources.partner import NAME as PARTNER
+from operations.deliveries import clues
+from operations.deliveries.explanation_routes import CLUES
+from operations.erasure.routes import ERASING, Erasing
+from operations.topology.routes import SURVEY, survey_of
+from operations.webhook_replay.loop import Replays
+from operations.webhook_replay.routes import REPLAYS
+from ops.contracts import openapi
+from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
+from outbox.audit import AuditLog
+from runtime.database import Pool, make_engine, make_pool
+from runtime.heartbeat import Heartbeat
+from runtime.presence import Presence
+from runtime.schema import SchemaWatch
+
+_FIRST_LOOK: Final = 1.0  # seconds that the start waits to learn of the schema, so that no request meets an unknown one
+
+
+class Resources(NamedTuple):
+    """What both listeners share while the process lives."""
+
+    intake: Intake
+    days: Days
+    rejections: RejectedLog
+    engine: AsyncEngine
+    commands: Pool
+    settlements: Settlements
+    audit: AuditLog
+    presence: Presence
+    replays: Replays
+    secret_uses: SecretUses
+    erasing: Erasing
+    schema: SchemaWatch
+    stopping: asyncio.Event
+    """Set once the process is asked to stop: it still serves, and says that it is not ready."""
+
+
+@asynccontextmanager
+async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
+    """The resources, connecting by themselves; at the end what waits is committed and everything is closed."""
+    intake = Intake(
+        settings.database_url,
+        waiting_max=settings.intake_waiting_max,
+        waiting_bytes=settings.intake_waiting_bytes,
+        batch_max=settings.intake_batch_max,
+        limit=settings.intake_commit_limit,
+    )
+    why = partial(clues.latest, settings=clues.settings_of(settings))
+    rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
+    engine = make_engine(settings.database_url, name="gateway", lease=settings.lock_lease)
+    commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
+    settlements = Settlements(settings.database_url)
+    audited = AuditLog(settings.database_url)
+    days = Days(commands)
+    presence = Presence(settings.database_url, settings.lock_lease)
+    replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
+    secret_uses = SecretUses(settings.database_url)
+    erasing = Erasing(settings.database_url, settings.lock_lease)
+    schema = SchemaWatch(settings.database_url, "gateway")
+    schema.start()
+    await asyncio.to_thread(schema.wait_looked, _FIRST_LOOK)
+    await intake.open()
+    await rejections.open()
+    await commands.open(wait=False)
+    await days.open()
+    await settlements.open()
+    await audited.open()
+    await presence.open()
+    await replays.open()
+    await secret_uses.open()
+    try:
+        yield Resources(
+            intake=intake,
+            days=days,
+            rejections=rejections,
+            engine=engine,
+            commands=commands,
+            settlements=settlements,
+            audit=audited,
+            presence=presence,
+            replays=replays,
+            secret_uses=secret_uses,
+            erasing=erasing,
+            schema=schema,
+            stopping=asyncio.Event(),
+        )
+    finally:
+        schema.stop()
+        await erasing.close()
+        await secret_uses.close()
+        await replays.close()
+        await presence.close()
+        await settlements.close()
+        await days.close()
+        await audited.close()
+        await intake.close()
+        await rejections.close()
+        await commands.close()
+        await engine.dispose()
+
+
+def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
+    """Those that the process must not go on without: `/health/live` looks at them."""
+    return (*resources.intake.heartbeats, resources.replays.heartbeat)
+
+
+def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
+    """What the world may reach: webhooks of the sources that are set up, and health."""
+    app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+    app[LOOPS] = loops_of(resources)
+    limits = limit_rates(app, settings)
+    app[INTAKE] = resources.intake
+    app[DAYS] = resources.days
+    app[SCHEMA] = resources.schema
+    app[STOPPING] = resources.stopping
+    app[COMMANDS] = resources.commands
+    admit = limit_partners(limits, leads.bind_key)
+    app[RECEPTIONS] = receptions = {
+        name: _reception(live, settings, resources, admit, leads.answer)
+        if name == PARTNER
+        else _reception(live, settings, resources)
+        for name, live in live_sources(settings).items()
+    }
+    serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
+    return app
+
+
+def _reception(
+    live: LiveSource, settings: GatewaySettings, resources: Resources, admit: Admit | None = None, answer: Answer = acknowledge
+) -> Reception:
+    return Reception(
+        live.source,
+        live.secrets,
+        intake=resources.intake,
+        rejections=resources.rejections,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout=settings.body_timeout,
+        used=Witness(live_secrets(settings), resources.secret_uses),
+        # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
+        clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
+        admit=admit,
+        answer=answer,
+    )
+
+
+def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
+    """What our own services and operators may reach."""
+    door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
+    app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
+    app[LOOPS] = loops_of(resources)
+    app[INTAKE] = resources.intake
+    app[DAYS] = resources.days
+    app[SCHEMA] = resources.schema
+    app[STOPPING] = resources.stopping
+    app[ENGINE] = resources.engine
+    app[COMMANDS] = resources.commands
+    app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects
+    app[AUDIT] = resources.audit
+    app[SETTLEMENTS] = resources.settlements
+    app[PRESENCE] = resources.presence
+    app[REPLAYS] = resources.replays
+    app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
+    app[COMMAND_WAIT] = settings.command_wait
+    app[PARTNERS] = settings.partners
+    app[CACHE_ALLOW_ALL] = settings.cache_allow_all
+    app[CLUES] = clues.settings_of(settings)
+    app[LIVE_SECRETS] = live = live_secrets(settings)
+    app[ERASING] = resources.erasing
+    app[SECRET_USES] = resources.secret_uses
+    app[SECRET_USED] = Witness(live, resources.secret_uses)
+    app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
+    app[CONTRACT] = openapi.text()
+    serve(app, INTERNAL)
+    return app

@@ -1,0 +1,19 @@
+"""What has an end besides the daily tables: the one list that the relays' upkeep and `tallyhook retention` go by."""
+
+from collections.abc import Mapping
+
+from gateway.commands.idempotency_store import forget_expired
+from gateway.secrets.uses import forget_uses
+from operations.webhook_replay.jobs import forget_replays
+from outbox.upkeep import Forget
+from projections.retention import RecordSettings, forgetting
+
+
+def forgets(environ: Mapping[str, str]) -> tuple[Forget, ...]:
+    """Idempotency keys, replays, uses of secrets, leads and notifications. Raises SettingsError."""
+    return (
+        lambda connection, due: forget_expired(connection, due.reached),
+        lambda connection, due: forget_replays(connection, due.before),
+        lambda connection, due: forget_uses(connection, due.reached),
+        forgetting(RecordSettings.load(environ)),
+    )

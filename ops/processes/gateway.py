@@ -1,0 +1,108 @@
+"""The gateway process: its composition root."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from gateway import files
+from gateway.connections import Limits, Memory
+from gateway.listener import Listener
+from gateway.secrets.tls import internal_context
+from gateway.server import Runner
+from gateway.settings import GatewaySettings
+from ops.processes.applications import build_internal, build_public, opened
+from runtime import collector
+from runtime.build import tell_build
+from runtime.logs import configure_logs
+from runtime.process import stop_signals
+from runtime.spans import configure_spans
+
+log = structlog.get_logger()
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """
+    Run one gateway until SIGTERM, SIGINT or SIGHUP; returns the exit code.
+
+    Raises SettingsError.
+    """
+    settings = GatewaySettings.load(environ)
+    configure_logs("gateway")
+    tell_build("gateway")
+    configure_spans("gateway", environ)
+    try:
+        secure = internal_context(settings)
+    except OSError as error:
+        log.error("gateway_failed", reason="tls_unusable", error=str(error))  # noqa: TRY400  # a wrong file needs no stack trace
+        return 1
+    try:
+        uvloop.run(run(settings, secure))
+    except OSError as error:
+        log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
+        return 1
+    return 0
+
+
+async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -> None:
+    """
+    Serve both listeners, the internal one by TLS where `secure` is given, until asked to stop.
+
+    Then be unready for SHUTDOWN_DELAY, so that whoever sends to it sends to others, and serve what still comes. Then take nothing
+    new, answer what is under way, commit it, and close. Who asks a second time does not wait for the delay.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in stop_signals():
+        loop.add_signal_handler(number, ask)
+    shares = files.share(files.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
+    async with AsyncExitStack() as exits:
+        resources = await exits.enter_async_context(opened(settings))
+        memory = Memory(settings.body_memory)
+        public = _runner(build_public(settings, resources), "public", shares.public, settings, memory)
+        internal = _runner(build_internal(settings, resources), "internal", shares.internal, settings, memory)
+        # The last one entered is the first one left: the world is shut out before our own services are.
+        internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
+        public_url = await _listen(exits, public, settings.public_host, settings.public_port)
+        collector.relax()
+        log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
+        await stop.wait()
+        resources.stopping.set()
+        log.info("gateway_stopping", unready_for=settings.shutdown_delay.total_seconds())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), settings.shutdown_delay.total_seconds())
+    log.info("gateway_stopped")
+
+
+def _runner(app: web.Application, listener: str, connections: int, settings: GatewaySettings, memory: Memory) -> Runner:
+    return Runner(
+        app,
+        listener=listener,
+        limits=Limits(
+            connections,
+            head=settings.head_timeout.total_seconds(),
+            body=settings.body_timeout.total_seconds(),
+            answer=settings.answer_timeout.total_seconds(),
+            idle=settings.idle_timeout.total_seconds(),
+        ),
+        memory=memory,
+        max_body_bytes=settings.max_body_bytes,
+        shutdown_timeout=settings.shutdown_grace.total_seconds(),
+    )
+
+
+async def _listen(exits: AsyncExitStack, runner: Runner, host: str, port: int, secure: ssl.SSLContext | None = None) -> str:
+    exits.push_async_callback(runner.cleanup)
+    await runner.setup()
+    listener = Listener(runner.connections, runner.serve, secure)
+    exits.push_async_callback(listener.close)
+    bound = await listener.open(host, port)
+    return f"{'https' if secure else 'http'}://{host}:{bound}"

@@ -1,0 +1,74 @@
+"""The relay process: its composition root, and what it does on the side: the upkeep of partitions, the sweep of the ledger."""
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from operations.ledger.loop import sweep_for_ever
+from operations.lost_records.loop import recover_for_ever
+from outbox.publisher import Publisher
+from outbox.relay import Relay
+from outbox.settings import RelaySettings
+from outbox.upkeep import Forget, keep_until
+from runtime import collector
+from runtime.build import tell_build
+from runtime.exposition import Exposition
+from runtime.logs import configure_logs
+from runtime.process import Stop
+from runtime.schema import SchemaWatch
+from runtime.spans import configure_spans
+
+log = structlog.get_logger()
+
+# Seconds. The thread that reads ahead waits for the interpreter at every piece of its result; at Python's default of 5 ms it
+# held up a backlog by a fifth.
+_SWITCH_INTERVAL: Final = 0.0005
+
+
+def main(environ: Mapping[str, str], *forgets: Forget) -> int:
+    """Run one relay until SIGTERM, SIGINT or SIGHUP; its upkeep calls `forgets` too."""
+    settings = RelaySettings.load(environ)
+    configure_logs("relay")
+    tell_build("relay")
+    configure_spans("relay", environ)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    stop = Stop()
+    stop.on_signals()
+    publisher = Publisher(settings.kafka_bootstrap_servers, settings.lock_lease)
+    relay = Relay(settings, publisher, stop)
+    schema = SchemaWatch(settings.database_url, "relay")
+    schema.start()
+    readiness = partial(_readiness, relay, schema, stop)
+    web = Exposition(settings.relay_web_host, settings.relay_web_port, readiness, [relay.heartbeat])
+    web.start()
+    log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
+    if schema.wait_fit(stop):
+        _start_beside(settings, forgets)
+        collector.relax()
+        relay.run()
+    publisher.close()
+    schema.stop()
+    web.stop()
+    log.info("relay_stopped")
+    return 0
+
+
+def _start_beside(settings: RelaySettings, forgets: Sequence[Forget]) -> None:
+    """Start the threads that work beside the relay for as long as the process lives."""
+    threading.Thread(target=keep_until, args=(threading.Event(), settings, forgets), name="retention", daemon=True).start()
+    threading.Thread(target=recover_for_ever, args=(settings,), name="recovery", daemon=True).start()
+    threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
+
+
+def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:
+    """What `/health/ready` shows: the shards while it is ready, else why it is not."""
+    owned, told = relay.readiness(), {"process": "relay"} | schema.told()
+    if stop.asked:
+        told |= {"reason": "stopping", "detail": "the relay has been asked to stop"}
+    elif not schema.unfit and owned is None:
+        told |= {"reason": "postgres_unavailable", "detail": "Postgres is away"}
+    return {"ready": "reason" not in told} | (owned or {}) | told

@@ -1,0 +1,263 @@
+"""Every route there is, by listener: `ops/processes/applications.py` serves these, and the published contract is made of them."""
+
+from typing import Final
+
+from gateway import exposition, health
+from gateway.commands import cache, config, contacts, leads, notifications, payments, search, tasks
+from gateway.commands.acceptance import CommandsAccepted
+from gateway.errors import Reason
+from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
+from gateway.route import KEY, OF_SCHEMA, Parameter, Route
+from gateway.secrets.witness import Secrets
+from gateway.webhooks import reception
+from gateway.webhooks.leads import LeadsAccepted
+from operations.audit import routes as audit
+from operations.dead_letters import routes as dead_letters
+from operations.dead_letters.listing import Sent
+from operations.deliveries import explanation_routes, query
+from operations.deliveries import routes as deliveries
+from operations.deliveries.explanation import Explanation
+from operations.erasure import routes as erasures
+from operations.erasure.erasures import Erasure, Outlook
+from operations.ledger import routes as ledger
+from operations.secrets import routes as admin_secrets
+from operations.state import notifications as admin_notifications
+from operations.state import routes as state
+from operations.topology import routes as topology
+from operations.webhook_replay import routes as replays
+from operations.webhook_replay.jobs import Replay
+from operations.webhook_replay.preview import Preview
+from outbox.tasks import Task
+from projections.config import ConfigEntry
+from projections.contacts import Contact, Reach
+from projections.leads import LeadView
+from projections.notifications import NotificationView
+from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
+from schemas.leads import DeliverLead, LeadReceived
+from schemas.razorpay import RazorpayEvent
+from schemas.stripe import StripeEvent
+from schemas.text import ConfigKey, Line, WordOrNone
+from topology.view import Topology
+
+_TEXT: Final = "text/plain"
+_BYTES: Final = "application/octet-stream"
+
+_RAZORPAY_ID: Final = Parameter("X-Razorpay-Event-Id", WordOrNone, "The event's id; without one it is known by its body.")
+
+_ABSENT: Final = frozenset({Reason.NOT_FOUND})
+_OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
+    {
+        Reason.SIGNATURE_MALFORMED,
+        Reason.BODY_NOT_JSON,
+        Reason.EVENT_MALFORMED,
+        Reason.EVENT_UNSTORABLE,
+        Reason.SIGNATURE_MISSING,
+        Reason.SIGNATURE_WRONG,
+        Reason.BODY_TOO_SLOW,
+        Reason.BODY_TOO_LARGE,
+        Reason.CONTENT_TYPE_NOT_JSON,
+        Reason.RATE_LIMITED,
+        Reason.POSTGRES_UNAVAILABLE,
+        Reason.PARTITION_MISSING,
+        Reason.INTAKE_FULL,
+        Reason.STOPPING,
+    }
+)
+_OF_TIMES: Final = frozenset({Reason.SIGNATURE_SCHEME_UNKNOWN, Reason.TIMESTAMP_TOO_OLD, Reason.TIMESTAMP_IN_FUTURE})
+_OF_ADDRESSES: Final = frozenset({Reason.ADDRESS_INVALID})
+_OF_TEMPLATES: Final = frozenset(
+    {
+        Reason.CHANNEL_UNKNOWN,
+        Reason.ADDRESS_INVALID,
+        Reason.TEMPLATE_UNKNOWN,
+        Reason.TEMPLATE_CHANNEL_UNKNOWN,
+        Reason.DATA_MISSING,
+        Reason.DATA_INVALID,
+    }
+)
+
+_OF_READINESS: Final = OF_SCHEMA | {
+    Reason.POSTGRES_UNAVAILABLE,
+    Reason.PARTITION_MISSING,
+    Reason.CLOCK_SKEWED,
+    Reason.STOPPING,
+}
+
+HEALTH: Final = (
+    Route("GET", "/health/live", "live", health.live, {200: health.Live}, refuses=frozenset({Reason.LOOP_HUNG})),
+    Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
+)
+
+WEBHOOKS: Final = (
+    Route(
+        "POST", "/v1/webhooks/stripe", "stripe", reception.receive, {200: reception.Acknowledged},
+        body=StripeEvent, proofs=(STRIPE_SIGNATURE,),
+        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
+        description="Take an event that Stripe has signed, a snapshot or a thin one (`v2.core.event`: `created` in ISO 8601). "
+        "200 means committed; a copy of a known event is a `duplicate`.",
+    ),
+    Route(
+        "POST", "/v1/webhooks/razorpay", "razorpay", reception.receive, {200: reception.Acknowledged},
+        body=RazorpayEvent, proofs=(RAZORPAY_SIGNATURE,), headers=(_RAZORPAY_ID,),
+        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
+        description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
+    ),
+    Route(
+        "POST", "/v1/webhooks/partner/leads", "partner", reception.receive, {200: LeadsAccepted, 202: LeadsAccepted},
+        body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),
+        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
+        description="Take a partner's lead. 202 means committed; the same lead again is 200 with the same id.",
+    ),
+)  # fmt: skip
+
+COMMANDS: Final = (
+    Route(
+        "POST", "/internal/v1/search/index", "search_index", search.index, {202: CommandsAccepted},
+        role="service", body=search.ChangeDocument, refuses=frozenset({Reason.INDEX_UNKNOWN}),
+    ),
+    Route(
+        "POST", "/internal/v1/cache/invalidate", "cache_invalidate", cache.invalidate,
+        {200: cache.Invalidated, 202: CommandsAccepted},
+        role="service", body=cache.Invalidate, refuses=frozenset({Reason.PATTERN_TOO_BROAD}),
+    ),
+    Route(
+        "POST", "/internal/v1/notifications/send", "notifications_send", notifications.send, {202: notifications.Enqueued},
+        role="service", body=notifications.Send, refuses=_OF_TEMPLATES,
+    ),
+    Route(
+        "POST", "/internal/v1/leads/deliver", "leads_deliver", leads.deliver, {200: leads.Attempted, 202: leads.Deferred},
+        role="service", body=DeliverLead, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/internal/v1/payments/expect", "payments_expect", payments.expect, {200: payments.Expected},
+        role="service", body=payments.ExpectPayment, refuses=frozenset({Reason.EXPECTATION_SETTLED}),
+    ),
+    Route(
+        "GET", "/internal/v1/config", "config", config.show, {200: (ConfigEntry, config.Entries)},
+        role="service", query=(Parameter("key", ConfigKey, "The one key to show; all of them without."),), refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
+        role="admin", query=config.OF_HISTORY,
+    ),
+    Route(
+        "POST", "/internal/v1/config", "config_change", config.change, {200: config.Changed},
+        role="admin", body=config.ChangeConfig,
+        refuses=frozenset({Reason.VERSION_STALE, Reason.CONFIG_KEY_UNKNOWN, Reason.CONFIG_VALUE_INVALID}),
+        description=config.ABOUT,
+    ),
+    Route(
+        "GET", "/internal/v1/contacts/{userId}", "contact", contacts.contact, {200: Contact},
+        role="service", refuses=_ABSENT, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+    ),
+    Route(
+        "PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact},
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
+    ),
+    Route(
+        "POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact},
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
+    ),
+    Route("GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task}, role="service", refuses=_ABSENT),
+)  # fmt: skip
+
+ADMIN: Final = (
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
+        role="admin", query=query.OF_DELIVERIES,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", explanation_routes.explanation,
+        {200: Explanation}, role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
+        role="admin", body=replays.ReplayWebhooks,
+        refuses=frozenset({Reason.FILTER_MISSING, Reason.FILTER_CONTRADICTORY, Reason.REPLAY_TOO_LARGE}),
+    ),
+    Route(
+        "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
+        role="admin", query=replays.PARAMETERS,
+    ),
+    Route("GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
+        role="admin", query=replays.ITEM_PARAMETERS, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/replays/{replayId}/cancel", "admin_replay_cancel", replays.cancel, {200: Replay},
+        role="admin", refuses=_ABSENT | {Reason.REPLAY_ENDED},
+    ),
+    Route(
+        "GET", "/v1/admin/ledger", "admin_ledger", ledger.ledger, {200: ledger.LedgerView},
+        role="admin", query=ledger.PARAMETERS, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
+        role="admin", query=dead_letters.PARAMETERS,
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
+        {200: dead_letters.DeadLettersDetail},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
+        role="admin", refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/discard", "admin_dead_letter_discard", dead_letters.discard,
+        {200: dead_letters.Discarded},
+        role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.ErasuresBegun},
+        role="admin", body=erasures.EraseSubject,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.ErasuresPage},
+        role="admin", query=erasures.PARAMETERS,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
+    Route(
+        "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
+        role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
+    ),
+    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.PARAMETERS),
+    Route(
+        "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView}, role="admin", refuses=_ABSENT),
+    Route("GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
+        role="admin", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView}, role="admin", refuses=_ABSENT),
+    Route("GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/notifications/{id}", "admin_notification", admin_notifications.notification, {200: NotificationView},
+        role="admin", refuses=_ABSENT,
+    ),
+)  # fmt: skip
+
+PROCESS: Final = (
+    Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT}),
+    Route("GET", "/openapi.json", "openapi", exposition.contract, {200: "application/json"}),
+)
+
+
+INTERNAL: Final = (*HEALTH, *PROCESS, *COMMANDS, *ADMIN)

@@ -1,0 +1,203 @@
+"""The relay's SQL, behind verbs. Synchronous: the relay is one loop in one thread, and waits for one thing at a time."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import Connection
+
+from outbox.append import APPEND, NewEvent, columns_of
+from outbox.refusals import MISSING, UNREADABLE
+from runtime.database import UNAVAILABLE
+from runtime.excerpts import described
+from runtime.ids import time_of
+from schemas.envelope import Envelope
+
+log = structlog.get_logger()
+
+
+class PendingRow(NamedTuple):
+    """One row of the work list with the event it stands for."""
+
+    id: int
+    topic: str
+    event: Envelope
+
+
+class Room(NamedTuple):
+    """How much is read at once, in rows and in bytes of their data; a row that is larger than that comes alone."""
+
+    rows: int
+    size: int
+
+
+class UnreadableRow(NamedTuple):
+    """
+    A row of the work list that no event can be made of.
+
+    `reason` is `event_missing` where the log has no such event, else `row_unreadable`; `topic` is None where it is missing.
+    """
+
+    id: int
+    event_id: UUID
+    topic: str | None
+    reason: str
+    detail: str
+
+
+class Pending(NamedTuple):
+    """What is to be sent, and what cannot be."""
+
+    rows: list[PendingRow]
+    unreadable: list[UnreadableRow]
+
+
+class Depth(NamedTuple):
+    """How much waits for Kafka, since when (by the ids of events that go their first way), and how much is parked."""
+
+    pending: int
+    oldest: datetime | None
+    parked: int
+
+
+class ParkedRow(NamedTuple):
+    id: int
+    event_id: UUID
+    parked_at: datetime
+    reason: str
+
+
+# The narrow list is read first and the log joined to it: what is in flight is skipped without touching a wide row. Postgres
+# knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is never looked at.
+_READ: Final = """
+with p as materialized (
+  select id, event_id, replay_id from outbox_pending
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
+r as (
+  select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
+         sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
+  from p left join outbox o on o.id = p.event_id)
+select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data,
+       livemode, account
+from r where total <= %b::int8 or total = size order by place
+"""
+# The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
+_LIST: Final = """
+with p as materialized (
+  select id, event_id from outbox_pending
+  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
+r as (
+  select p.id as place, p.event_id, o.topic, coalesce(octet_length(o.data), 0) as size,
+         sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
+  from p left join outbox o on o.id = p.event_id)
+select place, event_id, topic from r where total <= %b::int8 or total = size order by place
+"""
+_READ_ONE: Final = """
+select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
+       o.occurred_at, o.traceparent, o.causation_id, o.data, o.livemode, o.account
+from outbox_pending p join outbox o on o.id = p.event_id where p.id = %b
+"""
+_FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
+_PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
+_UNPARK: Final = (
+    "update outbox_pending set parked_at = null, reason = null where parked_at is not null and id = any(%s) returning id"
+)
+_PARKED: Final = "select id, event_id, parked_at, reason from outbox_pending where parked_at is not null order by id"
+_DEPTH: Final = """
+select count(*) filter (where parked_at is null), count(*) filter (where parked_at is not null),
+       (select event_id from outbox_pending where parked_at is null and replay_id is null order by id limit 1)
+from outbox_pending
+"""
+
+
+def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
+    """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
+    values = (list(shards), _array(in_flight), room.rows, room.size)
+    try:
+        rows = connection.cursor(binary=True).execute(_READ, values, prepare=True).fetchall()
+    except Exception as error:
+        if not _is_of_a_row(error):
+            raise
+        log.warning("batch_unreadable", reason=UNREADABLE, error=described(error))
+        return _read_one_by_one(connection, values)
+    if any(row[2] is None for row in rows):
+        return _read_one_by_one(connection, values)
+    return Pending([_row_of(row) for row in rows], [])
+
+
+def _read_one_by_one(connection: Connection, values: tuple[object, ...]) -> Pending:
+    pending = Pending([], [])
+    for row_id, event_id, topic in connection.cursor(binary=True).execute(_LIST, values).fetchall():
+        if topic is None:
+            detail = "the log holds no event of this id"
+            pending.unreadable.append(UnreadableRow(row_id, event_id, None, MISSING, detail))
+            continue
+        try:
+            found = connection.cursor(binary=True).execute(_READ_ONE, (row_id,)).fetchone()
+        except Exception as error:
+            if not _is_of_a_row(error):
+                raise
+            pending.unreadable.append(UnreadableRow(row_id, event_id, topic, UNREADABLE, described(error)))
+        else:
+            pending.rows.extend([_row_of(found)] if found else [])
+    return pending
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether the driver cannot give back a value of some row: not that Postgres is away, or this process short of memory."""
+    if isinstance(error, psycopg.Error):
+        return isinstance(error, psycopg.DataError) or (error.sqlstate is not None and not isinstance(error, UNAVAILABLE))
+    return not isinstance(error, MemoryError | OSError)
+
+
+def _row_of(row: tuple[Any, ...]) -> PendingRow:
+    event = Envelope(
+        replay_id=row[1],
+        id=row[2],
+        subject=row[4],
+        source=row[5],
+        type=row[6],
+        dataschema=row[7],
+        time=row[8],
+        traceparent=row[9],
+        causation_id=row[10],
+        data=row[11],
+        livemode=row[12],
+        account=row[13],
+    )
+    return PendingRow(row[0], row[3], event)
+
+
+def _array(ids: Collection[int]) -> str:
+    """An array as Postgres reads it; psycopg's own dumper takes a microsecond a number, which the relay would feel."""
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
+def forget(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete rows that Kafka has acknowledged."""
+    connection.execute(_FORGET, (_array(ids),), prepare=True)
+
+
+def park(connection: Connection, row_id: int, reason: str, alert: NewEvent | None) -> None:
+    """Set a row aside and raise the alert, where there is one, in one transaction."""
+    with connection.transaction():
+        connection.execute(_PARK, (reason, row_id))
+        if alert:
+            connection.execute(APPEND, columns_of([alert]))
+
+
+def parked(connection: Connection) -> list[ParkedRow]:
+    return [ParkedRow(*row) for row in connection.execute(_PARKED)]
+
+
+def unpark(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Put parked rows back in their place; returns those that were parked."""
+    return [row[0] for row in connection.execute(_UNPARK, (ids,))]
+
+
+def depth(connection: Connection) -> Depth:
+    row = cast("tuple[Any, ...]", connection.execute(_DEPTH).fetchone())
+    return Depth(row[0], time_of(row[2]) if row[2] else None, row[1])
