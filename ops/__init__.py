@@ -1,1 +1,1 @@
-"""What operators and developers run: the command line, and the local stack of real servers."""
+"""What operators and developers run: the processes, the command line, the doctor, and the local stack of real servers."""
