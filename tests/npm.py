@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops.stack.places import cache_folder
+from runtime.outgoing import ca_bundle
 from tests.needs import missing
 
 if TYPE_CHECKING:
@@ -36,9 +38,18 @@ def _install(npm: str, specs: Sequence[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         fresh = Path(name) / "fresh"
         fresh.mkdir()
+        # Node looks into its own list of authorities only; here it is to trust whom the machine trusts, as everything else does.
+        trusted = os.environ.get("NODE_EXTRA_CA_CERTS") or ca_bundle() or ""
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(fresh), *specs]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT,
+                check=False,
+                env=os.environ | {"NODE_EXTRA_CA_CERTS": trusted},
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             missing(f"no {' '.join(specs)}: npm: {error}")
         if done.returncode:

@@ -14,7 +14,7 @@ from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-_RUN: Final = "import os, sys; from gateway.process import main; sys.exit(main(os.environ))"
+_RUN: Final = "import os, sys; from ops.processes.gateway import main; sys.exit(main(os.environ))"
 
 
 async def start(database_url: str, **changes: str) -> Process:

@@ -127,7 +127,7 @@ async def test_without_an_id_a_delivery_is_known_by_its_body(razorpay: Razorpay)
 async def test_a_type_without_a_handler_is_stored_and_goes_nowhere(razorpay: Razorpay) -> None:
     body = event("order.paid", START, order={"id": "order_1"})
     answer = await (await razorpay.post(body)).json()
-    assert answer == {"received": True, "id": answer["id"], "duplicate": False, "ignored": True}
+    assert answer == {"received": True, "id": answer["id"], "duplicate": False, "ignored": True, "reason": "type_not_handled"}
     assert [row["data"] for row in await razorpay.rows("outbox")] == [body]
     assert await razorpay.rows("outbox_pending") == []
 

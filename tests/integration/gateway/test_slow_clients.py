@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _RUN: Final = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
-from gateway.process import main
+from ops.processes.gateway import main
 sys.exit(main(os.environ))
 """
 SLOW: Final = 2000

@@ -110,7 +110,7 @@ async def test_a_copy_of_it_is_still_a_duplicate_and_the_ledger_still_balances(c
 async def test_it_cannot_be_replayed_and_says_why(connection: psycopg.AsyncConnection) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     await erase(connection)
-    task = Task(1, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id)
+    task = Task(1, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id, None)
     [verdict] = await replay_work.send(connection, new_id(), [task])
     assert (verdict.state, verdict.reason) == ("failed", "erased")
     assert await rows(connection, "select * from outbox_pending") == []
@@ -121,7 +121,9 @@ async def test_a_replay_and_an_erasure_of_one_event_do_not_pass_each_other(
 ) -> None:
     """Whichever is first, the other waits for it: what is sent again is whole, and what is erased is not sent."""
     ids = [await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded()) for _ in range(2)]
-    tasks = [Task(n, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id) for n, event_id in enumerate(ids)]
+    tasks = [
+        Task(n, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id, None) for n, event_id in enumerate(ids)
+    ]
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as replaying:
         async with replaying.transaction():
             await replay_work.send(replaying, new_id(), tasks[:1])

@@ -285,7 +285,7 @@ async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(boo
     now = datetime.now(UTC)
     event_id = await books.take("stripe", "ignored", at=now - timedelta(hours=2))
     await sweep(books.connection, GRACE, now)
-    task = replay_work.Task(1, event_id, "stripe", None, "ignored", event_id)
+    task = replay_work.Task(1, event_id, "stripe", None, "ignored", event_id, None)
     async with books.connection.transaction():
         await replay_work.send(books.connection, new_id(), [task])
     assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)

@@ -34,7 +34,7 @@ async def redis(redis_server: str) -> AsyncIterator[Redis]:
 @asynccontextmanager
 async def processing(database_url: str, redis_url: str, prefix: str = "") -> AsyncIterator[Processor]:
     settings = CacheSettings(
-        database_url=database_url, kafka_bootstrap_servers="unused", redis_url=redis_url, cache_key_prefix=prefix
+        database_url=database_url, kafka_bootstrap_servers="unused:9092", redis_url=redis_url, cache_key_prefix=prefix
     )
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()

@@ -38,7 +38,9 @@ async def elastic(elasticsearch_server: str) -> AsyncIterator[AsyncElasticsearch
 
 @asynccontextmanager
 async def processing(database_url: str, elasticsearch_url: str, lanes: int = 1) -> AsyncIterator[Processor]:
-    settings = SearchSettings(database_url=database_url, kafka_bootstrap_servers="unused", elasticsearch_url=elasticsearch_url)
+    settings = SearchSettings(
+        database_url=database_url, kafka_bootstrap_servers="unused:9092", elasticsearch_url=elasticsearch_url
+    )
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()
     async with SEARCH.opened(settings, pool) as running:
@@ -168,7 +170,9 @@ async def test_after_a_replay_no_version_is_given_out_again(
     elasticsearch_server: str,
     elastic: AsyncElasticsearch,  # noqa: ARG001  # an empty one first
 ) -> None:
-    settings = SearchSettings(database_url=database_url, kafka_bootstrap_servers="unused", elasticsearch_url=elasticsearch_server)
+    settings = SearchSettings(
+        database_url=database_url, kafka_bootstrap_servers="unused:9092", elasticsearch_url=elasticsearch_server
+    )
     async with make_pool(database_url, size=2, name="test") as pool, SEARCH.opened(settings, pool) as running:
         handler = running.handler
         assert isinstance(handler, RestoringHandler)
