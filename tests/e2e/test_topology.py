@@ -151,7 +151,10 @@ async def bring_everything_about(system: System, http: aiohttp.ClientSession) ->
     now = int(time.time())
     subscription, payment = stripe.Subscription(), stripe.Payment(metadata={"user_id": "u-topology"})
     invoice = stripe.Invoice(subscription=subscription.id, payment=None)
-    for body in (subscription.created(now), invoice.created(now), payment.succeeded(now)):
+    refund = payment.refund("refund.created", 100, now + 1, id=f"re_{payment.id[3:]}")
+    for body in (
+        subscription.created(now), invoice.created(now), payment.succeeded(now), refund, payment.disputed("created", now + 1),
+    ):  # fmt: skip
         assert (await post_stripe(http, system.public, body)).status == 200
     lead = partner.lead(f"crm-{uuid4()}")
     signature = {"X-Partner-Signature": partner.sign(lead, "acme-secret", time.time()), "Content-Type": "application/json"}
