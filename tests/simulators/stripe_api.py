@@ -72,7 +72,7 @@ class StripeApi:
         self.calls.append((request.path, dict(request.headers)))
         if self.told:
             told = self.told.pop(0)
-            await asyncio.sleep(told.after)
+            await asyncio.sleep(told.after)  # as slow as the test has it
             return web.Response(status=told.status, body=told.body, headers={"Content-Type": "application/json", **told.headers})
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return _error(401, "invalid_request_error", "Invalid API Key provided")

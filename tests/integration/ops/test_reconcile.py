@@ -100,7 +100,7 @@ def worker(database_url: str) -> Iterator[None]:
                                 for row in rows
                             ],
                         )
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # a stand-in for the relay and the worker: it looks again, and no test waits for it
 
     thread = threading.Thread(target=asyncio.run, args=(work(),))
     thread.start()
