@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-pytest_plugins = ["tests.servers", "tests.promtool"]
+pytest_plugins = ["tests.servers", "tests.promtool", "tests.gateways"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

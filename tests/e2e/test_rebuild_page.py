@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.test_partner_lead import lead_with, send
 from tests.e2e.test_runbooks import FENCE, PAGES, shell
 from tests.e2e.test_search import index
-from tests.integration.ops.rebuilding import KEYS
+from tests.integration.operations.rebuilding import KEYS
 from tests.sender import post_stripe
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, crm_of_its_own

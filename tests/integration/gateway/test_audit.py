@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 from outbox.audit import Audited, AuditLog
 from runtime.ids import new_id
 from runtime.settings import Secret
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import StartGateway, Wire
+    from tests.gateways import StartGateway, Wire
 
 AUDIT: Final = "/v1/admin/audit"
 SERVICE_ID: Final = Secret("service").id

@@ -18,14 +18,14 @@ from ops.contracts.examples import EXAMPLES
 from ops.processes.routes import ADMIN as ADMIN_ROUTES
 from ops.processes.routes import COMMANDS, HEALTH, INTERNAL, PROCESS, WEBHOOKS
 from runtime.ids import new_id
-from tests.integration.gateway.conftest import ADMIN, SECRET
+from tests.gateways import ADMIN, SECRET
 from tests.simulators import partner, razorpay, stripe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from gateway.route import Route
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 # As they stand in a path or a query.
 ENCODED: Final = (

@@ -23,13 +23,13 @@ from ops.contracts.examples import EXAMPLES
 from ops.processes.routes import INTERNAL
 from projections.config_keys import KEYS
 from schemas.templates import TEMPLATES
-from tests.integration.gateway.conftest import ADMIN
+from tests.gateways import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.route import Route
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 DOCUMENT: Final = msgspec.json.decode(openapi.text())
 ROUTES: Final = [route for route in INTERNAL if route.body and route.name != "contact_post"]  # which is `contact_put` again

@@ -14,7 +14,7 @@ from redis import Redis
 
 from gateway.commands.cache import Invalidate, is_too_broad
 from outbox import tasks
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import pytest
 from gateway.commands.settlements import Settlements
 from outbox import tasks
 from runtime.ids import new_id
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import StartGateway, Wire
+    from tests.gateways import StartGateway, Wire
 
 INVALIDATE: Final = "/internal/v1/cache/invalidate"
 

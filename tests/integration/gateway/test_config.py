@@ -11,14 +11,14 @@ import pytest
 import structlog
 
 from projections import config_view
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     import aiohttp
 
     from projections.config_view import Config
-    from tests.integration.gateway.conftest import StartGateway, Wire
+    from tests.gateways import StartGateway, Wire
 
 PATH: Final = "/internal/v1/config"
 

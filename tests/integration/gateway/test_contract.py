@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ops.contracts import openapi
-from tests.integration.gateway.conftest import ADMIN, SERVICE
+from tests.gateways import ADMIN, SERVICE
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 HERE: Final = Path(__file__).parent
 SECRET: Final = "made-up"

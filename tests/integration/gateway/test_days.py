@@ -21,7 +21,7 @@ from tests.integration.gateway.test_webhooks import problem_of, succeeded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 DAY = timedelta(days=1)
 

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from outbox import tasks
-from tests.integration.gateway.conftest import SERVICE
+from tests.gateways import SERVICE
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 LEAD = "019ab2f0-6c00-7abc-8def-0123456789ab"
 COMMAND = {"leadId": LEAD, "partnerId": "acme", "attempt": 2, "metadata": {"by": "sales"}}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from gateway.route import Route
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 GUARDED: Final = [route for route in INTERNAL if route.role]
 WITH_BODY: Final = [route for route in GUARDED if route.body]

@@ -12,14 +12,14 @@ import pytest
 from ops.contracts.json_schema import FOLDER
 from schemas.registry import EVENT_TYPES
 from tests import generators
-from tests.integration.gateway.conftest import ADMIN
+from tests.gateways import ADMIN
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.gateway.conftest import Gateway
+    from tests.gateways import Gateway
 
 MAKERS: Final[dict[str, Callable[[Path], list[str]]]] = {
     "openapi-generator for Python": generators.python_client,

@@ -18,7 +18,7 @@ from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
 from runtime.presence import Presence
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 CONFIG: Final = "/internal/v1/config"
 INVALIDATE: Final = "/internal/v1/cache/invalidate"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.gateway.test_ledger import stripe as ledger_of_stripe
-from tests.integration.gateway.test_replays import carried, ended, figures, post, refused, replayed, taken_up
+from tests.integration.operations.test_ledger_routes import stripe as ledger_of_stripe
+from tests.integration.operations.test_webhook_replay import carried, ended, figures, post, refused, replayed, taken_up
 from tests.simulators import razorpay
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 SOURCE: Final = {"source": "stripe"}
 ABSENT: Final = object()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runtime.ids import new_id
-from tests.integration.gateway.conftest import ADMIN, SERVICE
+from tests.gateways import ADMIN, SERVICE
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway
+    from tests.gateways import Gateway
 
 PAID: dict[str, Any] = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
 

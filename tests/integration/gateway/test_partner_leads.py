@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from tests.integration.gateway.conftest import Gateway, StartGateway, Wire
+    from tests.gateways import Gateway, StartGateway, Wire
 
 SETTINGS = {"PARTNER_ACME_SECRET": "new,old", "PARTNER_ACME_TOKEN": "token", "PARTNER_OTHER_CO_SECRET": "other"}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
+from tests.gateways import ADMIN, SECRET, SERVICE
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.gateway.test_replays import taken_up
+from tests.integration.operations.test_webhook_replay import taken_up
 from tests.simulators.stripe import Payment, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 ROOM: Final = 10
 OPEN: Final = {"REJECTED_KEPT_PER_HOUR": str(ROOM), "TRUSTED_PROXIES": "127.0.0.0/8", "RATE_LIMIT_WEBHOOKS": "off"}

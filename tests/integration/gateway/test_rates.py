@@ -16,7 +16,7 @@ from limits import parse
 from gateway.errors import CalledTooOften
 from gateway.webhooks import rates
 from gateway.webhooks.rates import ALONE, REDIS_FAILURES, Rates
-from tests.integration.gateway.conftest import ADMIN, SECRET, Wire
+from tests.gateways import ADMIN, SECRET, Wire
 from tests.simulators import partner
 from tests.simulators.stripe import Payment
 from tests.waiting import eventually
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import aiohttp
     from prometheus_client import Counter
 
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 CLIENTS: Final = (f"203.0.113.{n}" for n in itertools.count(1))
 """A fresh one for each test: Redis is shared by all of them."""

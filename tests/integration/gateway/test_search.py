@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.integration.gateway.conftest import SERVICE
+from tests.gateways import SERVICE
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway
+    from tests.gateways import Gateway
 
 UPSERT: dict[str, Any] = {"index": "properties", "id": "p1", "op": "upsert", "doc": {"title": "Küche"}}
 

@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
+from tests.gateways import ADMIN, SECRET, SERVICE
 from tests.simulators.stripe import Payment, sign
 from tests.waiting import eventually
 

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from ops.processes.routes import INTERNAL
-from tests.integration.gateway.conftest import ADMIN, SERVICE
+from tests.gateways import ADMIN, SERVICE
 from tests.integration.gateway.test_process import start, until_logged
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ import pytest
 from gateway.errors import Reason
 from outbox.append import shard_of
 from runtime.settings import Secret
-from tests.integration.gateway.conftest import OLD_SECRET, SECRET, Gateway
+from tests.gateways import OLD_SECRET, SECRET, Gateway
 from tests.simulators.stripe import Payment, sign
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from tests.integration.gateway.conftest import StartGateway, Wire
+    from tests.gateways import StartGateway, Wire
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

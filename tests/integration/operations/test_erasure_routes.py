@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runtime.settings import Secret
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.simulators.stripe import Payment
 from tests.waiting import eventually
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ops.doctor.refusals import check_refusals
 from runtime.ids import new_id
 from runtime.settings import Secret
-from tests.integration.gateway.conftest import SECRET, SERVICE
+from tests.gateways import SECRET, SERVICE
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 RAZORPAY = "rzp-5Kd82mQzX-secret"
 

@@ -11,9 +11,9 @@ import pytest
 
 from outbox import topics
 from outbox.offsets import Offsets
-from tests.integration.ops.rebuilding import Log
-from tests.integration.ops.replaying import STRIPE, World, envelope, lives
-from tests.integration.ops.test_replay_offsets import led
+from tests.integration.operations.rebuilding import Log
+from tests.integration.operations.replaying import STRIPE, World, envelope, lives
+from tests.integration.operations.test_offset_replay import led
 from tests.simulators import stripe
 from tests.waiting import wait_until
 

@@ -17,7 +17,7 @@ from runtime.tracing import new_trace
 from schemas.stripe_snapshots import Answer
 from streams.payments.fetching.api import Gone, opened_api
 from streams.payments.fetching.store import Claimed
-from tests.integration.ops.test_reconcile import rows, worker
+from tests.integration.operations.test_reconcile import rows, worker
 from tests.localstripe import KEY, LocalStripe, localstripe
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from streams.notifications.handler import NotificationsHandler
-from tests.integration.ops.replaying import STRIPE, World, at, envelope, lives
+from tests.integration.operations.replaying import STRIPE, World, at, envelope, lives
 from tests.simulators import stripe
 from tests.waiting import wait_until
 

@@ -10,12 +10,12 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from runtime.ids import new_id
-from tests.integration.gateway.conftest import ADMIN, SERVICE
+from tests.gateways import ADMIN, SERVICE
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from tests.integration.gateway.conftest import Gateway
+    from tests.gateways import Gateway
 
 LETTERS = "/v1/admin/dead-letters"
 BECAUSE = {"reason": "a test record"}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from operations.ledger.books import STATES
-from tests.integration.gateway.conftest import SERVICE
+from tests.gateways import SERVICE
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway
+    from tests.gateways import Gateway
 
 FIGURES = ("rejected", "duplicates", "ignored", "processed", "inFlight", "deadLettered")
 SOON = "to=9999-12-31T00:00:00Z"

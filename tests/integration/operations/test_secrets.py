@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from runtime.settings import Secret
-from tests.integration.gateway.conftest import ADMIN, OLD_SECRET, SECRET, SERVICE, Gateway
+from tests.gateways import ADMIN, OLD_SECRET, SECRET, SERVICE, Gateway
 from tests.simulators.partner import lead, sign_body
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 STRIPE: Final = "STRIPE_WEBHOOK_SECRET"
 BEFORE: Final = "whsec_of_before_this_rotation"

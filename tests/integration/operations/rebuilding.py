@@ -16,7 +16,7 @@ from runtime.database import make_pool
 from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
 from streams.store import mark
-from tests.integration.ops.replaying import PROJECTED, envelope
+from tests.integration.operations.replaying import PROJECTED, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from operations.webhook_replay import jobs
 from outbox import relay_store
 from runtime.ids import first_id_of, new_id
-from tests.integration.gateway.conftest import ADMIN, SECRET, SERVICE
+from tests.gateways import ADMIN, SECRET, SERVICE
 from tests.integration.gateway.test_webhooks import THIN
 from tests.simulators import stripe
 from tests.simulators.partner import lead, sign
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 WRONG: Final = "whsec_wrong"
 PARTNER: Final = {"PARTNER_ACME_SECRET": "acme-secret", "PARTNER_ACME_TOKEN": "acme-token"}

@@ -10,13 +10,13 @@ import pytest
 
 from outbox.append import NewEvent, append
 from runtime.ids import new_id, time_of
-from tests.integration.gateway.conftest import ADMIN, SERVICE, Gateway
+from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from tests.integration.gateway.conftest import StartGateway
+    from tests.gateways import StartGateway
 
 DELIVERIES = "/v1/admin/webhooks/deliveries"
 

@@ -9,12 +9,12 @@ import pytest
 
 from outbox import topics
 from schemas.topics import TOPICS
-from tests.integration.gateway.conftest import ADMIN, SERVICE
+from tests.gateways import ADMIN, SERVICE
 from tests.waiting import eventually
 from topology.view import Topology
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import Gateway, StartGateway
+    from tests.gateways import Gateway, StartGateway
 
 PATH = "/v1/admin/topology"
 PAGE = ADMIN | {"Accept": "text/html,application/xhtml+xml"}

@@ -28,8 +28,8 @@ from streams.notifications.handler import NotificationsHandler
 from streams.search.documents import Documents
 from streams.search.handler import SearchHandler
 from streams.store import mark
-from tests.integration.ops.rebuilding import Log
-from tests.integration.ops.replaying import lives
+from tests.integration.operations.rebuilding import Log
+from tests.integration.operations.replaying import lives
 from tests.integration.streams.commands import envelope_of
 from tests.integration.streams.delivering import came, leads_on, round_of
 from tests.integration.streams.test_search import found
