@@ -1,41 +1,82 @@
 """
-Whether the schemas may change as they did: `python -m ops.contracts.compatibility` prints one line per problem and fails on any.
+Checks that only optional fields were added to the schemas: `python -m ops.contracts.compatibility` prints one line per problem.
 
-Within a version only an optional field may be added. Anything else needs a new version with an upcaster. The reference is what
-git has committed: HEAD, the commit before it, origin/main and the newest release tag, as far as the clone has them.
+Any other change needs a new version with an upcaster. The check compares the code with what git has committed: HEAD, the commit
+before it, origin/main and the newest release tag, as far as the clone has them.
 """
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ops.contracts.fitting import fits
 from ops.contracts.json_schema import FOLDER, path_of, text_of, topic_of
 from schemas.registry import EVENT_TYPES, EventType
 
 Schema = dict[str, Any]
 
 _REVISIONS: Final = ("HEAD", "HEAD~1", "origin/main")
+_NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "$comment", "topic", "examples"})
+"""Keywords that describe data and do not restrict it."""
 
 
 class Reference(NamedTuple):
-    """A state that the schemas are compared with: `read` gives a file of it by its path below the folder, or None."""
+    """A state that the schemas are compared with: `read` returns a file of it by its path below the folder, or None."""
 
     name: str
     read: Callable[[str], bytes | None]
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Why data of the two schemas cannot be mixed, one reason a line; empty where readers of either take the data of both."""
-    problems = [f"readers of the new record cannot take old data: {reason}" for reason in fits(data=old, reader=new)]
-    problems += [f"readers of the old record cannot take new data: {reason}" for reason in fits(data=new, reader=old, whole=True)]
+    """The changes other than an added optional field, one a line; empty if there are none."""
+    problems = list(_changes(_inlined(old, old), _inlined(new, new), ""))
     if topic_of(old) != topic_of(new):
         problems.append(f"moved from topic {topic_of(old)} to {topic_of(new)}: readers of the old topic get nothing")
     return problems
+
+
+def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for word in sorted(old.keys() | new.keys()):
+            if word == "properties" and word in old:
+                yield from _field_changes(old[word], new.get(word, {}), path)
+            else:
+                yield from _changes(old.get(word), new.get(word), f"{path}.{word}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for place, pair in enumerate(zip(old, new, strict=True)):
+            yield from _changes(*pair, f"{path}.{place}")
+    elif old != new:
+        yield f"`{path.removeprefix('.')}` changed from {_written(old)} to {_written(new)}"
+
+
+def _field_changes(old: Schema, new: Schema, path: str) -> Iterator[str]:
+    """A field that only the new record has is optional: a required one changes `required` too, which is reported there."""
+    for name, schema in old.items():
+        yield from _changes(schema, new.get(name), f"{path}.{name}")
+
+
+def _inlined(schema: Any, root: Schema, above: tuple[str, ...] = ()) -> Any:
+    """The schema without notes, and with definitions in place of references; one that leads back to itself keeps how far up it leads."""
+    if isinstance(schema, list):
+        return [_inlined(each, root, above) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        return {"$ref": above[::-1].index(name)} if name in above else _inlined(root["$defs"][name], root, (*above, name))
+    return {
+        word: {name: _inlined(each, root, above) for name, each in value.items()}
+        if word == "properties"
+        else _inlined(value, root, above)
+        for word, value in schema.items()
+        if word not in _NOTES and (word, value) != ("default", None)
+    }
+
+
+def _written(value: Any) -> str:
+    return "nothing" if value is None else msgspec.json.encode(value).decode()
 
 
 def problems_of(folder: Path, kinds: Iterable[EventType], references: Sequence[Reference]) -> list[str]:
@@ -50,13 +91,13 @@ def problems_of(folder: Path, kinds: Iterable[EventType], references: Sequence[R
             problems.append(f"{path}: differs from the code; {_remedy(kind, version)}")
         committed = {text: reference for reference in reversed(references) if (text := reference.read(path)) is not None}
         for text, reference in committed.items():  # each content once, under the newest reference that has it
-            problems += [f"{path}: {problem}" for problem in _changes(file, text, reference, kind, version)]
+            problems += [f"{path}: {problem}" for problem in _compared(file, text, reference, kind, version)]
     strays = {str(file.relative_to(folder).as_posix()) for file in folder.glob("*/*.json")} - known.keys()
     problems += [f"{path}: no such type and version is registered, so its events could not be read" for path in sorted(strays)]
     return problems
 
 
-def _changes(file: Path, committed: bytes, reference: Reference, kind: EventType, version: int) -> list[str]:
+def _compared(file: Path, committed: bytes, reference: Reference, kind: EventType, version: int) -> list[str]:
     if version < kind.version:
         unchanged = file.exists() and file.read_bytes() == committed
         return [] if unchanged else [f"is superseded and must stay as it is at {reference.name}"]
@@ -69,7 +110,7 @@ def _remedy(kind: EventType, version: int) -> str:
 
 
 def references_of(folder: Path) -> list[Reference]:
-    """What git has committed, newest first; empty outside of a checkout."""
+    """The states that git has committed, newest first; empty outside of a checkout."""
     tag = _git(folder, "describe", "--tags", "--abbrev=0", "--match", "v*")
     revisions = [*_REVISIONS, *([tag.decode().strip()] if tag else [])]
     return [
