@@ -41,7 +41,9 @@ class Crm:
 
     def __init__(self) -> None:
         self.taken: list[Taken] = []
+        self.most_at_once = 0
         self.url = ""
+        self._at_once = 0
         self._script: dict[str, list[Step]] = {}
         self._released = asyncio.Event()
 
@@ -64,7 +66,12 @@ class Crm:
         self.taken.append(Taken(request.path, request.headers["webhook-id"], body))
         steps = self._script.get(request.path, [])
         step = steps.pop(0) if len(steps) > 1 else steps[0] if steps else status(204)
-        return await step(self, request)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await step(self, request)
+        finally:
+            self._at_once -= 1
 
 
 def status(code: int, text: str = "", **headers: str) -> Step:
