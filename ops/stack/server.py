@@ -56,6 +56,7 @@ class Server(ABC):
         self.folder = folder
         self.around = around or Surroundings()
         self.child: Child | None = None
+        self._wanted = False
         self.take_ports(ports)
 
     @abstractmethod
@@ -93,13 +94,14 @@ class Server(ABC):
 
     @property
     def died(self) -> bool:
-        """Whether it was started, and has ended although nobody stopped it."""
-        return self.child is not None and self.child.exit_code is not None
+        """Whether it was started and does not run, although nothing stopped it; a start that failed counts."""
+        return self._wanted and (self.child is None or self.child.exit_code is not None)
 
     def start(self) -> None:
         """Return once it serves; raise, with the end of its log, if it does not. Nothing to do if it runs."""
         if self.child and not self.died:
             return
+        self._wanted = True
         private_folder(self.folder, passable=self.account() is not None)
         self.prepare()
         self.around.check()
@@ -111,10 +113,12 @@ class Server(ABC):
 
     def stop(self) -> None:
         """End it in good order; by force once the limit has passed."""
+        self._wanted = False
         self._end(lambda child: child.stop(self.stop_limit))
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL."""
+        self._wanted = False
         self._end(Child.kill)
 
     def restart(self) -> None:
@@ -132,7 +136,7 @@ class Server(ABC):
             if serves:
                 return
             if time.monotonic() > deadline:
-                self.kill()
+                self._end(Child.kill)
                 raise ServerFailed(f"{self.name} was not ready within {self.start_limit}; {self._log_says()}")
             self.around.cancelled.wait(0.05)
             self.around.check()
