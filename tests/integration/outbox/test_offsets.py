@@ -112,4 +112,4 @@ def test_a_kafka_that_is_away_is_an_error_within_the_limit() -> None:
     assert caught.value.reason == "kafka_unavailable"
     with pytest.raises(OffsetsError, match="does not answer"):
         Offsets("127.0.0.1:1", timedelta(seconds=1)).group("tallyhook-payments")
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30  # without a limit, the library asks for a minute each time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -209,29 +208,26 @@ def test_pending_events_of_the_next_day_do_not_keep_the_one_before(connection: C
 def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
     connection: Connection, other: Connection, database_url: str, read: str
 ) -> None:
-    """The bound is far above what an insert takes and far below what a lock that waits for the reader would."""
+    """The reader goes after all of it, so a lock that waited for it would hold both up: Postgres ends what takes long."""
     other.execute(read.format("outbox", f"{OLDEST:%Y%m%d}"))
     with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as intake:
+        for each in (connection, intake):
+            each.execute("set statement_timeout = '20s'")
         upkeep = threads.submit(maintain, connection, NOW + DAY, 2 * DAY)
-        slowest = _insert_until(upkeep.done, intake)
+        _insert_until(upkeep.done, intake)
         done = upkeep.result()
     assert done.deferred == [name("outbox", OLDEST)]
     assert set(done.detached) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
-    assert slowest < timedelta(seconds=1)
     other.rollback()
     assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
 
-def _insert_until(done: Callable[[], bool], intake: Connection) -> timedelta:
-    """Insert again and again; returns what the slowest insert took."""
-    slowest, number = 0.0, 0
-    while not done():
+def _insert_until(done: Callable[[], bool], intake: Connection) -> None:
+    """Insert again and again, and once at least."""
+    number = 0
+    while number == 0 or not done():
         number += 1
-        started = time.perf_counter()
         intake.execute(INSERT["outbox"], (id_on(TODAY, number),))
-        slowest = max(slowest, time.perf_counter() - started)
-    assert number > 0
-    return timedelta(seconds=slowest)
 
 
 def test_two_upkeeps_at_once_share_the_work(connection: Connection, database_url: str) -> None:

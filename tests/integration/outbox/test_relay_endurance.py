@@ -173,7 +173,7 @@ def test_no_row_stops_the_relay(database_url: str, kafka_server: str) -> None:
     topic = make_topic(kafka_server)
     rows: list[dict[str, Any]] = []
 
-    @settings(max_examples=80, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=80, database=None, suppress_health_check=[*HealthCheck])
     @given(_ROW)
     def collect(row: dict[str, Any]) -> None:
         rows.append(row)
