@@ -114,7 +114,7 @@ def beginning(pattern: str) -> bytes:
     return found.encode()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pattern=st.text(CHARACTERS, min_size=1, max_size=9), keys=KEYS)
 def test_the_server_finds_only_keys_that_begin_as_a_pattern_does_that_passed(
     redis_server: str, pattern: str, keys: list[str]

@@ -106,7 +106,7 @@ _ANSWER: Final = st.one_of(
 async def test_no_bytes_of_a_crm_stop_the_deliveries_to_another(leads: Leads) -> None:
     answers: list[bytes] = []
 
-    @settings(max_examples=120, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=120, database=None, suppress_health_check=[*HealthCheck])
     @given(_ANSWER)
     def collect(answer: bytes) -> None:
         answers.append(answer)
@@ -125,7 +125,7 @@ async def test_no_bytes_of_a_crm_stop_the_deliveries_to_another(leads: Leads) ->
     assert [row["status"] for row in rows] == ["delivered"] * len(answers)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_TEXT)
 def test_no_retry_after_raises(text: str) -> None:
     pause = parse_retry_after(text, datetime(2026, 11, 24, tzinfo=UTC))

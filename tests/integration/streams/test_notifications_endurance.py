@@ -139,7 +139,7 @@ async def test_no_address_and_no_answer_of_the_server_stops_the_channel(worker: 
         st.just("250 OK"), st.builds("{} {}".format, st.integers(200, 599), st.text(max_size=40)), st.text(max_size=20)
     )
 
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=100, database=None, suppress_health_check=[*HealthCheck])
     @given(address, answer)
     def collect(address: str, answer: str) -> None:
         cases.append((address, answer))

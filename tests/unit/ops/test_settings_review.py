@@ -10,7 +10,7 @@ from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway
@@ -128,7 +128,6 @@ def test_a_value_of_the_wrong_kind_is_told_without_the_value(name: str, text: st
     assert "Value error" not in told
 
 
-@settings(deadline=None)  # the first look at a kind of settings builds what checks it
 @given(st.dictionaries(st.sampled_from(sorted(FAULTS)), st.integers(0, 30), min_size=1))
 def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> None:
     broken = {name: FAULTS[name][pick % len(FAULTS[name])] for name, pick in picks.items()}

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import billing
@@ -131,7 +131,6 @@ def _reordered(draw: st.DataObject, facts: Sequence[Fact]) -> list[Fact]:
 
 
 @given(st.one_of(payment_lives(), invoice_lives(), subscription_lives()), st.data())
-@settings(deadline=None)
 def test_every_order_with_repetitions_gives_the_state_of_the_true_order(
     life: tuple[Key, list[bytes]], data: st.DataObject
 ) -> None:
@@ -144,7 +143,6 @@ def test_every_order_with_repetitions_gives_the_state_of_the_true_order(
 
 
 @given(payment_lives(), st.data())
-@settings(deadline=None)
 def test_a_payment_succeeds_once_and_never_goes_back(life: tuple[Key, list[bytes]], data: st.DataObject) -> None:
     key, bodies = life
     _, way = folded(_reordered(data, facts_in(bodies, key)), key)
@@ -159,7 +157,6 @@ def test_a_payment_succeeds_once_and_never_goes_back(life: tuple[Key, list[bytes
 
 
 @given(invoice_lives(), st.data())
-@settings(deadline=None)
 def test_an_invoice_is_created_and_paid_at_most_once(life: tuple[Key, list[bytes]], data: st.DataObject) -> None:
     key, bodies = life
     _, way = folded(_reordered(data, facts_in(bodies, key)), key)
@@ -328,7 +325,6 @@ def chains(draw: st.DrawFn) -> list[SubscriptionFact]:
 
 
 @given(chains(), st.data())
-@settings(deadline=None)
 def test_a_chain_of_changes_within_one_second_ends_with_its_last_in_every_order(
     chain: list[SubscriptionFact], data: st.DataObject
 ) -> None:
@@ -339,7 +335,6 @@ def test_a_chain_of_changes_within_one_second_ends_with_its_last_in_every_order(
 
 
 @given(st.lists(st.sampled_from(["active", "past_due"]), min_size=3, max_size=5), st.data())
-@settings(deadline=None)
 def test_changes_that_go_in_a_circle_end_alike_in_every_order(words: list[str], data: st.DataObject) -> None:
     facts = [
         SubscriptionFact(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import billing
@@ -206,14 +206,12 @@ def _reordered(draw: st.DataObject, facts: Sequence[Fact]) -> list[Fact]:
 
 
 @given(st.one_of(payment_lives(), subscription_lives()), st.data())
-@settings(deadline=None)
 def test_every_order_with_repetitions_gives_the_state_of_the_true_order(facts: list[Fact], data: st.DataObject) -> None:
     in_order = folded(sorted(facts, key=lambda fact: fact.stamp))[-1]
     assert folded(_reordered(data, facts))[-1] == in_order
 
 
 @given(payment_lives(), st.data())
-@settings(deadline=None)
 def test_a_payment_succeeds_once_and_never_goes_back(facts: list[Fact], data: st.DataObject) -> None:
     states = [state for state in folded(_reordered(data, facts)) if isinstance(state, PaymentState)]
     paid = [state.status in PAID for state in states]
@@ -223,7 +221,6 @@ def test_a_payment_succeeds_once_and_never_goes_back(facts: list[Fact], data: st
 
 
 @given(subscription_lives(), st.data())
-@settings(deadline=None)
 def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], data: st.DataObject) -> None:
     last = max(facts, key=lambda fact: fact.stamp)
     assert isinstance(last, SubscriptionFact)

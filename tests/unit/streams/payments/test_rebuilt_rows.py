@@ -73,7 +73,7 @@ def facts_of(body: bytes) -> list[Fact]:
     return stripe.facts_of(orjson.loads(body)["type"], body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories(), st.integers(0, 2**32))
 def test_rows_that_are_made_again_are_the_same_to_the_byte(bodies: list[bytes], seed: int) -> None:
     again = [*bodies, *bodies[::2]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import billing
@@ -118,32 +118,27 @@ def _check(life: Life, bodies: Sequence[bytes], data: st.DataObject) -> None:
 
 
 @given(stripe_lives(apart=False), st.data())
-@settings(deadline=None)
 def test_who_hears_everything_knows_what_went_back(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("charge", "refund", "failure"), data)
 
 
 @given(stripe_lives(apart=False), st.data())
-@settings(deadline=None)
 def test_the_refunds_alone_are_enough(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("refund", "failure"), data)
 
 
 @given(stripe_lives(apart=True), st.data())
-@settings(deadline=None)
 def test_the_running_totals_alone_are_enough(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("charge"), data)
 
 
 @given(stripe_lives(apart=True), st.data())
-@settings(deadline=None)
 def test_totals_of_new_refunds_and_what_failed_are_enough(life: Life, data: st.DataObject) -> None:
     bodies = [body for body in life.picked("charge", "failure") if b'"charge.updated"' not in body]
     _check(life, bodies, data)
 
 
 @given(stripe_lives(apart=True, created=False), st.data())
-@settings(deadline=None)
 def test_refunds_that_do_not_say_when_they_were_made_are_put_where_they_fit(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("charge", "refund", "failure"), data)
 
@@ -223,7 +218,6 @@ def test_a_refund_is_created_succeeds_and_fails_and_stays_failed() -> None:
 
 
 @given(stripe_lives(apart=False), st.data())
-@settings(deadline=None)
 def test_each_refund_fails_at_most_once_and_ends_alike_in_every_order(life: Life, data: st.DataObject) -> None:
     facts = facts_in(_any_order(data, life.picked("charge", "refund", "failure")))
     ends = {}
