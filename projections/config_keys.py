@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from runtime.rates import RATE_BOUNDS, RATE_PATTERN, any_case, rate_of
-from schemas.description import Json
 from schemas.numbers import whole
+from schemas.rules import Json
 
 ATTEMPTS_MAX: Final = 1000
 """Attempts to deliver a lead, at most; the setting LEAD_MAX_ATTEMPTS has the same bound."""

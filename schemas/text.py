@@ -3,7 +3,7 @@ What a text may be, in one place: its characters and its length.
 
 Records name these types in their fields, routes in their paths, queries and headers, commands in their options. Nothing is
 trimmed: a text that is not as it should be is refused, never mended. Patterns end in `\Z`, for `$` lets a last newline pass;
-`schemas.description` publishes them as ECMA-262 has them, where `$` is the very end. So they keep to what means the same there:
+`ops.contracts.records` publishes them as ECMA-262 has them, where `$` is the very end. So they keep to what means the same there:
 no `\s`, and no character behind a backslash that needs none.
 """
 

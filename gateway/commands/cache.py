@@ -15,7 +15,7 @@ from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.config import in_force
 from schemas.cache import InvalidateCache
-from schemas.description import Json, never
+from schemas.rules import Json, never
 
 SOURCE: Final = "/internal/cache"
 ALLOW_ALL: Final = "cache.allow_all"

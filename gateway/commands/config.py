@@ -16,8 +16,8 @@ from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from projections import config, config_keys
 from projections.config_keys import KEY_FORM, KEYS, KeyUnknown, ValueInvalid
-from schemas.description import Json, by_case
 from schemas.numbers import INT64_MAX
+from schemas.rules import Json, by_case
 from schemas.text import ConfigKey, is_storable
 
 OF_HISTORY: Final = (Parameter("key", ConfigKey, "The one key whose changes to show; those of all without."), *OF_PAGES)

@@ -15,8 +15,8 @@ from gateway.keys import CALL
 from outbox.append import event_of
 from schemas.addresses import PATTERN as MAILBOX
 from schemas.addresses import mailbox_of
-from schemas.description import Json, by_case, never
 from schemas.operations import Channel, SendNotification
+from schemas.rules import Json, by_case, never
 from schemas.templates import TEMPLATES, TemplateError, check, fields_of, schema_of
 from schemas.text import ADDRESS, Email, Recipient, accepts
 

@@ -14,7 +14,7 @@ from gateway.keys import CALL
 from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.search import take_version
-from schemas.description import Json
+from schemas.rules import Json
 from schemas.search import DELETED, INDEXES, PropertyDeleted, PropertyUpserted
 from schemas.text import DocumentId
 

@@ -19,7 +19,7 @@ from operations.erasure import erasures
 from operations.erasure.erasures import Erasure, Outlook
 from operations.erasure.subjects import FORMS, Kind, Subject, SubjectError, SubjectId, subject_of
 from runtime.sessions import DEFAULT_LEASE, connect_async
-from schemas.description import Json, by_case
+from schemas.rules import Json, by_case
 from schemas.text import Why
 
 log = structlog.get_logger()

@@ -22,7 +22,7 @@ from operations.webhook_replay import jobs
 from operations.webhook_replay.jobs import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay, ReplayError
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.preview import preview
-from schemas.description import Json, never
+from schemas.rules import Json, never
 from schemas.stripe import Mode
 from schemas.text import Cursor, Why, Word
 

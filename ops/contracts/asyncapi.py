@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import schemas
-from schemas.description import Json, describe, publish, text_of
+from ops.contracts.records import describe, publish, text_of
 from schemas.razorpay import DATASCHEMA as RAZORPAY_SCHEMA
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.razorpay import TYPE_PREFIX as RAZORPAY
 from schemas.razorpay import RazorpayEvent
 from schemas.registry import EVENT_TYPES
+from schemas.rules import Json
 from schemas.stripe import DATASCHEMA as STRIPE_SCHEMA
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
 from schemas.stripe import TYPE_PREFIX as STRIPE

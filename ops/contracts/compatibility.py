@@ -15,8 +15,7 @@ import msgspec
 
 from ops.contracts.json_schema import FOLDER, path_of, text_of, topic_of
 from schemas.registry import EVENT_TYPES, EventType
-
-Schema = dict[str, Any]
+from schemas.rules import Json
 
 _REVISIONS: Final = ("HEAD", "HEAD~1", "origin/main")
 _NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "$comment", "topic", "examples"})
@@ -30,7 +29,7 @@ class Reference(NamedTuple):
     read: Callable[[str], bytes | None]
 
 
-def breaks(old: Schema, new: Schema) -> list[str]:
+def breaks(old: Json, new: Json) -> list[str]:
     """The changes other than an added optional field, one a line; empty if there are none."""
     problems = list(_changes(_inlined(old, old), _inlined(new, new), ""))
     if topic_of(old) != topic_of(new):
@@ -52,14 +51,14 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
         yield f"`{path.removeprefix('.')}` changed from {_written(old)} to {_written(new)}"
 
 
-def _field_changes(old: Schema, new: Schema, path: str) -> Iterator[str]:
+def _field_changes(old: Json, new: Json, path: str) -> Iterator[str]:
     """A field that only the new record has is optional: a required one changes `required` too, which is reported there."""
     for name, schema in old.items():
         yield from _changes(schema, new.get(name), f"{path}.{name}")
 
 
-def _inlined(schema: Any, root: Schema, above: tuple[str, ...] = ()) -> Any:
-    """The schema without notes, and with definitions in place of references; one that leads back to itself keeps how far up it leads."""
+def _inlined(schema: Any, root: Json, above: tuple[str, ...] = ()) -> Any:
+    """The schema without notes, and with definitions in place of references; a circular one becomes the number of levels up."""
     if isinstance(schema, list):
         return [_inlined(each, root, above) for each in schema]
     if not isinstance(schema, dict):

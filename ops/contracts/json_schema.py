@@ -1,32 +1,33 @@
 """
 The JSON Schema (2020-12) of every event type: `python -m ops.contracts.json_schema` writes `json/<type>/v<version>.json`.
 
-Only the current version of a type is written. The file of a superseded one is what the world was once told, and stays.
+Only the current version of a type is written. The file of a superseded version was published once and never changes.
 """
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-import schemas
-from schemas.description import with_patterns_for_all
+import schemas as records
+from ops.contracts.records import described, name_of, rewritten, with_patterns_for_all
 from schemas.registry import EVENT_TYPES, EventType
+from schemas.rules import Json
 
-FOLDER: Final = Path(schemas.__file__).parent / "json"
+FOLDER: Final = Path(records.__file__).parent / "json"
 
-# A word of its own would be unknown to a strict validator, `x-` or not.
+# A strict validator refuses a keyword that it does not know, with or without `x-`.
 _ON: Final = "Published on the Kafka topic "
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-def document(kind: EventType) -> dict[str, Any]:
+def document(kind: EventType) -> Json:
     """The schema of the type's current version, self-contained, under the URN that events name in `ce_dataschema`."""
-    (root,), components = msgspec.json.schema_components([kind.record], ref_template="#/$defs/{name}")
-    components = _without_null_defaults(with_patterns_for_all(components))
-    schema = components.pop(root["$ref"].rpartition("/")[2])
+    schemas, references = described([kind.record], "#/$defs/{name}")
+    components = rewritten(with_patterns_for_all(schemas), _without_null_default)
+    schema = components.pop(name_of(references[kind.record]))
     schema["required"] = sorted(schema.get("required", ()))
     return {
         **schema,
@@ -38,28 +39,24 @@ def document(kind: EventType) -> dict[str, Any]:
     }
 
 
-def topic_of(schema: dict[str, Any]) -> str | None:
-    """Where events of a published schema go; the first schemas named it under `topic`."""
+def topic_of(schema: Json) -> str | None:
+    """The topic of events of a published schema; the first schemas named it under `topic`."""
     return schema.get("topic") or schema.get("$comment", "").removeprefix(_ON) or None
 
 
-def _without_null_defaults(schema: Any) -> Any:
-    """A reader takes the absence of such a field for null anyway; code generators stumble over a default that is null."""
-    if isinstance(schema, list):
-        return [_without_null_defaults(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {word: _without_null_defaults(value) for word, value in schema.items() if word != "default" or value is not None}
+def _without_null_default(schema: Json) -> Json:
+    """A reader takes an absent field for null in any case; generators of code fail on a default that is null."""
+    return {word: value for word, value in schema.items() if word != "default" or value is not None}
 
 
 def text_of(kind: EventType) -> bytes:
-    """The file of the type's current version, byte for byte."""
+    """The bytes of the file of the type's current version."""
     ordered = msgspec.json.encode(document(kind), order="sorted")
     return msgspec.json.format(ordered, indent=2) + b"\n"
 
 
 def path_of(name: str, version: int) -> str:
-    """Where the schema of a version is, below the folder."""
+    """The path of a version's schema below the folder."""
     return f"{name}/v{version}.json"
 
 
@@ -78,7 +75,7 @@ def export(folder: Path, kinds: Iterable[EventType]) -> list[str]:
 
 def main() -> int:
     changed = export(FOLDER, EVENT_TYPES.values())
-    sys.stdout.write("".join(f"wrote {path}\n" for path in changed) or "every schema is as it should be\n")
+    sys.stdout.write("".join(f"wrote {path}\n" for path in changed) or "every schema is up to date\n")
     return 0
 
 

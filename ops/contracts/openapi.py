@@ -19,8 +19,9 @@ from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
 from gateway.route import KEY, Answer, Parameter, Route
 from ops.contracts.examples import EXAMPLES
+from ops.contracts.records import Record, describe, for_generators, publish, text_of, with_patterns_for_all
 from ops.processes.routes import INTERNAL, WEBHOOKS
-from schemas.description import Json, Record, describe, for_generators, publish, text_of, with_patterns_for_all
+from schemas.rules import Json
 
 FILE: Final = Path(schemas.__file__).with_name("openapi.json")
 

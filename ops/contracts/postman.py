@@ -11,8 +11,9 @@ from typing import Final
 
 from ops.contracts.flows import FOLDERS, Step
 from ops.contracts.openapi import FILE as CONTRACT
+from ops.contracts.records import publish, text_of
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
-from schemas.description import Json, publish, text_of
+from schemas.rules import Json
 
 COLLECTION: Final = CONTRACT.with_name("postman_collection.json")
 ENVIRONMENT: Final = CONTRACT.with_name("postman_environment.json")

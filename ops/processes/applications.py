@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.resources import files
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -56,7 +57,6 @@ from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
-from ops.contracts import openapi
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
 from outbox.audit import AuditLog
 from runtime.database import Pool, make_engine, make_pool
@@ -220,6 +220,6 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[SECRET_USES] = resources.secret_uses
     app[SECRET_USED] = Witness(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
-    app[CONTRACT] = openapi.text()
+    app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)
     return app

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ops.contracts import asyncapi
-from schemas.description import text_of
+from ops.contracts.records import text_of
 from schemas.registry import EVENT_TYPES
 from schemas.topics import TOPICS, Topic
 from tests.npm import ASYNCAPI_SPECS, npm_package

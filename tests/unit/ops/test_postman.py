@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ops.contracts import postman
 from ops.contracts.flows import FOLDERS
+from ops.contracts.records import text_of
 from ops.processes.routes import INTERNAL, WEBHOOKS
-from schemas.description import text_of
 
 
 def test_its_files_are_as_the_code_has_them() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.contracts.records import with_patterns_for_all
 from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas import text
-from schemas.description import with_patterns_for_all
 from schemas.text import DEPTH_MAX, accepts, is_storable, is_too_deep, storable
 
 KINDS: Final = {
