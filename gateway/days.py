@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 
 from gateway.errors import Reason
-from outbox.clock import ClockSkewed, Own, ask_clock, own_clock
+from outbox.clock import Own, ask_clock, own_clock
+from outbox.errors import ClockSkewed
 from outbox.partitions import is_there
 from runtime.database import Pool
 

@@ -5,6 +5,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
+from runtime.errors import Failure
+
 
 class Reason(StrEnum):
     """What was wrong; a word is never reused for something else."""
@@ -133,12 +135,11 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
 }
 
 
-class GatewayError(Exception):
+class GatewayError(Failure[Reason]):
     """A refusal; `detail` is for people and may be shown to whoever asked, `fields` names what of the body is at fault."""
 
     def __init__(self, reason: Reason, detail: str, fields: Sequence[str] = ()) -> None:
-        super().__init__(detail)
-        self.reason = reason
+        super().__init__(reason, detail)
         self.detail = detail
         self.fields = fields
 

@@ -19,6 +19,7 @@ from operations.reconcile import command as reconcile
 from operations.secrets import command as secrets
 from operations.topology import command as topology
 from ops.commands import check, doctor, outbox, replay, run, setup, topics
+from runtime.errors import Failure
 from runtime.logs import redact_uncaught
 from runtime.redaction import error_text, redacted
 from runtime.settings import SettingsError
@@ -57,9 +58,7 @@ def main() -> None:
         _fail(str(error))
     except psycopg.Error as error:
         _fail(f"Postgres: {error_text(error).partition(chr(10))[0]}")
-    except Exception as error:
-        if not hasattr(error, "reason"):
-            raise
+    except Failure as error:
         _fail(f"{error.reason}: {error}")
 
 

@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection, Connection
 
+from outbox.errors import ClockSkewed
 from runtime.database import UNAVAILABLE, Pool
 
 log = structlog.get_logger()
@@ -29,18 +30,6 @@ _READ_EVERY: Final = 30.0  # seconds
 _RETRY_AFTER: Final = 1.0  # seconds
 
 _ASK: Final = "select clock_timestamp()"
-
-
-class ClockSkewed(Exception):
-    """The clock of this process and that of Postgres differ by more than a minute."""
-
-    reason = "clock_skewed"
-
-    def __init__(self, skew: timedelta) -> None:
-        seconds = skew.total_seconds()
-        where = "ahead of" if seconds > 0 else "behind"
-        super().__init__(f"the clock of this machine is {abs(seconds):.0f} s {where} Postgres' clock")
-        self.skew = skew
 
 
 class Reading(NamedTuple):

@@ -14,20 +14,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but for its stubs
 
+from outbox.errors import BrokerError, Reason
+
 T = TypeVar("T")
 
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves these untyped
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same
 
 LIMIT: Final = timedelta(seconds=5)
-
-
-class OffsetsError(Exception):
-    """Kafka could not be asked (`kafka_unavailable`), or would not tell (`kafka_refused`)."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Place(NamedTuple):
@@ -99,7 +93,7 @@ class Offsets:
         The spans of all partitions of these topics, and these groups with what they have committed there.
 
         What is committed lies within the spans unless records are gone: beginnings, commits and ends are asked in this order, and
-        each of them only grows. A topic that is not there has no spans. Raises OffsetsError.
+        each of them only grows. A topic that is not there has no spans. Raises BrokerError.
         """
         places = self._places(topics)
         first = self._offsets(self._list_offsets(places, _EARLIEST))
@@ -113,18 +107,18 @@ class Offsets:
         )
 
     def spans(self, topics: Collection[str]) -> dict[Place, Span]:
-        """What the partitions of these topics hold. Raises OffsetsError."""
+        """What the partitions of these topics hold. Raises BrokerError."""
         return self.look(topics, ()).spans
 
     def group(self, name: str, topics: Collection[str] = ()) -> Group:
-        """One group, with what it has committed in these topics. Raises OffsetsError."""
+        """One group, with what it has committed in these topics. Raises BrokerError."""
         return self.look(topics, (name,)).groups[name]
 
     def at(self, moment: datetime, topics: Collection[str]) -> dict[Place, int]:
         """
         The offset of the first record at or after the moment, in each partition; its end where there is none so young.
 
-        Raises OffsetsError.
+        Raises BrokerError.
         """
         places = self._places(topics)
         found = self._list_offsets(places, OffsetSpec.for_timestamp(int(moment.timestamp() * 1000)))
@@ -135,7 +129,7 @@ class Offsets:
         """
         Kafka's own id of each of these topics that is there: a topic of the same name that is made anew has another.
 
-        Raises OffsetsError.
+        Raises BrokerError.
         """
         there = {place.topic for place in self._places(topics)}
         if not there:
@@ -202,13 +196,15 @@ class Offsets:
                 raise _NotKnown from error
             raise self._failure(error) from error
         except FutureTimeout as error:
-            raise OffsetsError("kafka_unavailable", f"Kafka does not answer at {self._servers} in {self._limit:g} s") from error
+            raise BrokerError(
+                Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._servers} in {self._limit:g} s"
+            ) from error
 
-    def _failure(self, error: KafkaException) -> OffsetsError:
+    def _failure(self, error: KafkaException) -> BrokerError:
         told = error.args[0]
         if told.code() < 0 or told.retriable():  # the client's own codes: transport, time-out, no broker
-            return OffsetsError("kafka_unavailable", f"Kafka does not answer at {self._servers}: {told.str()}")
-        return OffsetsError("kafka_refused", f"Kafka refuses: {told.str()}")
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._servers}: {told.str()}")
+        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {told.str()}")
 
 
 class _NotKnown(Exception):

@@ -45,26 +45,6 @@ class Recorded(NamedTuple):
     event_id: UUID
 
 
-class IntakeError(Exception):
-    """It is not recorded, as far as anyone knows; `reason` is the stable word for why."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-class Unavailable(IntakeError):
-    """
-    Not now: `postgres_unavailable`, `partition_missing`, `intake_full` or `stopping`.
-
-    If it is committed after all, the next try is a duplicate.
-    """
-
-
-class Unstorable(IntakeError):
-    """Never: `event_unstorable`. Postgres refuses a value of this very event."""
-
-
 # Two copies that meet (in one batch, or in two transactions) leave the later one without a winner in this statement's snapshot.
 # It is then written nowhere and answered by two nulls, and goes again: the next snapshot sees the original.
 # `order by` in `fresh` makes every transaction take the same keys in the same order, so that two of them do not deadlock;

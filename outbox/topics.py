@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from outbox.errors import BrokerError, Reason
 from schemas.topics import TOPICS
 
 _LIMIT: Final = 30.0
@@ -22,25 +23,19 @@ class Ensured(NamedTuple):
     kept: list[str]
 
 
-class TopicsError(Exception):
-    """Kafka did not make the topics."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 def ensure(bootstrap_servers: str, replication: int = 1) -> Ensured:
     """
     Create what is missing and add partitions where there are too few; never take any away.
 
-    Raises TopicsError with reason `kafka_unavailable` or `topic_refused`.
+    Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
     try:
         present = admin.list_topics(timeout=_LIMIT).topics
     except KafkaException as error:
-        raise TopicsError("kafka_unavailable", f"Kafka does not answer at {bootstrap_servers}: {error.args[0].str()}") from error
+        raise BrokerError(
+            Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {bootstrap_servers}: {error.args[0].str()}"
+        ) from error
     missing = [topic for topic in TOPICS if topic not in present]
     short = {t: s.partitions for t, s in TOPICS.items() if t in present and len(present[t].partitions) < s.partitions}
     new = [
@@ -59,7 +54,7 @@ def _await(futures: Mapping[str, Future[None]]) -> None:
             future.result(_LIMIT)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `ensure` was a moment earlier
-                raise TopicsError("topic_refused", f"Kafka refuses {topic}: {error.args[0].str()}") from error
+                raise BrokerError(Reason.TOPIC_REFUSED, f"Kafka refuses {topic}: {error.args[0].str()}") from error
 
 
 def _milliseconds(period: timedelta) -> str:

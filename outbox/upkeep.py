@@ -17,7 +17,8 @@ import structlog
 
 from outbox import metrics
 from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
-from outbox.clock import ClockSkewed, Own, own_clock, read_clock
+from outbox.clock import Own, own_clock, read_clock
+from outbox.errors import ClockSkewed
 from outbox.partitions import Upkeep, maintain, make_days, missing
 from outbox.settings import RetentionSettings
 from runtime.database import UNAVAILABLE

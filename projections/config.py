@@ -13,6 +13,7 @@ from outbox.append import append, event_of
 from outbox.pages import PAGE_BYTES, cut
 from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.config_tables import CHANGED_CHANNEL
+from projections.errors import ProjectionError, Reason
 from runtime.tracing import Trace
 from schemas.config import ConfigChanged
 from schemas.numbers import whole
@@ -28,16 +29,6 @@ class ConfigEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     value: Any
     version: int
     updated_at: datetime
-
-
-class StaleVersion(Exception):
-    """The caller has decided on another version than the one that stands; `current` is 0 where the key is unknown."""
-
-    reason: Final = "version_stale"
-
-    def __init__(self, current: int) -> None:
-        super().__init__(f"the version is {current} by now")
-        self.current = current
 
 
 def decoded(value: Any) -> Any:
@@ -142,7 +133,7 @@ async def change(
     """
     Set the key in the transaction that is open on the connection, keep the change, and append `config.changed` under its id.
 
-    The same `change_id` again changes nothing and returns what it made. Raises StaleVersion where another version than the
+    The same `change_id` again changes nothing and returns what it made. Raises ProjectionError where another version than the
     `expected` one stands; 0 expects that the key is unknown.
     """
     await connection.execute(_LOCK, (key,))
@@ -151,7 +142,7 @@ async def change(
     standing = await read(connection, key)
     current = standing.version if standing else 0
     if expected is not None and expected != current:
-        raise StaleVersion(current)
+        raise ProjectionError(Reason.VERSION_STALE, f"the version is {current} by now")
     entry = ConfigEntry(key=key, value=value, version=current + 1, updated_at=datetime.now(UTC))
     row = {"key": key, "value": Jsonb(value), "version": entry.version, "at": entry.updated_at, "id": change_id, "by": by}
     await connection.execute(_SET, row)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
+from projections.errors import ProjectionError, Reason
 from runtime.rates import RATE_BOUNDS, RATE_PATTERN, any_case, rate_of
 from schemas.numbers import whole
 from schemas.rules import Json
@@ -39,18 +40,6 @@ class Key(NamedTuple):
     def form(self) -> str:
         """The pattern in words that ECMA-262 has too."""
         return self.name.replace(".", "[.]").replace("{ID}", "([A-Z0-9_]{1,64})")
-
-
-class KeyUnknown(Exception):
-    """The key begins like those that are read, and nothing reads it."""
-
-    reason: Final = "config_key_unknown"
-
-
-class ValueInvalid(Exception):
-    """Whoever reads the key could not use the value; the text names the bounds."""
-
-    reason: Final = "config_value_invalid"
 
 
 def _is_flag(value: Any) -> bool:
@@ -116,18 +105,22 @@ def check(name: str, value: Any, partners: Collection[str]) -> None:
     """
     Refuse what nothing could use; `partners` are the ids of those that are configured.
 
-    Raises KeyUnknown, ValueInvalid.
+    Raises ProjectionError with reason `config_key_unknown` or `config_value_invalid`.
     """
     found = _find(name)
     if found is None:
         if name.partition(".")[0].lower() in RESERVED:
-            raise KeyUnknown(f"nothing reads this key; of its kind there are: {', '.join(key.name for key in KEYS)}")
+            raise ProjectionError(
+                Reason.CONFIG_KEY_UNKNOWN, f"nothing reads this key; of its kind there are: {', '.join(key.name for key in KEYS)}"
+            )
         return
     key, partner = found
     if partner is not None and partner not in partners:
-        raise KeyUnknown(f"no partner {partner} is configured; there are: {', '.join(sorted(partners)) or 'none'}")
+        raise ProjectionError(
+            Reason.CONFIG_KEY_UNKNOWN, f"no partner {partner} is configured; there are: {', '.join(sorted(partners)) or 'none'}"
+        )
     if value is not None and not key.fits(value):
-        raise ValueInvalid(f"{key.name} is {key.bounds}, or null for its default")
+        raise ProjectionError(Reason.CONFIG_VALUE_INVALID, f"{key.name} is {key.bounds}, or null for its default")
 
 
 def _find(name: str) -> tuple[Key, str | None] | None:

@@ -12,8 +12,9 @@ from psycopg import AsyncConnection
 
 from outbox.alerts import CONFIG_IGNORED, note
 from projections.config import last_usable, read_values
-from projections.config_keys import ValueInvalid, is_read, is_usable
+from projections.config_keys import is_read, is_usable
 from projections.config_tables import CHANGED_CHANNEL
+from projections.errors import Reason
 from runtime.database import UNAVAILABLE, Pool, make_pool
 from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
@@ -125,6 +126,6 @@ async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence
     """Say once of a value that it is ignored, and find what was in force before this process began."""
     for key in keys:
         config.fall_back(key, await last_usable(connection, key))
-        log.warning("config_ignored", reason=ValueInvalid.reason, key=key)
+        log.warning("config_ignored", reason=Reason.CONFIG_VALUE_INVALID, key=key)
     for key in keys:
         await note(connection, CONFIG_IGNORED, key)

@@ -1,24 +1,19 @@
 """What a service expects to be paid, compared with what was paid the moment both are known."""
 
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection, Rollback
 from psycopg.rows import class_row, dict_row
 
 from outbox.append import append, event_of
+from projections.errors import ProjectionError, Reason
 from projections.reconciliation import SOURCE
 from projections.reconciliation import Outcome as Stored
 from runtime.tracing import Trace
 from schemas.billing import PaymentMismatched
 
 Outcome = Literal["awaited", "matched", "mismatched"]
-
-
-class ExpectationConflict(Exception):
-    """Another amount was expected under this reference when it was paid: too late to change it."""
-
-    reason: Final = "expectation_settled"
 
 
 class _Row(NamedTuple):
@@ -35,7 +30,7 @@ async def expect(  # noqa: PLR0917  # four words of one expectation; who calls i
     """
     Expect `amount` minor units under the reference, in the transaction that is open on the connection.
 
-    Saying it twice changes nothing; another amount replaces the first while nothing is paid, and raises ExpectationConflict
+    Saying it twice changes nothing; another amount replaces the first while nothing is paid, and raises ProjectionError
     afterwards. Where the money is in already and differs, `billing.payment.mismatched` is appended, once.
     """
     wanted = (amount, currency.lower())
@@ -60,7 +55,9 @@ async def expect(  # noqa: PLR0917  # four words of one expectation; who calls i
 async def _agree(connection: AsyncConnection, reference: str, wanted: tuple[int, str], user_id: str | None, row: _Row) -> Outcome:
     known = (row.expected_amount, row.expected_currency)
     if row.payment_id is not None and row.expected_amount is not None and known != wanted:
-        raise ExpectationConflict(f"{reference} was paid when {row.expected_amount} {row.expected_currency} was expected")
+        raise ProjectionError(
+            Reason.EXPECTATION_SETTLED, f"{reference} was paid when {row.expected_amount} {row.expected_currency} was expected"
+        )
     cursor = await connection.execute(
         """update reconciliations set expected_amount = %s, expected_currency = %s, user_id = coalesce(%s, user_id)
            where reference = %s returning outcome""",

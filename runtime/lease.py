@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import Counter
 from psycopg import Connection, OperationalError
 
+from runtime.errors import Failure, Reason
 from runtime.heartbeat import Heartbeat, now
 from runtime.sessions import SPOKEN, connect
 
@@ -34,10 +35,11 @@ _TURN: Final = 1.2
 _LAST_WORD: Final = 1.0  # seconds
 
 
-class LeaseLost(OperationalError):
+class LeaseLost(Failure[Reason], OperationalError):
     """The session that held the locks is over, or may be: another process may have them by now."""
 
-    reason: Final = "lease_lost"
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.LEASE_LOST, detail)
 
 
 class Lease:
@@ -133,7 +135,7 @@ class Lease:
             return
         self._lost = True
         LOST.labels(self._name).inc()
-        log.warning("lease_lost", reason=LeaseLost.reason, holder=self._name, error=why)
+        log.warning("lease_lost", reason=Reason.LEASE_LOST, holder=self._name, error=why)
         _cut(self.connection)
 
 

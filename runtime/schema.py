@@ -11,19 +11,18 @@ import threading
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 import structlog
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
+from runtime.errors import Failure, Reason
 from runtime.process import Stop
 from runtime.sessions import connect
 
 log = structlog.get_logger()
-
-Reason = Literal["schema_missing", "schema_behind", "schema_ahead"]
 
 _MIGRATION: Final = re.compile(r"(\d{4})_(expand|contract)_\w+\.py")
 _STATEMENT: Final = timedelta(seconds=5)
@@ -60,12 +59,11 @@ class Unfit(NamedTuple):
     detail: str
 
 
-class SchemaUnfit(Exception):
+class SchemaUnfit(Failure[Reason]):
     """The database is not at a revision that this code can run on."""
 
     def __init__(self, unfit: Unfit) -> None:
-        super().__init__(unfit.detail)
-        self.reason = unfit.reason
+        super().__init__(unfit.reason, unfit.detail)
 
 
 @cache
@@ -104,16 +102,16 @@ def _row(connection: Connection[Any], statement: Any) -> tuple[Any, ...]:
 def unfit(found: Schema) -> Unfit | None:
     """Why this code cannot run on it, or None."""
     if found.revision is None:
-        return Unfit("schema_missing", f"the database has no schema, revision {needed()} is needed: run `tallyhook migrate`")
+        return Unfit(Reason.SCHEMA_MISSING, f"the database has no schema, revision {needed()} is needed: run `tallyhook migrate`")
     if found.revision < needed():
         detail = f"the schema is at revision {found.revision}, {needed()} or a later one is needed: run `tallyhook migrate`"
-        return Unfit("schema_behind", detail)
+        return Unfit(Reason.SCHEMA_BEHIND, detail)
     if found.oldest_code and found.oldest_code > newest():
         detail = (
             f"the schema is at revision {found.revision}, which has taken away what releases before {found.oldest_code} need,"
             f" and this one is of {newest()}: deploy a later release"
         )
-        return Unfit("schema_ahead", detail)
+        return Unfit(Reason.SCHEMA_AHEAD, detail)
     return None
 
 

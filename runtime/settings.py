@@ -15,18 +15,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from runtime import env_file, outgoing, redaction
 from runtime.credentials import check_quotes
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
+from runtime.errors import Failure, Reason
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
-class SettingsError(Exception):
-    """The environment does not make sense; the text lists every problem, one a line, and no value."""
-
-    reason = "settings_invalid"
+class SettingsError(Failure[Reason]):
+    """The environment makes no sense; the text lists every problem, one a line, and quotes no value."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("settings are missing or malformed:\n" + "\n".join(f"  {problem}" for problem in problems))
+        super().__init__(
+            Reason.SETTINGS_INVALID, "settings are missing or malformed:\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
         self.problems = problems
 
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from schemas.errors import Reason, SchemaError
+
 SPECVERSION: Final = "1.0"
 JSON: Final = "application/json"
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,14 +18,6 @@ LATEST: Final = datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 Headers = Sequence[tuple[str, bytes | None]]
 """As they come out of a record: Kafka allows a header without a value. What goes in may be text as well."""
-
-
-class EnvelopeError(Exception):
-    """The headers of a record are not those of a CloudEvent of ours."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +72,12 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
     """
     The event of a Kafka record.
 
-    Raises EnvelopeError with reason `envelope_incomplete` or `envelope_malformed`.
+    Raises SchemaError with reason `envelope_incomplete` or `envelope_malformed`.
     """
     found = {name: value for name, value in headers if value is not None}
     try:
         if found["ce_specversion"].decode() != SPECVERSION:
-            raise EnvelopeError("envelope_malformed", "ce_specversion is not 1.0")
+            raise SchemaError(Reason.ENVELOPE_MALFORMED, "ce_specversion is not 1.0")
         return Envelope(
             id=UUID(found["ce_id"].decode()),
             source=found["ce_source"].decode(),
@@ -100,9 +94,9 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
             content_type=found["content-type"].decode(),
         )
     except KeyError as missing:
-        raise EnvelopeError("envelope_incomplete", f"the header {missing.args[0]} is missing") from missing
+        raise SchemaError(Reason.ENVELOPE_INCOMPLETE, f"the header {missing.args[0]} is missing") from missing
     except ValueError as error:
-        raise EnvelopeError("envelope_malformed", str(error)) from error
+        raise SchemaError(Reason.ENVELOPE_MALFORMED, str(error)) from error
 
 
 @lru_cache(maxsize=1024)  # providers' times are whole seconds, so a backlog has the same ones again and again

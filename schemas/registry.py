@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas import billing, cache, config, leads, operations, search
+from schemas.errors import Reason, SchemaError
 from schemas.topics import Topic
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -16,14 +17,6 @@ _PREFIX: Final = "urn:tallyhook:"
 _DATASCHEMA: Final = re.compile(_PREFIX + r"(?P<name>.+):(?P<version>[1-9][0-9]{0,5})")
 # What an upcaster meets in data that never fitted its version; bytes that are not UTF-8 are a ValueError too.
 _MALFORMED: Final = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError)
-
-
-class SchemaError(Exception):
-    """The data of an event does not fit the schema that it names."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class EventType(NamedTuple):
@@ -114,7 +107,7 @@ def decode(dataschema: str, data: bytes) -> msgspec.Struct:
             fields = upcast(fields)
         return msgspec.convert(fields, kind.record)
     except _MALFORMED as error:
-        raise SchemaError("data_malformed", str(error)) from error
+        raise SchemaError(Reason.DATA_MALFORMED, str(error)) from error
 
 
 @lru_cache(maxsize=1024)  # a few dozen names, and once for every event
@@ -122,8 +115,8 @@ def _parse(dataschema: str) -> tuple[EventType, int]:
     match = _DATASCHEMA.fullmatch(dataschema)
     kind = EVENT_TYPES.get(match["name"]) if match else None
     if match is None or kind is None:
-        raise SchemaError("schema_unknown", f"no schema is known as {dataschema!r}")
+        raise SchemaError(Reason.SCHEMA_UNKNOWN, f"no schema is known as {dataschema!r}")
     version = int(match["version"])
     if version > kind.version:
-        raise SchemaError("schema_too_new", f"{dataschema!r} is newer than version {kind.version} known here")
+        raise SchemaError(Reason.SCHEMA_TOO_NEW, f"{dataschema!r} is newer than version {kind.version} known here")
     return kind, version

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from schemas.errors import Reason, SchemaError
 from schemas.numbers import INT64_MAX, INT64_MIN, whole
 from schemas.operations import Channel
 
@@ -37,16 +38,15 @@ TEMPLATES: Final[Mapping[str, Template]] = {
 }
 
 
-class TemplateError(Exception):
+class TemplateError(SchemaError):
     """
-    A notification cannot be told.
+    A notification cannot be made from its template and data.
 
     `reason` is `template_unknown`, `template_channel_unknown`, `data_missing` or `data_invalid`.
     """
 
-    def __init__(self, reason: str, detail: str, fields: tuple[str, ...] = ()) -> None:
-        super().__init__(detail)
-        self.reason = reason
+    def __init__(self, reason: Reason, detail: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(reason, detail)
         self.fields = fields
         """The fields at fault, all of them, in the order of their declaration."""
 
@@ -78,17 +78,17 @@ def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     """
     template = TEMPLATES.get(code)
     if template is None:
-        raise TemplateError("template_unknown", f"there is no template {code!r}; there are {', '.join(TEMPLATES)}")
+        raise TemplateError(Reason.TEMPLATE_UNKNOWN, f"there is no template {code!r}; there are {', '.join(TEMPLATES)}")
     if channel not in template.channels:
         raise TemplateError(
-            "template_channel_unknown", f"{code} has no text for {channel}, only for {', '.join(template.channels)}"
+            Reason.TEMPLATE_CHANNEL_UNKNOWN, f"{code} has no text for {channel}, only for {', '.join(template.channels)}"
         )
     if missing := tuple(name for name in template.data if data.get(name) is None):
-        raise TemplateError("data_missing", f"{code} needs {', '.join(missing)}", missing)
+        raise TemplateError(Reason.DATA_MISSING, f"{code} needs {', '.join(missing)}", missing)
     kinds_of = {**template.data, **{name: kind for name, kind in template.optional.items() if data.get(name) is not None}}
     if wrong := tuple(name for name, kind in kinds_of.items() if not _is(data[name], kind)):
         kinds = ", ".join(f"{name} as {'text' if kinds_of[name] is str else 'an integer'}" for name in wrong)
-        raise TemplateError("data_invalid", f"{code} needs {kinds}", wrong)
+        raise TemplateError(Reason.DATA_INVALID, f"{code} needs {kinds}", wrong)
     return template
 
 

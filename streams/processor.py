@@ -28,7 +28,7 @@ from runtime.database import Pool
 from runtime.excerpts import excerpt_of
 from schemas.envelope import Envelope
 from streams import metrics, store
-from streams.errors import Poison, Transient
+from streams.errors import Poison, PoisonReason, Transient
 from streams.handler import Handler, RestoringHandler
 from streams.records import Record, decode
 from streams.replays import Replays
@@ -103,7 +103,7 @@ class Processor:
         except Poison as poison:
             await self._isolate(items, poison)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises must cost one event, not the partition
-            await self._isolate(items, Poison("handler_failed", f"{type(error).__name__}: {error}"))
+            await self._isolate(items, Poison(PoisonReason.HANDLER_FAILED, f"{type(error).__name__}: {error}"))
 
     async def _isolate(self, items: Sequence[Item], poison: Poison) -> None:
         if len(items) == 1:
@@ -142,7 +142,7 @@ class Processor:
             return {*await store.mark(connection, self._worker, [item.event.id for item in items])}
         except CheckViolation as error:
             # No partition for that day: its marks are gone, so nobody can tell whether the event was handled before.
-            raise Poison(store.OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
+            raise Poison(PoisonReason.EVENT_OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
 
     async def _set_aside(self, record: Record, event: Envelope | None, poison: Poison) -> None:
         async def work(connection: AsyncConnection) -> None:

@@ -6,9 +6,10 @@ import msgspec
 
 from runtime.ids import is_time_ordered
 from schemas import registry
-from schemas.envelope import EARLIEST, LATEST, Envelope, EnvelopeError, Headers, from_headers
-from schemas.registry import SchemaError
-from streams.errors import Poison
+from schemas.envelope import EARLIEST, LATEST, Envelope, Headers, from_headers
+from schemas.errors import Reason as SchemaReason
+from schemas.errors import SchemaError
+from streams.errors import Poison, PoisonReason
 
 Data = TypeVar("Data", bound=msgspec.Struct)
 
@@ -31,15 +32,15 @@ def decode(record: Record) -> Envelope:
     Raises Poison with reason `value_missing`, `envelope_incomplete`, `envelope_malformed` or `event_id_unordered`.
     """
     if record.value is None:
-        raise Poison("value_missing", "the record has no value")
+        raise Poison(PoisonReason.VALUE_MISSING, "the record has no value")
     try:
         event = from_headers(record.headers, record.value)
-    except EnvelopeError as error:
+    except SchemaError as error:
         raise Poison(error.reason, str(error)) from error
     if (fault := _fault_of(event)) is not None:
-        raise Poison("envelope_malformed", fault)
+        raise Poison(SchemaReason.ENVELOPE_MALFORMED, fault)
     if not is_time_ordered(event.id):
-        raise Poison("event_id_unordered", f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
+        raise Poison(PoisonReason.EVENT_ID_UNORDERED, f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
     return event
 
 
@@ -62,5 +63,5 @@ def data_of(event: Envelope, *kinds: type[Data]) -> Data:
     except SchemaError as error:
         raise Poison(error.reason, str(error), event.id) from error
     if not isinstance(data, kinds):
-        raise Poison("event_unexpected", f"{event.dataschema} is not for this worker", event.id)
+        raise Poison(PoisonReason.EVENT_UNEXPECTED, f"{event.dataschema} is not for this worker", event.id)
     return data

@@ -15,7 +15,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from outbox.offsets import Offsets, OffsetsError, Place
+from outbox.errors import BrokerError
+from outbox.offsets import Offsets, Place
 from runtime.database import UNAVAILABLE, Pool
 from runtime.excerpts import excerpt_of
 from schemas.topology import group_of
@@ -128,7 +129,7 @@ async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tu
             held = [each for each in replays.open.values() if each.effects == "suppressed"]
             if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, offsets)):
                 await replays.finish(connection, over)
-    except (*UNAVAILABLE, OffsetsError) as error:
+    except (*UNAVAILABLE, BrokerError) as error:
         log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=excerpt_of(error))
         return [("", -1)]
     except Exception:  # what is asked for again and again must not end the process that asks

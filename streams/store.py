@@ -16,7 +16,7 @@ from runtime.ids import new_id
 from runtime.tracing import continue_trace
 from schemas.envelope import Envelope
 from schemas.operations import DeadLetterRecorded
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.records import Record
 
 # In id order, so that two workers with the same events after a rebalance wait for each other instead of locking up.
@@ -80,7 +80,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     cursor = await connection.execute(_SET_ASIDE, row)
     if await cursor.fetchone() is None:
         return False
-    if event and poison.reason != OUTSIDE_RETENTION:
+    if event and poison.reason != PoisonReason.EVENT_OUTSIDE_RETENTION:
         await mark(connection, consumer, [event.id])
         await tasks.fail(connection, event.id, poison.reason)
     dead_letter = event_of(
@@ -94,9 +94,6 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     await append(connection, [dead_letter])
     await note(connection, DEAD_LETTERS, consumer)
     return True
-
-
-OUTSIDE_RETENTION: Final = "event_outside_retention"
 
 
 def _text(value: bytes | None) -> str | None:

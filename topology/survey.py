@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from outbox.offsets import Look, Offsets, OffsetsError
+from outbox.errors import BrokerError
+from outbox.offsets import Look, Offsets
 from schemas.topics import TOPICS
 from schemas.topology import workers
 from topology.view import Kafka, Topology, declared, joined
@@ -18,7 +19,7 @@ _UNSET: Final = "KAFKA_BOOTSTRAP_SERVERS is not set here"
 
 
 def look_at(offsets: Offsets) -> Look:
-    """All topics and the groups of all workers. Blocks; raises OffsetsError."""
+    """All topics and the groups of all workers. Blocks; raises BrokerError."""
     return offsets.look([*TOPICS], [agent.group for agent in workers() if agent.group])
 
 
@@ -28,7 +29,7 @@ def take(offsets: Offsets | None) -> Topology:
         return declared(datetime.now(UTC), Kafka(live=False, reason="kafka_unavailable", detail=_UNSET))
     try:
         return joined(look_at(offsets), datetime.now(UTC))
-    except OffsetsError as error:
+    except BrokerError as error:
         return declared(datetime.now(UTC), Kafka(live=False, reason=error.reason, detail=str(error)))
 
 

@@ -15,7 +15,8 @@ from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
 from projections import config, config_keys
-from projections.config_keys import KEY_FORM, KEYS, KeyUnknown, ValueInvalid
+from projections.config_keys import KEY_FORM, KEYS
+from projections.errors import ProjectionError
 from schemas.numbers import INT64_MAX
 from schemas.rules import Json, by_case
 from schemas.text import ConfigKey, is_storable
@@ -107,7 +108,7 @@ async def change(request: web.Request) -> web.Response:
                 by=caller.secret_id,
                 trace=call.trace,
             )
-        except config.StaleVersion as error:
+        except ProjectionError as error:
             raise GatewayError(Reason.VERSION_STALE, str(error)) from error
     return web.json_response(body=msgspec.json.encode(Changed(entry.key, entry.value, entry.version)))
 
@@ -124,5 +125,5 @@ def check(asked: ChangeConfig, partners: Collection[str]) -> None:
         raise GatewayError(Reason.CONFIG_VALUE_INVALID, f"the value is longer than {_VALUE_BYTES} bytes")
     try:
         config_keys.check(asked.key, asked.value, partners)
-    except (KeyUnknown, ValueInvalid) as error:
+    except ProjectionError as error:
         raise GatewayError(Reason(error.reason), str(error)) from error

@@ -22,13 +22,6 @@ from schemas.text import ADDRESS, Email, Recipient, accepts
 
 SOURCE: Final = "/internal/notifications"
 
-_REASONS: Final = {
-    "template_unknown": Reason.TEMPLATE_UNKNOWN,
-    "template_channel_unknown": Reason.TEMPLATE_CHANNEL_UNKNOWN,
-    "data_missing": Reason.DATA_MISSING,
-    "data_invalid": Reason.DATA_INVALID,
-}
-
 
 class Send(msgspec.Struct, frozen=True):
     """`to` is a user id or a contact (an address, a number, a device's token); `data` is what the template needs."""
@@ -88,6 +81,6 @@ def command_of(asked: Send) -> SendNotification:
     try:
         template = check(asked.template, channel, asked.data)
     except TemplateError as error:
-        raise GatewayError(_REASONS[error.reason], str(error), error.fields) from error
+        raise GatewayError(Reason(error.reason), str(error), error.fields) from error
     data = {name: value for name, value in fields_of(template, asked.data).items() if value is not None}
     return SendNotification(to=asked.to, channel=channel, template=template.code, data=data)

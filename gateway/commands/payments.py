@@ -10,6 +10,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from gateway.postgres import command_transaction
 from projections import expectations
+from projections.errors import ProjectionError
 from schemas.text import Currency, Line
 
 MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -40,6 +41,6 @@ async def expect(request: web.Request) -> web.Response:
             outcome = await expectations.expect(
                 connection, command.reference, command.amount, command.currency, command.user_id, trace
             )
-        except expectations.ExpectationConflict as error:
+        except ProjectionError as error:
             raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
     return web.json_response(body=msgspec.json.encode(Expected(command.reference, outcome)))

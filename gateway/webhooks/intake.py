@@ -19,7 +19,8 @@ from psycopg import AsyncConnection, DataError
 from psycopg import Error as DatabaseError
 from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
-from outbox.received import IntakeError, Received, Recorded, Unavailable, Unstorable, record
+from gateway.errors import GatewayError, Reason
+from outbox.received import Received, Recorded, record
 from runtime import spans
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
@@ -68,9 +69,9 @@ class _Waiting:
         if not self.outcome.done():  # its request may have given up
             self.outcome.set_result(recorded)
 
-    def fail(self, error: type[IntakeError], reason: str, detail: str) -> None:
+    def fail(self, error: GatewayError) -> None:
         if not self.outcome.done():
-            self.outcome.set_exception(error(reason, detail))
+            self.outcome.set_exception(error)
             self.outcome.exception()  # nobody may be left to look at it: that is no news
 
 
@@ -152,18 +153,20 @@ class Intake:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._refuse_waiting("stopping", "the gateway stops")
+        self._refuse_waiting(Reason.STOPPING, "the gateway stops")
 
     def record(self, received: Received) -> asyncio.Future[Recorded]:
         """
         Hand in a webhook; the future's outcome says that it is committed.
 
-        Raises Unavailable at once, or through the future Unavailable or Unstorable. Who stops waiting harms nobody else.
+        Raises GatewayError, at once or through the future. It is `postgres_unavailable`, `partition_missing`, `intake_full` or
+        `stopping` while the webhook cannot be recorded (if it is committed after all, the next try is a duplicate), and
+        `event_unstorable` where Postgres refuses a value of this very event. A caller may stop waiting.
         """
         if not self.ready:
-            raise Unavailable(*self._why_not())
+            raise self._unavailable()
         if len(self._waiting) >= self._waiting_max or self._size >= self._waiting_bytes:
-            raise Unavailable("intake_full", "too many webhooks wait for their commit")
+            raise GatewayError(Reason.INTAKE_FULL, "too many webhooks wait for their commit")
         outcome: asyncio.Future[Recorded] = self._loop.create_future()
         waiting = _Waiting(received, outcome)
         self._waiting.append(waiting)
@@ -172,10 +175,10 @@ class Intake:
             self._idle.pop().wake()
         return outcome
 
-    def _why_not(self) -> tuple[str, str]:
+    def _unavailable(self) -> GatewayError:
         if self._closing.is_set():
-            return "stopping", "the gateway stops"
-        return "postgres_unavailable", "Postgres cannot take it now"
+            return GatewayError(Reason.STOPPING, "the gateway stops")
+        return GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
 
     async def _keep(self, lane: _Lane) -> None:
         """Hold one connection for the lane and serve it, again and again."""
@@ -263,7 +266,7 @@ class Intake:
             await self._write(connection, batch)
         except BaseException as error:
             # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
-            _fail(batch, "postgres_unavailable", f"the commit failed: {type(error).__name__}")
+            _fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
             raise
         finally:
             alarm.cancel()
@@ -303,7 +306,7 @@ class Intake:
             return
         [day] = days
         log.warning("intake_without_day", reason="partition_missing", day=str(day), events=len(batch))
-        _fail(batch, "partition_missing", "the day has no partition yet")
+        _fail(batch, Reason.PARTITION_MISSING, "the day has no partition yet")
 
     async def _write_halves(self, connection: AsyncConnection, batch: list[_Waiting], error: Exception) -> None:
         """Close in on the row that was refused, so that only its own request hears of it."""
@@ -317,7 +320,7 @@ class Intake:
                 error=str(error).strip(),
                 trace_id=trace_id,
             )
-            batch[0].fail(Unstorable, "event_unstorable", "Postgres refuses a value of this event")
+            batch[0].fail(GatewayError(Reason.EVENT_UNSTORABLE, "Postgres refuses a value of this event"))
             return
         middle = len(batch) // 2
         await self._write(connection, batch[:middle])
@@ -339,7 +342,7 @@ class Intake:
     def _overdue(self, lane: _Lane, batch: list[_Waiting]) -> None:
         """Postgres hangs: tell the waiting ones, and take nothing more on this lane until it answers."""
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
-        _fail(batch, "postgres_unavailable", "Postgres does not answer")
+        _fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
         self._set_usable(lane, usable=False)
 
     def _set_usable(self, lane: _Lane, *, usable: bool) -> None:
@@ -348,14 +351,14 @@ class Intake:
             self._usable.set()
         else:
             self._usable.clear()
-            self._refuse_waiting("postgres_unavailable", "Postgres cannot take it now")
+            self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
 
-    def _refuse_waiting(self, reason: str, detail: str) -> None:
+    def _refuse_waiting(self, reason: Reason, detail: str) -> None:
         _fail(self._waiting, reason, detail)
         self._waiting.clear()
         self._size = 0
 
 
-def _fail(waiting: Iterable[_Waiting], reason: str, detail: str) -> None:
+def _fail(waiting: Iterable[_Waiting], reason: Reason, detail: str) -> None:
     for each in waiting:
-        each.fail(Unavailable, reason, detail)
+        each.fail(GatewayError(reason, detail))

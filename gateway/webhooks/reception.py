@@ -25,7 +25,7 @@ from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
 from gateway.webhooks.standing import Standing
 from gateway.webhooks.worth import Worth
-from outbox.received import IntakeError, Received, Recorded
+from outbox.received import Received, Recorded
 from runtime import spans
 from runtime.redaction import redacted
 from runtime.settings import Secret
@@ -138,10 +138,7 @@ class Reception:
 
     async def _record(self, received: Received, call: Call) -> Recorded:
         began = spans.now()
-        try:
-            recorded = await self._intake.record(received)
-        except IntakeError as error:
-            raise GatewayError(Reason(error.reason), str(error)) from error
+        recorded = await self._intake.record(received)
         if began:
             trace = Trace(call.trace.trace_id, received.event.traceparent[36:52], call.trace.sampled)
             spans.tell(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")

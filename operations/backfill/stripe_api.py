@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 import stripe
 
+from operations.errors import OperationError, Reason
 from runtime.outgoing import ca_bundle
 from schemas.numbers import Decoder
 
@@ -32,17 +33,8 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 Result = TypeVar("Result")
 
 
-class StripeApiError(Exception):
-    """
-    What was asked for cannot be had.
-
-    `stripe_key_refused`, `stripe_called_too_often`, `stripe_unreachable`, `stripe_knows_none`, `stripe_refuses` or
-    `stripe_failed`.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+class StripeApiError(OperationError):
+    """Stripe's API did not give what it was asked for: one of the reasons `stripe_…`."""
 
 
 class Listed(NamedTuple):
@@ -107,7 +99,7 @@ def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str 
             return call()
         except stripe.RateLimitError as error:
             if pause is None:
-                raise StripeApiError("stripe_called_too_often", "Stripe takes no more calls now: try again later") from error
+                raise StripeApiError(Reason.STRIPE_CALLED_TOO_OFTEN, "Stripe takes no more calls now: try again later") from error
             time.sleep(pause)
         except stripe.StripeError as error:
             raise _error_of(error, what) from error
@@ -125,22 +117,22 @@ def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
             for event in [_event.decode(body)]
         ]
     except msgspec.DecodeError as error:
-        raise StripeApiError("stripe_failed", f"what Stripe answered is no list of events: {error}") from error
+        raise StripeApiError(Reason.STRIPE_FAILED, f"what Stripe answered is no list of events: {error}") from error
 
 
 def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
     if isinstance(error, stripe.AuthenticationError):
-        return StripeApiError("stripe_key_refused", "Stripe does not know this STRIPE_API_KEY")
+        return StripeApiError(Reason.STRIPE_KEY_REFUSED, "Stripe does not know this STRIPE_API_KEY")
     if isinstance(error, stripe.PermissionError):
-        return StripeApiError("stripe_key_refused", f"this STRIPE_API_KEY may not read {what}: give it that permission")
+        return StripeApiError(Reason.STRIPE_KEY_REFUSED, f"this STRIPE_API_KEY may not read {what}: give it that permission")
     if isinstance(error, stripe.APIConnectionError):
-        return StripeApiError("stripe_unreachable", _AWAY)
+        return StripeApiError(Reason.STRIPE_UNREACHABLE, _AWAY)
     if isinstance(error, stripe.InvalidRequestError) and error.http_status == HTTPStatus.NOT_FOUND:
-        return StripeApiError("stripe_knows_none", _one_line(error))
+        return StripeApiError(Reason.STRIPE_KNOWS_NONE, _one_line(error))
     if isinstance(error, stripe.InvalidRequestError):
-        return StripeApiError("stripe_refuses", _one_line(error))
+        return StripeApiError(Reason.STRIPE_REFUSES, _one_line(error))
     return StripeApiError(
-        "stripe_failed", f"Stripe fails with {error.http_status or 'an answer that is not JSON'}: try again later"
+        Reason.STRIPE_FAILED, f"Stripe fails with {error.http_status or 'an answer that is not JSON'}: try again later"
     )
 
 

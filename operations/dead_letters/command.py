@@ -179,7 +179,7 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
     from rich.console import Console
     from rich.progress import track
 
-    from operations.dead_letters.store import LetterError
+    from operations.errors import OperationError
     from outbox.audit import note_command
 
     failed: dict[str, str] = {}
@@ -189,7 +189,7 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
             async with connection.transaction():
                 await settle(connection, item_id)
                 await note_command(connection, f"tallyhook dead-letters {verb} {item_id}", operator())
-        except LetterError as error:
+        except OperationError as error:
             failed[str(item_id)] = f"{error.reason}: {error}"
     return failed
 

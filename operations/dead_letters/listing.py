@@ -17,7 +17,8 @@ from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
 from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
-from operations.dead_letters.store import Contents, Letter, LetterError, Search, SentAs
+from operations.dead_letters.store import Contents, Letter, Search, SentAs
+from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
 from runtime.tracing import continue_trace
@@ -123,7 +124,7 @@ async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetA
 
 
 async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
-    """Send it out again, once. Raises LetterError: `not_found`, `dead_letter_settled`."""
+    """Send it out again, once. Raises OperationError: `not_found`, `dead_letter_settled`."""
     async with connection.transaction():
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
@@ -144,7 +145,7 @@ async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
 
 
 async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: str) -> None:
-    """Give it up, for good. Raises LetterError: `not_found`, `dead_letter_settled`."""
+    """Give it up, for good. Raises OperationError: `not_found`, `dead_letter_settled`."""
     async with connection.transaction():
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
@@ -188,7 +189,7 @@ async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = Fals
 
 def _refuse_settled(lead: _Lead) -> None:
     if lead.discarded_at is not None:
-        raise LetterError("dead_letter_settled", "this lead has been discarded already")
+        raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
 
 
 def _of_letter(letter: Letter) -> SetAsideSetAside:

@@ -20,7 +20,8 @@ from gateway.route import Parameter
 from operations.dead_letters import listing
 from operations.dead_letters.causes import Fault
 from operations.dead_letters.listing import SetAsideSetAside
-from operations.dead_letters.store import LetterError, Search, Status
+from operations.dead_letters.store import Search, Status
+from operations.errors import OperationError
 from schemas.text import Filter, LongWhy
 
 PARAMETERS: Final = (
@@ -151,5 +152,5 @@ def _place_of(cursor: str) -> tuple[datetime, UUID]:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except LetterError as error:
+    except OperationError as error:
         raise GatewayError(Reason(error.reason), str(error)) from error

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.dead_letters.causes import THEIRS
+from operations.errors import OperationError, Reason
 from operations.ledger import books
 from outbox.append import append, shard_of
 from outbox.resend import raw_record, resend_of
@@ -22,14 +23,6 @@ from runtime.tracing import Trace, new_trace
 
 Status = Literal["open", "retried", "discarded"]
 SentAs = Literal["event", "record"]
-
-
-class LetterError(Exception):
-    """A letter cannot be settled so: `not_found`, or `dead_letter_settled`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +123,7 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
     Send it to its worker again, in one transaction: settled, unmarked, and on its way through the outbox.
 
     It goes out as the event that it was, under the same id; every other reader of the topic has its mark and passes it over.
-    Raises LetterError.
+    Raises OperationError.
     """
     async with connection.transaction():
         row = await (await connection.execute(_RETRY, {"id": letter_id, "by": by})).fetchone()
@@ -151,7 +144,7 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
 
 
 async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by: str) -> None:
-    """Give it up, for good. Raises LetterError."""
+    """Give it up, for good. Raises OperationError."""
     async with connection.transaction():
         row = await (await connection.execute(_DISCARD, {"id": letter_id, "by": by, "why": reason})).fetchone()
         if row is None:
@@ -171,11 +164,11 @@ async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UU
     return row is not None
 
 
-async def _why_not(connection: AsyncConnection, letter_id: UUID) -> LetterError:
+async def _why_not(connection: AsyncConnection, letter_id: UUID) -> OperationError:
     row = await (await connection.execute("select status from dead_letters where id = %s", (letter_id,))).fetchone()
     if row is None:
-        return LetterError("not_found", "no dead letter has this id")
-    return LetterError("dead_letter_settled", f"this dead letter has been {row[0]} already")
+        return OperationError(Reason.NOT_FOUND, "no dead letter has this id")
+    return OperationError(Reason.DEAD_LETTER_SETTLED, f"this dead letter has been {row[0]} already")
 
 
 def _contents(row: Sequence[Any]) -> Contents:

@@ -17,7 +17,8 @@ from gateway.paging import OF_PAGES, cursor_of, id_of, names_of, parse_page
 from gateway.postgres import command_transaction, refusing_outages
 from operations.erasure import erasures
 from operations.erasure.erasures import Erasure, Outlook
-from operations.erasure.subjects import FORMS, Kind, Subject, SubjectError, SubjectId, subject_of
+from operations.erasure.subjects import FORMS, Kind, Subject, SubjectId, subject_of
+from operations.errors import OperationError
 from runtime.sessions import DEFAULT_LEASE, connect_async
 from schemas.rules import Json, by_case
 from schemas.text import Why
@@ -102,7 +103,7 @@ async def begin(request: web.Request) -> web.Response:
     asked = await bodies.read(request, EraseSubject)
     try:
         subject = subject_of(asked.kind, asked.id)
-    except SubjectError as error:
+    except OperationError as error:
         raise GatewayError(Reason.FIELD_INVALID, f"{error} - at `$.id`") from error
     if asked.dry_run:
         with refusing_outages():

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 from msgspec import Meta
 
+from operations.errors import OperationError, Reason
 from runtime.partners import key_of
 from schemas.text import accepts
 
@@ -17,12 +18,6 @@ SubjectId = Annotated[str, Meta(min_length=_ID_MIN, max_length=_ID_MAX, pattern=
 FORMS: Final[Mapping[Kind, str]] = {"email": r"^[^ ]*@[^ ]*\Z", "lead": r"^[^/]+/[^\x00]+\Z"}
 """What else the id of a kind looks like."""
 _USER_KEYS: Final = "(user_id|userid|user|to|recipient)"
-
-
-class SubjectError(Exception):
-    """This names nobody: `subject_malformed`."""
-
-    reason = "subject_malformed"
 
 
 class Subject(NamedTuple):
@@ -58,17 +53,19 @@ def subject_of(kind: str, name: str) -> Subject:
     """
     The subject that the words name.
 
-    Raises SubjectError.
+    Raises OperationError.
     """
     found = next((each for each in KINDS if each == kind), None)
     if found is None:
-        raise SubjectError(f"a subject is one of {', '.join(KINDS)}")
+        raise OperationError(Reason.SUBJECT_MALFORMED, f"a subject is one of {', '.join(KINDS)}")
     if not accepts(SubjectId, name):
-        raise SubjectError(f"the id of a subject has {_ID_MIN} to {_ID_MAX} characters, and no control characters")
+        raise OperationError(
+            Reason.SUBJECT_MALFORMED, f"the id of a subject has {_ID_MIN} to {_ID_MAX} characters, and no control characters"
+        )
     if found == "email" and ("@" not in name or " " in name):
-        raise SubjectError("an email has an @ and no blank")
+        raise OperationError(Reason.SUBJECT_MALFORMED, "an email has an @ and no blank")
     if found == "lead" and not all(name.partition("/")):
-        raise SubjectError("a lead is named PARTNER/EXTERNAL_ID")
+        raise OperationError(Reason.SUBJECT_MALFORMED, "a lead is named PARTNER/EXTERNAL_ID")
     return Subject(found, name)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from operations.errors import OperationError, Reason
 from runtime.ids import first_id_of, time_of
 
 SETTLED_BY: Final = {"stripe": "payments", "razorpay": "payments", "partner": "leads"}
@@ -24,14 +25,6 @@ STATES: Final = ("processed", "inFlight", "deadLettered", "ignored")
 
 _UNEXPLAINED_MAX: Final = 100
 _AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
-
-
-class LedgerError(Exception):
-    """There is no such ledger: `period_malformed`, or `period_not_kept` where nothing of the period is kept any more."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -185,10 +178,10 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
     """
     The ledger of what came in at or after `begin` and before `end`, all of it seen at one moment.
 
-    The caller's transaction must not have begun to read. Raises LedgerError.
+    The caller's transaction must not have begun to read. Raises OperationError.
     """
     if begin >= end:
-        raise LedgerError("period_malformed", "the period ends before it begins")
+        raise OperationError(Reason.PERIOD_MALFORMED, "the period ends before it begins")
     async with connection.transaction():
         await connection.execute("set transaction isolation level repeatable read, read only")
         # Hash tables of a day fit; on disk they would take half as long again.
@@ -196,7 +189,7 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
         await connection.execute("set local enable_partitionwise_join = on")
         kept = await kept_from(connection)
         if end <= kept:
-            raise LedgerError("period_not_kept", f"nothing of before {kept:%Y-%m-%d} is kept any more")
+            raise OperationError(Reason.PERIOD_NOT_KEPT, f"nothing of before {kept:%Y-%m-%d} is kept any more")
         covered = max(begin, kept)
         sources = await _sources(connection, covered, end)
         balanced = all(source.balanced for source in sources)
@@ -217,7 +210,7 @@ async def kept_from(connection: AsyncConnection) -> datetime:
     """The beginning of what the tables still hold."""
     row = await (await connection.execute(_KEPT_FROM)).fetchone()
     if row is None or row[0] is None:
-        raise LedgerError("period_not_kept", "there are no daily partitions: `tallyhook migrate` makes them")
+        raise OperationError(Reason.PERIOD_NOT_KEPT, "there are no daily partitions: `tallyhook migrate` makes them")
     day = date.fromisoformat(row[0])
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 

@@ -11,8 +11,10 @@ from gateway.errors import GatewayError, Reason
 from gateway.paging import parse_period
 from gateway.postgres import snapshot
 from gateway.route import Parameter
+from operations.errors import OperationError
+from operations.errors import Reason as Why
 from operations.ledger import books
-from operations.ledger.books import Ledger, LedgerError, SourceLedger
+from operations.ledger.books import Ledger, SourceLedger
 from operations.lost_records import store as lost_search
 from operations.lost_records.store import OpenLoss
 
@@ -58,8 +60,8 @@ async def ledger(request: web.Request) -> web.Response:
     try:
         async with snapshot(request) as connection:
             found, losses = await books.read(connection, begin, end), await lost_search.open_losses(connection)
-    except LedgerError as error:
-        reason = Reason.PERIOD_NOT_KEPT if error.reason == "period_not_kept" else Reason.QUERY_MALFORMED
+    except OperationError as error:
+        reason = Reason.PERIOD_NOT_KEPT if error.reason is Why.PERIOD_NOT_KEPT else Reason.QUERY_MALFORMED
         raise GatewayError(reason, str(error)) from error
     return web.json_response(body=msgspec.json.encode(_view(found, losses)))
 

@@ -16,8 +16,9 @@ from psycopg import AsyncConnection
 
 from operations.lost_records import store as lost_search
 from outbox import lost
+from outbox.errors import BrokerError
 from outbox.losses import Loss, Seen, losses_of
-from outbox.offsets import Look, Offsets, OffsetsError, Place
+from outbox.offsets import Look, Offsets, Place
 from outbox.settings import RelaySettings
 from runtime.database import UNAVAILABLE
 from runtime.locks import Lock
@@ -79,14 +80,14 @@ async def _keep_recovering(connection: AsyncConnection, settings: RelaySettings,
 async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta) -> None:
     try:
         await look(connection, offsets, _CONSUMES, lease)
-    except OffsetsError as error:
+    except BrokerError as error:
         log.warning("recovery_postponed", reason=error.reason, error=str(error))
 
 
 async def look(
     connection: AsyncConnection, offsets: Offsets, consumes: Mapping[str, tuple[str, ...]], lease: timedelta = DEFAULT_LEASE
 ) -> list[Loss]:
-    """Find and report what was lost to the consumers of these topics; those losses that are new. Raises OffsetsError."""
+    """Find and report what was lost to the consumers of these topics; those losses that are new. Raises BrokerError."""
     topics = sorted({topic for names in consumes.values() for topic in names})
     async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
         found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from operations.offset_replay.errors import ReplayRefused
+from operations.errors import OperationError, Reason
 from runtime.moments import moment_of
 
 _NUMBERS: Final = re.compile("([0-9]{1,9}):([0-9]{1,18})")  # what Kafka's numbers hold
@@ -36,16 +36,18 @@ Stop = End | Moment | Numbers
 
 
 def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: datetime) -> Start:
-    """Exactly one of the three ways to say it. Raises ReplayRefused with reason `bound_malformed`."""
+    """Exactly one of the three ways to say it. Raises OperationError with reason `bound_malformed`."""
     if [bool(offsets), time is not None, beginning].count(True) != 1:
-        raise ReplayRefused("bound_malformed", "say where to begin, one way: --from-offset P:N, --from-time T or --from-start")
+        raise OperationError(
+            Reason.BOUND_MALFORMED, "say where to begin, one way: --from-offset P:N, --from-time T or --from-start"
+        )
     if offsets:
         return Numbers(numbers_in(offsets))
     return Beginning() if time is None else Moment(moment_in(time, now))
 
 
 def stop_of(words: Sequence[str], now: datetime) -> Stop:
-    """`end`, a time, or offsets. Raises ReplayRefused with reason `bound_malformed`."""
+    """`end`, a time, or offsets. Raises OperationError with reason `bound_malformed`."""
     if list(words) in ([], ["end"]):
         return End()
     if len(words) == 1 and not _looks_numbered(words[0]):
@@ -58,10 +60,10 @@ def numbers_in(words: Sequence[str]) -> dict[int, int]:
     for word in words:
         named = _NUMBERS.fullmatch(word)
         if named is None:
-            raise ReplayRefused("bound_malformed", f"{word!r} is no PARTITION:OFFSET, such as 3:1500")
+            raise OperationError(Reason.BOUND_MALFORMED, f"{word!r} is no PARTITION:OFFSET, such as 3:1500")
         partition, offset = int(named[1]), int(named[2])
         if partition in found:
-            raise ReplayRefused("bound_malformed", f"partition {partition} is named twice")
+            raise OperationError(Reason.BOUND_MALFORMED, f"partition {partition} is named twice")
         found[partition] = offset
     return found
 
@@ -71,7 +73,9 @@ def moment_in(word: str, now: datetime) -> datetime:
     try:
         return moment_of(word, now)
     except ValueError:
-        raise ReplayRefused("bound_malformed", f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago") from None
+        raise OperationError(
+            Reason.BOUND_MALFORMED, f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago"
+        ) from None
 
 
 def _looks_numbered(word: str) -> bool:

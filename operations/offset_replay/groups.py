@@ -7,8 +7,10 @@ from typing import Any, Final
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operations.offset_replay.errors import ReplayRefused
-from outbox.offsets import OffsetsError, Place
+from operations.errors import OperationError, Reason
+from outbox.errors import BrokerError
+from outbox.errors import Reason as BrokerReason
+from outbox.offsets import Place
 
 _LIMIT: Final = 15.0  # seconds
 _LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_SUBSCRIBED_TO_TOPIC}
@@ -18,7 +20,7 @@ def move(bootstrap_servers: str, group: str, offsets: Mapping[Place, int]) -> No
     """
     Let the group continue at these offsets. Kafka refuses it while the group has members, however short the time since we looked.
 
-    Raises ReplayRefused with reason `group_live`, and OffsetsError.
+    Raises OperationError with reason `group_live`, and BrokerError.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
@@ -28,13 +30,13 @@ def move(bootstrap_servers: str, group: str, offsets: Mapping[Place, int]) -> No
     except KafkaException as error:
         raise _refusal(group, error.args[0]) from error
     except FutureTimeout as error:
-        raise OffsetsError("kafka_unavailable", f"Kafka has not moved {group} in {_LIMIT:g} s") from error
+        raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"Kafka has not moved {group} in {_LIMIT:g} s") from error
     for partition in moved.topic_partitions:
         if partition.error is not None:
             raise _refusal(group, partition.error)
 
 
-def _refusal(group: str, error: KafkaError) -> ReplayRefused | OffsetsError:
+def _refusal(group: str, error: KafkaError) -> OperationError | BrokerError:
     if error.code() in _LIVE:
-        return ReplayRefused("group_live", f"{group} got members this moment: stop its workers, and begin again")
-    return OffsetsError("kafka_refused", f"Kafka does not move {group}: {error.str()}")
+        return OperationError(Reason.GROUP_LIVE, f"{group} got members this moment: stop its workers, and begin again")
+    return BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not move {group}: {error.str()}")

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from operations.errors import OperationError, Reason
 from operations.offset_replay import groups, log, scan, store
 from operations.offset_replay.bounds import End, Moment, Start, Stop
-from operations.offset_replay.errors import ReplayRefused
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
 from operations.offset_replay.scan import Count
@@ -49,21 +49,21 @@ class Outlook(NamedTuple):
 
 
 def check(asked: Asked) -> None:
-    """Raises ReplayRefused: `worker_unknown`, `topic_not_read`."""
+    """Raises OperationError: `worker_unknown`, `topic_not_read`."""
     known = {worker.name: worker for worker in topology.workers()}
     if asked.worker not in known:
-        raise ReplayRefused("worker_unknown", f"there is no worker {asked.worker!r}; there are: {', '.join(sorted(known))}")
+        raise OperationError(Reason.WORKER_UNKNOWN, f"there is no worker {asked.worker!r}; there are: {', '.join(sorted(known))}")
     topics = known[asked.worker].consumes
     if asked.topic not in topics:
-        raise ReplayRefused("topic_not_read", f"{asked.worker} reads {' and '.join(topics)}, not {asked.topic!r}")
+        raise OperationError(Reason.TOPIC_NOT_READ, f"{asked.worker} reads {' and '.join(topics)}, not {asked.topic!r}")
 
 
 def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None) -> Stand:
-    """Where everything stands, and where the bound is. Raises OffsetsError, ReplayRefused."""
+    """Where everything stands, and where the bound is. Raises BrokerError, OperationError."""
     group = topology.group_of(asked.worker)
     seen = offsets.look((asked.topic,), (group,))
     if not seen.spans:
-        raise ReplayRefused("topic_missing", f"Kafka has no topic {asked.topic}: tallyhook topics ensure")
+        raise OperationError(Reason.TOPIC_MISSING, f"Kafka has no topic {asked.topic}: tallyhook topics ensure")
     at = offsets.at(start.at, (asked.topic,)) if isinstance(start, Moment) else {}
     return Stand(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
 
@@ -71,7 +71,7 @@ def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mappin
 def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
     offsets: Offsets, servers: str, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
-    """What a replay would read again, counted record by record. Raises OffsetsError, ReplayRefused."""
+    """What a replay would read again, counted record by record. Raises BrokerError, OperationError."""
     stand = look(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
     moves = moves_of(start, stand)
     stops = {} if isinstance(stop, End) else stops_of(stop, look(offsets, asked, stop))
@@ -91,7 +91,7 @@ def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, 
     """
     Tell the workers, then move the offsets; in this order, so that nobody reads a moved group without being told.
 
-    Raises OffsetsError, ReplayRefused.
+    Raises BrokerError, OperationError.
     """
     replay = new_id()
     superseded = store.write(connection, replay, asked.worker, outlook.back, effects)

@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from outbox.offsets import OffsetsError, Place
+from outbox.errors import BrokerError
+from outbox.errors import Reason as BrokerReason
+from outbox.offsets import Place
 from streams.records import Record
 
 _BATCH: Final = 2000
@@ -31,7 +33,7 @@ def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int 
     """
     Every record of the stretches, in the order of each partition, many at a time.
 
-    Raises OffsetsError where Kafka goes away.
+    Raises BrokerError where Kafka goes away.
     """
     left = {place: stretch.stop for place, stretch in stretches.items() if stretch.length}
     consumer = Consumer(
@@ -61,7 +63,7 @@ def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > _PATIENCE:
-            raise OffsetsError("kafka_unavailable", f"no record has come from Kafka in {_PATIENCE:g} s")
+            raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"no record has come from Kafka in {_PATIENCE:g} s")
         if records := [record for message in messages if (record := _take(consumer, left, message)) is not None]:
             yield records
 
@@ -86,7 +88,7 @@ def _take(consumer: Consumer, left: dict[Place, int], message: Any) -> Record | 
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name for it
         if error.retriable() or error.code() == KafkaError._TRANSPORT:  # noqa: SLF001  # same
             return None
-        raise OffsetsError("kafka_refused", f"Kafka does not give {place.topic} {place.partition}: {error.str()}")
+        raise BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not give {place.topic} {place.partition}: {error.str()}")
     stop = left.get(place)
     if stop is None:
         return None

@@ -26,7 +26,7 @@ _STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", Notifi
 
 
 def settle(offsets: Offsets, servers: str, connection: Connection, start: Start) -> int:
-    """Let messages that wait be what the log tells of them; how many did. Raises OffsetsError."""
+    """Let messages that wait be what the log tells of them; how many did. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
     stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}

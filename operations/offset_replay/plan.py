@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from operations.errors import OperationError, Reason
 from operations.offset_replay.bounds import Beginning, End, Numbers, Start, Stop
-from operations.offset_replay.errors import ReplayRefused
 from outbox.offsets import Group, Place, Span
 
 
@@ -41,7 +41,7 @@ def moves_of(start: Start, stand: Stand) -> list[Move]:
     """
     Every partition that the group has read, and where it would be read from. Never forward: what was not read is not skipped.
 
-    Raises ReplayRefused: those of `wanted_of`, `never_read`, `events_skipped`.
+    Raises OperationError: those of `wanted_of`, `never_read`, `events_skipped`.
     """
     wanted = wanted_of(start, stand)
     moves: list[Move] = []
@@ -49,16 +49,16 @@ def moves_of(start: Start, stand: Stand) -> list[Move]:
         committed = stand.group.committed.get(place)
         if committed is None:
             if isinstance(start, Numbers) and place in wanted:
-                raise ReplayRefused(
-                    "never_read",
+                raise OperationError(
+                    Reason.NEVER_READ,
                     f"{stand.group.name} has read nothing of partition {place.partition}: its worker begins at the start",
                 )
             continue
         until = max(committed, stand.unfinished.get(place, 0))
         target = wanted.get(place, committed)
         if target > until and isinstance(start, Numbers):
-            raise ReplayRefused(
-                "events_skipped",
+            raise OperationError(
+                Reason.EVENTS_SKIPPED,
                 f"{stand.group.name} has read partition {place.partition} up to {until}: beginning at {target} would skip events",
             )
         moves.append(Move(place, span, committed, min(target, until), until))
@@ -66,14 +66,14 @@ def moves_of(start: Start, stand: Stand) -> list[Move]:
 
 
 def refuse_live(group: Group) -> None:
-    """Raises ReplayRefused with reason `group_live`."""
+    """Raises OperationError with reason `group_live`."""
     if group.live:
         members = (
             ", ".join(sorted({f"{member.client} at {member.host}" for member in group.members})) or "members that come and go"
         )
         role = group.name.partition("-")[2]
-        raise ReplayRefused(
-            "group_live",
+        raise OperationError(
+            Reason.GROUP_LIVE,
             f"{group.name} is {group.state}: {members}. Stop every {role} worker first; one that was killed leaves after its "
             "session time-out. On a live system use --shadow",
         )
@@ -83,7 +83,7 @@ def wanted_of(start: Start, stand: Stand) -> dict[Place, int]:
     """
     The offset to begin at, by partition, within the log.
 
-    Raises ReplayRefused: `partition_unknown`, `offset_outside_log`.
+    Raises OperationError: `partition_unknown`, `offset_outside_log`.
     """
     match start:
         case Beginning():
@@ -110,11 +110,11 @@ def _numbered(numbers: Numbers, topic: str, spans: Mapping[Place, Span]) -> dict
     for number, offset in numbers.offsets.items():
         place = Place(topic, number)
         if place not in spans:
-            raise ReplayRefused("partition_unknown", f"{topic} has no partition {number}; it has {len(spans)}, from 0")
+            raise OperationError(Reason.PARTITION_UNKNOWN, f"{topic} has no partition {number}; it has {len(spans)}, from 0")
         span = spans[place]
         if not span.begin <= offset <= span.end:
-            raise ReplayRefused(
-                "offset_outside_log",
+            raise OperationError(
+                Reason.OFFSET_OUTSIDE_LOG,
                 f"partition {number} of {topic} holds offsets {span.begin} to {span.end}: {offset} is outside",
             )
         found[place] = offset

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
-from operations.offset_replay.errors import ReplayRefused
+from operations.errors import OperationError, Reason
 from outbox.offsets import Place
 from runtime.ids import time_of
 from streams.errors import Poison
@@ -61,12 +61,12 @@ def count(
 
 
 def refuse_unmarkable(counts: dict[Place, Count], days: Collection[date]) -> None:
-    """Raises ReplayRefused with reason `range_outside_retention`."""
+    """Raises OperationError with reason `range_outside_retention`."""
     found = [(place, *of.unmarkable[0], of.unmarkable[-1][0]) for place, of in sorted(counts.items()) if of.unmarkable]
     if found:
         place, offset, at, last = found[0]
-        raise ReplayRefused(
-            "range_outside_retention",
+        raise OperationError(
+            Reason.RANGE_OUTSIDE_RETENTION,
             f"partition {place.partition} has an event of {at:%Y-%m-%d} at offset {offset}, and marks are kept from "
             f"{min(days, default='no day')}: nobody can tell whether it had its effects. Begin after offset {last}, "
             "or use --shadow",

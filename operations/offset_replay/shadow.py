@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from operations.errors import OperationError, Reason
 from operations.offset_replay import log
 from operations.offset_replay.bounds import End, Start, Stop
-from operations.offset_replay.errors import ReplayRefused
 from operations.offset_replay.live import Asked, Progress, look
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.plan import stops_of, wanted_of
@@ -54,15 +54,15 @@ class Built(NamedTuple):
 
 
 def refuse_unbuildable(worker: str) -> None:
-    """Raises ReplayRefused with reason `shadow_impossible`."""
+    """Raises OperationError with reason `shadow_impossible`."""
     if worker not in BUILDABLE:
-        raise ReplayRefused(
-            "shadow_impossible", f"{worker} has no shadow: {_WHY_NOT.get(worker, 'its tables are not known here')}"
+        raise OperationError(
+            Reason.SHADOW_IMPOSSIBLE, f"{worker} has no shadow: {_WHY_NOT.get(worker, 'its tables are not known here')}"
         )
 
 
 def stretches_of(offsets: Offsets, asked: Asked, start: Start, stop: Stop) -> dict[Place, Stretch]:
-    """The records to build from, up to where the log ends now. Raises OffsetsError, ReplayRefused."""
+    """The records to build from, up to where the log ends now. Raises BrokerError, OperationError."""
     stand = look(offsets, asked, start)
     beginnings = wanted_of(start, stand)
     stops = stops_of(stop, stand if isinstance(stop, End) else look(offsets, asked, stop))

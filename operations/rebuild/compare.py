@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 from psycopg import Connection, sql
 
+from operations.errors import OperationError, Reason
 from operations.offset_replay.declared import create, is_there
-from operations.rebuild.errors import RebuildRefused
 from operations.rebuild.parts import Counted, Part
 
 SAMPLES: Final = 5
@@ -58,7 +58,7 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
     """
     Let the live rows be what the log makes, as they were judged; how many rows that changed.
 
-    Raises RebuildRefused with reason `rebuild_incomplete` where it did not change what it should.
+    Raises OperationError with reason `rebuild_incomplete` where it did not change what it should.
     """
     part = counted.part
     if not is_there(connection, part.name):
@@ -68,7 +68,9 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
         if wanted := counted.number(*verdicts):
             number = connection.execute(sql.SQL(statement).format(**words)).rowcount
             if number != wanted:
-                raise RebuildRefused("rebuild_incomplete", f"{part.name}: {number} rows were changed where {wanted} should be")
+                raise OperationError(
+                    Reason.REBUILD_INCOMPLETE, f"{part.name}: {number} rows were changed where {wanted} should be"
+                )
             changed += number
     return changed
 

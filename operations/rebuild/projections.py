@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from operations.errors import OperationError, Reason
 from operations.rebuild import billing, config, leads, notifications, search
-from operations.rebuild.errors import RebuildRefused
 from operations.rebuild.sources import Source
 from streams.notifications.settings import NotificationSettings
 
@@ -28,13 +28,13 @@ def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) 
     """
     Where the projections of these names come from, in the order in which they are made.
 
-    Raises RebuildRefused (`projection_unknown`, `projection_not_in_log`), SettingsError.
+    Raises OperationError (`projection_unknown`, `projection_not_in_log`), SettingsError.
     """
     for name in names:
         if name in _WHY_NOT:
-            raise RebuildRefused("projection_not_in_log", f"{name} cannot be rebuilt: {_WHY_NOT[name]}")
+            raise OperationError(Reason.PROJECTION_NOT_IN_LOG, f"{name} cannot be rebuilt: {_WHY_NOT[name]}")
         if name not in NAMES:
-            raise RebuildRefused("projection_unknown", f"there is no projection {name!r}; there are: {', '.join(NAMES)}")
+            raise OperationError(Reason.PROJECTION_UNKNOWN, f"there is no projection {name!r}; there are: {', '.join(NAMES)}")
     asked = {*_NAMES} if "all" in names else {*names}
     makers: dict[str, Callable[[], Source]] = {
         "billing": lambda: billing.source(asked),

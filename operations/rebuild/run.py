@@ -16,11 +16,11 @@ from typing import Final
 import psycopg
 from psycopg import Connection, sql
 
+from operations.errors import OperationError, Reason
 from operations.offset_replay.declared import create, is_there
 from operations.offset_replay.schema import shadow_schema
 from operations.rebuild.builder import Builder, Progress
 from operations.rebuild.compare import judge, put_right
-from operations.rebuild.errors import RebuildRefused
 from operations.rebuild.parts import UNEXPLAINED, Counted
 from operations.rebuild.sources import Source
 from outbox.tables import metadata
@@ -79,11 +79,13 @@ class Rebuild:
         """
         Make the source's tables anew and put the live ones right; with unexplained differences only where `yes` says so.
 
-        Raises RebuildRefused, OffsetsError, psycopg.Error.
+        Raises OperationError, BrokerError, psycopg.Error.
         """
         for table in source.needs:
             if not is_there(self._connection, table) and table != "history":
-                raise RebuildRefused("table_missing", f"the table {table} is not there, and this is made of it: rebuild it first")
+                raise OperationError(
+                    Reason.TABLE_MISSING, f"the table {table} is not there, and this is made of it: rebuild it first"
+                )
         if not dry_run:
             self._make_history()
         lease = Lease(self._settings.database_url, "rebuild", self._settings.lock_lease, Heartbeat("rebuild"))
@@ -130,11 +132,13 @@ class Rebuild:
                 return await self._try(source, schema, builder, began, yes=yes)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 if left == 1:
-                    raise RebuildRefused("tables_busy", f"{', '.join(source.locks)} could not be locked: try again") from None
+                    raise OperationError(
+                        Reason.TABLES_BUSY, f"{', '.join(source.locks)} could not be locked: try again"
+                    ) from None
                 await asyncio.sleep(1)
             except (psycopg.errors.QueryCanceled, TimeoutError):
                 detail = f"the tables were locked for {self._limit.total_seconds():g} s; nothing was changed: give it more time"
-                raise RebuildRefused("lock_limit_reached", f"{detail} with --lock-limit") from None
+                raise OperationError(Reason.LOCK_LIMIT_REACHED, f"{detail} with --lock-limit") from None
         raise AssertionError
 
     async def _try(self, source: Source, schema: str, builder: Builder, began: datetime, *, yes: bool) -> Outcome:
@@ -151,7 +155,7 @@ class Rebuild:
             outcome.changed = sum(put_right(self._connection, schema, part) for part in parts)
             after = [judge(self._connection, schema, part.part) for part in parts]
             if left := sum(part.number(*_WORTH) for part in after):
-                raise RebuildRefused("rebuild_incomplete", f"{left} rows would still differ; nothing was changed")
+                raise OperationError(Reason.REBUILD_INCOMPLETE, f"{left} rows would still differ; nothing was changed")
             for part, then in zip(parts, after, strict=True):
                 self._refuse_loss(part, then)
         outcome.locked = time.monotonic() - clock
@@ -175,13 +179,13 @@ class Rebuild:
         """What was read before an erasure would come back by this."""
         row = self._connection.execute(_ERASURES, (began,)).fetchone()
         if row and row[0]:
-            raise RebuildRefused("erasure_meanwhile", "a subject was erased while this ran: begin again in a minute")
+            raise OperationError(Reason.ERASURE_MEANWHILE, "a subject was erased while this ran: begin again in a minute")
 
     @staticmethod
     def _refuse_loss(before: Counted, after: Counted) -> None:
         expected = before.live + before.number("missing") - before.number("extra")
         if after.live != expected:
-            raise RebuildRefused("rebuild_incomplete", f"{before.part.name} would have {after.live} rows, not {expected}")
+            raise OperationError(Reason.REBUILD_INCOMPLETE, f"{before.part.name} would have {after.live} rows, not {expected}")
 
 
 _WORTH: Final = ("missing", "behind", *UNEXPLAINED)

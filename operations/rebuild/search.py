@@ -9,7 +9,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import dict_row
 
-from operations.rebuild.errors import RebuildRefused
+from operations.errors import OperationError, Reason
 from operations.rebuild.parts import Part
 from operations.rebuild.sources import Events, Source
 from outbox.erased import is_marker
@@ -77,7 +77,7 @@ async def index_again(connection: Connection, url: str, *, dry_run: bool) -> Ind
     """
     Give the index every document that it does not have in its last version; a later one that it has stays.
 
-    Raises RebuildRefused with reason `elasticsearch_unavailable`.
+    Raises OperationError with reason `elasticsearch_unavailable`.
     """
     latest = {key: (version, event_id) for key, version, event_id in connection.execute(_LATEST).fetchall()}
     try:
@@ -95,7 +95,7 @@ async def index_again(connection: Connection, url: str, *, dry_run: bool) -> Ind
             left = await _missing(client, {key: latest[key][0] for key in missing})
             return Indexed(len(latest), len(missing), len(missing) - len(left), refused, lost)
     except (ApiError, TransportError) as error:
-        raise RebuildRefused("elasticsearch_unavailable", f"{type(error).__name__}: {error}") from error
+        raise OperationError(Reason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
 
 async def _missing(client: AsyncElasticsearch, wanted: Mapping[str, int]) -> list[str]:

@@ -15,6 +15,7 @@ import msgspec
 import stripe
 
 from operations.backfill.stripe_api import PAUSES, StripeApiError, ask
+from operations.errors import Reason
 from schemas.stripe_snapshots import KINDS, mode_of
 from streams.retry_after import parse_http_date
 
@@ -95,7 +96,7 @@ class StripeLists:
         try:
             page, found = self._page(kind, path, wanted | narrowed)
         except StripeApiError as error:
-            if error.reason not in {"stripe_refuses", "stripe_failed"}:
+            if error.reason not in {Reason.STRIPE_REFUSES, Reason.STRIPE_FAILED}:
                 raise
             narrowed = {}
             page, found = self._page(kind, path, wanted)
@@ -110,7 +111,7 @@ class StripeLists:
         try:
             answer, at = self._ask(kind, f"{KINDS[kind].path}{quote(object_id, safe='')}", {})
         except StripeApiError as error:
-            if error.reason == "stripe_knows_none":
+            if error.reason is Reason.STRIPE_KNOWS_NONE:
                 return None
             raise
         try:
@@ -153,4 +154,4 @@ def _found(kind: str, body: bytes, at: int, answer: stripe.StripeResponse) -> Fo
 
 
 def _unreadable(error: Exception) -> StripeApiError:
-    return StripeApiError("stripe_failed", f"what Stripe answered is no such list or object: {error}")
+    return StripeApiError(Reason.STRIPE_FAILED, f"what Stripe answered is no such list or object: {error}")

@@ -14,6 +14,7 @@ from psycopg.errors import QueryCanceled
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from operations.errors import OperationError, Reason
 from runtime.ids import first_id_of
 from schemas.stripe import Mode
 
@@ -25,14 +26,6 @@ MATCHED_MAX: Final = 100_000
 _SEARCH_LIMIT: Final = "30s"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
-
-
-class ReplayError(Exception):
-    """A replay that is not begun: `filter_missing`, `filter_contradictory` or `replay_too_large`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -57,17 +50,17 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
         """
         Refuse what selects everything or nothing.
 
-        Raises ReplayError.
+        Raises OperationError.
         """
         if all(getattr(self, name) is None for name in self.__struct_fields__ if name != "limit"):
             names = "ids, source, types, status, mode, account, from, to"
-            raise ReplayError("filter_missing", f"say which deliveries: at least one of {names}")
+            raise OperationError(Reason.FILTER_MISSING, f"say which deliveries: at least one of {names}")
         for name in ("types", "mode", "account"):
             if getattr(self, name) and self.status == "rejected":
                 text = f"the {name.removesuffix('s')} of a rejected delivery is not known: leave {name} out"
-                raise ReplayError("filter_contradictory", text)
+                raise OperationError(Reason.FILTER_CONTRADICTORY, text)
         if self.since and self.until and self.since >= self.until:
-            raise ReplayError("filter_contradictory", "from is not before to")
+            raise OperationError(Reason.FILTER_CONTRADICTORY, "from is not before to")
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -177,7 +170,7 @@ async def create(
     """
     Match the deliveries and write the job down, in the caller's transaction; a gateway takes it up. Returns how many matched.
 
-    The same id again changes nothing. Raises ReplayError.
+    The same id again changes nothing. Raises OperationError.
     """
     filters.check()
     job = (replay_id, requested_by, reason, Jsonb(msgspec.to_builtins(filters)), rate)
@@ -187,7 +180,9 @@ async def create(
     query = sql.SQL(_TAKE).format(sql.Literal(replay_id), _matched(filters))
     matched = (await _search(connection, query)).rowcount
     if matched > MATCHED_MAX:
-        raise ReplayError("replay_too_large", f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit")
+        raise OperationError(
+            Reason.REPLAY_TOO_LARGE, f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit"
+        )
     await connection.execute(_MATCHED_SO_MANY, {"matched": matched, "id": replay_id})
     return matched
 
@@ -196,13 +191,15 @@ async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
     """
     What a replay would match, in the caller's transaction; changes nothing.
 
-    Raises ReplayError.
+    Raises OperationError.
     """
     filters.check()
     cursor = await _search(connection, sql.SQL(_PREVIEW).format(_matched(filters)))
     groups = [Group(**dict(zip(Group.__struct_fields__, row, strict=True))) for row in await cursor.fetchall()]
     if sum(group.count for group in groups) > MATCHED_MAX:
-        raise ReplayError("replay_too_large", f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit")
+        raise OperationError(
+            Reason.REPLAY_TOO_LARGE, f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit"
+        )
     return groups
 
 
@@ -264,7 +261,7 @@ async def _search(connection: AsyncConnection, query: sql.Composed) -> AsyncCurs
     try:
         return await connection.execute(query, prepare=False)
     except QueryCanceled as error:
-        raise ReplayError("replay_too_large", f"the search took longer than {_SEARCH_LIMIT}: narrow the time") from error
+        raise OperationError(Reason.REPLAY_TOO_LARGE, f"the search took longer than {_SEARCH_LIMIT}: narrow the time") from error
 
 
 async def _replays(connection: AsyncConnection, where: LiteralString, values: dict[str, Any]) -> list[Replay]:

@@ -44,7 +44,7 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
     """
     Look at what matches, in the caller's transaction; without sources no signature is judged.
 
-    Raises ReplayError.
+    Raises OperationError.
     """
     groups = await jobs.preview(connection, filters)
     taken = [group for group in groups if group.outcome != "rejected"]

@@ -18,8 +18,9 @@ from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of, names_of, parse_page
 from gateway.paging import Limit as PageLimit
 from gateway.postgres import command_transaction
 from gateway.route import Parameter
+from operations.errors import OperationError
 from operations.webhook_replay import jobs
-from operations.webhook_replay.jobs import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay, ReplayError
+from operations.webhook_replay.jobs import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.preview import preview
 from schemas.rules import Json, never
@@ -189,7 +190,7 @@ def _absent() -> GatewayError:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except ReplayError as error:
+    except OperationError as error:
         raise GatewayError(Reason(error.reason), str(error)) from error
 
 

@@ -12,13 +12,16 @@ import structlog
 from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg import AsyncConnection
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError
+from gateway.errors import Reason as GatewayReason
 from gateway.webhooks.sources import Arrival, Headers
 from gateway.webhooks.sources.live import LiveSource
+from operations.errors import Reason
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Recovery, Refused, Task, Verdict
-from outbox.erased import ERASED, is_erased
+from outbox.erased import is_erased
 from outbox.received import Received
+from runtime.errors import Failure
 from runtime.ids import new_id, time_of
 from runtime.tracing import Trace, new_trace
 
@@ -27,12 +30,11 @@ log = structlog.get_logger()
 Sources = Mapping[str, LiveSource]
 
 
-class NotRecovered(Exception):
-    """It is still not to be believed or understood: a reason of the gateway's, `source_unknown`, `body_not_kept` or `erased`."""
+class NotRecovered(Failure[GatewayReason | Reason]):
+    """The delivery still fails verification or parsing; the reason may be the gateway's."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: GatewayReason | Reason) -> None:
+        super().__init__(reason, reason)
 
 
 class Judged(NamedTuple):
@@ -82,13 +84,13 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
     """
     live = sources.get(refused.source)
     if live is None:
-        raise NotRecovered("source_unknown")
+        raise NotRecovered(Reason.SOURCE_UNKNOWN)
     if refused.body is None:
-        raise NotRecovered("body_not_kept")
+        raise NotRecovered(Reason.BODY_NOT_KEPT)
     if is_erased(refused.body):
-        raise NotRecovered(ERASED)
-    if refused.reason == Reason.TOKEN_WRONG:
-        raise NotRecovered(refused.reason)
+        raise NotRecovered(Reason.ERASED)
+    if refused.reason == GatewayReason.TOKEN_WRONG:
+        raise NotRecovered(GatewayReason.TOKEN_WRONG)
     headers = _headers(refused.headers)
     try:
         secret = live.source.verify(refused.body, headers, live.secrets, time_of(refused.id).timestamp())
@@ -97,8 +99,10 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
     except GatewayError as error:
         raise NotRecovered(error.reason) from error
     except Exception as error:  # whatever one delivery raises costs that one, not its replay
-        log.exception("delivery_not_judged", reason=Reason.INTERNAL_ERROR, delivery_id=str(refused.id), source=refused.source)
-        raise NotRecovered(Reason.INTERNAL_ERROR) from error
+        log.exception(
+            "delivery_not_judged", reason=GatewayReason.INTERNAL_ERROR, delivery_id=str(refused.id), source=refused.source
+        )
+        raise NotRecovered(GatewayReason.INTERNAL_ERROR) from error
 
 
 def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:

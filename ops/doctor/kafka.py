@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
-from outbox.offsets import Offsets, OffsetsError
+from outbox.errors import BrokerError
+from outbox.offsets import Offsets
 from runtime.endpoints import check_database
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
@@ -109,7 +110,7 @@ def _check_groups(servers: str, *, wanted: bool) -> Iterator[Finding]:
     workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
     try:
         look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
-    except OffsetsError as error:
+    except BrokerError as error:
         yield warn(WORKERS, f"Kafka does not tell how far they are: {one_line(error)}", "see that it is well", "kafka-down")
         return
     wanted = wanted or any(group.members for group in look.groups.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from operations.errors import OperationError
 from operations.ledger import books
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
@@ -141,7 +142,7 @@ async def _check_notifications(connection: psycopg.AsyncConnection, now: datetim
 async def _check_ledger(connection: psycopg.AsyncConnection, now: datetime) -> list[Finding]:
     try:
         found = await books.read(connection, now - _SPAN, now)
-    except books.LedgerError:
+    except OperationError:
         return []  # told with the days
     late = [each for each in found.sources if each.oldest_in_flight and now - each.oldest_in_flight > _IN_FLIGHT]
     act = "`tallyhook ledger` says where each is; see that the worker that settles the source runs"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.errors import Transient
+from streams.errors import Transient, TransientReason
 
 _BATCH: Final = 2500  # keys in one UNLINK: the server serves nobody else meanwhile
 _SCAN: Final = 5000  # keys looked at in one SCAN, likewise
@@ -73,4 +73,4 @@ def _refusals_as_transient() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise Transient("redis_unavailable", f"{type(error).__name__}: {error}") from error
+        raise Transient(TransientReason.REDIS_UNAVAILABLE, f"{type(error).__name__}: {error}") from error

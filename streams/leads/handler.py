@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from runtime.partners import key_of
 from schemas.envelope import Envelope
+from schemas.errors import Reason as SchemaReason
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
 from schemas.text import Line, PartnerId
 from streams.errors import Poison
@@ -102,7 +103,7 @@ def _lead(lead_id: UUID, data: bytes, traceparent: str, received_at: datetime) -
     try:
         body = msgspec.json.decode(data, type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Poison("data_malformed", str(error), lead_id) from error
+        raise Poison(SchemaReason.DATA_MALFORMED, str(error), lead_id) from error
     return NewLead(
         id=lead_id,
         partner=key_of(body.partner_id),

@@ -22,7 +22,7 @@ from schemas.operations import Channel, NotificationFailed, NotificationSent, No
 from streams.claims import ClaimOver, Claims
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
-from streams.notifications.senders import Message, Sender, SendFailed
+from streams.notifications.senders import Message, Sender, SendFailed, SendReason
 from streams.notifications.store import Notification
 from streams.notifications.texts import Texts
 from streams.processor import passing_reason
@@ -34,7 +34,6 @@ ATTEMPTS: Final = Metric(
     "Attempts to hand a message to a provider, by how they ended.",
     ["channel", "outcome"],
 )
-ATTEMPT_FAILED: Final = "attempt_failed"
 """Our own code failed in the attempt: it says nothing about the provider."""
 UNWRITABLE: Final = "outcome_unwritable"
 _GRACE: Final = 5.0  # seconds
@@ -185,20 +184,20 @@ class Dispatcher:
         except SendFailed:
             raise
         except ClaimOver as error:
-            raise SendFailed("interrupted", "the worker was stopped before it sent the message") from error
+            raise SendFailed(SendReason.INTERRUPTED, "the worker was stopped before it sent the message") from error
         except TimeoutError as error:
-            raise SendFailed("provider_slow", "the attempt took too long") from error
+            raise SendFailed(SendReason.PROVIDER_SLOW, "the attempt took too long") from error
         except Exception as error:
-            log.exception(ATTEMPT_FAILED, reason=ATTEMPT_FAILED, notification=str(notification.id))
-            raise SendFailed(ATTEMPT_FAILED, described(error)) from error
+            log.exception("attempt_failed", reason=SendReason.ATTEMPT_FAILED, notification=str(notification.id))
+            raise SendFailed(SendReason.ATTEMPT_FAILED, described(error)) from error
 
     def _message(self, notification: Notification) -> Message:
         if notification.data is None or notification.address is None:
-            raise SendFailed("notification_unreadable", "what is stored of it cannot be read", permanent=True)
+            raise SendFailed(SendReason.NOTIFICATION_UNREADABLE, "what is stored of it cannot be read", permanent=True)
         try:
             text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
         except Exception as error:  # the template has changed since its data was checked
-            raise SendFailed("template_failed", described(error), permanent=True) from error
+            raise SendFailed(SendReason.TEMPLATE_FAILED, described(error), permanent=True) from error
         return Message(notification.message_id, notification.address, text)
 
     async def _after(self, notification: Notification, failure: SendFailed) -> str:

@@ -14,6 +14,7 @@ from email.headerregistry import Address, BaseHeader, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import localtime
+from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,8 +30,8 @@ from aiosmtplib import (
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
-from runtime.redaction import error_text
 from schemas.addresses import Mailbox, mailbox_of
+from streams.errors import StreamError
 from streams.notifications.texts import Text
 
 _PERMANENT: Final = 500
@@ -50,12 +51,29 @@ class Message(NamedTuple):
     text: Text
 
 
-class SendFailed(Exception):
+class SendReason(StrEnum):
+    """The reasons why an attempt to send a notification failed."""
+
+    ADDRESS_INVALID = "address_invalid"
+    ATTEMPT_FAILED = "attempt_failed"
+    INTERRUPTED = "interrupted"
+    MESSAGE_REFUSED = "message_refused"
+    NOTIFICATION_UNREADABLE = "notification_unreadable"
+    PROVIDER_FAILED = "provider_failed"
+    PROVIDER_REFUSED = "provider_refused"
+    PROVIDER_SLOW = "provider_slow"
+    RECIPIENT_REFUSED = "recipient_refused"
+    SMTPUTF8_UNSUPPORTED = "smtputf8_unsupported"
+    SMTP_LOGIN_REFUSED = "smtp_login_refused"
+    SMTP_UNAVAILABLE = "smtp_unavailable"
+    TEMPLATE_FAILED = "template_failed"
+
+
+class SendFailed(StreamError[SendReason]):
     """An attempt failed; where `permanent`, every other one would too."""
 
-    def __init__(self, reason: str, detail: str, *, permanent: bool = False) -> None:
-        super().__init__(error_text(detail))  # it is stored: a provider may quote its address
-        self.reason = reason
+    def __init__(self, reason: SendReason, detail: str, *, permanent: bool = False) -> None:
+        super().__init__(reason, detail)
         self.permanent = permanent
 
 
@@ -113,7 +131,9 @@ def plugin_for(url: str, message: Message) -> NotifyBase:
             plugin = _plugin_of(target_of(url, message, times))
             if _holds(dict(_texts(plugin)), wanted, address):
                 return plugin
-    raise SendFailed("address_invalid", "this recipient cannot be handed to the provider exactly as it is", permanent=True)
+    raise SendFailed(
+        SendReason.ADDRESS_INVALID, "this recipient cannot be handed to the provider exactly as it is", permanent=True
+    )
 
 
 def _texts(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
@@ -143,7 +163,7 @@ def recipient_of(address: str) -> Mailbox:
     """Where the mail goes. Raises SendFailed `address_invalid`, for good, where the text can never be an address."""
     mailbox = mailbox_of(address)
     if mailbox is None:
-        raise SendFailed("address_invalid", f"this is no address of a mailbox: {address!a}", permanent=True)
+        raise SendFailed(SendReason.ADDRESS_INVALID, f"this is no address of a mailbox: {address!a}", permanent=True)
     return mailbox
 
 
@@ -199,18 +219,18 @@ class MailSender:
             await self._send(mail, to.address)
         except SMTPNotSupported as error:
             if to.ascii:
-                raise SendFailed("smtp_unavailable", str(error)) from error
+                raise SendFailed(SendReason.SMTP_UNAVAILABLE, str(error)) from error
             # RFC 6531, 3.2: such an address must not be written in any other way.
-            raise SendFailed("smtputf8_unsupported", str(error), permanent=True) from error
+            raise SendFailed(SendReason.SMTPUTF8_UNSUPPORTED, str(error), permanent=True) from error
         except SMTPRecipientsRefused as error:
             codes = [refused.code for refused in error.recipients]
-            raise SendFailed("recipient_refused", str(error), permanent=min(codes) >= _PERMANENT) from error
+            raise SendFailed(SendReason.RECIPIENT_REFUSED, str(error), permanent=min(codes) >= _PERMANENT) from error
         except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of ours, which may be mended
-            raise SendFailed("smtp_login_refused", str(error)) from error
+            raise SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error)) from error
         except SMTPResponseException as error:
-            raise SendFailed("message_refused", str(error), permanent=error.code >= _PERMANENT) from error
+            raise SendFailed(SendReason.MESSAGE_REFUSED, str(error), permanent=error.code >= _PERMANENT) from error
         except (SMTPException, OSError) as error:
-            raise SendFailed("smtp_unavailable", f"{type(error).__name__}: {error}") from error
+            raise SendFailed(SendReason.SMTP_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Nothing is held."""
@@ -229,13 +249,13 @@ class ProviderSender:
         try:
             taken = await asyncio.wait_for(loop.run_in_executor(self._threads, self._notify, message), self._seconds)
         except TimeoutError as error:
-            raise SendFailed("provider_slow", f"no answer within {self._seconds} s") from error
+            raise SendFailed(SendReason.PROVIDER_SLOW, f"no answer within {self._seconds} s") from error
         except SendFailed:
             raise
         except Exception as error:  # whatever a plugin raises is this attempt's failure
-            raise SendFailed("provider_failed", f"{type(error).__name__}: {error}") from error
+            raise SendFailed(SendReason.PROVIDER_FAILED, f"{type(error).__name__}: {error}") from error
         if not taken:
-            raise SendFailed("provider_refused", "the provider is away or has refused it; Apprise does not say which")
+            raise SendFailed(SendReason.PROVIDER_REFUSED, "the provider is away or has refused it; Apprise does not say which")
 
     def _notify(self, message: Message) -> bool:
         plugin = plugin_for(self._url, message)

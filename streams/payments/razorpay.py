@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.numbers import Decoder
 from schemas.razorpay import HANDLED_TYPES, SOURCE
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.payments.facts import (
     UNSTATED,
     DisputeFact,
@@ -39,9 +39,9 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     try:
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Poison("event_malformed", str(error)) from error
+        raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
-        raise Poison("event_mislabeled", f"an event recorded as {kind} says it is {event.event!r}")
+        raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.event!r}")
     # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
@@ -103,7 +103,7 @@ def _of_refund(event: Event, name: str) -> list[Fact]:
     """Of the refund, and of its payment: the running total there holds refunds still under way too."""
     payment, refund = event.payment, event.refund
     if payment and refund and refund.payment_id not in {None, payment.id}:
-        raise Poison("event_malformed", "a refund event holds a payment that is not the refund's")
+        raise Poison(PoisonReason.EVENT_MALFORMED, "a refund event holds a payment that is not the refund's")
     paid = payment.id if payment else refund.payment_id if refund else None
     told = _payment_fact(payment, event, name) if payment else None
     if told is None and paid is not None:

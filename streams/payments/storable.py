@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas.text import is_storable
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.payments.facts import Fact
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
@@ -21,5 +21,5 @@ def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
     left_out = [name for name, value in optional.items() if not is_storable(value)]
     kept = msgspec.structs.replace(fact, **dict.fromkeys(left_out))
     if not is_storable(msgspec.structs.astuple(kept)):
-        raise Poison("text_unstorable", "a text that has to be stored holds a NUL, which Postgres cannot")
+        raise Poison(PoisonReason.TEXT_UNSTORABLE, "a text that has to be stored holds a NUL, which Postgres cannot")
     return kept, left_out

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from schemas.numbers import Decoder
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.payments import stripe_billing as billing
 from streams.payments import stripe_payments as payments
 from streams.payments.facts import Fact
@@ -43,9 +43,9 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
         try:
             event = decoder.decode(body)
         except msgspec.DecodeError as error:
-            raise Poison("event_malformed", str(error)) from error
+            raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
         if event.type != kind:
-            raise Poison("event_mislabeled", f"an event recorded as {kind} says it is {event.type!r}")
+            raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.type!r}")
         subject = event.data.object if event.data else None
         return [] if subject is None else translate(event, subject)
 

@@ -14,7 +14,7 @@ import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from schemas.search import DELETED
-from streams.errors import Transient
+from streams.errors import Transient, TransientReason
 
 log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class Documents:
         detail = f"{item['error']['type']}: {item['error']['reason']}"
         if status in _NOT_THE_DOCUMENT or status >= _SERVER_ERROR:
             self._ready = False  # the index may be the thing that is missing
-            raise Transient("elasticsearch_refuses", detail)
+            raise Transient(TransientReason.ELASTICSEARCH_REFUSES, detail)
         return detail
 
     async def _ensure(self) -> None:
@@ -144,7 +144,7 @@ def _chunks(changes: Sequence[Change]) -> Iterator[list[bytes]]:
 def _passing(error: ApiError | TransportError) -> Exception:
     """The error as one to wait for, except where the request itself is at fault: then the batch has to be taken apart."""
     if isinstance(error, TransportError):
-        return Transient("elasticsearch_unavailable", f"{type(error).__name__}: {error}")
+        return Transient(TransientReason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}")
     if error.status_code in {_BAD_REQUEST, _TOO_LARGE}:
         return error
-    return Transient("elasticsearch_refuses", f"{error.status_code}: {error}")
+    return Transient(TransientReason.ELASTICSEARCH_REFUSES, f"{error.status_code}: {error}")

@@ -16,7 +16,7 @@ from runtime.outgoing import elastic_trust
 from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.envelope import Envelope
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.records import data_of
 from streams.role import Role, Running
 from streams.search.documents import GONE, Change, Documents
@@ -44,7 +44,7 @@ class SearchHandler:
             refusals = await self._documents.write(changes)
         for event, refusal in zip(events, refusals, strict=True):
             if refusal:
-                raise Poison("document_refused", refusal, event.id)
+                raise Poison(PoisonReason.DOCUMENT_REFUSED, refusal, event.id)
         await tasks.finish_all(
             connection,
             {event.id: {"id": change.id, "version": change.version} for event, change in zip(events, changes, strict=True)},

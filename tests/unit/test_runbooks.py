@@ -15,8 +15,10 @@ from ops.cli import app
 from outbox import alerts, refusals, relay
 from runtime.ids import new_id
 from runtime.tracing import new_trace
+from schemas.errors import Reason as SchemaReason
 from schemas.operations import AlertRaised
 from schemas.registry import decode
+from streams.errors import FetchReason, PoisonReason
 from streams.leads.decisions import Answer, Exhausted, Rejected
 from streams.leads.outcomes import Ended, alert_of
 from streams.leads.store import Claimed
@@ -56,8 +58,7 @@ def test_every_reason_of_the_gateway_is_in_the_index(reason: Reason) -> None:
 
 
 def test_every_reason_of_a_dead_letter_or_a_parked_event_is_in_the_index() -> None:
-    poison = set(re.findall(r"""(?:Poison|EnvelopeError|SchemaError)\(\s*"([a-z_]+)\"""", CODE))
-    reasons = poison | {*refusals._TOPIC.values(), *refusals._RECORD.values()}
+    reasons = {*PoisonReason, *FetchReason, *SchemaReason} | {*refusals._TOPIC.values(), *refusals._RECORD.values()}
     assert sorted(reason for reason in reasons if f"`{reason}`" not in INDEX) == []
 
 

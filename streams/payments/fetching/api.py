@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -21,28 +21,12 @@ from runtime.outgoing import trusted
 from runtime.settings import Secret
 from schemas.stripe import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
+from streams.errors import FetchReason
 from streams.payments.fetching.store import Claimed
 from streams.retry_after import parse_http_date, parse_retry_after
 
 _BODY_MAX: Final = 4 * 1024 * 1024
 _object: Final = msgspec.json.Decoder(StripeObject)
-
-
-Reason = Literal[
-    "api_key_of_other_mode",
-    "stripe_key_refused",
-    "stripe_called_too_often",
-    "stripe_refuses",
-    "stripe_failed",
-    "stripe_slow",
-    "stripe_unreachable",
-    "answer_too_large",
-    "answer_malformed",
-    "answer_mismatched",
-    "answer_too_early",
-    "fetch_failed",
-]
-"""Why an object is not fetched."""
 
 
 class Gone(NamedTuple):
@@ -59,7 +43,7 @@ class Failed(NamedTuple):
     It uses up an attempt if the object is `blamed`, and all of them if it is `final`.
     """
 
-    reason: Reason
+    reason: FetchReason
     detail: str = ""
     patience: timedelta | None = None
     concerns_all: bool = False
@@ -97,9 +81,11 @@ class StripeApi:
                 at = math.floor(until - (time.monotonic() - began))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             slow = isinstance(error, TimeoutError)
-            return Failed("stripe_slow" if slow else "stripe_unreachable", type(error).__name__, concerns_all=True)
+            return Failed(
+                FetchReason.STRIPE_SLOW if slow else FetchReason.STRIPE_UNREACHABLE, type(error).__name__, concerns_all=True
+            )
         if body is None:
-            return Failed("answer_too_large", f"it is larger than {_BODY_MAX} bytes")
+            return Failed(FetchReason.ANSWER_TOO_LARGE, f"it is larger than {_BODY_MAX} bytes")
         if response.status != HTTPStatus.OK:
             return self._refusal(response, body)
         answer = _answer(claimed, body, at, response.headers.get("Stripe-Version"))
@@ -110,7 +96,9 @@ class StripeApi:
         live = mode_of(self._key.value)
         if live is None or claimed.livemode is None or live == claimed.livemode:
             return None
-        return Failed("api_key_of_other_mode", "the event is of live mode and the key is not, or the other way round", final=True)
+        return Failed(
+            FetchReason.API_KEY_OF_OTHER_MODE, "the event is of live mode and the key is not, or the other way round", final=True
+        )
 
     def _headers(self, claimed: Claimed) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._key.value}", "Accept": "application/json"}
@@ -129,20 +117,20 @@ class StripeApi:
         try:
             detail = f"{response.status}: {msgspec.json.decode(body, type=_Refusal).error.message}"
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return Failed("stripe_failed", f"{response.status}, and no word of Stripe's", patience, concerns_all=True)
+            return Failed(FetchReason.STRIPE_FAILED, f"{response.status}, and no word of Stripe's", patience, concerns_all=True)
         if response.status == HTTPStatus.NOT_FOUND:
             return Gone()
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Failed("stripe_failed", detail, patience)
-        reason, concerns_all = _REFUSALS.get(response.status, ("stripe_refuses", False))
+            return Failed(FetchReason.STRIPE_FAILED, detail, patience)
+        reason, concerns_all = _REFUSALS.get(response.status, (FetchReason.STRIPE_REFUSES, False))
         return Failed(reason, detail, patience, concerns_all=concerns_all, blamed=not concerns_all)
 
 
 # By the status: the word for it, and whether it is about the key and not about the object (https://docs.stripe.com/error-handling).
-_REFUSALS: Final[dict[int, tuple[Reason, bool]]] = {
-    HTTPStatus.UNAUTHORIZED: ("stripe_key_refused", True),
-    HTTPStatus.FORBIDDEN: ("stripe_key_refused", False),
-    HTTPStatus.TOO_MANY_REQUESTS: ("stripe_called_too_often", True),
+_REFUSALS: Final[dict[int, tuple[FetchReason, bool]]] = {
+    HTTPStatus.UNAUTHORIZED: (FetchReason.STRIPE_KEY_REFUSED, True),
+    HTTPStatus.FORBIDDEN: (FetchReason.STRIPE_KEY_REFUSED, False),
+    HTTPStatus.TOO_MANY_REQUESTS: (FetchReason.STRIPE_CALLED_TOO_OFTEN, True),
 }
 
 
@@ -150,13 +138,13 @@ def _answer(claimed: Claimed, body: bytes, at: int, version: str | None) -> Answ
     try:
         found = _object.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Failed("answer_malformed", str(error))
+        return Failed(FetchReason.ANSWER_MALFORMED, str(error))
     if (found.object, found.id) != (claimed.kind, claimed.object_id):
-        return Failed("answer_mismatched", "it is another object than the one that was asked for")
+        return Failed(FetchReason.ANSWER_MISMATCHED, "it is another object than the one that was asked for")
     if found.deleted:
         return Gone()
     if at <= claimed.after:
-        return Failed("answer_too_early", "it may be older than the event that was the cause")
+        return Failed(FetchReason.ANSWER_TOO_EARLY, "it may be older than the event that was the cause")
     return Answer(found, body, at, version, account_of(claimed.account, claimed.context))
 
 

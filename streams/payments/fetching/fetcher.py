@@ -23,6 +23,7 @@ from runtime.heartbeat import Heartbeat
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import continue_trace
 from schemas.stripe_snapshots import Answer, snapshot_of, telling
+from streams.errors import FetchReason
 from streams.payments.fetching import store
 from streams.payments.fetching.api import Failed, Gone, StripeApi
 from streams.payments.fetching.received import received_of
@@ -130,7 +131,7 @@ class Fetcher:
             if passing_reason(error) is not None:
                 raise
             log.exception("fetch_failed", reason="fetch_failed", kind=group[0].kind, object=group[0].object_id)
-            await self._fail(group, Failed("fetch_failed", described(error)))
+            await self._fail(group, Failed(FetchReason.FETCH_FAILED, described(error)))
 
     async def _ask(self, api: StripeApi, group: Sequence[Claimed]) -> None:
         await self._take_turn()

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from outbox.received import Received, record
 from schemas.envelope import Envelope, to_headers
 from schemas.topics import Topic
-from streams.errors import Poison, Transient
+from streams.errors import FetchReason, Poison, Transient, TransientReason
 from streams.records import Record
 from streams.store import set_aside
 
@@ -122,7 +122,7 @@ async def hand_in(connection: AsyncConnection, group: Sequence[Claimed], receive
             return False
         [recorded] = await record(connection, [received])
         if recorded is None:
-            raise Transient("answer_undecided", "a copy of the answer is being written, and cannot be seen yet")
+            raise Transient(TransientReason.ANSWER_UNDECIDED, "a copy of the answer is being written, and cannot be seen yet")
         await connection.execute(_NOTE, (Jsonb({ORIGIN: "fetch", CAUSE: str(cause)}), received.event.id))
         return True
 
@@ -137,7 +137,7 @@ async def settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome
         return True
 
 
-async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, reason: str, detail: str) -> bool:
+async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, reason: FetchReason, detail: str) -> bool:
     """
     Ask no more. A thin event is set aside, to be sent again by an operator; an order that stays undecided is as the fold has it.
 

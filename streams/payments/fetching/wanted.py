@@ -10,7 +10,7 @@ from schemas.envelope import Envelope
 from schemas.stripe import SOURCE, TYPE_PREFIX
 from schemas.stripe_snapshots import KINDS
 from schemas.stripe_thin import DATASCHEMA, ThinEvent
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.payments.fetching.store import Wanted
 from streams.payments.steps import Step, Steps
 from streams.payments.store import Key
@@ -43,7 +43,7 @@ def _of_thin(event: Envelope) -> Wanted | None:
     try:
         told = _thin.decode(event.data)
     except msgspec.DecodeError as error:
-        raise Poison("event_malformed", str(error), event.id) from error
+        raise Poison(PoisonReason.EVENT_MALFORMED, str(error), event.id) from error
     named = told.related_object
     if named is None or named.id is None or named.type not in KINDS:
         return None

@@ -12,9 +12,10 @@ import msgspec
 import psycopg
 import pytest
 
+from gateway.errors import GatewayError, Reason
 from gateway.webhooks.intake import Intake
 from outbox.append import NewEvent
-from outbox.received import Received, Unavailable, Unstorable
+from outbox.received import Received
 from runtime.ids import id_at, new_id
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ async def test_a_bad_row_alone_is_refused(intake: Intake, database: psycopg.Asyn
     batch = [make_received(f"evt_{n}") for n in range(7)]
     batch[3] = make_received(**({"provider_event_id": "evt_bad"} | bad))
     recorded = await asyncio.gather(*(intake.record(received) for received in batch), return_exceptions=True)
-    assert isinstance(recorded.pop(3), Unstorable)
+    refused = recorded.pop(3)
+    assert isinstance(refused, GatewayError)
+    assert refused.reason is Reason.EVENT_UNSTORABLE
     assert {outcome for outcome, _ in recorded} == {"accepted"}  # type: ignore[misc]
     assert await values(database, "select count(*) from outbox") == [6]
 
@@ -161,7 +164,7 @@ async def test_a_request_that_gives_up_harms_nobody(intake: Intake) -> None:
 async def test_beyond_the_waiting_list_the_next_one_is_refused_at_once(database_url: str) -> None:
     async with opened(database_url, waiting_max=3) as intake:
         waiting = [intake.record(make_received(f"evt_{n}")) for n in range(3)]
-        with pytest.raises(Unavailable) as refusal:
+        with pytest.raises(GatewayError) as refusal:
             intake.record(make_received("evt_4"))
         assert refusal.value.reason == "intake_full"
         assert {outcome for outcome, _ in await asyncio.gather(*waiting)} == {"accepted"}
@@ -171,7 +174,7 @@ async def test_beyond_the_bytes_of_the_waiting_list_likewise_until_they_are_writ
     async with opened(database_url, waiting_bytes=1000) as intake:
         large = [make_received(f"evt_{n}", data=b"x" * 500) for n in range(3)]
         waiting = [intake.record(received) for received in large[:2]]
-        with pytest.raises(Unavailable) as refusal:
+        with pytest.raises(GatewayError) as refusal:
             intake.record(large[2])
         assert refusal.value.reason == "intake_full"
         await asyncio.gather(*waiting)
@@ -184,7 +187,7 @@ async def test_closing_commits_what_waits_and_takes_nothing_more(database_url: s
         await intake.close()
         assert {outcome for outcome, _ in await asyncio.gather(*waiting)} == {"accepted"}
         assert await values(database, "select count(*) from outbox") == [100]
-        with pytest.raises(Unavailable) as refusal:
+        with pytest.raises(GatewayError) as refusal:
             intake.record(make_received("evt_late"))
         assert refusal.value.reason == "stopping"
 
@@ -193,7 +196,7 @@ async def test_a_killed_connection_is_noticed_while_idle_and_replaced(intake: In
     lost = asyncio.Event()
     refuse_waiting = intake._refuse_waiting
 
-    def note(reason: str, detail: str) -> None:
+    def note(reason: Reason, detail: str) -> None:
         lost.set()
         refuse_waiting(reason, detail)
 
@@ -213,7 +216,7 @@ async def test_a_commit_that_hangs_is_refused_and_its_lane_rests_until_postgres_
         await psycopg.AsyncConnection.connect(database_url) as other,
     ):
         await other.execute("lock table dedup in exclusive mode")
-        with pytest.raises(Unavailable) as refusal:
+        with pytest.raises(GatewayError) as refusal:
             await intake.record(make_received())
         assert refusal.value.reason == "postgres_unavailable"
         await other.rollback()
@@ -241,7 +244,7 @@ async def test_of_a_batch_only_what_has_no_day_is_refused(intake: Intake, databa
     later = msgspec.structs.replace(later, event=msgspec.structs.replace(later.event, id=far))
     outcomes = await asyncio.gather(intake.record(today), intake.record(later), return_exceptions=True)
     assert outcomes[0] == ("accepted", today.event.id)
-    assert isinstance(outcomes[1], Unavailable)
+    assert isinstance(outcomes[1], GatewayError)
     assert outcomes[1].reason == "partition_missing"
     assert await values(database, "select id from outbox") == [today.event.id]
     assert intake.ready

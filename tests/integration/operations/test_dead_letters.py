@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 
 from operations.dead_letters import listing
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.store import LetterError, Search
+from operations.dead_letters.store import Search
+from operations.errors import OperationError
 from operations.ledger import books
 from outbox import tasks
 from outbox.append import NewEvent, append
@@ -220,7 +221,7 @@ async def test_a_letter_is_settled_once_and_for_good(desk: Desk) -> None:
         async with await AsyncConnection.connect(desk.url, autocommit=True) as mine:
             try:
                 return (await listing.retry(mine, retried, "operator")).sent_as
-            except LetterError as error:
+            except OperationError as error:
                 return error.reason
 
     assert sorted(await asyncio.gather(*(try_it() for _ in range(4)))) == ["dead_letter_settled"] * 3 + ["record"]
@@ -230,10 +231,10 @@ async def test_a_letter_is_settled_once_and_for_good(desk: Desk) -> None:
         listing.discard(desk.connection, retried, "late", "operator"),
         listing.discard(desk.connection, discarded, "twice", "operator"),
     ):
-        with pytest.raises(LetterError) as error:
+        with pytest.raises(OperationError) as error:
             await refused
         assert error.value.reason == "dead_letter_settled"
-    with pytest.raises(LetterError) as error:
+    with pytest.raises(OperationError) as error:
         await listing.retry(desk.connection, new_id(), "operator")
     assert error.value.reason == "not_found"
 
@@ -332,7 +333,7 @@ async def test_a_lead_gets_a_new_round_of_attempts_or_is_given_up(desk: Desk) ->
     await listing.discard(desk.connection, discarded, "the partner has left", "operator")
     [kept] = await desk.letters(status="discarded")
     assert (kept.id, kept.discard_reason, kept.settled_by) == (discarded, "the partner has left", "operator")
-    with pytest.raises(LetterError):
+    with pytest.raises(OperationError):
         await listing.retry(desk.connection, discarded, "operator")
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from psycopg import AsyncConnection
 
+from operations.errors import OperationError
 from operations.ledger import books as ledger
-from operations.ledger.books import LedgerError, SourceLedger
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
 from ops.processes.worker import ROLES
@@ -22,6 +22,8 @@ from runtime.tracing import new_trace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
+
+    from operations.ledger.books import SourceLedger
 
 FIGURES: Final = ("received", "rejected", "duplicates", "ignored", "processed", "in_flight", "dead_lettered")
 GRACE: Final = timedelta(minutes=5)
@@ -207,7 +209,7 @@ async def test_what_is_past_retention_is_clipped_or_refused(books: Books) -> Non
         (now - timedelta(days=60), now - timedelta(days=50), "period_not_kept"),
         (now, now - timedelta(hours=1), "period_malformed"),
     ):
-        with pytest.raises(LedgerError) as refused:
+        with pytest.raises(OperationError) as refused:
             await ledger.read(books.connection, begin, end)
         assert refused.value.reason == reason
 

@@ -14,7 +14,8 @@ import pytest
 
 from outbox import topics
 from outbox.append import event_of
-from outbox.offsets import Offsets, OffsetsError
+from outbox.errors import BrokerError
+from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
@@ -48,7 +49,7 @@ def led(offsets: Offsets) -> bool:
     """Whether every new partition has its leader."""
     try:
         return bool(offsets.spans([STRIPE, "notification.commands"]))
-    except OffsetsError:
+    except BrokerError:
         return False
 
 

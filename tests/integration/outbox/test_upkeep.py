@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from outbox import partitions, upkeep
-from outbox.clock import ClockSkewed, ServerClock
+from outbox.clock import ServerClock
+from outbox.errors import ClockSkewed
 from outbox.partitions import DAYS_AHEAD, name
 from outbox.settings import RetentionSettings
 from outbox.tables import DAILY

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from projections.expectations import ExpectationConflict, Outcome, expect
+from projections.errors import ProjectionError
+from projections.expectations import Outcome, expect
 from runtime.tracing import new_trace
 from tests.simulators.stripe import START, Payment
 from tests.waiting import eventually
@@ -72,7 +73,7 @@ async def test_an_expectation_can_be_changed_until_it_is_paid(worker: Worker) ->
     await expected(worker, 1)
     assert await expected(worker, 1999) == "awaited"
     await worker.handle(a_payment().succeeded())
-    with pytest.raises(ExpectationConflict) as conflict:
+    with pytest.raises(ProjectionError) as conflict:
         await expected(worker, 1)
     assert conflict.value.reason == "expectation_settled"
     assert await outcome(worker) == "matched"

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 from prometheus_client import REGISTRY
 
-from outbox.clock import ClockSkewed, ServerClock, reading
+from outbox.clock import ServerClock, reading
+from outbox.errors import ClockSkewed
 
 NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)

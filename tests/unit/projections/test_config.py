@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.config import decoded
-from projections.config_keys import ATTEMPTS_MAX, KEYS, KeyUnknown, ValueInvalid, check, is_usable
+from projections.config_keys import ATTEMPTS_MAX, KEYS, ProjectionError, check, is_usable
 from projections.config_view import Config
 
 PARTNERS: Final = {"ACME", "BRIGHT_HOMES"}
@@ -69,7 +69,7 @@ def test_what_was_good_before_this_process_began_is_fallen_back_to() -> None:
 def test_a_key_takes_no_nonsense_and_names_its_bounds(name: str) -> None:
     for value in NONSENSE:
         assert not is_usable(name, value)
-        with pytest.raises(ValueInvalid, match=r"true or false|whole number from 1 to 1000|rate like 200/second"):
+        with pytest.raises(ProjectionError, match=r"true or false|whole number from 1 to 1000|rate like 200/second"):
             check(name, value, PARTNERS)
     check(name, None, PARTNERS)
 
@@ -99,7 +99,7 @@ def test_a_key_takes_what_is_within_its_bounds() -> None:
     ],
 )  # fmt: skip
 def test_a_key_that_nothing_reads_is_refused_where_its_first_word_is_ours(name: str) -> None:
-    with pytest.raises(KeyUnknown):
+    with pytest.raises(ProjectionError):
         check(name, True, PARTNERS)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import Envelope, EnvelopeError, format_time, from_headers, to_headers
+from schemas.envelope import Envelope, format_time, from_headers, to_headers
+from schemas.errors import SchemaError
 
 ID: Final = UUID("019ab2f0-6c00-7abc-8def-0123456789ab")
 OTHER_ID: Final = UUID("019ab2f0-6c01-7abc-8def-0123456789ab")
@@ -82,14 +83,14 @@ REQUIRED = [name for name, _ in to_headers(envelope())]
 @pytest.mark.parametrize("missing", REQUIRED)
 def test_a_missing_header_is_named(missing: str) -> None:
     headers = [(name, value) for name, value in on_the_wire(envelope()) if name != missing]
-    with pytest.raises(EnvelopeError, match=f"the header {missing} is missing") as caught:
+    with pytest.raises(SchemaError, match=f"the header {missing} is missing") as caught:
         from_headers(headers, b"{}")
     assert caught.value.reason == "envelope_incomplete"
 
 
 @pytest.mark.parametrize("empty", REQUIRED)
 def test_a_header_without_a_value_is_missing(empty: str) -> None:
-    with pytest.raises(EnvelopeError) as caught:
+    with pytest.raises(SchemaError) as caught:
         from_headers(on_the_wire(envelope(), **{empty: None}), b"{}")
     assert caught.value.reason == "envelope_incomplete"
 
@@ -108,7 +109,7 @@ def test_a_header_without_a_value_is_missing(empty: str) -> None:
 )
 def test_a_header_that_makes_no_sense_is_malformed(header: str, value: bytes) -> None:
     whole = envelope(causation_id=OTHER_ID, replay_id=OTHER_ID)
-    with pytest.raises(EnvelopeError) as caught:
+    with pytest.raises(SchemaError) as caught:
         from_headers(on_the_wire(whole, **{header: value}), b"{}")
     assert caught.value.reason == "envelope_malformed"
 

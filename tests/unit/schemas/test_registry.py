@@ -9,7 +9,8 @@ import pytest
 
 from schemas import registry
 from schemas.billing import PaymentSucceeded
-from schemas.registry import EVENT_TYPES, EventType, SchemaError, decode, encode, type_of
+from schemas.errors import SchemaError
+from schemas.registry import EVENT_TYPES, EventType, decode, encode, type_of
 from schemas.topics import TOPICS, Topic
 
 PAYMENT = PaymentSucceeded(

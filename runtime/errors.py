@@ -1,0 +1,29 @@
+"""The base of every failure that has a stable reason, and the reasons of this package."""
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+WordT = TypeVar("WordT", bound=StrEnum)
+
+
+class Reason(StrEnum):
+    """The reasons of failures that every process can have."""
+
+    SETTINGS_INVALID = "settings_invalid"
+    SCHEMA_MISSING = "schema_missing"
+    SCHEMA_BEHIND = "schema_behind"
+    SCHEMA_AHEAD = "schema_ahead"
+    LEASE_LOST = "lease_lost"
+
+
+class Failure(Exception, Generic[WordT]):
+    """
+    A failure that the code expects: its reason, and a detail for people.
+
+    The reason is the same word in the answer, the log, the metric, the test and the runbook. Each package lists its reasons in a
+    StrEnum and has one base of its own, `class StreamError(Failure[Reason])`, so that mypy refuses a word that is not listed.
+    """
+
+    def __init__(self, reason: WordT, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
