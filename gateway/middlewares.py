@@ -74,7 +74,7 @@ def _tell(request: web.Request, response: web.StreamResponse, began: int) -> Non
     if resource is None or resource.canonical.startswith(_UNTOLD):
         return
     caller = parse_traceparent(request.headers.get("traceparent"))
-    spans.tell(
+    spans.record(
         f"{request.method} {resource.canonical}",
         request[CALL].trace,
         began,

@@ -103,7 +103,7 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
     """
     if events:
         await connection.execute(APPEND, columns_of(events), prepare=True)
-        spans.wrote(events)
+        spans.note_written(events)
 
 
 async def append_replayed(connection: AsyncConnection, events: Sequence[NewEvent], replays: Sequence[UUID]) -> None:

@@ -338,7 +338,7 @@ def _tell(rows: list[relay_store.PendingRow], began: int) -> None:
     """A span for each event that is sampled: from its handing over to Kafka's acknowledgement of the batch."""
     for row in rows:
         if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
-            spans.tell(
+            spans.record(
                 f"publish {row.topic}",
                 caller.child(),
                 began,

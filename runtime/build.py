@@ -1,4 +1,4 @@
-"""Which build a process is, for Prometheus and for traces."""
+"""The build of a process, for Prometheus and for traces."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,13 +9,13 @@ BUILD = Gauge("tallyhook_build_info", "1, by what runs here and in which version
 
 
 def release() -> str:
-    """The version of the package that is installed."""
+    """Return the version of the installed package, or `unknown` in a tree that is not installed."""
     try:
         return version("tallyhook")
     except PackageNotFoundError:
         return "unknown"
 
 
-def tell_build(process: str) -> None:
-    """Name the process in the metrics."""
+def register_build(process: str) -> None:
+    """Export the name, version and Python of the process as a metric."""
     BUILD.labels(process, release(), platform.python_version()).set(1)

@@ -1,8 +1,10 @@
 """
-OpenTelemetry spans, for whoever has the extra `otel`, as the image does, and a collector.
+OpenTelemetry spans of a process that has the extra `otel`, as the image has, and a collector.
 
-While they are off, nothing of OpenTelemetry is imported and every verb here returns at once. A span is told when it has ended,
-under the ids that our `traceparent` carries anyway: so answers, log lines, records on Kafka and spans speak of the same trace.
+While spans are off, nothing of OpenTelemetry is imported and every verb here returns at once. A span is recorded when it has
+ended, under the ids that our `traceparent` carries anyway, so that answers, log lines, records on Kafka and spans name the same
+trace.
+Why the call sites do not use OpenTelemetry's own interface: docs/decisions/0009-spans-are-recorded-when-they-end.md.
 """
 
 import atexit
@@ -10,13 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from uuid import UUID
 
 import structlog
 
 from runtime import tracing
 from runtime.tracing import Trace, parse_traceparent
+
+if TYPE_CHECKING:
+    from runtime.otel import Recorder
 
 log = structlog.get_logger()
 
@@ -25,33 +30,8 @@ Kind = Literal["internal", "server", "client", "producer", "consumer"]
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-class Span(NamedTuple):
-    """Something that took its time; `began` and `ended` are Unix nanoseconds, `parent` is the id of a span of the same trace."""
-
-    name: str
-    trace: Trace
-    parent: str | None
-    began: int
-    ended: int
-    kind: Kind
-    attributes: Mapping[str, Any]
-    links: Sequence[Trace]
-    failed: bool
-
-
-class Recorder(Protocol):
-    """Where spans go."""
-
-    def take(self, span: Span) -> None: ...
-
-    def samples(self, trace_id: str, caller: Trace | None) -> bool:
-        """Whether a trace that begins here is told; `caller` is where it was before, if it came in."""
-
-    def close(self) -> None: ...
-
-
 class Written(Protocol):
-    """An event that is written down, as far as its span needs it."""
+    """The fields of an outbox event that its span needs."""
 
     @property
     def type(self) -> str: ...
@@ -63,41 +43,41 @@ class Written(Protocol):
     def causation_id(self) -> UUID | None: ...
 
 
-_recorder: Recorder | None = None
+_recorder: "Recorder | None" = None
 
 
 def configure_spans(process: str, environ: Mapping[str, str]) -> None:
-    """Turn spans on where an endpoint is set, by the standard variables of OpenTelemetry."""
+    """Turn spans on if OpenTelemetry's standard variables name an endpoint."""
     if not any(environ.get(name) for name in _ENDPOINTS) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
     try:
-        from runtime.otel import OtlpRecorder  # noqa: PLC0415  # an extra, and half a second that only those pay who use it
+        from runtime.otel import Recorder  # noqa: PLC0415  # an extra, and half a second that only its users pay
     except ImportError as error:
         log.warning("spans_off", reason="otel_missing", error=f"{error}: install the extra `otel`")
         return
-    recorder = OtlpRecorder(process, environ)
+    recorder = Recorder(process, environ)
     record_with(recorder)
     atexit.register(recorder.close)
 
 
-def record_with(recorder: Recorder | None) -> None:
-    """Let spans go there from now on, or nowhere."""
+def record_with(recorder: "Recorder | None") -> None:
+    """Send spans to this recorder from now on, and let it decide which traces are sampled; None turns spans off."""
     global _recorder  # noqa: PLW0603  # one a process, as with logging
     _recorder = recorder
     tracing.sample_by(recorder.samples if recorder else None)
 
 
 def on() -> bool:
-    """Whether anybody listens."""
+    """Report whether spans are recorded."""
     return _recorder is not None
 
 
 def now() -> int:
-    """When a span begins; 0 while nobody listens, so that nobody looks at the clock for nothing."""
+    """Return the Unix nanoseconds at which a span begins, or 0 while spans are off, which spares a look at the clock."""
     return time.time_ns() if _recorder else 0
 
 
-def tell(
+def record(
     name: str,
     trace: Trace,
     began: int,
@@ -108,33 +88,37 @@ def tell(
     failed: bool = False,
     **attributes: Any,
 ) -> None:
-    """Tell of what ends now, unless its trace is not sampled; `__` in the name of an attribute stands for a dot."""
+    """
+    Record a span that ends now, unless its trace is not sampled.
+
+    `parent` is the id of a span of the same trace; `__` in the name of an attribute stands for a dot.
+    """
     if _recorder and trace.sampled:
         named = {key.replace("__", "."): value for key, value in attributes.items() if value is not None}
-        _recorder.take(Span(name, trace, parent, began, time.time_ns(), kind, named, links, failed))
+        _recorder.record(name, trace, parent, began, time.time_ns(), kind=kind, links=links, failed=failed, attributes=named)
 
 
-def tell_batch(name: str, began: int, traceparents: Sequence[str], **attributes: Any) -> None:
-    """Tell of what was done for many traces at once: a trace of its own that links to each of them that is sampled."""
+def record_batch(name: str, began: int, traceparents: Sequence[str], **attributes: Any) -> None:
+    """Record work that was done for many traces at once: a trace of its own with a link to each of them that is sampled."""
     links = [trace for each in traceparents if (trace := parse_traceparent(each)) and trace.sampled]
     if links:
-        tell(name, tracing.new_trace()._replace(sampled=True), began, links=links, **attributes)
+        record(name, tracing.new_trace()._replace(sampled=True), began, links=links, **attributes)
 
 
 class Unit:
-    """The events that one transaction writes down; `causes` are the spans that caused them, `otherwise` that of all others."""
+    """The events that one transaction writes; `causes` are the spans that caused them, `otherwise` that of all others."""
 
     def __init__(self, causes: Mapping[UUID, Trace], otherwise: Trace | None) -> None:
         self._causes = causes
         self._otherwise = otherwise
         self.written: list[tuple[int, Written]] = []
 
-    def tell(self) -> None:
+    def record(self) -> None:
         for began, event in self.written:
             cause = self._causes.get(event.causation_id) if event.causation_id else None
             trace, parent = parse_traceparent(event.traceparent), cause or self._otherwise
             if trace and parent and parent.trace_id == trace.trace_id:
-                tell(
+                record(
                     f"create {event.type}", trace, began, parent=parent.span_id, kind="producer",
                     messaging__destination__name=str(event.topic),
                 )  # fmt: skip
@@ -145,7 +129,7 @@ _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
 
 @contextmanager
 def unit(causes: Mapping[UUID, Trace], otherwise: Trace | None = None) -> Iterator[None]:
-    """Around a transaction: the events that it writes down are told of if it ends well, each below what caused it."""
+    """Enclose a transaction: if it succeeds, the events that it wrote are recorded, each below its cause."""
     if _recorder is None:
         yield
         return
@@ -155,17 +139,17 @@ def unit(causes: Mapping[UUID, Trace], otherwise: Trace | None = None) -> Iterat
         yield
     finally:
         _unit.reset(token)
-    mine.tell()
+    mine.record()
 
 
-def wrote(events: Sequence[Written]) -> None:
-    """These are written down in the transaction that is open."""
+def note_written(events: Sequence[Written]) -> None:
+    """Note events that the open transaction has written."""
     if _recorder and (mine := _unit.get()):
         began = time.time_ns()
         mine.written += [(began, event) for event in events]
 
 
-def begin_anew() -> None:
-    """The transaction starts again: what it had written is undone."""
+def discard_written() -> None:
+    """Forget the events of a transaction that is rolled back and starts again."""
     if _recorder and (mine := _unit.get()):
         mine.written.clear()

@@ -117,7 +117,7 @@ class Processor:
                 await self._settle(items[start:end])
 
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
-        spans.begin_anew()
+        spans.discard_written()
         fresh = await self._mark(connection, items)
         events: list[Envelope] = []
         restored: list[Envelope] = []

@@ -1,4 +1,4 @@
-"""What a worker tells OpenTelemetry: how each event was handled, and the transaction that it shared with others."""
+"""The spans of a worker: one for each event that it handled, and one for the transaction that several events shared."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,11 @@ class Handled(Protocol):
 
 @contextmanager
 def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None) -> Iterator[None]:
-    """Around a transaction: a span for each event if it ends well, and what they cause below them; `reason` where they failed."""
+    """
+    Enclose a transaction: if it succeeds, a span is recorded for each event, and below it those of the events that it caused.
+
+    `reason` is the reason of events that failed, whose dead letters the transaction writes.
+    """
     if not spans.on():
         yield
         return
@@ -30,7 +34,7 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
     with spans.unit({item.event.id: step for item, step in steps}):
         yield
     for item, step in steps:
-        spans.tell(
+        spans.record(
             f"process {item.record.topic}",
             step,
             began,
@@ -48,4 +52,4 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
             tallyhook__type=item.event.type,
         )
     if reason is None:
-        spans.tell_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))
+        spans.record_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))

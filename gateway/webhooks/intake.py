@@ -276,7 +276,7 @@ class Intake:
         BATCH_EVENTS.observe(len(batch))
         COMMIT_SECONDS.observe(self._loop.time() - started)
         if began:
-            spans.tell_batch("commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch))
+            spans.record_batch("commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch))
         LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
     async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:

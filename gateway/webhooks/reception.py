@@ -141,7 +141,7 @@ class Reception:
         recorded = await self._intake.record(received)
         if began:
             trace = Trace(call.trace.trace_id, received.event.traceparent[36:52], call.trace.sampled)
-            spans.tell(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
+            spans.record(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
         return recorded
 
     def _too_large(self) -> GatewayError:

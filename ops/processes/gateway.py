@@ -17,7 +17,7 @@ from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from ops.processes.applications import build_internal, build_public, opened
 from runtime import collector
-from runtime.build import tell_build
+from runtime.build import register_build
 from runtime.logs import configure_logs
 from runtime.process import stop_signals
 from runtime.spans import configure_spans
@@ -33,7 +33,7 @@ def main(environ: Mapping[str, str]) -> int:
     """
     settings = GatewaySettings.load(environ)
     configure_logs("gateway")
-    tell_build("gateway")
+    register_build("gateway")
     configure_spans("gateway", environ)
     try:
         secure = internal_context(settings)

@@ -15,7 +15,7 @@ from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.upkeep import Forget, keep_until
 from runtime import collector
-from runtime.build import tell_build
+from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
 from runtime.process import Stop
@@ -33,7 +33,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     """Run one relay until SIGTERM, SIGINT or SIGHUP; its upkeep calls `forgets` too."""
     settings = RelaySettings.load(environ)
     configure_logs("relay")
-    tell_build("relay")
+    register_build("relay")
     configure_spans("relay", environ)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = Stop()

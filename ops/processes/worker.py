@@ -9,7 +9,7 @@ import structlog
 import uvloop
 
 from runtime import collector
-from runtime.build import tell_build
+from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
 from runtime.process import Stop
@@ -41,7 +41,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     role = ROLES[name]
     settings = role.settings.load(environ)
     configure_logs(f"worker-{name}")
-    tell_build(f"worker-{name}")
+    register_build(f"worker-{name}")
     configure_spans(f"worker-{name}", environ)
     stop = Stop()
     stop.on_signals()

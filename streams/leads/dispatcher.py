@@ -318,7 +318,7 @@ def _answer_of(task: asyncio.Task[Answer], lead: Claimed) -> Answer:
 
 
 def _tell(lead: Claimed, answer: Answer, began: int) -> None:
-    spans.tell(
+    spans.record(
         "deliver lead",
         continue_trace(lead.traceparent),
         began,

@@ -242,7 +242,7 @@ def told(notification: Notification) -> dict[str, Any]:
 
 def _tell(notification: Notification, began: int, reason: str | None) -> None:
     if began:
-        spans.tell(
+        spans.record(
             f"send {notification.channel}",
             continue_trace(notification.traceparent),
             began,

@@ -1,4 +1,4 @@
-"""Spans cost nothing while they are off, are sampled as the standard variables say, and tell of what was committed only."""
+"""Spans cost nothing while they are off, are sampled as the standard variables say, and record committed work only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from runtime import spans
 from runtime.ids import new_id
-from runtime.otel import OtlpRecorder, Sampler
+from runtime.otel import Recorder
 from runtime.tracing import Trace, new_trace, trace_of_call
 from tests.collector import collecting
 
@@ -22,22 +24,6 @@ if TYPE_CHECKING:
 CAUSE = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 
 
-class Kept:
-    """A recorder that keeps."""
-
-    def __init__(self, *, sampled: bool = True) -> None:
-        self.spans: list[spans.Span] = []
-        self._sampled = sampled
-
-    def take(self, span: spans.Span) -> None:
-        self.spans.append(span)
-
-    def samples(self, _: str, caller: Trace | None) -> bool:
-        return self._sampled if caller is None else caller.sampled
-
-    def close(self) -> None: ...
-
-
 class Event(NamedTuple):
     type: str
     traceparent: str
@@ -45,11 +31,17 @@ class Event(NamedTuple):
     topic: str = "here"
 
 
+def recorder(exporter: InMemorySpanExporter) -> Recorder:
+    """OpenTelemetry's SDK with an exporter that keeps what it is given."""
+    return Recorder("here", {}, SimpleSpanProcessor(exporter))
+
+
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    recorder = Kept()
-    spans.record_with(recorder)
-    yield recorder
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
+    exporter = InMemorySpanExporter()
+    spans.record_with(recorder(exporter))
+    yield exporter
     spans.record_with(None)
 
 
@@ -74,8 +66,10 @@ def test_a_process_without_the_extra_says_so_and_runs(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["traceidratio", "parentbased_traceidratio"])
-def test_a_ratio_holds_for_ids_that_are_uuids_by_time(name: str) -> None:
-    sampler = Sampler(name, "0.25")
+def test_a_ratio_holds_for_ids_that_are_uuids_by_time(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", name)
+    sampler = recorder(InMemorySpanExporter())
     taken = sum(sampler.samples(new_id().hex, None) for _ in range(20_000))
     assert 0.2 < taken / 20_000 < 0.3
 
@@ -83,24 +77,35 @@ def test_a_ratio_holds_for_ids_that_are_uuids_by_time(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "of_sampled", "of_unsampled", "new"),
     [
-        ("", True, False, True),
         ("parentbased_always_on", True, False, True),
         ("parentbased_always_off", True, False, False),
         ("always_on", True, True, True),
         ("always_off", False, False, False),
         ("parentbased_traceidratio", True, False, True),
-        ("something else", True, True, True),
+        ("something else", True, False, True),
     ],
 )
-def test_a_sampler_decides_as_its_name_says(name: str, of_sampled: bool, of_unsampled: bool, new: bool) -> None:
-    sampler = Sampler(name, "1")
+def test_a_sampler_decides_as_its_name_says(
+    monkeypatch: pytest.MonkeyPatch, name: str, of_sampled: bool, of_unsampled: bool, new: bool
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "1")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", name)
+    sampler = recorder(InMemorySpanExporter())
     assert sampler.samples(CAUSE.trace_id, CAUSE) is of_sampled
     assert sampler.samples(CAUSE.trace_id, CAUSE._replace(sampled=False)) is of_unsampled
     assert sampler.samples(CAUSE.trace_id, None) is new
 
 
-def test_the_decision_goes_along_with_the_trace() -> None:
-    spans.record_with(Kept(sampled=False))
+@pytest.mark.usefixtures("kept")
+def test_without_a_sampler_the_caller_decides() -> None:
+    assert trace_of_call(CAUSE.traceparent, "").sampled
+    assert not trace_of_call(CAUSE._replace(sampled=False).traceparent, "").sampled
+    assert new_trace().sampled
+
+
+def test_the_decision_goes_along_with_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    spans.record_with(recorder(InMemorySpanExporter()))
     try:
         assert not new_trace().sampled
         assert not trace_of_call(None, CAUSE.trace_id).child().sampled
@@ -110,47 +115,49 @@ def test_the_decision_goes_along_with_the_trace() -> None:
     assert new_trace().sampled
 
 
-def test_what_is_not_sampled_is_not_told(kept: Kept) -> None:
-    spans.tell("seen", CAUSE, 1)
-    spans.tell("unseen", CAUSE._replace(sampled=False), 1)
-    spans.tell_batch("seen", 1, [CAUSE.traceparent, CAUSE._replace(sampled=False).traceparent])
-    spans.tell_batch("unseen", 1, [CAUSE._replace(sampled=False).traceparent])
-    assert [(span.name, len(span.links)) for span in kept.spans] == [("seen", 0), ("seen", 1)]
+def test_what_is_not_sampled_is_not_recorded(kept: InMemorySpanExporter) -> None:
+    spans.record("seen", CAUSE, 1)
+    spans.record("unseen", CAUSE._replace(sampled=False), 1)
+    spans.record_batch("seen", 1, [CAUSE.traceparent, CAUSE._replace(sampled=False).traceparent])
+    spans.record_batch("unseen", 1, [CAUSE._replace(sampled=False).traceparent])
+    assert [(span.name, len(span.links)) for span in kept.get_finished_spans()] == [("seen", 0), ("seen", 1)]
 
 
-def test_events_are_told_below_what_caused_them_once_their_transaction_has_ended_well(kept: Kept) -> None:
+def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_ended_well(kept: InMemorySpanExporter) -> None:
     cause, other = new_id(), CAUSE.child()
     with spans.unit({cause: CAUSE}, other):
-        spans.wrote([Event("undone", CAUSE.child().traceparent, cause)])
-        spans.begin_anew()
-        spans.wrote([Event("caused", CAUSE.child().traceparent, cause), Event("otherwise", CAUSE.child().traceparent)])
-        spans.wrote([Event("of another trace", new_trace().traceparent)])
-        assert kept.spans == []
-    assert [(span.name, span.parent) for span in kept.spans] == [
+        spans.note_written([Event("undone", CAUSE.child().traceparent, cause)])
+        spans.discard_written()
+        spans.note_written([Event("caused", CAUSE.child().traceparent, cause), Event("otherwise", CAUSE.child().traceparent)])
+        spans.note_written([Event("of another trace", new_trace().traceparent)])
+        assert kept.get_finished_spans() == ()
+    assert [(span.name, span.parent and f"{span.parent.span_id:016x}") for span in kept.get_finished_spans()] == [
         ("create caused", CAUSE.span_id),
         ("create otherwise", other.span_id),
     ]
 
 
-def test_events_of_a_transaction_that_failed_are_not_told(kept: Kept) -> None:
+def test_events_of_a_transaction_that_failed_are_not_recorded(kept: InMemorySpanExporter) -> None:
     with suppress(ZeroDivisionError), spans.unit({}, CAUSE):
-        spans.wrote([Event("lost", CAUSE.child().traceparent)])
+        spans.note_written([Event("lost", CAUSE.child().traceparent)])
         raise ZeroDivisionError
-    spans.wrote([Event("outside", CAUSE.child().traceparent)])
-    assert kept.spans == []
+    spans.note_written([Event("outside", CAUSE.child().traceparent)])
+    assert kept.get_finished_spans() == ()
 
 
-def test_a_span_arrives_at_a_collector_as_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_span_arrives_at_a_collector_as_it_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = CAUSE.child()
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        recorder = OtlpRecorder("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_RESOURCE_ATTRIBUTES": "a=b"})
+        sending = Recorder("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_RESOURCE_ATTRIBUTES": "a=b"})
         monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES")
-        span = spans.Span(
-            "done", CAUSE.child(), CAUSE.span_id, 1_000, 2_000, "consumer", {"n": 1, "t": "x"}, [CAUSE], failed=True
-        )
-        recorder.take(span)
-        recorder.close()
+        spans.record_with(sending)
+        try:
+            spans.record("done", step, 1_000, parent=CAUSE.span_id, kind="consumer", links=[CAUSE], failed=True, n=1, a__b="x")
+        finally:
+            spans.record_with(None)
+            sending.close()
         [came] = collector.spans
     assert (came.service, came.name, came.kind, came.failed) == ("tallyhook-here", "done", "consumer", True)
-    assert (came.trace_id, came.parent, came.span_id) == (CAUSE.trace_id, CAUSE.span_id, span.trace.span_id)
-    assert (came.links, came.attributes) == ((CAUSE.span_id,), {"n": 1, "t": "x"})
+    assert (came.trace_id, came.parent, came.span_id) == (CAUSE.trace_id, CAUSE.span_id, step.span_id)
+    assert (came.links, came.attributes) == ((CAUSE.span_id,), {"n": 1, "a.b": "x"})
