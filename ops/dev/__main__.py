@@ -13,7 +13,9 @@ from rich.console import Console
 
 from ops.dev import background, mark
 from ops.dev.checks import run_checks
+from ops.dev.docs import build_docs, serve
 from ops.dev.lines import wrapped
+from ops.dev.locks import write_locks
 from ops.dev.preflight import check_settings
 from ops.dev.progress import Progress
 from ops.dev.report import report_of
@@ -35,7 +37,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Where the stack keeps data, logs and state. Default: a folder of this checkout's own.", show_default=False
+        help="The folder for data, logs and state of the stack. Default: one that belongs to this checkout.", show_default=False
     ),
 ]
 
@@ -67,11 +69,11 @@ def _data_dir(given: Path | None) -> Path:
 def up(
     data_dir: DataDir = None,
     *,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready; `down` stops it.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when everything is ready; `./dev down` stops it.")] = False,
 ) -> None:
-    """Start what is missing of the servers, then gateway, relay and workers; Ctrl-C stops everything in order."""
+    """Start the servers that are missing, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
-    check_settings(CHECKOUT, _ignore if detach else _tell)  # detached, the one in the background says what is doubtful
+    check_settings(CHECKOUT, _ignore if detach else _tell)  # detached, the process in the background prints doubtful settings
     if detach:
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
         background.up_detached(command, CHECKOUT, place, _say)
@@ -88,15 +90,17 @@ def up(
 
 @app.command()
 def down(data_dir: DataDir = None) -> None:
-    """Stop a running stack in order; data stays."""
+    """Stop the running stack in order and keep its data."""
     _say("stopped" if background.down(_data_dir(data_dir), _tell) else "nothing runs")
 
 
 @app.command()
 def status(
-    data_dir: DataDir = None, *, json: Annotated[bool, typer.Option("--json", help="For programs; holds passwords.")] = False
+    data_dir: DataDir = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs; it includes passwords.")] = False,
 ) -> None:
-    """Say what runs where; exit code 1 when nothing does."""
+    """Show every server and process with its address; the exit code is 1 when nothing runs."""
     place = _data_dir(data_dir)
     found = examine(place)
     if json:
@@ -116,7 +120,7 @@ def _nothing_runs(place: Path) -> str:
 
 @app.command()
 def env(context: typer.Context, data_dir: DataDir = None) -> None:
-    """Print what a shell needs to work on the running stack: eval "$(./dev env)". It holds secrets."""
+    """Print the variables with which a shell works on the running stack: eval "$(./dev env)". They include secrets."""
     print(exports(CHECKOUT, _data_dir(data_dir), context.obj))
 
 
@@ -130,7 +134,7 @@ def demo(data_dir: DataDir = None) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def test(context: typer.Context) -> None:
-    """Run the test suite on real servers of its own; with arguments, one run of pytest with them."""
+    """Run the test suite on real servers of its own, or pytest with the arguments that are given."""
     if context.args:
         _become("-m", "pytest", *context.args)
     raise typer.Exit(run_suite(CHECKOUT))
@@ -138,15 +142,37 @@ def test(context: typer.Context) -> None:
 
 @app.command()
 def check() -> None:
-    """Run ruff, mypy --strict, the import contracts and the schema compatibility check."""
+    """Run the static checks: ruff, mypy --strict, import contracts, schema compatibility, stale contracts, documentation."""
     if not run_checks(CHECKOUT, _say):
         raise typer.Exit(1)
 
 
 @app.command(context_settings=_PASS_ON)
 def bench(context: typer.Context) -> None:
-    """Run a benchmark by name, or all; without a name, list them with what each measures."""
+    """Run the benchmark of that name, or all of them; without a name, list them."""
     _become("-m", "benchmarks", *context.args)
+
+
+@app.command()
+def docs(
+    *,
+    serving: Annotated[bool, typer.Option("--serve", help="Serve the site on this machine until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(help="The port to serve on; 0 takes a free one.")] = 8000,
+) -> None:
+    """Build the documentation site in dist/docs; a broken link fails the build."""
+    if (site := build_docs(CHECKOUT)) is None:
+        raise typer.Exit(1)
+    _say(f"{site}/index.html")
+    if serving:
+        serve(site, port, _say)
+
+
+@app.command()
+def lock(
+    *, upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest version of every package.")] = False
+) -> None:
+    """Write requirements/*.lock anew after a change of the dependencies in pyproject.toml."""
+    write_locks(CHECKOUT, _say, upgrade=upgrade)
 
 
 def _become(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""The static checks of the checkout: all of them run, each says ok or failed, a failed one shows its output."""
+"""The static checks of the checkout: all of them run, each reports ok or failed, and a failed one shows its output."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from ops.dev.docs import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +22,12 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "contract (AsyncAPI)": (_PYTHON, "-m", "ops.contracts.asyncapi", "--check"),
     "contract (OpenAPI)": (_PYTHON, "-m", "ops.contracts.openapi", "--check"),
     "contract (Postman)": (_PYTHON, "-m", "ops.contracts.postman", "--check"),
+    "documentation (sphinx)": BUILD,
 }
 
 
 def run_checks(checkout: Path, say: Callable[[str], None], checks: Mapping[str, Sequence[str]] = CHECKS) -> bool:
-    """Run every check in the checkout and report each; whether all passed."""
+    """Run every check in the checkout, report each, and return True if all passed."""
     passed = True
     for name, command in checks.items():
         done = subprocess.run(command, cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)

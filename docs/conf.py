@@ -1,0 +1,79 @@
+"""
+Sphinx's configuration of the documentation site, which `./dev docs` builds from the pages as they lie in the repository.
+
+A page stays readable on a forge: it is plain Markdown with links between files. Only what a site needs besides is added here,
+while a page is read: the lists of pages, diagrams as SVG, and links to folders as plain text, since a site has no page for one.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import mermaidx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT: Final = Path(__file__).parents[1]
+
+project = "Tallyhook"
+release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+extensions = ["myst_parser"]
+root_doc = "README"
+include_patterns = ["*.md", "docs/**", "runbooks/**", "monitoring/*.md", "benchmarks/*.md"]
+exclude_patterns = [".*", "tests", "dist", "docs/conf.py"]
+myst_heading_anchors = 3
+smartquotes = False  # an option is written --json
+html_theme = "furo"
+html_title = f"Tallyhook {release}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+
+_PAGES: Final = {
+    "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
+    "Rely on": ("docs/contract", "docs/metrics", "CHANGELOG", "SECURITY"),
+    "Operate": ("runbooks/README", "monitoring/README", "docs/network"),
+    "Develop": ("CONTRIBUTING", "docs/releasing", "benchmarks/README"),
+}
+_DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_READABLE: Final = 0.6  # the part of its size to which a diagram may shrink
+_LINK: Final = re.compile(r"\[([^][]+)\]\(([^)#:]+)\)")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _prepare)
+    app.connect("build-finished", _name_first_page)
+
+
+def _prepare(_: Sphinx, name: str, source: list[str]) -> None:
+    text = _DIAGRAM.sub(_draw, source[0])
+    text = _LINK.sub(lambda link: link[1] if (ROOT / name).parent.joinpath(link[2]).is_dir() else link[0], text)
+    if name == "README":
+        text += "".join(_contents(pages, f":caption: {caption}\n:hidden:") for caption, pages in _PAGES.items())
+    elif name.endswith(("runbooks/README", "decisions/README")):
+        text += _contents(["*"], ":glob:\n:hidden:")
+    source[0] = text
+
+
+def _contents(pages: tuple[str, ...] | list[str], options: str) -> str:
+    return f"\n```{{toctree}}\n{options}\n\n" + "\n".join(pages) + "\n```\n"
+
+
+def _draw(fence: re.Match[str]) -> str:
+    """Draw a diagram when the site is built, so that a reader's browser asks no other host for a library."""
+    drawing = mermaidx.render(fence[1]).svg().replace("my-svg", f"diagram-{fence.start()}")  # styles are bound to the id
+    width = float(re.search(r'viewBox="\S+ \S+ (\S+) ', drawing)[1])
+    drawing = drawing.replace("max-width:", f"min-width: {_READABLE * width:.0f}px; max-width:", 1)
+    return '<div class="diagram" tabindex="0">' + re.sub(r"\n\s*\n", "\n", drawing) + "</div>\n"  # an empty line ends HTML
+
+
+def _name_first_page(app: Sphinx, failure: Exception | None) -> None:
+    if not failure:
+        shutil.copy(app.outdir / "README.html", app.outdir / "index.html")
