@@ -2,7 +2,8 @@
 Checks that only optional fields were added to the schemas: `python -m ops.contracts.compatibility` prints one line per problem.
 
 Any other change needs a new version with an upcaster. The check compares the code with what git has committed: HEAD, the commit
-before it, origin/main and the newest release tag, as far as the clone has them.
+before it, origin/main and the newest release, as far as the clone has them. `RELEASES` names the commit of a release, since a
+clone may lack its tag (docs/releasing.md).
 """
 
 import subprocess
@@ -110,11 +111,16 @@ def _remedy(kind: EventType, version: int) -> str:
 
 def references_of(folder: Path) -> list[Reference]:
     """The states that git has committed, newest first; empty outside of a checkout."""
-    tag = _git(folder, "describe", "--tags", "--abbrev=0", "--match", "v*")
-    revisions = [*_REVISIONS, *([tag.decode().strip()] if tag else [])]
+    revisions = [*_REVISIONS, *_newest_release(_git(folder, "show", "HEAD:RELEASES") or b"")]
     return [
         _reference(folder, revision) for revision in revisions if _git(folder, "rev-parse", "--verify", f"{revision}^{{tree}}")
     ]
+
+
+def _newest_release(listed: bytes) -> list[str]:
+    """Find the commit of the first line of `RELEASES` that is a release; a list of one commit, or of none."""
+    lines = (line.split() for line in listed.decode().splitlines() if line.startswith("v"))
+    return [line[1] for line in lines][:1]
 
 
 def _reference(folder: Path, revision: str) -> Reference:

@@ -215,8 +215,12 @@ def checkout(tmp_path: Path) -> Callable[[EventType], list[str]]:
     _git(tmp_path, "init", "-q")
     export(tmp_path, [kind_of(Address)])
     _git(tmp_path, "add", ".")
-    _git(tmp_path, "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "-m", "Export")
+    _commit(tmp_path, "Export")
     return lambda kind: problems_of(tmp_path, [kind], references_of(tmp_path))
+
+
+def _commit(folder: Path, message: str) -> None:
+    _git(folder, "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "-m", message)
 
 
 def _git(folder: Path, *arguments: str) -> None:
@@ -262,6 +266,27 @@ def test_a_type_that_is_no_longer_registered_is_found(tmp_path: Path) -> None:
     assert problems_of(tmp_path, [], []) == [
         "made.up/v1.json: no such type and version is registered, so its events could not be read"
     ]
+
+
+def test_the_newest_release_is_found_where_the_clone_has_no_tags(
+    checkout: Callable[[EventType], list[str]], tmp_path: Path
+) -> None:
+    released = subprocess.run(
+        ["git", "-C", tmp_path, "rev-parse", "HEAD"],  # noqa: S607  # whichever git the developer has
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    changed = kind_of(AddressWithoutZip)
+    for message in ("breaks the schema", "comes later"):
+        export(tmp_path, [changed])
+        (tmp_path / "RELEASES").write_text(
+            f"# newest first\nv0.1.0 {released} 2026-11-27\nv0.0.1 {'0' * 40} 2026-11-01\n{message}\n"
+        )
+        _git(tmp_path, "add", ".")
+        _commit(tmp_path, message)
+    [problem] = checkout(changed)
+    assert f"compared with {released}" in problem
 
 
 def test_outside_of_a_checkout_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
