@@ -72,7 +72,7 @@ def _describe(metric: MetricWrapperBase, module: ModuleType) -> Declared:
 
 
 def _name_of(metric: MetricWrapperBase) -> str:
-    """As it is declared and exposed: a counter's family leaves `_total` out."""
+    """Return the name under which a metric is exposed: the family of a counter leaves out `_total`."""
     [family] = metric.describe()
     return f"{family.name}_total" if family.type == "counter" else family.name
 

@@ -15,13 +15,13 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="[PROCESS]...",
-            help="gateway, relay, worker-payments and so on; all of them by default.",
+            help="Processes to check: gateway, relay, worker-payments and so on. Default: all.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say everything that is wrong with the settings, connecting to nothing; exit 1 when a process would not start with them."""
+    """Report every error in the settings without connecting to anything; the exit code is 1 if a process would not start."""
     from ops.settings.kinds import PROCESSES
     from ops.settings.review import ADVICE, review
 

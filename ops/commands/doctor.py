@@ -19,19 +19,19 @@ _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(as_json: Json = False) -> None:
-    """Examine settings, secrets, servers, schema, topics, clocks and what waits, and say what to do; exit 1 on failure."""
+    """Examine settings, servers, schema, topics, clocks and waiting work; each fault has a remedy. Exit code 1 on failure."""
     from ops.doctor.examination import examine
 
     findings = examine(environment(), Path.cwd())
     failed = any(finding.level == "fail" for finding in findings)
     if as_json:
-        show({"ok": not failed, "findings": [_told(finding) for finding in findings]}, "", as_json=True)
+        show({"ok": not failed, "findings": [_as_dict(finding) for finding in findings]}, "", as_json=True)
     else:
         _print(findings)
     raise typer.Exit(1 if failed else 0)
 
 
-def _told(finding: Finding) -> dict[str, Any]:
+def _as_dict(finding: Finding) -> dict[str, Any]:
     return {name: value for name, value in finding._asdict().items() if value}
 
 

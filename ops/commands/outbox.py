@@ -6,12 +6,12 @@ import typer
 
 from operations.output import CommandError, Json, database, show
 
-app = typer.Typer(no_args_is_help=True, help="The outbox: what waits for Kafka, and what was set aside.")
+app = typer.Typer(no_args_is_help=True, help="The outbox: events that wait for Kafka, and parked ones.")
 
 
 @app.command("status")
 def status(as_json: Json = False) -> None:
-    """How many events wait for Kafka, since when, and which are parked."""
+    """Show how many events wait for Kafka, since when, and which events are parked."""
     from outbox import relay_store
 
     with database() as connection:
@@ -23,7 +23,7 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command("unpark")
-def unpark(ids: Annotated[list[int], typer.Argument(help="Ids as `outbox status` shows them.")]) -> None:
+def unpark(ids: Annotated[list[int], typer.Argument(help="Ids of parked events, as `outbox status` shows them.")]) -> None:
     """Put parked events back in line, after what made Kafka refuse them is mended."""
     from outbox import relay_store
 

@@ -32,7 +32,7 @@ def relay() -> None:
 
 
 def worker(
-    role: Annotated[str, typer.Argument(help="Which effects to work: alerts, cache, leads, notifications, payments or search.")],
+    role: Annotated[str, typer.Argument(help="The role: alerts, cache, leads, notifications, payments or search.")],
 ) -> None:
     """Run one worker of a role until SIGTERM; workers of a role share its partitions."""
     from ops.processes import worker as process
@@ -44,7 +44,7 @@ def worker(
 
 def _settings_of(process: str) -> dict[str, str]:
     """
-    The settings, once all of them have been looked at together; what is doubtful about them is logged.
+    Return the settings after a review of all of them together; doubtful ones are logged.
 
     Raises SettingsError with everything that keeps this process from starting.
     """

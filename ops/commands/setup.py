@@ -1,4 +1,4 @@
-"""What a deployment and its upkeep run: migrations, partitions."""
+"""The commands of a deployment and its upkeep: migrations, partitions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def migrate(as_json: Json = False) -> None:
 
 
 def retention(
-    yes: Annotated[bool, typer.Option("--yes", help="Delete all that is due at once, not one day's worth.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Drop everything that is due at once, not one day at a time.")] = False,
     as_json: Json = False,
 ) -> None:
     """

@@ -7,12 +7,12 @@ import typer
 from operations.output import Json, show
 from runtime.settings import environment
 
-app = typer.Typer(no_args_is_help=True, help="Kafka topics.")
+app = typer.Typer(no_args_is_help=True, help="Create the Kafka topics of Tallyhook.")
 
 
 @app.command("ensure")
 def ensure(
-    replication: Annotated[int, typer.Option(min=1, max=100, help="Replicas of a topic that is created.")] = 1,
+    replication: Annotated[int, typer.Option(min=1, max=100, help="Replicas of each topic that is created.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Create the topics that are missing and add partitions where there are too few; never removes any."""

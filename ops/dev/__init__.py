@@ -1,1 +1,1 @@
-"""What stands behind `./dev`: the local stack with our processes on it, and the tools of the checkout."""
+"""The commands of `./dev`: the local stack with our processes on it, and the tools of the checkout."""

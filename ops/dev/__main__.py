@@ -50,12 +50,12 @@ app = typer.Typer(
 console = Console()
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _tell(line: str) -> None:
-    _say(wrapped(line))
+def _print_wrapped(line: str) -> None:
+    _print(wrapped(line))
 
 
 def _ignore(_line: str) -> None: ...
@@ -73,17 +73,19 @@ def up(
 ) -> None:
     """Start the servers that are missing, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
-    check_settings(CHECKOUT, _ignore if detach else _tell)  # detached, the process in the background prints doubtful settings
+    check_settings(
+        CHECKOUT, _ignore if detach else _print_wrapped
+    )  # detached, the process in the background prints doubtful settings
     if detach:
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
-        background.up_detached(command, CHECKOUT, place, _say)
-        _say(f"\n{report_of(examine(place), place)}")
+        background.up_detached(command, CHECKOUT, place, _print)
+        _print(f"\n{report_of(examine(place), place)}")
         return
     with Progress(console) as progress:
 
         def show() -> None:
             progress.settle()
-            _say(f"\n{report_of(examine(place), place, foreground=True)}")
+            _print(f"\n{report_of(examine(place), place, foreground=True)}")
 
         bring_up(Plan(CHECKOUT, place), progress, show)
 
@@ -91,7 +93,7 @@ def up(
 @app.command()
 def down(data_dir: DataDir = None) -> None:
     """Stop the running stack in order and keep its data."""
-    _say("stopped" if background.down(_data_dir(data_dir), _tell) else "nothing runs")
+    _print("stopped" if background.down(_data_dir(data_dir), _print_wrapped) else "nothing runs")
 
 
 @app.command()
@@ -106,9 +108,9 @@ def status(
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif found.phase == "down":
-        _say(_nothing_runs(place))
+        _print(_nothing_runs(place))
     else:
-        _say(report_of(found, place))
+        _print(report_of(found, place))
     raise typer.Exit(1 if found.phase == "down" else 0)
 
 
@@ -129,7 +131,7 @@ def demo(data_dir: DataDir = None) -> None:
     """Send a signed Stripe event and a partner lead to the running stack and print the journey of each."""
     from ops.demo import demo as run_demo  # noqa: PLC0415  it brings the provider's SDK, which no other command needs
 
-    run_demo(_data_dir(data_dir), _say)
+    run_demo(_data_dir(data_dir), _print)
 
 
 @app.command(context_settings=_PASS_ON)
@@ -143,7 +145,7 @@ def test(context: typer.Context) -> None:
 @app.command()
 def check() -> None:
     """Run the static checks: ruff, mypy --strict, import contracts, schema compatibility, stale contracts, documentation."""
-    if not run_checks(CHECKOUT, _say):
+    if not run_checks(CHECKOUT, _print):
         raise typer.Exit(1)
 
 
@@ -162,9 +164,9 @@ def docs(
     """Build the documentation site in dist/docs; a broken link fails the build."""
     if (site := build_docs(CHECKOUT)) is None:
         raise typer.Exit(1)
-    _say(f"{site}/index.html")
+    _print(f"{site}/index.html")
     if serving:
-        serve(site, port, _say)
+        serve(site, port, _print)
 
 
 @app.command()
@@ -172,7 +174,7 @@ def lock(
     *, upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest version of every package.")] = False
 ) -> None:
     """Write requirements/*.lock anew after a change of the dependencies in pyproject.toml."""
-    write_locks(CHECKOUT, _say, upgrade=upgrade)
+    write_locks(CHECKOUT, _print, upgrade=upgrade)
 
 
 def _become(*arguments: str) -> None:

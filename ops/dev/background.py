@@ -23,7 +23,7 @@ _STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, eac
 
 
 def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
-    """Start this `up` in a session of its own and return once all is ready; otherwise raise what it said."""
+    """Start this `up` in a session of its own and return once everything is ready; raise its error otherwise."""
     before = StateFile(data_dir).read()
     if before.running:
         raise before.already_running(data_dir)
@@ -49,7 +49,7 @@ def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path,
             state = StateFile(data_dir).read()
             if state.phase == "ready" and state.supervisor and state.supervisor.pid == supervisor.pid:
                 return
-            for line in lines if state.phase != "failed" else ():  # the failure is told below, once
+            for line in lines if state.phase != "failed" else ():  # the failure is reported below, once
                 say(line.rstrip("\n"))
             time.sleep(_POLL)
     failure = StateFile(data_dir).read().failure
@@ -57,7 +57,7 @@ def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path,
 
 
 def down(data_dir: Path, say: Callable[[str], None]) -> bool:
-    """Stop the stack on this data directory, or what a supervisor that was killed left of it; whether there was any."""
+    """Stop the stack on this data directory, or what a supervisor that was killed left of it; return True if there was any."""
     file = StateFile(data_dir)
     state = file.read()
     running = state.running

@@ -9,7 +9,7 @@ WIDTH: Final = 80
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Each line of the text within the width; a word that is longer by itself stands whole on a line of its own."""
+    """Wrap each line of the text to the width; a longer word is kept whole on a line of its own."""
     return "\n".join(
         textwrap.fill(
             line,
@@ -24,7 +24,7 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def beside(left: str, right: str, column: int) -> str:
-    """What is said about something, beside it; below it where that would be too wide."""
+    """Put a remark beside a text, or below it where the line would be too wide."""
     line = f"{left:<{column}}{right}".rstrip()
     if len(left) < column and len(line) <= WIDTH:
         return line

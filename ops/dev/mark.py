@@ -1,5 +1,5 @@
 """
-Which variables of a shell `./dev env` has set, and for which stack: nobody takes them for the user's own.
+The mark of `./dev env`: the variables of a shell that it has set, and for which stack; they are not the user's own.
 
 One more variable holds that. `./dev` leaves out what is marked; `tallyhook` works with it as long as it is right.
 """
@@ -25,7 +25,7 @@ _AGAIN: Final = 'eval "$(./dev env)"'
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What was set: by name the first 8 hex digits of the SHA-256 of its value."""
+    """The variables that were set: each name with the first 8 hex digits of the SHA-256 of its value."""
 
     checkout: str
     data_dir: str
@@ -77,7 +77,7 @@ def leave(environ: MutableMapping[str, str], directory: Path) -> tuple[Mark | No
 
 
 def check(environ: Mapping[str, str], directory: Path) -> None:
-    """Raises ShellStale where `./dev env` has set what is not right any more, or not here."""
+    """Raise ShellStale if variables of `./dev env` belong to a stack that is gone or changed, or to another checkout."""
     mark = Mark.of(environ)
     if mark and (fault := mark.fault(directory)):
         where = shlex.quote(mark.checkout)
@@ -85,8 +85,8 @@ def check(environ: Mapping[str, str], directory: Path) -> None:
 
 
 def note(fault: str) -> str:
-    """What `./dev` says when it leaves out settings that are of no use here."""
-    return f"{fault}; they are left out here. For tallyhook, psql and curl run {_AGAIN} again"
+    """Return the note that `./dev` prints when it ignores variables of an earlier `./dev env`."""
+    return f"{fault}; they are ignored here. For tallyhook, psql and curl run {_AGAIN} again"
 
 
 def _digest(value: str) -> str:

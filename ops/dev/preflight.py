@@ -1,4 +1,4 @@
-"""What `up` looks at before it starts anything: the settings of every process, all problems at once."""
+"""The check of `up` before it starts anything: the settings of every process, with all problems at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OWN_SERVERS: Final = {
 
 def check_settings(checkout: Path, say: Callable[[str], None]) -> None:
     """
-    Say what is doubtful about the settings of a checkout.
+    Report every doubtful setting of a checkout; errors raise SettingsError.
 
     Raises SettingsError with everything that would keep one of the processes from starting.
     """

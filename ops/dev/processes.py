@@ -1,4 +1,4 @@
-"""Which processes of ours `up` runs, and where they listen."""
+"""Our processes that `up` runs, with the addresses on which they listen."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _DONE = "ready"
 
 
 class Progress:
-    """Shows the latest word of each name; safe from several threads. Lasting lines go through `say`."""
+    """A live table of the latest state of each name, safe to use from several threads; lines that stay go through `say`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -53,7 +53,7 @@ class Progress:
         self.settle()
 
     def settle(self) -> None:
-        """Take the live table away; what is reported from now on is plain lines."""
+        """Remove the live table; later reports are plain lines."""
         live, self._live = self._live, None
         if live:
             live.stop()

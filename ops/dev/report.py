@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _READY: Final = "ready"
 _ROW: Final = "{:<22}{:<12}{:>8}{:>10}  "
-_SAID: Final = 26
-"""The column in which what is said of a command begins; of a page, the next one."""
-_SAID_OF_PAGES: Final = 40
+_REMARK: Final = 26
+"""The column in which the remark on a command begins; that on a page begins one further."""
+_PAGE_REMARK: Final = 40
 
 
 def report_of(status: StackStatus, data_dir: Path, *, foreground: bool = False) -> str:
-    """What runs where, how it is, what can be opened, and what to do next; without passwords."""
-    pages = [beside(f"  {url}", said, _SAID_OF_PAGES) for url, said in _pages(status)]
+    """Return the report of a stack: servers and processes with address and state, pages to open, next steps; no passwords."""
+    pages = [beside(f"  {url}", remark, _PAGE_REMARK) for url, remark in _pages(status)]
     parts = [
         wrapped(headline(status)),
         "\n".join(_table(status)),
@@ -39,7 +39,7 @@ def _all(status: StackStatus) -> list[ServerStatus | ProcessStatus]:
 
 
 def headline(status: StackStatus) -> str:
-    """Whether all is well, and what is not."""
+    """Return the first line: that everything is ready, or the names of those that are not."""
     unready = [f"{each.name} ({each.state})" for each in _all(status) if each.state != _READY]
     if status.phase == "starting":
         return f"Tallyhook is starting{': not ready yet are ' + ', '.join(unready) if unready else ''}"
@@ -69,31 +69,31 @@ def _row(each: ServerStatus | ProcessStatus, where: str) -> str:
 
 
 def _pages(status: StackStatus) -> Iterator[tuple[str, str]]:
-    """Of what is ready only: every page that is named opens."""
+    """List the pages of processes that are ready, so that every page in the list opens."""
     ready = {each.name: each.web for each in status.processes if each.web and each.state == _READY}
     if sink := ready.get(SINK):
         yield sink, "mail, SMS, push and partners' leads"
     if worker := ready.get("worker-payments"):
-        yield f"{worker}/topology", "who reads and writes what, and how far"
+        yield f"{worker}/topology", "readers and writers of each topic, and their lag"
     if "gateway" in ready and status.internal and status.internal.startswith("http://"):  # no browser has the certificate for TLS
         yield f"{status.internal}/openapi.json", "every route of both listeners"
     if gateway := ready.get("gateway"):
-        yield f"{gateway}/health/ready", "whether webhooks are taken"
+        yield f"{gateway}/health/ready", "whether the gateway takes webhooks"
     if relay := ready.get("relay"):
-        yield f"{relay}/metrics", "figures, here those of the relay"
+        yield f"{relay}/metrics", "metrics of the relay"
 
 
 def _next(status: StackStatus, *, foreground: bool) -> Iterator[str]:
     starting = status.phase == "starting"
     unready = [each for each in _all(status) if each.state != _READY and not starting]
     if starting:
-        yield beside("  ./dev status", "look again; it is ready within a minute or so", _SAID)
+        yield beside("  ./dev status", "look again; it is ready within a minute or so", _REMARK)
     elif not unready:
-        yield beside("  ./dev demo", "send a payment and a lead, and see where each goes", _SAID)
+        yield beside("  ./dev demo", "send a payment and a lead, and follow each to its effects", _REMARK)
     if not starting:
-        yield beside('  eval "$(./dev env)"', "the settings, tallyhook and psql for this shell", _SAID)
-        yield beside("  tallyhook doctor", "then: what is wrong, and what to do about it", _SAID)
-    yield beside("  Ctrl-C here" if foreground else "  ./dev down", "stop everything in order; the data stays", _SAID)
+        yield beside('  eval "$(./dev env)"', "the settings, tallyhook and psql for this shell", _REMARK)
+        yield beside("  tallyhook doctor", "then: examine the system, with a remedy for each fault", _REMARK)
+    yield beside("  Ctrl-C here" if foreground else "  ./dev down", "stop everything in order; the data stays", _REMARK)
     for each in unready:
         if each.log:
             yield f"  the log of {each.name}:\n    {each.log}"

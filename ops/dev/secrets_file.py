@@ -1,4 +1,4 @@
-"""The `.env` of a checkout: given the secrets that nobody has set, so that a first `up` needs no preparation."""
+"""The `.env` of a checkout: the secrets that are missing are added, so that a first `up` needs no preparation."""
 
 from __future__ import annotations
 

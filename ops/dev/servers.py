@@ -1,4 +1,4 @@
-"""Whether the servers of a stack answer, asked now: its own ones and those of others."""
+"""Asks each server of a stack whether it answers now: its own servers and external ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _status_of(state: StackState, data_dir: Path, name: str, address: str, *, an
 
 
 def _answers(name: str, address: str) -> bool:
-    """Whatever a client raises for a server that is away, or an address that it cannot use, is a no."""
+    """Report False for every error that a client raises for a server that is away or an address that it cannot use."""
     with suppress(psycopg.Error, redis.RedisError, requests.RequestException, KafkaException, OSError, ValueError):
         return _ASKS[name](address)
     return False

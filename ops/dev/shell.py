@@ -1,4 +1,4 @@
-"""What a shell needs to work on the running stack: `eval "$(./dev env)"`."""
+"""The variables with which a shell works on the running stack: `eval "$(./dev env)"`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _DIRECT: Final = ("NO_PROXY", "no_proxy")
 
 def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     """
-    Lines of `export` for bash: the settings of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, libpq's variables, by
-    which a bare `psql` is on the database, and a `PATH` with `tallyhook` and `psql`. They hold secrets, and a mark of what was
-    set; what an `earlier` one set beyond that is unset.
+    Return `export` lines for bash, which include secrets.
 
-    Raises StackError where nothing runs on the data directory.
+    They set the variables of every process, `PUBLIC_URL`, `INTERNAL_URL`, `ADMIN_TOKEN`, those of libpq for a bare `psql`,
+    a `PATH` with `tallyhook` and `psql`, and a mark that lists them; other variables of an `earlier` mark are unset.
+
+    Raises StackError if nothing runs on the data directory.
     """
     state = StateFile(data_dir).read()
     if not state.running:
@@ -55,7 +56,7 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
 
 
 def _libpq(database_url: str) -> dict[str, str]:
-    """What `psql` and all others that are built on libpq read: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE and their like."""
+    """Return the variables of libpq, which `psql` reads too: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE and others."""
     options = psycopg.pq.Conninfo.parse(database_url.encode())
     return {option.envvar.decode(): option.val.decode() for option in options if option.envvar and option.val is not None}
 

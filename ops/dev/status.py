@@ -1,4 +1,4 @@
-"""What runs where, for programs; `report.py` says it to a person."""
+"""The state of a stack as data; `report.py` writes it for a person."""
 
 from __future__ import annotations
 

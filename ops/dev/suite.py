@@ -19,7 +19,7 @@ RINGS: Final = (
 
 
 def run_suite(checkout: Path) -> int:
-    """Run all rings, whatever one of them finds; returns the first exit code that is not 0."""
+    """Run all rings, also after one has failed, and return the first exit code that is not 0."""
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C goes to pytest too, which stops its servers: wait for that
     codes = [subprocess.run([sys.executable, "-m", "pytest", *ring], cwd=checkout, check=False).returncode for ring in RINGS]
     return next((code for code in codes if code), 0)

@@ -1,4 +1,4 @@
-"""`up`: the servers that are missing, the schema, the topics, then our processes, until someone says stop."""
+"""`up` starts the servers that are missing, the schema, the topics, then our processes, and runs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, st
 
 @dataclass(frozen=True)
 class Plan:
-    """What to bring up, and where."""
+    """A checkout and the data directory of its stack."""
 
     checkout: Path
     data_dir: Path
@@ -59,7 +59,7 @@ class Plan:
 
 
 def up(plan: Plan, progress: Progress, on_ready: Callable[[], None]) -> None:
-    """Bring everything up, keep it up until SIGINT, SIGTERM or SIGHUP, and stop it in order, whatever happens."""
+    """Bring everything up, keep it up until SIGINT, SIGTERM or SIGHUP, and stop it in order after any error too."""
     with hold(plan.data_dir):
         state = StateFile(plan.data_dir)
         state.change(phase="starting", failure=None, supervisor=Identity.of(os.getpid()))
@@ -118,14 +118,14 @@ def _set_up(plan: Plan, settings: dict[str, str], progress: Progress) -> None:
 
 def _await_ready(supervisor: Supervisor, stack: Stack, progress: Progress) -> None:
     deadline = time.monotonic() + _READY_LIMIT.total_seconds()
-    told: dict[str, str] = {}
+    shown: dict[str, str] = {}
     while not supervisor.all_ready:
         supervisor.run_once()
         supervisor.check_start()
         for process in supervisor.states:
-            if told.get(process.name) != process.state:
+            if shown.get(process.name) != process.state:
                 progress.report(process.name, process.state)
-                told[process.name] = process.state
+                shown[process.name] = process.state
         if time.monotonic() > deadline:
             late = ", ".join(process.name for process in supervisor.states if process.state != "ready")
             raise ProcessFailed(f"not ready within {_READY_LIMIT}: {late}; see their logs below {stack.data_dir / 'log'}")

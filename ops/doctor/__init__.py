@@ -1,1 +1,1 @@
-"""`tallyhook doctor`: looks at everything that the system stands on, changes nothing, and says what to do about what is wrong."""
+"""`tallyhook doctor` examines everything that the system needs, changes nothing, and names a remedy for each fault."""

@@ -63,7 +63,7 @@ class _Run(threading.Thread):
             for finding in self._check():
                 self._found.append(finding)
         except Exception as error:  # noqa: BLE001  # one examination that breaks must not hide the others
-            act = "this is a bug of the doctor: tell its maintainers"
+            act = "this is a bug of the doctor: report it to its maintainers"
             self._found.append(fail(self._area, f"could not be examined: {type(error).__name__}: {one_line(error)}", act))
 
     def findings(self) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The findings of an examination."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Level = Literal["ok", "warn", "fail"]
 
 class Finding(NamedTuple):
     """
-    One thing that was looked at.
+    One thing that was examined.
 
-    `text` is one line; `act` says what to do where that is something, `runbook` which page says more. None holds a secret.
+    `text` is one line; `act` is the remedy where there is one, `runbook` the page with more. None holds a secret.
     """
 
     area: str
@@ -36,5 +36,5 @@ def fail(area: str, text: str, act: str, page: str = "") -> Finding:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or its class if it has none."""
     return next(iter(error_text(error).splitlines()), "")[:200] or type(error).__name__

@@ -33,7 +33,7 @@ _SAFE_REPLICAS: Final = 3
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     servers = environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if not servers:
-        return  # said among the settings
+        return  # reported among the settings
     admin = AdminClient({"bootstrap.servers": servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
     try:
         known = admin.list_topics(timeout=_LIMIT)
@@ -87,7 +87,9 @@ def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Find
             if config["cleanup.policy"].value != "delete":
                 thin.append(resource.name)
     except (KafkaException, TimeoutError) as error:
-        yield warn(AREA, f"it does not tell how topics are configured: {one_line(error)}", "give us the right DescribeConfigs")
+        yield warn(
+            AREA, f"it does not report the configuration of topics: {one_line(error)}", "give us the right DescribeConfigs"
+        )
         return
     if soon:
         act = "raise retention.ms: a worker that is away for longer would miss events"
@@ -97,7 +99,7 @@ def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Find
 
 
 def _are_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether the system runs, as far as Postgres tells: workers that are missing are missed then."""
+    """True if Postgres shows a running system: only then is a missing worker a fault."""
     url = address_in(environ, "DATABASE_URL", check_database)
     try:
         with psycopg.connect(url or "", autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
@@ -111,7 +113,12 @@ def _check_groups(servers: str, *, wanted: bool) -> Iterator[Finding]:
     try:
         look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
     except BrokerError as error:
-        yield warn(WORKERS, f"Kafka does not tell how far they are: {one_line(error)}", "see that it is well", "kafka-down")
+        yield warn(
+            WORKERS,
+            f"Kafka does not report how far they have read: {one_line(error)}",
+            "see whether its brokers are healthy",
+            "kafka-down",
+        )
         return
     wanted = wanted or any(group.members for group in look.groups.values())
     for name, agent in workers.items():

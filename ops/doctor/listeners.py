@@ -48,7 +48,7 @@ def check_listeners(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _system_of(url: str) -> str | None:
-    """Which system the database is of; None where it does not say."""
+    """Return the id of the system to which the database belongs, or None if it holds none."""
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
             return read_schema(connection).system
@@ -62,42 +62,43 @@ def _check_listener(name: str, url: str, system: str | None, database: str) -> F
     secure = url.startswith("https:")  # whoever has no certificate is not let in; that it answers at all is what can be seen
     try:
         with _direct().open(asked, timeout=_LIMIT) as answer:
-            told = _read(answer.read(5000))
+            answered = _read(answer.read(5000))
     except urllib.error.HTTPError as refusal:
         with refusal:
             return _refused(where, refusal)
     except (OSError, HTTPException) as error:
         return _silent(where, getattr(error, "reason", error), secure=secure)
-    if "ready" not in told:
+    if "ready" not in answered:
         return _stranger(where, "its answer is not ours")
-    if system and told.get("system", system) != system:
+    if system and answered.get("system", system) != system:
         act = "see whose process it is: give ours another port, or that one another DATABASE_URL"
-        text = f"{where}: {told.get('process', 'it')} answers for another system: {told['system']}, while {database} is {system}"
+        process = answered.get("process", "it")
+        text = f"{where}: {process} answers for another system, {answered['system']}; {database} is {system}"
         return fail(LISTENERS, text, act, "schema")
-    return ok(LISTENERS, f"{where}: {told.get('process', 'it')} answers and is ready")
+    return ok(LISTENERS, f"{where}: {answered.get('process', 'it')} answers and is ready")
 
 
 def _read(body: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(body)
+        answered = json.loads(body)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return answered if isinstance(answered, dict) else {}
 
 
 def _refused(where: str, refusal: urllib.error.HTTPError) -> Finding:
     if refusal.code != HTTPStatus.SERVICE_UNAVAILABLE:
         return _stranger(where, f"it answers {refusal.code}")
-    told = _read(refusal.read(5000))
-    reason = told.get("reason")
-    text = f"{where}: answers, and is not ready" + (f": {reason}, {told.get('detail', '')}".rstrip(", ") if reason else "")
+    answered = _read(refusal.read(5000))
+    reason = answered.get("reason")
+    text = f"{where}: answers, and is not ready" + (f": {reason}, {answered.get('detail', '')}".rstrip(", ") if reason else "")
     say = fail if reason and reason not in _PASSING else warn
-    return say(LISTENERS, text, "see what it waits for; `/health/ready` says 200 once it has it", "process-down")
+    return say(LISTENERS, text, "see what it waits for; `/health/ready` answers 200 once it has it", "process-down")
 
 
 def _silent(where: str, reason: object, *, secure: bool) -> Finding:
     if isinstance(reason, ConnectionRefusedError):
-        return ok(LISTENERS, f"{where}: nobody listens, it is free")
+        return ok(LISTENERS, f"{where}: nothing listens there, it is free")
     if isinstance(reason, TimeoutError):
         act = "a process of ours that hangs or was stopped (`ps -o stat` says T): see its log, end it and start it again"
         return fail(LISTENERS, f"{where}: takes the connection and does not answer within {_LIMIT:.0f} s", act, "process-down")
@@ -112,7 +113,7 @@ def _stranger(where: str, detail: str) -> Finding:
 
 
 def _direct() -> urllib.request.OpenerDirector:
-    """Goes to our own listeners through no proxy, and trusts them: only whether they live is asked, nothing is told."""
+    """A client for our own listeners, without proxy or verification: it asks for health only and sends no secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

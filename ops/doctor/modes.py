@@ -1,4 +1,4 @@
-"""Whether real and test money are told apart: what came from Stripe lately, beside what STRIPE_MODE says."""
+"""Examines whether test and live payments are kept apart: the modes of recent Stripe deliveries beside STRIPE_MODE."""
 
 from __future__ import annotations
 

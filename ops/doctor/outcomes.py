@@ -1,4 +1,4 @@
-"""What comes of it all: whether leads, notifications and webhooks have their effects, and whether anybody carries them."""
+"""Examines outcomes: whether leads, notifications and webhooks have their effects, and whether processes carry them."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ _SPAN: Final = timedelta(days=1)
 def check_outcomes(environ: Mapping[str, str]) -> Iterable[Finding]:
     url = address_in(environ, "DATABASE_URL", check_database)
     if not url:
-        return []  # told among the settings
+        return []  # reported among the settings
     try:
         return asyncio.run(_check(url, _partners(environ)))
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.OperationalError) as error:
         if isinstance(error, psycopg.errors.QueryCanceled):
             act = "see which statement is slow in pg_stat_activity, and ask again"
-            return [warn(LEDGER, f"{shown(url)} does not tell in time how it stands: {one_line(error)}", act, "postgres-down")]
-        return []  # told about Postgres
+            return [warn(LEDGER, f"{shown(url)} did not report its state in time: {one_line(error)}", act, "postgres-down")]
+        return []  # reported of Postgres
 
 
 def _partners(environ: Mapping[str, str]) -> Mapping[str, Partner]:
     try:
         return PartnerSettings.load(environ).partners
     except SettingsError:
-        return {}  # told among the settings
+        return {}  # reported among the settings
 
 
 async def _check(url: str, partners: Mapping[str, Partner]) -> list[Finding]:
@@ -104,14 +104,14 @@ async def _check_leads(connection: psycopg.AsyncConnection, partners: Mapping[st
 def _look(view: PartnerView, partner: Partner | None, now: datetime) -> Iterator[Finding]:
     crm = shown(partner.crm_url) if partner and partner.crm_url else "no CRM_URL is set"
     if view.opened_at and view.probe_at:
-        act = f"tell the partner; once it is back, `tallyhook partners probe {view.partner}`"
+        act = f"inform the partner; once it is back, `tallyhook partners probe {view.partner}`"
         text = (
             f"{_waiting(view)}: its CRM ({crm}) has failed {view.failures} times in a row ({view.error}) and is left alone"
             f" since {view.opened_at:%H:%M:%S} UTC, tried next at {view.probe_at:%H:%M:%S} (table lead_breakers)"
         )
         yield (fail if view.waiting else warn)(LEADS, text, act, "partner-down")
     elif view.oldest_due_at and now - view.oldest_due_at > _LATE:
-        act = "see that a leads worker runs and has a CRM to send to; its log says what keeps it"
+        act = "see that a leads worker runs and has a CRM to send to; its log names the cause"
         text = f"{_waiting(view)}: {view.due} are due and not tried, the oldest for {_minutes(now - view.oldest_due_at)}"
         yield fail(LEADS, text, act, "lead-delivery")
     elif view.oldest_received_at and now - view.oldest_received_at > _OLD:
@@ -132,7 +132,7 @@ async def _check_notifications(connection: psycopg.AsyncConnection, now: datetim
             act = f"set channel.{channel}.paused to false when they may go"
             yield warn(NOTIFICATIONS, f"{text}, and are paused by the runtime configuration", act, "notifications")
         elif due and now - due > _LATE:
-            act = "see that a notifications worker runs, and what its log says"
+            act = "see whether a notifications worker runs, and read its log"
             yield fail(NOTIFICATIONS, f"{text}, the oldest is due for {_minutes(now - due)}", act, "notifications")
         elif oldest and now - oldest > _OLD:
             act = "see what its server answers: `error` in that table"
@@ -143,19 +143,19 @@ async def _check_ledger(connection: psycopg.AsyncConnection, now: datetime) -> l
     try:
         found = await books.read(connection, now - _SPAN, now)
     except OperationError:
-        return []  # told with the days
+        return []  # reported with the days
     late = [each for each in found.sources if each.oldest_in_flight and now - each.oldest_in_flight > _IN_FLIGHT]
-    act = "`tallyhook ledger` says where each is; see that the worker that settles the source runs"
-    told = [
+    act = "`tallyhook ledger` shows where each is; see that the worker that settles the source runs"
+    findings = [
         fail(LEDGER, f"{each.source}: {each.in_flight} webhooks have had no effect yet, the oldest for {age}", act, "ledger")
         for each in late
         if each.oldest_in_flight and (age := _minutes(now - each.oldest_in_flight))
     ]
     if not found.balanced:
         act = "`tallyhook ledger` names them"
-        told.append(fail(LEDGER, "what came in within a day is not all accounted for", act, "ledger"))
+        findings.append(fail(LEDGER, "what came in within a day is not all accounted for", act, "ledger"))
     received = sum(each.received for each in found.sources)
-    return told or [ok(LEDGER, f"all {received} webhooks of a day are accounted for, none is late")]
+    return findings or [ok(LEDGER, f"all {received} webhooks of a day are accounted for, none is late")]
 
 
 def _minutes(duration: timedelta) -> str:

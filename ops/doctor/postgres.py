@@ -73,7 +73,7 @@ def _check_server(connection: Connection, where: str) -> Iterator[Finding]:
 
 
 def _check_durability(vitals: Vitals) -> Iterator[Finding]:
-    """A 2xx says that the event survives a crash: so these must be on."""
+    """Check the settings that make a commit survive a crash, which a 2xx promises."""
     weak = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(vitals, name) == "off"]
     for name in weak:
         yield fail(AREA, f"{name} is off: a crash loses events that were acknowledged", f"set {name} = on", "postgres-down")
@@ -145,7 +145,7 @@ def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
         text = f"{depth.pending} events wait for Kafka, the oldest for {waited / 60:.0f} min"
         yield warn(WAITING, text, "see that a relay runs and that Kafka answers", "outbox-backlog")
     if depth.parked:
-        act = "`tallyhook outbox status` says which and why"
+        act = "`tallyhook outbox status` shows which events and why"
         yield warn(WAITING, f"{depth.parked} events are parked: Kafka refuses them", act, "outbox-backlog")
     if not late and not depth.parked:
         yield ok(WAITING, f"{depth.pending} events wait for Kafka, none for long")
@@ -154,7 +154,7 @@ def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
         yield fail(WAITING, f"Kafka has lost records of {topics} before the {worker} worker read them", act, "records-lost")
     letters = store.open_letters(connection)
     for consumer, number in letters.items():
-        act = f"`tallyhook dead-letters list --consumer {consumer}` says why"
+        act = f"`tallyhook dead-letters list --consumer {consumer}` shows the reasons"
         yield warn("dead letters", f"{number} of the {consumer} worker are open", act, "dead-letters")
     if not letters:
         yield ok("dead letters", "none is open")

@@ -1,4 +1,4 @@
-"""Whether the rows are there that the history tells of: a sample of it, so that a large one costs no more than a small one."""
+"""Examines whether the rows exist that the history names; a sample, so that a large history costs no more than a small one."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def check_projections(environ: Mapping[str, str]) -> Iterator[Finding]:
         with psycopg.connect(
             url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
         ) as connection:
-            if store.is_migrated(connection) and store.revision(connection) == chain.head():  # else it is said of Postgres
+            if store.is_migrated(connection) and store.revision(connection) == chain.head():  # else it is reported of Postgres
                 yield from _check(connection)
     except psycopg.errors.QueryCanceled:
         yield ok(AREA, "too much to look at in five seconds; `tallyhook rebuild all --dry-run` compares every row")
     except psycopg.OperationalError:
-        return  # said of Postgres
+        return  # reported of Postgres
 
 
 def _check(connection: Connection) -> Iterator[Finding]:
@@ -81,20 +81,20 @@ def _check(connection: Connection) -> Iterator[Finding]:
         if not {table, "history"} & gone:
             seen, lost = _sample(connection, table, kind)
             looked += seen
-            found += [_lost(table, f"{lost} of {seen} {table} that the history tells of have no row")] if lost else []
+            found += [_lost(table, f"{lost} of {seen} {table} that the history names have no row")] if lost else []
     found += [_lost(table, f"the table {table} is empty, and was not") for table in _emptied(connection, gone)]
     yield from found or [ok(AREA, f"the rows are there that the history tells of ({looked} looked at)")]
 
 
 def _emptied(connection: Connection, gone: set[str]) -> Iterator[str]:
-    """Tables without a row, where something else tells that there was one."""
+    """Return the empty tables for which another table shows that they had rows."""
     for table, query in _EMPTY.items():
         if not {table, *_TOLD_BY.get(table, ())} & gone and connection.execute(query.encode()).fetchall()[0][0]:
             yield table
 
 
 def _sample(connection: Connection, table: str, kind: str) -> tuple[int, int]:
-    """How many objects the sampled part of the history names, and of how many there is no row."""
+    """Count the objects that the sampled part of the history names, and those among them that have no row."""
     [(share,)] = connection.execute(_SHARE, (_PAGES,)).fetchall()
     key = sql.SQL("h.aggregate_id::uuid" if kind == "lead" else "h.aggregate_id")
     words = {"share": sql.Literal(share), "kind": sql.Literal(kind), "table": sql.Identifier(table), "key": key}

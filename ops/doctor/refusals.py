@@ -38,13 +38,13 @@ def check_refusals(environ: Mapping[str, str]) -> Iterable[Finding]:
     try:
         settings = GatewaySettings.load(environ)
     except SettingsError:
-        return []  # told among the settings
+        return []  # reported among the settings
     try:
         return asyncio.run(_check(settings))
     except psycopg.errors.QueryCanceled:
-        return [warn(AREA, "Postgres does not tell in time what was refused", "ask again", "postgres-down")]
+        return [warn(AREA, "Postgres did not report refused deliveries in time", "ask again", "postgres-down")]
     except psycopg.Error:
-        return []  # told about Postgres
+        return []  # reported of Postgres
 
 
 async def _check(settings: GatewaySettings) -> list[Finding]:
@@ -70,7 +70,7 @@ async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, sour
         return None
     say = fail if fails else warn
     text = f"{number} from {source} were refused for their signature within the hour"
-    text += f", and {refused} of {all_of_them} for whatever reason within 15 minutes (table webhook_deliveries)"
+    text += f", and {refused} of {all_of_them} for any reason within 15 minutes (table webhook_deliveries)"
     last = await clues.latest_explained(connection, source, _WITHIN, tried) if number else None
     if last is None:
         return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")

@@ -1,4 +1,4 @@
-"""How often the supervisor of the local stack has started each process again, and what it makes of it now."""
+"""The restarts that the supervisor of the local stack counts for each process, and the state that it reports now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _YOUNG: Final = 120.0  # seconds
 
 
 def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Of the stack that works on the same database, where one runs on this machine: elsewhere another supervisor counts."""
+    """Read the state of the stack on this machine that uses the same database; other machines have supervisors of their own."""
     try:
         from ops.stack.places import default_data_dir  # noqa: PLC0415  # of the local stack, whose packages an image has not
         from ops.stack.state import StateFile  # noqa: PLC0415  # same
@@ -37,7 +37,7 @@ def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _look(process: ProcessState, now: float) -> Iterator[Finding]:
     text = f"{process.name} has been started again {process.restarts} times and is {process.state}"
-    act = f"its log says why: {process.log}"
+    act = f"its log has the cause: {process.log}"
     young = process.pid is not None and now - process.born < _YOUNG
     if process.state in ("restarting", "hung") or (process.restarts >= _LOOP and (process.state != "ready" or young)):
         yield fail(AREA, text, act, "process-down")

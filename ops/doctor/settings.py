@@ -29,7 +29,7 @@ _FRESH: Final = "make one with `tallyhook secrets new`, put it first in the list
 
 
 def check_settings(environ: Mapping[str, str]) -> list[Finding]:
-    """Whatever would keep a process from starting, and what is doubtful."""
+    """Report every setting with which a process would not start, and every doubtful one."""
     found = review_of(environ)
     act = "set it in .env or the environment; env.example has every setting with its meaning"
     findings = [fail(AREA, problem, act, "process-down") for problem in found.problems]
@@ -38,7 +38,7 @@ def check_settings(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def address_in(environ: Mapping[str, str], name: str, check: Callable[[str], str]) -> str | None:
-    """The address of that name; None where there is none, or no process would take it: that is said among the settings."""
+    """Return the address in that setting, or None if it is unset or invalid, which the examination of the settings reports."""
     try:
         return check(environ.get(name, "")) or None
     except ValueError:
@@ -46,18 +46,18 @@ def address_in(environ: Mapping[str, str], name: str, check: Callable[[str], str
 
 
 def check_secrets(environ: Mapping[str, str], folder: Path) -> list[Finding]:
-    """Secrets that nobody should have, that several share, or that are being rotated."""
+    """Report secrets that are placeholders or too short, are shared by several names, or are being rotated."""
     live = {name: _secrets(environ.get(name, "")) for name in _NAMES}
     try:
         partners = PartnerSettings.load(environ).partners
     except SettingsError:
-        partners = {}  # said among the settings
+        partners = {}  # reported among the settings
     for key, partner in partners.items():
         live |= {f"PARTNER_{key}_SECRET": partner.secret, f"PARTNER_{key}_TOKEN": partner.token}
     found = [finding for name, secrets in live.items() for finding in _look(name, secrets)]
     found += _shared(live)
     found += [finding for key, partner in partners.items() for finding in _check_partner(key, partner)]
-    return [*(found or [ok(SECRETS, "present, and none that could be guessed")]), *_check_file(folder / ".env")]
+    return [*(found or [ok(SECRETS, "all present, and none of them can be guessed")]), *_check_file(folder / ".env")]
 
 
 def _secrets(text: str) -> tuple[Secret, ...]:
@@ -68,7 +68,7 @@ def _secrets(text: str) -> tuple[Secret, ...]:
 def _look(name: str, secrets: tuple[Secret, ...]) -> Iterator[Finding]:
     for secret in secrets:
         if _PLACEHOLDER.search(secret.value):
-            yield fail(SECRETS, f"{name} {secret.id} is a placeholder that anybody knows", _FRESH, "rotate-secrets")
+            yield fail(SECRETS, f"{name} {secret.id} is a publicly known placeholder", _FRESH, "rotate-secrets")
         elif len(secret.value) < _SHORT:
             yield warn(SECRETS, f"{name} {secret.id} has only {len(secret.value)} characters", _FRESH, "rotate-secrets")
         elif name == "STRIPE_WEBHOOK_SECRET" and not secret.value.startswith("whsec_"):
@@ -87,9 +87,7 @@ def _shared(live: Mapping[str, tuple[Secret, ...]]) -> Iterator[Finding]:
             owners[secret.value].append(name)
     for names in owners.values():
         if {"INTERNAL_API_TOKEN", "ADMIN_API_TOKEN"} <= {*names}:
-            yield fail(
-                SECRETS, "a service's token is an operator's too: whoever has it may do everything", _FRESH, "rotate-secrets"
-            )
+            yield fail(SECRETS, "a service's token is an operator's too: its holder may do everything", _FRESH, "rotate-secrets")
         elif len(names) > 1:
             yield warn(SECRETS, f"{' and '.join(names)} share a secret", _FRESH, "rotate-secrets")
 

@@ -1,4 +1,4 @@
-"""What Postgres says about itself and about what waits in it. Reads only."""
+"""The queries of the doctor on Postgres: its own state, and the work that waits in it. They only read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def vitals(connection: Connection) -> Vitals:
 
 
 def open_letters(connection: Connection) -> dict[str, int]:
-    """Records that were set aside and that nobody has settled, by consumer."""
+    """Count the open dead letters by consumer."""
     return dict(connection.execute(_OPEN_LETTERS).fetchall())
 
 
@@ -57,7 +57,7 @@ def lost(connection: Connection) -> dict[str, str]:
 
 
 def is_migrated(connection: Connection) -> bool:
-    """Whether the schema is there at all."""
+    """True if the schema exists."""
     row = connection.execute("select to_regclass('alembic_version') is not null").fetchone()
     return bool(row and row[0])
 
@@ -83,11 +83,11 @@ from notifications where next_attempt_at is not null group by channel order by c
 
 
 async def late_notifications(connection: AsyncConnection) -> list[tuple[str, int, datetime | None, datetime | None]]:
-    """By channel: how many wait to be sent, since when the oldest does, and since when the oldest is due that nobody tries."""
+    """Return for each channel the waiting notifications, when the oldest came, and since when the oldest has been due untried."""
     return cast("list[Any]", await (await connection.execute(_NOTIFICATIONS)).fetchall())
 
 
 def runs(connection: Connection) -> bool:
-    """Whether a gateway or a relay lives, or events wait for one: then the workers are wanted too."""
+    """True if a gateway or a relay runs, or events wait for one: then workers are expected too."""
     row = connection.execute(SESSIONS.encode()).fetchone()
     return bool(row and any(row))

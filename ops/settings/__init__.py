@@ -1,1 +1,1 @@
-"""What is wrong with the settings of all processes together, told before any of them starts."""
+"""The review of the settings of all processes together, before any of them starts."""

@@ -1,4 +1,4 @@
-"""Which settings each process and command reads."""
+"""The settings that each process and command reads."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final
@@ -34,7 +34,7 @@ def _letters_and_digits(password: str) -> str:
 
 
 class SurroundingSettings(Settings):
-    """What Docker Compose and OpenTelemetry read of our `.env`."""
+    """Names in our `.env` that Docker Compose and OpenTelemetry read."""
 
     postgres_password: Annotated[str, AfterValidator(_letters_and_digits)] | None = Field(default=None, repr=False)
     """The password of the Postgres in docker-compose.yml."""

@@ -1,4 +1,4 @@
-"""Names that nobody reads although somebody has set them, and the setting that was meant."""
+"""Finds names that are set but that no process reads, and the setting that was probably meant."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -66,7 +66,7 @@ def _meant(name: str) -> tuple[str | None, bool]:
 
 
 def _partners(upper: str) -> str | None:
-    """The variable of a partner that was meant: its end is one of four, whatever the partner's id."""
+    """Guess the variable of a partner that was meant: it ends in one of four words after the id of the partner."""
     _, _, rest = upper.partition("_")
     if f"_{rest}" in FIELDS:
         return f"PARTNER_{{ID}}_{rest}"

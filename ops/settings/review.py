@@ -37,7 +37,7 @@ def review(
     one_machine: bool = False,
 ) -> Review:
     """
-    What is wrong for these processes with the `.env` of the directory under the process environment.
+    Find the errors that these processes would meet in the `.env` of the directory and the process environment above it.
 
     `provided` is what the caller gives where nothing is set; on `one_machine` no two listeners can have the same port.
     What is malformed for other processes only is a warning.
@@ -70,10 +70,10 @@ def review_of(
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):
         fatal = slip.near and not environ.get(slip.meant or "")
-        (problems if fatal else warnings)[_told(slip, file)] = None
+        (problems if fatal else warnings)[_message(slip, file)] = None
     for slip in unread((name for name in environ if name not in file.values), families=False):
         if not is_service_link(slip.name) and slip.name not in OF_SHELLS:
-            warnings[_told(slip, file)] = None
+            warnings[_message(slip, file)] = None
     return Review(tuple(problems), tuple(warning for warning in warnings if warning not in problems))
 
 
@@ -107,7 +107,7 @@ def _doubled(file: EnvFile) -> Iterator[str]:
             yield f"{name}: is set on lines {', '.join(map(str, lines))} of .env, and the last one counts"
 
 
-def _told(slip: Unread, file: EnvFile) -> str:
+def _message(slip: Unread, file: EnvFile) -> str:
     lines = file.lines.get(slip.name)
     where = f" (line {lines[-1]} of .env)" if lines else ""
     meant = f"; {slip.meant} is" if slip.meant and slip.near else f"; the nearest one is {slip.meant}" if slip.meant else ""

@@ -276,13 +276,13 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
     log.change("insert into config_history values ('a', 1, '1', gen_random_uuid(), now(), 'x')")
     log.change("insert into config values ('a', '1', 1)")
     [(_, (level, text))] = findings(log).items()
-    assert (level, text[:46]) == ("ok", "the rows are there that the history tells of (")
+    assert (level, text[:46]) == ("ok", "the rows are there that the history names (")
     log.change("delete from payments where id = (select min(id) from payments)", "truncate leads, notifications, config")
     log.change("drop table invoices")
     assert findings(log) == {
         "tallyhook rebuild invoices --dry-run": ("fail", "the table invoices is not there"),
-        "tallyhook rebuild payments --dry-run": ("fail", "1 of 20 payments that the history tells of have no row"),
-        "tallyhook rebuild leads --dry-run": ("fail", "3 of 3 leads that the history tells of have no row"),
+        "tallyhook rebuild payments --dry-run": ("fail", "1 of 20 payments that the history names have no row"),
+        "tallyhook rebuild leads --dry-run": ("fail", "3 of 3 leads that the history names have no row"),
         "tallyhook rebuild config --dry-run": ("fail", "the table config is empty, and was not"),
         "tallyhook rebuild notifications --dry-run": ("fail", "the table notifications is empty, and was not"),
     }

@@ -46,7 +46,7 @@ def test_the_settings_of_every_role_are_looked_at() -> None:
 
 
 def test_good_secrets_are_good(tmp_path: Path) -> None:
-    assert said(GOOD, tmp_path) == [("ok", "present, and none that could be guessed")]
+    assert said(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
 
 
 @pytest.mark.parametrize("value", ["changeme", "whsec_", "your-secret-goes-here", "whsec_example0000000000", "xxxxxxxxxxxxxxxxx"])
@@ -91,7 +91,7 @@ def test_a_partner_that_cannot_be_delivered_to_or_cannot_send_is_warned_of(tmp_p
 def test_an_env_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.touch(mode=0o600)
-    assert said(GOOD, tmp_path) == [("ok", "present, and none that could be guessed")]
+    assert said(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
     file.chmod(0o644)
     assert said(GOOD, tmp_path)[-1][0] == "warn"
 
