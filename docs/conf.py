@@ -2,7 +2,7 @@
 Sphinx's configuration of the documentation site, which `./dev docs` builds from the pages as they lie in the repository.
 
 A page stays readable on a forge: it is plain Markdown with links between files. Only what a site needs besides is added here,
-while a page is read: the lists of pages, diagrams as SVG, and links to folders as plain text, since a site has no page for one.
+while a page is read: lists of pages, diagrams as SVG, and links to folders and code as plain text, for they have no page there.
 """
 
 from __future__ import annotations
@@ -54,12 +54,16 @@ def setup(app: Sphinx) -> None:
 
 def _prepare(_: Sphinx, name: str, source: list[str]) -> None:
     text = _DIAGRAM.sub(_draw, source[0])
-    text = _LINK.sub(lambda link: link[1] if (ROOT / name).parent.joinpath(link[2]).is_dir() else link[0], text)
+    text = _LINK.sub(lambda link: link[1] if _is_code((ROOT / name).parent / link[2]) else link[0], text)
     if name == "README":
         text += "".join(_contents(pages, f":caption: {caption}\n:hidden:") for caption, pages in _PAGES.items())
     elif name.endswith(("runbooks/README", "decisions/README")):
         text += _contents(["*"], ":glob:\n:hidden:")
     source[0] = text
+
+
+def _is_code(target: Path) -> bool:
+    return target.is_dir() or (target.suffix == ".py" and target.exists())
 
 
 def _contents(pages: tuple[str, ...] | list[str], options: str) -> str:

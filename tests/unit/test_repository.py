@@ -7,6 +7,14 @@ from typing import Final
 
 import pytest
 
+import projections.config_tables
+import projections.leads
+import projections.notifications
+import projections.search
+import projections.stripe_fetches
+import projections.tables  # noqa: F401  # declares its tables on the shared metadata
+from outbox.tables import metadata
+
 CHECKOUT: Final = Path(__file__).parents[2]
 _LINK: Final = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 _OUTSIDE: Final = re.compile(r"contract section|design section|section \d+ of the (?:contract|design)|names of the design")
@@ -50,3 +58,8 @@ def test_every_decision_is_on_the_index() -> None:
     pages = {path.name for path in (CHECKOUT / "docs/decisions").glob("0*.md")}
     index = (CHECKOUT / "docs/decisions/README.md").read_text()
     assert {name for name in pages if f"({name})" in index} == pages
+
+
+def test_every_table_is_on_the_architecture_page() -> None:
+    page = (CHECKOUT / "docs/architecture.md").read_text()
+    assert [name for name in sorted(metadata.tables) if f"`{name}`" not in page] == []
