@@ -20,6 +20,11 @@ _OF_STATUS: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: GatewayError(Reason.BODY_TOO_LARGE, "the body is larger than what is taken"),
     HTTPStatus.EXPECTATION_FAILED: GatewayError(Reason.EXPECT_HEADER_UNKNOWN, "only 100-continue can be expected"),
 }
+# The phrases of RFC 9110, which Python has had since 3.13: a title must not depend on the Python that serves it.
+_PHRASES: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
 _MALFORMED: Final = GatewayError(Reason.REQUEST_MALFORMED, "the request breaks HTTP's rules")
 INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "something went wrong here; the trace id finds it in the log")
 
@@ -37,10 +42,15 @@ class Problem(msgspec.Struct, frozen=True):
     """What of the body is at fault, all of it, where that can be told."""
 
 
+def title_of(status: HTTPStatus) -> str:
+    """Return the phrase of a status, the same on every Python."""
+    return _PHRASES.get(status, status.phrase)
+
+
 def response_of(error: GatewayError, trace_id: str | None = None) -> web.Response:
     status = STATUS[error.reason]
     detail = redacted(error.detail)
-    problem = Problem(f"urn:tallyhook:problem:{error.reason}", status.phrase, status, detail, error.reason, trace_id)
+    problem = Problem(f"urn:tallyhook:problem:{error.reason}", title_of(status), status, detail, error.reason, trace_id)
     if error.fields:
         problem = msgspec.structs.replace(problem, fields=list(error.fields))
     headers = {TRACE_HEADER: trace_id} if trace_id else {}

@@ -15,7 +15,7 @@ import msgspec
 
 import schemas
 from gateway.errors import STATUS, Reason
-from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem
+from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem, title_of
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
 from gateway.route import KEY, Answer, Parameter, Route
 from ops.contracts.examples import EXAMPLES
@@ -181,7 +181,7 @@ def _problem(status: HTTPStatus, reasons: list[Reason], references: Mapping[Reco
         headers.append("WWW-Authenticate")
     words = [str(reason) for reason in reasons]
     return {
-        "description": f"{status.phrase}: {', '.join(f'`{word}`' for word in words)}.",
+        "description": f"{title_of(status)}: {', '.join(f'`{word}`' for word in words)}.",
         "headers": _named(headers),
         "content": {CONTENT_TYPE: {"schema": references[Problem]}},
         "x-reasons": words,
