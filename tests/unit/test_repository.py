@@ -1,7 +1,9 @@
 """The documents lead somewhere, and name no document that is not here."""
 
+import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -63,3 +65,15 @@ def test_every_decision_is_on_the_index() -> None:
 def test_every_table_is_on_the_architecture_page() -> None:
     page = (CHECKOUT / "docs/architecture.md").read_text()
     assert [name for name in sorted(metadata.tables) if f"`{name}`" not in page] == []
+
+
+def test_every_python_that_is_claimed_is_tested_the_images_among_them() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    claimed = [
+        each.rpartition(" ")[2] for each in project["classifiers"] if each.startswith("Programming Language :: Python :: 3.")
+    ]
+    matrix = re.search(r"python: (\[.*?\])", (CHECKOUT / ".github/workflows/ci.yml").read_text())
+    assert matrix
+    assert json.loads(matrix[1]) == claimed
+    assert project["requires-python"] == f">={claimed[0]}"
+    assert set(re.findall(r"^FROM python:([\d.]+)-", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)) <= set(claimed)

@@ -38,3 +38,12 @@ def test_every_reason_has_a_status_and_a_problem_body(reason: Reason) -> None:
 )
 def test_what_the_server_refuses_by_itself_has_a_reason_of_ours(status: int, reason: Reason) -> None:
     assert of_http(status).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"), [(Reason.BODY_TOO_LARGE, "Content Too Large"), (Reason.FIELD_INVALID, "Unprocessable Content")]
+)
+def test_a_title_is_the_same_on_every_python(reason: Reason, title: str) -> None:
+    body = response_of(GatewayError(reason, "because")).body
+    assert isinstance(body, bytes)
+    assert msgspec.json.decode(body)["title"] == title
