@@ -1,1 +1,1 @@
-"""What operators and developers run: the processes, the command line, the doctor, and the local stack of real servers."""
+"""The programs of operators and developers: processes, command line, doctor, and the local stack of real servers."""

@@ -22,7 +22,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
     """
     Send all logging of this process to stderr, one JSON object a line with `time`, `level`, `process` and `event`.
 
-    No line holds a secret of this process, whoever logs it; nor does the stack trace of what nobody catches.
+    No line holds a secret of this process, also not one that a library logs, nor does the stack trace of an uncaught error.
     """
 
     def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -61,7 +61,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
 
 
 def redact_uncaught() -> None:
-    """Print the stack trace of an error that nobody catches as Python does, but without secrets."""
+    """Print the stack trace of an uncaught error as Python does, but without secrets."""
     sys.excepthook = lambda _kind, error, _trace: _print_uncaught(error)
     threading.excepthook = lambda args: _print_uncaught(args.exc_value)
     sys.unraisablehook = lambda args: _print_uncaught(args.exc_value)

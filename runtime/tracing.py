@@ -1,4 +1,4 @@
-"""W3C Trace Context: taken from the caller or made here, and carried by every log line and event."""
+"""W3C Trace Context: a trace is taken from the caller or starts here; every log line and event carries it."""
 
 import random
 import re
@@ -23,19 +23,19 @@ class Trace(NamedTuple):
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
     def child(self) -> "Trace":
-        """The next step of the same trace."""
+        """Return the next step of the same trace."""
         # Unique, not secret: the system's randomness would cost intake a system call a request.
         return Trace(self.trace_id, f"{random.getrandbits(64):016x}", self.sampled)
 
 
 Sampler = Callable[[str, Trace | None], bool]
-"""From a trace id, and the caller's step where there is one, to whether the trace is recorded."""
+"""Decides from a trace id, and the step of the caller if there is one, whether the trace is recorded."""
 
 _sampler: Sampler | None = None
 
 
 def sample_by(sampler: Sampler | None) -> None:
-    """Let it decide about every trace that begins or comes in; without one all are sampled that a caller does not exclude."""
+    """Use this sampler for every trace that begins or comes in; without one, a trace is sampled unless its caller excludes it."""
     global _sampler  # noqa: PLW0603  # one a process, as with logging
     _sampler = sampler
 
@@ -45,7 +45,7 @@ def new_trace() -> Trace:
 
 
 def trace_of_call(header: str | None, name: str) -> Trace:
-    """The next step of the trace that a `traceparent` header brings from outside, or a new one of the name, 32 hex digits."""
+    """Return the next step of the trace in a `traceparent` header, or a new trace whose id is the name, 32 hex digits."""
     caller = parse_traceparent(header)
     return _judged(caller.child(), caller) if caller else _judged(Trace(name, name[16:]), None)
 
@@ -55,7 +55,7 @@ def _judged(trace: Trace, caller: Trace | None) -> Trace:
 
 
 def parse_traceparent(header: str | None) -> Trace | None:
-    """The trace of a `traceparent` header, or None where it breaks the rule (https://www.w3.org/TR/trace-context/)."""
+    """Parse a `traceparent` header; return None if it breaks the rule (https://www.w3.org/TR/trace-context/)."""
     match = _TRACEPARENT.fullmatch(header) if header else None
     if match is None or match[1] == _INVALID_VERSION or not int(match[2], 16) or not int(match[3], 16):
         return None
@@ -65,6 +65,6 @@ def parse_traceparent(header: str | None) -> Trace | None:
 
 
 def continue_trace(header: str | None) -> Trace:
-    """The next step of the caller's trace, or a new one."""
+    """Return the next step of the caller's trace, or of a new one."""
     caller = parse_traceparent(header)
     return caller.child() if caller else new_trace()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def migrate(as_json: Json = False) -> None:
-    """Bring the database to the newest revision, and make its daily partitions."""
+    """Migrate the database to the newest revision and create its daily partitions."""
     from migrations import chain
     from outbox.settings import RetentionSettings
     from outbox.upkeep import make_days_ahead
@@ -37,9 +37,9 @@ def retention(
     as_json: Json = False,
 ) -> None:
     """
-    Make the days ahead; take those beyond their time out of use, and delete records beyond theirs. Relays do it every hour.
+    Create the partitions of the coming days, detach expired ones, and delete expired records. Relays do this every hour.
 
-    A day is dropped RETENTION_GRACE after it went out of use. Until then it comes back when RETENTION_DAYS holds it again.
+    A detached day is dropped after RETENTION_GRACE. Until then it is attached again if RETENTION_DAYS covers it again.
     """
     from ops.processes.forgetting import forgets
     from outbox import partitions

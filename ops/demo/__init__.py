@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def demo(data_dir: Path, say: Callable[[str], None]) -> None:
     """
-    Send a payment, a lead and two commands to the stack on this data directory and say where each went, and when.
+    Send a payment, a lead and two commands to the stack on this data directory and print where each went, and when.
 
     Raises StackError where no stack runs, something refuses or is away, or something does not come in time.
     """

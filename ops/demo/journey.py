@@ -38,13 +38,13 @@ class Journey(NamedTuple):
     stations: list[Station]
 
     def with_last(self, what: str, *where: str) -> Journey:
-        """The same journey with what is there at its end."""
+        """Return the same journey with the state at its end."""
         last = max(station.milliseconds for station in self.stations)
         return self._replace(stations=[*self.stations, *(Station(last, what, each) for each in where)])
 
 
 class Gateway(NamedTuple):
-    """Where a running stack is reached."""
+    """The addresses of a running stack."""
 
     public: str
     internal: str
@@ -94,7 +94,7 @@ def check_answer(answer: requests.Response) -> requests.Response:
 
 
 def text_of(title: str, stations: list[Station]) -> str:
-    """When, what, and below it where, in 80 columns with every id and address whole."""
+    """Format an entry in 80 columns: time and event, and its place below; every id and address is whole."""
     lines = [title]
     for station in stations:
         lines += [f"{station.milliseconds:>8.0f} ms  {station.what}", wrapped(station.where, " " * 13)]
@@ -103,7 +103,7 @@ def text_of(title: str, stations: list[Station]) -> str:
 
 @contextmanager
 def _listening(kafka: str) -> Iterator[Consumer]:
-    """A consumer that stands at the end of every topic, so that it sees what comes from now on."""
+    """Return a consumer at the end of every topic, so that it sees all later records."""
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": "tallyhook-demo", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
     )
@@ -120,7 +120,7 @@ def _listening(kafka: str) -> Iterator[Consumer]:
 
 
 class _Watch(NamedTuple):
-    """Who looks at Kafka, since when, and what was seen so far, by event id."""
+    """The consumer, the time of its start, and the records that it has seen, by event id."""
 
     consumer: Consumer
     sent: float
@@ -128,7 +128,7 @@ class _Watch(NamedTuple):
 
 
 def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _Watch) -> list[dict[str, Any]]:
-    """The event and what it caused, once all of it is told in the tables and was seen on Kafka."""
+    """Return the event and its consequences once all of them are in the tables and were seen on Kafka."""
     while _since(watch.sent) < _PATIENCE * 1000:
         _note(watch)
         journey = check_answer(http.get(url, timeout=_HTTP_LIMIT)).json()["journey"]

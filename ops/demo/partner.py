@@ -21,7 +21,7 @@ _PREFIX: Final = f"PARTNER_{PARTNER.upper()}"
 
 
 def partner_environment(known: Mapping[str, str], sink_port: int) -> dict[str, str]:
-    """What makes the partner known to a stack; nothing where somebody has set it up otherwise."""
+    """Return the settings that introduce the partner to a stack; none if it is already configured."""
     if any(name.startswith(f"{_PREFIX}_") for name in known):
         return {}
     return {
@@ -33,7 +33,7 @@ def partner_environment(known: Mapping[str, str], sink_port: int) -> dict[str, s
 
 
 def partner_secret(known: Mapping[str, str]) -> str:
-    """Signs the partner's leads; derived from the installation's own secrets, so that nobody has to keep another one."""
+    """Return the secret that signs the partner's leads; it is derived from the installation's own secrets."""
     return _derived(known, "leads").hex()
 
 

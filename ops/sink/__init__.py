@@ -1,1 +1,1 @@
-"""Where the messages of a local stack end up: a real SMTP server and web hooks for SMS and PUSH, and a page that shows them."""
+"""The sink of a local stack: a real SMTP server, web hooks for SMS and PUSH, and a page that shows every message."""

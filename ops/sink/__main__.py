@@ -13,7 +13,7 @@ from runtime.process import stop_signals
 
 
 async def serve(smtp_port: int, web_port: int) -> None:
-    """Take messages and show them until a signal says stop."""
+    """Take messages and show them until a signal stops it."""
     inbox, stop, loop = Inbox(), asyncio.Event(), asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)

@@ -1,4 +1,4 @@
-"""What has arrived, newest first."""
+"""The messages that have arrived, newest first."""
 
 from collections import deque
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """What Apprise posts to a plain web hook, with the fields that its URL adds."""
+    """The body that Apprise posts to a plain web hook, with the fields that its URL adds."""
 
     message: str
     to: str

@@ -1,4 +1,4 @@
-"""Child processes: started tethered to us, told apart for certain, ended within a limit."""
+"""Child processes: they end with us, are identified for certain, and are stopped within a limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Identity:
-    """A process, told apart from any later one that gets the same pid by its time of birth."""
+    """A process, identified by its pid and its time of birth, since a pid may be used again."""
 
     pid: int
     born: float

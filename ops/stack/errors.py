@@ -1,4 +1,4 @@
-"""What can go wrong with the local stack; every error has a stable `reason`."""
+"""The errors of the local stack; each has a stable `reason`."""
 
 from __future__ import annotations
 

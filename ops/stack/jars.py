@@ -28,7 +28,7 @@ _PARALLEL = 8
 
 
 def ensure_jars(section: str, server: str, around: Surroundings) -> Path:
-    """A folder with exactly the pinned jars of this section; whole or not there at all, whoever else asks for it."""
+    """Return a folder with exactly the pinned jars of this section; it appears as a whole, also with several callers at once."""
     pins: dict[str, str] = tomllib.loads(_PINS.read_text())[section]
     digest = hashlib.sha256(repr(sorted(pins.items())).encode()).hexdigest()[:12]
     jars = cache_folder() / "jars"

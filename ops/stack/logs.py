@@ -1,4 +1,4 @@
-"""Logs that do not grow for ever: what a stack runs writes to files that nobody else looks after."""
+"""Bounds the logs of a stack, whose files no other program rotates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT: Final = 32 * 1024 * 1024  # bytes
 
 def bound_logs(folder: Path, limit: int = LIMIT) -> list[str]:
     """
-    Begin each log anew that is longer than the limit, its old text beside it as `.1`; returns their names.
+    Start each log anew that is longer than the limit, keep its old text as `.1`, and return their names.
 
     Who writes goes on writing, for logs are opened to append; what is written while the text is copied may be lost.
     """

@@ -105,7 +105,7 @@ class Maven:
 
 
 def _why(error: Exception, where: str, proxy: str | None) -> str:
-    """What went wrong and what helps, in one line."""
+    """Describe the fault and its remedy in one line."""
     causes = _causes(error)
     if untrusted := next((each for each in causes if isinstance(each, ssl.SSLCertVerificationError)), None):
         act = "set SSL_CERT_FILE to a file with the certificates of your company's CA, or install that CA on this machine"
@@ -128,7 +128,7 @@ def _why(error: Exception, where: str, proxy: str | None) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and all that stand behind it: libraries hand theirs on as causes, contexts, reasons and arguments."""
+    """Yield the error and all errors behind it, which libraries keep as causes, contexts, reasons and arguments."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:

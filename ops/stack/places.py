@@ -1,4 +1,4 @@
-"""Where the stack keeps things: always outside the checkout."""
+"""The folders of the stack, always outside the checkout."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def roots_folder() -> Path:
 
 def private_folder(folder: Path, *, passable: bool = False) -> Path:
     """
-    Make the folder if it is missing, and let nobody but its owner read it.
+    Make the folder if it is missing, readable by its owner only.
 
     Where it is `passable`, other accounts may walk through it to what they know the name of: Postgres' account, under root.
     A folder that several accounts share (such as /tmp), or that belongs to another account, keeps its mode.

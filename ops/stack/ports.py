@@ -1,4 +1,4 @@
-"""Which port each listener gets: the one it had before, else its well-known one, else a free one."""
+"""The port of each listener: the one it had before, else its well-known one, else a free one."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Ports:
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now."""
+    """True if a server could listen there now."""
     return _hindrance(port, host) is None
 
 
 def _hindrance(port: int, host: str) -> str | None:
-    """What keeps a server from listening there."""
+    """Return the error that keeps a server from listening there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do: connections of a predecessor that linger in TIME_WAIT do not count.

@@ -77,7 +77,7 @@ class Postgres(Server):
         return self.folder / "data"
 
     def account(self) -> Account | None:
-        """Postgres refuses to run as root; then the owner of the data, and `nobody` for new data, lends its account."""
+        """Return the account to run as, since Postgres refuses root: the owner of the data, or `nobody` for new data."""
         if not as_root():
             return None
         owner = self._data.stat().st_uid if self._data.exists() else _ROOT
@@ -160,7 +160,7 @@ class Postgres(Server):
             backend.kill()
 
     def ready(self) -> bool:
-        """Whether it takes connections; its database is made on the first one."""
+        """True if it takes connections; the first one creates its database."""
         try:
             with psycopg.connect(f"{self.dsn}/postgres", connect_timeout=2, autocommit=True) as connection:
                 known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
@@ -201,7 +201,7 @@ def _package() -> Path:
 
 
 def _reachable(path: Path) -> bool:
-    """Whether any account may walk down to this path."""
+    """True if any account may traverse the folders down to this path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents) if folder.exists())
 
 

@@ -1,4 +1,4 @@
-"""Whether something answers over HTTP."""
+"""A probe over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def answers(url: str, *, timeout: float = 1.0) -> bool:
-    """Whether a GET of this http URL gives 200."""
+    """True if a GET of this http URL is answered 200."""
     return status_of(url, timeout=timeout) == http.HTTPStatus.OK
 
 

@@ -1,4 +1,4 @@
-"""What every server of the stack can do, and the order in which it does it."""
+"""The base of every server of the stack, with the order of its start and stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _forget(_name: str, _identity: Identity | None) -> None:
 
 @dataclass
 class Surroundings:
-    """What a server is given: where to tell of progress and of its process, and when to give up."""
+    """The tools of a server: callbacks for progress and for its process, and its time limit."""
 
     report: Callable[[str, str], None] = _silent
     register: Callable[[str, Identity | None], None] = _forget
@@ -66,7 +66,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """How a client names this server."""
+        """Return the address by which a client reaches this server."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -78,7 +78,7 @@ class Server(ABC):
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it serves a client right now."""
+        """True if it serves a client now."""
 
     def account(self) -> Account | None:
         """The account to run under; None for our own."""
@@ -94,7 +94,7 @@ class Server(ABC):
 
     @property
     def died(self) -> bool:
-        """Whether it was started and does not run, although nothing stopped it; a start that failed counts."""
+        """True if it was started and no longer runs, although it was not stopped; a failed start counts."""
         return self._wanted and (self.child is None or self.child.exit_code is not None)
 
     def start(self) -> None:

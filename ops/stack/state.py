@@ -1,4 +1,4 @@
-"""What a stack writes down about itself: one JSON file in its data directory, replaced whole at each change."""
+"""The state file of a stack: one JSON file in its data directory, replaced whole at each change."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class StackState(msgspec.Struct, frozen=True):
 
     @property
     def running(self) -> bool:
-        """Whether the supervisor that wrote this is alive."""
+        """True if the supervisor that wrote this is alive."""
         return self.supervisor is not None and self.supervisor.alive()
 
     def already_running(self, data_dir: Path) -> AlreadyRunning:
-        """The error for whoever wants to start a second one."""
+        """Return the error for an attempt to start a second one."""
         pid = self.supervisor.pid if self.supervisor else "?"
         return AlreadyRunning(f"a stack already runs on {data_dir} (pid {pid}): see ./dev status, stop it with ./dev down")
 

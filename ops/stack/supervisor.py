@@ -1,5 +1,5 @@
 """
-Keeps our own processes running: starts them, restarts those that die or hang with growing pauses, stops them in order.
+Supervises our own processes: starts them, restarts those that die or hang with growing pauses, stops them in order.
 
 A process hangs that says so itself (`/health/live` is 503), or that has answered once and then has not for `hung_after`.
 """
@@ -37,7 +37,7 @@ _DEATHS_AT_START = 3
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A process to keep running, and how to tell that it serves."""
+    """A process to keep running, and the probe of its readiness."""
 
     name: str
     command: tuple[str, ...]
@@ -50,7 +50,7 @@ class ProcessSpec:
 
 
 def pause_after(previous: timedelta | None, lived: timedelta) -> timedelta:
-    """How long to wait before a restart: doubling, bounded, and from the start again after a steady life."""
+    """Return the pause before a restart: it doubles up to a bound, and starts over after a steady run."""
     if previous is None or lived >= STEADY_AFTER:
         return FIRST_PAUSE
     return min(previous * 2, LONGEST_PAUSE)
@@ -76,7 +76,7 @@ class Supervisor:
         self._told: tuple[ProcessState, ...] = ()
 
     def run_once(self) -> int:
-        """Start what is due, look after the rest; returns how many were started again."""
+        """Start the processes that are due, check the others, and return the number of restarts."""
         now = time.monotonic()
         restarted = sum(process.look_after(now, self._probing) for process in self._processes)
         self._tell()
@@ -135,7 +135,7 @@ class _Supervised:
         self._kill_due_at: float | None = None
 
     def look_after(self, now: float, probing: ThreadPoolExecutor) -> bool:
-        """Do what is due; whether that was a start after a death."""
+        """Act on one process if it is due, and return True if it was restarted after a death."""
         if self._child is None:
             return self._start(now) if now >= self._start_due_at else False
         if self._child.exit_code is not None:
@@ -203,7 +203,7 @@ class _Supervised:
 
 
 class _Answers(NamedTuple):
-    """What a process says of itself; `alive` is None where it says nothing."""
+    """The health that a process reports; `alive` is None if it reports nothing."""
 
     ready: bool
     alive: bool | None
