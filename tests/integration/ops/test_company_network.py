@@ -309,6 +309,6 @@ def test_a_first_run_of_dev_trusts_what_the_machine_trusts(network: Company, tmp
     environment |= {"SSL_CERT_FILE": str(network.ca)} if trusted else {}
     ended = subprocess.run([tmp_path / "dev", "status"], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "what pip says is in .venv/install.log" in ended.stderr
+    assert "the output of pip is in .venv/install.log" in ended.stderr
     assert said in ended.stderr
     assert [path for _, path, _ in network.web.requests] == (["/simple/nothing/"] if trusted else [])
