@@ -7,6 +7,7 @@ while a page is read: lists of pages, diagrams as SVG, and links to folders and 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 import mermaidx
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sphinx.application import Sphinx
 
 ROOT: Final = Path(__file__).parents[1]
@@ -38,12 +41,12 @@ html_show_sphinx = False
 
 _PAGES: Final = {
     "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
-    "Rely on": ("docs/contract", "docs/metrics", "CHANGELOG", "SECURITY"),
+    "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
     "Operate": ("runbooks/README", "monitoring/README", "docs/network"),
     "Develop": ("CONTRIBUTING", "docs/releasing", "benchmarks/README"),
 }
 _DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_READABLE: Final = 0.6  # the part of its size to which a diagram may shrink
+_READABLE: Final = 0.55  # the part of its size to which a diagram may shrink
 _LINK: Final = re.compile(r"\[([^][]+)\]\(([^)#:]+)\)")
 
 
@@ -59,6 +62,8 @@ def _prepare(_: Sphinx, name: str, source: list[str]) -> None:
         text += "".join(_contents(pages, f":caption: {caption}\n:hidden:") for caption, pages in _PAGES.items())
     elif name.endswith(("runbooks/README", "decisions/README")):
         text += _contents(["*"], ":glob:\n:hidden:")
+    elif name == "docs/reference":
+        text += "".join((*_operations(), *_events()))
     source[0] = text
 
 
@@ -68,6 +73,24 @@ def _is_code(target: Path) -> bool:
 
 def _contents(pages: tuple[str, ...] | list[str], options: str) -> str:
     return f"\n```{{toctree}}\n{options}\n\n" + "\n".join(pages) + "\n```\n"
+
+
+def _operations() -> Iterator[str]:
+    for path, methods in json.loads((ROOT / "schemas/openapi.json").read_text())["paths"].items():
+        for method, operation in methods.items():
+            yield f"\n## `{method.upper()} {path}`\n\n{operation['summary']} {operation.get('description', '')}\n"
+            for each in operation["parameters"]:
+                yield f"\n- `{each['name']}` ({each['in']}): {each.get('description', '')}"
+            yield "\n\n| answer | holds |\n| --- | --- |\n"
+            yield from (f"| {status} | {answer['description']} |\n" for status, answer in operation["responses"].items())
+
+
+def _events() -> Iterator[str]:
+    document = json.loads((ROOT / "schemas/asyncapi.json").read_text())
+    messages = document["components"]["messages"]
+    for topic, channel in document["channels"].items():
+        yield f"\n## Topic `{topic}`\n\n{channel['description']}\n\n| event | meaning |\n| --- | --- |\n"
+        yield from (f"| `{name}` | {messages[name]['summary']} |\n" for name in channel["messages"])
 
 
 def _draw(fence: re.Match[str]) -> str:

@@ -18,9 +18,9 @@ CHECKOUT: Final = Path(__file__).parents[3]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A repository of one page, with the real configuration."""
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "streams").mkdir()
-    for name in ("pyproject.toml", "docs/conf.py", "docs/site.css"):
+    for folder in ("docs", "streams", "schemas"):
+        (tmp_path / folder).mkdir()
+    for name in ("pyproject.toml", "docs/conf.py", "docs/site.css", "schemas/openapi.json", "schemas/asyncapi.json"):
         shutil.copy(CHECKOUT / name, tmp_path / name)
     listed = re.findall(r'"((?:docs|runbooks|monitoring|benchmarks)/[\w/]+|[A-Z]+)"', (CHECKOUT / "docs/conf.py").read_text())
     for name in listed:
