@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import projections.config_tables
 import projections.leads
@@ -77,3 +79,13 @@ def test_every_python_that_is_claimed_is_tested_the_images_among_them() -> None:
     assert json.loads(matrix[1]) == claimed
     assert project["requires-python"] == f">={claimed[0]}"
     assert set(re.findall(r"^FROM python:([\d.]+)-", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)) <= set(claimed)
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("runtime", {"otel"}), ("dev", {"otel", "local", "docs", "dev"})])
+def test_a_lock_satisfies_the_dependencies_of_the_project(lock: str, extras: set[str]) -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + [each for extra in extras for each in project["optional-dependencies"][extra]]
+    text = (CHECKOUT / f"requirements/{lock}.lock").read_text()
+    locked = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", text, re.MULTILINE)}
+    needs = [Requirement(each) for each in wanted]
+    assert [str(need) for need in needs if not need.specifier.contains(locked.get(canonicalize_name(need.name), "0"))] == []
