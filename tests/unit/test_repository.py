@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import projections.config_tables
 import projections.leads
@@ -89,3 +90,21 @@ def test_a_lock_satisfies_the_dependencies_of_the_project(lock: str, extras: set
     locked = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", text, re.MULTILINE)}
     needs = [Requirement(each) for each in wanted]
     assert [str(need) for need in needs if not need.specifier.contains(locked.get(canonicalize_name(need.name), "0"))] == []
+
+
+def test_each_release_has_its_section_and_its_commit_and_none_is_newer_than_the_version() -> None:
+    releases = [line.split() for line in (CHECKOUT / "RELEASES").read_text().splitlines() if line.startswith("v")]
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    newest_first = [Version(name) for name, _, _ in releases]
+    assert newest_first == sorted(newest_first, reverse=True)
+    assert newest_first[0] <= Version(version)
+    changelog = (CHECKOUT / "CHANGELOG.md").read_text()
+    for name, commit, day in releases:
+        assert f"## [{name.removeprefix('v')}] - {day}\n" in changelog
+        assert re.fullmatch("[0-9a-f]{40}", commit)
+        if _git("rev-parse", "--is-shallow-repository") == "false":
+            assert _git("merge-base", commit, "HEAD") == commit, f"{name} is not in the history of this commit"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(("git", *arguments), cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607  # whichever git the developer has
