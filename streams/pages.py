@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-import faust
 import msgspec
 from faust.web import Request, Response, View
 from markupsafe import Markup
@@ -23,6 +22,7 @@ from runtime.schema import SchemaWatch
 from streams.progress import Held, Progress
 from streams.role import Role
 from streams.settings import StreamSettings
+from streams.transport import App
 from topology.page import CONTENT_SECURITY, HyperLink, render
 from topology.survey import Survey
 from topology.view import Topology, around
@@ -52,7 +52,7 @@ class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def add_pages(
-    app: faust.App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch
+    app: App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch
 ) -> None:
     """Register the pages; nothing is asked before somebody looks."""
     progress = Progress(app, role.name)
@@ -61,7 +61,7 @@ def add_pages(
 
 
 def _add_health(
-    app: faust.App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch, process: str
+    app: App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch, process: str
 ) -> None:
     group = {"joined": False}
 
@@ -89,7 +89,7 @@ def _add_health(
         return self.json(told, status=200 if fit else 503)
 
 
-def _add_topology(app: faust.App, role: Role, progress: Progress, survey: Survey) -> None:
+def _add_topology(app: App, role: Role, progress: Progress, survey: Survey) -> None:
     async def look(request: Any) -> WorkerTopology:
         seen = await survey.now()
         seen = seen if request.query.get("scope") == "system" else around(seen, role.name)

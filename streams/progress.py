@@ -1,9 +1,8 @@
 """How far one worker process is in the partitions that it has, from its own consumer."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
-import faust
 import msgspec
 import structlog
 from aiokafka.errors import KafkaError
@@ -11,10 +10,11 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from streams import metrics
+from streams.transport import App
 
 log = structlog.get_logger()
 
-_PATIENCE: Final = 1.0
+_PATIENCE: Final = 2.0
 """Seconds that Kafka has to say where partitions end; then the last answer counts, or the mark of the last fetch."""
 
 
@@ -36,7 +36,7 @@ class Progress:
     asked for, so Kafka is asked for the ends: one call for all partitions, and one more while some have no commit yet.
     """
 
-    def __init__(self, app: faust.App, worker: str) -> None:
+    def __init__(self, app: App, worker: str) -> None:
         self._app = app
         self._worker = worker
         self._ends: dict[TP, int] = {}
@@ -64,15 +64,13 @@ class Progress:
             metrics.LAG.labels(self._worker, place.topic, str(place.partition)).set(place.lag)
 
     def _committed(self, places: set[TP]) -> dict[TP, int | None]:
-        consumer: Any = self._app.consumer
-        known = consumer._committed_offset  # noqa: SLF001  # Faust shows it nowhere else
-        return {place: known.get(place) for place in places}
+        return {place: self._app.consumer.committed(place) for place in places}
 
     def _lag(self, place: TP, committed: int | None) -> int:
         return max(0, self._ends[place] - (committed if committed is not None else self._begins.get(place, 0)))
 
     async def _ask(self, places: set[TP], fresh: list[TP]) -> None:
-        consumer: Any = self._app.consumer
+        consumer = self._app.consumer
         if not places:
             return
         try:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
-from streams.reading import Most
-from streams.transport import App, Batches
+from streams.agents import Work
+from streams.batches import Most
+from streams.transport import App
 from tests.kafka import delete_records, make_anew, make_topic
 from tests.waiting import eventually
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from streams.records import Record
 
 BATCH: Final = 50
+TO_AND_FRO: Final = 20
+"""How often partitions change hands: each worker that comes or goes is once."""
 LIMIT: Final = 60.0  # seconds
 
 
@@ -78,7 +82,7 @@ class Bench:
         app = App(
             self.group,
             [self.topic],
-            Batches("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
+            Work("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
             broker=[f"aiokafka://{self.server}"],
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
@@ -86,6 +90,7 @@ class Bench:
             topic_allow_declare=False,
             table_standby_replicas=0,
             broker_commit_interval=0.2,
+            broker_heartbeat_interval=0.5,
             consumer_auto_offset_reset="earliest",
             stream_wait_empty=False,
             web_enabled=False,
@@ -124,6 +129,13 @@ class Bench:
         finally:
             over.set()
             await asyncio.to_thread(thread.join)
+
+    def move(self, offsets: dict[int, int]) -> None:
+        """Commit these offsets for the group, which has no members."""
+        places = [TopicPartition(self.topic, *pair) for pair in offsets.items()]
+        admin = AdminClient({"bootstrap.servers": self.server})
+        moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, places)])
+        moved[self.group].result(20)
 
     async def committed(self) -> dict[Place, int]:
         found = await asyncio.to_thread(Offsets(self.server).group, self.group, [self.topic])
@@ -276,3 +288,50 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Benc
     async with bench.worker(second):
         await bench.until_committed({0: 30})
     assert [record.offset for record in second.done] == [*range(30)]
+
+
+async def test_a_record_that_came_alone_first_does_not_stop_the_commits(bench: Bench) -> None:
+    """Faust sees no gap behind the offset 0, though a message covers many offsets."""
+    handler = Handler()
+    handler.gate.set()
+    async with bench.worker(handler):
+        bench.produce({0: 1})
+        await bench.until_committed({0: 1})
+        bench.produce({0: 20})
+        await bench.until_committed({0: 21})
+        bench.produce({0: 1})
+        await bench.until_committed({0: 22})
+    assert numbers_of(handler.done, 0) == [0, *range(20), 0]
+    assert handler.losses == []
+
+
+async def test_a_log_that_has_lost_its_end_is_read_from_its_beginning(bench: Bench) -> None:
+    """What was committed is past the end, and what is written now has offsets that were read before."""
+    handler = Handler()
+    handler.gate.set()
+    bench.produce({0: 100, 1: 10})
+    bench.move({0: 1000})
+    async with bench.worker(handler):
+        await bench.until_committed({0: 100, 1: 10})
+        bench.produce({0: 5})
+        await bench.until_committed({0: 105, 1: 10})
+    assert [record.offset for record in handler.done if record.partition == 0] == [*range(105)]
+    assert handler.losses == [Loss("test", Place(bench.topic, 0), 0, 1000, anew=True)]
+
+
+async def test_nothing_is_passed_over_while_partitions_go_to_and_fro(bench: Bench) -> None:
+    first, second = Slow(), Slow()
+    async with bench.trickling() as produced, bench.worker(first):
+        for _ in range(TO_AND_FRO // 2):
+            before = len(first.done), len(second.done)
+            async with bench.worker(second):
+                await until(lambda before=before: len(second.done) > before[1])
+            await until(lambda before=before: len(first.done) > before[0])
+    last = Handler()
+    last.gate.set()
+    async with bench.worker(last):
+        await bench.until_committed(dict(produced))
+    for partition, number in produced.items():
+        seen = {n for handler in (first, second, last) for n in numbers_of(handler.done, partition)}
+        assert sorted({*range(number)} - seen) == []
+    assert first.losses == second.losses == last.losses == []

@@ -1,0 +1,72 @@
+"""The agents of a worker: one for each of its topics, and one batch at a time, whichever of them brings it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from faust.types import TP, StreamT
+
+from outbox.losses import Loss
+from streams.batches import Batch, Chunk, Most, batches
+from streams.continuity import Continuity
+from streams.records import Record
+
+if TYPE_CHECKING:
+    from faust import Stream
+
+    from streams.transport import App
+
+
+class Work(NamedTuple):
+    """What the agents of a worker do with their records, at most so many at a time."""
+
+    consumer: str
+    most: Most
+    handle: Callable[[Sequence[Record]], Awaitable[None]]
+    """Returns when every record has had its effects, durably; must not raise."""
+    lost: Callable[[Sequence[Loss]], Awaitable[None]]
+    """Kafka has lost records that come before those that are handled next; returns when that is recorded."""
+    reassigned: Callable[[], None]
+    """Partitions were given out; called before their records are handled."""
+    stuck: Callable[[], None]
+    """A rebalance does not end: this process will not read again."""
+
+
+def add_agents(app: "App", topics: Sequence[str], work: Work) -> None:
+    """Register an agent for each topic: `faust agents` cannot list one that has several."""
+    desk = _Desk(app, work)
+
+    for topic in topics:
+
+        @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=topic)
+        async def agent(stream: StreamT[Chunk]) -> None:
+            """Give every event of the topic its effects, once."""
+            chunks = cast("Stream[Chunk]", stream).noack()  # by itself Faust acknowledges also what has failed or was interrupted
+            async for batch in batches(chunks, work.most):
+                await desk.handle(batch)
+                for chunk in batch.chunks:
+                    await chunks.ack(chunk)
+
+
+class _Desk:
+    """Where the agents take turns: a batch has all of the worker's lanes, and what is missing before it is reported first."""
+
+    def __init__(self, app: "App", work: Work) -> None:
+        self._app = app
+        self._work = work
+        self._turn = asyncio.Lock()
+        self._generation: int | None = None
+        self._continuity = Continuity(work.consumer)
+
+    async def handle(self, batch: Batch) -> None:
+        """Handle a batch, unless its partitions were taken away while it waited: then its records come again."""
+        async with self._turn:
+            if not self._app.consumer.is_current(batch.generation):
+                return
+            if batch.generation != self._generation:
+                self._generation, self._continuity = batch.generation, Continuity(self._work.consumer)
+                self._work.reassigned()
+            begun = self._app.consumer.begun
+            if losses := self._continuity.follow(batch.records, lambda place: begun.get(TP(*place))):
+                await self._work.lost(losses)
+            await self._work.handle(batch.records)

@@ -1,0 +1,106 @@
+"""The tools of a worker's role: its pool, its handler, the loops beside it, and the processor of what its agents read."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+from mode import Service
+from typing_extensions import override
+
+from outbox.losses import Loss
+from runtime.database import make_pool
+from runtime.heartbeat import Heartbeat
+from streams.agents import Work
+from streams.batches import Most
+from streams.processor import Processor
+from streams.records import Record
+from streams.role import Role
+from streams.settings import StreamSettings
+
+log = structlog.get_logger()
+
+EX_SOFTWARE: Final = 70
+
+
+class Tools(Service):
+    """What the role works with, open from before the first event until after the last."""
+
+    def __init__(self, role: Role, settings: StreamSettings) -> None:
+        super().__init__()
+        self._role = role
+        self._settings = settings
+        self._exits = AsyncExitStack()
+        self._made: Processor | None = None
+        self._batches = Heartbeat("batches")
+        self._beside: tuple[Heartbeat, ...] = ()
+
+    @property
+    def heartbeats(self) -> tuple[Heartbeat, ...]:
+        """Those of the loops at work."""
+        return (self._batches, *self._beside)
+
+    @property
+    def work(self) -> Work:
+        """The role's part of its agents."""
+        most = Most(self._settings.batch, self._settings.streams_batch_bytes)
+        return Work(self._role.name, most, self._handle, self._report, self._reassigned, _give_up)
+
+    @property
+    def _processor(self) -> Processor:
+        assert self._made is not None, "Faust starts the tools before the consumer"  # noqa: S101  # narrows the type
+        return self._made
+
+    async def _handle(self, records: Sequence[Record]) -> None:
+        self._batches.beat()
+        await _or_die(self._processor.process(records))
+        self._batches.rest()
+
+    def _reassigned(self) -> None:
+        self._processor.reassigned()
+
+    async def _report(self, losses: Sequence[Loss]) -> None:
+        await _or_die(self._processor.report(losses))
+
+    @override
+    async def on_start(self) -> None:
+        size, lease = self._settings.streams_lanes + 3, self._settings.lock_lease
+        pool = make_pool(self._settings.database_url, size=size, name=f"worker {self._role.name}", lease=lease)
+        await pool.open()  # without waiting: with Postgres away the processor waits, not the start
+        self._exits.push_async_callback(pool.close)
+        running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
+        lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
+        self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max, waiting=self._batches.beat)
+        self._beside = running.heartbeats
+        for loop in running.loops:
+            task = asyncio.ensure_future(_or_die(loop()))
+            self._exits.push_async_callback(_cancel, task)
+
+    @override
+    async def on_stop(self) -> None:
+        await self._exits.aclose()
+
+
+def _give_up() -> None:
+    log.critical("worker_stuck", reason="worker_stuck")
+    os._exit(EX_SOFTWARE)
+
+
+async def _cancel(task: "asyncio.Future[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _or_die(work: Awaitable[None]) -> None:
+    """
+    Await the work, and end the process where it fails, which it never should.
+
+    Faust would start the agent anew and go on behind what was not handled; after an exit Kafka hands it out again.
+    """
+    try:
+        await work
+    except Exception:
+        log.critical("loop_failed", reason="loop_failed", exc_info=True)
+        os._exit(EX_SOFTWARE)

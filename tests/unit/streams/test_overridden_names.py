@@ -1,0 +1,85 @@
+"""What is overridden of Faust, mode and aiokafka, as it was when it was last looked at: whoever raises a version looks again."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from typing import Any, Final
+
+import faust
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.utils import DefaultSchedulingStrategy
+from packaging.specifiers import SpecifierSet
+
+from streams import batches, stopping, transport
+
+OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
+    transport.Consumer: {
+        "_new_consumer_thread": "(self) -> 'AIOKafkaConsumerThread'",
+        "on_partitions_revoked": "(self, revoked: Set[faust.types.tuples.TP]) -> None",
+        "seek_to_committed": "(self) -> Mapping[faust.types.tuples.TP, int]",
+        "ack": "(self, message: faust.types.tuples.Message) -> bool",
+    },
+    transport.Thread: {
+        "on_start": "(self) -> None",
+        "getmany": (
+            "(self, active_partitions: Optional[Set[faust.types.tuples.TP]], timeout: float)"
+            " -> Mapping[faust.types.tuples.TP, List[Any]]"
+        ),
+    },
+    stopping.Worker: {
+        "install_signal_handlers": "(self) -> None",
+        "_schedule_shutdown": "(self, signal: signal.Signals) -> None",
+        "_crash": "(self, reason: BaseException) -> None",
+    },
+    stopping.QuietWorker: {"_setup_logging": "(self) -> None"},
+    batches.Chunks: {
+        "iterate": "(self, records: Mapping[faust.types.tuples.TP, List]) -> Iterator[Tuple[faust.types.tuples.TP, Any]]"
+    },
+}
+PARENTS: Final[dict[type, type]] = {
+    transport.Consumer: driver.Consumer,
+    transport.Thread: driver.AIOKafkaConsumerThread,
+    stopping.Worker: faust.Worker,
+    stopping.QuietWorker: faust.Worker,
+    batches.Chunks: DefaultSchedulingStrategy,
+}
+SEEN: Final = {"faust-streaming": "~=0.15.3", "mode-streaming": "~=0.7.1", "aiokafka": "~=0.14.0"}
+
+
+def names(kind: type) -> set[str]:
+    return {name for name, value in vars(kind).items() if getattr(value, "__override__", False)}
+
+
+@pytest.mark.parametrize("kind", OVERRIDDEN, ids=lambda kind: kind.__name__)
+def test_what_is_overridden_is_in_the_list_and_its_parent_is_as_it_was(kind: type) -> None:
+    wanted = OVERRIDDEN[kind]
+    assert names(kind) == set(wanted)
+    assert {name: str(inspect.signature(getattr(PARENTS[kind], name))) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("package", SEEN)
+def test_the_version_is_one_that_was_looked_at(package: str) -> None:
+    assert SpecifierSet(SEEN[package]).contains(version(package))
+
+
+def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> None:
+    assert str(inspect.signature(GroupCoordinator._do_commit_offsets)) == "(self, assignment, offsets)"
+    assert str(inspect.signature(GroupCoordinator._send_req)) == "(self, request)"
+    assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)
+    assert "self._coordinator = GroupCoordinator(" in inspect.getsource(AIOKafkaConsumer.start)
+    assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
+    assert "self._records = collections.OrderedDict()" in inspect.getsource(fetcher.Fetcher.__init__)
+    assert "FetchRequest(\n                self._fetch_max_wait_ms," in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
+
+
+def test_polls_are_short_while_something_fetched_waits() -> None:
+    made: Any = object.__new__(transport.Fetcher)
+    made._records = {}
+    at_rest = made._fetch_max_wait_ms
+    made._records = {"place": "records"}
+    assert made._fetch_max_wait_ms < at_rest
