@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from mode import Service
+
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from streams.pages import add_pages
@@ -25,8 +27,8 @@ def run(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch,
     return 0
 
 
-def build_app(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch) -> App:
-    """Make the application, with its agents, tools and pages; nothing connects before it is started."""
+def build_app(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch, *first: Service) -> App:
+    """Make the application with its agents, tools and pages; `first` starts before them. Nothing connects until then."""
     tools = Tools(role, settings)
     app = App(
         role.group,
@@ -55,6 +57,7 @@ def build_app(role: Role, settings: StreamSettings, datadir: str, schema: Schema
         web_graph_enabled=False,
         web_metrics_enabled=False,
     )
-    app.add_dependency(tools)
+    for service in (*first, tools):
+        app.add_dependency(service)
     add_pages(app, role, settings, lambda: tools.heartbeats, schema)
     return app

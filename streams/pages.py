@@ -1,9 +1,10 @@
 """
-What a worker's web shows. It asks nobody who they are, and so listens on loopback unless told otherwise.
+What a worker's web shows. It asks nobody who they are, and so listens on loopback unless it is set otherwise.
 
-Faust's own pages are off. The counts at `/` are of its streams, which the records go by; `/assignment/`, which is ours here, and
-`/router/` read its own assignor, which a worker without tables does not use, so that both would always be empty; `/table/` shows
-data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too many for every partition.
+Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. `/assignment/`, which is
+ours as well, and `/router/` read its own assignor, which a worker without tables does not use: both would always be empty.
+`/table/` shows data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too many for
+every partition.
 """
 
 import os
@@ -19,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from outbox.offsets import Offsets
 from runtime.heartbeat import Heartbeat, liveness
 from runtime.schema import SchemaWatch
+from streams import dashboard
 from streams.progress import Held, Progress
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -31,7 +33,8 @@ _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 _FOOTER: Final = Markup(
     "These pages ask nobody who they are: keep them on loopback or a private address. "
-    'Also here: <a href="/metrics">/metrics</a> for Prometheus, <a href="/health/ready">/health/ready</a>, '
+    'Also here: <a href="/">what the agents do</a>, <a href="/metrics">/metrics</a> for Prometheus, '
+    '<a href="/health/ready">/health/ready</a>, '
     '<a href="/assignment/">/assignment/</a> with the partitions of this process. Lag is the end less what is committed.'
 )
 
@@ -57,6 +60,7 @@ def add_pages(
     """Register the pages; nothing is asked before somebody looks."""
     progress = Progress(app, role.name)
     _add_health(app, progress, heartbeats, schema, f"worker-{role.name}")
+    _add_agents(app, role, progress)
     _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers, _PATIENCE)))
 
 
@@ -89,6 +93,22 @@ def _add_health(
         return self.json(told, status=200 if fit else 503)
 
 
+def _add_agents(app: App, role: Role, progress: Progress) -> None:
+    async def look() -> dashboard.Dashboard:
+        return dashboard.look(app, role.name, await progress.read())
+
+    @app.page("/")
+    async def agents(self: View, request: Any) -> Response:
+        found = await look()
+        if not _wants_page(request):
+            return _json(self, found)
+        return _html(self, dashboard.render(found))
+
+    @app.page("/agents.json")
+    async def agents_json(self: View, _: Any) -> Response:
+        return _json(self, await look())
+
+
 def _add_topology(app: App, role: Role, progress: Progress, survey: Survey) -> None:
     async def look(request: Any) -> WorkerTopology:
         seen = await survey.now()
@@ -98,14 +118,14 @@ def _add_topology(app: App, role: Role, progress: Progress, survey: Survey) -> N
     @app.page("/topology")
     async def topology(self: View, request: Any) -> Response:
         found = await look(request)
-        if "text/html" not in request.headers.get("Accept", ""):
-            return _json(self, found)
-        page = _page(found, role, whole=request.query.get("scope") == "system")
-        return self.html(page, status=_status(found), headers=_HEADERS | {"Content-Security-Policy": CONTENT_SECURITY})
+        if not _wants_page(request):
+            return _json(self, found, _status(found))
+        return _html(self, _page(found, role, whole=request.query.get("scope") == "system"), _status(found))
 
     @app.page("/topology.json")
     async def topology_json(self: View, request: Any) -> Response:
-        return _json(self, await look(request))
+        found = await look(request)
+        return _json(self, found, _status(found))
 
     @app.page("/assignment/")
     async def assignment(self: View, _: Any) -> Response:
@@ -115,8 +135,16 @@ def _add_topology(app: App, role: Role, progress: Progress, survey: Survey) -> N
         return self.json({"actives": found, "standbys": {}})
 
 
-def _json(view: View, found: WorkerTopology) -> Response:
-    return view.bytes(msgspec.json.encode(found), status=_status(found), content_type="application/json", headers=_HEADERS)
+def _wants_page(request: Any) -> bool:
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def _json(view: View, found: msgspec.Struct, status: int = 200) -> Response:
+    return view.bytes(msgspec.json.encode(found), status=status, content_type="application/json", headers=_HEADERS)
+
+
+def _html(view: View, page: str, status: int = 200) -> Response:
+    return view.html(page, status=status, headers=_HEADERS | {"Content-Security-Policy": CONTENT_SECURITY})
 
 
 def _status(found: WorkerTopology) -> int:
@@ -133,6 +161,6 @@ def _page(found: WorkerTopology, role: Role, *, whole: bool) -> str:
         title="the whole system" if whole else f"{role.name} worker",
         focus=role.name,
         mine=frozenset((held.topic, held.partition) for held in found.process.partitions),
-        links=(other, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
+        links=(HyperLink("agents", "/"), other, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
         footer=_FOOTER,
     )

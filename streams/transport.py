@@ -29,6 +29,7 @@ from runtime.excerpts import described
 from streams.agents import Work, add_agents
 from streams.batches import Chunks, Most, size_of
 from streams.coordinator import guard
+from streams.monitor import Monitor
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class App(faust.App):
     """A Faust application with an agent for each of its topics."""
 
     consumer: "Consumer"
+    monitor: Monitor
 
     def __init__(self, group: str, topics: Sequence[str], work: Work, *, broker: Sequence[str], **conf: Any) -> None:
         super().__init__(
@@ -56,6 +58,7 @@ class App(faust.App):
             broker_max_poll_interval=_FOR_EVER,
             stream_buffer_maxsize=4 * work.most.records,  # chunks; more than may be in hand
             ConsumerScheduler=Chunks,
+            Monitor=Monitor,
             **conf,
         )
         self.work: Final = work

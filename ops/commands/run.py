@@ -36,9 +36,10 @@ def worker(
 ) -> None:
     """Run one worker of a role until SIGTERM; workers of a role share its partitions."""
     from ops.processes import worker as process
+    from streams.roles import ROLES
 
-    if role not in process.ROLES:
-        raise typer.BadParameter(f"there is no worker {role!r}; there are: {', '.join(process.ROLES)}", param_hint="ROLE")
+    if role not in ROLES:
+        raise typer.BadParameter(f"there is no worker {role!r}; there are: {', '.join(ROLES)}", param_hint="ROLE")
     raise typer.Exit(process.main(role, _settings_of(f"worker-{role}")))
 
 

@@ -15,21 +15,13 @@ from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.spans import configure_spans
-from streams.alerts.handler import ALERTS
 from streams.app import run
-from streams.cache.handler import CACHE
-from streams.leads.role import LEADS
-from streams.notifications.handler import NOTIFICATIONS
-from streams.payments.role import PAYMENTS
-from streams.role import Role
-from streams.search.handler import SEARCH
+from streams.roles import ROLES
 from streams.settings import StreamSettings
 
 log = structlog.get_logger()
 
 _FIRST_LOOK: Final = 1.0  # seconds until the web opens without a schema
-
-ROLES: Final[Mapping[str, Role]] = {role.name: role for role in (PAYMENTS, CACHE, SEARCH, NOTIFICATIONS, LEADS, ALERTS)}
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:

@@ -14,10 +14,10 @@ from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
-from ops.processes.worker import ROLES
 from outbox.append import NewEvent, append
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
+from streams.roles import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

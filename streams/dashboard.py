@@ -1,0 +1,123 @@
+"""The first page of a worker's web: what its agents do, live."""
+
+import os
+from functools import cache
+from typing import Final
+
+import msgspec
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from prometheus_client import Counter, Gauge
+
+from streams import metrics
+from streams.monitor import Monitor, Tally
+from streams.progress import Held
+from streams.transport import App
+from topology.levels import level_of, short
+from topology.page import HyperLink
+
+_LINKS: Final = (
+    HyperLink("topology", "/topology"),
+    HyperLink("assignment", "/assignment/"),
+    HyperLink("metrics", "/metrics"),
+    HyperLink("JSON", "/agents.json"),
+)
+
+
+class AgentFigures(msgspec.Struct, frozen=True, rename="camel"):
+    """One agent of this process: totals since it began, rates over the last 10 s, times of the last 1,000 chunks in seconds."""
+
+    name: str
+    chunks: int
+    events: int
+    chunks_per_second: float
+    events_per_second: float
+    in_hand: int
+    """Events that it has taken from its stream and not acknowledged."""
+    p50: float | None
+    p99: float | None
+    partitions: int
+    lag: int
+
+
+class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
+    """One worker's process; what is counted by its metrics is of the role, whichever agent brought it."""
+
+    worker: str
+    pid: int
+    waiting: bool
+    """Whether it waits for something that is away."""
+    in_hand: int
+    """Events that were fetched and are not acknowledged."""
+    handled: int
+    repeated: int
+    retries: int
+    dead_letters: int
+    rebalances: int
+    agents: list[AgentFigures]
+
+    @property
+    def lag(self) -> int:
+        """Records that this process has yet to commit."""
+        return sum(agent.lag for agent in self.agents)
+
+    @property
+    def rate(self) -> float:
+        """Events a second of all agents."""
+        return sum(agent.events_per_second for agent in self.agents)
+
+
+def look(app: App, worker: str, held: list[Held]) -> Dashboard:
+    """Read the figures of the process, with the partitions that it has."""
+    monitor = app.monitor
+    return Dashboard(
+        worker=worker,
+        pid=os.getpid(),
+        waiting=bool(_total(metrics.BLOCKED, worker)),
+        in_hand=app.consumer.in_hand.records,
+        handled=_total(metrics.HANDLED, worker),
+        repeated=_total(metrics.REPEATED, worker),
+        retries=_total(metrics.RETRIED, worker),
+        dead_letters=_total(metrics.DEAD_LETTERED, worker),
+        rebalances=monitor.rebalances,
+        agents=[_figures(name, monitor, held) for name in app.agents],
+    )
+
+
+def render(dashboard: Dashboard) -> str:
+    """The page, which looks again every few seconds."""
+    template = _environment().get_template("agents.html")
+    return template.render(now=dashboard, links=_LINKS, level_of=level_of, short=short, seconds=_seconds)
+
+
+def _figures(name: str, monitor: Monitor, held: list[Held]) -> AgentFigures:
+    tally, places = monitor.tallies.get(name, Tally()), [place for place in held if place.topic == name]
+    chunks, events = tally.rates(monitor.time())
+    return AgentFigures(
+        name=name,
+        chunks=tally.chunks,
+        events=tally.events,
+        chunks_per_second=chunks,
+        events_per_second=events,
+        in_hand=tally.in_hand,
+        p50=tally.took(0.5),
+        p99=tally.took(0.99),
+        partitions=len(places),
+        lag=sum(place.lag for place in places),
+    )
+
+
+def _total(metric: Counter | Gauge, worker: str) -> int:
+    samples = (sample for family in metric.collect() for sample in family.samples)
+    return int(sum(s.value for s in samples if s.labels.get("worker") == worker and not s.name.endswith("_created")))
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+@cache
+def _environment() -> Environment:
+    loader = ChoiceLoader([PackageLoader("streams"), PackageLoader("topology")])
+    return Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
