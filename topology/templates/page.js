@@ -27,7 +27,7 @@ const renew = async () => {
     const left = main.querySelector(".canvas")?.scrollLeft ?? 0;
     main.replaceWith(fresh);
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    fresh.querySelector(".canvas").scrollLeft = left;
+    fresh.querySelector(".canvas")?.scrollTo(left, 0);
     aim(aimed);
   } catch {
     document.querySelector("#age").textContent = "this page's server does not answer; the picture is old";
