@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """What the agents of a worker do with their records, at most so many at a time."""
+    """The work of a worker's agents on their records, of which a batch has at most `most`."""
 
     consumer: str
     most: Most
@@ -49,7 +49,7 @@ def add_agents(app: "App", topics: Sequence[str], work: Work) -> None:
 
 
 class _Desk:
-    """Where the agents take turns: a batch has all of the worker's lanes, and what is missing before it is reported first."""
+    """A desk has the agents take turns: a batch has all of the worker's lanes, and losses before it are reported first."""
 
     def __init__(self, app: "App", work: Work) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Chunks in, batches out: what an agent's stream brings, dealt out in pieces that one round can handle."""
+"""Chunks in, batches out: the records of an agent's stream in pieces that one round can handle."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from streams.records import Record
 
 
 class Most(NamedTuple):
-    """As many records, of as many bytes; one that is larger alone."""
+    """The limits of a batch: a number of records and their bytes; a larger record is alone."""
 
     records: int
     size: int
@@ -98,7 +98,7 @@ class Gathered:
 
 
 async def batches(stream: StreamT[Chunk], most: Most) -> AsyncIterator[Batch]:
-    """Deal out what the stream brings, in batches as full as they become without waiting for more."""
+    """Yield the stream's records in batches that are as full as they become without waiting for more."""
     gathered, queue = Gathered(most), cast("ChannelT[Chunk]", stream.channel).queue
     async for chunk in stream.events():
         gathered.add(chunk)
@@ -112,7 +112,7 @@ def size_of(records: Iterable[Record | ConsumerRecord]) -> int:
 
 
 def _within(most: Most, records: Sequence[Record]) -> tuple[int, int]:
-    """How many of the first records are no more than that, and their bytes."""
+    """Return how many of the first records fit into the limits, and their bytes."""
     total = 0
     for number, record in enumerate(records[: most.records]):
         size = len(record.value or b"")

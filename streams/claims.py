@@ -1,5 +1,5 @@
 """
-What a worker has taken to work on, and for how long it is its own.
+Claims of a worker on rows, and how long each of them lasts.
 
 A claim in the database is short and renewed while the work goes on, so that what a worker had that died is soon another's.
 A worker that was stopped looks here, right before it sends anything, whether it has been overtaken meanwhile.
@@ -33,16 +33,16 @@ class Claims:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to renew them."""
+        """Return true when it is time to renew them."""
         return bool(self._until) and now() >= self._renew_at
 
     def take(self, ids: Iterable[UUID], asked_at: float) -> None:
-        """These were claimed, or renewed, by a statement that was sent at that time of `runtime.heartbeat.now`."""
+        """Record that these were claimed or renewed by a statement that was sent at that time of `runtime.heartbeat.now`."""
         self._until |= dict.fromkeys(ids, asked_at + self.duration.total_seconds())
         self._renew_at = asked_at + self.every.total_seconds()
 
     def drop(self, claimed: UUID) -> None:
-        """The work on it is over."""
+        """Drop the claim, since the work is over."""
         self._until.pop(claimed, None)
 
     def check(self, claimed: UUID) -> None:

@@ -1,4 +1,4 @@
-"""What a worker reads of its partitions has no gaps, or else Kafka has lost records."""
+"""Gaps between the records that a worker reads: Kafka has lost the records in them."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from streams.records import Record
 
 class Continuity:
     """
-    Follows the offsets of one assignment of partitions.
+    A continuity follows the offsets of one assignment of partitions.
 
     Nothing here is transactional or compacted, so offsets follow one another: a jump ahead is records that are gone, and one
     back is a log that has begun anew.
@@ -20,7 +20,11 @@ class Continuity:
         self._next: dict[Place, int] = {}
 
     def follow(self, records: Sequence[Record], committed: Callable[[Place], int | None]) -> list[Loss]:
-        """Take note of records, in the order of each partition, of which the first is to be where its partition was committed."""
+        """
+        Return the losses before and between these records, which come in the order of each partition.
+
+        The first record of a partition should have the offset that was committed.
+        """
         found: list[Loss] = []
         place, expected = Place("", -1), 0
         for record in records:

@@ -9,9 +9,9 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 def guard(coordinator: Any, generation: Callable[[], int]) -> None:
     """
-    Let a coordinator commit only as a member of the `generation` whose records were read, and believe no failed answer.
+    Have a coordinator commit only as a member of the `generation` whose records were read, and raise on failed answers.
 
-    A worker that was cut off until its group forgot it would commit as nobody's member, which Kafka takes while the group is
+    A worker that was cut off until its group forgot it would commit without a membership, which Kafka accepts while the group is
     empty: over what an operator had moved it to. And to OffsetFetch a broker that is not the coordinator any more answers with an
     error beside an empty list, which aiokafka reads as a group that has never committed, and so begins at the beginning.
     """

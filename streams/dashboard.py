@@ -1,4 +1,4 @@
-"""The first page of a worker's web: what its agents do, live."""
+"""The first page of a worker's web: live figures of its agents."""
 
 import os
 from functools import cache
@@ -40,12 +40,12 @@ class AgentFigures(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
-    """One worker's process; what is counted by its metrics is of the role, whichever agent brought it."""
+    """The figures of one worker's process; those of its metrics are of the role, whichever agent brought the events."""
 
     worker: str
     pid: int
     waiting: bool
-    """Whether it waits for something that is away."""
+    """True while it waits for a server that is away."""
     in_hand: int
     """Events that were fetched and are not acknowledged."""
     handled: int

@@ -1,4 +1,4 @@
-"""What a worker is to the processor: a name, and a function from a batch of events to effects in one transaction."""
+"""A worker as the processor sees it: a name, and a function from a batch of events to effects in one transaction."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from schemas.envelope import Envelope
 
 class Handler(Protocol):
     """
-    The effects of one worker.
+    A handler gives events the effects of one worker.
 
     `handle` gets fresh events only (none that this consumer has handled before), in record order, inside an open transaction
     that also holds their `consumed` marks; whatever it writes commits with them or not at all. It raises Poison for an event

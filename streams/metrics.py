@@ -1,4 +1,4 @@
-"""What a worker tells Prometheus."""
+"""The metrics that a worker exposes to Prometheus."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

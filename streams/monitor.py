@@ -1,4 +1,4 @@
-"""What the agents of a worker do: Faust's monitor, and beside its counts of chunks the events that are in them."""
+"""Faust's monitor of a worker's agents, which counts the events beside the chunks that hold them."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _TIMES: Final = 1000
 
 
 class Tally:
-    """What one agent has done since the process began, and what it has in hand."""
+    """A tally of what one agent has done since the process began and has in hand."""
 
     def __init__(self) -> None:
         self.chunks = self.events = self.in_hand = 0
@@ -54,7 +54,7 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
 
 class Monitor(FaustMonitor):
     """
-    Faust's monitor with a tally of each agent, by the agent's name.
+    A Faust monitor with a tally of each agent, by the agent's name.
 
     It also keeps the state of what is under way, which Faust loses where a stream is acknowledged by hand: its own count of
     events under way would never fall.
@@ -82,7 +82,7 @@ class Monitor(FaustMonitor):
 
     @override
     def on_rebalance_start(self, app: AppT) -> dict[Any, Any]:
-        """Forget what is under way: it comes again, here or elsewhere."""
+        """Forget the chunks that are under way, since Kafka hands them out again."""
         self._under_way.clear()
         self.events_active = self.messages_active = 0
         for tally in self.tallies.values():

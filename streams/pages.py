@@ -1,5 +1,5 @@
 """
-What a worker's web shows. It asks nobody who they are, and so listens on loopback unless it is set otherwise.
+The pages of a worker's web. It has no authentication, and so listens on loopback unless it is set otherwise.
 
 Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. `/assignment/`, which is
 ours as well, and `/router/` read its own assignor, which a worker without tables does not use: both would always be empty.
@@ -32,7 +32,7 @@ from topology.view import Topology, around
 _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 _FOOTER: Final = Markup(
-    "These pages ask nobody who they are: keep them on loopback or a private address. "
+    "These pages have no authentication: keep them on loopback or a private address. "
     'Also here: <a href="/">what the agents do</a>, <a href="/metrics">/metrics</a> for Prometheus, '
     '<a href="/health/ready">/health/ready</a>, '
     '<a href="/assignment/">/assignment/</a> with the partitions of this process. Lag is the end less what is committed.'
@@ -48,7 +48,7 @@ class Process(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
-    """What a worker's `/topology` says: the system around its role, and itself."""
+    """The answer of a worker's `/topology`: the system around its role, and its own process."""
 
     process: Process
     topology: Topology
@@ -57,7 +57,7 @@ class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
 def add_pages(
     app: App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch
 ) -> None:
-    """Register the pages; nothing is asked before somebody looks."""
+    """Register the pages; no server is queried before a page is opened."""
     progress = Progress(app, role.name)
     _add_health(app, progress, heartbeats, schema, f"worker-{role.name}")
     _add_agents(app, role, progress)
@@ -148,7 +148,7 @@ def _html(view: View, page: str, status: int = 200) -> Response:
 
 
 def _status(found: WorkerTopology) -> int:
-    """Without Kafka the graph is still the declared one, but nobody shall take it for live."""
+    """Return 503 without Kafka: the graph is still the declared one, but it is not live."""
     return 200 if found.topology.kafka.live else 503
 
 

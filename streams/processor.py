@@ -1,5 +1,5 @@
 """
-The one loop around every handler.
+The loop around every handler.
 
 A batch is dealt into lanes by key; each lane is one Postgres transaction of marks and effects. A lane that fails is cut in two
 until the culprit is alone, and that one is set aside; what is away is waited for. When `process` returns, every record has had
@@ -65,11 +65,11 @@ class Processor:
         self._replays = Replays(handler.consumer)
 
     def reassigned(self) -> None:
-        """Partitions have come: their offsets may have been moved back while nobody read them."""
+        """Forget the known replays: offsets of assigned partitions may have been moved back while no process read them."""
         self._replays.forget()
 
     async def process(self, records: Sequence[Record]) -> None:
-        """Give every record its effects, once, or set it aside; waits as long as something needed is away."""
+        """Give every record its effects, once, or record it as a dead letter; waits as long as a needed server is away."""
         if not self._replays.known:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
@@ -88,7 +88,7 @@ class Processor:
             await self._persist(lambda connection: self._replays.finish(connection, over))
 
     async def report(self, losses: Sequence[Loss]) -> None:
-        """Write down what Kafka has lost before it was read, so that the relay sends it again; waits while Postgres is away."""
+        """Record ranges that Kafka has lost unread, so that the relay sends them again; waits while Postgres is away."""
 
         async def work(connection: AsyncConnection) -> None:
             await lost.report(connection, losses)
@@ -141,7 +141,7 @@ class Processor:
         try:
             return {*await store.mark(connection, self._worker, [item.event.id for item in items])}
         except CheckViolation as error:
-            # No partition for that day: its marks are gone, so nobody can tell whether the event was handled before.
+            # No partition for that day: its marks are gone, so it is not known whether the event was handled before.
             raise Poison(PoisonReason.EVENT_OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
 
     async def _set_aside(self, record: Record, event: Envelope | None, poison: Poison) -> None:

@@ -1,4 +1,4 @@
-"""How far one worker process is in the partitions that it has, from its own consumer."""
+"""The progress of one worker process in its partitions, read from its own consumer."""
 
 import asyncio
 from typing import Final
@@ -15,7 +15,7 @@ from streams.transport import App
 log = structlog.get_logger()
 
 _PATIENCE: Final = 2.0
-"""Seconds that Kafka has to say where partitions end; then the last answer counts, or the mark of the last fetch."""
+"""Seconds that Kafka may take to return the ends of partitions; then the last answer counts, or the mark of the last fetch."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Held(msgspec.Struct, frozen=True):
 
 class Progress:
     """
-    Reads the consumer of a Faust application.
+    A reader of the positions of a Faust application's consumer.
 
     The high-water marks that come with fetched records stand still while a worker waits and fetches nothing, which is when lag is
     asked for, so Kafka is asked for the ends: one call for all partitions, and one more while some have no commit yet.
@@ -43,7 +43,7 @@ class Progress:
         self._begins: dict[TP, int] = {}
 
     async def read(self) -> list[Held]:
-        """Every partition of this process, in order; those whose end nobody has told yet are left out."""
+        """Return every partition of this process, in order; one whose end is not known yet is left out."""
         try:
             places = self._app.consumer.assignment()
         except ConsumerNotStarted:

@@ -45,7 +45,7 @@ def decode(record: Record) -> Envelope:
 
 
 def _fault_of(event: Envelope) -> str | None:
-    """Why no table can hold what the headers say, where they do: it would fail in everything that is made of the event."""
+    """Return why no table can hold the headers' values, or None; everything that is made of the event would fail."""
     if not EARLIEST <= event.time <= LATEST:
         return f"ce_time is not between the years {EARLIEST.year} and {LATEST.year} in UTC"
     words = (event.source, event.type, event.subject, event.dataschema, event.traceparent, event.content_type)

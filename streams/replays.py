@@ -1,7 +1,7 @@
 """
-Ranges of offsets that this consumer reads again, and what a worker does about them.
+Ranges of offsets that a consumer reads again, and a worker's part in them.
 
-`tallyhook replay offsets` writes a range down before it moves the offsets of a group without members, so whoever gets partitions
+`tallyhook replay offsets` records a range before it moves the offsets of a group without members, so every worker that gets partitions
 after that finds it. Between replays a worker asks once for each assignment, and nothing for each event.
 """
 
@@ -30,7 +30,7 @@ REPLAYED: Final = "replay"
 """Why something is not sent, called or ordered."""
 
 _LOOK_EVERY: Final = 1.0  # seconds
-_TELL_EVERY: Final = 30.0  # seconds
+_LOG_EVERY: Final = 30.0  # seconds
 
 _OPEN: Final = """
 select id, topic, partition, from_offset, until_offset, effects from offset_replays where consumer = %s and finished_at is null
@@ -87,7 +87,7 @@ class Replays:
         return [found for place, found in self.open.items() if last.get(place, -1) >= found.until_offset - 1]
 
     async def finish(self, connection: AsyncConnection, ranges: Sequence[Range]) -> None:
-        """Write down that these are read."""
+        """Record that these ranges are read."""
         columns = [[each.id for each in ranges], [each.topic for each in ranges], [each.partition for each in ranges]]
         await connection.execute(_FINISH, columns)
         for each in ranges:
@@ -99,16 +99,16 @@ def after_replays(
     consumer: str, pool: Pool, bootstrap_servers: str, loop: Callable[[], Awaitable[None]]
 ) -> Callable[[], Awaitable[None]]:
     """
-    The loop, begun when no suppressed replay of the consumer is open.
+    Return the loop, which then begins when no suppressed replay of the consumer is open.
 
-    What it would send meanwhile may be told as sent by an event that is still to be read again.
+    An event that is still to be read again may show that the loop has sent already what it would send meanwhile.
     """
 
     async def run() -> None:
-        told, replays, offsets = -_TELL_EVERY, Replays(consumer), Offsets(bootstrap_servers)
+        logged, replays, offsets = -_LOG_EVERY, Replays(consumer), Offsets(bootstrap_servers)
         while open_ranges := await _still_open(replays, pool, offsets):
-            if time.monotonic() - told >= _TELL_EVERY:
-                told = time.monotonic()
+            if time.monotonic() - logged >= _LOG_EVERY:
+                logged = time.monotonic()
                 log.warning("sending_held", reason="replay_unfinished", partitions=sorted(place for _, place in open_ranges))
             await asyncio.sleep(_LOOK_EVERY)
         await loop()
@@ -118,7 +118,7 @@ def after_replays(
 
 async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tuple[str, int]]:
     """
-    The partitions with something suppressed to read; at least one while that cannot be told.
+    Return the partitions with something suppressed to read; at least one while that is not known.
 
     Ranges that the group is past are closed: those of a command that died before it moved anything, and those that Kafka has
     dropped the records of.

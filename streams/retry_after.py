@@ -1,4 +1,4 @@
-"""What a server asks for with `Retry-After`."""
+"""The pause that a server requests by `Retry-After`."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ _HTTP_DATES: Final = (
 
 
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """A number of seconds or an HTTP-date (RFC 9110, 10.2.3); what is neither says nothing."""
+    """Parse a number of seconds or an HTTP-date (RFC 9110, 10.2.3); returns None for anything else."""
     text = (header or "").strip(" \t")
     if not text.isascii():
         return None
@@ -30,7 +30,7 @@ def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
 
 
 def parse_http_date(text: str) -> datetime | None:
-    """A time as HTTP writes it; in UTC unless it says otherwise."""
+    """Parse a time as HTTP writes it; one without a zone is in UTC."""
     for form in _HTTP_DATES:
         with suppress(ValueError):
             moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line sees to it

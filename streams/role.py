@@ -1,4 +1,4 @@
-"""A worker's role: what it reads, what it can be told, and how its tools are opened."""
+"""A worker's role: its topics, its settings, and how its tools are opened."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,7 +34,7 @@ class Role(NamedTuple):
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """What it reads, as the topology declares it."""
+        """The topics that it reads, as the topology declares them."""
         return topology.worker(self.name).consumes
 
     @property

@@ -1,4 +1,4 @@
-"""What a worker can be told."""
+"""The settings of a worker."""
 
 from datetime import timedelta
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""How a worker's process ends: within a time limit, although Faust cannot stop while a join is pending or Kafka is away."""
+"""The end of a worker's process, within a time limit: Faust cannot stop while a join is pending or Kafka is away."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ class QuietWorker(Worker):
 
 
 def _leave_within(seconds: float, code: int) -> None:
-    """Have the process end, with or without Faust; what is committed is durable, so nothing is lost."""
+    """End the process after the time, with or without Faust; committed work is durable, so nothing is lost."""
     limit = threading.Timer(seconds, _leave, (code,))
     limit.daemon = True
     limit.start()

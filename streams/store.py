@@ -1,4 +1,4 @@
-"""The processor's SQL: marks of what a consumer has handled, and what it set aside."""
+"""The processor's SQL: marks of handled events, and dead letters."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ async def mark(connection: AsyncConnection, consumer: str, ids: Sequence[UUID]) 
 
 async def set_aside(connection: AsyncConnection, consumer: str, record: Record, event: Envelope | None, poison: Poison) -> bool:
     """
-    Record a dead letter and its event, in the open transaction; False where this record was set aside before.
+    Record a dead letter and its event, in the open transaction; returns False if the record was dead-lettered before.
 
     An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back. Where it is a
     command, its task has failed. Where it was set aside before and retried, the letter names the earlier one.

@@ -1,4 +1,4 @@
-"""The tools of a worker's role: its pool, its handler, the loops beside it, and the processor of what its agents read."""
+"""The tools of a worker's role: its pool, its handler, the loops beside it, and the processor of its agents' records."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ EX_SOFTWARE: Final = 70
 
 
 class Tools(Service):
-    """What the role works with, open from before the first event until after the last."""
+    """The role's pool, handler and loops, open from before the first event until after the last."""
 
     def __init__(self, role: Role, settings: StreamSettings) -> None:
         super().__init__()
@@ -95,12 +95,16 @@ async def _cancel(task: "asyncio.Future[None]") -> None:
 
 async def _or_die(work: Awaitable[None]) -> None:
     """
-    Await the work, and end the process where it fails, which it never should.
+    Await the work, and end the process if it fails, which it never should, whatever it raises.
 
-    Faust would start the agent anew and go on behind what was not handled; after an exit Kafka hands it out again.
+    Faust would start the agent anew and go on behind what was not handled; after an exit Kafka hands it out again. Only a
+    cancellation of this task passes: the worker stops.
     """
     try:
         await work
-    except Exception:
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+            raise
         log.critical("loop_failed", reason="loop_failed", exc_info=True)
         os._exit(EX_SOFTWARE)

@@ -1,5 +1,5 @@
 """
-Faust's Kafka driver with chunks for messages, and everything of Faust and aiokafka that is overridden for it.
+Faust's Kafka driver with chunks for messages, and all of Faust's and aiokafka's names that are overridden for it.
 
 Faust hands each message through a conductor, a channel and a stream and keeps its acknowledgement, which costs more than the
 handling of an event does. Here a message is a chunk: all that one fetch brought of one partition (`streams/batches.py`). The
@@ -67,7 +67,7 @@ class App(faust.App):
 
 
 class InHand:
-    """How much was fetched and is not acknowledged yet: the next fetch waits while that fills two batches."""
+    """The amount that was fetched and is not acknowledged yet; the next fetch waits while it fills two batches."""
 
     def __init__(self, most: Most) -> None:
         self._limit = Most(2 * most.records, 2 * most.size)
@@ -144,7 +144,7 @@ class Consumer(driver.Consumer):
         return chunk.fetched_at >= self._anew.get(message.tp, 0.0) and super().ack(message)
 
     def is_current(self, generation: int | None) -> bool:
-        """Whether the partitions that were given out in that generation are this process's still."""
+        """Return true while the partitions that were assigned in that generation still belong to this process."""
         return self.flow_active and generation == self.app.consumer_generation_id
 
     def committed(self, place: TP) -> int | None:
@@ -180,7 +180,7 @@ class Consumer(driver.Consumer):
 
     def _follow(self, place: TP, offset: int) -> None:
         """
-        Begin a partition anew where its records do not follow what was read.
+        Begin a partition anew if its records do not follow those that were read.
 
         Faust drops for good what comes below its read offset, which is all of a log that has begun anew; keeps every offset of a
         gap in memory, though retention may have deleted millions; and sees no gap behind the offset 0, so that it never commits

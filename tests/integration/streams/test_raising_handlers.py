@@ -1,0 +1,107 @@
+"""Whatever a handler raises, its event is not passed over: it is set aside, or the process ends and the event comes again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from ops.stack.ports import Ports
+from outbox import topics
+from outbox.offsets import Offsets
+from schemas.envelope import Envelope, to_headers
+from schemas.topics import Topic
+from schemas.topology import group_of
+from tests.integration.streams.conftest import envelope
+from tests.simulators import stripe
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EX_SOFTWARE: Final = 70
+WORKER: Final = """
+import asyncio, os, sys
+from ops.processes import worker
+from streams.role import role_of
+
+class Ours(BaseException): ...
+
+class Handler:
+    consumer = "cache"
+
+    async def handle(self, connection, events):
+        if sys.argv[1:]:
+            raise eval(sys.argv[1])
+
+worker.ROLES = {"cache": role_of(Handler())}
+sys.exit(worker.main("cache", os.environ))
+"""
+
+
+@pytest.fixture
+def event(kafka_server: str) -> Envelope:
+    """An event on the topic of the cache worker, behind what others have left there."""
+    topics.ensure(kafka_server)
+    made = envelope(stripe.Payment().created(stripe.START))
+    producer = Producer({"bootstrap.servers": kafka_server})
+    producer.produce(Topic.CACHE_COMMANDS, made.data, made.subject, headers=to_headers(made))
+    assert producer.flush(20) == 0
+    return made
+
+
+def run(kafka: str, database_url: str, *raised: str, until: Callable[[], bool] = lambda: False) -> int:
+    """Run a worker whose handler raises this until it ends, or until the fact; returns the exit code."""
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "DATABASE_URL": database_url,
+        "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
+        "STREAMS_COMMIT_INTERVAL": "100ms",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, *raised], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or until(), seconds=60, every=0.05)
+        finally:
+            process.terminate()
+        return process.wait(30)
+
+
+def lag(kafka: str) -> int:
+    found = Offsets(kafka).group(group_of("cache"), [Topic.CACHE_COMMANDS])
+    ends = {place: span.end for place, span in Offsets(kafka).spans([Topic.CACHE_COMMANDS]).items()}
+    return sum(end - found.committed.get(place, 0) for place, end in ends.items())
+
+
+def handled(database_url: str, event: Envelope) -> bool:
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select from consumed where event_id = %s and consumer = 'cache'", (event.id,))
+        return found.fetchone() is not None
+
+
+@pytest.mark.parametrize("raised", ["asyncio.CancelledError()", "GeneratorExit()", "Ours()"])
+def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
+    kafka_server: str, database_url: str, event: Envelope, raised: str
+) -> None:
+    before = lag(kafka_server)
+    assert before > 0
+    assert run(kafka_server, database_url, raised) == EX_SOFTWARE
+    assert lag(kafka_server) == before
+    assert not handled(database_url, event)
+    assert run(kafka_server, database_url, until=lambda: lag(kafka_server) == 0) == 0
+    assert handled(database_url, event)
+
+
+@pytest.mark.parametrize("raised", ["ZeroDivisionError()", "TimeoutError()", "StopAsyncIteration()"])
+def test_an_exception_sets_the_event_aside(kafka_server: str, database_url: str, event: Envelope, raised: str) -> None:
+    assert run(kafka_server, database_url, raised, until=lambda: lag(kafka_server) == 0) == 0
+    with psycopg.connect(database_url) as connection:
+        letters = connection.execute("select reason, detail from dead_letters where event_id = %s", (event.id,)).fetchall()
+    assert [(reason, detail.split(":")[0]) for reason, detail in letters] == [("handler_failed", raised.removesuffix("()"))]
