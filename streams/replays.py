@@ -1,8 +1,8 @@
 """
 Ranges of offsets that a consumer reads again, and a worker's part in them.
 
-`tallyhook replay offsets` records a range before it moves the offsets of a group without members, so every worker that gets partitions
-after that finds it. Between replays a worker asks once for each assignment, and nothing for each event.
+`tallyhook replay offsets` records a range before it moves the offsets of a group without members, so a worker that
+gets partitions after that finds it. Between replays a worker asks once for each assignment, and nothing for each event.
 """
 
 import asyncio
