@@ -1,7 +1,7 @@
 """
 The application for Faust's own command line, with the role that `TALLYHOOK_ROLE` names.
 
-`TALLYHOOK_ROLE=payments faust -A streams.worker worker -l info` runs a worker, and `agents`, `models` and `send` are there too.
+`TALLYHOOK_ROLE=payments faust -A streams.worker worker -l info` runs a worker; `agents`, `models` and `send TOPIC` are there too.
 Operators use `tallyhook worker ROLE`, which also keeps its logs as lines of JSON. Importing this module reads nothing: the
 application is made when `app` is asked for.
 """

@@ -67,10 +67,10 @@ def test_a_role_that_is_none_is_refused_with_all_that_there_are(role: str) -> No
     assert all(name in refused.stderr for name in ROLES)
 
 
-def test_a_message_is_sent_to_an_agent_and_a_worker_runs_and_stops(kafka: str, database_url: str) -> None:
+def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(kafka: str, database_url: str) -> None:
     web = Ports().take("worker", 0)
     settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
-    sent = faust("send", "@webhooks.razorpay", "no event", **settings)
+    sent = faust("send", "webhooks.razorpay", "no event", **settings)
     assert sent.returncode == 0, sent.stderr
     place = json.loads(sent.stdout.splitlines()[-1])
     found = read_topic(kafka, "webhooks.razorpay", until=lambda found: any(each.value == b"no event" for each in found))
