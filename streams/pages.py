@@ -85,12 +85,12 @@ def _add_health(
 
     @app.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:
-        told = {"process": process} | schema.told()
+        answer = {"process": process} | schema.told()
         if not schema.unfit and (app.should_stop or not group["joined"]):
-            told["reason"] = "stopping" if app.should_stop else "group_joining"
-        fit = "reason" not in told
-        told |= {"ready": fit, "partitions": len(app.consumer.assignment()) if fit else 0}
-        return self.json(told, status=200 if fit else 503)
+            answer["reason"] = "stopping" if app.should_stop else "group_joining"
+        fit = "reason" not in answer
+        answer |= {"ready": fit, "partitions": len(app.consumer.assignment()) if fit else 0}
+        return self.json(answer, status=200 if fit else 503)
 
 
 def _add_agents(app: App, role: Role, progress: Progress) -> None:
