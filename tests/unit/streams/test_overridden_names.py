@@ -15,7 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from packaging.specifiers import SpecifierSet
 
-from streams import batches, stopping, transport
+from streams import batches, monitor, stopping, transport
 
 OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     transport.Consumer: {
@@ -40,6 +40,17 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     batches.Chunks: {
         "iterate": "(self, records: Mapping[faust.types.tuples.TP, List]) -> Iterator[Tuple[faust.types.tuples.TP, Any]]"
     },
+    monitor.Monitor: {
+        "on_stream_event_in": (
+            "(self, tp: faust.types.tuples.TP, offset: int, stream: faust.types.streams.StreamT,"
+            " event: faust.types.events.EventT) -> Optional[Dict]"
+        ),
+        "on_stream_event_out": (
+            "(self, tp: faust.types.tuples.TP, offset: int, stream: faust.types.streams.StreamT,"
+            " event: faust.types.events.EventT, state: Optional[Dict] = None) -> None"
+        ),
+        "on_rebalance_start": "(self, app: faust.types.app.AppT) -> Dict",
+    },
 }
 PARENTS: Final[dict[type, type]] = {
     transport.Consumer: driver.Consumer,
@@ -47,6 +58,7 @@ PARENTS: Final[dict[type, type]] = {
     stopping.Worker: faust.Worker,
     stopping.QuietWorker: faust.Worker,
     batches.Chunks: DefaultSchedulingStrategy,
+    monitor.Monitor: faust.Monitor,
 }
 SEEN: Final = {"faust-streaming": "~=0.15.3", "mode-streaming": "~=0.7.1", "aiokafka": "~=0.14.0"}
 
