@@ -12,8 +12,8 @@ import msgspec
 Provider = Literal["stripe", "razorpay"]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-Livemode = Annotated[bool, msgspec.Meta(description="False where no real money moves; absent where the provider does not say.")]
-Account = Annotated[str, msgspec.Meta(description="The provider's account that it is of; absent where the provider names none.")]
+Livemode = Annotated[bool, msgspec.Meta(description="False if no real money moves; absent if not stated.")]
+Account = Annotated[str, msgspec.Meta(description="The provider's account; absent if it names none.")]
 InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
 
 

@@ -22,14 +22,14 @@ _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
 
 OF_DELIVERIES: Final = (
-    Parameter("source", Filter, "Who sent it: `stripe`, `razorpay` or `partner`."),
-    Parameter("type", Filter, "The type of the event, in the sender's words."),
-    Parameter("outcome", Outcome, "What was said to it."),
-    Parameter("reason", Filter, "Why it was rejected or ignored."),
-    Parameter("mode", Mode, "`live` or `test`, as the event states it; what states none is left out."),
-    Parameter("account", Filter, "The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`."),
-    Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
-    Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
+    Parameter("source", Filter, "Only deliveries of this source: `stripe`, `razorpay` or `partner`."),
+    Parameter("type", Filter, "Only deliveries of events of this type of the provider."),
+    Parameter("outcome", Outcome, "Only deliveries with this outcome."),
+    Parameter("reason", Filter, "Only deliveries that were rejected or ignored for this reason."),
+    Parameter("mode", Mode, "Only deliveries of events that state this mode."),
+    Parameter("account", Filter, "Only deliveries of this account: Stripe's `acct_…` or Razorpay's `acc_…`."),
+    Parameter("settled", Settled, "Only accepted deliveries in this state; `missing` deliveries have lost their event."),
+    Parameter("trace", TraceId, "Only deliveries of this trace, the `X-Trace-Id` of their answers."),
     *OF_PAGES,
 )
 
