@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
 from schemas import text
 from schemas.envelope import EARLIEST, LATEST
+from schemas.rules import Json, never
 
 SOURCE: Final = "stripe"
 TYPE_PREFIX: Final = "com.stripe."
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.event:1"
+THIN: Final = "v2.core.event"
+"""The `object` of a thin event; that of a snapshot event is `event`."""
 
 # What the payments worker folds. Anything else is acknowledged and stored, and can be replayed once it has a handler.
 HANDLED_TYPES: Final = frozenset(
@@ -108,6 +111,8 @@ class StripeEvent(msgspec.Struct, frozen=True):
     livemode: bool | None = None  #: False if no real money moves.
     account: str | None = None  #: The connected account, `acct_…`; absent for your own.
     context: str | None = None  #: The path of accounts, for endpoints of an organization.
+
+    rules: ClassVar[Json] = never({"type": "object", "properties": {"object": {"const": THIN}}, "required": ["object"]})
 
     @property
     def occurred_at(self) -> datetime:

@@ -5,14 +5,12 @@ Who wants the state asks the API for the object. The snapshot event of the same 
 """
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from schemas.stripe import Aggregate, Word
 
-THIN: Final = "v2.core.event"
-"""The `object` of a thin event; that of a snapshot event is `event`."""
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.v2.core.event:1"
 
 API_KEY_MISSING: Final = "api_key_missing"
@@ -38,7 +36,7 @@ class ThinEvent(msgspec.Struct, frozen=True):
     id: Word  #: Stripe's id of the event, `evt_…`.
     type: Word  #: The type, such as `v1.invoice.paid`.
     created: Annotated[datetime, msgspec.Meta(tz=True)]  #: When it happened, in RFC 3339.
-    object: str = THIN  #: Always `v2.core.event`.
+    object: Literal["v2.core.event"]  #: The value that distinguishes it from a snapshot event.
     related_object: RelatedObject | None = None  #: The object that the event is about; absent if there is none.
     context: Word | None = None  #: The account that the object belongs to.
     livemode: bool | None = None  #: False if no real money moves.

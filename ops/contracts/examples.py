@@ -76,7 +76,10 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
         id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
         data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
     ),
-    ThinEvent(id="evt_6Q", type="v1.invoice.paid", created=_AT, related_object=RelatedObject("in_1Q", "invoice"), livemode=True),
+    ThinEvent(
+        id="evt_6Q", type="v1.invoice.paid", created=_AT, object="v2.core.event",
+        related_object=RelatedObject("in_1Q", "invoice"), livemode=True,
+    ),
     RazorpayEvent(
         event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
         payload={"payment": {"entity": {"id": "pay_1Q"}}},
