@@ -41,7 +41,7 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
     """
     Leave out what fits its schema and cannot be right.
 
-    These are a cursor of no page, a period that ends before it begins, a pattern of a cache that begins with a wildcard, a partner
+    These are a cursor of no page, a period that ends before it begins, a cache pattern that begins with a wildcard, a partner
     that is not configured, a domain beyond ASCII that IDNA does not allow, a time before 1970 or after 9997, and a NUL, which
     Postgres cannot store.
     """
