@@ -124,14 +124,15 @@ def _operation(route: Route, references: References) -> Json:
         "security": _security(route),
     }
     if bodies := records_of(route.body):
-        schema = _any(bodies, references, "oneOf")
+        schema = _any(bodies, references)
         operation["requestBody"] = {"description": _texts(bodies), "required": True, "content": {_JSON: {"schema": schema}}}
     return operation
 
 
-def _any(records: Sequence[Record], references: References, word: str) -> Json:
+def _any(records: Sequence[Record], references: References) -> Json:
+    """One of the records, which exclude each other; generated Go needs another module for `oneOf`, and none for `anyOf`."""
     found = [references[record] for record in records]
-    return found[0] if len(found) == 1 else {word: found}
+    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _texts(records: Iterable[Record]) -> str:
@@ -176,7 +177,7 @@ def _responses(route: Route, references: References) -> Json:
 def _answer(route: Route, status: int, references: References) -> Json:
     answer = route.answers[status]
     records = records_of(answer)
-    media = {_JSON: {"schema": _any(records, references, "anyOf")}} if records else {str(answer): {"schema": _MEDIA[str(answer)]}}
+    media = {_JSON: {"schema": _any(records, references)}} if records else {str(answer): {"schema": _MEDIA[str(answer)]}}
     return {
         "description": f"{HTTPStatus(status).phrase}: {route.holds.get(status) or _texts(records)}",
         "headers": _named(("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)),
