@@ -1,5 +1,5 @@
 """
-What became of a payment, a refund, a dispute, a subscription or an invoice.
+Events of payments, refunds, disputes, subscriptions and invoices.
 
 Amounts are in minor units of their currency (ISO 4217, lower case); `xxx` is the currency of an amount that no event has stated.
 """

@@ -1,4 +1,4 @@
-"""What is asked of the cache."""
+"""Commands to the cache worker."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What is said of runtime configuration."""
+"""Events of the runtime configuration."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 """
-A partner's lead: how it comes in, how it is to be delivered, what became of it.
+Events of a partner's lead: its arrival, the command to deliver it, and the outcome of each attempt.
 
 A lead's id is the id of the event that brought it, and the subject of all its events.
 """

@@ -1,4 +1,4 @@
-"""What the system says about itself and asks of itself: notification commands, alerts, dead letters."""
+"""Records of the system's own operation: notification commands and outcomes, alerts, dead letters."""
 
 from typing import Any, Literal
 from uuid import UUID

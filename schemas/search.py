@@ -1,11 +1,11 @@
-"""What is said of documents that can be searched for, and in which index."""
+"""Events of search documents, and the indexes that hold them."""
 
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 DELETED: Final = "deleted"
-"""The field that marks a deleted document in the index; no document brings one of its own."""
+"""The field that marks a deleted document in the index; documents may not have a field of this name."""
 
 Version = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -36,7 +36,7 @@ class PropertyDeleted(DocumentChanged, frozen=True, kw_only=True):
 
 
 class Index(NamedTuple):
-    """One index: its name for callers and for searches, and the events that say what is in it."""
+    """An index: its name for callers and for searches, and the events of its documents."""
 
     name: str
     upserted: type[PropertyUpserted]

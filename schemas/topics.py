@@ -1,4 +1,4 @@
-"""Every topic: how many partitions it has and how long Kafka keeps it. Order holds per key, so partitions bound parallelism."""
+"""Every topic with its number of partitions and its retention. Order holds per key, so partitions bound parallelism."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -27,7 +27,7 @@ class Topic(StrEnum):
 
 
 class TopicSpec(NamedTuple):
-    """What a topic must look like before anything starts."""
+    """The required properties of a topic; `topics ensure` creates and checks them."""
 
     partitions: int
     retention: timedelta

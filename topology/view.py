@@ -1,4 +1,4 @@
-"""The topology as a record: what is declared, joined with one look at Kafka. A pure function makes it."""
+"""The topology as a record: the declared graph, joined with Kafka's figures by a pure function."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -128,12 +128,12 @@ def around(topology: Topology, agent: str) -> Topology:
 
 
 def declared(now: datetime, kafka: Kafka) -> Topology:
-    """The graph as it is declared, with nothing of the broker's."""
+    """The declared graph, without figures of the broker."""
     return _made(now, kafka, None)
 
 
 def joined(look: Look, now: datetime) -> Topology:
-    """The declared graph with what a look at the broker has shown."""
+    """The declared graph with the figures of the broker."""
     return _made(now, Kafka(live=True), look)
 
 
@@ -178,7 +178,7 @@ def _reader(
 
 
 def _lags(partitions: list[PartitionView]) -> dict[tuple[str, str], int]:
-    """By topic and agent."""
+    """The lag by topic and agent, in records."""
     found: dict[tuple[str, str], int] = {}
     for partition in partitions:
         for reader in partition.readers:
