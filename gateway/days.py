@@ -1,7 +1,5 @@
-"""Whether what comes now has a day to be written to, and whether the clock that makes the ids is right."""
+"""Checks that the present day has its partitions, and that the clock which makes the ids is right."""
 
-import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -12,6 +10,8 @@ from outbox.clock import Own, ask_clock, own_clock
 from outbox.errors import ClockSkewed
 from outbox.partitions import is_there
 from runtime.database import Pool
+from runtime.failures import Failures
+from runtime.service import Service
 
 log = structlog.get_logger()
 
@@ -21,27 +21,18 @@ Wrong = tuple[Reason, str]
 
 
 class Days:
-    """Looks every few seconds while Postgres answers; in between, and while it does not, the last look counts."""
+    """A service that looks every few seconds while Postgres answers; in between, and while it does not, the last look counts."""
 
     def __init__(self, pool: Pool, *, own: Own = own_clock, every: timedelta = _EVERY) -> None:
         self._pool = pool
         self._own = own
         self._every = every.total_seconds()
-        self._task: asyncio.Task[None] | None = None
         self.wrong: Wrong | None = None
-        """Why a webhook that came now would not be taken, and what to tell whoever asks."""
+        """The reason for which a webhook that came now would be refused, with its detail."""
+        service = Service("days", self.look, Failures("days", postponed="days_unknown"))
+        self.open, self.close = service.open, service.close
 
-    async def open(self) -> None:
-        """Start looking."""
-        self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def look(self) -> None:
+    async def look(self) -> float:
         """Compare the clocks, and see whether the day of an id made now has its partitions."""
         async with self._pool.connection() as connection:
             clock = await ask_clock(connection, self._own)
@@ -54,11 +45,4 @@ class Days:
         if wrong and wrong != self.wrong:
             log.error("not_ready", reason=wrong[0], error=wrong[1])
         self.wrong = wrong
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001  # Postgres is away, which intake says; the loop must outlive anything
-                log.debug("days_unknown", error=str(error))
-            await asyncio.sleep(self._every)
+        return self._every

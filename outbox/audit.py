@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
-from outbox.write_behind import Behind
+from outbox.write_behind import WriteBehind
 from runtime.database import UNAVAILABLE, Pool, is_missing_day
 from runtime.ids import new_id, time_of
 from runtime.tracing import new_trace
@@ -57,17 +57,17 @@ class AuditLog:
     """Takes calls without waiting and writes them; at the end what waits is written as far as Postgres lets it."""
 
     def __init__(self, url: str, *, waiting_max: int = 10_000) -> None:
-        self._behind = Behind(url, self._flush, name="audit", every=_EVERY, waiting=lambda: len(self._queue))
+        self._buffer = WriteBehind(url, self._flush, name="audit", every=_EVERY, waiting=lambda: len(self._queue))
         self._waiting_max = waiting_max
         self._queue: deque[Audited] = deque()
 
     async def open(self) -> None:
         """Start writing, without waiting for Postgres."""
-        await self._behind.open()
+        await self._buffer.open()
 
     async def close(self) -> None:
         """Write what is left and disconnect."""
-        if not await self._behind.close():
+        if not await self._buffer.close():
             DROPPED.labels("postgres_unavailable").inc(len(self._queue))
 
     def offer(self, audited: Audited) -> None:
@@ -76,11 +76,11 @@ class AuditLog:
             DROPPED.labels("queue_full").inc()
         else:
             self._queue.append(audited)
-            self._behind.wake()
+            self._buffer.wake()
 
     async def flush(self) -> None:
         """Write what has been offered so far."""
-        await self._behind.flush()
+        await self._buffer.flush()
 
     async def _flush(self, pool: Pool) -> None:
         """Rows stay in the queue until they are committed; those of a day without a partition, until it has one."""

@@ -16,7 +16,9 @@ from prometheus_client import Gauge
 from psycopg import AsyncConnection, Connection
 
 from outbox.errors import ClockSkewed
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import Pool
+from runtime.failures import Failures
+from runtime.service import Service
 
 log = structlog.get_logger()
 
@@ -29,7 +31,6 @@ Own = Callable[[], datetime]
 SKEW_MAX: Final = timedelta(minutes=1)
 
 _READ_EVERY: Final = 30.0  # seconds
-_RETRY_AFTER: Final = 1.0  # seconds
 
 _ASK: Final = "select clock_timestamp()"
 
@@ -85,15 +86,15 @@ class ServerClock:
         self._read: tuple[datetime, float] | None = None
         self._known = asyncio.Event()
 
-    async def keep(self, pool: Pool) -> None:
-        """Read it again and again until this is cancelled; while Postgres is away the last reading is carried on."""
-        while True:
-            try:
-                async with pool.connection() as connection:
-                    self.set((await ask_clock(connection)).now, time.monotonic())
-            except UNAVAILABLE as error:
-                log.warning("clock_unread", reason="postgres_unavailable", error=str(error).strip())
-            await asyncio.sleep(_READ_EVERY if self._read else _RETRY_AFTER)
+    def reading(self, pool: Pool) -> Service:
+        """Return the service that reads it again and again; while Postgres is away the last reading is carried on."""
+
+        async def read() -> float:
+            async with pool.connection() as connection:
+                self.set((await ask_clock(connection)).now, time.monotonic())
+            return _READ_EVERY
+
+        return Service("clock", read, Failures("clock", postponed="clock_unread"))
 
     async def until_known(self) -> None:
         """Return when it has been read."""

@@ -7,7 +7,6 @@ reading, sending and deleting overlap. A batch is bounded in rows and in bytes, 
 memory than one of small events.
 """
 
-import random
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,7 @@ from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
-from runtime.lease import Lease, LeaseLost
+from runtime.lease import Lease
 from runtime.process import Stop
 from runtime.sessions import connect
 from runtime.tracing import Trace, continue_trace, new_trace, parse_traceparent
@@ -43,7 +42,6 @@ BATCHES_UNDER_WAY: Final = 2
 _MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
 _RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
 _GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
-_BACKOFF: Final = (0.2, 5.0)  # first and longest pause between two attempts to reach Postgres
 
 
 class Counts(NamedTuple):
@@ -72,8 +70,9 @@ class Relay:
 
     def run(self) -> None:
         """Relay until asked to stop."""
-        pause, failures = _BACKOFF[0], Failures("relay")
+        failures = Failures("relay", postponed="relay_interrupted")
         while not self._stop.asked:
+            failures.begin()
             try:
                 with (
                     Lease(self._settings.database_url, "relay shards", self._settings.lock_lease, self.heartbeat) as lease,
@@ -86,12 +85,12 @@ class Relay:
                         lease, connection, reading, settings=self._settings, publisher=self._publisher, stop=self._stop
                     )
                     self._session.run()
-                    pause = _BACKOFF[0]
-            except UNAVAILABLE as error:
-                pause = self._lost_postgres(error, pause)
             except Exception as error:  # noqa: BLE001  # a relay that ends of a surprise would end of it at every start
+                if isinstance(error, UNAVAILABLE):
+                    metrics.RECONNECTS.inc()
+                # What is under way is pending still, perhaps soon with another relay: this one must not go on sending it.
                 self._publisher.renew()
-                self._stop.wait(failures.note(error))
+                self._stop.wait(failures.pause_after(error))
             finally:
                 self._session = None
                 self.heartbeat.beat()
@@ -105,15 +104,6 @@ class Relay:
         # at every batch would be felt by every commit of intake.
         connection.execute("set synchronous_commit = off")
         return connection
-
-    def _lost_postgres(self, error: Exception, pause: float) -> float:
-        metrics.RECONNECTS.inc()
-        reason = error.reason if isinstance(error, LeaseLost) else "postgres_unavailable"
-        log.warning("relay_interrupted", reason=reason, error=str(error).strip(), retry_in=round(pause, 2))
-        # What is under way is still pending, perhaps soon with another relay: this one must not go on feeding it to Kafka.
-        self._publisher.renew()
-        self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
-        return min(pause * 2, _BACKOFF[1])
 
 
 class _ReadAhead:

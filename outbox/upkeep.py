@@ -5,8 +5,6 @@ It goes by Postgres' clock, read once a run. While the clock of its own machine 
 deleted. A day that is missing now is made within seconds.
 """
 
-import asyncio
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,8 +19,8 @@ from outbox.clock import Own, own_clock, read_clock
 from outbox.errors import ClockSkewed
 from outbox.partitions import Upkeep, maintain, make_days, missing
 from outbox.settings import RetentionSettings
-from runtime.database import UNAVAILABLE
 from runtime.failures import Failures
+from runtime.service import Service
 from runtime.sessions import connect, connect_async
 
 log = structlog.get_logger()
@@ -31,7 +29,7 @@ _STATEMENT: Final = timedelta(minutes=5)
 _EVERY: Final = 3600.0  # seconds between two runs
 _LOOK_EVERY: Final = 10.0  # seconds between two looks at the days and the clock
 _BEHIND: Final = 1
-"""Days that may be due and left before somebody is told: a run that comes late around midnight leaves one."""
+"""Days that may be due and left before an alert is raised: a run that comes late around midnight leaves one."""
 
 
 class Due(NamedTuple):
@@ -81,30 +79,33 @@ def make_days_ahead(settings: RetentionSettings) -> Upkeep:
         return make_days(connection, read_clock(connection).now, timedelta(days=settings.retention_days))
 
 
-def keep_until(stop: threading.Event, settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
-    """The body of a thread: a run every hour, and whenever a day is missing."""
-    due, failures = 0.0, Failures("retention")
-    while not stop.is_set():
-        try:
-            if time.monotonic() >= due or _days_missing(settings):
-                due = time.monotonic() + _EVERY
-                _run(settings, forgets, own)
-        except UNAVAILABLE as error:
-            due = 0.0
-            log.warning("retention_postponed", reason="postgres_unavailable", error=str(error).strip())
-        except Exception as error:  # upkeep that fails once must not be the last
-            log.exception("retention_failed", reason="retention_failed")
-            failures.note(error)
-            due = min(due, time.monotonic() + 6 * _LOOK_EVERY)
-        stop.wait(_LOOK_EVERY)
+def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> Service:
+    """
+    Return the service: a run every hour, and whenever a day is missing.
+
+    A run blocks its event loop, so the service needs a thread of its own.
+    """
+    due = 0.0
+
+    async def run_once() -> float:
+        nonlocal due
+        if time.monotonic() >= due or _days_missing(settings):
+            due = 0.0  # where it fails it is still due
+            await keep_days(settings, forgets, own)
+            due = time.monotonic() + _EVERY
+        return _LOOK_EVERY
+
+    failures = Failures("retention", postponed="retention_postponed", failed="retention_failed", longest_away=_LOOK_EVERY)
+    return Service("retention", run_once, failures)
 
 
-def _run(settings: RetentionSettings, forgets: Sequence[Forget], own: Own) -> None:
+async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
+    """Run the upkeep once, and report what it found: a clock that differs and days that are left behind are alerts."""
     try:
         upkeep = keep_partitions(settings, *forgets, own=own)
     except ClockSkewed as skewed:
         log.error("retention_refused", reason=skewed.reason, error=str(skewed), skew_seconds=skewed.skew.total_seconds())  # noqa: TRY400  # no bug
-        _raise(settings, CLOCK_SKEWED, "retention", detail=str(skewed))
+        await _raise(settings, CLOCK_SKEWED, "retention", detail=str(skewed))
         return
     metrics.UPKEEP.set_to_current_time()
     metrics.RETENTION_BEHIND.set(upkeep.behind)
@@ -112,22 +113,19 @@ def _run(settings: RetentionSettings, forgets: Sequence[Forget], own: Own) -> No
         log.info("partitions_kept", **(upkeep._asdict() | {"created": len(upkeep.created)}))
     if upkeep.behind > _BEHIND:
         log.warning("retention_behind", reason="retention_behind", days=upkeep.behind)
-        _raise(settings, RETENTION_BEHIND, "retention", upkeep.behind)
+        await _raise(settings, RETENTION_BEHIND, "retention", upkeep.behind)
 
 
 def _days_missing(settings: RetentionSettings) -> bool:
-    """Whether today or tomorrow, by Postgres, has no partition; the clocks are compared by the way."""
+    """Return whether today or tomorrow, by Postgres, has no partition; the clocks are compared as well."""
     with _connect(settings) as connection:
         today = read_clock(connection).now.date()
         return bool(missing(connection, [today, today + timedelta(days=1)]))
 
 
-def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:
-    async def raise_alert() -> None:
-        async with await connect_async(settings.database_url, name="retention", lease=settings.lock_lease) as connection:
-            await note(connection, condition, subject, number, detail=detail)
-
-    asyncio.run(raise_alert())
+async def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:
+    async with await connect_async(settings.database_url, name="retention", lease=settings.lock_lease) as connection:
+        await note(connection, condition, subject, number, detail=detail)
 
 
 def _connect(settings: RetentionSettings) -> psycopg.Connection:

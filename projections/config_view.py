@@ -1,8 +1,7 @@
 """The runtime configuration as a process sees it: usable values only, kept up with changes."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
@@ -15,10 +14,10 @@ from projections.config import last_usable, read_values
 from projections.config_keys import is_read, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from projections.errors import Reason
-from runtime.database import UNAVAILABLE, Pool, make_pool
-from runtime.excerpts import excerpt_of
+from runtime.database import UNAVAILABLE, make_pool
 from runtime.failures import Failures
 from runtime.listening import Listener
+from runtime.service import Service, running
 
 log = structlog.get_logger()
 
@@ -70,56 +69,40 @@ def _same(one: Any, other: Any) -> bool:
 
 
 @asynccontextmanager
-async def following(database_url: str) -> AsyncIterator[Config]:
+async def following(database_url: str, *, wait: bool = True) -> AsyncIterator[Config]:
     """
     The configuration, kept up with changes within two seconds.
 
-    It is read before it is handed out where Postgres lets it; with Postgres away it keeps the values it had, at first none.
+    With `wait` it is read before it is returned, where Postgres lets it. While Postgres is away it keeps the values it had, at
+    first none.
     """
-    config, news, failures = Config(), asyncio.Event(), Failures("config")
-    pool = make_pool(database_url, size=1, name="config")
-    listener = Listener(database_url, CHANGED_CHANNEL, heard=lambda _: news.set(), reconnected=news.set)
-    await pool.open(wait=False)
-    await _refresh(config, pool, failures)
-    await listener.open()
-    closing = asyncio.Event()
-    follower = asyncio.get_running_loop().create_task(_follow(config, pool, news, closing, failures))
-    try:
-        yield config
-    finally:
-        closing.set()
-        news.set()
-        await follower
-        await listener.close()
-        await pool.close()
+    config, pool = Config(), make_pool(database_url, size=1, name="config")
 
-
-async def _follow(config: Config, pool: Pool, news: asyncio.Event, closing: asyncio.Event, failures: Failures) -> None:
-    while not closing.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), _POLL)
-        news.clear()
-        if pause := await _refresh(config, pool, failures):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), pause)
-
-
-async def _refresh(config: Config, pool: Pool, failures: Failures) -> float:
-    """Take the values of now, or keep those of before; returns the seconds for which to leave it at that."""
-    try:
+    async def refresh() -> float:
         async with pool.connection() as connection:
             changed = config.replace(await read_values(connection))
             UNUSABLE.set(config.unusable)
             await _set_aside(connection, config, changed)
-    except UNAVAILABLE as error:
-        log.warning("config_kept", reason="postgres_unavailable", error=str(error).strip())
-    except psycopg.Error as error:  # such as a day without its partition, which takes no alert: this loop is to go on
-        log.warning("config_kept", reason="postgres_refuses", error=excerpt_of(error))
-    except Exception as error:  # noqa: BLE001  # else nobody would follow the configuration any more
-        return failures.note(error)
-    else:
-        failures.passed()
-    return 0.0
+        return _POLL
+
+    failures = Failures("config", postponed="config_kept", passing=_passing, longest_away=_POLL)
+    service = Service("config", refresh, failures, grace=None)
+    listener = Listener(database_url, CHANGED_CHANNEL, heard=lambda _: service.wake(), reconnected=service.wake)
+    await pool.open(wait=False)
+    try:
+        if wait:
+            await service.turn()
+        async with running(listener, service):
+            yield config
+    finally:
+        await pool.close()
+
+
+def _passing(error: Exception) -> str | None:
+    """Return why a refresh may pass later: a day without a partition takes no alert, and is no reason to stop either."""
+    if isinstance(error, UNAVAILABLE):
+        return "postgres_unavailable"
+    return "postgres_refuses" if isinstance(error, psycopg.Error) else None
 
 
 async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:

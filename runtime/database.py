@@ -40,11 +40,15 @@ def is_missing_day(error: BaseException) -> bool:
 
 
 def passing_reason(error: BaseException) -> str | None:
-    """Why the same statement may pass later: `postgres_unavailable` or `partition_missing`; None where it is the data's fault."""
+    """
+    Return why the same statement may pass later, or None where it is the data's fault.
+
+    The reason is `postgres_unavailable`, `partition_missing` or that of an error which names its own (`runtime.lease.LeaseLost`).
+    """
     if isinstance(error, ProgramLimitExceeded):
         return None  # a value too long for an index; psycopg counts it among the operational errors
     if isinstance(error, UNAVAILABLE):
-        return "postgres_unavailable"
+        return str(getattr(error, "reason", "postgres_unavailable"))
     return "partition_missing" if is_missing_day(error) else None
 
 

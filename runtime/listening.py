@@ -1,27 +1,29 @@
-"""Hearing Postgres' notifications, and knowing when some may have been missed."""
+"""Listening to Postgres' notifications, and noticing when some may have been missed."""
 
 from collections.abc import Callable
 
 import psycopg
 
-from runtime.reconnecting import ReconnectingConnection
+from runtime.failures import Failures
+from runtime.service import Service, connected
 
 
 class Listener:
     """
-    Listens to one channel between `open` and `close`, on a connection of its own.
+    Listens to one channel between `open` and `close`, on a connection of its own that comes back by itself when it is lost.
 
-    `heard` gets each payload. `reconnected` is called whenever listening begins, for what was said before was not heard. Neither
-    may block or raise.
+    `heard` gets each payload. `reconnected` is called whenever listening begins, since earlier notifications were not received.
+    Neither may block or raise.
     """
 
     def __init__(self, url: str, channel: str, *, heard: Callable[[str], None], reconnected: Callable[[], None]) -> None:
         self._channel = channel
         self._heard = heard
         self._reconnected = reconnected
-        self._connection = ReconnectingConnection(url, f"listener {channel}", self._listen)
-        self.open = self._connection.open
-        self.close = self._connection.close
+        name = f"listener {channel}"
+        failures = Failures(name, postponed="connection_lost")
+        service = Service(name, connected(url, name, self._listen), failures, context=lambda: {"name": name})
+        self.open, self.close = service.open, service.close
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(f"listen {self._channel}".encode())

@@ -1,18 +1,20 @@
 """
-Showing the others that this process is alive: an advisory lock under its number.
+Shows other processes that this one is alive, by an advisory lock under its number.
 
-The lock goes with the connection, and that with the process, so what a dead one had claimed is known to be free at once. The
-server ends the connection of one that does not speak for the lease.
+The lock ends with the connection, and the connection with the process, so the claims of a dead process are known to be free at
+once. The server ends the connection of a process that is silent for the lease.
 """
 
+import math
 import random
 from datetime import timedelta
 
 import psycopg
 
+from runtime.failures import Failures
 from runtime.locks import Kind
-from runtime.reconnecting import ReconnectingConnection
-from runtime.sessions import DEFAULT_LEASE, SPOKEN
+from runtime.service import Service, connected
+from runtime.sessions import DEFAULT_LEASE, wait
 
 
 class Presence:
@@ -22,18 +24,16 @@ class Presence:
         self.number = random.randrange(1, 2**31)  # noqa: S311  # a name, not a secret
         self.shown: int | None = None
         self._lease = lease
-        self._connection = ReconnectingConnection(url, "presence", self._show, lease=lease, holds=True)
-        self.open = self._connection.open
-        self.close = self._connection.close
+        failures = Failures("presence", postponed="connection_lost")
+        show = connected(url, "presence", self._show, lease=lease, holds=True)
+        service = Service("presence", show, failures, context=lambda: {"name": "presence"})
+        self.open, self.close = service.open, service.close
 
     async def _show(self, connection: psycopg.AsyncConnection) -> None:
         try:
             # Waits where Postgres has not noticed yet that our last connection is gone.
             await connection.execute("select pg_advisory_lock(%s, %s)", (Kind.PRESENCE, self.number))
             self.shown = self.number
-            while True:
-                async for _ in connection.notifies(timeout=self._lease.total_seconds() / SPOKEN):
-                    pass  # nobody sends any; this raises at once when the connection is lost
-                await connection.execute("select 1")
+            await wait(connection, math.inf, self._lease)
         finally:
             self.shown = None

@@ -88,10 +88,11 @@ async def connect_async(
 
 
 async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) -> None:
-    """Wait, and say meanwhile on the connection that we are there."""
+    """Wait, and keep the session alive meanwhile. Raises psycopg.OperationalError as soon as the connection is lost."""
     every = lease.total_seconds() / SPOKEN
     while seconds > 0:
-        await asyncio.sleep(min(seconds, every))
+        async for _ in connection.notifies(timeout=min(seconds, every)):
+            pass  # nobody sends any: this is a wait that notices the end of the connection
         await connection.execute("select 1")
         seconds -= every
 

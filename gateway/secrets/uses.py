@@ -14,7 +14,7 @@ import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
-from outbox.write_behind import Behind
+from outbox.write_behind import WriteBehind
 from runtime.database import Pool
 
 KEPT: Final = timedelta(days=30)
@@ -38,24 +38,24 @@ class SecretUses:
 
     def __init__(self, url: str, *, every: timedelta = _EVERY) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._behind = Behind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
+        self._buffer = WriteBehind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
 
     async def open(self) -> None:
-        await self._behind.open()
+        await self._buffer.open()
 
     async def close(self) -> None:
         """Write what is left as far as Postgres lets it, and disconnect."""
-        await self._behind.close()
+        await self._buffer.close()
 
     def count(self, settings: Iterable[str], secret_id: str) -> None:
         """A secret has proved somebody; one that stands in several settings was used as each of them."""
         for setting in settings:
             self._counts[setting, secret_id] += 1
-        self._behind.wake()
+        self._buffer.wake()
 
     async def flush(self) -> None:
         """Write what has been counted so far."""
-        await self._behind.flush()
+        await self._buffer.flush()
 
     async def _flush(self, pool: Pool) -> None:
         counts = dict(self._counts)

@@ -4,9 +4,7 @@ The rate limits of the public routes: of an address before anything else is done
 The settings say how often, until runtime configuration says otherwise under `rate_limit.webhooks` and `rate_limit.partners`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -19,8 +17,8 @@ from gateway.webhooks.rates import Rates
 from gateway.webhooks.reception import Admit
 from outbox.received import Received
 from projections.config_view import Config, following
-from runtime.failures import Failures
 from runtime.rates import rate_of
+from runtime.service import Service, running
 
 log = structlog.get_logger()
 
@@ -39,8 +37,8 @@ class Limits(NamedTuple):
 
 def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     """Hold every address that calls the application's webhooks to its rate, and let both rates follow the configuration."""
-    told = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
-    limits = Limits(*(Rates(rate, settings.redis_url) for rate in told.values()))
+    defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
+    limits = Limits(*(Rates(rate, settings.redis_url) for rate in defaults.values()))
     clients = Clients(settings.trusted_proxies)
 
     @web.middleware
@@ -52,12 +50,11 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
         return await handler(request)
 
     async def follow(_: web.Application) -> AsyncIterator[None]:
-        followers = [_Follower(rates, key, rate) for rates, (key, rate) in zip(limits, told.items(), strict=True)]
-        closing = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(_keep_up(followers, settings.database_url, closing))
-        yield
-        closing.set()
-        await task
+        # Beside the requests, not before them: webhooks are not to wait for a database that is away.
+        async with following(settings.database_url, wait=False) as config:
+            followers = [_Follower(config, rates, key, rate) for rates, (key, rate) in zip(limits, defaults.items(), strict=True)]
+            async with running(*(Service("rate limits", follower.look) for follower in followers)):
+                yield
         for rates in limits:
             await rates.close()
 
@@ -81,31 +78,17 @@ def limit_partners(limits: Limits, admit: Admit) -> Admit:
 class _Follower:
     """Keeps one rate as the configuration has it, which holds usable ones only."""
 
-    def __init__(self, rates: Rates, key: str, default: RateLimitItem | None) -> None:
+    def __init__(self, config: Config, rates: Rates, key: str, default: RateLimitItem | None) -> None:
+        self._config = config
         self._rates = rates
         self._key = key
         self._default = default
         self._seen = ""
 
-    def look(self, config: Config) -> None:
-        text = config.get(self._key, "")
-        if text == self._seen:
-            return
-        self._seen = text
-        self._rates.change(rate_of(text) if text else self._default)
-        log.info("rate_changed", key=self._key, rate=text or "as set")
-
-
-async def _keep_up(followers: list[_Follower], database_url: str, closing: asyncio.Event) -> None:
-    """Beside the door, not before it: webhooks are not to wait for a database that is away."""
-    failures = Failures("rate limits")
-    async with following(database_url) as config:
-        while not closing.is_set():
-            pause = _LOOK
-            for follower in followers:
-                try:
-                    follower.look(config)
-                except Exception as error:  # noqa: BLE001  # the rate stays as it is, and the other one still follows
-                    pause = failures.note(error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), pause)
+    async def look(self) -> float:
+        text = self._config.get(self._key, "")
+        if text != self._seen:
+            self._seen = text
+            self._rates.change(rate_of(text) if text else self._default)
+            log.info("rate_changed", key=self._key, rate=text or "as set")
+        return _LOOK

@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 
 from gateway.webhooks.worth import Candidate, Waiting, Worth, choose
 from outbox.alerts import SIGNATURE_FAILURES, note
-from outbox.write_behind import Behind
+from outbox.write_behind import WriteBehind
 from runtime.database import Pool, passing_reason
 from runtime.ids import time_of
 
@@ -72,18 +72,18 @@ class RejectedLog:
     def __init__(self, url: str, *, kept_per_hour: int, why: Why | None = None) -> None:
         """With `why`, the alert about refused signatures says why the latest one of its source was refused."""
         self._why = why
-        self._behind = Behind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
+        self._buffer = WriteBehind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
         self._waiting: defaultdict[str, Waiting[Rejected]] = defaultdict(Waiting)
         self._refused: Counter[Quota] = Counter()
         self._unproven: Counter[str] = Counter()
 
     async def open(self) -> None:
-        await self._behind.open()
+        await self._buffer.open()
 
     async def close(self) -> None:
         """Write what is left as far as Postgres lets it, and disconnect."""
-        await self._behind.close()
+        await self._buffer.close()
 
     def offer(self, rejected: Rejected) -> None:
         """Take it without waiting; what is worth nothing, and what is worth least of too many, is only counted."""
@@ -93,11 +93,11 @@ class RejectedLog:
             self._refuse([rejected])
         else:
             self._refuse(self._waiting[rejected.source].offer(rejected))
-        self._behind.wake()
+        self._buffer.wake()
 
     async def flush(self) -> None:
         """Write what has been offered so far."""
-        await self._behind.flush()
+        await self._buffer.flush()
 
     def _number(self) -> int:
         return sum(map(len, self._waiting.values()))

@@ -20,9 +20,10 @@ from outbox.errors import BrokerError
 from outbox.losses import Loss, Seen, losses_of
 from outbox.offsets import Look, Offsets, Place
 from outbox.settings import RelaySettings
-from runtime.database import UNAVAILABLE
+from runtime.failures import Failures
 from runtime.locks import Lock
-from runtime.sessions import DEFAULT_LEASE, connect_async, spoken_for, wait
+from runtime.service import Service, connected, lead
+from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.topology import group_of, workers
 
 log = structlog.get_logger()
@@ -45,42 +46,29 @@ _STATEMENT: Final = timedelta(minutes=5)
 _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
 
 
-def recover_for_ever(settings: RelaySettings) -> None:
-    """The body of a thread; it never ends."""
-    asyncio.run(_run(settings))
-
-
-async def _run(settings: RelaySettings) -> None:
+def recovering(settings: RelaySettings) -> Service:
+    """Return the service; a relay that does not lead exports no figures."""
     offsets = Offsets(settings.kafka_bootstrap_servers)
-    while True:
-        try:
-            async with await connect_async(
-                settings.database_url, name="recovery", lease=settings.lock_lease, holds=True, statement=_STATEMENT
-            ) as connection:
-                await _keep_recovering(connection, settings, offsets)
-        except UNAVAILABLE as error:
-            log.warning("recovery_postponed", reason="postgres_unavailable", error=str(error).strip())
-        except Exception:  # what fails once must not be the last attempt
-            log.exception("recovery_failed", reason="recovery_failed")
-        OPEN.clear()
-        WAITING.clear()
-        await asyncio.sleep(_LOOK_EVERY)
-
-
-async def _keep_recovering(connection: AsyncConnection, settings: RelaySettings, offsets: Offsets) -> None:
-    """Until the connection breaks, while no other relay does it."""
     look_at = 0.0
-    while True:
-        row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.RECOVERY,))).fetchone()
-        if not (row and row[0]):
-            await wait(connection, _LOOK_EVERY, settings.lock_lease)
-            continue
-        while True:
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + _LOOK_EVERY
-                await _look(connection, offsets, settings.lock_lease)
-            await run_once(connection, settings.lost_resend_rate)
-            await wait(connection, _TURN, settings.lock_lease)
+
+    async def recover_once(connection: AsyncConnection) -> float:
+        nonlocal look_at
+        if time.monotonic() >= look_at:
+            look_at = time.monotonic() + _LOOK_EVERY
+            await _look(connection, offsets, settings.lock_lease)
+        await run_once(connection, settings.lost_resend_rate)
+        return _TURN
+
+    async def use(connection: AsyncConnection) -> None:
+        try:
+            await lead(connection, Lock.RECOVERY, recover_once, every=_LOOK_EVERY, lease=settings.lock_lease)
+        finally:
+            OPEN.clear()
+            WAITING.clear()
+
+    rounds = connected(settings.database_url, "recovery", use, lease=settings.lock_lease, holds=True, statement=_STATEMENT)
+    failures = Failures("recovery", postponed="recovery_postponed", failed="recovery_failed", longest_away=_LOOK_EVERY)
+    return Service("recovery", rounds, failures)
 
 
 async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta) -> None:

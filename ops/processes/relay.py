@@ -1,25 +1,25 @@
-"""The relay process: its composition root, and what it does on the side: the upkeep of partitions, the sweep of the ledger."""
+"""The relay process: its composition root, with the services beside it: upkeep of partitions, recovery, sweep of the ledger."""
 
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import structlog
 
-from operations.ledger.loop import sweep_for_ever
-from operations.lost_records.loop import recover_for_ever
+from operations.ledger.loop import sweeping
+from operations.lost_records.loop import recovering
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings
-from outbox.upkeep import Forget, keep_until
+from outbox.upkeep import Forget, keeping_days
 from runtime import collector
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
+from runtime.service import Service
 from runtime.spans import configure_spans
 
 log = structlog.get_logger()
@@ -47,7 +47,8 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     web.start()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
     if schema.wait_fit(stop):
-        _start_beside(settings, forgets)
+        for service in services(settings, forgets):
+            service.run_in_thread()
         collector.relax()
         relay.run()
     publisher.close()
@@ -57,11 +58,9 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     return 0
 
 
-def _start_beside(settings: RelaySettings, forgets: Sequence[Forget]) -> None:
-    """Start the threads that work beside the relay for as long as the process lives."""
-    threading.Thread(target=keep_until, args=(threading.Event(), settings, forgets), name="retention", daemon=True).start()
-    threading.Thread(target=recover_for_ever, args=(settings,), name="recovery", daemon=True).start()
-    threading.Thread(target=sweep_for_ever, args=(settings,), name="ledger", daemon=True).start()
+def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service]:
+    """Return what runs beside the relay, each in a thread of its own, for as long as the process lives."""
+    return [keeping_days(settings, forgets), recovering(settings), sweeping(settings)]
 
 
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from operations.ledger import loop as sweeper
 from outbox.settings import RelaySettings
 from runtime.ids import new_id
 from runtime.locks import Lock
+from runtime.service import running
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -26,14 +27,8 @@ async def sweeping(url: str, number: int = 1) -> AsyncIterator[None]:
     settings = RelaySettings.load(
         {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": "nowhere:1", "LEDGER_SWEEP": "20ms", "LEDGER_GRACE": "0s"}
     )
-    tasks = [asyncio.create_task(sweeper._run(settings)) for _ in range(number)]
-    try:
+    async with running(*(sweeper.sweeping(settings) for _ in range(number))):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        sweeper._say_nothing()
 
 
 def gauge(name: str, **labels: str) -> float | None:

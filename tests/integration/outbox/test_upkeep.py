@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -16,13 +15,14 @@ from outbox.errors import ClockSkewed
 from outbox.partitions import DAYS_AHEAD, name
 from outbox.settings import RetentionSettings
 from outbox.tables import DAILY
-from outbox.upkeep import keep_partitions, keep_until
+from outbox.upkeep import keep_partitions, keeping_days
 from runtime.database import make_pool
 from runtime.ids import id_at, time_of
-from tests.waiting import wait_until
+from runtime.service import running
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DAY: Final = timedelta(days=1)
 
@@ -79,42 +79,42 @@ def test_a_relay_with_a_wrong_clock_raises_one_alert_that_goes_out(
 ) -> None:
     """Its id must be of today, by Postgres: one of the wrong clock would have no partition."""
     monkeypatch.setattr("outbox.append.new_id", lambda: id_at(ahead()))
-    upkeep._run(settings, [], ahead)
-    upkeep._run(settings, [], ahead)
+    asyncio.run(upkeep.keep_days(settings, [], ahead))
+    asyncio.run(upkeep.keep_days(settings, [], ahead))
     [(event_id, data)] = connection.execute("select id, data from outbox where topic = 'alert.events'").fetchall()
     assert abs(time_of(event_id) - datetime.now(UTC)) < timedelta(minutes=1)
     assert b"clock_skewed" in data
     assert b"3456000 s ahead of" in data
 
 
-def test_a_day_that_is_missing_is_made_within_seconds_and_a_run_that_failed_comes_again(
+async def until(fact: Callable[[], bool]) -> None:
+    async def look() -> bool | None:
+        return fact() or None
+
+    await eventually(look)
+
+
+async def test_a_day_that_is_missing_is_made_within_seconds_and_a_run_that_failed_comes_again(
     connection: psycopg.Connection, settings: RetentionSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "_LOOK_EVERY", 0.02)
     today = datetime.now(UTC).date()
     runs: list[int] = []
-    stop = threading.Event()
 
     def forget(*_: object, **__: object) -> None:
         runs.append(1)
         if len(runs) == 1:
             raise psycopg.OperationalError("away")
 
-    thread = threading.Thread(target=keep_until, args=(stop, settings, [forget]))
-    thread.start()
-    try:
-        wait_until(lambda: len(runs) == 2)
+    async with running(keeping_days(settings, [forget])):
+        await until(lambda: len(runs) == 2)
         drop(connection, today)
-        wait_until(lambda: not partitions.missing(connection, [today]))
-    finally:
-        stop.set()
-        thread.join(20)
-    assert not thread.is_alive()
+        await until(lambda: not partitions.missing(connection, [today]))
 
 
 def test_a_lag_of_days_is_an_alert(connection: psycopg.Connection, settings: RetentionSettings) -> None:
     connection.execute("update retention_cutoffs set cutoff = cutoff - interval '5 days', moved_at = '2020-01-01'")
-    upkeep._run(settings, [], lambda: datetime.now(UTC))
+    asyncio.run(upkeep.keep_days(settings, []))
     [(data,)] = connection.execute("select data from outbox where topic = 'alert.events'").fetchall()
     assert b"retention_behind" in data
     assert b"4 days of records" in data
@@ -122,12 +122,8 @@ def test_a_lag_of_days_is_an_alert(connection: psycopg.Connection, settings: Ret
 
 async def test_a_worker_goes_by_the_clock_of_the_server(database_url: str, connection: psycopg.Connection) -> None:
     pool, clock = make_pool(database_url, size=1, name="test"), ServerClock()
-    await pool.open()
-    keeping = asyncio.create_task(clock.keep(pool))
-    await asyncio.wait_for(clock.until_known(), 20)
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row
-    assert abs(clock.now() - row[0]) < timedelta(seconds=10)
-    keeping.cancel()
-    await asyncio.gather(keeping, return_exceptions=True)
-    await pool.close()
+    async with running(pool, clock.reading(pool)):
+        await asyncio.wait_for(clock.until_known(), 20)
+        row = connection.execute("select clock_timestamp()").fetchone()
+        assert row
+        assert abs(clock.now() - row[0]) < timedelta(seconds=10)
