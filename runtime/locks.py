@@ -1,4 +1,8 @@
-"""The numbers of our advisory locks in Postgres: any fixed ones, each used for one thing only."""
+"""
+The numbers of our advisory locks in Postgres: any fixed ones, each used for one thing only.
+
+Locks by a hash of a text (`projections/config.py`, `outbox/lost.py`) last for a transaction and have no number.
+"""
 
 from enum import IntEnum, unique
 
@@ -12,22 +16,24 @@ class Lock(IntEnum):
     PARTITIONS = 7_205_759_404
     """The upkeep of days runs in several processes; one at a time does it."""
     REPLAYS = 7_205_759_405
-    """Of the one gateway that works on webhook replays."""
+    """Held by the gateway that works on webhook replays."""
     SWEEP = 7_205_759_406
-    """Held for as long as a relay sweeps the ledger: the others say nothing, so that their sum is the truth."""
+    """Held by the relay that sweeps the ledger: it alone exports the gauges, so their sum over all relays counts nothing twice."""
     RECOVERY = 7_205_759_407
-    """Held by the relay that looks for what Kafka has lost, and sends it again."""
+    """Held by the relay that looks for records that Kafka has lost, and sends them again."""
 
 
 @unique
 class Kind(IntEnum):
-    """First numbers of locks by two; the second says which of them."""
+    """First numbers of locks by two numbers; the second one identifies the holder, the shard or the schema."""
 
     RELAY = 7_205_759
     """Shared by every live relay."""
     RELAY_SHARD = 7_205_760
     PRESENCE = 7_205_761
-    """Of a live process that holds idempotency keys."""
+    """Held by every live process that holds idempotency keys, under its own number."""
     LEADS_WORKER = 7_205_762
     """Shared by every live leads worker."""
     LEADS_SHARD = 7_205_763
+    SHADOW = 720_575_940
+    """Held by the command that made a shadow schema, under the hash of the schema's name."""

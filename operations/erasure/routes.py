@@ -63,6 +63,9 @@ class Erasing:
         self._tasks: set[asyncio.Task[None]] = set()
         self._one = asyncio.Lock()
 
+    async def open(self) -> None:
+        """Nothing to start: an erasure is carried out when it is begun."""
+
     def begin(self, erasure_id: UUID, subject: Subject, by: str) -> None:
         task = asyncio.get_running_loop().create_task(self._carry_out(erasure_id, subject, by))
         self._tasks.add(task)

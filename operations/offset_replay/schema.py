@@ -16,8 +16,8 @@ from psycopg import Connection, sql
 from operations.offset_replay.declared import create, is_there
 from outbox.tables import metadata
 from runtime.ids import new_id
+from runtime.locks import Kind
 
-_LOCK: Final = 720_575_940
 _MADE: Final = "tallyhook shadow"
 _KEPT: Final = "tallyhook shadow, kept"
 # What the processor and every handler write. Of these, only those with a key that a statement relies on need its index.
@@ -39,7 +39,7 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
     """
     name = f"shadow_{datetime.now(UTC):%Y%m%d_%H%M%S}_{new_id().hex[-4:]}"
     schema = sql.Identifier(name)
-    holder.execute("select pg_advisory_lock(%s, hashtext(%s))", (_LOCK, name))
+    holder.execute("select pg_advisory_lock(%s, hashtext(%s))", (Kind.SHADOW, name))
     try:
         with connection.transaction():
             connection.execute(sql.SQL("create schema {}").format(schema))
@@ -63,17 +63,17 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
     finally:
         if not keep:
             drop(connection, name)
-        holder.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
+        holder.execute("select pg_advisory_unlock(%s, hashtext(%s))", (Kind.SHADOW, name))
 
 
 def drop_left_behind(connection: Connection) -> list[str]:
     """Drop the schemas of commands that were killed; their names."""
     dropped = []
     for (name,) in connection.execute(_OURS, (_MADE,)).fetchall():
-        row = connection.execute("select pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK, name)).fetchone()
+        row = connection.execute("select pg_try_advisory_lock(%s, hashtext(%s))", (Kind.SHADOW, name)).fetchone()
         if row is not None and row[0]:
             drop(connection, name)
-            connection.execute("select pg_advisory_unlock(%s, hashtext(%s))", (_LOCK, name))
+            connection.execute("select pg_advisory_unlock(%s, hashtext(%s))", (Kind.SHADOW, name))
             dropped.append(name)
     return dropped
 

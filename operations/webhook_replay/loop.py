@@ -1,14 +1,13 @@
 """
-Replays at work, beside the door: one gateway at a time, in small batches, at the rate that was asked for.
+Works on replays beside the requests: in one gateway at a time, in small batches, at the rate that was asked for.
 
-Whoever leads holds a lock on its own connection and does everything on that connection. When it dies, at whatever point, or is
-silent for the lease, the last batch is whole or was never there, and another gateway goes on.
+The gateway that leads holds a lock on its own connection and does everything on that connection. When it dies, at any point, or
+is silent for the lease, the last batch is committed as a whole or not at all, and another gateway goes on.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -23,8 +22,11 @@ from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
 from operations.webhook_replay.verification import Judged, Sources, claim, judge
 from runtime.database import UNAVAILABLE, Pool
+from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
-from runtime.sessions import DEFAULT_LEASE, connect_async
+from runtime.locks import Lock
+from runtime.service import Service, connected, try_lock
+from runtime.sessions import DEFAULT_LEASE
 
 log = structlog.get_logger()
 
@@ -37,7 +39,6 @@ _TURN: Final = 0.05  # seconds between two turns of the one that leads
 _SETTLE_EVERY: Final = 0.5
 _SETTLE_BATCH: Final = 500
 _LOOK_EVERY: Final = 1.0  # seconds between two looks for work, where there was none or another one leads
-_AFTER_FAILURE: Final = 10.0
 _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # what says something about a value
 
 
@@ -65,75 +66,41 @@ class Replays:
         lease: timedelta = DEFAULT_LEASE,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url
-        self._lease = lease
         self._pool = pool
         self.sources = sources
         self._now = now
         self.heartbeat = Heartbeat("replays")
-        self._wake = asyncio.Event()
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Start looking for work, without waiting for Postgres."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._lead = connected(url, "replays", self._work, lease=lease, holds=True)
+        failures = Failures("replays", postponed="replays_postponed", failed="replays_failed")
+        self._service = Service("replays", self._run_once, failures, grace=None, heartbeat=self.heartbeat)
+        self.open, self.wake = self._service.open, self._service.wake
 
     async def close(self) -> None:
         """Finish the batch under way; another gateway goes on."""
-        # Asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11).
         self._closing = True
-        self._wake.set()
-        if self._task:
-            await self._task
+        await self._service.close()
 
-    def wake(self) -> None:
-        """There may be work."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        while not self._closing:
-            self._wake.clear()
-            self.heartbeat.beat()
-            pause = _LOOK_EVERY
-            try:
-                if await self._is_work():
-                    await self._lead()
-            except UNAVAILABLE as error:
-                log.warning("replays_postponed", reason="postgres_unavailable", error=str(error).strip())
-            except Exception:  # a loop that dies of a surprise would leave every replay standing
-                log.exception("replays_failed", reason="internal_error")
-                pause = _AFTER_FAILURE
-            await self._rest(pause)
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), 0 if self._closing else seconds)
-
-    async def _is_work(self) -> bool:
+    async def _run_once(self) -> float:
         async with self._pool.connection() as connection:
-            return bool(await work.running(connection))
+            jobs = await work.running(connection)
+        if jobs:
+            await self._lead()
+        return _LOOK_EVERY
 
-    async def _lead(self) -> None:
+    async def _work(self, connection: AsyncConnection) -> None:
         """Work on what is running until nothing is, unless another gateway does."""
-        connection = await self._connect()
-        try:
-            await connection.execute("set plan_cache_mode = force_custom_plan")
-            if not await work.lead(connection):
-                return
-            desks: Desks = {}
-            while not self._closing and (jobs := await work.running(connection)):
-                self.heartbeat.beat()
-                for job in jobs:
-                    if job.id not in desks:
-                        desks[job.id] = _Desk(job, self._now())
-                    await self._turn(connection, job, desks[job.id])
-                await asyncio.sleep(_TURN)
-        finally:
-            await connection.close()
-
-    async def _connect(self) -> AsyncConnection:
-        return await connect_async(self._url, name="replays", lease=self._lease, holds=True, statement=self._lease)
+        await connection.execute("set plan_cache_mode = force_custom_plan")
+        if not await try_lock(connection, Lock.REPLAYS):
+            return
+        desks: Desks = {}
+        while not self._closing and (jobs := await work.running(connection)):
+            self.heartbeat.beat()
+            for job in jobs:
+                if job.id not in desks:
+                    desks[job.id] = _Desk(job, self._now())
+                await self._turn(connection, job, desks[job.id])
+            await asyncio.sleep(_TURN)
 
     async def _turn(self, connection: AsyncConnection, job: Job, desk: _Desk) -> None:
         try:

@@ -20,7 +20,6 @@ from outbox.erased import ERASED, is_marker
 from outbox.partitions import name
 from outbox.received import Received
 from runtime.ids import time_of
-from runtime.locks import Lock
 from schemas.topology import workers
 
 OUTSIDE_RETENTION: Final = "event_outside_retention"
@@ -84,12 +83,6 @@ class _Event(NamedTuple):
     topic: str
     aggregate_id: str
     erased: bool
-
-
-async def lead(connection: AsyncConnection) -> bool:
-    """Become the one that works on replays, as long as the connection lives; False where another one is."""
-    row = await (await connection.execute("select pg_try_advisory_lock(%s)", (Lock.REPLAYS,))).fetchone()
-    return bool(row and row[0])
 
 
 async def running(connection: AsyncConnection) -> list[Job]:

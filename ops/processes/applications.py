@@ -63,6 +63,7 @@ from runtime.database import Pool, make_engine, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
 from runtime.schema import SchemaWatch
+from runtime.service import running
 
 _FIRST_LOOK: Final = 1.0  # seconds that the start waits to learn of the schema, so that no request meets an unknown one
 
@@ -110,43 +111,27 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
     await asyncio.to_thread(schema.wait_looked, _FIRST_LOOK)
-    await intake.open()
-    await rejections.open()
-    await commands.open(wait=False)
-    await days.open()
-    await settlements.open()
-    await audited.open()
-    await presence.open()
-    await replays.open()
-    await secret_uses.open()
+    # Closed in the opposite order: the pool that others use last, and the rejections after the intake that refuses.
+    services = (commands, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
     try:
-        yield Resources(
-            intake=intake,
-            days=days,
-            rejections=rejections,
-            engine=engine,
-            commands=commands,
-            settlements=settlements,
-            audit=audited,
-            presence=presence,
-            replays=replays,
-            secret_uses=secret_uses,
-            erasing=erasing,
-            schema=schema,
-            stopping=asyncio.Event(),
-        )
+        async with running(*services):
+            yield Resources(
+                intake=intake,
+                days=days,
+                rejections=rejections,
+                engine=engine,
+                commands=commands,
+                settlements=settlements,
+                audit=audited,
+                presence=presence,
+                replays=replays,
+                secret_uses=secret_uses,
+                erasing=erasing,
+                schema=schema,
+                stopping=asyncio.Event(),
+            )
     finally:
         schema.stop()
-        await erasing.close()
-        await secret_uses.close()
-        await replays.close()
-        await presence.close()
-        await settlements.close()
-        await days.close()
-        await audited.close()
-        await intake.close()
-        await rejections.close()
-        await commands.close()
         await engine.dispose()
 
 

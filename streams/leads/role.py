@@ -35,7 +35,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             await dispatcher.run()
 
         deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatch)
-        loops = (lambda: clock.keep(pool), lambda: share.keep(dispatcher.busy), deliver)
+        loops = (clock.reading(pool).run, lambda: share.keep(dispatcher.busy), deliver)
         yield Running(LeadsHandler(), loops, (heartbeat,))
 
 
