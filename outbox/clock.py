@@ -5,7 +5,6 @@ A process compares its own clock with it. Nothing is dropped while the two diffe
 which of them is wrong.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -84,7 +83,6 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._read: tuple[datetime, float] | None = None
-        self._known = asyncio.Event()
 
     def reading(self, pool: Pool) -> Service:
         """Return the service that reads it again and again; while Postgres is away the last reading is carried on."""
@@ -96,14 +94,14 @@ class ServerClock:
 
         return Service("clock", read, Failures("clock", postponed="clock_unread"))
 
-    async def until_known(self) -> None:
-        """Return when it has been read."""
-        await self._known.wait()
+    @property
+    def known(self) -> bool:
+        """Return whether it has been read."""
+        return self._read is not None
 
     def set(self, now: datetime, monotonic: float) -> None:
         """It was `now` when the monotonic clock read so."""
         self._read = (now, monotonic)
-        self._known.set()
 
     def now(self) -> datetime:
         """The time. It has been read before."""

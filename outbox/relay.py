@@ -171,7 +171,9 @@ class _Session:
     def run_once(self) -> Counts:
         """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
         self._lease.beat()
-        rows, unreadable = ([], []) if self._publisher.silent else self._next_rows()
+        # A row is alone only while no other one is under way: librdkafka puts what waits into one request.
+        waits = self._publisher.silent or (self._one_by_one_up_to > 0 and self._under_way)
+        rows, unreadable = ([], []) if waits else self._next_rows()
         for each in unreadable:
             self._park_unreadable(each)
         if rows:

@@ -32,8 +32,8 @@ class Failures:
     The failures in a row of one loop; the pause grows with each of them.
 
     A failure that may pass (`passing` returns its reason) is counted and logged as a warning, under the name `postponed`. Any
-    other failure is unexpected: it is counted and logged with its stack trace as `round_failed`, after a line named `failed` if the
-    loop has such a name. A round that lasted longer than the longest pause ends the row.
+    other failure is unexpected: it is counted and logged with its stack trace as `round_failed`, after a line named `failed` if
+    the loop has such a name. A round that lasted longer than the longest pause ends the row.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether the loops of a process still turn: each beats as it turns, and whoever asks sees which of them has fallen silent."""
+"""Heartbeats: each loop of a process beats as it turns, and `/health/live` sees which of them has fallen silent."""
 
 import sys
 import time

@@ -18,7 +18,7 @@ class Lock(IntEnum):
     REPLAYS = 7_205_759_405
     """Held by the gateway that works on webhook replays."""
     SWEEP = 7_205_759_406
-    """Held by the relay that sweeps the ledger: it alone exports the gauges, so their sum over all relays counts nothing twice."""
+    """Held by the relay that sweeps the ledger: it alone exports the gauges, so summing them over all relays is right."""
     RECOVERY = 7_205_759_407
     """Held by the relay that looks for records that Kafka has lost, and sends them again."""
 

@@ -20,6 +20,8 @@ from runtime.heartbeat import Heartbeat
 from runtime.locks import Lock
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 
+Hold = Callable[[], Awaitable[float]]
+"""Returns the seconds for which a service is still to wait before its first round; 0 where it may begin."""
 Round = Callable[[], Awaitable[float]]
 """One round of a service; returns the seconds until the next one, which `wake` cuts short."""
 WHEN_WOKEN: Final = math.inf
@@ -32,8 +34,8 @@ class Service:
     One loop, between `open` and `close`.
 
     `failures` reports rounds that fail, with the fields that `context` returns. There are at least `spacing` seconds between two
-    rounds. A round that is under way at `close` has `grace` seconds to end before it is cancelled; with None it is awaited.
-    `heartbeat` beats at each round.
+    rounds, and none begins before `hold` allows it. A round that is under way at `close` has `grace` seconds to end before it is
+    cancelled; with None it is awaited. `heartbeat` beats at each round.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Service:
         run_once: Round,
         failures: Failures | None = None,
         *,
+        hold: Hold | None = None,
         grace: float | None = 0.0,
         spacing: float = 0.0,
         heartbeat: Heartbeat | None = None,
@@ -51,6 +54,7 @@ class Service:
         self.heartbeat = heartbeat
         self._run_once = run_once
         self._failures = failures or Failures(name)
+        self._hold = hold
         self._grace = grace
         self._spacing = spacing
         self._context = context
@@ -94,11 +98,17 @@ class Service:
             self.heartbeat.beat()
         self._failures.begin()
         try:
-            pause = await self._run_once()
+            pause = await self._held() or await self._run_once()
         except Exception as error:  # noqa: BLE001  # a loop that ended of a surprise would be missed by nobody
             return self._failures.pause_after(error, **self._context()), True
         self._failures.passed()
         return pause, False
+
+    async def _held(self) -> float:
+        if self._hold and (pause := await self._hold()):
+            return pause
+        self._hold = None
+        return 0.0
 
     def run_in_thread(self) -> None:
         """Run in a daemon thread with an event loop of its own, for as long as the process lives."""
@@ -159,10 +169,10 @@ async def lead(
     first: float = 0.0,
 ) -> None:
     """
-    Try to take the lock `every` so many seconds; with the lock, run round after round until the connection is lost or a round fails.
+    Try to take the lock every so many seconds; with it, run round after round until the connection is lost or a round fails.
 
-    `run_once` returns the seconds until its next round; the first one begins `first` seconds after the lock was taken. The lock is
-    the connection's: it ends with it.
+    `run_once` returns the seconds until its next round; the first one begins `first` seconds after the lock was taken. The lock
+    ends with the connection.
     """
     while not await try_lock(connection, lock):
         await wait(connection, every, lease)

@@ -7,7 +7,7 @@ gets partitions after that finds it. Between replays a worker asks once for each
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from outbox.errors import BrokerError
 from outbox.offsets import Offsets, Place
 from runtime.database import UNAVAILABLE, Pool
 from runtime.excerpts import excerpt_of
+from runtime.service import Hold
 from schemas.topology import group_of
 from streams.records import Record
 
@@ -30,7 +31,7 @@ REPLAYED: Final = "replay"
 """Why something is not sent, called or ordered."""
 
 _LOOK_EVERY: Final = 1.0  # seconds
-_LOG_EVERY: Final = 30.0  # seconds
+_REPORT_EVERY: Final = 30.0  # seconds
 
 _OPEN: Final = """
 select id, topic, partition, from_offset, until_offset, effects from offset_replays where consumer = %s and finished_at is null
@@ -95,25 +96,24 @@ class Replays:
             log.info("replay_finished", replay=str(each.id), topic=each.topic, partition=each.partition)
 
 
-def after_replays(
-    consumer: str, pool: Pool, bootstrap_servers: str, loop: Callable[[], Awaitable[None]]
-) -> Callable[[], Awaitable[None]]:
+def after_replays(consumer: str, pool: Pool, bootstrap_servers: str) -> Hold:
     """
-    Return the loop, which then begins when no suppressed replay of the consumer is open.
+    Hold a service for as long as a suppressed replay of the consumer is open.
 
-    An event that is still to be read again may show that the loop has sent already what it would send meanwhile.
+    What it would send meanwhile may be recorded as sent by an event that is still to be read again.
     """
+    replays, offsets = Replays(consumer), Offsets(bootstrap_servers)
+    report_at = 0.0
 
-    async def run() -> None:
-        logged, replays, offsets = -_LOG_EVERY, Replays(consumer), Offsets(bootstrap_servers)
-        while open_ranges := await _still_open(replays, pool, offsets):
-            if time.monotonic() - logged >= _LOG_EVERY:
-                logged = time.monotonic()
-                log.warning("sending_held", reason="replay_unfinished", partitions=sorted(place for _, place in open_ranges))
-            await asyncio.sleep(_LOOK_EVERY)
-        await loop()
+    async def hold() -> float:
+        nonlocal report_at
+        open_ranges = await _still_open(replays, pool, offsets)
+        if open_ranges and time.monotonic() >= report_at:
+            report_at = time.monotonic() + _REPORT_EVERY
+            log.warning("sending_held", reason="replay_unfinished", partitions=sorted(place for _, place in open_ranges))
+        return _LOOK_EVERY if open_ranges else 0.0
 
-    return run
+    return hold
 
 
 async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tuple[str, int]]:

@@ -1,21 +1,22 @@
 """A worker's role: its topics, its settings, and how its tools are opened."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
+from runtime.service import Opens
 from schemas import topology
 from streams.handler import Handler
 from streams.settings import StreamSettings
 
 
 class Running(NamedTuple):
-    """A role at work: its handler, the loops beside it that run until they are cancelled, and the heartbeats of these."""
+    """A role at work: its handler, the services beside it, and the heartbeats of the loops that must not hang."""
 
     handler: Handler
-    loops: tuple[Callable[[], Awaitable[None]], ...] = ()
+    services: tuple[Opens, ...] = ()
     heartbeats: tuple[Heartbeat, ...] = ()
 
 

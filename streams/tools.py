@@ -13,6 +13,7 @@ from typing_extensions import override
 from outbox.losses import Loss
 from runtime.database import make_pool
 from runtime.heartbeat import Heartbeat
+from runtime.service import running as services_running
 from streams.agents import Work
 from streams.batches import Most
 from streams.processor import Processor
@@ -74,9 +75,7 @@ class Tools(Service):
         lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
         self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max, waiting=self._batches.beat)
         self._beside = running.heartbeats
-        for loop in running.loops:
-            task = asyncio.ensure_future(_or_die(loop()))
-            self._exits.push_async_callback(_cancel, task)
+        await self._exits.enter_async_context(services_running(*running.services))
 
     @override
     async def on_stop(self) -> None:
@@ -86,11 +85,6 @@ class Tools(Service):
 def _give_up() -> None:
     log.critical("worker_stuck", reason="worker_stuck")
     os._exit(EX_SOFTWARE)
-
-
-async def _cancel(task: "asyncio.Future[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _or_die(work: Awaitable[None]) -> None:

@@ -67,7 +67,7 @@ class RetoldLeads:
     consumer: Final = LeadsHandler.consumer
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        await LeadsHandler().retell(connection, events)
+        await LeadsHandler().rebuild(connection, events)
 
 
 def source(names: set[str], *, effects: bool) -> Source:

@@ -1,4 +1,4 @@
-"""The whole program on one page: what is opened, and what each listener is given; which path leads where is in `routes`."""
+"""The gateway on one page: the services that it opens, and the tools of each listener; its routes are in `routes`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -69,7 +69,7 @@ _FIRST_LOOK: Final = 1.0  # seconds that the start waits to learn of the schema,
 
 
 class Resources(NamedTuple):
-    """What both listeners share while the process lives."""
+    """The tools that both listeners share while the process lives."""
 
     intake: Intake
     days: Days
@@ -84,12 +84,12 @@ class Resources(NamedTuple):
     erasing: Erasing
     schema: SchemaWatch
     stopping: asyncio.Event
-    """Set once the process is asked to stop: it still serves, and says that it is not ready."""
+    """Set once the process is asked to stop: it still serves, and reports that it is not ready."""
 
 
 @asynccontextmanager
 async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
-    """The resources, connecting by themselves; at the end what waits is committed and everything is closed."""
+    """Open the resources, which connect by themselves; at the end commit what waits, and close everything."""
     intake = Intake(
         settings.database_url,
         waiting_max=settings.intake_waiting_max,
@@ -136,12 +136,12 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
 
 
 def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
-    """Those that the process must not go on without: `/health/live` looks at them."""
+    """Return the heartbeats of the loops that the process must not go on without: `/health/live` looks at them."""
     return (*resources.intake.heartbeats, resources.replays.heartbeat)
 
 
 def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
-    """What the world may reach: webhooks of the sources that are set up, and health."""
+    """Build the application that the world may reach: webhooks of the sources that are set up, and health."""
     app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
     app[LOOPS] = loops_of(resources)
     limits = limit_rates(app, settings)
@@ -180,7 +180,7 @@ def _reception(
 
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
-    """What our own services and operators may reach."""
+    """Build the application that our own services and operators may reach."""
     door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[LOOPS] = loops_of(resources)

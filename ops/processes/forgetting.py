@@ -1,4 +1,4 @@
-"""What has an end besides the daily tables: the one list that the relays' upkeep and `tallyhook retention` go by."""
+"""The records that have an end besides the daily tables: one list for the upkeep of relays and for `tallyhook retention`."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from projections.retention import RecordSettings, forgetting
 
 
 def forgets(environ: Mapping[str, str]) -> tuple[Forget, ...]:
-    """Idempotency keys, replays, uses of secrets, leads and notifications. Raises SettingsError."""
+    """Return what deletes idempotency keys, replays, uses of secrets, leads and notifications. Raises SettingsError."""
     return (
         lambda connection, due: forget_expired(connection, due.reached),
         lambda connection, due: forget_replays(connection, due.before),

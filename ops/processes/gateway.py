@@ -50,10 +50,10 @@ def main(environ: Mapping[str, str]) -> int:
 
 async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -> None:
     """
-    Serve both listeners, the internal one by TLS where `secure` is given, until asked to stop.
+    Serve both listeners, the internal one by TLS if `secure` is given, until asked to stop.
 
-    Then be unready for SHUTDOWN_DELAY, so that whoever sends to it sends to others, and serve what still comes. Then take nothing
-    new, answer what is under way, commit it, and close. Who asks a second time does not wait for the delay.
+    Then be unready for SHUTDOWN_DELAY, so that clients are sent to other gateways, and serve what still comes. Then take nothing
+    new, answer what is under way, commit it, and close. A second request to stop ends the delay.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -64,7 +64,7 @@ def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service
 
 
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:
-    """What `/health/ready` shows: the shards while it is ready, else why it is not."""
+    """Return the body of `/health/ready`: the shards while it is ready, else the reason why it is not."""
     owned, told = relay.readiness(), {"process": "relay"} | schema.told()
     if stop.asked:
         told |= {"reason": "stopping", "detail": "the relay has been asked to stop"}

@@ -53,10 +53,10 @@ def main(name: str, environ: Mapping[str, str]) -> int:
 
 def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:
     """
-    Return once there may be a schema to work on, or the worker is asked to stop; False where it is.
+    Wait until there may be a schema to work on; returns False where the worker was asked to stop.
 
-    While there is none that fits it joins no group, and so takes no partition from a worker that can work; its web says what it
-    waits for. With Postgres away it does not wait here: what it reads waits then.
+    While no schema fits, the worker joins no group, and so takes no partition from one that can work; its web shows the reason.
+    While Postgres is away it does not wait here: the records that it reads wait then.
     """
     schema.wait_looked(_FIRST_LOOK)
     if not schema.unfit:

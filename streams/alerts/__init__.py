@@ -1,1 +1,1 @@
-"""The alerts worker: tells operators what was raised, once a window however often."""
+"""The alerts worker: notifies operators of alerts, once a window for each kind."""

@@ -1,4 +1,4 @@
-"""From alerts to operators: the first of its kind in a window becomes a notification, the others are counted behind it."""
+"""Handles alerts: the first of its kind in a window becomes a notification, the others are counted."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -46,7 +46,7 @@ class AlertsHandler:
                 await append(connection, [self._message(alert, event, self._settings.alert_to)])
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Count the alerts again; who was to be told of them has been."""
+        """Count the alerts again; their notifications have been sent."""
         for event in sorted(events, key=lambda event: event.subject):
             await self._is_first(connection, data_of(event, AlertRaised), event)
 

@@ -1,4 +1,4 @@
-"""What the alerts worker can be told."""
+"""Settings of the alerts worker."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from streams.settings import StreamSettings
 
 
 class AlertSettings(StreamSettings):
-    """The alerts worker."""
+    """A process of the alerts worker."""
 
     alert_to: str | None = None
     """Whom alerts are told to: a user id or a contact of the channel; unset, they are on alert.events and in the metrics only."""

@@ -17,12 +17,12 @@ class _Packing:
         # Others may hold a name of two words, which only the client's own way takes apart.
         if args[0] == "UNLINK":
             return [pack_command(args)]
-        packed: list[bytes] = super().pack_command(*args)  # type: ignore[misc]  # of the connection that comes behind
+        packed: list[bytes] = super().pack_command(*args)  # type: ignore[misc]  # the method of the connection class behind it
         return packed
 
 
 def client_of(url: str, **options: Any) -> Redis:
-    """The client of `Redis.from_url`, quicker; it closes its pool with itself."""
+    """Return the client of `Redis.from_url`, but quicker; it closes its pool with itself."""
     pool = ConnectionPool.from_url(url, **options)
     pool.connection_class = type("PackingConnection", (_Packing, pool.connection_class), {})
     return Redis.from_pool(pool)

@@ -1,4 +1,4 @@
-"""The effects of a batch of cache commands: the keys are gone, and each task says how many there were."""
+"""Handles cache commands: removes the keys, and finishes each task with their number."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.errors import Transient, TransientReason
 
-_BATCH: Final = 2500  # keys in one UNLINK: the server serves nobody else meanwhile
+_BATCH: Final = 2500  # keys in one UNLINK: the server serves no other client meanwhile
 _SCAN: Final = 5000  # keys looked at in one SCAN, likewise
 _START: Final = 0  # the cursor of SCAN, at both ends of a walk
 
@@ -22,8 +22,8 @@ class Keyspace:
     """
     Removes keys below a prefix, and counts them.
 
-    Raises Transient `redis_unavailable`, whatever Redis refuses: these commands are right for any key, so it is the server, or
-    what it lets us do, that has to change. A walk that was interrupted starts anew, and counts what it finds then.
+    Raises Transient `redis_unavailable` for every refusal of Redis: these commands are right for any key, so the server or its
+    permissions have to change. A walk that was interrupted starts anew, and counts what it finds then.
     """
 
     def __init__(self, client: Redis, prefix: str) -> None:
@@ -40,9 +40,9 @@ class Keyspace:
 
     async def remove_matching(self, pattern: str) -> int:
         """
-        Remove every key that matches the glob pattern and is there all the while; returns how many there were.
+        Remove every key that matches the glob pattern and exists throughout; returns how many there were.
 
-        Redis looks for the next keys while it is told the last ones. SCAN may show a key twice; UNLINK counts it once.
+        Redis looks for the next keys while it removes the last ones. SCAN may show a key twice; UNLINK counts it once.
         """
         match = f"{self._literal}{pattern}".encode()
         removed = 0

@@ -7,7 +7,7 @@ State = Literal["closed", "open", "half_open"]
 
 
 class Breaker:
-    """One CRM's; times are seconds of any clock that never goes back."""
+    """The breaker of one CRM; times are seconds of any clock that never goes back."""
 
     def __init__(self, *, threshold: int, cooldown: timedelta, longest: timedelta) -> None:
         self._threshold = threshold
@@ -24,12 +24,12 @@ class Breaker:
         return "open" if now < self.open_until else "half_open"
 
     def room(self, now: float, under_way: int, cap: int) -> int:
-        """How many more attempts may begin: none while open, a single probe when half open."""
+        """Return how many more attempts may begin: none while open, a single probe when half open."""
         allowed = {"closed": cap, "open": 0, "half_open": 1}[self.state(now)]
         return max(0, allowed - under_way)
 
     def note(self, now: float, *, healthy: bool) -> None:
-        """Take in how an attempt went. What fails while it is open began before, and says nothing new."""
+        """Count an attempt. One that fails while the breaker is open began before, and changes nothing."""
         if healthy:
             self.close()
         elif (state := self.state(now)) != "open":
@@ -44,7 +44,7 @@ class Breaker:
         self.open_until = None
 
     def probe(self, now: float) -> None:
-        """Let one attempt through now, whenever the next one was to be."""
+        """Let one attempt through now, even if the next one was to be later."""
         if self.open_until is not None:
             self.open_until = min(self.open_until, now)
 

@@ -1,9 +1,10 @@
 """
-The breakers of the CRMs that this worker delivers to: shown to all, taken over from who delivered before, tried by hand.
+The breakers of the CRMs that this worker delivers to.
 
-A CRM that is left alone is tried again after LEAD_PROBE_MAX at the latest, whenever its leads are due: where none is, the next is
-pulled forward. Such a probe costs its lead nothing: where it fails the lead is due when it would have been. Once a CRM is back
-the leads that wait for it need not sit out their pauses.
+They are shown to operators, taken over from the worker that delivered before, and probed on request. A CRM that is left alone is
+tried again after LEAD_PROBE_MAX at the latest, whenever its leads are due: if none is due, the next one is pulled forward. Such a
+probe costs its lead nothing: if it fails, the lead is due when it would have been. Once a CRM is back, the leads that wait for it
+are made due at once.
 """
 
 import time
@@ -15,10 +16,10 @@ from uuid import UUID
 import structlog
 from psycopg import AsyncConnection
 
-from streams.leads import standing
+from streams.leads import breaker_store
 from streams.leads.breaker import Breaker
+from streams.leads.breaker_store import Seen
 from streams.leads.decisions import Answer
-from streams.leads.standing import Seen
 
 log = structlog.get_logger()
 
@@ -35,38 +36,38 @@ class Breakers:
         self._held: dict[str, datetime] = {}
         self._taken_over: set[str] = set()
         self._asked: set[str] = set()
-        self._untold: dict[str, str | None] = {}
+        self._unrecorded: dict[str, str | None] = {}
         self._back_since: dict[str, datetime] = {}
         self._pulled: dict[UUID, datetime] = {}
         self._look_at = 0.0
 
     def room(self, partner: str, busy: int, cap: int) -> int:
-        """How many more attempts to the partner may begin."""
+        """Return how many more attempts to the partner may begin."""
         return 0 if self._is_held(partner) else self._breakers[partner].room(time.monotonic(), busy, cap)
 
     def is_left_alone(self, partner: str) -> bool:
         return self._breakers[partner].state(time.monotonic()) != "closed" or self._is_held(partner)
 
     def _is_held(self, partner: str) -> bool:
-        """While its CRM has asked for patience (`Retry-After`), its other leads wait too, and no attempt is used up."""
+        """Return whether its CRM has asked for a pause (`Retry-After`): its other leads wait too, and no attempt is used up."""
         return partner in self._held and self._now() < self._held[partner]
 
     def forget(self, partner: str) -> None:
-        """What was seen of its CRM: another worker sees it now."""
+        """Forget the state of its CRM: another worker observes it now."""
         self._breakers[partner] = self._make()
         self._taken_over.discard(partner)
         self._asked.discard(partner)
-        self._untold.pop(partner, None)
+        self._unrecorded.pop(partner, None)
         self._held.pop(partner, None)
 
     def observe(self, partner: str, answer: Answer) -> None:
-        """Take in what an attempt says about the partner's CRM."""
+        """Update the partner's breaker with the answer of an attempt."""
         breaker, moment = self._breakers[partner], time.monotonic()
         was_closed = breaker.state(moment) == "closed"
         breaker.note(moment, healthy=answer.healthy)
         is_closed = breaker.state(moment) == "closed"
         if not (was_closed and is_closed) or partner in self._asked:
-            self._untold[partner] = None if answer.healthy else answer.error or f"http_{answer.status}"
+            self._unrecorded[partner] = None if answer.healthy else answer.error or f"http_{answer.status}"
             self._asked.discard(partner)
         if is_closed and not was_closed:
             log.info("breaker_closed", partner=partner)
@@ -78,18 +79,18 @@ class Breakers:
             self._held[partner] = max(until, self._held.get(partner, until))
 
     def due_of(self, lead_id: UUID) -> datetime | None:
-        """When the lead of an attempt that has ended would have been due, where it was pulled forward."""
+        """Return when the lead of an attempt that has ended would have been due; None where it was not pulled forward."""
         return self._pulled.pop(lead_id, None)
 
     async def look(self, connection: AsyncConnection, mine: Collection[str]) -> None:
-        """Go on from what is known of CRMs that have become this worker's, and hear of probes that are asked for."""
+        """Take over the breakers of partners that have become this worker's, and read which probes operators asked for."""
         if fresh := {*mine} - self._taken_over:
-            for partner, failures in (await standing.read_open(connection, fresh)).items():
+            for partner, failures in (await breaker_store.read_open(connection, fresh)).items():
                 self._breakers[partner].reopen(time.monotonic(), failures)
             self._taken_over |= fresh
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY
-            for partner in await standing.read_asked(connection, mine):
+            for partner in await breaker_store.read_asked(connection, mine):
                 self._breakers[partner].probe(time.monotonic())
                 self._held.pop(partner, None)
                 self._asked.add(partner)
@@ -99,20 +100,20 @@ class Breakers:
         for partner in idle:
             breaker = self._breakers[partner]
             if partner in self._asked or breaker.state(time.monotonic()) == "half_open":
-                if pulled := await standing.pull(connection, partner, self._now()):
+                if pulled := await breaker_store.pull(connection, partner, self._now()):
                     self._pulled[pulled[0]] = pulled[1]
                 elif partner in self._asked:  # there is nothing to try it with: the next lead does
                     breaker.close()
                     self._asked.discard(partner)
-                    self._untold[partner] = None
+                    self._unrecorded[partner] = None
 
-    async def tell(self, connection: AsyncConnection) -> None:
-        """Write down what has changed, and let go what waits for a CRM that is back."""
-        for partner, error in [*self._untold.items()]:
+    async def record(self, connection: AsyncConnection) -> None:
+        """Write down which breakers have changed, and make leads due that wait for a CRM that is back."""
+        for partner, error in [*self._unrecorded.items()]:
             breaker, now = self._breakers[partner], self._now()
-            probe_at = standing.probe_time(breaker.open_until, time.monotonic(), now)
-            await standing.tell(connection, Seen(partner, probe_at, breaker.failures, error, now))
-            self._untold.pop(partner, None)
+            probe_at = breaker_store.probe_time(breaker.open_until, time.monotonic(), now)
+            await breaker_store.write(connection, Seen(partner, probe_at, breaker.failures, error, now))
+            self._unrecorded.pop(partner, None)
         for partner, since in [*self._back_since.items()]:
-            if not await standing.hasten(connection, partner, since, self._now()):
+            if not await breaker_store.hasten(connection, partner, since, self._now()):
                 del self._back_since[partner]

@@ -18,8 +18,8 @@ from runtime.redaction import redacted
 from schemas.leads import RECEIVED
 from streams.claims import ClaimOver
 from streams.leads.decisions import INTERRUPTED, SUCCESSES, Answer
+from streams.leads.delivery_store import Claimed
 from streams.leads.guard import Network, guarded_socket
-from streams.leads.store import Claimed
 from streams.retry_after import parse_retry_after
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
@@ -79,25 +79,25 @@ class Crm:
 
 
 def _only(values: Sequence[str]) -> str | None:
-    """A header that is there twice says nothing: nobody can tell which of them is meant."""
+    """Return the one value of a header; a header that is there twice is ambiguous, and counts as absent."""
     return values[0] if len(values) == 1 else None
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
-    """The beginning of what the CRM says, as Postgres can store it; the status counts even where the rest never comes."""
-    said = b""
+    """Read the beginning of the CRM's answer, as Postgres can store it; the status counts even where the rest never comes."""
+    read = b""
     try:
-        while len(said) < _READ_MAX and (part := await response.content.read(_READ_MAX - len(said))):
-            said += part
+        while len(read) < _READ_MAX and (part := await response.content.read(_READ_MAX - len(read))):
+            read += part
     except (aiohttp.ClientError, OSError):
         pass
     # A CRM may answer with the request that it got, address and all.
-    text = redacted(said.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    text = redacted(read.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"))
     return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
 
 
 def body_of(lead: Claimed, received_at: datetime) -> bytes:
-    """The same bytes for every attempt."""
+    """Return the body, which has the same bytes at every attempt."""
     data = _Data(str(lead.id), lead.partner_id, lead.external_lead_id, msgspec.Raw(lead.payload))
     return msgspec.json.encode(_Message(RECEIVED, received_at.astimezone(UTC), data))
 
@@ -115,7 +115,7 @@ def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: da
 
 
 def word_of(error: Exception) -> str:
-    """The stable word for why there was no answer."""
+    """Return the reason for which there was no answer, as a stable word."""
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

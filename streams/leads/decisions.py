@@ -1,4 +1,4 @@
-"""What follows from an attempt: pure functions, with the time and the randomness handed in."""
+"""Decides what follows from an attempt: pure functions that are given the time and the randomness."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,13 +15,13 @@ SUCCESSES: Final = range(200, 300)
 _DOUBLINGS_MAX: Final = 40
 _INTERRUPTIONS_MIN: Final = 3
 ATTEMPT_FAILED: Final = "attempt_failed"
-"""Our own code failed in the attempt: it says nothing about the CRM."""
+"""Our own code failed in the attempt, which is no fault of the CRM's."""
 INTERRUPTED: Final = "interrupted"
 """The worker ended while it made the attempt."""
 
 
 class Answer(NamedTuple):
-    """How an attempt went: the CRM's answer, or a stable word for why there was none."""
+    """The result of an attempt: the CRM's answer, or the reason for which there was none."""
 
     status: int | None = None
     error: str | None = None
@@ -34,19 +34,19 @@ class Answer(NamedTuple):
 
     @property
     def hold(self) -> timedelta | None:
-        """For how long the CRM wants to be left alone, by all: it says so with 429 and 503 (RFC 6585, RFC 9110)."""
+        """Return for how long the CRM wants to be left alone by all leads, which 429 and 503 mean (RFC 6585, RFC 9110)."""
         if self.retry_after is None or self.status not in _BUSY:
             return None
         return min(self.retry_after, RETRY_AFTER_MAX)
 
     @property
     def healthy(self) -> bool:
-        """Whether the CRM is there at all, whatever it thinks of this lead."""
+        """Return whether the CRM is there at all, even if it refuses this lead."""
         return self.status is not None and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class Policy(NamedTuple):
-    """How often, and how long between."""
+    """The number of attempts, and the pauses between them."""
 
     max_attempts: int
     base: timedelta
@@ -54,17 +54,17 @@ class Policy(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """The CRM has it."""
+    """The CRM has taken the lead."""
 
 
 class RetryAt(NamedTuple):
-    """It is tried again then."""
+    """The lead is tried again at that time."""
 
     when: datetime
 
 
 class Rejected(NamedTuple):
-    """The CRM will never take it."""
+    """The CRM will never take the lead."""
 
 
 class Exhausted(NamedTuple):
@@ -75,7 +75,7 @@ Decision = Delivered | RetryAt | Rejected | Exhausted
 
 
 def decide(answer: Answer, failures: int, now: datetime, policy: Policy, draw: Callable[[], float]) -> Decision:
-    """What to do after an attempt; `failures` counts those before it, `draw` gives numbers from 0 to 1."""
+    """Decide after an attempt; `failures` counts those before it, `draw` returns numbers from 0 to 1."""
     if answer.delivered:
         return Delivered()
     if answer.status in _CLIENT_ERRORS and answer.status not in _PASSING:
@@ -97,16 +97,16 @@ def backoff(failures: int, policy: Policy, draw: Callable[[], float]) -> timedel
 
 def given_up(interruptions: int, policy: Policy) -> bool:
     """
-    Whether a lead has cost its worker too often to be tried again; `interruptions` counts those in a row.
+    Return whether a lead has ended its worker too often to be tried again; `interruptions` counts those in a row.
 
-    An interruption alone says nothing about the partner, so it uses up no attempt. But a lead that ends the process that sends it
+    An interruption alone is no fault of the partner, so it uses up no attempt. But a lead that ends the process which sends it
     would do so for ever.
     """
     return interruptions >= max(_INTERRUPTIONS_MIN, policy.max_attempts)
 
 
 def decide_without(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
-    """What to do where `decide` itself fails: the same, but for the pause, which is the longest that there is."""
+    """Decide where `decide` itself fails: likewise, but with the longest pause that there is."""
     if answer.delivered:
         return Delivered()
     return Exhausted() if failures + 1 >= policy.max_attempts else RetryAt(now + min(policy.longest, RETRY_AFTER_MAX))

@@ -69,7 +69,7 @@ class AddressRefused(OSError):
 
 
 def may_connect(text: str, allowed: Sequence[Network]) -> bool:
-    """Whether a socket may be connected to the address; what is no address in plain notation may not."""
+    """Return whether a socket may be connected to the address; a text that is no address in plain notation is refused."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -81,7 +81,7 @@ def may_connect(text: str, allowed: Sequence[Network]) -> bool:
 
 
 def _inside(address: Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address may stand for; none where it stands for itself."""
+    """Return the IPv4 addresses that an IPv6 address may embed; none where it embeds none."""
     if isinstance(address, IPv4Address):
         return ()
     packed, last = address.packed, IPv4Address(address.packed[12:])
@@ -97,7 +97,7 @@ def _inside(address: Address) -> tuple[IPv4Address, ...]:
 
 
 def guarded_socket(allowed: Sequence[Network]) -> Callable[[AddrInfoType], socket.socket]:
-    """Makes the sockets of a connector; raises AddressRefused instead of one that would go where it may not."""
+    """Return a factory of a connector's sockets, which raises AddressRefused for an address that is not allowed."""
 
     def make(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, target = info

@@ -1,4 +1,4 @@
-"""Leads taken in and commands to deliver them: what is due is written down, and the dispatcher beside it does the rest."""
+"""Takes in leads, and commands to deliver them: due leads are written down, and the dispatcher delivers them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ from schemas.leads import DELIVER, RECEIVED, DeliverLead
 from schemas.text import Line, PartnerId
 from streams.errors import Poison
 from streams.leads import store
-from streams.leads.store import NewLead, Standing
-from streams.leads.story import OUTCOMES, outcome_in
+from streams.leads.own_events import OUTCOMES, own_event_of
+from streams.leads.store import LockedLead, NewLead
 from streams.records import data_of
 from streams.replays import REPLAYED
 
 
 class _Body(msgspec.Struct, frozen=True, rename="camel"):
-    """A `LeadReceived` whose payload stays the bytes that it came as."""
+    """A `LeadReceived` whose payload stays as bytes."""
 
     partner_id: PartnerId
     external_lead_id: Line
@@ -31,7 +31,7 @@ class _Body(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LeadsHandler:
-    """The leads worker, as a `streams.handler.Handler`. What it says itself on its topic (`lead.delivered` …) it passes over."""
+    """The leads worker, as a `streams.handler.Handler`; it passes over its own events on its topic (`lead.delivered` …)."""
 
     consumer: Final = "leads"
 
@@ -45,53 +45,53 @@ class LeadsHandler:
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
         """
-        Let the leads be what their own events tell, in their order.
+        Bring the leads to the state that their own events describe, in their order.
 
-        One that is undelivered by then is held back, and so is a delivery that was asked for: nobody can tell any more whether it
-        was made.
+        A lead that is undelivered by then is held back, and so is a delivery that was asked for: whether it was made is not known
+        any more.
         """
         for event in events:
             if event.type == RECEIVED:
                 await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.time)], held=REPLAYED)
             elif event.type in OUTCOMES:
-                await store.retell(connection, outcome_in(event), REPLAYED)
+                await store.apply(connection, own_event_of(event), REPLAYED)
             elif event.type == DELIVER:
                 await tasks.fail(connection, event.id, REPLAYED)
 
-    async def retell(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Let the leads be what their own events and the commands tell, due as they were: into tables that nobody works on."""
+    async def rebuild(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        """Bring the leads to the state of their own events and commands, due as they were, in tables that no worker uses."""
         for event in events:
             if event.type == RECEIVED:
                 await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.time)])
             elif event.type in OUTCOMES:
-                await store.retell(connection, outcome_in(event))
+                await store.apply(connection, own_event_of(event))
             elif event.type == DELIVER:
                 await _deliver(connection, event.id, data_of(event, DeliverLead), event.time)
 
 
 async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverLead, now: datetime) -> None:
-    standing = await _find(connection, command.lead_id)
-    if standing is None:
+    lead = await _find(connection, command.lead_id)
+    if lead is None:
         await tasks.fail(connection, task_id, "lead_unknown")
-    elif standing.partner != key_of(command.partner_id):
+    elif lead.partner != key_of(command.partner_id):
         await tasks.fail(connection, task_id, "lead_of_another_partner")
-    elif standing.erased:
+    elif lead.erased:
         await tasks.fail(connection, task_id, "lead_erased")
-    elif (made := made_already(standing, command.attempt)) is not None:
-        await tasks.finish(connection, task_id, {"delivered": standing.status == "delivered", "attempt": made})
+    elif (made := made_already(lead, command.attempt)) is not None:
+        await tasks.finish(connection, task_id, {"delivered": lead.status == "delivered", "attempt": made})
     else:
         await store.hurry(connection, command.lead_id, task_id, now, afresh=command.afresh)
 
 
-def made_already(standing: Standing, asked: int | None) -> int | None:
-    """The attempt to tell of instead of making one: of a delivered lead the last, else the one asked for once it has ended."""
-    if standing.status == "delivered":
-        return standing.attempts
-    ended = standing.attempts - (standing.status == "delivering")
+def made_already(lead: LockedLead, asked: int | None) -> int | None:
+    """Return the attempt to report instead of making one: the last of a delivered lead, else the asked one if it has ended."""
+    if lead.status == "delivered":
+        return lead.attempts
+    ended = lead.attempts - (lead.status == "delivering")
     return asked if asked is not None and asked <= ended else None
 
 
-async def _find(connection: AsyncConnection, lead_id: UUID) -> Standing | None:
+async def _find(connection: AsyncConnection, lead_id: UUID) -> LockedLead | None:
     found = (await store.lock(connection, [lead_id])).get(lead_id)
     if found is None and (event := await store.received(connection, lead_id)):
         await store.take_in(connection, [_lead(lead_id, *event)])

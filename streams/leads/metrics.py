@@ -1,4 +1,4 @@
-"""What the leads worker tells Prometheus. Partners are those of the settings, so their number is bounded."""
+"""Metrics of the leads worker. The partners are those of the settings, so their number is bounded."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

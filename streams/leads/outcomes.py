@@ -1,4 +1,4 @@
-"""What the end of an attempt is written down as: its lead's next state, and the events that tell of it. Pure functions."""
+"""Turns the end of an attempt into the next state of its lead and the events about it: pure functions."""
 
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ from runtime.tracing import continue_trace
 from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
 from schemas.operations import AlertRaised
 from streams.leads.decisions import Answer, Decision, Delivered, Exhausted, Rejected, RetryAt
-from streams.leads.store import Claimed, Move
+from streams.leads.delivery_store import Claimed, Move
 
 SOURCE: Final = "/workers/leads"
 RUNBOOK: Final = "runbooks/lead-delivery.md"
@@ -25,9 +25,9 @@ _STATUS: Final[dict[type[Decision], LeadStatus]] = {
 
 class Ended(NamedTuple):
     """
-    An attempt that is over, and what was decided about its lead.
+    An attempt that is over, and the decision about its lead.
 
-    One that is not `counted` was made to try the CRM before the lead was due, and is none of those that the lead may fail.
+    An attempt that is not `counted` was made to probe the CRM before the lead was due, and uses up none of the lead's attempts.
     """
 
     lead: Claimed
@@ -38,7 +38,7 @@ class Ended(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What is to be written: the move, the events of the lead, and the alert where somebody should look."""
+    """The rows to write: the move, the events of the lead, and an alert if an operator should look."""
 
     move: Move
     events: list[NewEvent]
@@ -46,8 +46,8 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(ended: Ended, version: int) -> Outcome:
-    """What an attempt makes of a lead that is at the version."""
-    told = _told(ended, version)
+    """Return what is to be written about an attempt whose lead is at the version."""
+    records = _records(ended, version)
     lead, answer = ended.lead, ended.answer
     move = Move(
         lead_id=lead.id,
@@ -58,14 +58,14 @@ def outcome_of(ended: Ended, version: int) -> Outcome:
         excerpt=answer.excerpt,
         status=_STATUS[type(ended.decision)],
         next_attempt_at=ended.decision.when if isinstance(ended.decision, RetryAt) else None,
-        version=version + len(told),
+        version=version + len(records),
         counted=ended.counted,
     )
-    events = [_event(ended, record, version + place) for place, record in enumerate(told, start=1)]
+    events = [_event(ended, record, version + place) for place, record in enumerate(records, start=1)]
     return Outcome(move, events, alert_of(ended))
 
 
-def _told(ended: Ended, version: int) -> list[msgspec.Struct]:
+def _records(ended: Ended, version: int) -> list[msgspec.Struct]:
     lead, answer, decision = ended.lead, ended.answer, ended.decision
     fields: dict[str, Any] = {
         "partner_id": lead.partner_id,
@@ -77,10 +77,10 @@ def _told(ended: Ended, version: int) -> list[msgspec.Struct]:
     if isinstance(decision, Delivered):
         return [LeadDelivered(**fields, version=version + 1)]
     due = decision.when if isinstance(decision, RetryAt) else None
-    told: list[msgspec.Struct] = [LeadDeliveryFailed(**fields, version=version + 1, error=error, next_attempt_at=due)]
+    records: list[msgspec.Struct] = [LeadDeliveryFailed(**fields, version=version + 1, error=error, next_attempt_at=due)]
     if isinstance(decision, Exhausted):
-        told.append(LeadDeliveryExhausted(**fields, version=version + 2, error=error))
-    return told
+        records.append(LeadDeliveryExhausted(**fields, version=version + 2, error=error))
+    return records
 
 
 def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEvent:
@@ -97,7 +97,7 @@ def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEven
 
 
 def alert_of(ended: Ended) -> NewEvent | None:
-    """Raised where nothing more happens by itself, so that somebody looks."""
+    """Return an alert where nothing more happens by itself, so that an operator looks."""
     lead, answer = ended.lead, ended.answer
     if not isinstance(ended.decision, Exhausted | Rejected):
         return None

@@ -1,4 +1,4 @@
-"""The leads worker put together: the handler, and the dispatcher beside it."""
+"""The leads worker: its handler, and the services beside it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,14 +8,18 @@ from outbox.clock import ServerClock
 from projections.config_view import following
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
+from streams.due import hearing
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
 from streams.leads.handler import LeadsHandler
-from streams.leads.share import Share
+from streams.leads.ownership import Ownership
+from streams.leads.store import DUE_CHANNEL
 from streams.replays import after_replays
 from streams.role import Role, Running
 from streams.settings import LeadSettings
+
+_UNTIL_KNOWN: Final = 0.1  # seconds between two looks whether the clock has been read
 
 
 @asynccontextmanager
@@ -26,17 +30,26 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
         following(settings.database_url) as config,
     ):
         heartbeat = Heartbeat("deliveries")
-        share = Share(settings.database_url, heartbeat, lease=settings.lock_lease)
-        limits, partners = limits_of(settings), settings.partners
-        dispatcher = Dispatcher(pool, crm, partners, limits, config, holds=share.holds, heartbeat=heartbeat, now=clock.now)
+        ownership = Ownership(settings.database_url, heartbeat, lease=settings.lock_lease)
+        read_again = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers)
 
-        async def dispatch() -> None:
-            await clock.until_known()
-            await dispatcher.run()
+        async def hold() -> float:
+            return await read_again() if clock.known else _UNTIL_KNOWN
 
-        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatch)
-        loops = (clock.reading(pool).run, lambda: share.keep(dispatcher.busy), deliver)
-        yield Running(LeadsHandler(), loops, (heartbeat,))
+        dispatcher = Dispatcher(
+            pool,
+            crm,
+            settings.partners,
+            limits_of(settings),
+            config,
+            holds=ownership.holds,
+            heartbeat=heartbeat,
+            hold=hold,
+            now=clock.now,
+        )
+        heard = hearing(settings.database_url, DUE_CHANNEL, dispatcher)
+        services = (clock.reading(pool), ownership.keeping(dispatcher.busy), heard, dispatcher)
+        yield Running(LeadsHandler(), services, (heartbeat,))
 
 
 def limits_of(settings: LeadSettings) -> Limits:

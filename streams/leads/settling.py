@@ -1,8 +1,8 @@
-"""How attempts that have ended are written down, many to a commit; what cannot be written costs its own lead and no other."""
+"""Writes attempts that have ended down, many to a commit; what cannot be written costs its own lead and no other."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -14,14 +14,13 @@ from outbox.append import append
 from runtime import spans
 from runtime.database import Pool
 from runtime.tracing import Trace, parse_traceparent
-from streams.leads import store
+from streams.due import UNWRITABLE, settle_apart
+from streams.leads import delivery_store, store
 from streams.leads.decisions import Exhausted, Rejected
 from streams.leads.outcomes import Ended, alert_of, outcome_of
 from streams.processor import passing_reason
 
 log = structlog.get_logger()
-
-UNWRITABLE: Final = "outcome_unwritable"
 
 
 async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
@@ -30,23 +29,19 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
 
     Raises only what may pass later (`passing_reason`): the same batch may then be handed in again.
     """
-    try:
-        with spans.unit(_causes(batch)):
-            return await _write_down(pool, batch)
-    except Exception as error:
-        if passing_reason(error) is not None:
-            raise
-        if len(batch) == 1:
-            return await _settle_culprit(pool, batch[0], error)
-    middle = len(batch) // 2
-    return await settle(pool, batch[:middle]) + await settle(pool, batch[middle:])
+
+    async def write(part: Sequence[Ended]) -> int:
+        with spans.unit(_causes(part)):
+            return await _write_down(pool, part)
+
+    return await settle_apart(batch, write, partial(_settle_culprit, pool))
 
 
 async def _settle_culprit(pool: Pool, ended: Ended, error: Exception) -> int:
     """
-    Write the outcome down without the CRM's words; where even that fails, give up a lead that is at its end.
+    Write the outcome down without the CRM's words; if even that fails, give up a lead that has no attempt left.
 
-    Any other one is let go: its claim runs out, which counts as an interruption, and those have a bound.
+    Any other lead is left as it is: its claim runs out, which counts as an interruption, and the number of those has a bound.
     """
     lead = ended.lead
     log.error(UNWRITABLE, reason=UNWRITABLE, lead=str(lead.id), partner=lead.partner, exc_info=error)
@@ -62,9 +57,9 @@ async def _settle_culprit(pool: Pool, ended: Ended, error: Exception) -> int:
 
 
 async def _give_up(pool: Pool, ended: Ended) -> bool:
-    """Set the lead aside with its alert, the one event that can be written of it."""
+    """Give the lead up with its alert, the one event that can be written about it."""
     async with pool.connection() as connection, connection.transaction():
-        held = await store.give_up(connection, ended.lead, UNWRITABLE, ended.at)
+        held = await delivery_store.give_up(connection, ended.lead, UNWRITABLE, ended.at)
         if held and (alert := alert_of(ended)):
             await append(connection, [alert])
         return held
@@ -72,24 +67,24 @@ async def _give_up(pool: Pool, ended: Ended) -> bool:
 
 async def _write_down(pool: Pool, batch: Sequence[Ended]) -> int:
     async with pool.connection() as connection, connection.transaction():
-        standings = await store.lock(connection, [ended.lead.id for ended in batch])
-        current = [each for each in batch if _is_current(each, standings)]
-        outcomes = [outcome_of(each, standings[each.lead.id].version) for each in current]
+        locked = await store.lock(connection, [ended.lead.id for ended in batch])
+        current = [each for each in batch if _is_current(each, locked)]
+        outcomes = [outcome_of(each, locked[each.lead.id].version) for each in current]
         if outcomes:
-            await store.move(connection, [outcome.move for outcome in outcomes])
+            await delivery_store.move(connection, [outcome.move for outcome in outcomes])
             events = [event for outcome in outcomes for event in outcome.events]
-            await store.remember(connection, events)
+            await delivery_store.remember(connection, events)
             await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
         await _count(connection, current)
         for ended in current:
             result = {"delivered": ended.answer.delivered, "attempt": ended.lead.attempt}
-            for task_id in standings[ended.lead.id].task_ids:
+            for task_id in locked[ended.lead.id].task_ids:
                 await tasks.finish(connection, task_id, result)
     return len(current)
 
 
 async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
-    """Attempts, and those that failed, by partner: where too many of them do, that is an alert."""
+    """Count attempts and failed attempts by partner: too many failures raise an alert."""
     if ended:
         await tally(connection, PARTNER_FAILING, Counter(each.lead.partner for each in ended))
     failed = Counter(each.lead.partner for each in ended if not each.answer.delivered)
@@ -97,12 +92,12 @@ async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
         await note(connection, PARTNER_FAILING, partner, number)
 
 
-def _is_current(ended: Ended, standings: Mapping[UUID, store.Standing]) -> bool:
-    """Whether the attempt still is the lead's: one whose claim ran out has been told as interrupted, and another has begun."""
-    standing = standings.get(ended.lead.id)
-    return standing is not None and (standing.attempts, standing.status) == (ended.lead.attempt, "delivering")
+def _is_current(ended: Ended, locked: Mapping[UUID, store.LockedLead]) -> bool:
+    """Return whether the attempt still is the lead's: one whose claim ran out is interrupted, and another has begun."""
+    lead = locked.get(ended.lead.id)
+    return lead is not None and (lead.attempts, lead.status) == (ended.lead.attempt, "delivering")
 
 
 def _causes(batch: Sequence[Ended]) -> dict[UUID, Trace]:
-    """The spans of the events that brought the leads."""
+    """Return the spans of the events that brought the leads."""
     return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if spans.on() else {}

@@ -1,4 +1,4 @@
-"""What to do with a command, and what after an attempt that failed: pure functions of what is known."""
+"""Decides about a command, and about an attempt that failed: pure functions."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -23,7 +23,7 @@ class Queue(NamedTuple):
 
 
 class Suppress(NamedTuple):
-    """Whoever it is for does not want it."""
+    """The recipient does not want it."""
 
     reason: str
 
@@ -41,7 +41,7 @@ class RetryIn(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How often, and how far apart, a message is tried."""
+    """The number of attempts to send a message, and the pauses between them."""
 
     attempts_max: int
     base: timedelta
@@ -50,9 +50,9 @@ class Policy(NamedTuple):
 
 def decide(command: SendNotification, known: Sequence[Contact], configured: Collection[Channel]) -> Queue | Suppress | Fail:
     """
-    Where a command leads; `known` are the contacts that its `to` and its `fallback` stand for, as a user id or as an address.
+    Decide where a command leads; `known` are the contacts that its `to` and its `fallback` name, by user id or by address.
 
-    An address is as little written to as the user whose it is, if that one has opted out.
+    An address is not written to if the user to whom it belongs has opted out.
     """
     if any(command.channel in contact.opt_outs for contact in known):
         return Suppress("opted_out")
@@ -82,7 +82,7 @@ def _fallback(command: SendNotification, known: Sequence[Contact]) -> str | None
 
 
 def after_failure(failure: SendFailed, attempts: int, policy: Policy, random: Random) -> RetryIn | Fail:
-    """Exponential backoff with full jitter, up to a number of attempts; what is refused for good fails at once."""
+    """Retry with exponential backoff and full jitter, up to a number of attempts; a permanent refusal fails at once."""
     if failure.permanent or attempts >= policy.attempts_max:
         return Fail(failure.reason)
     # 2**30 seconds are beyond any limit: a higher power would overflow before it is capped.

@@ -1,31 +1,32 @@
-"""Sends what is due over one channel; the channels do not wait for each other."""
+"""Sends notifications that are due over one channel; the channels do not wait for each other."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from random import SystemRandom
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter as Metric
+from psycopg import AsyncConnection
 
 from projections.config_view import Config
 from runtime import spans
-from runtime.database import UNAVAILABLE, Pool
+from runtime.database import Pool
 from runtime.excerpts import described, excerpt_of
-from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat, now
+from runtime.service import Hold
 from runtime.tracing import continue_trace, parse_traceparent
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
-from streams.claims import ClaimOver, Claims
+from streams.claims import ClaimOver
+from streams.due import UNWRITABLE, DueSender, Words, settle_apart
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
 from streams.notifications.senders import Message, Sender, SendFailed, SendReason
-from streams.notifications.store import Notification
+from streams.notifications.store import Ended, Notification, Retried
 from streams.notifications.texts import Texts
-from streams.processor import passing_reason
 
 log = structlog.get_logger()
 
@@ -34,13 +35,10 @@ ATTEMPTS: Final = Metric(
     "Attempts to hand a message to a provider, by outcome.",
     ["channel", "outcome"],
 )
-"""Our own code failed in the attempt: it says nothing about the provider."""
-UNWRITABLE: Final = "outcome_unwritable"
-_GRACE: Final = 5.0  # seconds
 
 
-class Dispatcher:
-    """One channel's loop: takes what is due, sends it, and writes down what became of it."""
+class Dispatcher(DueSender[Notification, Ended]):
+    """The attempts of one channel; none begins while the runtime configuration has `channel.<CHANNEL>.paused` true."""
 
     def __init__(
         self,
@@ -55,131 +53,64 @@ class Dispatcher:
         timeout: timedelta,
         lease: timedelta,
         poll: timedelta,
+        hold: Hold | None = None,
     ) -> None:
+        words = Words(f"notifications {channel}", "waiting", "notifications_unsettled")
+        heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
+        super().__init__(pool, words, heartbeat, lease=lease, poll=poll, hold=hold, context=context)
         self._channel: Channel = channel
         self._sender = sender
-        self._pool = pool
         self._texts = texts
         self._policy = policy
         self._config = config
         self._limit = limit
         self._timeout = timeout.total_seconds()
-        self._claims = Claims(lease)
-        self._poll = poll.total_seconds()
         self._random = SystemRandom()
-        self.heartbeat = Heartbeat(f"sending of {channel}")
-        self._failures = Failures(f"notifications {channel}")
 
-    async def run(self) -> None:
-        """Send until cancelled; what is under way then has a few seconds to end."""
-        while True:
-            self.heartbeat.beat()
-            round_ = asyncio.ensure_future(self.run_once())
-            try:
-                done = await asyncio.shield(round_)
-            except asyncio.CancelledError:
-                await asyncio.wait({round_}, timeout=_GRACE)
-                round_.cancel()
-                raise
-            except Exception as error:  # noqa: BLE001  # a surprise must not stop what waits for the channel
-                await asyncio.sleep(self._pause_after(error))
-                continue
-            self._failures.passed()
-            if done.total() < self._limit:
-                await asyncio.sleep(self._poll)
+    async def begin(self, connection: AsyncConnection) -> int:
+        room = self._limit - len(self._under_way)
+        if not room or self._config.get(f"channel.{self._channel}.paused", False):
+            return 0
+        claimed_at = now()
+        due = await store.claim(connection, self._channel, room, self._claims.duration)
+        self.start(due, claimed_at)
+        return len(due)
 
-    def _pause_after(self, error: Exception) -> float:
-        if (reason := passing_reason(error)) is None:
-            return self._failures.note(error)
-        # What was sent and could not be written down is sent again when its claim ends, under the same message id.
-        log.warning("waiting", reason=reason, channel=self._channel, error=str(error).strip())
-        return self._poll
+    async def next_due(self, connection: AsyncConnection) -> float | None:
+        return await store.next_due(connection, self._channel)
 
-    async def run_once(self) -> Counter[str]:
-        """
-        Make an attempt at everything that is due, up to the limit; returns how many ended how.
+    async def renew(self, connection: AsyncConnection, rows: Collection[Notification]) -> list[UUID]:
+        return await store.renew(connection, rows, self._claims.duration)
 
-        Raises only what may pass later, and not before all of them have ended.
+    def without_attempt(self, row: Notification) -> Ended | None:
+        if row.opted_out:
+            unmade = row._replace(attempts=row.attempts - 1)
+            return Ended(row, NotificationSuppressed(**event_fields(unmade), reason="opted_out"))
+        if row.attempts > self._policy.attempts_max:  # no attempt has failed, but all of them cost their worker
+            return Ended(row, NotificationFailed(**event_fields(row), reason="attempts_exhausted"))
+        return None
 
-        Nothing is attempted while the runtime configuration has `channel.<CHANNEL>.paused` true: it waits.
-        """
-        if self._config.get(f"channel.{self._channel}.paused", False):
-            return Counter()
-        async with self._pool.connection() as connection, connection.transaction():
-            asked_at = now()
-            due = await store.claim(connection, self._channel, self._limit, self._claims.duration)
-        self._claims.take([each.id for each in due], asked_at)
-        async with self._renewing(due):
-            outcomes = await asyncio.gather(*(self._attempt(notification) for notification in due), return_exceptions=True)
-        # A cancellation here came from within an attempt: this round's own would not have come so far. Its claim will end.
-        if failures := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
-            raise failures[0]
-        return Counter(outcome for outcome in outcomes if isinstance(outcome, str))
-
-    @asynccontextmanager
-    async def _renewing(self, due: Sequence[Notification]) -> AsyncIterator[None]:
-        """Hold the claims while the block sends."""
-        done = asyncio.Event()
-        renewal = asyncio.ensure_future(self._renew(due, done))
-        try:
-            yield
-        finally:
-            done.set()  # asked, not cancelled: a cancellation that meets the pool's own time-out is lost (Python 3.11)
-            await asyncio.gather(renewal, return_exceptions=True)
-            for each in due:
-                self._claims.drop(each.id)
-
-    async def _renew(self, due: Sequence[Notification], done: asyncio.Event) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), self._claims.every.total_seconds())
-            if done.is_set():
-                return
-            self.heartbeat.beat()
-            try:
-                asked_at = now()
-                async with self._pool.connection() as connection:
-                    self._claims.take(await store.renew(connection, due, self._claims.duration), asked_at)
-            except UNAVAILABLE as error:
-                log.warning("claims_unrenewed", reason="postgres_unavailable", channel=self._channel, error=str(error).strip())
-
-    async def _attempt(self, notification: Notification) -> str:
-        try:
-            return await self._make(notification)
-        except Exception as error:
-            if passing_reason(error) is not None:
-                raise
-            return await self._lose(notification, error)
-
-    async def _make(self, notification: Notification) -> str:
-        if notification.opted_out:
-            unmade = notification._replace(attempts=notification.attempts - 1)
-            return await self._settle(notification, NotificationSuppressed(**told(unmade), reason="opted_out"))
-        if notification.attempts > self._policy.attempts_max:  # no attempt has failed, but all of them cost their worker
-            return await self._settle(notification, NotificationFailed(**told(notification), reason="attempts_exhausted"))
+    async def attempt(self, row: Notification, check: Callable[[], None]) -> Ended:
         began = spans.now()
         try:
-            await self._send(notification)
+            await self._send(row, check)
         except SendFailed as failure:
-            _tell(notification, began, failure.reason)
-            return await self._after(notification, failure)
-        _tell(notification, began, None)
-        return await self._settle(notification, NotificationSent(**told(notification)))
+            _record_span(row, began, failure.reason)
+            return self._after(row, failure)
+        _record_span(row, began, None)
+        return Ended(row, NotificationSent(**event_fields(row)))
 
-    async def _lose(self, notification: Notification, error: Exception) -> str:
-        """Its outcome cannot be written down: it is due again when its claim ends, unless its attempts are used up."""
-        trace_id = notification.traceparent[3:35]
-        log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(notification.id), trace_id=trace_id, exc_info=error)
-        if notification.attempts < self._policy.attempts_max:
-            return self._count("unwritten")
-        async with self._pool.connection() as connection:
-            await store.give_up(connection, notification, UNWRITABLE, described(error))
-        return self._count("failed")
+    def broken(self, row: Notification, error: BaseException) -> Ended:
+        log.error("attempt_failed", reason=SendReason.ATTEMPT_FAILED, notification=str(row.id), exc_info=error)
+        return self._after(row, SendFailed(SendReason.ATTEMPT_FAILED, described(error)))
 
-    async def _send(self, notification: Notification) -> None:
+    async def settle(self, ended: Sequence[Ended]) -> int:
+        return await settle_apart(ended, self._write, self._lose)
+
+    async def _send(self, notification: Notification, check: Callable[[], None]) -> None:
         message = self._message(notification)
         try:
-            self._claims.check(notification.id)
+            check()
             await asyncio.wait_for(self._sender.send(message), self._timeout)
         except SendFailed:
             raise
@@ -200,36 +131,43 @@ class Dispatcher:
             raise SendFailed(SendReason.TEMPLATE_FAILED, described(error), permanent=True) from error
         return Message(notification.message_id, notification.address, text)
 
-    async def _after(self, notification: Notification, failure: SendFailed) -> str:
-        error = excerpt_of(failure)
-        decision = after_failure(failure, notification.attempts, self._policy, self._random)
-        trace_id = notification.traceparent[3:35]
+    def _after(self, notification: Notification, failure: SendFailed) -> Ended:
+        error, trace_id = excerpt_of(failure), notification.traceparent[3:35]
         log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error, trace_id=trace_id)
-        if not isinstance(decision, RetryIn):
-            return await self._settle(notification, NotificationFailed(**told(notification), reason=decision.reason), error)
-        async with self._pool.connection() as connection, connection.transaction():
-            await store.postpone(connection, notification, decision.pause, failure.reason, error)
-        return self._count("retried")
+        decision = after_failure(failure, notification.attempts, self._policy, self._random)
+        if isinstance(decision, RetryIn):
+            return Ended(notification, Retried(decision.pause, failure.reason), error)
+        return Ended(notification, NotificationFailed(**event_fields(notification), reason=decision.reason), error)
 
-    async def _settle(
-        self,
-        notification: Notification,
-        news: NotificationSent | NotificationFailed | NotificationSuppressed,
-        error: str | None = None,
-    ) -> str:
-        cause = parse_traceparent(notification.traceparent)
-        with spans.unit({notification.id: cause} if cause else {}):
+    async def _write(self, ended: Sequence[Ended]) -> int:
+        causes = (
+            {each.row.id: cause for each in ended if (cause := parse_traceparent(each.row.traceparent))} if spans.on() else {}
+        )
+        with spans.unit(causes):
             async with self._pool.connection() as connection, connection.transaction():
-                held = await store.settle(connection, notification, news, error)
-        return self._count(store.STATUS[type(news)] if held else "lost")
+                held = await store.settle(connection, ended)
+        self._count([store.OUTCOMES[type(each.outcome)] for each in held] + ["lost"] * (len(ended) - len(held)))
+        return len(held)
 
-    def _count(self, outcome: str) -> str:
-        ATTEMPTS.labels(self._channel, outcome).inc()
-        return outcome
+    async def _lose(self, ended: Ended, error: Exception) -> int:
+        """Give up an outcome that cannot be written: its row is due again when its claim ends, unless it has no attempt left."""
+        row = ended.row
+        log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(row.id), trace_id=row.traceparent[3:35], exc_info=error)
+        if row.attempts < self._policy.attempts_max:
+            self._count(["unwritten"])
+            return 0
+        async with self._pool.connection() as connection:
+            await store.give_up(connection, row, UNWRITABLE, described(error))
+        self._count(["failed"])
+        return 1
+
+    def _count(self, outcomes: Iterable[str]) -> None:
+        for outcome, number in Counter(outcomes).items():
+            ATTEMPTS.labels(self._channel, outcome).inc(number)
 
 
-def told(notification: Notification) -> dict[str, Any]:
-    """The fields that every event about a notification has."""
+def event_fields(notification: Notification) -> dict[str, Any]:
+    """Return the fields that every event about a notification has."""
     return {
         "id": notification.id,
         "to": notification.recipient,
@@ -240,7 +178,7 @@ def told(notification: Notification) -> dict[str, Any]:
     }
 
 
-def _tell(notification: Notification, began: int, reason: str | None) -> None:
+def _record_span(notification: Notification, began: int, reason: str | None) -> None:
     if began:
         spans.record(
             f"send {notification.channel}",

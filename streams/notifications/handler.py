@@ -1,4 +1,4 @@
-"""The effects of a batch of notification commands: rows that wait for their channel, or an end that is told at once."""
+"""Handles notification commands: each becomes a row that waits for its channel, or ends at once with an event."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,10 +14,11 @@ from runtime.database import Pool
 from schemas.envelope import Envelope
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
 from schemas.templates import TemplateError, check, fields_of
+from streams.due import hearing
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Fail, Policy, Queue, decide
-from streams.notifications.dispatcher import Dispatcher, told
+from streams.notifications.dispatcher import Dispatcher, event_fields
 from streams.notifications.senders import sender_of
 from streams.notifications.settings import NotificationSettings
 from streams.notifications.store import Notification
@@ -29,9 +30,9 @@ from streams.role import Role, Running
 
 class NotificationsHandler:
     """
-    The notifications worker, as a `streams.handler.Handler`; what it queues is sent by the dispatchers beside it.
+    The notifications worker, as a `streams.handler.Handler`; the dispatchers beside it send what it queues.
 
-    A command that no text can be made of raises Poison, with its id, before anything is written.
+    A command from which no text can be rendered raises Poison, with its id, before anything is written.
     """
 
     consumer: Final = "notifications"
@@ -46,7 +47,7 @@ class NotificationsHandler:
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
-            meant = [contact for contact in known if stands_for(contact, command)]
+            meant = [contact for contact in known if is_named_by(contact, command)]
             decision = decide(command, meant, self._configured)
             notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
             notification = notification._replace(locale=next((contact.locale for contact in meant if contact.locale), None))
@@ -54,12 +55,12 @@ class NotificationsHandler:
                 queued.append(notification)
             else:
                 kind = NotificationFailed if isinstance(decision, Fail) else NotificationSuppressed
-                refused.append((notification, kind(**told(notification), reason=decision.reason)))
+                refused.append((notification, kind(**event_fields(notification), reason=decision.reason)))
         await store.enqueue(connection, queued)
         await store.refuse(connection, refused)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Write the commands down as suppressed: nobody can tell any more whether they were sent."""
+        """Write the commands down as suppressed: whether they were sent is not known any more."""
         await store.suppress(connection, [self._notification(event, command_of(event), None) for event in events], REPLAYED)
 
     def _notification(self, event: Envelope, command: SendNotification, address: str | None) -> Notification:
@@ -78,7 +79,7 @@ class NotificationsHandler:
 
 def command_of(event: Envelope) -> SendNotification:
     """
-    The command, with the data that its template declares and no other.
+    Return the command, with the data that its template declares and no other.
 
     Raises Poison: those of `data_of`, `template_unknown`, `template_channel_unknown`, `data_missing`, `data_invalid`.
     """
@@ -91,13 +92,13 @@ def command_of(event: Envelope) -> SendNotification:
     return msgspec.structs.replace(command, template=template.code, data=data)
 
 
-def stands_for(contact: Contact, command: SendNotification) -> bool:
-    """Whether the command's `to` or its `fallback` means this contact."""
+def is_named_by(contact: Contact, command: SendNotification) -> bool:
+    """Return whether the command's `to` or its `fallback` names this contact."""
     return not names_of(command).isdisjoint({contact.user_id, contact.address(command.channel)})
 
 
 def names_of(command: SendNotification) -> set[str]:
-    """Whom the command may lead to."""
+    """Return the user ids and addresses that the command names."""
     return {command.to} if command.fallback is None else {command.to, command.fallback}
 
 
@@ -107,6 +108,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
     texts, seconds = Texts(), settings.notify_send_timeout.total_seconds()
     async with AsyncExitStack() as exits:
         config = await exits.enter_async_context(following(settings.database_url))
+        handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
         dispatchers = []
         for channel, url in settings.urls.items():
             sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
@@ -123,12 +125,11 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     timeout=settings.notify_send_timeout,
                     lease=settings.lock_lease,
                     poll=settings.notify_poll,
+                    hold=after_replays(handler.consumer, pool, settings.kafka_bootstrap_servers),
                 )
             )
-        handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
-        servers = settings.kafka_bootstrap_servers
-        loops = tuple(after_replays(handler.consumer, pool, servers, dispatcher.run) for dispatcher in dispatchers)
-        yield Running(handler, loops, tuple(dispatcher.heartbeat for dispatcher in dispatchers))
+        heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
+        yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

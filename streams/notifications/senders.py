@@ -1,8 +1,8 @@
 """
-Messages handed to a provider that is named by an Apprise URL.
+Hands messages to a provider that is named by an Apprise URL.
 
-A mail goes by aiosmtplib to the server that Apprise's URL names: Apprise always adds a Message-ID of its own, and does not tell
-a refusal for good from a server that is away.
+A mail goes by aiosmtplib to the server that Apprise's URL names: Apprise always adds a Message-ID of its own, and does not
+distinguish a permanent refusal from a server that is away.
 """
 
 import asyncio
@@ -103,9 +103,9 @@ def sender_of(url: str, *, seconds: float, threads: int) -> Sender:
 
 def target_of(url: str, message: Message, times: int = 1) -> str:
     """
-    The URL with the recipient in it: where it says `{to}`, else as Apprise's target, or as a field for a plain web hook.
+    Return the URL with the recipient in place of `{to}`, else as Apprise's target, or as a field for a plain web hook.
 
-    It is quoted so many `times`, for Apprise decodes some parts of its URL twice.
+    The recipient is quoted so many `times`, since Apprise decodes some parts of its URL twice.
     """
     to, message_id = message.address, quote(message.id, safe="")
     for _ in range(times):
@@ -118,9 +118,9 @@ def target_of(url: str, message: Message, times: int = 1) -> str:
 
 def plugin_for(url: str, message: Message) -> NotifyBase:
     """
-    What reaches this recipient and nobody else.
+    Return the plugin that reaches exactly this recipient.
 
-    Raises SendFailed `address_invalid` where Apprise would make another recipient of it: it decodes, splits and trims.
+    Raises SendFailed `address_invalid` where Apprise would reach another recipient: it decodes, splits and trims.
     """
     address = message.address
     if _PLAIN.fullmatch(address) and address.strip("."):  # a path of dots leads elsewhere
@@ -137,7 +137,7 @@ def plugin_for(url: str, message: Message) -> NotifyBase:
 
 
 def _texts(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
-    """Every text that a plugin holds, with where."""
+    """Yield every text that a plugin holds, with its place."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, NotifyBase):
@@ -151,7 +151,7 @@ def _texts(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _holds(found: Mapping[tuple[object, ...], str], wanted: Mapping[tuple[object, ...], str], address: str) -> bool:
-    """Whether the recipient is wherever a harmless one was, as it is; a path is quoted once, and decoded by who gets it."""
+    """Return whether the recipient is, unchanged, at each place of a harmless one; a path is quoted once, and decoded later."""
     for place, text in wanted.items():
         read = unquote if place == _PATH else str
         if read(found.get(place, "")) != read(text).replace(_MARK, address):
@@ -160,7 +160,7 @@ def _holds(found: Mapping[tuple[object, ...], str], wanted: Mapping[tuple[object
 
 
 def recipient_of(address: str) -> Mailbox:
-    """Where the mail goes. Raises SendFailed `address_invalid`, for good, where the text can never be an address."""
+    """Return the mailbox of the address. Raises SendFailed `address_invalid`, permanent, for a text that is no address."""
     mailbox = mailbox_of(address)
     if mailbox is None:
         raise SendFailed(SendReason.ADDRESS_INVALID, f"this is no address of a mailbox: {address!a}", permanent=True)
@@ -191,7 +191,7 @@ _UTF8: Final = SMTPUTF8.clone(header_factory=_HEADERS)
 
 
 def mail_of(message: Message, sender: Address, to: Mailbox) -> EmailMessage:
-    """The mail, with the message's own id."""
+    """Build the mail, with the message's own id."""
     mail = EmailMessage(policy=_ASCII if to.ascii else _UTF8)
     mail["From"] = sender
     mail["To"] = Address(username=to.local, domain=to.domain)
@@ -233,11 +233,11 @@ class MailSender:
             raise SendFailed(SendReason.SMTP_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is open between two mails."""
 
 
 class ProviderSender:
-    """Anything that Apprise can send to; it blocks, so it runs in threads of its own, and it tells no more than yes or no."""
+    """Any provider that Apprise can send to; it blocks, so it runs in threads of its own, and it returns only yes or no."""
 
     def __init__(self, url: str, seconds: float, threads: int) -> None:
         self._url = url
@@ -276,7 +276,7 @@ def _plugin_of(url: str) -> NotifyBase:
 
 
 def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[EmailMessage, str], Awaitable[object]]:
-    """Sends a mail over the server to the one recipient, whatever its headers might be read as."""
+    """Return a function that sends a mail to exactly one recipient, even if its headers could be read otherwise."""
     secure = str(server.secure_mode)
 
     def send(mail: EmailMessage, recipient: str) -> Awaitable[object]:

@@ -1,4 +1,4 @@
-"""What the notifications worker can be told."""
+"""Settings of the notifications worker."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -16,7 +16,7 @@ ProviderUrl = Annotated[
 
 
 class NotificationSettings(StreamSettings):
-    """A process of the notifications worker; a channel without an address fails what is to be sent over it, with that reason."""
+    """A process of the notifications worker; a message over a channel without an address fails, with that reason."""
 
     notify_email_url: ProviderUrl = ""
     """The mail server in Apprise's notation, `mailto://user:password@host:port/?from=…`; `mailtos://` for TLS."""
@@ -41,6 +41,6 @@ class NotificationSettings(StreamSettings):
 
     @property
     def urls(self) -> dict[Channel, str]:
-        """The channels that lead somewhere."""
+        """Return the channels that are configured, with their addresses."""
         all_urls: dict[Channel, str] = {"EMAIL": self.notify_email_url, "SMS": self.notify_sms_url, "PUSH": self.notify_push_url}
         return {channel: url for channel, url in all_urls.items() if url}

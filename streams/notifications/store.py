@@ -1,7 +1,7 @@
-"""All SQL of the notifications worker: what waits, whose turn it is, and what became of it."""
+"""All SQL of the notifications worker: rows that wait, are claimed when they are due, and are settled."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -14,15 +14,21 @@ from outbox import tasks
 from outbox.append import NewEvent, append, event_of
 from runtime.tracing import continue_trace
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
+from streams.due import announce
 
+DUE_CHANNEL: Final = "notifications_due"
+"""Notified when a notification has become due by a commit."""
 SOURCE: Final = "/workers/notifications"
+
+
+News = NotificationSent | NotificationFailed | NotificationSuppressed
 
 
 class Notification(NamedTuple):
     """
-    A notification that this worker holds; `opted_out` where the user has opted out since it was queued.
+    A notification that this worker holds; `opted_out` if the user has opted out since it was queued.
 
-    `data` is None where what is stored cannot be read.
+    `data` is None if the stored document cannot be read.
     """
 
     id: UUID
@@ -60,24 +66,25 @@ returning n.id, n.recipient, n.channel, n.template, n.data::text as data, n.addr
 """
 # A worker whose lease ran out has lost the row: another has claimed it since, which shows in the attempts.
 _SETTLE: Final = """
-update notifications set status = %s, next_attempt_at = null, reason = %s, error = %s, updated_at = %s
-where id = %s and status = 'sending' and attempts = %s
-"""
-_POSTPONE: Final = """
-update notifications set status = 'queued', next_attempt_at = now() + %s, reason = %s, error = %s, updated_at = now()
-where id = %s and status = 'sending' and attempts = %s
+update notifications n set status = v.status, next_attempt_at = now() + v.pause, reason = v.reason, error = v.error,
+  updated_at = coalesce(v.at, now())
+from unnest(%s::uuid[], %s::int4[], %s::text[], %s::interval[], %s::text[], %s::text[], %s::timestamptz[])
+  as v(id, attempts, status, pause, reason, error, at)
+where n.id = v.id and n.attempts = v.attempts and n.status = 'sending' returning n.id, n.attempts
 """
 
 
 async def enqueue(connection: AsyncConnection, notifications: Sequence[Notification]) -> None:
-    """Write down what is to be sent."""
-    await _insert(connection, [(each, "queued", None, None) for each in notifications])
+    """Write notifications down that are due now, and wake the dispatchers."""
+    if notifications:
+        await _insert(connection, [(each, "queued", None, None) for each in notifications])
+        await announce(connection, DUE_CHANNEL)
 
 
 async def refuse(
     connection: AsyncConnection, refused: Sequence[tuple[Notification, NotificationFailed | NotificationSuppressed]]
 ) -> None:
-    """Write down what will not be sent, say so, and settle the tasks."""
+    """Write notifications down that will not be sent, with their events, and settle their tasks."""
     events = [_event(each, news) for each, news in refused]
     rows = [
         (each, STATUS[type(news)], news.reason, event.occurred_at) for (each, news), event in zip(refused, events, strict=True)
@@ -89,7 +96,7 @@ async def refuse(
 
 
 async def suppress(connection: AsyncConnection, notifications: Sequence[Notification], reason: str) -> None:
-    """Write down what is not to be sent, without a word about it: what became of it was told before."""
+    """Write notifications down that are not to be sent, without events: those were published before."""
     await _insert(connection, [(each, "suppressed", reason, None) for each in notifications])
     for each in notifications:
         await tasks.finish(connection, each.id, {"status": "suppressed", "messageId": each.message_id})
@@ -100,19 +107,31 @@ CLAIM_BYTES: Final = 4 * 1024 * 1024
 
 
 async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease: timedelta) -> list[Notification]:
-    """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
+    """Claim due notifications, oldest first, for the time of the lease; every other worker passes over them."""
     cursor = connection.cursor(row_factory=class_row(Notification))
     await cursor.execute(_CLAIM, (channel, limit, CLAIM_BYTES, lease))
     return [each._replace(data=_data_in(str(each.data))) for each in await cursor.fetchall()]
 
 
 def _data_in(text: str) -> dict[str, Any] | None:
-    """One by one: a document that Python cannot hold is its own notification's failure."""
+    """Decode one document; one that Python cannot hold fails its own notification only."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+_NEXT_DUE: Final = """
+select extract(epoch from next_attempt_at - now())::float8 from notifications
+where channel = %s and next_attempt_at is not null and next_attempt_at > now() order by next_attempt_at limit 1
+"""
+
+
+async def next_due(connection: AsyncConnection, channel: Channel) -> float | None:
+    """Return the seconds until the next notification of the channel is due that is not due yet, or None where there is none."""
+    row = await (await connection.execute(_NEXT_DUE, (channel,))).fetchone()
+    return row[0] if row else None
 
 
 _RENEW: Final = """
@@ -121,45 +140,65 @@ where n.id = v.id and n.attempts = v.attempts and n.status = 'sending' returning
 """
 
 
-async def renew(connection: AsyncConnection, notifications: Sequence[Notification], lease: timedelta) -> list[UUID]:
-    """Go on holding what is being sent; the ids of those that nobody else has claimed, and that are not settled."""
+async def renew(connection: AsyncConnection, notifications: Collection[Notification], lease: timedelta) -> list[UUID]:
+    """Extend the claims of notifications under way; returns the ids of those that are not another worker's or settled."""
     columns = [each.id for each in notifications], [each.attempts for each in notifications]
     return [row[0] for row in await (await connection.execute(_RENEW, (lease, *columns))).fetchall()]
 
 
-async def settle(
-    connection: AsyncConnection,
-    notification: Notification,
-    news: NotificationSent | NotificationFailed | NotificationSuppressed,
-    error: str | None = None,
-) -> bool:
-    """Write down what became of it, say so and settle its task, in the open transaction; False where the lease was lost."""
-    status, event = STATUS[type(news)], _event(notification, news)
-    reason = None if isinstance(news, NotificationSent) else news.reason
-    values = (status, reason, error, event.occurred_at, notification.id, notification.attempts)
-    cursor = await connection.execute(_SETTLE, values)
-    if cursor.rowcount == 0:
-        return False
-    await append(connection, [event])
-    await _settle_task(connection, notification, news)
-    return True
+class Retried(NamedTuple):
+    """The message is to be sent again after the pause."""
+
+    pause: timedelta
+    reason: str
 
 
-STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
+class Ended(NamedTuple):
+    """An attempt that is over, and what follows from it."""
+
+    row: Notification
+    outcome: News | Retried
+    error: str | None = None
 
 
-async def postpone(connection: AsyncConnection, notification: Notification, pause: timedelta, reason: str, error: str) -> None:
-    """Let it be due again after the pause."""
-    await connection.execute(_POSTPONE, (pause, reason, error, notification.id, notification.attempts))
+STATUS: Final[dict[type, str]] = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
+OUTCOMES: Final = STATUS | {Retried: "retried"}
 
 
-async def give_up(connection: AsyncConnection, notification: Notification, reason: str, error: str) -> None:
-    """Let it have failed, without an event: none could be written of it."""
-    await connection.execute(_SETTLE, ("failed", reason, error, datetime.now(UTC), notification.id, notification.attempts))
+async def settle(connection: AsyncConnection, ended: Sequence[Ended]) -> list[Ended]:
+    """
+    Write attempts down with their events, and settle their tasks, in the open transaction.
+
+    Returns those whose claim was not lost.
+    """
+    events = [None if isinstance(each.outcome, Retried) else _event(each.row, each.outcome) for each in ended]
+    columns = zip(*(_settled(each, event) for each, event in zip(ended, events, strict=True)), strict=True)
+    current = {*await (await connection.execute(_SETTLE, [list(column) for column in columns])).fetchall()}
+    held = [(each, event) for each, event in zip(ended, events, strict=True) if (each.row.id, each.row.attempts) in current]
+    await append(connection, [event for _, event in held if event])
+    for each, _ in held:
+        if not isinstance(each.outcome, Retried):
+            await _settle_task(connection, each.row, each.outcome)
+    return [each for each, _ in held]
+
+
+def _settled(ended: Ended, event: NewEvent | None) -> tuple[Any, ...]:
+    """Return the values of `_SETTLE` for one row."""
+    row, outcome = ended.row, ended.outcome
+    reason = None if isinstance(outcome, NotificationSent) else outcome.reason
+    if isinstance(outcome, Retried):
+        return row.id, row.attempts, "queued", outcome.pause, reason, ended.error, None
+    return row.id, row.attempts, STATUS[type(outcome)], None, reason, ended.error, event and event.occurred_at
+
+
+async def give_up(connection: AsyncConnection, row: Notification, reason: str, error: str) -> None:
+    """Record that it has failed, without an event: none could be written."""
+    values = (row.id, row.attempts, "failed", None, reason, error, datetime.now(UTC))
+    await connection.execute(_SETTLE, [[value] for value in values])
 
 
 async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification, str, str | None, datetime | None]]) -> None:
-    """With the time of the event that tells of it, where one does: a row that is made anew of the events has it too."""
+    """Insert rows with the time of their event, if there is one: a row that is rebuilt from the events has the same time."""
     await connection.cursor().executemany(
         _ENQUEUE,
         [
@@ -183,16 +222,14 @@ async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification
     )
 
 
-async def _settle_task(
-    connection: AsyncConnection, each: Notification, news: NotificationSent | NotificationFailed | NotificationSuppressed
-) -> None:
+async def _settle_task(connection: AsyncConnection, each: Notification, news: News) -> None:
     if isinstance(news, NotificationFailed):
         await tasks.fail(connection, each.id, news.reason)
     else:
         await tasks.finish(connection, each.id, {"status": STATUS[type(news)], "messageId": each.message_id})
 
 
-def _event(each: Notification, news: NotificationSent | NotificationFailed | NotificationSuppressed) -> NewEvent:
+def _event(each: Notification, news: News) -> NewEvent:
     return event_of(
         news,
         aggregate_id=str(each.id),

@@ -21,7 +21,7 @@ _LOCALE: Final = "readers_locale"
 
 
 class Text(NamedTuple):
-    """What is said; only a mail has a subject and a page."""
+    """The text of a message; only a mail has a subject and a page."""
 
     body: str
     subject: str = ""
@@ -29,7 +29,7 @@ class Text(NamedTuple):
 
 
 class Texts:
-    """All texts; a template that uses what it does not declare fails instead of leaving a gap."""
+    """All templates; one that uses a field that it does not declare fails instead of leaving a gap."""
 
     def __init__(self) -> None:
         self.environment = Environment(
@@ -41,7 +41,7 @@ class Texts:
         self.environment.filters["money"] = _money
 
     def render(self, code: str, channel: Channel, data: Mapping[str, Any], locale: str | None = None) -> Text:
-        """The text for data that `schemas.templates.check` has passed; amounts are written as the locale has them."""
+        """Render the text for data that `schemas.templates.check` has passed; amounts are written as in the locale."""
         fields = fields_of(TEMPLATES[code], data) | {_LOCALE: locale}
         parts = [self.environment.get_template(f"{code}/{part}").render(fields) for part in PARTS[channel]]
         if channel != "EMAIL":

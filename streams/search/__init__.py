@@ -1,1 +1,1 @@
-"""The search worker: what is said of documents becomes what Elasticsearch finds, and an old word never undoes a newer one."""
+"""The search worker: changes to documents reach Elasticsearch, and an older change never undoes a newer one."""

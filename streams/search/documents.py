@@ -1,27 +1,25 @@
 """
 Documents in Elasticsearch: whole, under the version of their aggregate, and deleted by a mark.
 
-Elasticsearch forgets the version of what is really deleted after a minute, and an older write that came later would bring the
-document back. So a deleted document stays as a mark with its version, and searches go through an alias that leaves marks out.
+Elasticsearch forgets the version of a document that is really deleted after a minute, and an older write that came later would
+bring the document back. So a deleted document stays as a mark with its version, and searches use an alias that leaves marks out.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
+from runtime.failures import Failures
+from runtime.service import WHEN_WOKEN, Service
 from schemas.search import DELETED
 from streams.errors import Transient, TransientReason
-
-log = structlog.get_logger()
+from streams.processor import passing_reason
 
 GONE: Final = msgspec.json.encode({DELETED: True})
 
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
-_PAUSE: Final = 1.0  # seconds
 _OK: Final = range(200, 300)
 _CONFLICT: Final = 409  # the index has this version, or a later one
 _BAD_REQUEST, _TOO_LARGE = 400, 413
@@ -32,7 +30,7 @@ _FILTERED: Final = "items.*.status,items.*.error.type,items.*.error.reason"
 
 
 class Change(NamedTuple):
-    """What a document is as of a version: its JSON, or `GONE`."""
+    """A document as of a version: its JSON, or `GONE`."""
 
     id: str
     version: int
@@ -52,14 +50,15 @@ class Documents:
         self._index = index
         self._ready = False
 
-    async def prepare(self) -> None:
-        """Wait for Elasticsearch and make what is missing: a search before the first document should find nothing, not fail."""
-        while not self._ready:
-            try:
+    def preparing(self) -> Service:
+        """Return the service that creates the index if it is missing: a search before the first document should not fail."""
+
+        async def prepare() -> float:
+            if not self._ready:
                 await self._ensure()
-            except Transient as error:
-                log.warning("waiting", reason=error.reason, error=str(error)[:500], retry_in=_PAUSE)
-                await asyncio.sleep(_PAUSE)
+            return WHEN_WOKEN
+
+        return Service("search index", prepare, Failures("search index", postponed="waiting", passing=passing_reason))
 
     async def write(self, changes: Sequence[Change]) -> list[str | None]:
         """
@@ -75,7 +74,7 @@ class Documents:
         return told
 
     async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:
-        """Send lines that are JSON already, which the client passes on as they are, whatever it declares."""
+        """Send lines that are JSON already; the client passes them on unchanged, although it declares other types."""
         try:
             # Without require_alias a missing alias would silently become an index of that name.
             answer = await self._client.bulk(index=self._index, operations=lines, require_alias=True, filter_path=_FILTERED)

@@ -1,4 +1,4 @@
-"""The effects of a batch of changes to documents: the index has them, and each task says so."""
+"""Handles changes to documents: they are written to the index, and each task is finished."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ class SearchHandler:
     """
     The search worker, as a `streams.handler.Handler`.
 
-    A batch that comes again meets its own versions in the index, which is as good as done.
+    A batch that comes again meets its own versions in the index, which counts as done.
     """
 
     consumer: Final = "search"
@@ -51,16 +51,16 @@ class SearchHandler:
         )
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Give out no version again that a lost change had: the index would keep the lost one."""
+        """Index the changes again, and raise the versions past them: the index would keep a change whose version is reused."""
         await self.handle(connection, events)
         changes = [change_of(event) for event in events]
         await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
 
 
 def change_of(event: Envelope) -> Change:
-    told = data_of(event, PropertyUpserted, PropertyDeleted)
-    source = msgspec.json.encode(told.doc) if isinstance(told, PropertyUpserted) else GONE
-    return Change(told.id, told.version, source)
+    change = data_of(event, PropertyUpserted, PropertyDeleted)
+    source = msgspec.json.encode(change.doc) if isinstance(change, PropertyUpserted) else GONE
+    return Change(change.id, change.version, source)
 
 
 @asynccontextmanager
@@ -69,7 +69,7 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
     # The processor owns the waiting, so the client tries once.
     async with AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **elastic_trust(url)) as client:
         documents = Documents(client, PROPERTIES.name)
-        yield Running(SearchHandler(documents, settings.lock_lease), loops=(documents.prepare,))
+        yield Running(SearchHandler(documents, settings.lock_lease), (documents.preparing(),))
 
 
 SEARCH: Final = Role(SearchHandler.consumer, _opened, SearchSettings)

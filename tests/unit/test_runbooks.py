@@ -20,8 +20,8 @@ from schemas.operations import AlertRaised
 from schemas.registry import decode
 from streams.errors import FetchReason, PoisonReason
 from streams.leads.decisions import Answer, Exhausted, Rejected
+from streams.leads.delivery_store import Claimed
 from streams.leads.outcomes import Ended, alert_of
-from streams.leads.store import Claimed
 from streams.payments.facts import Stamp
 from streams.payments.news import alert_of as dispute_alert
 from streams.payments.states import DisputeState, Fate

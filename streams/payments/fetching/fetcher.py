@@ -17,10 +17,11 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.database import Pool
-from runtime.excerpts import described, excerpt_of
+from runtime.excerpts import described
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.ids import first_id_of, new_id
+from runtime.service import Hold, Service
 from runtime.tracing import continue_trace
 from schemas.stripe_snapshots import Answer, snapshot_of, telling
 from streams.errors import FetchReason
@@ -84,33 +85,27 @@ class Fetcher:
         self._consumer = consumer
         self._draw = draw
         self.heartbeat = Heartbeat("stripe fetches")
-        self._failures = Failures("stripe fetches")
         self._next_call = self._look_at = self._forget_at = 0.0
         self._held_until = 0.0
         self._holds = 0
 
-    async def run(self) -> None:
-        """Round after round, until it is cancelled: what was under way then becomes due again when its claim ends."""
-        while True:
-            self.heartbeat.beat()
-            try:
-                await self._look()
-                asked = await self.run_once()
-                self._failures.passed()
-            except Exception as error:  # noqa: BLE001  # a surprise must not stop what waits
-                await asyncio.sleep(self._pause_after(error))
-                continue
-            if asked < self._limits.batch:
-                await asyncio.sleep(self._limits.poll.total_seconds())
+    def asking(self, hold: Hold | None = None) -> Service:
+        """Return the service; a claim that is under way when it is closed becomes due again when the claim ends."""
 
-    def _pause_after(self, error: Exception) -> float:
-        if (reason := passing_reason(error)) is None:
-            return self._failures.note(error)
-        log.warning("fetches_postponed", reason=reason, error=excerpt_of(error))
-        return 1.0
+        async def turn() -> float:
+            await self._look()
+            asked = await self.run_once()
+            return 0.0 if asked >= self._limits.batch else self._limits.poll.total_seconds()
+
+        failures = Failures("stripe fetches", postponed="fetches_postponed", passing=passing_reason, longest_away=1.0)
+        return Service("stripe fetches", turn, failures, hold=hold, heartbeat=self.heartbeat)
 
     async def run_once(self) -> int:
-        """Ask for what is due, up to a batch; how much that was. Raises only what may pass later, after all others have ended."""
+        """
+        Ask for what is due, up to a batch; returns how much that was.
+
+        Raises only what may pass later, after all others have ended.
+        """
         if self._api is None or time.monotonic() < self._held_until:
             return 0
         async with self._pool.connection() as connection, connection.transaction():

@@ -23,7 +23,7 @@ from schemas.search import PropertyDeleted, PropertyUpserted
 from schemas.topics import Topic
 from streams.leads.handler import LeadsHandler
 from streams.notifications import store
-from streams.notifications.dispatcher import told as named
+from streams.notifications.dispatcher import event_fields as named
 from streams.notifications.handler import NotificationsHandler
 from streams.search.documents import Documents
 from streams.search.handler import SearchHandler

@@ -30,7 +30,7 @@ from runtime.settings import Secret
 from schemas.stripe_snapshots import KINDS
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Answer as Answered
-from streams.leads.store import Claimed
+from streams.leads.delivery_store import Claimed
 from streams.notifications.senders import Message, ProviderSender, SendFailed
 from streams.notifications.texts import Text
 from streams.payments.fetching.api import opened_api

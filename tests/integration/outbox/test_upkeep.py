@@ -123,7 +123,7 @@ def test_a_lag_of_days_is_an_alert(connection: psycopg.Connection, settings: Ret
 async def test_a_worker_goes_by_the_clock_of_the_server(database_url: str, connection: psycopg.Connection) -> None:
     pool, clock = make_pool(database_url, size=1, name="test"), ServerClock()
     async with running(pool, clock.reading(pool)):
-        await asyncio.wait_for(clock.until_known(), 20)
+        await until(lambda: clock.known)
         row = connection.execute("select clock_timestamp()").fetchone()
         assert row
         assert abs(clock.now() - row[0]) < timedelta(seconds=10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from operations.erasure.subjects import Subject
 from outbox.append import append, event_of
 from runtime.ids import new_id
 from runtime.partners import Partner
+from runtime.service import running
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.leads import RECEIVED, LeadReceived
@@ -174,17 +174,15 @@ async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
     await leads.take_in(*(lead(f"slow-{n}") for n in range(50)))
     await leads.take_in(*(lead(f"quick-{n}", "other") for n in range(50)))
     async with leads.dispatcher(timeout=30) as dispatcher:
-        running = asyncio.create_task(dispatcher.run())
 
         async def all_quick() -> bool | None:
             [row] = await leads.rows("select count(*) from leads where partner = 'OTHER' and status = 'delivered'")
             return row["count"] == 50 or None
 
-        assert await eventually(all_quick)
-        assert len(leads.crm.ids("/acme")) == 10  # its cap
-        leads.crm.release()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with running(dispatcher):
+            assert await eventually(all_quick)
+            assert len(leads.crm.ids("/acme")) == 10  # its cap
+            leads.crm.release()
     # What was under way when the worker stopped has been written down.
     [row] = await leads.rows("select count(*) from leads where partner = 'ACME' and status = 'delivered'")
     assert row["count"] >= 10
@@ -235,16 +233,13 @@ async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(le
 async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:
     ids = await leads.take_in(*(lead(f"{n}", partner) for n in range(100) for partner in ("acme", "other")))
     async with leads.dispatcher() as first, leads.dispatcher() as second:
-        running = [asyncio.create_task(dispatcher.run()) for dispatcher in (first, second)]
 
         async def all_there() -> bool | None:
             [row] = await leads.rows("select count(*) from leads where status = 'delivered'")
             return row["count"] == 200 or None
 
-        assert await eventually(all_there)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        async with running(first, second):
+            assert await eventually(all_there)
     assert sorted(taken.message_id for taken in leads.crm.taken) == sorted(map(str, ids))
     assert [kind for kind, _ in await leads.told()] == ["lead.delivered"] * 200
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.partners import Partner
+from runtime.service import running
 from streams.leads import crm as crm_module
+from streams.leads import delivery_store, settling
 from streams.leads import dispatcher as dispatcher_module
-from streams.leads import settling, store
 from streams.leads.outcomes import outcome_of
 from streams.retry_after import parse_retry_after
 from tests.integration.streams.delivering import POLICY, Leads, leads_on, round_of
@@ -247,14 +248,14 @@ async def test_a_lead_that_cannot_be_read_fails_by_itself(leads: Leads, moment: 
 
 
 async def test_a_claim_that_fails_for_one_partner_leaves_the_others_theirs(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = store.claim
+    claim = delivery_store.claim
 
     async def broken(connection: Any, rooms: Any, *given: Any, **named: Any) -> Any:
         if "ACME" in rooms:
             raise Surprise
         return await claim(connection, rooms, *given, **named)
 
-    monkeypatch.setattr(store, "claim", broken)
+    monkeypatch.setattr(delivery_store, "claim", broken)
     _, good = await leads.take_in(lead("bad"), lead("good", "other"))
     async with leads.dispatcher() as dispatcher:
         await round_of(dispatcher)
@@ -263,23 +264,21 @@ async def test_a_claim_that_fails_for_one_partner_leaves_the_others_theirs(leads
 
 async def test_the_loop_outlives_a_round_that_fails(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
     async with leads.dispatcher() as dispatcher:
-        run_once, rounds = dispatcher.run_once, 0
+        begin, rounds = dispatcher.begin, 0
 
-        async def broken() -> Any:
+        async def broken(connection: Any) -> Any:
             nonlocal rounds
             rounds += 1
             if rounds == 1:
                 raise Surprise
-            return await run_once()
+            return await begin(connection)
 
-        monkeypatch.setattr(dispatcher, "run_once", broken)
+        monkeypatch.setattr(dispatcher, "begin", broken)
         monkeypatch.setattr(dispatcher._failures, "_first", 0.01)
         [good] = await leads.take_in(lead("good"))
-        running = asyncio.create_task(dispatcher.run())
 
         async def delivered() -> bool | None:
             return (await leads.one(good))["status"] == "delivered" or None
 
-        await eventually(delivered)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with running(dispatcher):
+            await eventually(delivered)

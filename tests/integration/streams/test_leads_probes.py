@@ -12,6 +12,7 @@ import pytest
 
 from ops.dev.processes import TALLYHOOK
 from projections.partners import ask_probe, read_partners, why_waiting
+from runtime.service import running
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import SECRET, status
 from tests.simulators.partner import lead
@@ -126,13 +127,8 @@ async def test_where_no_lead_waits_the_breaker_is_closed_by_hand(leads: Leads) -
 
 @asynccontextmanager
 async def working(leads: Leads, **limits: Any) -> AsyncIterator[None]:
-    async with leads.dispatcher(**DEAD | limits) as dispatcher:
-        running = asyncio.create_task(dispatcher.run())
-        try:
-            yield
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+    async with leads.dispatcher(**DEAD | limits) as dispatcher, running(dispatcher):
+        yield
 
 
 async def command(database_url: str, folder: Path, *words: str) -> tuple[int, str, str]:

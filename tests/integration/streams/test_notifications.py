@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ from projections import contacts, notifications
 from projections.config_view import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
+from runtime.service import running
 from runtime.tracing import new_trace
 from schemas import registry
 from schemas.envelope import Envelope
 from schemas.operations import SendNotification
+from streams.due import hearing
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Policy
@@ -34,7 +37,7 @@ from tests.mail import mail_server
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from uuid import UUID
 
     from psycopg import AsyncConnection
@@ -45,6 +48,20 @@ if TYPE_CHECKING:
 PAID: dict[str, Any] = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
 NOW = timedelta(0)
 LEASE = timedelta(seconds=10)
+POLL = timedelta(milliseconds=20)
+
+
+class Counting(Dispatcher):
+    """A dispatcher that remembers how its attempts ended."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.outcomes: Counter[str] = Counter()
+
+    def _count(self, outcomes: Iterable[str]) -> None:
+        found = [*outcomes]
+        self.outcomes.update(found)
+        super()._count(found)
 
 
 class Worker:
@@ -72,10 +89,10 @@ class Worker:
             await self._handler.handle(self._connection, [event])
         return event.id
 
-    def dispatcher(self, *, attempts: int = 3, lease: timedelta = LEASE) -> Dispatcher:
+    def dispatcher(self, *, attempts: int = 3, lease: timedelta = LEASE, poll: timedelta = POLL) -> Counting:
         sender = sender_of(self._mail.url, seconds=2, threads=1)
         assert isinstance(sender, MailSender)
-        return Dispatcher(
+        return Counting(
             "EMAIL",
             sender,
             self._pool,
@@ -85,11 +102,16 @@ class Worker:
             limit=50,
             timeout=timedelta(seconds=5),
             lease=lease,
-            poll=timedelta(milliseconds=20),
+            poll=poll,
         )
 
     async def send(self, **settings: Any) -> dict[str, int]:
-        return dict(await self.dispatcher(**settings).run_once())
+        """Begin what is due, let it end, write it down; returns how many ended how."""
+        dispatcher = self.dispatcher(**settings)
+        await dispatcher.run_once()
+        await dispatcher.idle()
+        await dispatcher.close()
+        return dict(dispatcher.outcomes)
 
     async def read(self, notification_id: UUID) -> notifications.NotificationView:
         found = await notifications.notification(self._connection, notification_id)
@@ -265,16 +287,20 @@ async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Work
         await released.wait()
 
     sender._sender.send = slow  # type: ignore[method-assign]
-    under_way = asyncio.ensure_future(sender.run_once())
-    begun = datetime.now(UTC)
+    async with running(sender):
+        begun = datetime.now(UTC)
 
-    async def held_for_long() -> bool | None:
-        return datetime.now(UTC) - begun > timedelta(seconds=1) or None
+        async def held_for_long() -> bool | None:
+            return datetime.now(UTC) - begun > timedelta(seconds=1) or None
 
-    await eventually(held_for_long)
-    assert await worker.send() == {}
-    released.set()
-    assert dict(await under_way) == {"sent": 1}
+        await eventually(held_for_long)
+        assert await worker.send() == {}
+        released.set()
+
+        async def is_sent() -> bool | None:
+            return sender.outcomes["sent"] == 1 or None
+
+        await eventually(is_sent)
     assert (await worker.read(sent)).attempts == 1
 
 
@@ -282,15 +308,9 @@ async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(wo
     """The mail went out, and the worker died before it could write that down."""
     sent = await worker.command("zoe@example.com")
     dispatcher = worker.dispatcher(lease=timedelta(milliseconds=300))
-    dispatcher._settle = never  # type: ignore[method-assign, assignment]
-    under_way = asyncio.ensure_future(dispatcher.run_once())
-
-    async def taken() -> bool | None:
-        return bool(mail.mails) or None
-
-    await eventually(taken)
-    under_way.cancel()
-    await asyncio.gather(under_way, return_exceptions=True)
+    await dispatcher.run_once()
+    await dispatcher.idle()
+    assert len(mail.mails) == 1
     assert (await worker.read(sent)).status == "sending"
 
     async def again() -> dict[str, int] | None:
@@ -303,9 +323,16 @@ async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(wo
     assert [kind for kind, _ in await worker.told()] == ["notification.sent"]
 
 
-async def never(*_: Any, **__: Any) -> str:
-    await asyncio.Event().wait()
-    return ""
+async def test_it_is_sent_when_its_commit_is_heard_of(worker: Worker, database_url: str) -> None:
+    dispatcher = worker.dispatcher(poll=timedelta(hours=1))
+    async with running(hearing(database_url, store.DUE_CHANNEL, dispatcher), dispatcher):
+        for name in ("jo", "zoe"):
+            sent = await worker.command(f"{name}@example.com")
+
+            async def is_sent(notification_id: UUID = sent) -> bool | None:
+                return (await worker.read(notification_id)).status == "sent" or None
+
+            await eventually(is_sent)
 
 
 async def test_workers_side_by_side_send_each_mail_once(worker: Worker, mail: MailServer) -> None:

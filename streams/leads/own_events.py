@@ -1,4 +1,4 @@
-"""A lead's own events read back: what each one says became of the lead."""
+"""Reads the own events of a lead back: the state of the lead that each of them records."""
 
 from typing import Final
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from projections.leads import LeadStatus
 from schemas.envelope import Envelope
 from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
-from streams.leads.store import Retold
+from streams.leads.store import OwnEvent
 from streams.records import data_of
 
 OUTCOMES: Final = frozenset({"lead.delivered", "lead.delivery.failed", "lead.delivery.exhausted"})
@@ -15,10 +15,10 @@ OUTCOMES: Final = frozenset({"lead.delivered", "lead.delivery.failed", "lead.del
 _Outcome = LeadDelivered | LeadDeliveryFailed | LeadDeliveryExhausted
 
 
-def outcome_in(event: Envelope) -> Retold:
-    """What the event tells. Raises Poison."""
+def own_event_of(event: Envelope) -> OwnEvent:
+    """Return the state in the event. Raises Poison."""
     record: _Outcome = data_of(event, LeadDelivered, LeadDeliveryFailed, LeadDeliveryExhausted)  # type: ignore[assignment]  # mypy joins the three to their base
-    return Retold(
+    return OwnEvent(
         lead_id=UUID(event.subject),
         event_id=event.id,
         type=event.type,
@@ -33,7 +33,7 @@ def outcome_in(event: Envelope) -> Retold:
 
 
 def _status_of(record: _Outcome) -> LeadStatus:
-    """A failure that names no next attempt was refused for good, unless `exhausted` follows."""
+    """Return the status; a failure without a next attempt is a permanent refusal, unless `exhausted` follows."""
     match record:
         case LeadDelivered():
             return "delivered"

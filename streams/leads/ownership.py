@@ -9,27 +9,23 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Final
 
-import structlog
-
 from outbox.append import shard_of
 from outbox.shards import LEADS_WORKERS, Shards
-from runtime.database import UNAVAILABLE
-from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
-from runtime.lease import Lease, LeaseLost
+from runtime.lease import Lease
+from runtime.service import Service
 from runtime.sessions import DEFAULT_LEASE
-
-log = structlog.get_logger()
 
 _EVERY: Final = timedelta(seconds=1)
 
 
-class Share:
+class Ownership:
     """
-    Held by the locks of a lease: what a worker had that died is free at once, and what one had that hangs when the lease is over.
+    The partners of one worker, held by the locks of a lease.
 
-    `heartbeat` is that of the loop that delivers.
+    What a dead worker had is free at once, and what a hanging one had when the lease is over. `heartbeat` is that of the loop
+    that delivers.
     """
 
     def __init__(
@@ -43,32 +39,25 @@ class Share:
         self._shards: frozenset[int] = frozenset()
 
     def holds(self, partner: str) -> bool:
-        """Whether attempts to the partner may begin here."""
+        """Return whether attempts to the partner may begin here."""
         return shard_of(partner) in self._shards and self._lease is not None and self._lease.held
 
-    async def keep(self, busy: Callable[[], Collection[str]]) -> None:
-        """For ever: take what is free up to the fair share, and give back the rest as soon as nothing of it is `busy`."""
-        failures = Failures("leads share")
-        while True:
-            pause = self._every
+    def keeping(self, busy: Callable[[], Collection[str]]) -> Service:
+        """Return the service that takes free shards up to the fair share, and gives back surplus ones that are not `busy`."""
+
+        async def hold_lease() -> float:
+            lease = Lease(self._database_url, "leads share", self._duration, self._heartbeat)
             try:
-                lease = Lease(self._database_url, "leads share", self._duration, self._heartbeat)
-                try:
-                    await asyncio.to_thread(lease.open)
-                    self._lease = lease
-                    await self._keep(lease, Shards(lease.connection, LEADS_WORKERS), busy)
-                finally:
-                    self._lease = None
-                    await asyncio.to_thread(lease.close)
-            except UNAVAILABLE as error:
-                reason = error.reason if isinstance(error, LeaseLost) else "postgres_unavailable"
-                log.warning("share_lost", reason=reason, error=excerpt_of(error))
-                failures.passed()
-            except Exception as error:  # noqa: BLE001  # without a share nothing would be delivered by anybody
-                pause = failures.note(error)
+                await asyncio.to_thread(lease.open)
+                self._lease = lease
+                await self._keep(lease, Shards(lease.connection, LEADS_WORKERS), busy)
             finally:
-                self._shards = frozenset()
-            await asyncio.sleep(pause)
+                self._lease, self._shards = None, frozenset()
+                await asyncio.to_thread(lease.close)
+            return self._every
+
+        failures = Failures("leads share", postponed="share_lost", longest_away=self._every)
+        return Service("leads share", hold_lease, failures)
 
     async def _keep(self, lease: Lease, shards: Shards, busy: Callable[[], Collection[str]]) -> None:
         await asyncio.to_thread(shards.join)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from runtime.heartbeat import Heartbeat
-from streams.leads.share import Share
+from runtime.service import running
+from streams.leads.ownership import Ownership
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import hang, status
 from tests.simulators.partner import lead
@@ -29,24 +29,19 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
         yield world
 
 
-def share_of(database_url: str) -> Share:
-    return Share(database_url, Heartbeat("deliveries"), OFTEN)
+def ownership_of(database_url: str) -> Ownership:
+    return Ownership(database_url, Heartbeat("deliveries"), OFTEN)
 
 
 @asynccontextmanager
-async def kept(share: Share, busy: Callable[[], Collection[str]] = tuple) -> AsyncIterator[Share]:
-    """A worker's share while the block lasts; then its connection is gone, as with a worker that has died."""
-    keeping = asyncio.create_task(share.keep(busy))
-    try:
-        yield share
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+async def kept(owned: Ownership, busy: Callable[[], Collection[str]] = tuple) -> AsyncIterator[Ownership]:
+    """A worker's ownership while the block lasts; then its connection is gone, as with a worker that has died."""
+    async with running(owned.keeping(busy)):
+        yield owned
 
 
-def held(share: Share) -> set[str]:
-    return {partner for partner in PARTNERS if share.holds(partner)}
+def held(owned: Ownership) -> set[str]:
+    return {partner for partner in PARTNERS if owned.holds(partner)}
 
 
 async def until(fact: Callable[[], bool]) -> None:
@@ -57,16 +52,16 @@ async def until(fact: Callable[[], bool]) -> None:
 
 
 async def test_a_worker_alone_has_all_partners_and_before_it_has_asked_none(database_url: str) -> None:
-    assert held(Share(database_url, Heartbeat("deliveries"))) == set()
-    async with kept(share_of(database_url)) as alone:
+    assert held(Ownership(database_url, Heartbeat("deliveries"))) == set()
+    async with kept(ownership_of(database_url)) as alone:
         await until(lambda: len(held(alone)) == len(PARTNERS))
 
 
 async def test_several_share_them_out_and_no_partner_has_two(database_url: str) -> None:
     async with (
-        kept(share_of(database_url)) as first,
-        kept(share_of(database_url)) as second,
-        kept(share_of(database_url)) as third,
+        kept(ownership_of(database_url)) as first,
+        kept(ownership_of(database_url)) as second,
+        kept(ownership_of(database_url)) as third,
     ):
 
         def is_shared_out() -> bool:
@@ -78,8 +73,8 @@ async def test_several_share_them_out_and_no_partner_has_two(database_url: str) 
 
 
 async def test_what_a_worker_had_that_is_gone_goes_to_the_others(database_url: str) -> None:
-    async with kept(share_of(database_url)) as stays:
-        async with kept(share_of(database_url)) as goes:
+    async with kept(ownership_of(database_url)) as stays:
+        async with kept(ownership_of(database_url)) as goes:
             await until(lambda: bool(held(goes)))
         await until(lambda: len(held(stays)) == len(PARTNERS))
 
@@ -93,9 +88,9 @@ async def test_a_partner_with_attempts_under_way_is_handed_over_when_they_have_e
         looks += 1
         return ()
 
-    async with kept(share_of(database_url), lambda: busy) as first:
+    async with kept(ownership_of(database_url), lambda: busy) as first:
         await until(lambda: len(held(first)) == len(PARTNERS))
-        async with kept(share_of(database_url), looked) as second:
+        async with kept(ownership_of(database_url), looked) as second:
             await until(lambda: len(held(first)) < len(PARTNERS) and looks > 5)
             leaving = {*PARTNERS} - held(first)
             assert held(second) == set()
@@ -104,7 +99,7 @@ async def test_a_partner_with_attempts_under_way_is_handed_over_when_they_have_e
 
 
 async def test_two_workers_together_keep_a_partners_cap(leads: Leads, database_url: str) -> None:
-    first, second = share_of(database_url), share_of(database_url)
+    first, second = ownership_of(database_url), ownership_of(database_url)
     leads.crm.answers("/acme", hang)
     await leads.take_in(*(lead(f"{n}") for n in range(10)))
     async with (

@@ -1,7 +1,4 @@
-"""
-What everybody may know of a CRM's breaker: kept in Postgres by the worker that delivers to it, which also hears there of probes
-that were asked for.
-"""
+"""The state of breakers in Postgres: written by the worker that delivers to a CRM, which also reads requests for probes there."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -10,14 +7,14 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from streams.leads.store import SUSPECT_AFTER
+from streams.leads.delivery_store import SUSPECT_AFTER
 
 _HASTENED: Final = 500
 """Leads that are made due in one statement."""
 
 
 class Seen(NamedTuple):
-    """How a breaker stands: `probe_at` is None where it is closed; `error` is what the CRM failed of last."""
+    """The state of a breaker: `probe_at` is None where it is closed, `error` is the latest failure of the CRM."""
 
     partner: str
     probe_at: datetime | None
@@ -26,7 +23,7 @@ class Seen(NamedTuple):
     at: datetime
 
 
-_TELL: Final = """
+_WRITE: Final = """
 insert into lead_breakers as b (partner, opened_at, probe_at, failures, error, tried_at)
 values (%(partner)s, case when %(probe_at)s::timestamptz is not null then %(at)s end, %(probe_at)s, %(failures)s, %(error)s,
         greatest(%(at)s, clock_timestamp()))
@@ -36,16 +33,16 @@ on conflict (partner) do update set probe_at = excluded.probe_at, failures = exc
 """
 
 
-async def tell(connection: AsyncConnection, seen: Seen) -> None:
-    """Write down how a breaker stands after an attempt, or after it was closed by hand."""
-    await connection.execute(_TELL, seen._asdict())
+async def write(connection: AsyncConnection, seen: Seen) -> None:
+    """Write down the state of a breaker after an attempt, or after it was closed by an operator."""
+    await connection.execute(_WRITE, seen._asdict())
 
 
 _OPEN: Final = "select partner, failures from lead_breakers where opened_at is not null and partner = any(%s)"
 
 
 async def read_open(connection: AsyncConnection, partners: Collection[str]) -> dict[str, int]:
-    """Those of the partners whose breaker was open when a worker wrote last, with the failures in a row."""
+    """Return those of the partners whose breaker was open when a worker wrote last, with the failures in a row."""
     return dict(await (await connection.execute(_OPEN, (list(partners),))).fetchall())
 
 
@@ -55,7 +52,7 @@ select partner from lead_breakers where partner = any(%s) and asked_at > coalesc
 
 
 async def read_asked(connection: AsyncConnection, partners: Collection[str]) -> list[str]:
-    """Those of the partners of which somebody wants to know now whether their CRM is back."""
+    """Return those of the partners whose CRM an operator wants to be probed now."""
     return [row[0] for row in await (await connection.execute(_ASKED, (list(partners),))).fetchall()]
 
 
@@ -69,7 +66,7 @@ update leads set next_attempt_at = %(now)s from next where leads.id = next.id re
 
 
 async def pull(connection: AsyncConnection, partner: str, now: datetime) -> tuple[UUID, datetime] | None:
-    """Make the partner's next lead due now, to try its CRM with; its id, and when it would have been due."""
+    """Make the partner's next lead due now, as a probe of its CRM; returns its id, and when it would have been due."""
     row = await (await connection.execute(_PULL, {"partner": partner, "now": now})).fetchone()
     return (row[0], row[1]) if row else None
 
@@ -83,11 +80,11 @@ update leads set next_attempt_at = %(now)s where id in (
 
 
 async def hasten(connection: AsyncConnection, partner: str, since: datetime, now: datetime) -> bool:
-    """Make leads due that wait since before the CRM came back; whether there may be more of them."""
+    """Make leads due that wait since before the CRM came back; returns whether there may be more of them."""
     values = {"partner": partner, "since": since, "now": now, "limit": _HASTENED}
     return (await connection.execute(_HASTEN, values)).rowcount == _HASTENED
 
 
 def probe_time(open_until: float | None, moment: float, now: datetime) -> datetime | None:
-    """When a breaker lets the next attempt through, by the clock that others read."""
+    """Return when a breaker lets the next attempt through, by the clock that others read."""
     return None if open_until is None else now + timedelta(seconds=max(0.0, open_until - moment))

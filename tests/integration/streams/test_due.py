@@ -1,0 +1,94 @@
+"""A sender does not wait for its poll: it begins when a row has become due by a commit, or when its time has come."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from runtime.service import running
+from streams.due import hearing, settle_apart
+from streams.leads.store import DUE_CHANNEL
+from tests.integration.streams.delivering import Clock, Leads, leads_on
+from tests.simulators.crm import status
+from tests.simulators.partner import lead
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+RARELY: Final = timedelta(hours=1)
+
+
+class Moving(Clock):
+    """Goes with the machine's clock."""
+
+    def __call__(self) -> datetime:
+        self.now = datetime.now(UTC)
+        return self.now
+
+
+@pytest.fixture
+async def leads(database_url: str) -> AsyncIterator[Leads]:
+    async with leads_on(database_url) as world:
+        world.clock = Moving()
+        yield world
+
+
+async def until(leads: Leads, lead_id: UUID, **expected: Any) -> None:
+    async def look() -> bool | None:
+        found = await leads.one(lead_id)
+        return all(found[name] == value for name, value in expected.items()) or None
+
+    await eventually(look)
+
+
+async def test_a_lead_is_delivered_when_its_commit_is_heard_of(leads: Leads, database_url: str) -> None:
+    [first] = await leads.take_in(lead("before"))
+    async with leads.dispatcher(poll=RARELY) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+        await until(leads, first, status="delivered")
+        [second] = await leads.take_in(lead("after"))
+        await until(leads, second, status="delivered")
+
+
+async def test_a_lead_is_delivered_when_its_time_has_come(leads: Leads) -> None:
+    early, late = await leads.take_in(lead("early"), lead("late"))
+    for lead_id, seconds in ((early, 1), (late, 2)):
+        due = datetime.now(UTC) + timedelta(seconds=seconds)
+        await leads.rows("update leads set next_attempt_at = %s where id = %s returning id", due, lead_id)
+    async with leads.dispatcher(poll=RARELY) as dispatcher, running(dispatcher):
+        await until(leads, early, status="delivered")
+        await until(leads, late, status="delivered")
+
+
+async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads, database_url: str) -> None:
+    leads.crm.answers("/acme", status(500))
+    [lead_id] = await leads.take_in(lead("1"))
+    limits = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
+    async with leads.dispatcher(**limits) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+        await until(leads, lead_id, status="retrying")
+        [other] = await leads.take_in(lead("2"))
+        [healthy] = await leads.take_in(lead("3", "other"))
+        await until(leads, healthy, status="delivered")
+        assert (await leads.one(other))["attempts"] == 0
+
+
+async def test_of_a_batch_the_one_that_cannot_be_written_is_found_and_the_others_are_written() -> None:
+    written: list[int] = []
+    culprits: list[tuple[int, str]] = []
+
+    async def write(batch: Sequence[int]) -> int:
+        if 5 in batch:
+            raise ValueError("not this one")
+        written.extend(batch)
+        return len(batch)
+
+    async def culprit(one: int, error: Exception) -> int:
+        culprits.append((one, str(error)))
+        return 0
+
+    assert await settle_apart(range(8), write, culprit) == 7
+    assert sorted(written) == [0, 1, 2, 3, 4, 6, 7]
+    assert culprits == [(5, "not this one")]
