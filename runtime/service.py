@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from psycopg import AsyncConnection
 
@@ -27,6 +27,17 @@ Round = Callable[[], Awaitable[float]]
 WHEN_WOKEN: Final = math.inf
 """Returned by a round: the next one is due when the service is woken."""
 _AGAIN: Final = 0.2  # seconds, after a connection that ended without an error
+
+
+class Pause(NamedTuple):
+    """
+    The seconds between two rounds; for `fixed` of them the service is not woken.
+
+    What is away is given its whole pause, however often the service is woken.
+    """
+
+    seconds: float
+    fixed: float
 
 
 class Service:
@@ -86,29 +97,25 @@ class Service:
         """Run round after round until `close` is called."""
         while not self._closing.is_set():
             self._woken.clear()
-            pause, failed = await self.turn()
-            # What is away is given its time, however often the service is woken.
-            await _within(self._closing, pause if failed else self._spacing)
-            if not failed:
-                await _within(self._woken, pause - self._spacing)
+            pause = await self.turn()
+            await _within(self._closing, pause.fixed)
+            await _within(self._woken, pause.seconds - pause.fixed)
 
-    async def turn(self) -> tuple[float, bool]:
-        """Run one round; returns the seconds until the next one, and whether the round failed."""
+    async def turn(self) -> Pause:
+        """Run one round; returns the pause after it."""
         if self.heartbeat:
             self.heartbeat.beat()
         self._failures.begin()
         try:
-            pause = await self._held() or await self._run_once()
-        except Exception as error:  # noqa: BLE001  # a loop that ended of a surprise would be missed by nobody
-            return self._failures.pause_after(error, **self._context()), True
+            if self._hold and (held := await self._hold()):
+                return Pause(held, held)
+            self._hold = None
+            pause = Pause(await self._run_once(), self._spacing)
+        except Exception as error:  # noqa: BLE001  # a loop that ends of a surprise would not be missed
+            seconds = self._failures.pause_after(error, **self._context())
+            return Pause(seconds, seconds)
         self._failures.passed()
-        return pause, False
-
-    async def _held(self) -> float:
-        if self._hold and (pause := await self._hold()):
-            return pause
-        self._hold = None
-        return 0.0
+        return pause
 
     def run_in_thread(self) -> None:
         """Run in a daemon thread with an event loop of its own, for as long as the process lives."""

@@ -211,3 +211,35 @@ async def test_services_open_in_order_and_close_in_the_opposite_one_whatever_fai
         async with running(Part("one"), Part("two", fail)):
             told.append("work")
     assert told == ["one opens", "two opens", "work", "two closes", "one closes"]
+
+
+async def test_it_does_not_begin_before_it_is_allowed_to_and_is_not_woken_meanwhile() -> None:
+    rounds, looks = Rounds(), 0
+    looked = asyncio.Event()
+
+    async def hold() -> float:
+        nonlocal looks
+        looks += 1
+        looked.set()
+        return 0.001 if looks == 1 else 60.0
+
+    service = Service("held", rounds, hold=hold)
+    async with running(service):
+        while looks < 2:
+            looked.clear()
+            await asyncio.wait_for(looked.wait(), LIMIT)
+        for _ in range(50):
+            service.wake()
+            await asyncio.sleep(0)
+        assert (looks, rounds.number) == (2, 0)
+
+
+async def test_it_begins_once_it_is_allowed_to_and_asks_no_more() -> None:
+    rounds, answers = Rounds(pause=0), [0.001, 0.001, 0.0]
+
+    async def hold() -> float:
+        return answers.pop(0)
+
+    async with running(Service("held once", rounds, hold=hold)):
+        await rounds.until(3)
+    assert answers == []
