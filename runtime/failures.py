@@ -17,7 +17,9 @@ FAILED: Final = Counter(
     "tallyhook_loop_failures_total", "Rounds of a background loop that failed unexpectedly; the loop continues.", ["loop"]
 )
 POSTPONED: Final = Counter(
-    "tallyhook_loop_postponed_total", "Rounds of a background loop that were postponed because a service that it needs is away.", ["loop", "reason"]
+    "tallyhook_loop_postponed_total",
+    "Rounds of a background loop that were postponed because a service that it needs is away.",
+    ["loop", "reason"],
 )
 
 _FIRST: Final = 1.0
