@@ -1,5 +1,5 @@
 """
-Postgres' clock, which all processes share: it decides what is due, what is over and what may be dropped.
+Postgres' clock, which all processes share: it decides which rows are due, which are over and which may be dropped.
 
 A process compares its own clock with it. Nothing is dropped while the two differ by more than a minute, since nobody can tell
 which of them is wrong.
@@ -51,7 +51,7 @@ class Reading(NamedTuple):
 
 
 def reading(before: datetime, server: datetime, after: datetime) -> Reading:
-    """What the server's answer says, when it was asked for at `before` and was there at `after`."""
+    """Return the reading of a server's answer that was asked for at `before` and arrived at `after`."""
     skew = before - server if server < before else min(after - server, timedelta())
     SKEW.set(skew.total_seconds())
     return Reading(server, skew)

@@ -1,5 +1,5 @@
 """
-The upkeep of what has an end: days are made ahead, and what is beyond its time goes.
+The upkeep of records that have an end: days are made ahead, and records beyond their time are deleted.
 
 It goes by Postgres' clock, read once a run. While the clock of its own machine differs from that, days are made and nothing is
 deleted. A day that is missing now is made within seconds.

@@ -47,7 +47,7 @@ class WriteBehind:
         await self._service.open()
 
     async def close(self) -> bool:
-        """Write what is left and disconnect; False where Postgres did not take it."""
+        """Write what is left and disconnect; returns False if Postgres did not take it."""
         await self._service.close()
         try:
             await self.flush()

@@ -1,9 +1,9 @@
 """
-Attempts at what is due, beside the handler.
+Attempts at due rows, beside the handler.
 
 Rows of a table are due at a time. A worker claims them for a while, makes its attempts side by side, renews the claims meanwhile,
-and writes the attempts that have ended down together, many to a commit. Which rows there is room for, what an attempt is and what
-follows from it are the subclass's.
+and writes the attempts that have ended down together, many to a commit. The subclass decides for which rows there is room, what an
+attempt is and what follows from it.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ Ended = TypeVar("Ended")
 
 
 class Done(NamedTuple):
-    """What one round did."""
+    """The result of one round."""
 
     begun: int
     settled: int
@@ -63,7 +63,7 @@ class DueSender(ABC, Generic[Row, Ended]):
     """
     The attempts of one worker between `open` and `close`.
 
-    It looks for what is due when the next row is due, when an attempt has ended, when it is woken (`hearing`), and every `poll`
+    It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`hearing`), and every `poll`
     in any case. `hold` keeps it from beginning.
     """
 
@@ -100,7 +100,7 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     async def begin(self, connection: AsyncConnection) -> int:
-        """Claim what is due and has room, on a connection in autocommit mode, and `start` it; returns how many."""
+        """Claim due rows for which there is room, on a connection in autocommit mode, and `start` them; returns how many."""
 
     @abstractmethod
     async def next_due(self, connection: AsyncConnection) -> float | None:
@@ -108,11 +108,11 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     async def renew(self, connection: AsyncConnection, rows: Collection[Row]) -> Iterable[UUID]:
-        """Go on holding these; returns the ids of those that nobody else has claimed meanwhile."""
+        """Extend the claims of these; returns the ids of those that no other worker has claimed meanwhile."""
 
     @abstractmethod
     def without_attempt(self, row: Row) -> Ended | None:
-        """Decide about a row that is not to be attempted any more; None for one that is."""
+        """Decide about a row that is not to be attempted any more; returns None for one that is."""
 
     @abstractmethod
     async def attempt(self, row: Row, check: Callable[[], None]) -> Ended:
@@ -124,7 +124,7 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     async def settle(self, ended: Sequence[Ended]) -> int:
-        """Write down what has ended; returns how many of the attempts still were their row's. Raises only what may pass later."""
+        """Write ended attempts down; returns how many of them still were their row's. Raises only what may pass later."""
 
     async def close(self) -> None:
         """Stop; what does not end in time is cut off, and repeated by another worker under the same message id."""
@@ -143,7 +143,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             log.warning(self._words.unsettled, reason=reason, number=len(self._ended), error=described(error))
 
     async def run_once(self) -> Done:
-        """Write down what has ended, then begin what is due and has room."""
+        """Write the attempts down that have ended, then begin due rows for which there is room."""
         self._gather()
         settled = await self._settle()
         async with self._pool.connection() as connection:
@@ -197,7 +197,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             self._ended.append(task.result() if error is None else self.broken(row, error))
 
     async def _settle(self) -> int:
-        """Write down all that has ended; it is kept for the next round while Postgres is away."""
+        """Write all ended attempts down; while Postgres is away they are kept for the next round."""
         if not self._ended:
             return 0
         batch = self._ended[:]
@@ -227,7 +227,7 @@ async def settle_apart(
     culprit: Callable[[Ended, Exception], Awaitable[int]],
 ) -> int:
     """
-    Write the batch in one transaction where that can be; the one that cannot be written is found and handed to `culprit`.
+    Write the batch in one transaction if possible; a part that cannot be written is found and handed to `culprit`.
 
     Returns the sum of what `write` and `culprit` return. Raises only what may pass later: the batch may then be handed in again.
     """

@@ -1,5 +1,5 @@
 """
-Brings back what Kafka has lost: one relay at a time looks at all groups every few seconds, and sends again at a bounded rate.
+Brings back records that Kafka has lost: one relay at a time looks at all groups every few seconds, and sends at a bounded rate.
 
 A relay that dies leaves the rest of the work in Postgres, where the next one finds it.
 """
@@ -104,7 +104,7 @@ async def look(
 
 
 async def run_once(connection: AsyncConnection, limit: int) -> int:
-    """Send again so many events at most, see what has been handled, and tell Prometheus; how many were sent."""
+    """Send so many events at most again, note which have been handled, and set the gauges; returns how many were sent."""
     sent, until = 0, time.monotonic() + _TURN
     while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
         number = await lost_search.search(connection, searches[0], limit - sent)

@@ -39,11 +39,11 @@ _TURN: Final = 0.05  # seconds between two turns of the one that leads
 _SETTLE_EVERY: Final = 0.5
 _SETTLE_BATCH: Final = 500
 _LOOK_EVERY: Final = 1.0  # seconds between two looks for work, where there was none or another one leads
-_REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # what says something about a value
+_REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # errors that concern a value
 
 
 class _Desk:
-    """What is remembered of a replay while it is led: nothing that would be missed."""
+    """The memory of a replay while this gateway leads; another one can go on without it."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
@@ -89,7 +89,7 @@ class Replays:
         return _LOOK_EVERY
 
     async def _work(self, connection: AsyncConnection) -> None:
-        """Work on what is running until nothing is, unless another gateway does."""
+        """Work on the running replays until there are none, unless another gateway does."""
         await connection.execute("set plan_cache_mode = force_custom_plan")
         if not await try_lock(connection, Lock.REPLAYS):
             return
@@ -122,7 +122,7 @@ class Replays:
         return len(tasks)
 
     async def _decide(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
-        """Commit a batch; where Postgres refuses a value of what was recovered, one by one, to find whose it is."""
+        """Commit a batch; if Postgres refuses a value of a recovered delivery, commit one by one, to find which it is."""
         try:
             await self._commit(connection, job, judged)
         except _REFUSED as error:

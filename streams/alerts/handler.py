@@ -39,7 +39,7 @@ class AlertsHandler:
         self._settings = settings
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        for event in sorted(events, key=lambda event: event.subject):  # one order of the windows' rows, whoever handles them
+        for event in sorted(events, key=lambda event: event.subject):  # one order of the windows' rows in all workers
             alert = data_of(event, AlertRaised)
             RAISED.labels(alert.alert).inc()
             if await self._is_first(connection, alert, event) and self._settings.alert_to:

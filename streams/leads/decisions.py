@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from streams.retry_after import RETRY_AFTER_MAX
 
-# Client errors that time may mend; every other one says that this lead will never be taken.
+# Client errors that time may mend; every other one means that this lead will never be taken.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)

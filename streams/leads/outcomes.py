@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(ended: Ended, version: int) -> Outcome:
-    """Return what is to be written about an attempt whose lead is at the version."""
+    """Return the rows to write about an attempt whose lead is at the version."""
     records = _records(ended, version)
     lead, answer = ended.lead, ended.answer
     move = Move(

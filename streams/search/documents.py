@@ -113,7 +113,7 @@ class Documents:
         except ApiError as error:
             if error.error != _EXISTS:
                 raise
-            # Another worker was quicker, or somebody has removed the alias.
+            # Another worker was quicker, or an operator has removed the alias.
             await indices.put_alias(index=name, name=self._index, filter=_LIVING)
 
 
