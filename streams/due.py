@@ -2,8 +2,8 @@
 Attempts at due rows, beside the handler.
 
 Rows of a table are due at a time. A worker claims them for a while, makes its attempts side by side, renews the claims meanwhile,
-and writes the attempts that have ended down together, many to a commit. The subclass decides for which rows there is room, what an
-attempt is and what follows from it.
+and writes ended attempts down together, many to a commit. The subclass decides for which rows there is room, what an attempt is
+and what follows from it.
 """
 
 import asyncio
