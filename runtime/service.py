@@ -111,11 +111,19 @@ class Service:
                 return Pause(held, held)
             self._hold = None
             pause = Pause(await self._run_once(), self._spacing)
-        except Exception as error:  # noqa: BLE001  # a loop that ends of a surprise would not be missed
+        except (Exception, asyncio.CancelledError) as error:  # a loop that ends of a surprise would not be missed
+            if isinstance(error, asyncio.CancelledError):
+                if self._is_cancelled():
+                    raise
+                error = RuntimeError("cancelled from within")
             seconds = self._failures.pause_after(error, **self._context())
             return Pause(seconds, seconds)
         self._failures.passed()
         return pause
+
+    def _is_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return self._closing.is_set() or task is None or task.cancelling() > 0
 
     def run_in_thread(self) -> None:
         """Run in a daemon thread with an event loop of its own, for as long as the process lives."""

@@ -243,3 +243,18 @@ async def test_it_begins_once_it_is_allowed_to_and_asks_no_more() -> None:
     async with running(Service("held once", rounds, hold=hold)):
         await rounds.until(3)
     assert answers == []
+
+
+async def test_a_cancellation_from_within_a_round_is_a_surprise_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.failures._FIRST", 0.001)
+    rounds = Rounds(pause=0)
+
+    async def run_once() -> float:
+        await rounds()
+        if rounds.number == 1:
+            raise asyncio.CancelledError
+        return 0.0
+
+    async with running(Service("cut off", run_once)):
+        await rounds.until(3)
+    assert counted("failures", loop="cut off") == 1
