@@ -150,9 +150,8 @@ class DueSender(ABC, Generic[Row, Ended]):
             if self._claims.due:
                 asked_at = now()
                 self._claims.renew(await self.renew(connection, [*self._under_way.values()]), asked_at)
-            begun = await self.begin(connection)
             await self._look_ahead(connection)
-        return Done(begun, settled)
+            return Done(await self.begin(connection), settled)
 
     def start(self, rows: Collection[Row], claimed_at: float) -> None:
         """Begin an attempt at each of these; `claimed_at` is when their claim was sent, by `runtime.heartbeat.now`."""
