@@ -5,10 +5,13 @@ from typing import Final
 
 from aiohttp import web
 
+from schemas.providers import providers
+
 NO_ROUTE: Final = "(no such route)"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
-_OF_PROVIDER: Final = re.compile(r"((?:evt|pi|in|sub|ch|py|re|pyr|cus|pay|order|inv|rfnd|txn)_\w{4})\w*", re.ASCII)
-"""An id of Stripe's or Razorpay's, and as much of it as finds its row."""
+_PREFIXES: Final = "|".join(dict.fromkeys(prefix for provider in providers() for prefix in provider.id_prefixes))
+_OF_PROVIDER: Final = re.compile(rf"((?:{_PREFIXES})_\w{{4}})\w*", re.ASCII)
+"""An id of a provider's, and as much of it as finds its row."""
 
 
 def pattern_of(request: web.Request) -> str:

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from runtime.partners import partner_of
 from runtime.settings import Secret, parse_secrets
+from schemas.partners import partner_of
+from schemas.providers import providers
 
 _ROLES: Final = {
-    "STRIPE_WEBHOOK_SECRET": "Stripe",
-    "STRIPE_API_KEY": "Stripe's API",
-    "RAZORPAY_WEBHOOK_SECRET": "Razorpay",
+    **{provider.secret_setting: provider.title for provider in providers()},
+    **{f"{provider.name.upper()}_API_KEY": f"{provider.title}'s API" for provider in providers() if provider.is_asked},
     "INTERNAL_API_TOKEN": "services",
     "ADMIN_API_TOKEN": "operators",
 }

@@ -1,20 +1,20 @@
-"""What the gateway can be told."""
+"""The settings of the gateway; each provider adds the one that holds its signing secrets."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from limits import RateLimitItem
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, create_model
 
 from gateway.roles import shared_secrets
-from runtime.credentials import KEY_OF_STRIPE, only
-from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secrets, Timeout
-from schemas.stripe import ModeOrAny
+from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secret, Secrets, Timeout
+from schemas.credentials import KEY_OF_STRIPE, only
+from schemas.partners import PartnerSettings
+from schemas.providers import ModeOrAny, Provider, WebhookSecret, providers
 
 
 def _rate_of(value: object) -> object:
@@ -27,15 +27,27 @@ def _names_of(value: object) -> object:
 
 Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
-StripeSecrets = Annotated[
-    Secrets,
-    only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret", one_word=False),
-]
-RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay's webhook", one_word=False)]
 Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
 
 
-class GatewaySettings(PartnerSettings):
+def _field_of(secret: WebhookSecret) -> tuple[Any, Any]:
+    """The type and the default of the field that holds a provider's signing secrets; without any, its route is not served."""
+    kinds = ("signing secret",) if secret.prefix == "whsec_" else ()
+    checked = Annotated[Secrets, only(secret.expected, *kinds, one_word=False)]
+    return (Annotated[checked, Field(min_length=1)], ...) if secret.required else (checked, ())
+
+
+if TYPE_CHECKING:
+    _ProviderSettings = PartnerSettings
+else:
+    _ProviderSettings = create_model(
+        "_ProviderSettings",
+        __base__=PartnerSettings,
+        **{provider.secret_setting.lower(): _field_of(provider.secret) for provider in providers()},
+    )
+
+
+class GatewaySettings(_ProviderSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl
@@ -58,14 +70,10 @@ class GatewaySettings(PartnerSettings):
     """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
     """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
-    stripe_webhook_secret: Annotated[StripeSecrets, Field(min_length=1)]
-    """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """Never used to verify: only to tell an operator when it was taken for a signing secret."""
-    razorpay_webhook_secret: RazorpaySecrets = ()
-    """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""
     internal_api_token: Tokens
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: Tokens
@@ -114,6 +122,11 @@ class GatewaySettings(PartnerSettings):
     """How long a gateway that is asked to stop says that it is not ready, and serves on, before it takes no more connections."""
     shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
+
+    def webhook_secrets(self, provider: Provider) -> tuple[Secret, ...]:
+        """The signing secrets of a provider, all live ones, newest first."""
+        found: tuple[Secret, ...] = getattr(self, provider.secret_setting.lower())
+        return found
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from projections.moments import readable
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
-from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+from schemas.billing import InvoiceStatus, PaymentStatus
+from schemas.providers import ProviderName
 
 Reconciliation = Literal["matched", "mismatched", "unexpected"]
 
@@ -57,7 +58,7 @@ class PaymentView(_View, frozen=True):
     """Amounts in minor units of the currency."""
 
     provider_payment_id: str
-    provider: Provider
+    provider: ProviderName
     status: PaymentStatus
     amount: int
     amount_refunded: int
@@ -79,7 +80,7 @@ class PaymentView(_View, frozen=True):
 class RefundView(RefundPart, frozen=True, kw_only=True):
     """`status` is pending, requires_action, succeeded, failed or canceled, or the provider's word where it is none of these."""
 
-    provider: Provider
+    provider: ProviderName
     version: int
     updated_at: datetime
     events: list[ReadsEventView]
@@ -91,7 +92,7 @@ class RefundView(RefundPart, frozen=True, kw_only=True):
 class DisputeView(DisputePart, frozen=True, kw_only=True):
     """`status` is the provider's word."""
 
-    provider: Provider
+    provider: ProviderName
     version: int
     updated_at: datetime
     events: list[ReadsEventView]
@@ -104,7 +105,7 @@ class SubscriptionView(_View, frozen=True):
     """`status` is the provider's word."""
 
     id: str
-    provider: Provider
+    provider: ProviderName
     status: str
     version: int
     updated_at: datetime
@@ -119,7 +120,7 @@ class InvoiceView(_View, frozen=True):
     """Amounts in minor units of the currency."""
 
     id: str
-    provider: Provider
+    provider: ProviderName
     status: InvoiceStatus
     amount_due: int
     amount_paid: int

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Provider = Literal["stripe", "razorpay"]
+from schemas.providers import ProviderName
+
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Livemode = Annotated[bool, msgspec.Meta(description="False where no real money moves; absent where the provider does not say.")]
@@ -27,7 +28,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class PaymentData(_Fact, frozen=True, kw_only=True):
     """State of a payment just after the event; `version` counts the provider's events behind it."""
 
-    provider: Provider
+    provider: ProviderName
     provider_payment_id: str
     status: PaymentStatus
     amount: int
@@ -71,7 +72,7 @@ class RefundData(_Fact, frozen=True, kw_only=True):
     The last four fields tell of the payment that it belongs to, as it is with this refund.
     """
 
-    provider: Provider
+    provider: ProviderName
     refund_id: str
     status: str
     amount: int
@@ -105,7 +106,7 @@ class DisputeData(_Fact, frozen=True, kw_only=True):
     `funds` says what became of the disputed amount, `respond_by` until when evidence is taken.
     """
 
-    provider: Provider
+    provider: ProviderName
     dispute_id: str
     status: str
     amount: int
@@ -132,7 +133,7 @@ class DisputeClosed(DisputeData, frozen=True):
 class SubscriptionData(_Fact, frozen=True, kw_only=True):
     """State of a subscription just after the event; `status` is the provider's own word."""
 
-    provider: Provider
+    provider: ProviderName
     subscription_id: str
     status: str
     version: int
@@ -155,7 +156,7 @@ class SubscriptionCanceled(SubscriptionData, frozen=True):
 class InvoiceData(_Fact, frozen=True, kw_only=True):
     """State of an invoice just after the event."""
 
-    provider: Provider
+    provider: ProviderName
     invoice_id: str
     status: InvoiceStatus
     amount_due: int

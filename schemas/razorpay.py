@@ -4,12 +4,13 @@ A Razorpay event as far as everyone needs it: what happened, when, and to which 
 The body names no id of its own: that stands in a header, which is not signed.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from schemas.stripe import Aggregate, Seconds, Word
+from schemas.providers import Aggregate, Credential, Message, Provider, Seconds, Signature, WebhookSecret, Word
 
 SOURCE: Final = "razorpay"
 TYPE_PREFIX: Final = "com.razorpay."
@@ -81,3 +82,35 @@ def _word(event: RazorpayEvent, entity: str, field: str) -> str | None:
     for step in (entity, "entity", field):
         found = found.get(step) if isinstance(found, dict) else None
     return found if isinstance(found, str) and found else None
+
+
+PROVIDER: Final = Provider(
+    name="razorpay",
+    title="Razorpay",
+    type_prefix=TYPE_PREFIX,
+    handled_types=HANDLED_TYPES,
+    messages=(Message("com.razorpay.event", RazorpayEvent, DATASCHEMA, sorted(HANDLED_TYPES)),),
+    example=RazorpayEvent(
+        event="payment.captured",
+        created_at=1_795_514_400,
+        account_id="acc_1Q",
+        contains=["payment"],
+        payload={"payment": {"entity": {"id": "pay_1Q"}}},
+    ),
+    description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
+    signature=Signature("X-Razorpay-Signature", "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.", timed=False),
+    secret=WebhookSecret(
+        expected="the secret that was given to Razorpay's webhook",
+        overlap=timedelta(hours=24),  # older events come again under the secret that first signed them (see gives_up)
+        steps=(
+            "{first}",
+            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
+            "{last}",
+        ),
+    ),
+    gives_up=timedelta(hours=24),  # and then it disables the webhook as well: https://razorpay.com/docs/webhooks/faqs
+    id_prefixes=("pay", "order", "inv", "rfnd", "sub", "txn"),
+    account_prefix="acc_",
+    event_id_header="X-Razorpay-Event-Id",
+    credentials=(Credential("razorpay key", re.compile(r"rzp_(?:live|test)_.*"), "is a key id of Razorpay"),),
+)

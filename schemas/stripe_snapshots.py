@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.stripe import Word
+from schemas.providers import Word
 
 
 def mode_of(key: str) -> bool | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from schemas.stripe import Aggregate, Word
+from schemas.providers import Aggregate, Word
 
 THIN: Final = "v2.core.event"
 """The `object` of a thin event; that of a snapshot event is `event`."""

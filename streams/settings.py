@@ -6,8 +6,6 @@ from typing import Annotated
 from pydantic import Field
 
 from projections.config_keys import ATTEMPTS_MAX
-from runtime.credentials import KEY_OF_STRIPE
-from runtime.partners import PartnerSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import (
     DatabaseUrl,
@@ -26,6 +24,8 @@ from runtime.settings import (
     Timeout,
     within,
 )
+from schemas.credentials import KEY_OF_STRIPE
+from schemas.partners import PartnerSettings
 
 
 class StreamSettings(Settings):

@@ -14,8 +14,8 @@ from gateway.keys import CALL
 from gateway.postgres import command_transaction
 from outbox.append import event_of
 from projections.partners import WaitingFor, why_waiting
-from runtime.partners import key_of
 from schemas.leads import DELIVER, DeliverLead
+from schemas.partners import key_of
 
 
 class Attempted(msgspec.Struct, frozen=True):

@@ -9,14 +9,12 @@ import msgspec
 from gateway.secrets.uses import SecretUses, Use
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
+from schemas.providers import providers
 
 Purpose = Literal["verifies", "signs"]
 Used = Callable[[str], None]
 """Is told the public id of a secret that has just proved somebody."""
 
-# Razorpay sends older events again under the secret that they were first signed with, for 24 hours; Stripe lets an old secret
-# live for up to 24 hours (https://razorpay.com/docs/webhooks/faqs, https://docs.stripe.com/webhooks#roll-endpoint-secrets).
-_PROVIDERS: Final = timedelta(hours=24)
 # Nobody tells us when a service or a partner changes over: what calls once a week must have had its turn.
 _CALLERS: Final = timedelta(days=7)
 
@@ -71,8 +69,8 @@ class Secrets(msgspec.Struct, frozen=True):
 def live_secrets(settings: GatewaySettings) -> list[Live]:
     """All of them, setting by setting, newest first."""
     return [
-        *_of("STRIPE_WEBHOOK_SECRET", settings.stripe_webhook_secret, _PROVIDERS),
-        *_of("RAZORPAY_WEBHOOK_SECRET", settings.razorpay_webhook_secret, _PROVIDERS),
+        *(live for provider in providers()
+            for live in _of(provider.secret_setting, settings.webhook_secrets(provider), provider.secret.overlap)),
         *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
         *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
         *(live for key, partner in sorted(settings.partners.items()) for live in (

@@ -20,7 +20,8 @@ from outbox.audit import note_command
 from outbox.received import UNHANDLED, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.stripe import SOURCE, ModeOrAny
+from schemas.providers import ModeOrAny
+from schemas.stripe import SOURCE
 
 ORIGIN: Final = "X-Tallyhook-Origin"
 """In the headers of a delivery: how it came, if not as a webhook."""

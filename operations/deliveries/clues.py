@@ -23,7 +23,7 @@ from runtime.settings import Secret
 _SKEW_OVER: Final = timedelta(hours=1)
 _ACCEPTED_OVER: Final = timedelta(days=1)
 
-_OUTCOME: Final = "select outcome, reason, livemode from webhook_deliveries where id = %s"
+_OUTCOME: Final = "select source, outcome, reason, livemode from webhook_deliveries where id = %s"
 _LAST: Final = """
 select id from webhook_deliveries where outcome = 'rejected' and source = %s and id >= %s and body is not null
 order by id desc limit 1
@@ -58,7 +58,7 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
     row = await (await connection.execute(_OUTCOME, (delivery_id,))).fetchone()
     if row is None:
         return None
-    if row[0] != "rejected":
+    if row[1] != "rejected":
         return not_rejected(*row)
     refused = (await work.refused(connection, [delivery_id]))[delivery_id]
     return await why(connection, refused, settings)

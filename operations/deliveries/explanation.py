@@ -13,17 +13,22 @@ import msgspec
 
 from gateway.errors import Reason
 from gateway.secrets.witness import Live
+from gateway.webhooks.sources.partner import NAME as PARTNER
+from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER
 from gateway.webhooks.variants import Variant, bodies_of, digests_of, keys_of, timestamp_of
 from operations.webhook_replay.store import Refused
 from outbox.received import OTHER_MODE
 from runtime.ids import time_of
-from runtime.partners import key_of
 from runtime.settings import Secret
-from schemas.stripe import ModeOrAny, account_of
+from schemas.partners import key_of
+from schemas.providers import ModeOrAny, account_of, provider_of, providers
 
 TOLERANCE: Final = timedelta(seconds=300)
-_SIGNATURES: Final = {"stripe": "Stripe-Signature", "razorpay": "X-Razorpay-Signature", "partner": "X-Partner-Signature"}
-_TIMED: Final = frozenset({"stripe", "partner"})
+_SIGNATURES: Final[dict[str, str]] = {
+    **{provider.name: provider.signature.header for provider in providers()},
+    PARTNER: PARTNER_HEADER,
+}
+_TIMED: Final = frozenset({PARTNER, *(provider.name for provider in providers() if provider.signature.timed)})
 _UNPROVEN: Final = ("signature_", "timestamp_")
 
 
@@ -90,13 +95,22 @@ def explain(refused: Refused, known: Surroundings) -> Explanation:
     return _by_secret(signed, known) or _by_key(signed, known) or _by_body(signed, known) or _by_marks(signed, known)
 
 
-def not_rejected(outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
-    """Of a delivery that was taken; where it goes to no worker, why."""
+def not_rejected(source: str, outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
+    """The explanation of a delivery that was taken; where it goes to no worker, the cause is why."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
-        return _said(OTHER_MODE, f"it was taken and ignored: it is a {mode} event, and STRIPE_MODE named the other mode")
+        setting = _mode_setting(source)
+        detail = f"it was taken and ignored: it is a {mode} event, and {setting} named the other mode"
+        advice = f"Nothing is to be done, unless it is wanted: then change {setting}, restart the gateways and run "
+        advice += f"`tallyhook replay webhooks --source {source} --status ignored --dry-run`."
+        return Explanation(cause=OTHER_MODE, detail=detail, advice=advice)
     detail = f"it was not refused: its outcome is {outcome}" + (f" ({reason})" if reason else "")
     return _said("not_rejected", detail)
+
+
+def _mode_setting(source: str) -> str:
+    provider = provider_of(source)
+    return (provider and provider.mode_setting) or "the mode in its settings"
 
 
 def header_of(source: str, headers: Mapping[str, str]) -> str:
@@ -122,9 +136,10 @@ class _Signed:
 
     def is_own(self, live: Live) -> bool:
         """Whether the secret is one that should have signed it."""
-        if self.refused.source == "partner":
+        if self.refused.source == PARTNER:
             return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
-        return live.setting == f"{self.refused.source.upper()}_WEBHOOK_SECRET"
+        provider = provider_of(self.refused.source)
+        return provider is not None and live.setting == provider.secret_setting
 
     @property
     def late(self) -> float:
@@ -177,7 +192,7 @@ def _by_body(signed: _Signed, known: Surroundings) -> Explanation | None:
 def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
     """No secret of ours signed it, so what tells endpoints apart must say more."""
     source = signed.refused.source
-    if source == "partner":
+    if source == PARTNER:
         if not any(signed.is_own(live) for live in known.secrets):
             return _said("partner_unknown", "no secret is configured for the partner that the body names")
         return _said("unknown", "no secret of ours signed it, in whatever form")
@@ -262,8 +277,6 @@ _ADVICE: Final[Mapping[str, str]] = {
     "body_reencoded": "Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
     "clock_skew": "Run a time service (chrony, systemd-timesyncd) on this machine and see that no queue holds deliveries back.",
     "mode_or_endpoint": "Add the signing secret of the endpoint, account and mode that sends it. " + _RECOVER,
-    OTHER_MODE: "Nothing is to be done, unless it is wanted: then change STRIPE_MODE, restart the gateways and run "
-    "`tallyhook replay webhooks --source stripe --status ignored --dry-run`.",
     "not_rejected": "Nothing is to be done.",
     "partner_unknown": "Configure PARTNER_{ID}_SECRET for this partner, or see whether the body names the right one.",
     "unknown": "Compare the signing secret that the provider shows for its endpoint with the setting. " + _RECOVER,

@@ -10,7 +10,7 @@ from gateway.paging import EVER, OF_PAGES, check_known, names_of, page_between, 
 from gateway.route import Parameter
 from operations.deliveries.settled import Settled
 from runtime.ids import is_time_ordered, time_of
-from schemas.stripe import Mode
+from schemas.providers import SOURCES, Mode, either, providers
 from schemas.text import Filter, TraceId
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
@@ -21,13 +21,15 @@ _TRACE_LENGTH: Final = 32
 _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
 
+_ACCOUNTS: Final = ", ".join(f"{provider.title}'s `{provider.account_prefix}…`" for provider in providers())
+
 OF_DELIVERIES: Final = (
-    Parameter("source", Filter, "Who sent it: `stripe`, `razorpay` or `partner`."),
+    Parameter("source", Filter, f"Who sent it: {either(f'`{source}`' for source in SOURCES)}."),
     Parameter("type", Filter, "The type of the event, in the sender's words."),
     Parameter("outcome", Outcome, "What was said to it."),
     Parameter("reason", Filter, "Why it was rejected or ignored."),
     Parameter("mode", Mode, "`live` or `test`, as the event states it; what states none is left out."),
-    Parameter("account", Filter, "The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`."),
+    Parameter("account", Filter, f"The provider's account that it is of: {_ACCOUNTS}."),
     Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
     Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
     *OF_PAGES,

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, NamedTuple, get_args
 from msgspec import Meta
 
 from operations.errors import OperationError, Reason
-from runtime.partners import key_of
+from schemas.partners import key_of
 from schemas.text import accepts
 
 Kind = Literal["customer", "user", "email", "lead", "payment", "subscription", "invoice"]

@@ -16,9 +16,10 @@ from psycopg.rows import class_row
 
 from operations.errors import OperationError, Reason
 from runtime.ids import first_id_of, time_of
+from schemas.providers import providers
 
-SETTLED_BY: Final = {"stripe": "payments", "razorpay": "payments", "partner": "leads"}
-"""The consumer whose mark says that a webhook of the source has had its effects."""
+SETTLED_BY: Final[dict[str, str]] = {**{provider.name: provider.settled_by for provider in providers()}, "partner": "leads"}
+"""The consumer, by source, whose mark proves that a webhook has had its effects."""
 
 STATES: Final = ("processed", "inFlight", "deadLettered", "ignored")
 """Where a delivery that was taken can be."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from operations.output import CommandError, Json, show, with_database
-from runtime.partners import PartnerSettings, key_of
 from runtime.settings import environment
+from schemas.partners import PartnerSettings, key_of
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

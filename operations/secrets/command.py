@@ -4,13 +4,13 @@ import secrets as random
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from operations.output import Json, show, with_database
 from runtime.settings import Secret, environment
+from schemas.providers import Provider, either, providers
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
 
 _BYTES: Final = 32
-
-
-class For(StrEnum):
-    """Whose secret it is."""
-
-    stripe = "stripe"
-    razorpay = "razorpay"
-    partner = "partner"
-    partner_token = "partner-token"  # noqa: S105  # a word for a kind of secret
-    crm = "crm"
-    internal = "internal"
-    admin = "admin"
 
 
 class _Kind(NamedTuple):
@@ -45,42 +33,33 @@ def _token() -> str:
 
 
 def _signing_secret() -> str:
+    """A secret of Standard Webhooks, whose form Stripe's have too."""
     return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
 
 
 _FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
 _LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is safe."
-_KINDS: Final = {
-    For.stripe: _Kind(
-        "STRIPE_WEBHOOK_SECRET",
-        _signing_secret,
-        (
-            "Stripe makes its own: this one is for tests and simulators.",
-            "For Stripe's endpoint, roll its secret in the dashboard, keep the old one for 24 hours, and use what it shows.",
-            _FIRST,
-            _LAST,
-        ),
-    ),
-    For.razorpay: _Kind(
-        "RAZORPAY_WEBHOOK_SECRET",
-        _token,
-        (
-            _FIRST,
-            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
-            _LAST,
-        ),
-    ),
-    For.partner: _Kind(
+
+
+def _kind_of(provider: Provider) -> _Kind:
+    make = _signing_secret if provider.secret.prefix else _token
+    steps = tuple(step.replace("{first}", _FIRST).replace("{last}", _LAST) for step in provider.secret.steps)
+    return _Kind(provider.secret_setting, make, steps)
+
+
+_KINDS: Final[dict[str, _Kind]] = {
+    **{provider.name: _kind_of(provider) for provider in providers()},
+    "partner": _Kind(
         "PARTNER_{ID}_SECRET",
         _token,
         (_FIRST, "Give it to the partner, over a safe channel, to sign its leads with.", _LAST),
     ),
-    For.partner_token: _Kind(
+    "partner-token": _Kind(
         "PARTNER_{ID}_TOKEN",
         _token,
         (_FIRST, "Give it to the partner, over a safe channel, to send as its bearer token.", _LAST),
     ),
-    For.crm: _Kind(
+    "crm": _Kind(
         "PARTNER_{ID}_CRM_SECRET",
         _signing_secret,
         (
@@ -90,14 +69,22 @@ _KINDS: Final = {
             "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
         ),
     ),
-    For.internal: _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
-    For.admin: _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
+    "internal": _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
+    "admin": _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
 }
+
+
+def _known(kind: str) -> str:
+    if kind not in _KINDS:
+        raise typer.BadParameter(f"{either(_KINDS)} is expected")
+    return kind
 
 
 @app.command("new")
 def new(
-    kind: Annotated[For, typer.Option("--for", help="Whose secret it is.")] = For.internal,
+    kind: Annotated[
+        str, typer.Option("--for", metavar="|".join(_KINDS), callback=_known, help="What the secret is for.")
+    ] = "internal",
     as_json: Json = False,
 ) -> None:
     """Make a fresh secret, and say what to do with it; it is kept nowhere."""

@@ -14,7 +14,7 @@ import typer
 
 from operations.ledger.command import WHEN, parse_moment
 from operations.output import CommandError, Json, operator, show, with_database
-from schemas.stripe import Mode
+from schemas.providers import SOURCES, Mode, either
 from schemas.text import Why, accepts
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhoo
 def webhooks(
     *,
     ids: Annotated[list[UUID] | None, typer.Option("--id", help="A delivery's id; several times for several.")] = None,
-    source: Annotated[str | None, typer.Option(help="Who sent them: stripe, razorpay or partner.")] = None,
+    source: Annotated[str | None, typer.Option(help=f"Who sent them: {either(SOURCES)}.")] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Their type in the sender's words; several times for several.")
     ] = None,

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from operations.errors import OperationError, Reason
 from runtime.ids import first_id_of
-from schemas.stripe import Mode
+from schemas.providers import Mode
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 State = Literal["running", "done", "failed", "cancelled"]

@@ -23,8 +23,8 @@ from operations.webhook_replay import jobs
 from operations.webhook_replay.jobs import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.preview import preview
+from schemas.providers import Mode
 from schemas.rules import Json, never
-from schemas.stripe import Mode
 from schemas.text import Cursor, Why, Word
 
 REPLAYS: Final = web.AppKey("replays", Replays)

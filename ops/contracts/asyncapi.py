@@ -5,24 +5,16 @@ What subscribers may rely on: AsyncAPI 3.0 of every topic, made from the topics 
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import schemas
 from ops.contracts.records import describe, publish, text_of
-from schemas.razorpay import DATASCHEMA as RAZORPAY_SCHEMA
-from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
-from schemas.razorpay import TYPE_PREFIX as RAZORPAY
-from schemas.razorpay import RazorpayEvent
+from schemas.providers import providers
 from schemas.registry import EVENT_TYPES
 from schemas.rules import Json
-from schemas.stripe import DATASCHEMA as STRIPE_SCHEMA
-from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
-from schemas.stripe import TYPE_PREFIX as STRIPE
-from schemas.stripe import StripeEvent
-from schemas.stripe_thin import DATASCHEMA as THIN_SCHEMA
-from schemas.stripe_thin import ThinEvent
-from schemas.topics import TOPICS, Topic
+from schemas.topics import TOPICS, Topic, webhooks_of
 
 FILE: Final = Path(schemas.__file__).with_name("asyncapi.json")
 
@@ -31,8 +23,7 @@ What Tallyhook publishes on Kafka: CloudEvents 1.0 in binary mode. A record's va
 
 A record's key is the id of the aggregate that it speaks of: order holds per key. A record may come again, as `ce_id` tells."""
 _TEXTS: Final = {
-    Topic.WEBHOOKS_STRIPE: "Events as Stripe sent them, byte for byte.",
-    Topic.WEBHOOKS_RAZORPAY: "Events as Razorpay sent them, byte for byte.",
+    **{webhooks_of(provider.name): f"Events as {provider.title} sent them, byte for byte." for provider in providers()},
     Topic.BILLING_PAYMENTS: "What became of payments, whoever provides them.",
     Topic.BILLING_REFUNDS: "What became of refunds.",
     Topic.BILLING_DISPUTES: "What became of disputes.",
@@ -83,21 +74,22 @@ def _kinds() -> list[_Kind]:
         _Kind(each.name, each.topic, each.record, {"const": each.name}, each.dataschema, each.aggregate)
         for each in EVENT_TYPES.values()
     ]
-    providers = (
-        ("com.stripe", Topic.WEBHOOKS_STRIPE, StripeEvent, STRIPE, STRIPE_TYPES, STRIPE_SCHEMA),
-        ("com.stripe.thin", Topic.WEBHOOKS_STRIPE, ThinEvent, STRIPE, {"v1.invoice.paid"}, THIN_SCHEMA),
-        ("com.razorpay", Topic.WEBHOOKS_RAZORPAY, RazorpayEvent, RAZORPAY, RAZORPAY_TYPES, RAZORPAY_SCHEMA),
-    )
     theirs = [
         _Kind(
-            f"{name}.event", topic, record, _provider_types(prefix, sorted(types)), dataschema, "object that the event speaks of"
+            message.name,
+            webhooks_of(provider.name),
+            message.record,
+            _provider_types(provider.type_prefix, message.types),
+            message.dataschema,
+            "object that the event speaks of",
         )
-        for name, topic, record, prefix, types, dataschema in providers
+        for provider in providers()
+        for message in provider.messages
     ]
     return theirs + ours
 
 
-def _provider_types(prefix: str, handled: list[str]) -> Json:
+def _provider_types(prefix: str, handled: Sequence[str]) -> Json:
     return {"type": "string", "pattern": f"^{prefix.replace('.', '[.]')}.+$", "examples": [prefix + each for each in handled]}
 
 

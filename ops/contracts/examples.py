@@ -39,8 +39,7 @@ from projections.reads import (
     SubscriptionView,
 )
 from schemas.leads import DeliverLead, LeadReceived
-from schemas.razorpay import RazorpayEvent
-from schemas.stripe import EventData, EventObject, StripeEvent
+from schemas.providers import providers
 
 _AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
 _LATER: Final = datetime(2026, 11, 24, 10, 0, 1, tzinfo=UTC)
@@ -71,14 +70,7 @@ _JOURNEY: Final = Journey(
 )  # fmt: skip
 
 _BODIES: Final[tuple[msgspec.Struct, ...]] = (
-    StripeEvent(
-        id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
-        data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
-    ),
-    RazorpayEvent(
-        event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
-        payload={"payment": {"entity": {"id": "pay_1Q"}}},
-    ),
+    *(provider.example for provider in providers()),
     LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
     ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
     Invalidate(keys=["user:7:profile"], patterns=["user:7:list:*"]),

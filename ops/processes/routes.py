@@ -6,7 +6,7 @@ from gateway import exposition, health
 from gateway.commands import cache, config, contacts, leads, notifications, payments, search, tasks
 from gateway.commands.acceptance import CommandsAccepted
 from gateway.errors import Reason
-from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
+from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES
 from gateway.route import KEY, OF_SCHEMA, Parameter, Route
 from gateway.secrets.witness import Secrets
 from gateway.webhooks import reception
@@ -34,15 +34,12 @@ from projections.leads import LeadView
 from projections.notifications import NotificationView
 from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
 from schemas.leads import DeliverLead, LeadReceived
-from schemas.razorpay import RazorpayEvent
-from schemas.stripe import StripeEvent
+from schemas.providers import Provider, providers
 from schemas.text import ConfigKey, Line, WordOrNone
 from topology.view import Topology
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
-
-_RAZORPAY_ID: Final = Parameter("X-Razorpay-Event-Id", WordOrNone, "The event's id; without one it is known by its body.")
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
@@ -88,20 +85,26 @@ HEALTH: Final = (
     Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
 )
 
+
+def _webhooks(provider: Provider) -> Route:
+    """The route of a provider's webhooks."""
+    event_id = (provider.event_id_header,) if provider.event_id_header else ()
+    return Route(
+        "POST",
+        provider.path,
+        provider.name,
+        reception.receive,
+        {200: reception.Acknowledged},
+        body=provider.messages[0].record,
+        proofs=(PROVIDER_SIGNATURES[provider.name],),
+        headers=tuple(Parameter(name, WordOrNone, "The event's id; without one it is known by its body.") for name in event_id),
+        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8} | (_OF_TIMES if provider.signature.timed else set()),
+        description=provider.description,
+    )
+
+
 WEBHOOKS: Final = (
-    Route(
-        "POST", "/v1/webhooks/stripe", "stripe", reception.receive, {200: reception.Acknowledged},
-        body=StripeEvent, proofs=(STRIPE_SIGNATURE,),
-        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
-        description="Take an event that Stripe has signed, a snapshot or a thin one (`v2.core.event`: `created` in ISO 8601). "
-        "200 means committed; a copy of a known event is a `duplicate`.",
-    ),
-    Route(
-        "POST", "/v1/webhooks/razorpay", "razorpay", reception.receive, {200: reception.Acknowledged},
-        body=RazorpayEvent, proofs=(RAZORPAY_SIGNATURE,), headers=(_RAZORPAY_ID,),
-        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
-        description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
-    ),
+    *(_webhooks(provider) for provider in providers()),
     Route(
         "POST", "/v1/webhooks/partner/leads", "partner", reception.receive, {200: LeadsAccepted, 202: LeadsAccepted},
         body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),

@@ -24,9 +24,9 @@ from runtime.database import Pool
 from runtime.excerpts import described, excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat, now
-from runtime.partners import Partner
 from runtime.sessions import DEFAULT_LEASE
 from runtime.tracing import continue_trace
+from schemas.partners import Partner
 from streams.claims import Claims
 from streams.leads import metrics, store
 from streams.leads.breaker import Breaker

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.billing import Provider
+from schemas.providers import ProviderName
 
 Progress = Literal["pending", "processing", "failed", "canceled"]
 InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
@@ -75,7 +75,7 @@ class Returned(NamedTuple):
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     """`livemode` and `account` are those of the event; None where it does not state them."""
 
-    provider: Provider
+    provider: ProviderName
     id: str
     stamp: Stamp
     livemode: bool | None = None

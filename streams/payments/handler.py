@@ -1,6 +1,6 @@
 """The effects of a batch of provider events: state, history, reconciliation and what is to be said, in one transaction."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,12 +9,11 @@ from psycopg import AsyncConnection, Rollback
 
 from outbox.append import NewEvent, append, append_replayed
 from schemas.envelope import Envelope
-from schemas.razorpay import TYPE_PREFIX as RAZORPAY
-from schemas.stripe import TYPE_PREFIX as STRIPE
+from schemas.providers import providers
 from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
-from streams.payments import razorpay, store, stripe
+from streams.payments import store
 from streams.payments.facts import Fact
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
@@ -25,8 +24,10 @@ from streams.role import role_of
 
 log = structlog.get_logger()
 
-# The providers, by the prefix of their events' types: what an event is to us, and who says what it means.
-_PROVIDERS: Final = ((STRIPE, stripe.facts_of), (RAZORPAY, razorpay.facts_of))
+_INTERPRETERS: Final[Mapping[str, Callable[[str, bytes], list[Fact]]]] = {
+    provider.type_prefix: provider.part("streams.payments", "facts_of") for provider in providers()
+}
+"""What extracts the facts from an event, by the prefix of its type."""
 _NUL: Final = b"\\u0000"  # as JSON writes it
 _TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
@@ -85,7 +86,7 @@ REBUILDING: Final = role_of(PaymentsHandler())
 def _listen(event: Envelope) -> Told:
     kind, facts = event.type, list[Fact]()
     try:
-        for prefix, facts_of in _PROVIDERS:
+        for prefix, facts_of in _INTERPRETERS.items():
             if event.type.startswith(prefix):
                 kind = event.type.removeprefix(prefix)
                 facts = facts_of(kind, event.data)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+from schemas.billing import InvoiceStatus, PaymentStatus
+from schemas.providers import ProviderName
 from streams.payments.facts import UNSTATED, Before, InvoicePhase, Money, Progress, Stamp
 from streams.payments.refunds import Given, Totals, given_back
 
@@ -69,7 +70,7 @@ class Flag(NamedTuple):
 class _State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of every aggregate; `live` and `of_account` are known once an event has stated them."""
 
-    provider: Provider
+    provider: ProviderName
     id: str
     live: Flag | None = None
     of_account: Known | None = None

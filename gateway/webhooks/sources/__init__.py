@@ -1,7 +1,7 @@
 """
-The integrators whose webhooks are taken, one file each.
+The senders of webhooks, one file each.
 
-A source is data: its name, which headers to keep of what is rejected, how a delivery proves its origin, and what it says.
+A source is data: its name, the headers that are kept of a rejected delivery, and the functions that verify and translate one.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,11 @@ from uuid import UUID
 import msgspec
 from multidict import CIMultiDictProxy
 
+from gateway.errors import GatewayError, Reason
 from gateway.webhooks.variants import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
-from schemas.stripe import ModeOrAny
+from schemas.providers import ModeOrAny, Provider
 
 Headers = CIMultiDictProxy[str]
 
@@ -65,6 +66,35 @@ class Source(NamedTuple):
     def _is_other(self, livemode: bool | None) -> bool:  # noqa: FBT001  # same
         """One that states no mode is of every mode: nothing is guessed."""
         return self.mode != "any" and livemode is not None and livemode != (self.mode == "live")
+
+
+def source_of(
+    provider: Provider,
+    verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret],
+    translate: Callable[[Arrival], Received],
+    *,
+    handles: Callable[[str], bool] | None = None,
+    mode: ModeOrAny = "any",
+) -> Source:
+    """The source of a provider; it `handles` the types of the provider's record, unless it is given another rule."""
+    return Source(
+        provider.name,
+        provider.headers,
+        verify,
+        translate,
+        handles or provider.handled_types.__contains__,
+        lambda headers: states_digest(headers, provider.signature.header),
+        provider.gives_up,
+        mode,
+    )
+
+
+def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
+    """The header's value, empty without one. Raises GatewayError with the reason `otherwise` if it came more than once."""
+    values = headers.getall(name, [])
+    if len(values) > 1:
+        raise GatewayError(otherwise, f"there is more than one {name}")
+    return values[0] if values else ""
 
 
 def states_digest(headers: Headers, name: str) -> bool:

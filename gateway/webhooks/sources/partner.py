@@ -15,14 +15,14 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
 from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import time_of
-from runtime.partners import Partner, key_of
 from runtime.settings import Secret
 from schemas.leads import RECEIVED, LeadReceived
 from schemas.numbers import Decoder
+from schemas.partners import Partner, key_of
 from schemas.registry import EVENT_TYPES
 from schemas.text import PartnerId
 
@@ -57,7 +57,7 @@ def partner_source(partners: Mapping[str, Partner]) -> Source:
     def verify(body: bytes, headers: Headers, _: Sequence[Secret], now: float) -> Secret:
         key = key_of(_parse(_sender, body).partner_id)
         if SIGNATURE_HEADER in headers:
-            return _signer(body, _only_header(headers), signers.of(key), now)
+            return _signer(body, only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED), signers.of(key), now)
         return _holder(headers, holders.of(key))
 
     return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, _KIND.name.__eq__, signed)
@@ -110,16 +110,9 @@ class _Candidates:
         return self._live.get(key, self._nobody)
 
 
-def _only_header(headers: Headers) -> str:
-    values = headers.getall(SIGNATURE_HEADER)
-    if len(values) > 1:
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"there is more than one {SIGNATURE_HEADER}")
-    if not values[0].isascii():
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
-    return values[0]
-
-
 def _signer(body: bytes, header: str, candidates: Sequence[Secret], now: float) -> Secret:
+    if not header.isascii():
+        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [(name.strip(), value.strip()) for name, _, value in (item.partition("=") for item in header.split(","))]
     timestamp = next((value for name, value in pairs if name == "t"), None)
     if timestamp is None:

@@ -9,25 +9,27 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.settings import GatewaySettings
+from gateway.webhooks.sources import Arrival, Headers, Source, only_value, source_of
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.numbers import Decoder
-from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
-from schemas.stripe import Aggregate, account_of
+from schemas.providers import Aggregate, account_of
+from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.text import Word, accepts
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 
-SIGNATURE_HEADER: Final = "X-Razorpay-Signature"
+SIGNATURE_HEADER: Final = PROVIDER.signature.header
 EVENT_ID_HEADER: Final = "X-Razorpay-Event-Id"
 EVENT_SOURCE: Final = "/webhooks/razorpay"
+_TOPIC: Final = webhooks_of(PROVIDER.name)
 _WORD_MAX: Final = 255  # beyond it an index of Postgres might refuse the row
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -36,7 +38,7 @@ _decoder: Final = Decoder(RazorpayEvent)
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -> Secret:
     """The live secret that signed the body; when, nobody can tell."""
-    presented = _only(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
+    presented = only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
     if not presented:
         raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
     if not _SIGNATURE.fullmatch(presented):
@@ -58,7 +60,7 @@ def translate(arrival: Arrival) -> Received:
     return Received(
         event=NewEvent(
             id=arrival.id,
-            topic=Topic.WEBHOOKS_RAZORPAY,
+            topic=_TOPIC,
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
             source=EVENT_SOURCE,
@@ -78,32 +80,16 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
-def signed(headers: Headers) -> bool:
-    """Whether a signature is there."""
-    return states_digest(headers, SIGNATURE_HEADER)
+def source(_: GatewaySettings) -> Source:
+    """Razorpay's source, whatever the settings."""
+    return RAZORPAY
 
 
-# After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
-RAZORPAY: Final = Source(
-    SOURCE,
-    (SIGNATURE_HEADER, EVENT_ID_HEADER),
-    verify,
-    translate,
-    HANDLED_TYPES.__contains__,
-    signed,
-    gives_up=timedelta(hours=24),
-)
-
-
-def _only(headers: Headers, name: str, otherwise: Reason) -> str:
-    values = headers.getall(name, [])
-    if len(values) > 1:
-        raise GatewayError(otherwise, f"there is more than one {name}")
-    return values[0] if values else ""
+RAZORPAY: Final = source_of(PROVIDER, verify, translate)
 
 
 def _event_id(headers: Headers) -> str | None:
-    named = _only(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
+    named = only_value(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
     if named and not accepts(Word, named):
         raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} is no word of at most 255 ASCII characters")
     return named or None

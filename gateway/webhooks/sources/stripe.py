@@ -1,7 +1,7 @@
 """Stripe's webhooks (https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]`."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -9,20 +9,23 @@ import msgspec
 from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.settings import GatewaySettings
+from gateway.webhooks.sources import Arrival, Headers, Source, only_value, source_of
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
 from schemas.numbers import Decoder
-from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
+from schemas.providers import Aggregate, ModeOrAny, account_of
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 
-SIGNATURE_HEADER: Final = "Stripe-Signature"
+SIGNATURE_HEADER: Final = PROVIDER.signature.header
 TOLERANCE: Final = 300  # seconds, on either side
 EVENT_SOURCE: Final = "/webhooks/stripe"
+_TOPIC: Final = webhooks_of(PROVIDER.name)
 _WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postgres might refuse the row
 _TIMESTAMP_MAX: Final = 12  # digits
 
@@ -39,7 +42,9 @@ _kind_decoder: Final = msgspec.json.Decoder(_Kind)
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float) -> Secret:
     """The live secret that signed the body, at most five minutes from now."""
-    header = _only_header(headers)
+    header = only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
+    if not header:
+        raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
     timestamp = _timestamp_of(header)
     secret = _signer(body, header, secrets)
     # The SDK knows too old only, and only by its own clock: a captured delivery dated ahead would pass for ever.
@@ -59,7 +64,7 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
     return Received(
         event=NewEvent(
             id=arrival.id,
-            topic=Topic.WEBHOOKS_STRIPE,
+            topic=_TOPIC,
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
             source=EVENT_SOURCE,
@@ -79,23 +84,18 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
     )
 
 
-def signed(headers: Headers) -> bool:
-    """Whether a signature is there."""
-    return states_digest(headers, SIGNATURE_HEADER)
+def source(settings: GatewaySettings) -> Source:
+    """Stripe as the settings have it: thin events are handled where there is an API key to ask by."""
+    return stripe_source(asks=bool(settings.stripe_api_key), mode=settings.stripe_mode)
 
 
-def stripe_source(*, asks: bool = False) -> Source:
-    """Stripe, with an API key or without: `asks` says that there is one."""
-    return Source(
-        SOURCE,
-        (SIGNATURE_HEADER,),
-        verify,
-        partial(translate, asks=asks),
-        lambda kind: kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind)),
-        signed,
-        # Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
-        gives_up=timedelta(days=3),
-    )
+def stripe_source(*, asks: bool = False, mode: ModeOrAny = "any") -> Source:
+    """The source with an API key (`asks`) or without, for events of a mode."""
+
+    def handles(kind: str) -> bool:
+        return kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind))
+
+    return source_of(PROVIDER, verify, partial(translate, asks=asks), handles=handles, mode=mode)
 
 
 STRIPE: Final = stripe_source()
@@ -110,15 +110,6 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
     if not thin.is_asked_for(event.type):
         return UNHANDLED
     return None if event.related_object and event.related_object.id else thin.OBJECT_UNNAMED
-
-
-def _only_header(headers: Headers) -> str:
-    values = headers.getall(SIGNATURE_HEADER, [])
-    if not any(values):
-        raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
-    if len(values) > 1:
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"there is more than one {SIGNATURE_HEADER}")
-    return values[0]
 
 
 def _timestamp_of(header: str) -> int:

@@ -19,7 +19,7 @@ import msgspec
 
 from runtime.outgoing import trusted
 from runtime.settings import Secret
-from schemas.stripe import account_of
+from schemas.providers import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
 from streams.errors import FetchReason
 from streams.payments.fetching.store import Claimed

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from outbox.received import Received, record
 from schemas.envelope import Envelope, to_headers
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 from streams.errors import FetchReason, Poison, Transient, TransientReason
 from streams.records import Record
 from streams.store import set_aside
@@ -151,7 +151,7 @@ async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, 
             event = _envelope(row)
             headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
             # It is set aside long after its record was read, so it has no place on Kafka: each time another one below all places.
-            place = Record(Topic.WEBHOOKS_STRIPE, -1, await _number(connection), event.subject.encode(), event.data, headers)
+            place = Record(webhooks_of("stripe"), -1, await _number(connection), event.subject.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.partners import Partner
+from schemas.partners import Partner
 from streams.leads import crm as crm_module
 from streams.leads import dispatcher as dispatcher_module
 from streams.leads import settling, store

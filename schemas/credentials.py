@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 from pydantic import AfterValidator
 
+from schemas.providers import providers
+
 _PLACEHOLDER: Final = re.compile(
     r"…|\.\.\.|<.*>|\$\{?\w+\}?|\{\{.*\}\}"  # what documents and templates leave to be filled in
     r"|(?:.*[-_ ])?(?:change|replace|fill)[-_ ]?(?:me|in|this)(?:[-_ !].*)?|placeholder|your[-_ ].*|todo|tbd|none|null"
@@ -12,14 +14,10 @@ _PLACEHOLDER: Final = re.compile(
     re.IGNORECASE,
 )
 _UNFINISHED: Final = re.compile(r"…|\.\.\.|[<>]")
-_QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _KINDS: Final = {
-    "api key": (re.compile(r"[sr]k_(?:live|test)_.*"), "is an API key of Stripe"),
-    "publishable key": (re.compile(r"pk_(?:live|test)_.*"), "is a publishable key of Stripe"),
     "signing secret": (re.compile(r"whsec_.*"), "is a signing secret of a webhook"),
-    "object": (re.compile(r"(?:we|acct|evt)_[A-Za-z0-9]{8,}"), "is the id of an object of Stripe"),
-    "razorpay key": (re.compile(r"rzp_(?:live|test)_.*"), "is a key id of Razorpay"),
     "address": (re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*"), "is an address"),
+    **{each.kind: (each.pattern, each.text) for provider in providers() for each in provider.credentials},
 }
 EVERY_OTHER: Final = frozenset(_KINDS)
 _HEADER_WORD: Final = re.compile(r"[\x21-\x7e]+")
@@ -27,13 +25,6 @@ _HEADER_WORD: Final = re.compile(r"[\x21-\x7e]+")
 
 class _Secret(Protocol):
     value: str
-
-
-def check_quotes(text: str) -> str:
-    """Raises ValueError for a value with a quotation mark at its begin or end: some readers of env files keep them."""
-    if text[:1] in _QUOTES or text[-1:] in _QUOTES:
-        raise ValueError("begins or ends with a quotation mark, which would be a part of it")
-    return text
 
 
 def only(what: str, *kinds: str, one_word: bool = True) -> AfterValidator:
