@@ -4,9 +4,9 @@ The senders of webhooks, one file each.
 A source is data: its name, the headers that are kept of a rejected delivery, and the functions that verify and translate one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,16 @@ from gateway.errors import GatewayError, Reason
 from gateway.webhooks.variants import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
+from schemas.numbers import Decoder
 from schemas.providers import ModeOrAny, Provider
 
 Headers = CIMultiDictProxy[str]
+T = TypeVar("T")
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The exceptions of a decoder that meets another body than it expects."""
+WORD_MAX: Final = 255
+"""Characters of a word of the provider's that becomes a key of ours."""
 
 
 class Arrival(NamedTuple):
@@ -95,6 +102,33 @@ def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
     if len(values) > 1:
         raise GatewayError(otherwise, f"there is more than one {name}")
     return values[0] if values else ""
+
+
+def parsed(decoder: Decoder[T], body: bytes, what: str) -> T:
+    """The body as a record. Raises GatewayError `body_not_utf8`, `body_not_json` or, for JSON that does not fit, `event_malformed`."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise misfit(body, error, what) from error
+
+
+def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
+    """The refusal of a body: a typed decoder stops at its first fault, so the body is read again to see whether it is JSON at all."""
+    try:
+        body.decode()
+        msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
+    except (msgspec.DecodeError, RecursionError):
+        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
+    return GatewayError(Reason.EVENT_MALFORMED, f"this is no {what}: {error}")
+
+
+def check_words(words: Mapping[str, str]) -> None:
+    """Raises GatewayError `event_malformed` for an empty word, and for one so long that an index of Postgres might refuse it."""
+    for name, word in words.items():
+        if not 0 < len(word) <= WORD_MAX:
+            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {WORD_MAX} characters")
 
 
 def states_digest(headers: Headers, name: str) -> bool:

@@ -10,14 +10,14 @@ from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.webhooks.sources import Arrival, Headers, Source, only_value, source_of
+from gateway.webhooks.sources import UNREADABLE, Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
 from schemas.numbers import Decoder
-from schemas.providers import Aggregate, ModeOrAny, account_of
+from schemas.providers import ModeOrAny, account_of
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import webhooks_of
@@ -26,7 +26,6 @@ SIGNATURE_HEADER: Final = PROVIDER.signature.header
 TOLERANCE: Final = 300  # seconds, on either side
 EVENT_SOURCE: Final = "/webhooks/stripe"
 _TOPIC: Final = webhooks_of(PROVIDER.name)
-_WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postgres might refuse the row
 _TIMESTAMP_MAX: Final = 12  # digits
 
 _decoder: Final = Decoder(StripeEvent)
@@ -60,7 +59,7 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
     event = _parse(arrival.body)
     is_thin = isinstance(event, ThinEvent)
     aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
-    _check_words(event, aggregate)
+    check_words({"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id})
     return Received(
         event=NewEvent(
             id=arrival.id,
@@ -143,39 +142,20 @@ def _parse(body: bytes) -> StripeEvent | ThinEvent:
     """A snapshot is what most are, so that is tried first; a thin one never passes for it, as its `created` is no number."""
     try:
         event = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if not _is_thin(body):
-            raise _misfit(body, error) from error
+            raise misfit(body, error, "Stripe event") from error
     else:
         if event.object != thin.THIN:
             return event
-    try:
-        return _thin_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _misfit(body, error) from error
+    return parsed(_thin_decoder, body, "Stripe event")
 
 
 def _is_thin(body: bytes) -> bool:
     try:
         return _kind_decoder.decode(body).object == thin.THIN
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
-
-
-def _misfit(body: bytes, error: Exception) -> GatewayError:
-    """The typed decoder stops at the first thing that does not fit, be the rest JSON or not: so the whole is looked at."""
-    try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
-    return GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}")
-
-
-def _check_words(event: StripeEvent | ThinEvent, aggregate: Aggregate) -> None:
-    words = {"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id}
-    for name, word in words.items():
-        if not 0 < len(word) <= _WORD_MAX:
-            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {_WORD_MAX} characters")
 
 
 def _occurred_at(event: StripeEvent | ThinEvent) -> datetime:
