@@ -5,12 +5,15 @@ Amounts are in minor units of their currency (ISO 4217, lower case); `xxx` is th
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from schemas.providers import ProviderName
+from schemas.rules import OPEN
 
+_PROVIDERS: Final = "The provider's name. More of them may be added: a reader takes an unknown one as another provider."
+Provider = Annotated[ProviderName, msgspec.Meta(description=_PROVIDERS, extra_json_schema={OPEN: True})]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Livemode = Annotated[bool, msgspec.Meta(description="False where no real money moves; absent where the provider does not say.")]
@@ -28,7 +31,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class PaymentData(_Fact, frozen=True, kw_only=True):
     """State of a payment just after the event; `version` counts the provider's events behind it."""
 
-    provider: ProviderName
+    provider: Provider
     provider_payment_id: str
     status: PaymentStatus
     amount: int
@@ -72,7 +75,7 @@ class RefundData(_Fact, frozen=True, kw_only=True):
     The last four fields tell of the payment that it belongs to, as it is with this refund.
     """
 
-    provider: ProviderName
+    provider: Provider
     refund_id: str
     status: str
     amount: int
@@ -106,7 +109,7 @@ class DisputeData(_Fact, frozen=True, kw_only=True):
     `funds` says what became of the disputed amount, `respond_by` until when evidence is taken.
     """
 
-    provider: ProviderName
+    provider: Provider
     dispute_id: str
     status: str
     amount: int
@@ -133,7 +136,7 @@ class DisputeClosed(DisputeData, frozen=True):
 class SubscriptionData(_Fact, frozen=True, kw_only=True):
     """State of a subscription just after the event; `status` is the provider's own word."""
 
-    provider: ProviderName
+    provider: Provider
     subscription_id: str
     status: str
     version: int
@@ -156,7 +159,7 @@ class SubscriptionCanceled(SubscriptionData, frozen=True):
 class InvoiceData(_Fact, frozen=True, kw_only=True):
     """State of an invoice just after the event."""
 
-    provider: ProviderName
+    provider: Provider
     invoice_id: str
     status: InvoiceStatus
     amount_due: int

@@ -95,7 +95,21 @@ PROVIDER: Final = Provider(
         created_at=1_795_514_400,
         account_id="acc_1Q",
         contains=["payment"],
-        payload={"payment": {"entity": {"id": "pay_1Q"}}},
+        payload={
+            "payment": {
+                "entity": {
+                    "id": "pay_1Q",
+                    "entity": "payment",
+                    "amount": 4990,
+                    "currency": "INR",
+                    "status": "captured",
+                    "captured": True,
+                    "amount_refunded": 0,
+                    "created_at": 1_795_514_390,
+                    "notes": [],
+                }
+            }
+        },
     ),
     description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
     signature=Signature("X-Razorpay-Signature", "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.", timed=False),

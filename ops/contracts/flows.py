@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-Signer = Literal["stripe", "razorpay", "partner", "partnerBody", "wrong", "old"]
+import msgspec
+
+from schemas.providers import Provider, ProviderName, providers
+
+Signer = ProviderName | Literal["partner", "partnerBody", "wrong", "old"]
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -63,19 +67,13 @@ _UNHANDLED: Final = {
     "type": "product.created",
     "data": {"object": {"id": "prod_{{run}}", "object": "product"}},
 }
-_RAZORPAY: Final = {
-    "entity": "event", "account_id": "acc_1", "event": "payment.captured", "contains": ["payment"], "created_at": 1795514400,
-    "payload": {"payment": {"entity": {
-        "id": "pay_{{run}}", "entity": "payment", "amount": 4990, "currency": "INR", "status": "captured", "captured": True,
-        "amount_refunded": 0, "created_at": 1795514390, "notes": [],
-    }}},
-}  # fmt: skip
 _LEAD: Final = {"partnerId": "{{partnerId}}", "externalLeadId": "lead-{{run}}", "payload": {"name": "Ada"}}
 _MAIL: Final = {
     "to": "{{user}}@example.com", "channel": "EMAIL", "template": "invoice-payment-failed",
     "data": {"invoiceId": "in_{{run}}", "amountDue": 4990, "currency": "eur"},
 }  # fmt: skip
-_RAZORPAY_ID: Final = {"X-Razorpay-Event-Id": "rzp-{{run}}"}
+_RUN: Final = "1Q"
+"""The end of every id in a provider's example; each run of the collection puts its own there."""
 
 STRIPE: Final = (
     Step("A payment is expected", "payments_expect", body={"reference": "{{payment}}", "amount": 4990, "currency": "eur"},
@@ -111,13 +109,20 @@ STRIPE: Final = (
          check=_refused("not_found")),
 )  # fmt: skip
 
-RAZORPAY: Final = (
-    Step("A signed event is committed", "razorpay", body=_RAZORPAY, signer="razorpay", headers=_RAZORPAY_ID,
-         check="pm.expect(answer).to.include({received: true, duplicate: false})"),
-    Step("The same body under another id is a duplicate", "razorpay", body=_RAZORPAY, signer="razorpay",
-         headers={"X-Razorpay-Event-Id": "another-{{run}}"}, check="pm.expect(answer.duplicate).to.eql(true)"),
-    Step("No signature is refused", "razorpay", (401,), _RAZORPAY, headers=_RAZORPAY_ID, check=_refused("signature_missing")),
-)  # fmt: skip
+
+def _steps_of(provider: Provider) -> tuple[Step, ...]:
+    """The steps of a provider's route: the example of its record signed, sent again, and unsigned."""
+    name, id_header = provider.name, provider.event_id_header
+    body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(provider.example).replace(_RUN.encode(), b"{{run}}"))
+    headers, others = [{id_header: f"{word}-{{{{run}}}}"} if id_header else {} for word in ("event", "another")]
+    again = "The same body under another id is a duplicate" if id_header else "The same event is a duplicate"
+    return (
+        Step("A signed event is committed", name, body=body, signer=name, headers=headers,
+             check="pm.expect(answer).to.include({received: true, duplicate: false})"),
+        Step(again, name, body=body, signer=name, headers=others, check="pm.expect(answer.duplicate).to.eql(true)"),
+        Step("No signature is refused", name, (401,), body, headers=headers, check=_refused("signature_missing")),
+    )  # fmt: skip
+
 
 PARTNERS: Final = (
     Step("A signed lead is committed", "partner", (202,), _LEAD, "partner", headers={"Idempotency-Key": "lead-{{run}}"},
@@ -209,10 +214,10 @@ PROCESS: Final = (
     Step("Its contract", "openapi", check="pm.expect(answer.openapi).to.eql('3.1.0')"),
 )
 
-FOLDERS: Final = {
+FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
     "Process": PROCESS,
     "Stripe": STRIPE,
-    "Razorpay": RAZORPAY,
+    **{provider.title: _steps_of(provider) for provider in providers() if provider.name != "stripe"},
     "Partners": PARTNERS,
     "Services": SERVICES,
     "Operators": OPERATORS,

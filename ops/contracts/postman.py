@@ -13,19 +13,20 @@ from ops.contracts.flows import FOLDERS, Step
 from ops.contracts.openapi import FILE as CONTRACT
 from ops.contracts.records import publish, text_of
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
+from schemas.providers import NAMES, Provider, providers
 from schemas.rules import Json
+from schemas.stripe import PROVIDER as STRIPE
 
 COLLECTION: Final = CONTRACT.with_name("postman_collection.json")
 ENVIRONMENT: Final = CONTRACT.with_name("postman_environment.json")
 
 _SCHEMA: Final = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-_VALUES: Final = {
+_VALUES: Final[dict[str, str]] = {
     "public": "http://127.0.0.1:8080",
     "internal": "http://127.0.0.1:8081",
     "serviceToken": "",
     "adminToken": "",
-    "stripeSecret": "",
-    "razorpaySecret": "",
+    **{f"{name}Secret": "" for name in NAMES},
     "partnerId": "demo",
     "partnerSecret": "",
 }
@@ -45,11 +46,17 @@ const body = pm.variables.replaceIn(pm.request.body.raw)
 const mac = (secret, text) => CryptoJS.HmacSHA256(text, secret).toString(CryptoJS.enc.Hex)
 const timed = (secret, at) => `t=${at},v1=${mac(secret, `${at}.${body}`)}`
 pm.collectionVariables.set('signature', %s)"""
-_SIGNATURES: Final = {
-    "stripe": ("Stripe-Signature", "timed(pm.environment.get('stripeSecret'), now)"),
-    "wrong": ("Stripe-Signature", "timed('nobody knows it', now)"),
-    "old": ("Stripe-Signature", "timed(pm.environment.get('stripeSecret'), now - 400)"),
-    "razorpay": ("X-Razorpay-Signature", "mac(pm.environment.get('razorpaySecret'), body)"),
+
+
+def _signing(provider: Provider) -> str:
+    secret = f"pm.environment.get('{provider.name}Secret')"
+    return f"timed({secret}, now)" if provider.signature.timed else f"mac({secret}, body)"
+
+
+_SIGNATURES: Final[dict[str, tuple[str, str]]] = {
+    **{provider.name: (provider.signature.header, _signing(provider)) for provider in providers()},
+    "wrong": (STRIPE.signature.header, "timed('nobody knows it', now)"),
+    "old": (STRIPE.signature.header, "timed(pm.environment.get('stripeSecret'), now - 400)"),
     "partner": ("X-Partner-Signature", "timed(pm.environment.get('partnerSecret'), now)"),
     "partnerBody": ("X-Partner-Signature", "'sha256=' + mac(pm.environment.get('partnerSecret'), body)"),
 }

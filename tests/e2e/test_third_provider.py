@@ -150,7 +150,7 @@ async def test_a_replay_takes_its_delivery_up_again(system: System, http: aiohtt
 async def test_the_topology_and_the_contracts_show_it(system: System, http: aiohttp.ClientSession) -> None:
     topology = await read_json(http, f"{system.internal}/v1/admin/topology")
     assert topology is not None
-    edges = {(edge["from"], edge["to"]) for edge in topology["edges"]}
+    edges = {(edge["source"], edge["target"]) for edge in topology["edges"]}
     assert {("acme", "gateway"), ("gateway", "webhooks.acme"), ("webhooks.acme", "payments")} <= edges
 
     contract = await read_json(http, f"{system.internal}/openapi.json")

@@ -105,7 +105,7 @@ def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
 
 
 def parsed(decoder: Decoder[T], body: bytes, what: str) -> T:
-    """The body as a record. Raises GatewayError `body_not_utf8`, `body_not_json` or, for JSON that does not fit, `event_malformed`."""
+    """The body as a record; `what` it should be. Raises GatewayError `body_not_utf8`, `body_not_json` or `event_malformed`."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -113,7 +113,7 @@ def parsed(decoder: Decoder[T], body: bytes, what: str) -> T:
 
 
 def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
-    """The refusal of a body: a typed decoder stops at its first fault, so the body is read again to see whether it is JSON at all."""
+    """The refusal of a body. A typed decoder stops at its first fault, so the whole body is read to see whether it is JSON."""
     try:
         body.decode()
         msgspec.json.decode(body)
