@@ -4,10 +4,8 @@ A provider's webhook: who is it really, does it parse, write it down, say so.
 Nothing else happens here: what an event causes is the matter of streams. So an answer is quick, and a 2xx means committed.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -70,7 +68,6 @@ class Reception:
         intake: Intake,
         rejections: RejectedLog,
         max_body_bytes: int,
-        body_timeout: timedelta,
         used: Used,
         clients: Clients,
         now: Callable[[], float] = time.time,
@@ -86,7 +83,6 @@ class Reception:
         self._intake = intake
         self._rejections = rejections
         self._max_body_bytes = max_body_bytes
-        self._body_timeout = body_timeout.total_seconds()
         self._now = now
         self._standing = Standing(source.name, source.gives_up)
         # Looked up once: a label costs more than the count.
@@ -125,16 +121,15 @@ class Reception:
             raise self._too_large()
 
     async def _read(self, request: web.Request) -> bytes:
-        """The bytes as they came; a body without Content-Length is bounded while it is read."""
+        """
+        The bytes as they came; a body without Content-Length is bounded while it is read.
+
+        Raises GatewayError `body_too_large`, or the `body_too_slow` of the connection, which bounds the time.
+        """
         try:
-            if request.content.is_eof():
-                return await request.read()
-            async with asyncio.timeout(self._body_timeout):
-                return await request.read()
+            return await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise self._too_large() from error
-        except TimeoutError as error:
-            raise GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time") from error
 
     async def _record(self, received: Received, call: Call) -> Recorded:
         began = spans.now()

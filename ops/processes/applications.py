@@ -185,7 +185,6 @@ def _reception(
         intake=resources.intake,
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
-        body_timeout=settings.body_timeout,
         used=Witness(live_secrets(settings), resources.secret_uses),
         # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
         clients=Clients(settings.trusted_proxies, ipv6_prefix=48),

@@ -21,8 +21,8 @@ from streams.payments.states import DisputeState, InvoiceState, PaymentState, Re
 from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
 
 
-class Told(NamedTuple):
-    """An event that says something, and what it says: at most one fact an aggregate."""
+class Interpreted(NamedTuple):
+    """An event with the facts that were extracted from it, at most one an aggregate."""
 
     event: Envelope
     type: str
@@ -56,24 +56,24 @@ _KINDS: Final[dict[type[Fact], Kind]] = {
 }
 
 
-def lines_of(told: Iterable[Told]) -> list[Line]:
+def lines_of(interpreted: Iterable[Interpreted]) -> list[Line]:
     """The batch as lines of history."""
     return [
         Line(key.kind, key.id, event.id, fact.stamp.event, kind, event.time)
-        for event, kind, facts in told
+        for event, kind, facts in interpreted
         for fact in facts
         for key in [key_of(fact)]
     ]
 
 
-def take(told: Iterable[Told], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
+def take(interpreted: Iterable[Interpreted], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
     """
     The steps of every aggregate that the batch moves, in record order.
 
     A version counts distinct events, so one that the history had already moves nothing.
     """
     steps: dict[Key, list[Step]] = {}
-    for event, _, facts in told:
+    for event, _, facts in interpreted:
         for fact in facts:
             key = key_of(fact)
             if (key.kind, key.id, event.id) in loaded.repeated:
@@ -110,20 +110,20 @@ def claim_of(state: State | None) -> Paid | None:
     return Paid(state.reference, state.id, *state.money)
 
 
-_Spoken = list[tuple[msgspec.Struct, news.Payer | None]]
+_News = list[tuple[msgspec.Struct, news.Payer | None]]
 
 
-def speak(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
+def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
     """The events that the steps emit, each aggregate's in order, with the notification right after the news it tells."""
-    said: list[NewEvent] = []
+    events: list[NewEvent] = []
     payments = _payments_after(steps)
     for key, taken in steps.items():
         for step in taken:
-            spoken = _news_of(step, saved, payments)
-            if spoken:
+            found = _news_of(step, saved, payments)
+            if found:
                 trace = parse_traceparent(step.event.traceparent) or new_trace()
-                said.extend(event for record, to in spoken for event in _events(key, step, record, to, trace))
-    return said
+                events.extend(event for record, to in found for event in _events(key, step, record, to, trace))
+    return events
 
 
 _Payments = Mapping[tuple[str, UUID], PaymentState]
@@ -138,7 +138,7 @@ def _payments_after(steps: Mapping[Key, Sequence[Step]]) -> _Payments:
     return {(step.new.id, step.event.id): step.new for step in taken if isinstance(step.new, PaymentState)}
 
 
-def _news_of(step: Step, saved: Saved, payments: _Payments) -> _Spoken:
+def _news_of(step: Step, saved: Saved, payments: _Payments) -> _News:
     match step.new:
         case PaymentState() as new:
             return _payment_news(new, step, saved)
@@ -159,7 +159,7 @@ def _record(kind: Callable[..., msgspec.Struct], step: Step, fields: Mapping[str
     return kind(**fields, version=step.version, livemode=step.new.livemode, account=step.new.account)
 
 
-def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _Spoken:
+def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _News:
     kinds = news.refund_news(step.old if isinstance(step.old, RefundState) else None, new)
     if not kinds:
         return []
@@ -169,27 +169,27 @@ def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments
     return [(_record(kind, step, fields), to) for kind in kinds]
 
 
-def _dispute_news(new: DisputeState, step: Step) -> _Spoken:
+def _dispute_news(new: DisputeState, step: Step) -> _News:
     old = step.old if isinstance(step.old, DisputeState) else None
     kinds = news.dispute_news(old, new)
-    spoken: _Spoken = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
+    found: _News = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
     alert = news.alert_of(old, new)
-    return [*spoken, (alert, None)] if alert else spoken
+    return [*found, (alert, None)] if alert else found
 
 
-def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
+def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _News:
     kinds = news.payment_news(step.old if isinstance(step.old, PaymentState) else None, new)
     expected = _unmet_expectation(step, saved)
     if not kinds and expected is None:
         return []
     fields = news.payment_fields(new, saved.users.get(new.reference))
     to = news.Payer(fields["user_id"], news.value_of(new.contact))
-    spoken: _Spoken = [(_record(kind, step, fields), to) for kind in kinds]
+    found: _News = [(_record(kind, step, fields), to) for kind in kinds]
     if expected is not None:
         amount, currency = expected
         fields |= {"expected_amount": amount, "expected_currency": currency}
-        spoken.append((_record(billing.PaymentMismatched, step, fields), None))
-    return spoken
+        found.append((_record(billing.PaymentMismatched, step, fields), None))
+    return found
 
 
 def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:

@@ -31,8 +31,12 @@ SECRET: Final = "acs_" + "5e" * 16
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources with the third provider, their contracts published anew."""
     folder = tmp_path_factory.mktemp("acme")
     third_provider.install(folder)
+    for contract in ("json_schema", "asyncapi", "openapi", "postman"):
+        command = [sys.executable, "-m", f"ops.contracts.{contract}"]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": str(folder)}, cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -64,9 +68,7 @@ def tallyhook(system: System, *arguments: str, fails: bool = False, **settings: 
 
 def published(system: System) -> dict[str, Any]:
     """The contract of the topics, as the sources with the third provider publish it."""
-    sources = Path(system.settings["PYTHONPATH"])
-    subprocess.run([sys.executable, "-m", "ops.contracts.asyncapi"], env=system.settings, cwd=sources, check=True)
-    found: dict[str, Any] = json.loads((sources / "schemas" / "asyncapi.json").read_text())
+    found: dict[str, Any] = json.loads((Path(system.settings["PYTHONPATH"]) / "schemas" / "asyncapi.json").read_text())
     return found
 
 

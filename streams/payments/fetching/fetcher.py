@@ -27,7 +27,7 @@ from streams.errors import FetchReason
 from streams.payments.fetching import store
 from streams.payments.fetching.api import Failed, Gone, StripeApi
 from streams.payments.fetching.received import received_of
-from streams.payments.fetching.store import Claimed
+from streams.payments.fetching.store import Wanted
 from streams.processor import passing_reason
 from streams.retry_after import RETRY_AFTER_MAX
 
@@ -123,7 +123,7 @@ class Fetcher:
             raise failures[0]
         return len(claimed)
 
-    async def _settle(self, api: StripeApi, group: Sequence[Claimed]) -> None:
+    async def _settle(self, api: StripeApi, group: Sequence[Wanted]) -> None:
         """Of one object: whatever is raised is its own failure."""
         try:
             await self._ask(api, group)
@@ -133,7 +133,7 @@ class Fetcher:
             log.exception("fetch_failed", reason="fetch_failed", kind=group[0].kind, object=group[0].object_id)
             await self._fail(group, Failed(FetchReason.FETCH_FAILED, described(error)))
 
-    async def _ask(self, api: StripeApi, group: Sequence[Claimed]) -> None:
+    async def _ask(self, api: StripeApi, group: Sequence[Wanted]) -> None:
         await self._take_turn()
         if time.monotonic() < self._held_until:  # since the batch was claimed
             await self._put_back(group)
@@ -157,7 +157,7 @@ class Fetcher:
         self._next_call = max(self._next_call, moment) + 1 / self._limits.rate
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
 
-    async def _hand_in(self, group: Sequence[Claimed], latest: Claimed, answer: Answer) -> None:
+    async def _hand_in(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
         # Of the cause, not of the answer: whoever asks for the same sake a second time finds it known, whatever the answer.
         event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         body = snapshot_of(answer, event_id, latest.cause)
@@ -169,7 +169,7 @@ class Fetcher:
             done = await store.hand_in(connection, group, received, latest.event_id)
         FETCHES.labels(latest.why, "fetched" if done else "overtaken").inc()
 
-    async def _end(self, group: Sequence[Claimed], outcome: store.Outcome, reason: str) -> None:
+    async def _end(self, group: Sequence[Wanted], outcome: store.Outcome, reason: str) -> None:
         for claimed in group:
             async with self._pool.connection() as connection:
                 await store.settle(connection, claimed, outcome, reason)
@@ -178,7 +178,7 @@ class Fetcher:
                 "fetch_ended", reason=reason, kind=claimed.kind, object=claimed.object_id, trace_id=claimed.traceparent[3:35]
             )
 
-    async def _fail(self, group: Sequence[Claimed], failed: Failed) -> None:
+    async def _fail(self, group: Sequence[Wanted], failed: Failed) -> None:
         if failed.concerns_all:
             self._hold(failed)
         for claimed in group:
@@ -197,7 +197,7 @@ class Fetcher:
                     )
                     FETCHES.labels(claimed.why, "failed").inc()
 
-    async def _put_back(self, group: Sequence[Claimed]) -> None:
+    async def _put_back(self, group: Sequence[Wanted]) -> None:
         """Nothing was asked."""
         pause = timedelta(seconds=max(0.0, self._held_until - time.monotonic()))
         for claimed in group:
@@ -223,7 +223,7 @@ class Fetcher:
             return
         self._look_at = moment + _LOOK_EVERY
         async with self._pool.connection() as connection:
-            due, lateness = await store.standing(connection)
+            due, lateness = await store.backlog(connection)
             if moment >= self._forget_at:
                 self._forget_at = moment + _FORGET_EVERY
                 await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
@@ -231,6 +231,6 @@ class Fetcher:
         LATENESS.set(lateness)
 
 
-def _object_of(claimed: Claimed) -> tuple[str, ...]:
+def _object_of(claimed: Wanted) -> tuple[str, ...]:
     """What can be asked for once, and told by one event."""
     return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", telling(claimed.cause)

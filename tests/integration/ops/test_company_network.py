@@ -34,7 +34,7 @@ from streams.leads.store import Claimed
 from streams.notifications.senders import Message, ProviderSender, SendFailed
 from streams.notifications.texts import Text
 from streams.payments.fetching.api import opened_api
-from streams.payments.fetching.store import Claimed as Wanted
+from streams.payments.fetching.store import Wanted
 from tests.company import NAME, Answer, Company, company
 
 if TYPE_CHECKING:
