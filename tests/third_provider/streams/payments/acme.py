@@ -6,7 +6,7 @@ import msgspec
 from schemas.acme import HANDLED_TYPES, AcmeEvent
 
 from schemas.numbers import Decoder
-from streams.errors import Poison
+from streams.errors import Poison, PoisonReason
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp
 
 _decoder: Final = Decoder(AcmeEvent)
@@ -18,7 +18,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     try:
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Poison("event_malformed", str(error)) from error
+        raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     paid = event.kind == "charge.paid"
     amount = Money(event.amount, event.currency)
     return [
