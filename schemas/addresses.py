@@ -39,7 +39,7 @@ class Mailbox(NamedTuple):
 
     @property
     def ascii(self) -> bool:
-        """Whether every server takes it."""
+        """Return True if every mail server takes the address."""
         return self.local.isascii()
 
 
@@ -59,7 +59,7 @@ def mailbox_of(text: str) -> Mailbox | None:
 
 
 def _domain(name: str) -> str | None:
-    """The name as DNS has it: what is not ASCII goes out by IDNA 2008, mapped as browsers do (UTS 46)."""
+    """The name as DNS has it: a name that is not ASCII is encoded by IDNA 2008, mapped as browsers do (UTS 46)."""
     try:
         ascii_name = name if name.isascii() else idna.encode(name, uts46=True).decode()
     except (ValueError, IndexError):  # an IDNAError is a ValueError

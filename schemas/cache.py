@@ -1,4 +1,4 @@
-"""What is asked of the cache."""
+"""The commands to the cache worker."""
 
 import msgspec
 

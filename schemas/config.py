@@ -1,4 +1,4 @@
-"""What is said of runtime configuration."""
+"""The events of the runtime configuration."""
 
 from typing import Any
 

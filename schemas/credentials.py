@@ -29,9 +29,9 @@ class _Secret(Protocol):
 
 def only(what: str, *kinds: str, one_word: bool = True) -> AfterValidator:
     """
-    For comma-separated secrets: refuse placeholders and credentials of any kind known here but these `kinds`.
+    Refuse comma-separated secrets that hold a placeholder, or a credential of another kind than these `kinds`.
 
-    `what` says what is due instead. A secret that travels in a header, or that a provider has made, is `one_word` of printable
+    `what` names the secret that is expected. A secret that travels in a header, or that a provider has made, is `one_word` of printable
     ASCII characters; one that a person has chosen may be anything.
     """
 
@@ -49,7 +49,7 @@ KEY_OF_STRIPE: Final = only("a secret or restricted key, sk_ or rk_", "api key")
 
 
 def fault_of(secret: str, kinds: frozenset[str], *, one_word: bool) -> str | None:
-    """What is wrong with a secret that must be of none of these kinds."""
+    """The fault of a secret that must be of none of these kinds; None for a sound one."""
     if _PLACEHOLDER.fullmatch(secret) or _UNFINISHED.search(secret):
         return "is a placeholder"
     found = next((text for kind, (pattern, text) in _KINDS.items() if kind in kinds and pattern.fullmatch(secret)), None)

@@ -1,4 +1,4 @@
-"""What the system says about itself and asks of itself: notification commands, alerts, dead letters."""
+"""The events of the system itself: notification commands and their results, alerts, dead letters."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -26,8 +26,8 @@ class SendNotification(_Record, frozen=True, kw_only=True):
     fallback: str | None = None
 
 
-class _Told(_Record, frozen=True, kw_only=True):
-    """What became of a notification; `id` is that of its command."""
+class _Notification(_Record, frozen=True, kw_only=True):
+    """The result of a notification; `id` is that of its command."""
 
     id: UUID
     to: str
@@ -37,17 +37,17 @@ class _Told(_Record, frozen=True, kw_only=True):
     attempts: int
 
 
-class NotificationSent(_Told, frozen=True, kw_only=True):
+class NotificationSent(_Notification, frozen=True, kw_only=True):
     """A provider has taken the message; after a crash it may have been handed over twice, under the same `messageId`."""
 
 
-class NotificationFailed(_Told, frozen=True, kw_only=True):
+class NotificationFailed(_Notification, frozen=True, kw_only=True):
     """It will not be sent: nobody can be reached there, or every attempt failed."""
 
     reason: str
 
 
-class NotificationSuppressed(_Told, frozen=True, kw_only=True):
+class NotificationSuppressed(_Notification, frozen=True, kw_only=True):
     """It will not be sent: whoever it is for wants nothing over this channel."""
 
     reason: str

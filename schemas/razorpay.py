@@ -1,7 +1,7 @@
 """
-A Razorpay event as far as everyone needs it: what happened, when, and to which entity (https://razorpay.com/docs/webhooks).
+A Razorpay event as far as every process needs it: its type, its time and its entity (https://razorpay.com/docs/webhooks).
 
-The body names no id of its own: that stands in a header, which is not signed.
+The body has no id: the id comes in a header, which is not signed.
 """
 
 import re
@@ -67,7 +67,7 @@ class RazorpayEvent(msgspec.Struct, frozen=True):
 
 
 def aggregate_of(event: RazorpayEvent, event_id: str) -> Aggregate:
-    """The aggregate whose history the event belongs to: a refund is its payment's; what has no entity stands for itself."""
+    """The aggregate whose history the event belongs to: a refund belongs to its payment; an event without an entity is an aggregate of its own."""
     noun = event.event.partition(".")[0]
     if noun == "refund" and (payment := _word(event, "refund", "payment_id") or _word(event, "payment", "id")):
         return Aggregate("payment", payment)

@@ -1,4 +1,4 @@
-"""What is said of documents that can be searched for, and in which index."""
+"""The events of the search index, and the indexes that there are."""
 
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -28,7 +28,7 @@ class PropertyDeleted(DocumentChanged, frozen=True, kw_only=True):
 
 
 class Index(NamedTuple):
-    """One index: its name for callers and for searches, and the events that say what is in it."""
+    """One index: its name for callers and for searches, and the events that change its documents."""
 
     name: str
     upserted: type[PropertyUpserted]

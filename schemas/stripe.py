@@ -1,4 +1,4 @@
-"""A Stripe event as far as everyone needs it: who it is, when it happened, which object it speaks of (https://docs.stripe.com/api/events/object)."""
+"""A Stripe event as far as every process needs it: its id, its time and its object (https://docs.stripe.com/api/events/object)."""
 
 import re
 from collections.abc import Callable
@@ -103,7 +103,7 @@ class StripeEvent(msgspec.Struct, frozen=True):
 
 
 def aggregate_of(event: StripeEvent) -> Aggregate:
-    """The aggregate whose history the event belongs to; a type we do not know stands for itself."""
+    """The aggregate whose history the event belongs to; an event of an unknown object is an aggregate of its own."""
     subject = event.data.object if event.data else None
     if subject is None or subject.object is None:
         return Aggregate("event", event.id)

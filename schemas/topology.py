@@ -1,8 +1,8 @@
 """
-Who says what to whom: every process, the topics that it reads, and those that its events go to. The one place that declares it.
+The declaration of the topology: every process, the topics that it reads, and the topics of its events.
 
-Everything a process says goes through the outbox, and the relay carries it to Kafka: `produces` names the topics that the events
-end up in. Workers take the topics they read from here, and a test holds `produces` to what they really append.
+A process emits events through the outbox, and the relay publishes them to Kafka: `produces` names the topics in which the events
+arrive. Workers take the topics they read from here, and a test holds `produces` to what they really append.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ GROUP_PREFIX: Final = "tallyhook-"
 
 
 Kind = Literal["outside", "gateway", "relay", "worker"]
-"""What an agent is to the system; who is outside sends to us, or is reached by our effects."""
+"""The part of an agent in the system; one that is outside sends to us, or our effects reach it."""
 Tie = Literal["consumes", "produces", "feeds"]
 """A topic to an agent; an agent to a topic, through the outbox and the relay; an agent to an agent, without Kafka."""
 
 
 class Agent(NamedTuple):
     """
-    Somebody who reads topics, writes to them, or both.
+    An agent that reads topics, writes to them, or both.
 
-    `feeds` are agents that it reaches without Kafka: who calls the gateway, and what a worker's effects reach.
+    `feeds` are the agents that it reaches without Kafka: a caller reaches the gateway, and a worker its targets.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Agent(NamedTuple):
 
     @property
     def group(self) -> str | None:
-        """The consumer group whose offsets say how far it is; None for who reads nothing."""
+        """The consumer group whose offsets show its progress; None for an agent that reads no topic."""
         return group_of(self.name) if self.consumes else None
 
 
 class Edge(NamedTuple):
-    """Who is tied to whom, by name; topics and agents share no names."""
+    """A tie between two agents, or between an agent and a topic, by name; topics and agents share no names."""
 
     source: str
     target: str
@@ -49,7 +49,7 @@ class Edge(NamedTuple):
 
     @property
     def trouble(self) -> bool:
-        """Whether nothing goes this way while all is well."""
+        """True if nothing goes this way while all is well."""
         return self.tie == "produces" and self.target in TROUBLE
 
 
@@ -77,7 +77,7 @@ def edges() -> Iterator[Edge]:
 
 
 TROUBLE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
-"""Where every worker says what it set aside, and that somebody should look."""
+"""The topics of dead letters and of alerts, which every worker writes."""
 _CALLER: Final = ("gateway",)
 
 AGENTS: Final = {
