@@ -1,4 +1,4 @@
-"""What a secret lets somebody do, by the variable that holds it: no token may do two of these things."""
+"""The role of each secret, by the variable that holds it: no token may have two roles."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with a secret in common; `opens` where one of them lets in whoever shows it, which a signature does not."""
+    """Two variables with a secret in common; `opens` if one of them lets in every bearer, which a signing secret does not."""
 
     first: str
     other: str

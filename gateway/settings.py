@@ -142,7 +142,7 @@ class GatewaySettings(_ProviderSettings):
 
 
 def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
-    """TLS of the internal listener that lets in everybody, or nobody, because a part of it is missing."""
+    """The missing settings of the internal listener's TLS, without which it would let in every client, or none."""
     cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
     for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
         if there in given and needed not in given:

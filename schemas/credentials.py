@@ -31,8 +31,8 @@ def only(what: str, *kinds: str, one_word: bool = True) -> AfterValidator:
     """
     Refuse comma-separated secrets that hold a placeholder, or a credential of another kind than these `kinds`.
 
-    `what` names the secret that is expected. A secret that travels in a header, or that a provider has made, is `one_word` of printable
-    ASCII characters; one that a person has chosen may be anything.
+    `what` names the secret that is expected. A secret that travels in a header, or that a provider has made, is `one_word` of
+    printable ASCII characters; one that a person has chosen may be anything.
     """
 
     def check(secrets: tuple[_Secret, ...]) -> tuple[_Secret, ...]:

@@ -67,7 +67,7 @@ class RazorpayEvent(msgspec.Struct, frozen=True):
 
 
 def aggregate_of(event: RazorpayEvent, event_id: str) -> Aggregate:
-    """The aggregate whose history the event belongs to: a refund belongs to its payment; an event without an entity is an aggregate of its own."""
+    """The aggregate of the event: of a refund its payment; without an entity the event itself."""
     noun = event.event.partition(".")[0]
     if noun == "refund" and (payment := _word(event, "refund", "payment_id") or _word(event, "payment", "id")):
         return Aggregate("payment", payment)

@@ -24,7 +24,7 @@ _EVERY: Final = timedelta(seconds=3)
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of one secret; `last_hour` is of the last 60 to 65 minutes."""
+    """The uses of one secret; `last_hour` covers the last 60 to 65 minutes."""
 
     setting: str
     secret_id: str
@@ -44,11 +44,11 @@ class SecretUses:
         await self._behind.open()
 
     async def close(self) -> None:
-        """Write what is left as far as Postgres lets it, and disconnect."""
+        """Write the rest as far as Postgres lets it, and disconnect."""
         await self._behind.close()
 
     def count(self, settings: Iterable[str], secret_id: str) -> None:
-        """A secret has proved somebody; one that stands in several settings was used as each of them."""
+        """Count a use of a secret under each of the settings that hold it."""
         for setting in settings:
             self._counts[setting, secret_id] += 1
         self._behind.wake()
@@ -93,7 +93,7 @@ async def add(connection: AsyncConnection, counts: dict[tuple[str, str], int], n
 
 
 async def read(connection: AsyncConnection, now: datetime) -> list[Use]:
-    """Every secret that was used within what is kept."""
+    """Every secret that was used within the kept period."""
     async with connection.cursor(row_factory=class_row(Use)) as cursor:
         return await (await cursor.execute(_READ, {"now": now, "slot": _SLOT})).fetchall()
 

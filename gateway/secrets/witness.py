@@ -1,4 +1,4 @@
-"""The secrets that this gateway lives by, and which of them may be dropped."""
+"""The live secrets of this gateway, and which of them are safe to drop."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -82,7 +82,7 @@ def live_secrets(settings: GatewaySettings) -> list[Live]:
 
 
 class Witness:
-    """Counts the use of a secret under every setting that it stands in."""
+    """Counts the use of a secret under every setting that holds it."""
 
     def __init__(self, live: Iterable[Live], uses: SecretUses) -> None:
         self._uses = uses
@@ -96,7 +96,7 @@ class Witness:
 
 
 def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
-    """How each of them stands, and each that was used lately and is not among them."""
+    """The state of each live secret, and of each other that was used lately."""
     known = {(use.setting, use.secret_id): use for use in uses}
     newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
     mine = {(each.setting, each.secret.id) for each in live}

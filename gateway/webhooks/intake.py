@@ -1,5 +1,5 @@
 """
-Writing received webhooks down, many to a commit.
+Records received webhooks, many to a commit.
 
 Requests that arrive while a commit is under way share the next one, and each gets its own outcome. So one process acknowledges
 more durable events a second than the database does one-row transactions.
@@ -81,12 +81,12 @@ class Intake:
 
     @property
     def ready(self) -> bool:
-        """Whether a webhook that comes now would be taken."""
+        """True if a webhook that comes now would be taken."""
         return self._usable.is_set() and not self._closing.is_set()
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """Of the lanes, each of which beats at every commit that it begins."""
+        """The heartbeats of the lanes; each beats at every commit that it begins."""
         return [lane.heartbeat for lane in self._lanes]
 
     async def until_ready(self) -> None:
@@ -100,7 +100,7 @@ class Intake:
             lane.task = self._loop.create_task(self._keep(lane))
 
     async def close(self) -> None:
-        """Take nothing more, commit what is waiting as far as Postgres lets it, and disconnect."""
+        """Take no more webhooks, commit the waiting ones as far as Postgres lets it, and disconnect."""
         self._closing.set()
         tasks = [lane.task for lane in self._lanes if lane.task]
         for lane in self._lanes:
@@ -116,7 +116,7 @@ class Intake:
 
     def record(self, received: Received) -> asyncio.Future[Recorded]:
         """
-        Hand in a webhook; the future's outcome says that it is committed.
+        Hand in a webhook; the future has a result once it is committed.
 
         Raises GatewayError, at once or through the future. It is `postgres_unavailable`, `partition_missing`, `intake_full` or
         `stopping` while the webhook cannot be recorded (if it is committed after all, the next try is a duplicate), and
@@ -279,7 +279,7 @@ class Intake:
         self._waiting.put_back([waiting for waiting in batch if not waiting.outcome.done()])
 
     def _overdue(self, lane: _Lane, batch: list[Waiting]) -> None:
-        """Postgres hangs: tell the waiting ones, and take nothing more on this lane until it answers."""
+        """Postgres hangs: refuse the batch, and take no more on this lane until Postgres answers."""
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
         fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
         self._set_usable(lane, usable=False)

@@ -1,4 +1,4 @@
-"""A partner's lead at the door: under which key it may come again, and what is answered."""
+"""A partner's lead at the gateway: the key under which it may come again, and the answer."""
 
 from collections.abc import Mapping
 from hashlib import sha256

@@ -1,7 +1,7 @@
 """
-The rate limits of the public routes: of an address before anything else is done, of a partner once it is known to be one.
+The rate limits of the public routes: of an address before any other work, of a partner once its identity is proved.
 
-The settings say how often, until runtime configuration says otherwise under `rate_limit.webhooks` and `rate_limit.partners`.
+The settings give the rates, unless the runtime configuration changes them under `rate_limit.webhooks` and `rate_limit.partners`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _LOOK: Final = 0.5  # seconds between two looks at the configuration, which is k
 
 
 class Limits(NamedTuple):
-    """What is counted."""
+    """The two rates."""
 
     addresses: Rates
     partners: Rates
@@ -97,7 +97,7 @@ class _Follower:
 
 
 async def _keep_up(followers: list[_Follower], database_url: str, closing: asyncio.Event) -> None:
-    """Beside the door, not before it: webhooks are not to wait for a database that is away."""
+    """Follow the configuration in the background: no webhook waits for a database that is away."""
     failures = Failures("rate limits")
     async with following(database_url) as config:
         while not closing.is_set():

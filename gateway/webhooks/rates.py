@@ -1,5 +1,5 @@
 """
-How often a client may call: counted over all gateways in Redis, by the `limits` library, and never on its account slowly.
+The rate limit of each client, counted over all gateways in Redis by the `limits` library, without slowing calls down.
 
 A gateway takes calls from the shared count in lots and spends them by itself, so most calls wait for nothing. Who is over the
 rate is turned away here until the count can have room again. With Redis away or slow, each gateway counts alone for the while.
@@ -40,8 +40,8 @@ _LOT_MAX: Final = 1000  # calls in a lot; what looks for its size must not take 
 _NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
 
 
-class _Share:
-    """What one client may still do here without a question, or until when it may do nothing; times are monotonic."""
+class _Allowance:
+    """The calls that one client has left here without asking Redis, or the time until which it has none; times are monotonic."""
 
     __slots__ = ("asking", "closed_until", "left", "until")
 
@@ -73,7 +73,7 @@ class Rates:
         self._rate = rate or _NEVER
         self._window = float(self._rate.get_expiry())
         self._lot = lot_of(self._rate.amount)
-        self._shares: dict[str, _Share] = {}
+        self._shares: dict[str, _Allowance] = {}
         self._alone = _Buckets(self._rate.amount, self._window)
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ class Rates:
             await self._pool.disconnect()
 
     def spend(self, client: str) -> bool:
-        """Whether the call is within what the client holds here: the short way, which most calls take."""
+        """Take one of the calls that the client holds here, as most calls do; False if it holds none."""
         share = self._shares.get(client)
         if share is None or share.left == 0 or self._clock() >= share.until:
             return False
@@ -95,9 +95,9 @@ class Rates:
         """
         Count a call that `spend` did not take.
 
-        Raises CalledTooOften, which says when to come again.
+        Raises CalledTooOften, with the time after which the client may call again.
         """
-        share = self._shares.get(client) or _remember(self._shares, client, _Share())
+        share = self._shares.get(client) or _remember(self._shares, client, _Allowance())
         deadline = self._clock() + _PATIENCE
         while self._shared and (now := self._clock()) < deadline:
             if now < share.closed_until:
@@ -110,8 +110,8 @@ class Rates:
         if wait := self._alone.take(client, self._clock()):
             raise _limited(wait)
 
-    async def _more(self, client: str, share: _Share, patience: float) -> bool:
-        """Whether the shared count has answered in time; the question goes on without us, and all who wait share it."""
+    async def _more(self, client: str, share: _Allowance, patience: float) -> bool:
+        """Draw more calls; False if Redis has not answered in time. The question goes on, and all calls that wait share it."""
         if share.asking is None:
             share.asking = asyncio.get_running_loop().create_task(self._draw(client, share))
             self._tasks.add(share.asking)
@@ -119,7 +119,7 @@ class Rates:
         done, _ = await asyncio.wait({share.asking}, timeout=patience)
         return bool(done)
 
-    async def _draw(self, client: str, share: _Share) -> bool:
+    async def _draw(self, client: str, share: _Allowance) -> bool:
         """Draw a lot for the client, or close its way until there can be one."""
         assert self._shared is not None  # noqa: S101  # only asked where there is one
         try:
@@ -145,7 +145,7 @@ class Rates:
 
 
 def lot_of(amount: int) -> int:
-    """How many calls are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
+    """The number of calls that are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
     return next(lot for lot in range(max(1, min(amount // _LOTS, _LOT_MAX)), 0, -1) if amount % lot == 0)
 
 

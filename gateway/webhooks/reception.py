@@ -1,7 +1,7 @@
 """
-A provider's webhook: who is it really, does it parse, write it down, say so.
+The reception of a webhook: verify it, parse it, record it, answer.
 
-Nothing else happens here: what an event causes is the matter of streams. So an answer is quick, and a 2xx means committed.
+The effects of an event are the business of streams. So an answer is quick, and a 2xx means committed.
 """
 
 import time
@@ -57,7 +57,7 @@ class Reception:
     """
     The route of one source.
 
-    `admit` may refuse what is verified and understood before it is written down; `answer` says what is said once it is.
+    `admit` may refuse a verified and parsed delivery before it is recorded; `answer` makes the answer once it is.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Reception:
         )
 
     def _worth(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> Worth:
-        """What speaks for a delivery that no live secret has signed."""
+        """The evidence in favour of a delivery that no live secret has signed."""
         if not self._source.signed(request.headers):
             return Worth.UNSIGNED
         if body is None or error.reason is Reason.TOKEN_WRONG:  # neither can ever be verified again

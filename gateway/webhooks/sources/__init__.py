@@ -40,14 +40,13 @@ class Arrival(NamedTuple):
 
 class Source(NamedTuple):
     """
-    One integrator.
+    One sender of webhooks.
 
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
-    `translate(arrival)` says which event it is. Both raise GatewayError.
-    `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
-    `handles(type)` says whether events of the type go to a worker, unless they are of another `mode` than is wanted; others are
-    stored.
-    `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
+    `translate(arrival)` returns the event. Both raise GatewayError.
+    `signed(headers)` is true if a signature is present, right or wrong, even if a proxy has damaged its header.
+    `handles(type)` is true if events of the type go to a worker, unless their mode is not the wanted `mode`; others are stored.
+    `gives_up` is how long the provider retries a delivery without a 2xx, by its own documents.
     """
 
     name: str
@@ -60,18 +59,18 @@ class Source(NamedTuple):
     mode: ModeOrAny = "any"
 
     def receive(self, arrival: Arrival) -> Received:
-        """What the delivery says, and whether it goes to a worker. Raises GatewayError."""
+        """Translate the delivery, and mark it as ignored if its mode is not wanted. Raises GatewayError."""
         received = self.translate(arrival)
         return msgspec.structs.replace(received, ignored=OTHER_MODE) if self._is_other(received.event.livemode) else received
 
     def ignores(self, kind: str | None, livemode: bool | None) -> str | None:  # noqa: FBT001  # what the event states, or nothing
-        """Why such an event goes to no worker, if so."""
+        """The reason why such an event goes to no worker; None if it goes to one."""
         if self._is_other(livemode):
             return OTHER_MODE
         return None if self.handles(kind or "") else UNHANDLED
 
     def _is_other(self, livemode: bool | None) -> bool:  # noqa: FBT001  # same
-        """One that states no mode is of every mode: nothing is guessed."""
+        """Return True for an event of the mode that is not wanted; one that states no mode is of every mode."""
         return self.mode != "any" and livemode is not None and livemode != (self.mode == "live")
 
 
@@ -132,5 +131,5 @@ def check_words(words: Mapping[str, str]) -> None:
 
 
 def states_digest(headers: Headers, name: str) -> bool:
-    """Whether the header, even if it was split, joined or re-cased on its way, holds what may be a SHA-256 digest."""
+    """Return True if the header holds a possible SHA-256 digest, even if it was split, joined or re-cased on its way."""
     return bool(digests_of(", ".join(headers.getall(name, []))))

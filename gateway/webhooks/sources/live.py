@@ -16,7 +16,7 @@ from schemas.providers import providers
 
 
 class LiveSource(NamedTuple):
-    """A source with its live secrets, newest first; `claim` may refuse what is understood, in the transaction that records it."""
+    """A source with its live secrets, newest first; `claim` may refuse a parsed delivery in the transaction that records it."""
 
     source: Source
     secrets: Sequence[Secret]

@@ -40,7 +40,7 @@ _KIND: Final = EVENT_TYPES[RECEIVED]
 
 
 class _Sender(msgspec.Struct, frozen=True, rename="camel"):
-    """As much of the body as tells whose secret must have signed it."""
+    """The part of the body that identifies the partner whose secret must have signed it."""
 
     partner_id: PartnerId
 
@@ -50,7 +50,7 @@ _lead: Final = Decoder(LeadReceived)
 
 
 def partner_source(partners: Mapping[str, Partner]) -> Source:
-    """The source of all partners; they are told apart by what the body says, and believed by their secrets."""
+    """The source of all partners: the body names the partner, and the partner's secrets verify it."""
     signers = _Candidates({key: partner.secret for key, partner in partners.items()})
     holders = _Candidates({key: partner.token for key, partner in partners.items()})
 
@@ -87,7 +87,7 @@ def translate(arrival: Arrival) -> Received:
 
 
 def signed(headers: Headers) -> bool:
-    """Whether a signature or a bearer token is there."""
+    """Return True if there is a signature or a bearer token."""
     if SIGNATURE_HEADER in headers:
         return states_digest(headers, SIGNATURE_HEADER)
     return len(headers.get("Authorization", "")) > len(_BEARER)

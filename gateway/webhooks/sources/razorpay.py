@@ -34,7 +34,7 @@ _decoder: Final = Decoder(RazorpayEvent)
 
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -> Secret:
-    """The live secret that signed the body; when, nobody can tell."""
+    """The live secret that signed the body; the signature has no time."""
     presented = only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
     if not presented:
         raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
@@ -78,7 +78,7 @@ def translate(arrival: Arrival) -> Received:
 
 
 def source(_: GatewaySettings) -> Source:
-    """Razorpay's source, whatever the settings."""
+    """Razorpay's source, which is the same for all settings."""
     return RAZORPAY
 
 

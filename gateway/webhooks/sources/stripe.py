@@ -55,7 +55,7 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float)
 
 
 def translate(arrival: Arrival, *, asks: bool = False) -> Received:
-    """The event that a verified body states; `asks` says that the API can be asked for what a thin event names."""
+    """The event that a verified body states; `asks` means that the object of a thin event can be fetched from the API."""
     event = _parse(arrival.body)
     is_thin = isinstance(event, ThinEvent)
     aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
@@ -112,7 +112,7 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
 
 
 def _timestamp_of(header: str) -> int:
-    """When it claims to be signed; a header that the SDK would choke on ends here (it compares text, which must be ASCII)."""
+    """The time of signing that the header states; a header that would crash the SDK (which compares ASCII text) is refused here."""
     if not header.isascii():
         raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [item.partition("=") for item in header.split(",")]
