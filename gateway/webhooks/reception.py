@@ -6,6 +6,7 @@ The effects of an event are the business of streams. So an answer is quick, and 
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -21,7 +22,6 @@ from gateway.secrets.witness import Used
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
-from gateway.webhooks.standing import Standing
 from gateway.webhooks.worth import Worth
 from outbox.received import Received, Recorded
 from runtime import spans
@@ -51,6 +51,33 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
 
 Admit = Callable[[web.Request, Received], Awaitable[None]]
 Answer = Callable[[Received, Recorded], web.Response]
+
+
+class Refusing:
+    """
+    The time for which this gateway has been refusing one source.
+
+    Once that exceeds `gives_up`, the provider stops retrying and its events are lost.
+    """
+
+    def __init__(self, source: str, gives_up: timedelta | None, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since: float | None = None
+        metrics.REFUSING.labels(source).set_function(self.seconds)
+        if gives_up is not None:
+            metrics.GIVES_UP.labels(source).set(gives_up.total_seconds())
+
+    def taken(self) -> None:
+        self._since = None
+
+    def refused(self) -> None:
+        if self._since is None:
+            self._since = self._now()
+
+    def seconds(self) -> float:
+        """Seconds since the first refusal after which no delivery was taken; 0 if the last one was taken."""
+        since = self._since
+        return 0.0 if since is None else self._now() - since
 
 
 class Reception:
@@ -84,7 +111,7 @@ class Reception:
         self._rejections = rejections
         self._max_body_bytes = max_body_bytes
         self._now = now
-        self._standing = Standing(source.name, source.gives_up)
+        self._refusing = Refusing(source.name, source.gives_up)
         # Looked up once: a label costs more than the count.
         self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
         self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
@@ -107,10 +134,10 @@ class Reception:
                 await self._admit(request, received)
             recorded = await self._record(received, call)
         except GatewayError as error:
-            self._standing.refused()
+            self._refusing.refused()
             self._reject(request, call, error, body, proven=secret is not None)
             raise
-        self._standing.taken()
+        self._refusing.taken()
         self._received[recorded.outcome].inc()
         if recorded.outcome == "ignored":
             metrics.IGNORED.labels(self._source.name, received.ignored).inc()

@@ -112,7 +112,7 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
 
 
 def _timestamp_of(header: str) -> int:
-    """The time of signing that the header states; a header that would crash the SDK (which compares ASCII text) is refused here."""
+    """The time of signing that the header states; a header that would crash the SDK, as it compares ASCII text, is refused."""
     if not header.isascii():
         raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [item.partition("=") for item in header.split(",")]
