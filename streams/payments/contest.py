@@ -1,7 +1,7 @@
 """
-Whether two events of one second say different things of the same part of a state, and nothing tells which of them is the later.
+Finds events of one second that change the same part of a state to different values, so that neither is known to be the later.
 
-The fold still has one answer, the same in whatever order they come; but it may be the wrong one. Pure functions.
+The fold still has one answer, the same in any order; but it may be the wrong one. Pure functions.
 """
 
 from typing import Any, Final
@@ -17,7 +17,7 @@ _SECOND_HAND: Final = frozenset({"hinted", "vouched"})
 
 
 def is_contested(old: State | None, fact: Fact) -> bool:
-    """Whether the fact cannot be put in order with what the state has from an event of the same second."""
+    """Return True if the fact cannot be put in order with what the state has from an event of the same second."""
     if old is None or fact.stamp.at > old.updated:
         return False
     if isinstance(fact, SubscriptionFact):
@@ -28,7 +28,7 @@ def is_contested(old: State | None, fact: Fact) -> bool:
 
 
 def _is_open(new: State, fact: SubscriptionFact) -> bool:
-    """A subscription always says all that it is; what each event says was so before it may have decided."""
+    """Return True if the order of a subscription's events is undecided: an event's previous values may have decided it."""
     if not isinstance(new, SubscriptionState) or fact.stamp.at != new.standing.stamp.at:
         return False
     last = candidates_of((new.standing, *new.rivals))

@@ -80,12 +80,12 @@ def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:
 
 
 def _finality(fate: Fate) -> tuple[bool, Fate]:
-    """A refund that failed or was canceled stays so, whatever is said of it later."""
+    """A refund that failed or was canceled stays so, whichever events follow."""
     return fate.final, fate
 
 
 def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
-    """A dispute that was closed may be opened again: the latest status counts, whatever it is."""
+    """A dispute that was closed may be opened again: its latest status counts."""
     stamp, fate = fact.stamp, Fate(fact.stamp, fact.status, fact.ended)
     respond_by = None if fact.respond_by is None else Moment(stamp, fact.respond_by)
     known = state or DisputeState(provider=fact.provider, id=fact.id, fate=fate)
@@ -137,7 +137,7 @@ def _stamp_of(standing: Standing) -> Stamp:
 
 
 def _follows(later: Standing, earlier: Standing) -> bool:
-    """Whether the one says that what changed was until then as the other has it."""
+    """Return True if the previous values that the later one states are the values of the earlier one."""
     changes = [
         (was, had)
         for was, had, has in (
@@ -188,7 +188,7 @@ def fold(state: State | None, fact: Fact) -> State:
 
 
 def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
-    """Whose it is. An event that does not state mode or account takes away neither."""
+    """The mode and the account of the state. An event that does not state them changes neither."""
     return {
         "provider": fact.provider,
         "id": fact.id,

@@ -1,4 +1,4 @@
-"""What a Razorpay event says, as facts. A snapshot of a payment speaks for itself, whichever event carries it."""
+"""The facts of Razorpay's events. A snapshot of a payment is the payment's own, in whichever event it comes."""
 
 import hashlib
 from collections.abc import Callable
@@ -65,10 +65,10 @@ def _of_payment(event: Event, name: str) -> list[Fact]:
 
 def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subscription | None = None) -> PaymentFact:
     """
-    The standing of a payment at the time of the event.
+    The state of a payment at the time of the event.
 
-    `captured` counts only where the status says that there was time for it: snapshots of an authorised payment carry either.
-    What was authorised and never captured is given back by Razorpay itself, which is no refund but an end.
+    `captured` counts only if the status leaves time for it: snapshots of an authorised payment carry either. Razorpay gives
+    back by itself what was authorised and never captured; that is no refund but an end.
     """
     about, _, step = event.event.rpartition(".")
     status = payment.status or (step if about == "payment" else "")
@@ -100,7 +100,7 @@ _GONE: Final = frozenset({"failed"})
 
 
 def _of_refund(event: Event, name: str) -> list[Fact]:
-    """Of the refund, and of its payment: the running total there holds refunds still under way too."""
+    """The facts of the refund and of its payment, whose running total includes refunds that are still under way."""
     payment, refund = event.payment, event.refund
     if payment and refund and refund.payment_id not in {None, payment.id}:
         raise Poison(PoisonReason.EVENT_MALFORMED, "a refund event holds a payment that is not the refund's")
@@ -209,7 +209,7 @@ _STATUSES: Final = {
 
 
 def _of_subscription(event: Event, name: str) -> list[Fact]:
-    """Of the subscription, and of the payment that was tried before the event, where there was one."""
+    """The facts of the subscription, and of the payment that was tried before the event, if there was one."""
     subscription = event.subscription
     if subscription is None:
         return _of_payment(event, name)

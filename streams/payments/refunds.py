@@ -1,10 +1,10 @@
 """
-How much of a payment went back: the sum of its refunds, held within what the provider's running total allows.
+The amount of a payment that went back: the sum of its refunds, held within the bounds of the provider's running total.
 
-A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total says what had
-been given back by its own moment, refunds that we never heard of included; so each refund is put before or after that moment.
-One that was made later comes on top of the total, one that failed later is taken off it. Where the second is the same, or the
-provider does not say when a refund was made, both are possible, and the sum of the refunds decides between the two.
+A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total is the amount
+that had been given back by its own moment, unknown refunds included; so each refund is put before or after that moment. One
+that was made later comes on top of the total, one that failed later is taken off it. If the second is the same, or the provider
+does not state when a refund was made, both are possible, and the sum of the refunds decides between the two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,10 @@ from streams.payments.facts import Returned, Stamp, Total
 
 class Given(NamedTuple):
     """
-    One refund of a payment, as all events together tell it.
+    One refund of a payment, by all events together.
 
-    `created` is when the provider says that it was made, `seen` the earliest event in which it had not failed, `gone` the
-    earliest in which it had: Unix seconds, each None where no event has said it.
+    `created` is the time at which it was made by the provider, `seen` that of the earliest event in which it had not failed,
+    `gone` that of the earliest in which it had: Unix seconds, each None if no event has stated it.
     """
 
     stamp: Stamp
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
-    """The refunds with what one more event says of some of them; the same for every order and any repetition."""
+    """The refunds after one more event that states some of them; the same for every order and any repetition."""
     refunds = dict(known)
     for told in returned:
         given = Given(
@@ -79,7 +79,7 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
 
 
 def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:
-    """What went back and stayed there; `total_before` is a total of unknown time, for where there is no other."""
+    """The amount that went back and stayed there; `total_before` is a total of unknown time, used if there is no other."""
     given = list(refunds)
     standing = sum(refund.amount for refund in given if refund.gone is None)
     if totals is None:
@@ -90,7 +90,7 @@ def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: in
 
 
 def _candidates(totals: Totals, given: list[Given]) -> list[Total]:
-    """What the last total may be: where a refund was made and none failed in that second, another change came before it."""
+    """The possible values of the last total: if a refund was made in its second and none failed, another change came before."""
     candidates = [] if totals.made is None else [Total(totals.at, totals.made)]
     if totals.left is not None and (totals.made is None or any(refund.gone == totals.at for refund in given)):
         candidates.append(Total(totals.at, totals.left, after_failures=True))
@@ -103,7 +103,7 @@ def _bounds(total: Total, given: list[Given]) -> tuple[int, int]:
 
 
 def _change(refund: Given, total: Total) -> tuple[int, int]:
-    """What has to be added to the total for this refund, at the least and at the most."""
+    """The least and the most that this refund adds to the total."""
     amount = refund.amount
     made_later = refund.created is not None and refund.created > total.at
     if refund.gone is not None:

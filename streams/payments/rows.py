@@ -21,7 +21,7 @@ _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
 
 
 def stored(state: State) -> bytes:
-    """What `state_in` reads back."""
+    """The form of a state that `state_in` reads back."""
     return _encoder.encode(state)
 
 

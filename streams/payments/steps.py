@@ -30,7 +30,7 @@ class Interpreted(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one event did to one aggregate; `contested` where it cannot be put in order with another one of its second."""
+    """The effect of one event on one aggregate; `contested` if it cannot be put in order with another one of its second."""
 
     event: Envelope
     old: State | None
@@ -85,7 +85,7 @@ def take(interpreted: Iterable[Interpreted], states: Mapping[Key, tuple[State, i
 
 
 def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
-    """What the payments among the steps have to say to `reconciliations`."""
+    """The claims of the payments among the steps on `reconciliations`."""
     made: list[Paid] = []
     dropped: list[tuple[str, str]] = []
     asked: set[str] = set()
@@ -114,7 +114,7 @@ _News = list[tuple[msgspec.Struct, news.Payer | None]]
 
 
 def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
-    """The events that the steps emit, each aggregate's in order, with the notification right after the news it tells."""
+    """The events that the steps emit, each aggregate's in order, with the notification right after its news."""
     events: list[NewEvent] = []
     payments = _payments_after(steps)
     for key, taken in steps.items():
@@ -131,7 +131,7 @@ _Payments = Mapping[tuple[str, UUID], PaymentState]
 
 
 def _payments_after(steps: Mapping[Key, Sequence[Step]]) -> _Payments:
-    """Only where the batch holds refunds, whose news tell of their payments too."""
+    """The payments after the batch, if it holds refunds, whose news include their payments."""
     if not any(key.kind == "refund" for key in steps):
         return {}
     taken = (step for each in steps.values() for step in each)
@@ -193,7 +193,7 @@ def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _News:
 
 
 def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
-    """What was expected where this step paid something else; a batch settles a payment once, with its last claim."""
+    """The expectation that this step does not meet; a batch settles a payment once, with its last claim."""
     claim = claim_of(step.new)
     pair = saved.pairs.get(claim.payment_id) if claim else None
     if claim is None or pair is None or claim == claim_of(step.old):

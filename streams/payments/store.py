@@ -1,8 +1,8 @@
 """
 All SQL of the payments worker, over a whole batch at a time.
 
-Rows that exist are locked first, in one order; rows that do not are inserted last, in the same order. A worker that inserts only
-waits for others that insert, so nobody waits in a ring. Who finds that another inserted its row first starts the batch anew.
+Existing rows are locked first, in one order; new rows are inserted last, in the same order. A worker that inserts waits only
+for others that insert, so there is no deadlock. A worker whose row was inserted first by another starts the batch anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Held(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What is known before the batch; `repeated` are lines that the history had already."""
+    """The state before the batch; `repeated` are lines that the history had already."""
 
     held: dict[Key, Held]
     repeated: set[tuple[Kind, str, UUID]]
@@ -55,10 +55,10 @@ class Loaded(NamedTuple):
 
 class Claims(NamedTuple):
     """
-    What a batch has to say to `reconciliations`.
+    The claims of a batch on `reconciliations`.
 
-    Halves that payments now make, halves that they made before under another reference (reference, payment id), and
-    references whose expected user is asked for besides.
+    They are the halves that payments make now, the halves that they made before under another reference (reference, payment
+    id), and other references whose expected user is needed.
     """
 
     made: Sequence[Paid]
@@ -67,7 +67,7 @@ class Claims(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the batch met: pairs whose paid half it changed, by payment id, and users expected to pay, by reference."""
+    """The findings of the batch: pairs whose paid half it changed, by payment id, and users expected to pay, by reference."""
 
     pairs: dict[str, Pair]
     users: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a Stripe event says, as facts: one event may speak of several objects, or link them."""
+"""The facts of Stripe's events: one event may state several objects, or link them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar

@@ -1,4 +1,4 @@
-"""What Stripe's invoices and subscriptions say, as facts: an invoice speaks of the payments that it names, too."""
+"""The facts of Stripe's invoices and subscriptions; an invoice states the payments that it names, too."""
 
 from typing import Any, Final
 
@@ -92,14 +92,14 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
 
 
 def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
-    """Before 2018 no invoice said how much of it was paid: one that is paid was paid in full."""
+    """The paid amount. Before 2018 no invoice stated it: a paid one was paid in full."""
     if invoice.amount_paid is not None:
         return invoice.amount_paid
     return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
 
 
 def _vouched_charge(invoice: Invoice, told: InvoiceFact) -> str | None:
-    """The bare charge that has paid the invoice. Payment intents say so themselves, and always do."""
+    """The bare charge that has paid the invoice; a payment intent always states that by itself."""
     bare = named(invoice.payment_intent) is None and told.phase == "paid" and told.amount_paid > 0
     return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
 
@@ -167,7 +167,7 @@ def of_subscription(
 
 
 def _before(attributes: dict[str, Any]) -> Before:
-    """What the event says was otherwise until then (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
+    """The previous values in the event (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
     try:
         was = convert(attributes, Subscription)
     except msgspec.ValidationError:  # what no subscription can have been decides nothing

@@ -108,7 +108,7 @@ class CustomerDetails(msgspec.Struct, frozen=True):
 
 
 class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
-    """What a payer was sent through: it names what came out of it."""
+    """A page that a payer was sent through: it names the objects that it led to."""
 
     id: Id | None = None
     payment_status: str | None = None
@@ -144,7 +144,7 @@ class InvoiceLine(msgspec.Struct, frozen=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """What paid an invoice: a payment intent, a bare charge, or a record of a payment made elsewhere."""
+    """The payment of an invoice: a payment intent, a bare charge, or a record of a payment made elsewhere."""
 
     payment_intent: Reference = None
     charge: Reference = None

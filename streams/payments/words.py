@@ -11,14 +11,14 @@ WORD_MAX: Final = 500
 
 
 def word_in(notes: Notes, *names: str) -> str | None:
-    """The first note of these names; what is no word, or none that can be kept, is passed over."""
+    """The first note of these names that is a text, and one that can be kept."""
     if not isinstance(notes, dict):
         return None
     return next((word for name in names if (word := _worded(notes.get(name)))), None)
 
 
 def reference_in(notes: Notes) -> str | None:
-    """What `payments/expect` knows a payment by."""
+    """The reference by which `payments/expect` knows a payment."""
     return word_in(notes, "reference", "order_id")
 
 

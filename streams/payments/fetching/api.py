@@ -60,7 +60,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class StripeApi:
-    """The API, with a key; `now` is this machine's clock, for an answer that does not say what time it is."""
+    """The API, with a key; `now` is this machine's clock, for an answer without a `Date`."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, key: Secret, now: Callable[[], datetime]) -> None:
         self._session = session

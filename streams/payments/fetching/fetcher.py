@@ -1,8 +1,8 @@
 """
-Asks Stripe's API for what is due, and hands the answers in.
+Fetches due objects from Stripe's API, and hands the answers in.
 
-What belongs to one object is asked for once. Calls keep within a rate of this process; while the API is away or wants to be left
-alone, nothing is asked, and no object pays for that with its attempts.
+The claims of one object share one call. Calls keep within the rate of this process; while the API is away or asks for a pause,
+no call is made, and no object loses an attempt by that.
 """
 
 import asyncio
@@ -53,9 +53,9 @@ _DOUBLINGS_MAX: Final = 30
 
 class Limits(NamedTuple):
     """
-    How often is asked: `rate` calls a second, for one object at most `attempts` times, with pauses that double.
+    The bounds of fetching: `rate` calls a second, and at most `attempts` for one object, with pauses that double.
 
-    `kept` is how long an event can be read again, and with it what became of its question is kept.
+    `kept` is how long an event can be replayed, and for that time its claims are kept.
     """
 
     rate: float
@@ -69,7 +69,7 @@ class Limits(NamedTuple):
 
 
 class Fetcher:
-    """One worker's questions; without an `api`, which takes a key, it only tells how much waits."""
+    """The fetches of one worker; without an `api`, which needs a key, it only reports the backlog."""
 
     def __init__(
         self,
@@ -112,7 +112,10 @@ class Fetcher:
         return 1.0
 
     async def run_once(self) -> int:
-        """Ask for what is due, up to a batch; how much that was. Raises only what may pass later, after all others have ended."""
+        """
+        Fetch due objects, up to a batch, and return their number. Raises only errors that may pass, after all others have
+        ended.
+        """
         if self._api is None or time.monotonic() < self._held_until:
             return 0
         async with self._pool.connection() as connection, connection.transaction():
@@ -124,7 +127,7 @@ class Fetcher:
         return len(claimed)
 
     async def _settle(self, api: StripeApi, group: Sequence[Wanted]) -> None:
-        """Of one object: whatever is raised is its own failure."""
+        """Settle the claims of one object: any error is a failure of this object alone."""
         try:
             await self._ask(api, group)
         except Exception as error:
@@ -152,7 +155,7 @@ class Fetcher:
                 await self._fail(group, answer)
 
     async def _take_turn(self) -> None:
-        """Calls are as far apart as the rate says."""
+        """Wait until the rate allows the next call."""
         moment = time.monotonic()
         self._next_call = max(self._next_call, moment) + 1 / self._limits.rate
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
@@ -205,7 +208,7 @@ class Fetcher:
                 await store.postpone(connection, claimed, pause, "stripe_held", counts=False)
 
     def _hold(self, failed: Failed) -> None:
-        """Leave the API alone: as long as it says, else longer with each time in a row."""
+        """Make no calls for a while: as long as the API asks for, otherwise longer with each time in a row."""
         self._holds += 1
         until = time.monotonic() + self._pause(self._holds, failed).total_seconds()
         self._held_until = max(self._held_until, until)
@@ -217,7 +220,7 @@ class Fetcher:
         return max(pause, min(failed.patience or pause, RETRY_AFTER_MAX))
 
     async def _look(self) -> None:
-        """Tell how much waits, and forget what nobody can ask about any more."""
+        """Report the backlog, and delete claims whose event cannot be replayed any more."""
         moment = time.monotonic()
         if moment < self._look_at:
             return
@@ -232,5 +235,5 @@ class Fetcher:
 
 
 def _object_of(claimed: Wanted) -> tuple[str, ...]:
-    """What can be asked for once, and told by one event."""
+    """The key of claims that one call can answer, and one event."""
     return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", telling(claimed.cause)

@@ -1,4 +1,4 @@
-"""An answer of Stripe's API as intake would have received it, but by nobody's signature."""
+"""Makes an answer of Stripe's API into what intake would have received, without a signature."""
 
 from typing import Final
 from uuid import UUID

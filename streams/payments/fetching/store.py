@@ -1,4 +1,4 @@
-"""All SQL of what Stripe's API is to be asked for."""
+"""All SQL of the objects to fetch from Stripe's API."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -88,14 +88,14 @@ delete from stripe_fetches where ctid = any(array(
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Write down what is to be asked for, in the open transaction; due when the second that counts is over at Stripe's."""
+    """Record the objects to fetch, in the open transaction; they are due once the second that counts is over at Stripe."""
     if wanted:
         columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
         await connection.execute(_WANT, columns)
 
 
 async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Wanted]:
-    """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
+    """Claim due objects, oldest first, for the time of the lease; every other worker passes over them."""
     async with connection.cursor(row_factory=class_row(Wanted)) as cursor:
         await cursor.execute(_CLAIM, (limit, lease))
         return await cursor.fetchall()
@@ -118,7 +118,7 @@ async def hand_in(connection: AsyncConnection, group: Sequence[Wanted], received
 
 
 async def settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome, reason: str) -> bool:
-    """Nothing comes of it, and that is right; the delivery of a thin event says why. False where the claim was lost."""
+    """Settle a claim that rightly has no event; the delivery of a thin event gets the reason. False if the claim was lost."""
     async with connection.transaction():
         if not await _settle(connection, claimed, outcome, reason):
             return False
@@ -129,9 +129,9 @@ async def settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome,
 
 async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, reason: FetchReason, detail: str) -> bool:
     """
-    Ask no more. A thin event is set aside, to be sent again by an operator; an order that stays undecided is as the fold has it.
+    Make no more attempts. A thin event becomes a dead letter, which an operator can retry; an undecided order stays as folded.
 
-    False where the claim was lost.
+    Returns False if the claim was lost.
     """
     async with connection.transaction():
         if not await _settle(connection, claimed, "given_up", reason):
@@ -153,13 +153,13 @@ async def postpone(connection: AsyncConnection, claimed: Wanted, pause: timedelt
 
 
 async def backlog(connection: AsyncConnection) -> tuple[int, float]:
-    """How many are due, and for how many seconds the one that has waited longest is."""
+    """The number of due objects, and the seconds for which the oldest of them has been due."""
     row = await (await connection.execute(_BACKLOG)).fetchone()
     return (row[0], row[1]) if row else (0, 0.0)
 
 
 async def forget(connection: AsyncConnection, before: UUID) -> int:
-    """Delete what is settled and whose event nobody can read again; how many, at most 1000."""
+    """Delete settled claims whose event cannot be replayed any more, at most 1000, and return their number."""
     return (await connection.execute(_FORGET, (before,))).rowcount
 
 

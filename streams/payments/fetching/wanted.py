@@ -1,4 +1,4 @@
-"""What a batch of events makes us ask Stripe's API for. Pure functions, but for what they count."""
+"""The objects that a batch of events makes us fetch from Stripe's API. Pure functions, except for a counter."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -23,7 +23,7 @@ CONTESTS = Counter(
 
 
 class _Marks(msgspec.Struct, frozen=True):
-    """Of an event's body: whose it is."""
+    """The fields of an event's body that identify its mode and account."""
 
     livemode: bool | None = None
     account: str | None = None
@@ -93,7 +93,7 @@ def _contested(steps: Steps) -> Iterator[tuple[Key, Step]]:
 
 
 def _kind_of(key: Key) -> str:
-    """A payment is what its id says: an intent, or a charge that has none."""
+    """The kind of the aggregate's object: a payment is an intent or, by its id, a charge without one."""
     if key.kind == "payment":
         return "payment_intent" if key.id.startswith("pi_") else "charge"
     return key.kind
