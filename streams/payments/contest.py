@@ -22,9 +22,9 @@ def is_contested(old: State | None, fact: Fact) -> bool:
         return False
     if isinstance(fact, SubscriptionFact):
         return _is_open(fold(old, fact), fact)
-    said = fold(None, fact)
+    stated = fold(None, fact)
     names = (field.name for field in msgspec.structs.fields(old) if field.name not in _SECOND_HAND)
-    return any(_differ(getattr(old, name), getattr(said, name)) for name in names)
+    return any(_differ(getattr(old, name), getattr(stated, name)) for name in names)
 
 
 def _is_open(new: State, fact: SubscriptionFact) -> bool:
@@ -35,11 +35,11 @@ def _is_open(new: State, fact: SubscriptionFact) -> bool:
     return len({(each.status, each.current_period_end) for each in last}) > 1
 
 
-def _differ(had: Any, said: Any) -> bool:
+def _differ(had: Any, stated: Any) -> bool:
     """Two parts of a state, each with its stamp first: of one second and one rank, of two events, and not the same."""
-    if not isinstance(had, tuple) or not isinstance(said, tuple) or not had or not said:
+    if not isinstance(had, tuple) or not isinstance(stated, tuple) or not had or not stated:
         return False
-    stamp, other = getattr(had, "stamp", None), getattr(said, "stamp", None)
+    stamp, other = getattr(had, "stamp", None), getattr(stated, "stamp", None)
     if stamp is None or other is None or stamp[:2] != other[:2] or stamp.event == other.event:
         return False
-    return had[1:] != said[1:]
+    return had[1:] != stated[1:]

@@ -102,10 +102,10 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
 
 
 def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -> SubscriptionState:
-    said = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
-    told = {said, state.standing, *state.rivals} if state else {said}
-    latest = max(standing.stamp.at for standing in told)
-    rivals = sorted((standing for standing in told if standing.stamp.at == latest), key=_stamp_of)
+    newest = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
+    states = {newest, state.standing, *state.rivals} if state else {newest}
+    latest = max(standing.stamp.at for standing in states)
+    rivals = sorted((standing for standing in states if standing.stamp.at == latest), key=_stamp_of)
     standing = _last_of(rivals)
     return SubscriptionState(
         **_origin(state, fact),
@@ -127,9 +127,9 @@ def _last_of(rivals: Iterable[Standing]) -> Standing:
 
 def candidates_of(rivals: Iterable[Standing]) -> list[Standing]:
     """Those of several standings of one second that may be the last."""
-    told = list(rivals)
-    ends = [standing for standing in told if standing.ended]
-    return ends or [each for each in told if not any(_follows(other, each) for other in told)] or told
+    states = list(rivals)
+    ends = [standing for standing in states if standing.ended]
+    return ends or [each for each in states if not any(_follows(other, each) for other in states)] or states
 
 
 def _stamp_of(standing: Standing) -> Stamp:
@@ -197,10 +197,10 @@ def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
     }
 
 
-def _latest(known: Part | None, said: Part | None) -> Part | None:
-    if known is None or said is None:
-        return said if known is None else known
-    return max(known, said)
+def _latest(known: Part | None, other: Part | None) -> Part | None:
+    if known is None or other is None:
+        return other if known is None else known
+    return max(known, other)
 
 
 def _known(stamp: Stamp, value: str | None) -> Known | None:

@@ -105,18 +105,18 @@ def _of_refund(event: Event, name: str) -> list[Fact]:
     if payment and refund and refund.payment_id not in {None, payment.id}:
         raise Poison(PoisonReason.EVENT_MALFORMED, "a refund event holds a payment that is not the refund's")
     paid = payment.id if payment else refund.payment_id if refund else None
-    told = _payment_fact(payment, event, name) if payment else None
-    if told is None and paid is not None:
-        told = PaymentFact(provider=SOURCE, id=paid, stamp=Stamp(event.created_at, _STEPS["refunded"][0], name))
+    fact = _payment_fact(payment, event, name) if payment else None
+    if fact is None and paid is not None:
+        fact = PaymentFact(provider=SOURCE, id=paid, stamp=Stamp(event.created_at, _STEPS["refunded"][0], name))
     status = _refund_status(refund, event) if refund else ""
     facts: list[Fact] = []
     if refund:
         facts.append(_refund_fact(refund, status, paid, event, name))
-    if told:
-        total = payment.amount_refunded if payment and told.captured else None
+    if fact:
+        total = payment.amount_refunded if payment and fact.captured else None
         facts.append(
             msgspec.structs.replace(
-                told,
+                fact,
                 stamp=Stamp(event.created_at, _STEPS["refunded"][0], name),
                 refunded=None if total is None else Total(event.created_at, total),
                 returned=(Returned(refund.id, refund.amount or 0, refund.created_at, status in _GONE),) if refund else (),
@@ -128,8 +128,8 @@ def _of_refund(event: Event, name: str) -> list[Fact]:
 def _refund_status(refund: Refund, event: Event) -> str:
     if event.event == "refund.failed":
         return "failed"
-    said = refund.status or ("processed" if event.event == "refund.processed" else "pending")
-    return _REFUND_STATUSES.get(said, said)
+    word = refund.status or ("processed" if event.event == "refund.processed" else "pending")
+    return _REFUND_STATUSES.get(word, word)
 
 
 def _refund_fact(refund: Refund, status: str, payment: str | None, event: Event, name: str) -> RefundFact:
@@ -164,7 +164,7 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
     step = event.event.rpartition(".")[2]
     rank, otherwise = _DISPUTE_STEPS[step]
     status = dispute.status or otherwise
-    told = DisputeFact(
+    fact = DisputeFact(
         provider=SOURCE,
         id=dispute.id,
         stamp=Stamp(event.created_at, rank, name),
@@ -176,7 +176,7 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
         respond_by=dispute.respond_by,
         funds="withdrawn" if dispute.amount_deducted else None,
     )
-    return [told, *_of_payment(event, name)]
+    return [fact, *_of_payment(event, name)]
 
 
 # Within one second, the order of a life; what has ended stays so (https://razorpay.com/docs/payments/subscriptions/states).
@@ -215,7 +215,7 @@ def _of_subscription(event: Event, name: str) -> list[Fact]:
         return _of_payment(event, name)
     status = subscription.status or _STATUSES.get(event.event, "unknown")
     ended = status in _ENDED
-    told = SubscriptionFact(
+    fact = SubscriptionFact(
         provider=SOURCE,
         id=subscription.id,
         stamp=Stamp(event.created_at, _RANKS[event.event] + (_AFTER_ALL if ended else 0), name),
@@ -225,7 +225,7 @@ def _of_subscription(event: Event, name: str) -> list[Fact]:
         customer_id=subscription.customer_id,
     )
     tried = event.payment
-    return [told, _payment_fact(tried, event, name, subscription)] if tried else [told]
+    return [fact, _payment_fact(tried, event, name, subscription)] if tried else [fact]
 
 
 _TRANSLATORS: Final[dict[str, Callable[[Event, str], list[Fact]]]] = {

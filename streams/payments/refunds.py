@@ -31,16 +31,16 @@ class Given(NamedTuple):
 def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
     """The refunds after one more event that states some of them; the same for every order and any repetition."""
     refunds = dict(known)
-    for told in returned:
+    for each in returned:
         given = Given(
             stamp,
-            told.amount,
-            created=told.created,
-            seen=None if told.gone else stamp.at,
-            gone=stamp.at if told.gone else None,
+            each.amount,
+            created=each.created,
+            seen=None if each.gone else stamp.at,
+            gone=stamp.at if each.gone else None,
         )
-        before = refunds.get(told.id, given)
-        refunds[told.id] = Given(
+        before = refunds.get(each.id, given)
+        refunds[each.id] = Given(
             *max(before[:2], given[:2]),
             created=_earlier(before.created, given.created),
             seen=_earlier(before.seen, given.seen),
@@ -70,12 +70,12 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
     """The totals with one more; the same for every order and any repetition."""
     if total is None:
         return known
-    told = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
-    if known is None or known.at != told.at:
-        return told if known is None or known.at < told.at else known
-    made = [each for each in (known.made, told.made) if each is not None]
-    left = [each for each in (known.left, told.left) if each is not None]
-    return Totals(told.at, max(made, default=None), min(left, default=None))
+    one = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
+    if known is None or known.at != one.at:
+        return one if known is None or known.at < one.at else known
+    made = [each for each in (known.made, one.made) if each is not None]
+    left = [each for each in (known.left, one.left) if each is not None]
+    return Totals(one.at, max(made, default=None), min(left, default=None))
 
 
 def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:

@@ -52,9 +52,9 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
     return read
 
 
-def _plain(shape: Any, say: Callable[[Subject, str, int, str], list[Fact]]) -> Translate:
+def _plain(shape: Any, facts_in: Callable[[Subject, str, int, str], list[Fact]]) -> Translate:
     def translate(event: Event[Subject], subject: Subject) -> list[Fact]:
-        return say(subject, event.type, event.created, event.id)
+        return facts_in(subject, event.type, event.created, event.id)
 
     return _reader(shape, translate)
 

@@ -43,7 +43,7 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
     stamp = Stamp(at, _INVOICE_RANKS[phase], event)
     subscription, payments = _subscription_of(invoice), _payments_of(invoice)
     billed = money(invoice.amount_due, invoice.currency)
-    told = InvoiceFact(
+    fact = InvoiceFact(
         provider=SOURCE,
         id=invoice.id,
         stamp=stamp,
@@ -58,23 +58,23 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
         subscription_id=subscription,
         payment_id=next(reversed(payments), None),
     )
-    vouched = _vouched_charge(invoice, told)
+    vouched = _vouched_charge(invoice, fact)
     linked = [
         PaymentFact(
             provider=SOURCE,
             id=payment,
             stamp=stamp,
             hinted=None if hint == UNSTATED else hint,
-            vouched=Money(told.amount_paid, billed.currency) if payment == vouched else None,
-            customer_id=told.customer_id,
-            user_id=told.user_id,
-            contact=told.contact,
+            vouched=Money(fact.amount_paid, billed.currency) if payment == vouched else None,
+            customer_id=fact.customer_id,
+            user_id=fact.user_id,
+            contact=fact.contact,
             invoice_id=invoice.id,
             subscription_id=subscription,
         )
         for payment, hint in payments.items()
     ]
-    return [told, *linked]
+    return [fact, *linked]
 
 
 def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
@@ -98,9 +98,9 @@ def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
     return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
 
 
-def _vouched_charge(invoice: Invoice, told: InvoiceFact) -> str | None:
+def _vouched_charge(invoice: Invoice, fact: InvoiceFact) -> str | None:
     """The bare charge that has paid the invoice; a payment intent always states that by itself."""
-    bare = named(invoice.payment_intent) is None and told.phase == "paid" and told.amount_paid > 0
+    bare = named(invoice.payment_intent) is None and fact.phase == "paid" and fact.amount_paid > 0
     return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
 
 

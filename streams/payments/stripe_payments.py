@@ -68,7 +68,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
     rank, progress, captured = _progress_of(charge, kind)
     refunds = [refund for refund in (charge.refunds.data or [] if charge.refunds else []) if refund.id]
     stamp = Stamp(at, rank, event)
-    told = PaymentFact(
+    fact = PaymentFact(
         provider=SOURCE,
         id=payment,
         stamp=stamp,
@@ -83,7 +83,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         contact=charge.receipt_email or None,
         invoice_id=named(charge.invoice),
     )
-    return [told, *(_refund_fact(refund, _status_of(refund, kind), payment, at, event) for refund in refunds)]
+    return [fact, *(_refund_fact(refund, _status_of(refund, kind), payment, at, event) for refund in refunds)]
 
 
 _REFUNDED: Final = "charge.refunded"
@@ -236,7 +236,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
     facts: list[Fact] = []
     if payment is not None:
         failed = kind == _SESSION_FAILED
-        told = PaymentFact(
+        fact = PaymentFact(
             provider=SOURCE,
             id=payment,
             stamp=Stamp(at, _FAILED_RANK, event),
@@ -250,7 +250,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
             invoice_id=invoice,
             subscription_id=named(session.subscription),
         )
-        facts.append(told)
+        facts.append(fact)
     if invoice is not None:
         facts.append(
             InvoiceFact(

@@ -185,8 +185,8 @@ class Fetcher:
         if failed.concerns_all:
             self._hold(failed)
         for claimed in group:
-            told = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
-            log.warning("fetch_failed", **told, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
+            facts = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
+            log.warning("fetch_failed", **facts, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
             async with self._pool.connection() as connection:
                 if failed.final or (failed.blamed and claimed.attempts >= self._limits.attempts):
                     detail = (

@@ -41,10 +41,10 @@ def of_thin_events(events: Iterable[Envelope]) -> list[Wanted]:
 
 def _of_thin(event: Envelope) -> Wanted | None:
     try:
-        told = _thin.decode(event.data)
+        thin = _thin.decode(event.data)
     except msgspec.DecodeError as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error), event.id) from error
-    named = told.related_object
+    named = thin.related_object
     if named is None or named.id is None or named.type not in KINDS:
         return None
     return Wanted(
@@ -52,11 +52,11 @@ def _of_thin(event: Envelope) -> Wanted | None:
         kind=named.type,
         object_id=named.id,
         why="thin",
-        cause=told.type.removeprefix("v1."),
+        cause=thin.type.removeprefix("v1."),
         after=int(event.time.timestamp()),
-        context=told.context,
+        context=thin.context,
         account=None,
-        livemode=told.livemode,
+        livemode=thin.livemode,
         traceparent=event.traceparent,
     )
 
