@@ -14,7 +14,7 @@ from gateway.days import Days
 from gateway.refusal_log import RefusalLog
 from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Live, Witness
+from gateway.secrets.witness import Live
 from gateway.webhooks.intake import Intake
 from outbox.audit import AuditLog
 from runtime.database import Pool
@@ -59,4 +59,3 @@ COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 LIVE_SECRETS: Final = web.AppKey("live_secrets", list[Live])
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)
-SECRET_USED: Final = web.AppKey("secret_used", Witness)

@@ -9,7 +9,7 @@ from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USED, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
@@ -95,7 +95,7 @@ async def require_token(request: web.Request, handler: Handler) -> web.StreamRes
     if role := _needed(request):
         caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))
         metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
-        request.app[SECRET_USED](caller.secret_id)
+        request.app[SECRET_USES].count(caller.secret_id)
         check_role(caller, role)
     return await handler(request)
 

@@ -6,7 +6,7 @@ killed loses seconds of them, and a time of use is true to some seconds.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -34,9 +34,14 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretUses:
-    """Counts without waiting, and writes beside the requests."""
+    """
+    Counts uses without waiting, and writes them beside the requests.
 
-    def __init__(self, url: str, *, every: timedelta = _EVERY) -> None:
+    `settings` are the settings that hold each secret, by its public id.
+    """
+
+    def __init__(self, url: str, settings: Mapping[str, tuple[str, ...]], *, every: timedelta = _EVERY) -> None:
+        self._settings = settings
         self._counts: Counter[tuple[str, str]] = Counter()
         self._behind = Behind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
 
@@ -47,9 +52,9 @@ class SecretUses:
         """Write the rest as far as Postgres lets it, and disconnect."""
         await self._behind.close()
 
-    def count(self, settings: Iterable[str], secret_id: str) -> None:
+    def count(self, secret_id: str) -> None:
         """Count a use of a secret under each of the settings that hold it."""
-        for setting in settings:
+        for setting in self._settings[secret_id]:
             self._counts[setting, secret_id] += 1
         self._behind.wake()
 

@@ -1,19 +1,17 @@
 """The live secrets of this gateway, and which of them are safe to drop."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gateway.secrets.uses import SecretUses, Use
+from gateway.secrets.uses import Use
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
 from schemas.providers import providers
 
 Purpose = Literal["verifies", "signs"]
-Used = Callable[[str], None]
-"""Is told the public id of a secret that has just proved somebody."""
 
 # Nobody tells us when a service or a partner changes over: what calls once a week must have had its turn.
 _CALLERS: Final = timedelta(days=7)
@@ -81,18 +79,13 @@ def live_secrets(settings: GatewaySettings) -> list[Live]:
     ]  # fmt: skip
 
 
-class Witness:
-    """Counts the use of a secret under every setting that holds it."""
-
-    def __init__(self, live: Iterable[Live], uses: SecretUses) -> None:
-        self._uses = uses
-        self._settings: dict[str, tuple[str, ...]] = {}
-        for each in live:
-            if each.purpose == "verifies":
-                self._settings[each.secret.id] = (*self._settings.get(each.secret.id, ()), each.setting)
-
-    def __call__(self, secret_id: str) -> None:
-        self._uses.count(self._settings[secret_id], secret_id)
+def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
+    """The settings that hold each secret which verifies, by its public id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in live:
+        if each.purpose == "verifies":
+            found[each.secret.id] = (*found.get(each.secret.id, ()), each.setting)
+    return found
 
 
 def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:

@@ -18,7 +18,6 @@ from gateway.bodies import check_content_type
 from gateway.clients import Clients
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
-from gateway.secrets.witness import Used
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
@@ -85,6 +84,7 @@ class Reception:
     The route of one source.
 
     `admit` may refuse a verified and parsed delivery before it is recorded; `answer` makes the answer once it is.
+    `used` counts the use of a secret, by its public id.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Reception:
         intake: Intake,
         rejections: RejectedLog,
         max_body_bytes: int,
-        used: Used,
+        used: Callable[[str], None],
         clients: Clients,
         now: Callable[[], float] = time.time,
         admit: Admit | None = None,

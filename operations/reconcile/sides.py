@@ -16,10 +16,9 @@ from runtime.ids import new_id
 from schemas.stripe import SOURCE, StripeEvent
 from schemas.stripe_snapshots import Answer, StripeObject, snapshot_of
 from streams.payments.fold import fold
-from streams.payments.rows import row_of
 from streams.payments.states import State
 from streams.payments.steps import key_of
-from streams.payments.store import Kind
+from streams.payments.store import Kind, row_of
 from streams.payments.stripe import facts_of
 
 Row = Mapping[str, Any]

@@ -31,7 +31,6 @@ from gateway.keys import (
     PARTNERS,
     PRESENCE,
     SCHEMA,
-    SECRET_USED,
     SECRET_USES,
     SETTLEMENTS,
     STOPPING,
@@ -42,7 +41,7 @@ from gateway.route import serve
 from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Witness, live_secrets
+from gateway.secrets.witness import live_secrets, verifying_settings
 from gateway.settings import GatewaySettings
 from gateway.webhooks import leads
 from gateway.webhooks.intake import Intake
@@ -105,7 +104,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     days = Days(commands)
     presence = Presence(settings.database_url, settings.lock_lease)
     replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
-    secret_uses = SecretUses(settings.database_url)
+    secret_uses = SecretUses(settings.database_url, verifying_settings(live_secrets(settings)))
     erasing = Erasing(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
@@ -185,7 +184,7 @@ def _reception(
         intake=resources.intake,
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
-        used=Witness(live_secrets(settings), resources.secret_uses),
+        used=resources.secret_uses.count,
         # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
         clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
         admit=admit,
@@ -214,10 +213,9 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[CLUES] = clues.settings_of(settings)
-    app[LIVE_SECRETS] = live = live_secrets(settings)
+    app[LIVE_SECRETS] = live_secrets(settings)
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
-    app[SECRET_USED] = Witness(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)

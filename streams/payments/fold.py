@@ -8,6 +8,8 @@ maximum asks neither how often nor in which order. What a reader sees (`status`,
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from streams.payments.facts import (
     UNSTATED,
     DisputeFact,
@@ -209,3 +211,36 @@ def _known(stamp: Stamp, value: str | None) -> Known | None:
 
 def _stated(stamp: Stamp, money: Money | None) -> Stated | None:
     return None if money is None else Stated(stamp, money)
+
+
+# What another object says of it counts only until it speaks for itself, so that asking for it would decide nothing.
+_SECOND_HAND: Final = frozenset({"hinted", "vouched"})
+
+
+def is_contested(old: State | None, fact: Fact) -> bool:
+    """Return True if the fact cannot be put in order with what the state has from an event of the same second."""
+    if old is None or fact.stamp.at > old.updated:
+        return False
+    if isinstance(fact, SubscriptionFact):
+        return _is_open(fold(old, fact), fact)
+    stated = fold(None, fact)
+    names = (field.name for field in msgspec.structs.fields(old) if field.name not in _SECOND_HAND)
+    return any(_differ(getattr(old, name), getattr(stated, name)) for name in names)
+
+
+def _is_open(new: State, fact: SubscriptionFact) -> bool:
+    """Return True if the order of a subscription's events is undecided: an event's previous values may have decided it."""
+    if not isinstance(new, SubscriptionState) or fact.stamp.at != new.standing.stamp.at:
+        return False
+    last = candidates_of((new.standing, *new.rivals))
+    return len({(each.status, each.current_period_end) for each in last}) > 1
+
+
+def _differ(had: Any, stated: Any) -> bool:
+    """Two parts of a state, each with its stamp first: of one second and one rank, of two events, and not the same."""
+    if not isinstance(had, tuple) or not isinstance(stated, tuple) or not had or not stated:
+        return False
+    stamp, other = getattr(had, "stamp", None), getattr(stated, "stamp", None)
+    if stamp is None or other is None or stamp[:2] != other[:2] or stamp.event == other.event:
+        return False
+    return had[1:] != stated[1:]

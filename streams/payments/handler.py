@@ -17,9 +17,9 @@ from streams.payments import store
 from streams.payments.facts import Fact
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
-from streams.payments.rows import row_of, state_in
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
 from streams.payments.storable import storable
+from streams.payments.store import row_of, state_in
 from streams.role import role_of
 
 log = structlog.get_logger()

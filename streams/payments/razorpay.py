@@ -21,9 +21,10 @@ from streams.payments.facts import (
     SubscriptionFact,
     Total,
     money,
+    reference_in,
+    user_in,
 )
 from streams.payments.razorpay_objects import Event, Payment, Refund, Subscription
-from streams.payments.words import reference_in, user_in
 
 _decoder: Final = Decoder(Event)
 

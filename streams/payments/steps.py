@@ -14,9 +14,8 @@ from schemas import billing
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised
 from streams.payments import news
-from streams.payments.contest import is_contested
 from streams.payments.facts import DisputeFact, Fact, InvoiceFact, PaymentFact, RefundFact, SubscriptionFact
-from streams.payments.fold import fold
+from streams.payments.fold import fold, is_contested
 from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
 

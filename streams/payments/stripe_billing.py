@@ -17,9 +17,9 @@ from streams.payments.facts import (
     Stamp,
     SubscriptionFact,
     money,
+    user_in,
 )
 from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment, Payment, Subscription, named
-from streams.payments.words import user_in
 
 _INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
 _LINK_RANK: Final = 5

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 import msgspec
 
 from schemas.stripe import reference
-from streams.payments.words import Notes
+from streams.payments.facts import Notes
 
 # Bounds of Stripe's own (https://docs.stripe.com/api/metadata), checked because what becomes a key must fit into an index.
 _ID_MAX: Final = 255

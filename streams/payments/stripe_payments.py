@@ -17,9 +17,10 @@ from streams.payments.facts import (
     Stamp,
     Total,
     money,
+    reference_in,
+    user_in,
 )
 from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
-from streams.payments.words import reference_in, user_in
 
 # Within one second, the order of a life: an attempt follows the making, and the money follows the attempts.
 INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {

@@ -19,10 +19,9 @@ from schemas.envelope import Envelope
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
 from streams.payments.handler import _interpret
-from streams.payments.rows import row_of, state_in, stored
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import claims_of, emitted, lines_of, take
-from streams.payments.store import Held, Key, Loaded, Saved
+from streams.payments.store import Held, Key, Loaded, Saved, row_of, state_in, stored
 from tests.simulators import razorpay, stripe
 from tests.stripe_data import events
 

@@ -16,9 +16,8 @@ from streams.payments import news
 from streams.payments.facts import DisputeFact, InvoiceFact, Money, PaymentFact, RefundFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
 from streams.payments.handler import _interpret
-from streams.payments.rows import row_of, state_in, stored
 from streams.payments.steps import emitted, key_of, take
-from streams.payments.store import Held, Loaded, Saved
+from streams.payments.store import Held, Loaded, Saved, row_of, state_in, stored
 from tests.simulators.stripe import START, Invoice, Payment, Subscription
 
 if TYPE_CHECKING:
