@@ -23,7 +23,7 @@ PATTERN: Final = (
     rf"^(?=[^@]{{1,64}}@)(?![^@]*=\?[^@]*\?=)(?:(?!\.){_PRINTED})+(?:\.(?:(?!\.){_PRINTED})+)*"
     rf"@(?:{_NAME}|\[{_BYTE}(?:\.{_BYTE}){{3}}\]|{_PRINTED}*[^\x00-\xa0]{_PRINTED}*)\Z"
 )
-# In a header an encoded word would be read as what it encodes (RFC 2047): somebody else's address.
+# In a header an encoded word would be decoded (RFC 2047), into another person's address.
 _ENCODED_WORD: Final = re.compile(r"=\?.*\?=")
 
 

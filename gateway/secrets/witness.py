@@ -13,7 +13,7 @@ from schemas.providers import providers
 
 Purpose = Literal["verifies", "signs"]
 
-# Nobody tells us when a service or a partner changes over: what calls once a week must have had its turn.
+# We are not told when a service or a partner changes over: a caller that calls once a week must have had its turn.
 _CALLERS: Final = timedelta(days=7)
 
 RULE: Final = (
@@ -88,12 +88,12 @@ def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
+def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
     """The state of each live secret, and of each other that was used lately."""
     known = {(use.setting, use.secret_id): use for use in uses}
     newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
     mine = {(each.setting, each.secret.id) for each in live}
-    return [*(_standing(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
+    return [*(_state(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
 
 
 def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[Live]:
@@ -101,7 +101,7 @@ def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Pu
         yield Live(setting, secret, position, len(secrets), overlap, purpose)
 
 
-def _standing(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
+def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
     use = known.get((each.setting, each.secret.id))
     safe, why, since = _judge(each, use, newest, now)
     counted = each.purpose == "verifies"

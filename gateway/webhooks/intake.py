@@ -31,9 +31,9 @@ COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
 
-# What the database says about a value, as whatever our own code or the driver raises does; the rows around it are sound.
+# Errors of the database about a value. Errors of our own code or of the driver count likewise; the rows around it are sound.
 _REFUSED: Final = (DataError, ProgramLimitExceeded)
-# What was rolled back for certain: the same rows go again, and nobody needs to know.
+# Errors after which the statement was certainly rolled back: the same rows go again.
 _UNDONE: Final = (DeadlockDetected, SerializationFailure)
 
 

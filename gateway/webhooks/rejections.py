@@ -36,7 +36,7 @@ DISPLACED = prometheus_client.Counter(
     "tallyhook_rejected_displaced_total", "Rejected deliveries written down that gave way to worthier ones.", ["source"]
 )
 
-_UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that say: whoever sent it did not prove who it is
+_UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that mean an unproven sender
 _EVERY: Final = timedelta(seconds=1)  # between two writes: what comes in a flood shares them
 _LISTED: Final = timedelta(days=1)  # for which the hour's bound is looked after; a gateway that waited for Postgres comes late
 

@@ -111,12 +111,12 @@ def list_secrets(as_json: Json = False) -> None:
 
 async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets import uses as secret_uses
-    from gateway.secrets.witness import Secrets, live_secrets, standings
+    from gateway.secrets.witness import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
 
     now = datetime.now(UTC)
     live = live_secrets(GatewaySettings.load(environment()))
-    return Secrets(standings(live, await secret_uses.read(connection, now), now))
+    return Secrets(states_of(live, await secret_uses.read(connection, now), now))
 
 
 def _text(found: "Secrets") -> str:

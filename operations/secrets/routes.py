@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.keys import LIVE_SECRETS, SECRET_USES
 from gateway.postgres import command_transaction
 from gateway.secrets import uses as secret_uses
-from gateway.secrets.witness import Secrets, standings
+from gateway.secrets.witness import Secrets, states_of
 
 
 async def secrets(request: web.Request) -> web.Response:
@@ -18,5 +18,5 @@ async def secrets(request: web.Request) -> web.Response:
         now = datetime.now(UTC)
         uses = await secret_uses.read(connection, now)
     live = request.app[LIVE_SECRETS]
-    found = Secrets(standings(live, uses, now))
+    found = Secrets(states_of(live, uses, now))
     return web.json_response(body=msgspec.json.encode(found))

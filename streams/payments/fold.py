@@ -213,7 +213,7 @@ def _stated(stamp: Stamp, money: Money | None) -> Stated | None:
     return None if money is None else Stated(stamp, money)
 
 
-# What another object says of it counts only until it speaks for itself, so that asking for it would decide nothing.
+# The values by another object count only until the aggregate states its own, so fetching it would decide nothing.
 _SECOND_HAND: Final = frozenset({"hinted", "vouched"})
 
 

@@ -42,7 +42,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
-        raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.event!r}")
+        raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.event!r}")
     # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
@@ -57,7 +57,7 @@ _STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "refunded": (4, None),
 }
 _OTHER_STEP: Final = (0, None)
-_NOBODY: Final = "void@razorpay.com"  # stands where the payer gave no address
+_NO_ADDRESS: Final = "void@razorpay.com"  # the address of a payer who gave none
 
 
 def _of_payment(event: Event, name: str) -> list[Fact]:
@@ -87,7 +87,7 @@ def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subsc
         reference=reference_in(payment.notes) or payment.order_id,
         customer_id=payment.customer_id or (subscription.customer_id if subscription else None),
         user_id=user_in(payment.notes) or (user_in(subscription.notes) if subscription else None),
-        contact=None if payment.email == _NOBODY else payment.email or None,
+        contact=None if payment.email == _NO_ADDRESS else payment.email or None,
         invoice_id=payment.invoice_id,
         subscription_id=subscription.id if subscription else None,
     )

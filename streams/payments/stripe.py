@@ -45,7 +45,7 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
         except msgspec.DecodeError as error:
             raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
         if event.type != kind:
-            raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.type!r}")
+            raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.type!r}")
         subject = event.data.object if event.data else None
         return [] if subject is None else translate(event, subject)
 

@@ -96,7 +96,7 @@ _CHARGE_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "released": (5, "canceled"),
     "captured": (_PAID_RANK, None),
 }
-# Another description, or what is given back, says nothing of where the intent of the charge is now.
+# A changed description, or a refund, does not change the progress of the charge's intent.
 _LATER: Final = frozenset({"charge.updated", _REFUNDED})
 
 
@@ -142,7 +142,7 @@ def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
 _GONE: Final = frozenset({"failed", "canceled"})
 _REFUND_RANKS: Final = {"pending": 0, "requires_action": 1, "succeeded": 3, "canceled": 4, "failed": 5}
 _OTHER_RANK: Final = 2
-# Stripe makes refunds of what it releases too, which never was in.
+# Stripe makes refunds of released amounts too, which never came in.
 _RELEASES: Final = frozenset({"partial_capture", "expired_uncaptured_charge"})
 
 

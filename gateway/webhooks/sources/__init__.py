@@ -120,7 +120,7 @@ def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
         return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
     except (msgspec.DecodeError, RecursionError):
         return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
-    return GatewayError(Reason.EVENT_MALFORMED, f"this is no {what}: {error}")
+    return GatewayError(Reason.EVENT_MALFORMED, f"this is not a {what}: {error}")
 
 
 def check_words(words: Mapping[str, str]) -> None:

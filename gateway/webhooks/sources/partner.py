@@ -153,7 +153,7 @@ def _holder(headers: Headers, candidates: Sequence[Secret]) -> Secret:
         if hmac.compare_digest(presented, secret.value.encode()):
             found = secret
     if found is None:
-        raise GatewayError(Reason.TOKEN_WRONG, "this is no live token of this partner")
+        raise GatewayError(Reason.TOKEN_WRONG, "this is not a live token of this partner")
     return found
 
 
@@ -161,6 +161,6 @@ def _parse(decoder: Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise GatewayError(Reason.EVENT_MALFORMED, f"this is no lead: {error}") from error
+        raise GatewayError(Reason.EVENT_MALFORMED, f"this is not a lead: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

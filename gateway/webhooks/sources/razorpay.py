@@ -88,7 +88,7 @@ RAZORPAY: Final = source_of(PROVIDER, verify, translate)
 def _event_id(headers: Headers) -> str | None:
     named = only_value(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
     if named and not accepts(Word, named):
-        raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} is no word of at most 255 ASCII characters")
+        raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} must be 1-255 printable ASCII characters without spaces")
     return named or None
 
 

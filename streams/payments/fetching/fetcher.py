@@ -161,7 +161,7 @@ class Fetcher:
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
 
     async def _hand_in(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
-        # Of the cause, not of the answer: whoever asks for the same sake a second time finds it known, whatever the answer.
+        # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
         event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         body = snapshot_of(answer, event_id, latest.cause)
         if body is None:

@@ -140,7 +140,7 @@ async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, r
         if claimed.why == "thin" and row is not None:
             event = _envelope(row)
             headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
-            # It is set aside long after its record was read, so it has no place on Kafka: each time another one below all places.
+            # Its record was read long ago, so the dead letter has no place on Kafka: each gets a number that no place has.
             place = Record(webhooks_of("stripe"), -1, await _number(connection), event.subject.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True

@@ -102,5 +102,5 @@ def _kind_of(key: Key) -> str:
 def _marks_of(event: Envelope) -> _Marks:
     try:
         return _marks.decode(event.data)
-    except msgspec.DecodeError:  # nobody else needs them to be sound
+    except msgspec.DecodeError:  # no other code needs them to be sound
         return _Marks()
