@@ -51,15 +51,15 @@ class GatewaySettings(_ProviderSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl
-    """Where webhooks are written down, `postgresql://…`."""
+    """The address of the database in which webhooks are recorded, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
-    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
+    """The time for which a silent process keeps its shards and claims; after it the server ends its session."""
     public_host: Host = "127.0.0.1"
-    """Where providers reach `/v1/webhooks/*`."""
+    """The address at which providers reach `/v1/webhooks/*`."""
     public_port: Port = 8080
     """0 takes a free port."""
     internal_host: Host = "127.0.0.1"
-    """Where our own services and operators reach the rest; never to be opened to the world."""
+    """The address at which our own services and operators reach the other routes; never open it to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
     internal_tls_cert: Path | None = None
@@ -69,35 +69,35 @@ class GatewaySettings(_ProviderSettings):
     internal_tls_client_ca: Path | None = None
     """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
-    """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
+    """Names in client certificates (common or alternative), comma-separated: others are not served; empty for all of the CA."""
     stripe_mode: ModeOrAny = "any"
-    """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
+    """The mode of the Stripe events that go to the workers, `live`, `test` or `any`; those of the other mode are ignored."""
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
-    """Never used to verify: only to tell an operator when it was taken for a signing secret."""
+    """An API key. It never verifies: it makes thin events handled, and explains a delivery that was signed with it."""
     internal_api_token: Tokens
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: Tokens
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
     kafka_bootstrap_servers: KafkaServers | None = None
-    """Where Kafka is, `host:port`, comma-separated: asked for the topology only, never on the way of an event."""
+    """The addresses of Kafka, `host:port`, comma-separated: used for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
-    """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
+    """The address of the Redis that counts calls over all gateways, `redis://…`; without it each gateway counts alone."""
     rate_limit_webhooks: Rate = rate_of("1000/second")
-    """How often one client address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
+    """The rate at which an address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
     rate_limit_partners: Rate = rate_of("100/second")
-    """How often one partner may send leads, from whatever addresses, likewise; counted once it has proved to be that partner."""
+    """The rate at which one partner may send leads, from any addresses, likewise; counted once its identity is proved."""
     trusted_proxies: Networks = ()
     """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
     max_body_bytes: int = Field(default=262_144, ge=1, le=67_108_864)
     """The largest body that is read; anything beyond is refused with 413."""
     body_timeout: Timeout = timedelta(seconds=20)
-    """How long a client may take to send its body."""
+    """The time that a client may take to send its body."""
     head_timeout: Timeout = timedelta(seconds=10)
-    """How long a client may take for its TLS handshake, and for the head of a request."""
+    """The time that a client may take for its TLS handshake, and for the head of a request."""
     answer_timeout: Timeout = timedelta(seconds=30)
-    """How long an answer may wait for a client that does not read."""
+    """The time that an answer may wait for a client that does not read."""
     idle_timeout: Timeout = timedelta(seconds=75)
-    """How long a connection is kept between two requests; longer than a proxy before us keeps it."""
+    """The time that a connection is kept between two requests; longer than a proxy before us keeps it."""
     body_memory: int = Field(default=67_108_864, ge=1, le=17_179_869_184)
     """Bytes that requests under way may hold together; past it those whose body has taken longest are refused with 503."""
     public_connections_max: int | None = Field(default=None, ge=1, le=65_536)
@@ -111,17 +111,17 @@ class GatewaySettings(_ProviderSettings):
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
     """Webhooks that share a commit at most."""
     intake_commit_limit: Timeout = timedelta(seconds=5)
-    """How long a commit may take before its webhooks are refused with 503."""
+    """The time that a commit may take before its webhooks are refused with 503."""
     command_wait: Grace = timedelta(seconds=5)
-    """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
+    """The time that a command waits for its effect before it is answered with 202 and its task."""
     cache_allow_all: bool = False
-    """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
+    """True allows a pattern that begins with a wildcard, which can remove every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0, le=1_000_000)
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
     shutdown_delay: Grace = timedelta(seconds=5)
-    """How long a gateway that is asked to stop says that it is not ready, and serves on, before it takes no more connections."""
+    """The time for which a stopping gateway is unready and serves on, before it takes no more connections."""
     shutdown_grace: Grace = timedelta(seconds=10)
-    """How long a stopping gateway lets requests under way finish."""
+    """The time that a stopping gateway gives requests under way to finish."""
 
     def webhook_secrets(self, provider: Provider) -> tuple[Secret, ...]:
         """The signing secrets of a provider, all live ones, newest first."""

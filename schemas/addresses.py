@@ -1,4 +1,4 @@
-"""What is an address at all: one rule for the door that takes one and for the worker that sends there."""
+"""The rules for addresses: the same for the gateway that takes one and for the worker that sends there."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address

@@ -134,7 +134,7 @@ _OWNERS: Final[dict[str, tuple[str, Callable[[EventObject], str | None]]]] = {
     "refund": ("payment", _of_refund),
     "invoice_payment": ("invoice", _of_invoice_payment),
 }
-"""Whose history the events of an object belong to, where it is not its own."""
+"""The aggregate of an object's events, where it is not the object itself."""
 
 
 def reference(value: str | dict[str, Any] | None) -> str | None:

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 _INTERPRETERS: Final[Mapping[str, Callable[[str, bytes], list[Fact]]]] = {
     provider.type_prefix: provider.part("streams.payments", "facts_of") for provider in providers()
 }
-"""What extracts the facts from an event, by the prefix of its type."""
+"""The functions that extract the facts from an event, by the prefix of its type."""
 _NUL: Final = b"\\u0000"  # as JSON writes it
 _TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
@@ -80,7 +80,7 @@ async def _take(connection: AsyncConnection, events: Sequence[Envelope], emit: _
 
 
 REBUILDING: Final = role_of(PaymentsHandler())
-"""The role as it reads the log again: it asks nobody for anything."""
+"""The role for a replay of the log: it fetches nothing."""
 
 
 def _interpret(event: Envelope) -> Interpreted:

@@ -145,7 +145,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
 class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):
     standing: Standing
     rivals: tuple[Standing, ...] = ()
-    """What else was said in the second of the standing."""
+    """The other states of the same second."""
     customer: Known | None = None
 
     @property

@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 
 Steps = Mapping[Key, Sequence[Step]]
-"""Of a batch, by the aggregate that they move."""
+"""The steps of a batch, by the aggregate that they move."""
 
 
 def key_of(fact: Fact) -> Key:

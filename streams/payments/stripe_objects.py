@@ -20,7 +20,7 @@ _ID_MAX: Final = 255
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=_ID_MAX)]
 
 Reference = str | dict[str, Any] | None
-"""An id, or the whole object where the API expanded it; `named` tells."""
+"""An id, or the whole object if the API expanded it; `named` returns the id."""
 
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000

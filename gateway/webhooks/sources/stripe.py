@@ -101,7 +101,7 @@ STRIPE: Final = stripe_source()
 
 
 def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
-    """Why it goes to no worker, where it does not."""
+    """The reason why the event goes to no worker; None if it goes to one."""
     if isinstance(event, StripeEvent):
         return None if event.type in HANDLED_TYPES else UNHANDLED
     if not asks:
