@@ -33,7 +33,7 @@ def _token() -> str:
 
 
 def _signing_secret() -> str:
-    """A secret of Standard Webhooks, whose form Stripe's have too."""
+    """A secret as Standard Webhooks has it."""
     return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
 
 
@@ -42,7 +42,9 @@ _LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is s
 
 
 def _kind_of(provider: Provider) -> _Kind:
-    make = _signing_secret if provider.secret.prefix else _token
+    def make() -> str:
+        return provider.secret.prefix + _token()
+
     steps = tuple(step.replace("{first}", _FIRST).replace("{last}", _LAST) for step in provider.secret.steps)
     return _Kind(provider.secret_setting, make, steps)
 

@@ -169,6 +169,7 @@ async def test_the_topology_and_the_contracts_show_it(system: System, http: aioh
 async def test_its_secret_is_made_listed_and_examined(system: System) -> None:
     made = json.loads(tallyhook(system, "secrets", "new", "--for", "acme", "--json"))
     assert made["setting"] == "ACME_WEBHOOK_SECRET"
+    assert made["secret"].startswith("acs_")
     assert any("Acme Pay" in step for step in made["steps"])
     listed = json.loads(tallyhook(system, "secrets", "list", "--json"))
     assert "ACME_WEBHOOK_SECRET" in {each["setting"] for each in listed["items"]}
