@@ -1,4 +1,4 @@
-"""Examines whether test and live events are kept apart: the modes of a provider's recent deliveries beside the mode that is set."""
+"""Examines whether test and live events are kept apart: the modes of a provider's recent deliveries beside the setting."""
 
 from __future__ import annotations
 
