@@ -23,10 +23,10 @@ EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Before everything."""
 
 OF_PAGES: Final = (
-    Parameter("from", datetime, "What is not older than this time."),
-    Parameter("to", datetime, "What is older than this time."),
-    Parameter("limit", Limit, f"How many at most; {LIMIT_DEFAULT} unless told."),
-    Parameter("cursor", Cursor, "The `next` of the page before."),
+    Parameter("from", datetime, "The earliest time, included; UTC unless it has an offset."),
+    Parameter("to", datetime, "The latest time, excluded; UTC unless it has an offset."),
+    Parameter("limit", Limit, f"The maximum number of items; {LIMIT_DEFAULT} by default."),
+    Parameter("cursor", Cursor, "The `next` of the previous page; absent for the first page."),
 )
 
 

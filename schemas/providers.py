@@ -89,7 +89,7 @@ class Provider(NamedTuple):
     type_prefix: str
     handled_types: frozenset[str]
     messages: tuple[Message, ...]
-    example: msgspec.Struct
+    examples: tuple[msgspec.Struct, ...]
     description: str
     signature: Signature
     secret: WebhookSecret

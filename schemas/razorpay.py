@@ -48,18 +48,17 @@ HANDLED_TYPES: Final = frozenset(
 
 class RazorpayEvent(msgspec.Struct, frozen=True):
     """
-    The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`.
+    An event as Razorpay sends it, byte for byte (https://razorpay.com/docs/webhooks).
 
-    An event about an account has neither, and an empty payload may be written as a list. Nothing in it says whether it is of the
-    test or the live mode: each mode has webhooks of its own (https://razorpay.com/docs/payments/dashboard/test-live-modes), so
-    their URLs and secrets tell, and the ids of API keys (`rzp_test_`, `rzp_live_`), which no event has.
+    An event about an account has neither `payload` nor `contains`. The body names neither its id nor the mode: each mode
+    has its own webhooks with their own secrets (https://razorpay.com/docs/payments/dashboard/test-live-modes).
     """
 
-    event: Word
-    created_at: Seconds
-    payload: dict[str, Any] | list[Any] | None = None
-    account_id: str | None = None
-    contains: list[str] | None = None
+    event: Word  #: The type, such as `payment.captured`.
+    created_at: Seconds  #: When it happened, in Unix seconds.
+    payload: dict[str, Any] | list[Any] | None = None  #: One entity for each word of `contains`; an empty payload may be a list.
+    account_id: str | None = None  #: Razorpay's id of the account, `acc_…`.
+    contains: list[str] | None = None  #: The names of the entities in `payload`.
 
     @property
     def occurred_at(self) -> datetime:
@@ -90,28 +89,31 @@ PROVIDER: Final = Provider(
     type_prefix=TYPE_PREFIX,
     handled_types=HANDLED_TYPES,
     messages=(Message("com.razorpay.event", RazorpayEvent, DATASCHEMA, sorted(HANDLED_TYPES)),),
-    example=RazorpayEvent(
-        event="payment.captured",
-        created_at=1_795_514_400,
-        account_id="acc_1Q",
-        contains=["payment"],
-        payload={
-            "payment": {
-                "entity": {
-                    "id": "pay_1Q",
-                    "entity": "payment",
-                    "amount": 4990,
-                    "currency": "INR",
-                    "status": "captured",
-                    "captured": True,
-                    "amount_refunded": 0,
-                    "created_at": 1_795_514_390,
-                    "notes": [],
+    examples=(
+        RazorpayEvent(
+            event="payment.captured",
+            created_at=1_795_514_400,
+            account_id="acc_1Q",
+            contains=["payment"],
+            payload={
+                "payment": {
+                    "entity": {
+                        "id": "pay_1Q",
+                        "entity": "payment",
+                        "amount": 4990,
+                        "currency": "INR",
+                        "status": "captured",
+                        "captured": True,
+                        "amount_refunded": 0,
+                        "created_at": 1_795_514_390,
+                        "notes": [],
+                    }
                 }
-            }
-        },
+            },
+        ),
     ),
-    description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
+    description="Receive an event from Razorpay.\n\nThe answer is sent after the commit; a copy of a known event, by its id "
+    "or its body, is a `duplicate`.",
     signature=Signature("X-Razorpay-Signature", "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.", timed=False),
     secret=WebhookSecret(
         expected="the secret that was given to Razorpay's webhook",

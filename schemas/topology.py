@@ -1,8 +1,8 @@
 """
-The declaration of the topology: every process, the topics that it reads, and the topics of its events.
+The declared topology: every process, the topics that it reads, and the topics of its events.
 
-A process emits events through the outbox, and the relay publishes them to Kafka: `produces` names the topics in which the events
-arrive. Workers take the topics they read from here, and a test holds `produces` to what they really append.
+All events go through the outbox, and the relay carries them to Kafka: `produces` names the topics that they reach. Workers take
+the topics that they read from here, and a test compares `produces` with the events that they really append.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ GROUP_PREFIX: Final = "tallyhook-"
 
 
 Kind = Literal["outside", "gateway", "relay", "worker"]
-"""The part of an agent in the system; one that is outside sends to us, or our effects reach it."""
+"""The kind of an agent; one that is outside calls the gateway, or is reached by effects."""
 Tie = Literal["consumes", "produces", "feeds"]
-"""A topic to an agent; an agent to a topic, through the outbox and the relay; an agent to an agent, without Kafka."""
+"""An edge from a topic to an agent, from an agent through the relay to a topic, or from an agent to an agent without Kafka."""
 
 
 class Agent(NamedTuple):
     """
-    An agent that reads topics, writes to them, or both.
+    A process or an outside system that reads topics, writes to them, or both.
 
-    `feeds` are the agents that it reaches without Kafka: a caller reaches the gateway, and a worker its targets.
+    `feeds` are the agents that it reaches without Kafka: a caller reaches the gateway, and a worker the targets of its effects.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Agent(NamedTuple):
 
     @property
     def group(self) -> str | None:
-        """The consumer group whose offsets show its progress; None for an agent that reads no topic."""
+        """The consumer group that commits its offsets; None if it reads no topic."""
         return group_of(self.name) if self.consumes else None
 
 
 class Edge(NamedTuple):
-    """A tie between two agents, or between an agent and a topic, by name; topics and agents share no names."""
+    """An edge between two names; topics and agents share no names."""
 
     source: str
     target: str
@@ -49,7 +49,7 @@ class Edge(NamedTuple):
 
     @property
     def trouble(self) -> bool:
-        """True if nothing goes this way while all is well."""
+        """True if nothing passes here while all is well."""
         return self.tie == "produces" and self.target in TROUBLE
 
 
@@ -77,7 +77,7 @@ def edges() -> Iterator[Edge]:
 
 
 TROUBLE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
-"""The topics of dead letters and of alerts, which every worker writes."""
+"""The topics of dead letters and of alerts, to which every worker writes."""
 _CALLER: Final = ("gateway",)
 
 AGENTS: Final = {
@@ -157,4 +157,4 @@ AGENTS: Final = {
         Agent("channels", "Mail, SMS, push", "outside"),
     )
 }
-"""In the order of their way through the system."""
+"""The agents, in the order of an event's way through the system."""

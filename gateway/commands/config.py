@@ -21,29 +21,30 @@ from schemas.numbers import INT64_MAX
 from schemas.rules import Json, by_case
 from schemas.text import ConfigKey, is_storable
 
-OF_HISTORY: Final = (Parameter("key", ConfigKey, "The one key whose changes to show; those of all without."), *OF_PAGES)
+OF_HISTORY: Final = (Parameter("key", ConfigKey, "Only changes of this key."), *OF_PAGES)
 _VALUE_BYTES: Final = 65_536
 ABOUT: Final = "\n".join(
     (
-        "Set a key; processes that follow see it within two seconds.",
+        "Set a key of the runtime configuration.",
         "",
-        "These are read, and take no other values:",
+        "Processes apply the value within two seconds. They read these keys, which accept no other values:",
         "",
         *(f"- `{key.name}`: {key.bounds}. {key.about}" for key in KEYS),
         "",
-        f"Any other key is yours, unless its first word is one of theirs, and holds up to {_VALUE_BYTES} bytes of JSON.",
+        f"Every other key is yours, unless its first word is one of these, and holds up to {_VALUE_BYTES} bytes of JSON.",
     )
 )
 
 
 class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Set a key; null gives it back its default. With `expected_version` only if that one still stands, 0 for an unknown key."""
+    """A new value for a key of the runtime configuration."""
 
-    key: Annotated[ConfigKey, Meta(extra_json_schema={"published": {"pattern": KEY_FORM}})]
+    key: Annotated[ConfigKey, Meta(extra_json_schema={"published": {"pattern": KEY_FORM}})]  #: The key to set.
     value: Annotated[
         Any, Meta(extra_json_schema={"if": {"type": "string"}, "then": {"type": "string", "pattern": r"^[^\x00]*\Z"}})
-    ]
+    ]  #: The new value; null restores the default.
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
+    """The version that the key must have, 0 for a key that was never set; absent to set it in any case."""
 
     rules: ClassVar[Json] = by_case(
         "key", (({"type": "string", "pattern": rf"^{each.form}\Z"}, {"value": each.schema}) for each in KEYS)
@@ -51,21 +52,25 @@ class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """What stands now."""
+    """The key has its new value."""
 
-    key: str
-    value: Any
-    version: int
+    key: str  #: The key.
+    value: Any  #: The new value.
+    version: int  #: The key's version, counted from 1.
 
 
 class Entries(msgspec.Struct, frozen=True):
     """Every key that was ever set."""
 
-    items: list[config.ConfigEntry]
+    items: list[config.ConfigEntry]  #: The keys with their values.
 
 
 async def show(request: web.Request) -> web.Response:
-    """One key where it is named, else all."""
+    """
+    Read the runtime configuration.
+
+    With `key` the answer is that key; without it, all keys that were ever set.
+    """
     key = request.query.get("key")
     async with command_transaction(request) as connection:
         found = Entries(await config.read_all(connection)) if key is None else await config.read(connection, key)
@@ -75,14 +80,18 @@ async def show(request: web.Request) -> web.Response:
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the changes, newest first."""
 
-    items: list[config.Change]
-    next: str | None = None
+    items: list[config.Change]  #: The changes.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def history(request: web.Request) -> web.Response:
-    """Every value that a key ever had, or all keys, who set it and when; newest first."""
+    """
+    List the changes of the runtime configuration, newest first.
+
+    Every change is kept: the value, who set it and when. `key` narrows the list to one key.
+    """
     page = parse_page(request.query, names_of(OF_HISTORY), datetime.now(UTC))
     async with command_transaction(request) as connection:
         items, more = await config.read_history(
@@ -93,7 +102,7 @@ async def history(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Set a key; processes that follow see it within two seconds."""
+    """Set a key of the runtime configuration."""
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
     check(asked, request.app[PARTNERS])

@@ -10,7 +10,12 @@ from outbox import tasks
 
 
 async def task(request: web.Request) -> web.Response:
-    """What became of a command: pending, done with its result, or failed for a reason."""
+    """
+    Read the state of a command.
+
+    A task is `pending` until a worker has handled its command, then `done` with a result or `failed` with a reason. It is
+    kept for `RETENTION_DAYS`.
+    """
     asked = id_of(request.match_info["taskId"], "task")
     async with command_transaction(request) as connection:
         found = await tasks.read(connection, asked)

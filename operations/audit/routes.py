@@ -14,37 +14,41 @@ from outbox import audit as log
 from schemas.text import Filter
 
 PARAMETERS: Final = (
-    Parameter("actor", Filter, "A token's public id, or a role."),
-    Parameter("path", Filter, "The beginning of a route's template."),
+    Parameter("actor", Filter, "Only calls with the token of this public id, or with a token of this role."),
+    Parameter("path", Filter, "Only calls of routes whose template begins like this."),
     *OF_PAGES,
 )
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One call; `actor` is the public id of the token, absent where none is known."""
+    """One call of the internal listener."""
 
-    id: UUID
-    at: datetime
-    method: str
-    path: str
-    status: int
-    trace_id: str
-    duration_ms: int
-    actor: str | None = None
-    role: str | None = None
-    reason: str | None = None
-    client: str | None = None
+    id: UUID  #: The id of the call.
+    at: datetime  #: When it was answered.
+    method: str  #: The HTTP method.
+    path: str  #: The template of the route.
+    status: int  #: The HTTP status of the answer.
+    trace_id: str  #: The trace of the call.
+    duration_ms: int  #: Time to the answer, in milliseconds.
+    actor: str | None = None  #: The public id of the token; absent if none was valid.
+    role: str | None = None  #: The role of the token.
+    reason: str | None = None  #: The stable word of the error; absent after a success.
+    client: str | None = None  #: The caller's address.
 
 
 class AuditPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the calls, newest first."""
 
-    items: list[AuditEntry]
-    next: str | None = None
+    items: list[AuditEntry]  #: The calls.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def audit(request: web.Request) -> web.Response:
-    """Who called what, newest first."""
+    """
+    List the calls of the internal listener, newest first.
+
+    The log holds every call that needs a token, with its outcome and trace. `actor` and `path` narrow the list.
+    """
     page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
     search = log.Search(page.first, page.before, page.limit + 1, request.query.get("actor"), request.query.get("path"))
     async with command_transaction(request) as connection:

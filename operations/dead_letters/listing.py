@@ -34,41 +34,37 @@ _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
 
 
 class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    One record or lead that was set aside.
+    """A record that a worker could not handle, or a lead that a partner did not accept."""
 
-    `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
-    of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
-    """
-
-    id: UUID
-    kind: Kind
-    status: dead_letters.Status
-    fault: Fault
-    reason: str
-    detail: str
-    consumer: str
-    topic: str
-    set_aside_at: datetime
-    runbook: str
-    partition: int | None = None
-    offset: int | None = None
-    event_id: UUID | None = None
-    trace_id: str | None = None
-    earlier_id: UUID | None = None
-    settled_at: datetime | None = None
-    settled_by: str | None = None
-    discard_reason: str | None = None
-    lead: str | None = None
+    id: UUID  #: The id of the dead letter; a lead's own id.
+    kind: Kind  #: `record` from Kafka, or `lead`.
+    status: dead_letters.Status  #: `open` until it is retried or discarded.
+    fault: Fault  #: `ours`: a deployment, a setting or one of your services is wrong. `theirs`: a provider or partner is.
+    reason: str  #: The stable word for the error.
+    detail: str  #: The error in words.
+    consumer: str  #: The worker role that could not handle it.
+    topic: str  #: The topic of the record.
+    set_aside_at: datetime  #: When it was recorded as a dead letter.
+    runbook: str  #: The page that describes the remedy.
+    partition: int | None = None  #: The partition of the record; absent for a lead.
+    offset: int | None = None  #: The offset of the record; absent for a lead.
+    event_id: UUID | None = None  #: The event's id (`ce_id`); absent if unreadable.
+    trace_id: str | None = None  #: The trace of the event; absent if unreadable.
+    earlier_id: UUID | None = None  #: The dead letter whose retry failed again as this one.
+    settled_at: datetime | None = None  #: When it was retried or discarded.
+    settled_by: str | None = None  #: The public id of the operator's token.
+    discard_reason: str | None = None  #: Why it was discarded.
+    lead: str | None = None  #: The path of the lead's state; absent for a record.
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """How it went out again: as the event of the log, as the record that it was, or as a new round of attempts for a lead."""
+    """The retry is durable; a record that fails again becomes a new dead letter."""
 
-    id: UUID
+    id: UUID  #: The id of the dead letter.
     sent_as: SentAs | Literal["lead"]
-    task_id: UUID | msgspec.UnsetType = msgspec.UNSET
-    status: Literal["retried"] = "retried"
+    """`event`: from the outbox. `record`: as it was on Kafka. `lead`: as a new round of attempts."""
+    task_id: UUID | msgspec.UnsetType = msgspec.UNSET  #: The task of a lead's new attempts; absent for a record.
+    status: Literal["retried"] = "retried"  #: Always `retried`.
 
 
 class _Lead(msgspec.Struct, frozen=True):

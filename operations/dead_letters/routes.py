@@ -25,13 +25,11 @@ from operations.errors import OperationError
 from schemas.text import Filter, LongWhy
 
 PARAMETERS: Final = (
-    Parameter("status", Status, "Only those that are so; all of them unless told."),
-    Parameter("consumer", Filter, "Only those of this worker."),
-    Parameter("reason", Filter, "Only those set aside for this reason."),
-    Parameter("topic", Filter, "Only those of this topic."),
-    Parameter(
-        "fault", Fault, "`ours` is mended by a deployment, a setting or a caller of ours; `theirs` by a provider or partner."
-    ),
+    Parameter("status", Status, "Only dead letters with this status."),
+    Parameter("consumer", Filter, "Only dead letters of this worker role."),
+    Parameter("reason", Filter, "Only dead letters with this reason."),
+    Parameter("topic", Filter, "Only dead letters of records of this topic."),
+    Parameter("fault", Fault, "Only dead letters that we have to repair (`ours`) or a provider or partner (`theirs`)."),
     *OF_PAGES,
 )
 _EVER: Final = timedelta(days=3660)
@@ -42,35 +40,41 @@ _NOUN: Final = "dead letter"
 
 
 class DeadLettersPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the dead letters, newest first."""
 
-    items: list[SetAsideSetAside]
-    next: str | None = None
+    items: list[SetAsideSetAside]  #: The dead letters.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class DeadLettersDetail(SetAsideSetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """With its record: bytes as base64, and beside them what of it can be read."""
+    """The dead letter with its record."""
 
-    key: str | None
-    value: str | None
-    headers: list[tuple[str, str | None]]
-    key_text: str | None
-    excerpt: str | None
+    key: str | None  #: The record's key in base64; null if it has none.
+    value: str | None  #: The record's value in base64; null if it has none.
+    headers: list[tuple[str, str | None]]  #: Name and value of each header; values in base64, or null.
+    key_text: str | None  #: The key as text; null if it is not UTF-8.
+    excerpt: str | None  #: The beginning of the value as text, up to 2000 bytes; null if it is not UTF-8.
 
 
 class Discard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why it is given up; kept with it."""
+    """The reason for discarding a dead letter."""
 
-    reason: LongWhy
+    reason: LongWhy  #: Why the dead letter is discarded.
 
 
 class Discarded(msgspec.Struct, frozen=True):
-    id: UUID
-    status: Literal["discarded"] = "discarded"
+    """The dead letter is discarded for good."""
+
+    id: UUID  #: The id of the dead letter.
+    status: Literal["discarded"] = "discarded"  #: Always `discarded`.
 
 
 async def dead_letters(request: web.Request) -> web.Response:
-    """Records that a worker could not handle and leads that a partner did not take, newest first."""
+    """
+    List the dead letters, newest first.
+
+    These are records that a worker could not handle, and leads that a partner did not accept.
+    """
     search = _search(request)
     async with command_transaction(request) as connection:
         found = await listing.find(connection, search._replace(limit=search.limit + 1))
@@ -80,7 +84,11 @@ async def dead_letters(request: web.Request) -> web.Response:
 
 
 async def dead_letter(request: web.Request) -> web.Response:
-    """One of them, with its record."""
+    """
+    Read one dead letter with its record.
+
+    Bytes are in base64; text is shown next to them if they are UTF-8.
+    """
     asked = id_of(request.match_info["id"], _NOUN)
     async with command_transaction(request) as connection:
         found = await listing.read(connection, asked)
@@ -93,7 +101,12 @@ async def dead_letter(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Send it out again, once: to its worker, or in a new round of attempts. What fails again is set aside anew."""
+    """
+    Send a dead letter again.
+
+    A record goes to its worker once more; a lead gets a new round of attempts. A record that fails again becomes a new dead
+    letter.
+    """
     asked = id_of(request.match_info["id"], _NOUN)
     with _refusing():
         async with command_transaction(request) as connection:
@@ -102,7 +115,11 @@ async def retry(request: web.Request) -> web.Response:
 
 
 async def discard(request: web.Request) -> web.Response:
-    """Give it up, for good."""
+    """
+    Discard a dead letter for good.
+
+    The record stays readable, and the ledger counts it as discarded. It cannot be retried afterwards.
+    """
     asked = id_of(request.match_info["id"], _NOUN)
     why = await bodies.read(request, Discard)
     with _refusing():

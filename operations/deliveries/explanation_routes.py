@@ -15,9 +15,10 @@ CLUES: Final = web.AppKey("clues", clues.Settings)
 
 async def explanation(request: web.Request) -> web.Response:
     """
-    Why a delivery was refused: its cause as a stable word, what was found, and what to change.
+    Explain why a delivery was refused.
 
-    Every secret, the usual ways to rewrite a body, and the usual damage to a header are tried on what was kept of it.
+    The gateway tries every secret, the usual ways of rewriting a body and the usual damage to a header on the stored
+    delivery.
     """
     asked = id_of(request.match_info["id"], "delivery")
     async with snapshot(request) as connection:

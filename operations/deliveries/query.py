@@ -21,17 +21,17 @@ _TRACE_LENGTH: Final = 32
 _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
 
-_ACCOUNTS: Final = ", ".join(f"{provider.title}'s `{provider.account_prefix}…`" for provider in providers())
+_ACCOUNTS: Final = either(f"{provider.title}'s `{provider.account_prefix}…`" for provider in providers())
 
 OF_DELIVERIES: Final = (
-    Parameter("source", Filter, f"Who sent it: {either(f'`{source}`' for source in SOURCES)}."),
-    Parameter("type", Filter, "The type of the event, in the sender's words."),
-    Parameter("outcome", Outcome, "What was said to it."),
-    Parameter("reason", Filter, "Why it was rejected or ignored."),
-    Parameter("mode", Mode, "`live` or `test`, as the event states it; what states none is left out."),
-    Parameter("account", Filter, f"The provider's account that it is of: {_ACCOUNTS}."),
-    Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
-    Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
+    Parameter("source", Filter, f"Only deliveries of this source: {either(f'`{source}`' for source in SOURCES)}."),
+    Parameter("type", Filter, "Only deliveries of events of this type of the provider."),
+    Parameter("outcome", Outcome, "Only deliveries with this outcome."),
+    Parameter("reason", Filter, "Only deliveries that were rejected or ignored for this reason."),
+    Parameter("mode", Mode, "Only deliveries of events that state this mode."),
+    Parameter("account", Filter, f"Only deliveries of this account: {_ACCOUNTS}."),
+    Parameter("settled", Settled, "Only accepted deliveries in this state; `missing` deliveries have lost their event."),
+    Parameter("trace", TraceId, "Only deliveries of this trace, the `X-Trace-Id` of their answers."),
     *OF_PAGES,
 )
 

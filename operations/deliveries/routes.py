@@ -14,20 +14,24 @@ from operations.deliveries.store import Delivery, Journey
 
 
 class DeliveriesPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the deliveries, newest first."""
 
-    items: list[Delivery]
-    next: str | None = None
+    items: list[Delivery]  #: The deliveries.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class DeliveriesDetail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A delivery with the journey of its event, as far as the tables tell."""
+    """The delivery with the journey of its event."""
 
-    journey: Journey | None = None
+    journey: Journey | None = None  #: The way of its event; absent if it has none.
 
 
 async def deliveries(request: web.Request) -> web.Response:
-    """The delivery log, newest first."""
+    """
+    List the deliveries of providers and partners, newest first.
+
+    The delivery log holds every webhook call with its outcome, including refused ones.
+    """
     query = parse_query(request.query, datetime.now(UTC))
     async with transaction(request) as connection:
         items, more = await store.deliveries(connection, query)
@@ -36,7 +40,11 @@ async def deliveries(request: web.Request) -> web.Response:
 
 
 async def delivery(request: web.Request) -> web.Response:
-    """One delivery, with the journey of its event."""
+    """
+    Read one delivery with the journey of its event.
+
+    The journey is the event's way through outbox, Kafka and workers, with the events that it caused.
+    """
     asked = id_of(request.match_info["id"], "delivery")
     async with transaction(request) as connection:
         found = await store.delivery(connection, asked)
@@ -48,7 +56,12 @@ async def delivery(request: web.Request) -> web.Response:
 
 
 async def body(request: web.Request) -> web.Response:
-    """The raw bytes; never as something that a browser would run, since a stranger may have sent them."""
+    """
+    Download the raw body of a delivery.
+
+    The bytes are those of the sender. They are served as a download that no browser executes, since anyone may have sent
+    them.
+    """
     asked = id_of(request.match_info["id"], "delivery")
     async with transaction(request) as connection:
         found = await store.body(connection, asked)

@@ -19,8 +19,8 @@ from operations.lost_records import store as lost_search
 from operations.lost_records.store import OpenLoss
 
 PARAMETERS: Final = (
-    Parameter("from", datetime, "The period's beginning; 24 hours before its end unless told."),
-    Parameter("to", datetime, "The period's end; now unless told."),
+    Parameter("from", datetime, "The beginning of the period, included; by default 24 hours before its end."),
+    Parameter("to", datetime, "The end of the period, excluded; by default now."),
 )
 _SPAN: Final = timedelta(days=1)
 _DELIVERIES: Final = "/v1/admin/webhooks/deliveries"
@@ -38,23 +38,25 @@ _ROWS: Final = {
 
 
 class SourceView(SourceLedger, frozen=True, kw_only=True, rename="camel"):
-    """`links` lead to the deliveries behind the figures."""
+    """The figures of one source, with links to the deliveries."""
 
-    links: dict[str, str]
+    links: dict[str, str]  #: The deliveries behind each figure, as paths of the delivery log.
 
 
 class LedgerView(Ledger, frozen=True, kw_only=True):
-    """`lostByKafka` are gaps in topics, of whatever time, of which not all has been handled yet."""
+    """The account of the period."""
 
     lost_by_kafka: list[OpenLoss] = msgspec.field(name="lostByKafka")
-    sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links
+    """Records that Kafka lost and that are not all handled yet, of any time."""
+    sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links  #: The figures by source.
 
 
 async def ledger(request: web.Request) -> web.Response:
     """
-    Where everything is that came in within a period.
+    Read the account of all deliveries of a period.
 
-    received = rejected + duplicates + ignored + processed + inFlight + deadLettered; `balanced` says whether both sides agree.
+    received = rejected + duplicates + ignored + processed + inFlight + deadLettered for each source; `balanced` is false if
+    a delivery is unaccounted for.
     """
     begin, end = parse_period(request.query, datetime.now(UTC), _SPAN)
     try:

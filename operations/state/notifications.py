@@ -10,7 +10,11 @@ from projections import notifications
 
 
 async def notification(request: web.Request) -> web.Response:
-    """Its state, once the worker has taken the command."""
+    """
+    Read the state of a notification, with its events.
+
+    The notification exists as soon as the notifications worker has taken the command.
+    """
     asked = id_of(request.match_info["id"], "notification")
     async with command_transaction(request) as connection:
         found = await notifications.notification(connection, asked)

@@ -14,32 +14,56 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 async def payment(request: web.Request) -> web.Response:
-    """A payment as it stands, with its refunds and disputes, and the events that made it."""
+    """
+    Read the state of a payment, with the events that produced it.
+
+    The answer includes the payment's refunds and disputes.
+    """
     return await _answer(request, reads.payment)
 
 
 async def refund(request: web.Request) -> web.Response:
-    """A refund as it stands, and the events that made it."""
+    """
+    Read the state of a refund, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.refund)
 
 
 async def dispute(request: web.Request) -> web.Response:
-    """A dispute as it stands, and the events that made it."""
+    """
+    Read the state of a dispute, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.dispute)
 
 
 async def subscription(request: web.Request) -> web.Response:
-    """A subscription as it stands, and the events that made it."""
+    """
+    Read the state of a subscription, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.subscription)
 
 
 async def invoice(request: web.Request) -> web.Response:
-    """An invoice as it stands, and the events that made it."""
+    """
+    Read the state of an invoice, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.invoice)
 
 
 async def lead(request: web.Request) -> web.Response:
-    """A lead as it stands, every attempt to deliver it, and its events."""
+    """
+    Read the state of a lead, with every attempt to deliver it.
+
+    The answer includes the lead's events and when the next attempt is due.
+    """
     return await _answer(request, leads.lead)
 
 

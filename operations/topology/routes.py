@@ -17,7 +17,7 @@ from topology.view import Kafka, Topology, declared
 Source = Literal["kafka", "declared"]
 
 PARAMETERS: Final = (
-    Parameter("from", Source, "`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away."),
+    Parameter("from", Source, "`declared` returns the topology without asking Kafka: it has no offsets, and never fails."),
 )
 SURVEY: Final = web.AppKey("survey", Survey)
 
@@ -32,10 +32,10 @@ def survey_of(bootstrap_servers: str | None) -> Survey:
 
 async def topology(request: web.Request) -> web.Response:
     """
-    Agents, topics, partitions and edges, with begin, end and committed offsets, and lag.
+    Read the topology: agents, topics, partitions and the edges between them.
 
-    Whose `Accept` holds `text/html` gets the same as a page with a drawing; while Kafka does not answer it shows the graph as it
-    is declared, with status 503 too.
+    Offsets and lag are those of Kafka at this moment. With `Accept: text/html` the answer is a page with a drawing; while
+    Kafka does not answer, the page shows the declared topology with status 503.
     """
     seen = await _seen(request)
     if "text/html" in request.headers.get("Accept", ""):

@@ -33,10 +33,10 @@ RATE_DEFAULT: Final = 100.0
 RATE_MAX: Final = 1000.0
 _IDS_MAX: Final = 1000
 
-_LIMIT: Final = Parameter("limit", PageLimit, f"How many at most; {LIMIT_DEFAULT} unless told.")
-_CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the page before.")
+_LIMIT: Final = Parameter("limit", PageLimit, f"The maximum number of items; {LIMIT_DEFAULT} by default.")
+_CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the previous page; absent for the first page.")
 PARAMETERS: Final = (_LIMIT, _CURSOR)
-ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only those in this state."), _LIMIT, _CURSOR)
+ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only deliveries in this state."), _LIMIT, _CURSOR)
 
 _NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "from", "to")
 _UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
@@ -47,26 +47,25 @@ Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
 
 class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """
-    Which deliveries to take up again: those that fit all of it; at least one of the first eight has to be there.
+    The deliveries to replay: those that match every filter; one besides `limit` is required.
 
-    `from` is before `to`, and `types`, `mode` and `account` are not known of what was `rejected`.
-
-    `status` is the delivery's outcome, `mode` and `account` are what its event states, `from` and `to` say when it came (UTC
-    unless they name a zone), `limit` takes the oldest, `rate` is how many a second, 100 unless told.
+    `from` has to be before `to`. `types`, `mode` and `account` are unknown of rejected deliveries.
     """
 
-    ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX)] | None = None
-    source: Word | None = None
-    types: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100)] | None = None
-    status: Outcome | None = None
-    mode: Mode | None = None
-    account: Word | None = None
+    ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX)] | None = None  #: Ids of deliveries, up to 1000.
+    source: Word | None = None  #: A provider, such as `stripe`, or `partner`.
+    types: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100)] | None = None  #: The provider's types of events.
+    status: Outcome | None = None  #: The outcome of the delivery.
+    mode: Mode | None = None  #: `live` or `test`, as the event states it.
+    account: Word | None = None  #: The provider's account, as the event states it.
     since: datetime | None = msgspec.field(default=None, name="from")
+    """The earliest time of arrival, included; UTC unless it has an offset."""
     until: datetime | None = msgspec.field(default=None, name="to")
-    limit: Limit | None = None
-    rate: Rate = RATE_DEFAULT
-    dry_run: bool = False
-    reason: Why | None = None
+    """The latest time of arrival, excluded; UTC unless it has an offset."""
+    limit: Limit | None = None  #: The maximum number of deliveries; the oldest are taken.
+    rate: Rate = RATE_DEFAULT  #: Deliveries per second, 100 by default.
+    dry_run: bool = False  #: True to count the deliveries and send nothing.
+    reason: Why | None = None  #: Why they are replayed; kept in the log.
 
     rules: ClassVar[Json] = never(
         {"type": "object", "properties": {name: {"type": "null"} for name in _NARROWING}},
@@ -96,28 +95,33 @@ class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 
 
 class ReplaysBegun(msgspec.Struct, frozen=True, rename="camel"):
-    """It is written down, and a gateway takes it up."""
+    """The replay is durable; poll `GET /v1/admin/replays/{replayId}` for its progress."""
 
-    replay_id: UUID
-    matched: int
+    replay_id: UUID  #: The id of the replay.
+    matched: int  #: Number of deliveries that match.
 
 
 class ReplaysPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the replays, newest first."""
 
-    items: list[Replay]
-    next: str | None = None
+    items: list[Replay]  #: The replays.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class Items(msgspec.Struct, frozen=True, omit_defaults=True):
-    """In the order in which they are taken up; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the deliveries, in their order."""
 
-    items: list[Item]
-    next: str | None = None
+    items: list[Item]  #: The deliveries.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Take deliveries up again, or with `dryRun` say what that would do. What has had its effects is not changed by it."""
+    """
+    Replay deliveries.
+
+    Accepted and ignored deliveries are sent to their workers again; rejected ones are verified by the current secrets. A
+    delivery that has had its effects changes nothing. With `dryRun` the deliveries are only counted.
+    """
     asked = await bodies.read(request, ReplayWebhooks)
     with _refusing():
         async with command_transaction(request) as connection:
@@ -134,12 +138,20 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def replay(request: web.Request) -> web.Response:
-    """How far a replay is."""
+    """
+    Read a replay and its progress.
+
+    A replay ends as `done`, `cancelled`, or `failed` if a part of it failed.
+    """
     return await _show(request, id_of(request.match_info["replayId"], "replay"))
 
 
 async def all_replays(request: web.Request) -> web.Response:
-    """The replays, newest first."""
+    """
+    List the replays, newest first.
+
+    Replays of the HTTP API and of the command line are both included.
+    """
     page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
     async with command_transaction(request) as connection:
         found = await jobs.read_all(connection, page.before, page.limit + 1)
@@ -149,7 +161,11 @@ async def all_replays(request: web.Request) -> web.Response:
 
 
 async def items(request: web.Request) -> web.Response:
-    """What became of each delivery of a replay; `state` narrows it."""
+    """
+    List the deliveries of a replay, in their order.
+
+    `state` narrows the list.
+    """
     replay_id = id_of(request.match_info["replayId"], "replay")
     state, after, limit = _items_query(request)
     async with command_transaction(request) as connection:
@@ -162,7 +178,11 @@ async def items(request: web.Request) -> web.Response:
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Take nothing up any more; what has gone out goes on."""
+    """
+    Cancel a replay.
+
+    Deliveries that were already sent continue; the others are not taken up.
+    """
     replay_id = id_of(request.match_info["replayId"], "replay")
     async with command_transaction(request) as connection:
         cancelled = await jobs.cancel(connection, replay_id)

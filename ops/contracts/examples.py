@@ -1,4 +1,4 @@
-"""One of each record that the contract names: what its readers see, and what its tests begin with."""
+"""An example of each record of the contract, for its readers and as a start for its tests."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -70,7 +70,7 @@ _JOURNEY: Final = Journey(
 )  # fmt: skip
 
 _BODIES: Final[tuple[msgspec.Struct, ...]] = (
-    *(provider.example for provider in providers()),
+    *(example for provider in providers() for example in provider.examples),
     LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
     ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
     Invalidate(keys=["user:7:profile"], patterns=["user:7:list:*"]),

@@ -18,7 +18,7 @@ from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
 from schemas.numbers import Decoder
 from schemas.providers import ModeOrAny, account_of
-from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, THIN, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import webhooks_of
 
@@ -146,14 +146,14 @@ def _parse(body: bytes) -> StripeEvent | ThinEvent:
         if not _is_thin(body):
             raise misfit(body, error, "Stripe event") from error
     else:
-        if event.object != thin.THIN:
+        if event.object != THIN:
             return event
     return parsed(_thin_decoder, body, "Stripe event")
 
 
 def _is_thin(body: bytes) -> bool:
     try:
-        return _kind_decoder.decode(body).object == thin.THIN
+        return _kind_decoder.decode(body).object == THIN
     except UNREADABLE:
         return False
 

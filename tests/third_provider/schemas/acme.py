@@ -33,7 +33,7 @@ PROVIDER: Final = Provider(
     type_prefix=TYPE_PREFIX,
     handled_types=HANDLED_TYPES,
     messages=(Message("com.acme.event", AcmeEvent, DATASCHEMA, sorted(HANDLED_TYPES)),),
-    example=AcmeEvent(id="aev_1Q", kind="charge.paid", at=1_795_514_400, charge="acp_1Q", amount=4990, currency="eur"),
+    examples=(AcmeEvent(id="aev_1Q", kind="charge.paid", at=1_795_514_400, charge="acp_1Q", amount=4990, currency="eur"),),
     description="Take an event that Acme Pay has signed. 200 means committed; a copy of a known event is a `duplicate`.",
     signature=Signature("Acme-Signature", "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.", timed=False),
     secret=WebhookSecret(

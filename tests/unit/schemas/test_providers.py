@@ -25,8 +25,8 @@ def test_a_provider_has_its_parts_and_its_topic(provider: Provider) -> None:
 
 
 @PROVIDERS
-def test_its_example_is_of_the_record_that_most_of_its_events_have(provider: Provider) -> None:
-    assert isinstance(provider.example, provider.messages[0].record)
+def test_it_has_an_example_of_each_record(provider: Provider) -> None:
+    assert [type(example) for example in provider.examples] == [message.record for message in provider.messages]
 
 
 def test_the_type_of_an_event_belongs_to_one_provider() -> None:
