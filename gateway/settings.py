@@ -9,6 +9,7 @@ from limits import RateLimitItem
 from pydantic import BeforeValidator, Field, create_model
 
 from gateway.roles import shared_secrets
+from runtime.kafka import Cluster, KafkaClientSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secret, Secrets, Timeout
@@ -47,7 +48,7 @@ else:
     )
 
 
-class GatewaySettings(_ProviderSettings):
+class GatewaySettings(_ProviderSettings, KafkaClientSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl
@@ -127,6 +128,11 @@ class GatewaySettings(_ProviderSettings):
         """The signing secrets of a provider, all live ones, newest first."""
         found: tuple[Secret, ...] = getattr(self, provider.secret_setting.lower())
         return found
+
+    @property
+    def kafka(self) -> Cluster | None:
+        """The cluster that the topology is asked of."""
+        return self.kafka_at(self.kafka_bootstrap_servers) if self.kafka_bootstrap_servers else None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def recover_for_ever(settings: RelaySettings) -> None:
 
 
 async def _run(settings: RelaySettings) -> None:
-    offsets = Offsets(settings.kafka_bootstrap_servers)
+    offsets = Offsets(settings.kafka)
     while True:
         try:
             async with await connect_async(

@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.errors import GatewayError, Reason
 from gateway.route import Parameter
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from topology.page import CONTENT_SECURITY, render
 from topology.survey import Survey
 from topology.view import Kafka, Topology, declared
@@ -25,9 +26,9 @@ _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
-def survey_of(bootstrap_servers: str | None) -> Survey:
+def survey_of(kafka: Cluster | None) -> Survey:
     """Who looks at Kafka for the route; nothing is asked before somebody calls it."""
-    return Survey(Offsets(bootstrap_servers, _PATIENCE) if bootstrap_servers else None)
+    return Survey(Offsets(kafka, _PATIENCE) if kafka else None)
 
 
 async def topology(request: web.Request) -> web.Response:
