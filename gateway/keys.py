@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.commands.settlements import Settlements
 from gateway.days import Days
@@ -46,8 +45,9 @@ REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
 """Of the loops that the process cannot do without."""
 INTAKE: Final = web.AppKey("intake", Intake)
-ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)
+READS: Final = web.AppKey("reads", Pool)
+"""For reads that may take long."""
 ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from inspect import cleandoc
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 from aiohttp import web
@@ -17,6 +17,7 @@ from gateway.errors import Reason
 from gateway.proofs import Proof
 from gateway.secrets.tokens import Role
 from schemas import text
+from schemas.fields import fields_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
@@ -60,11 +61,7 @@ class Parameter(NamedTuple):
 
     @property
     def is_time(self) -> bool:
-        return self.type is datetime
-
-    @property
-    def is_text(self) -> bool:
-        return get_origin(self.type) is Annotated and get_args(self.type)[0] is str
+        return datetime in {self.type, *get_args(self.type)}
 
 
 KEY: Final = Parameter(
@@ -79,10 +76,10 @@ class Route(NamedTuple):
     A method of a path.
 
     `name` is the route's in metrics and logs, and its `operationId`. The handler's docstring describes it, unless `description`
-    does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body` is
-    the record that validates the body, `id_type` what the ids in the path are, and `id_refusal` why others are refused. `answers`
-    says what comes with which status where all is well, `refuses` what may be wrong besides what follows from the rest. `proofs`
-    are the ways to show who calls where no token is asked for; any of them will do.
+    does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body`
+    and `query` are the records that validate them, `id_type` what the ids in the path are, and `id_refusal` why others are
+    refused. `answers` says what comes with which status where all is well, `refuses` what may be wrong besides what follows from
+    the rest. `proofs` are the ways to show who calls where no token is asked for; any of them will do.
     """
 
     method: str
@@ -92,7 +89,7 @@ class Route(NamedTuple):
     answers: Mapping[int, Answer]
     role: Role | None = None
     body: type[msgspec.Struct] | None = None
-    query: tuple[Parameter, ...] = ()
+    query: type[msgspec.Struct] | None = None
     headers: tuple[Parameter, ...] = ()
     proofs: tuple[Proof, ...] = ()
     refuses: frozenset[Reason] = frozenset()
@@ -104,6 +101,11 @@ class Route(NamedTuple):
     def text(self) -> str:
         """What it does, the first line in short."""
         return self.description or cleandoc(self.handler.__doc__ or "")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The fields of the query."""
+        return [Parameter(field.name, field.kind, field.description) for field in fields_of(self.query)] if self.query else []
 
     @property
     def ids(self) -> list[str]:

@@ -6,11 +6,13 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import psycopg
 import typer
 
+from runtime.moments import moment_of
 from runtime.schema import check_schema
 from runtime.sessions import connect, connect_async
 from runtime.settings import environment
@@ -27,6 +29,14 @@ class CommandError(Exception):
 def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print the data for programs, or the text for people."""
     print(json.dumps(data, default=str) if as_json else text)
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """The time that a text names, or the one that lies so long before now. Raises CommandError."""
+    try:
+        return moment_of(text, now)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def operator() -> str:

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.commands.settlements import woken
 from gateway.errors import GatewayError
 from gateway.keys import CALL, COMMAND_WAIT, RECORDED, SETTLEMENTS
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from outbox import tasks
 from outbox.append import NewEvent, append
 from outbox.tasks import Task
@@ -34,7 +34,7 @@ async def record(request: web.Request, kind: str, event: NewEvent) -> UUID:
 
     Raises GatewayError `postgres_unavailable`.
     """
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         return await record_in(request, connection, kind, event)
 
 
@@ -78,7 +78,7 @@ def answer_accepted(told: msgspec.Struct) -> web.Response:
 
 async def _look(request: web.Request, task_id: UUID) -> Task | None:
     try:
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             return await tasks.read(connection, task_id)
     except GatewayError:
         return None

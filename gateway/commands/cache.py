@@ -11,7 +11,7 @@ from gateway import bodies
 from gateway.commands.acceptance import accepted, record, settled
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CACHE_ALLOW_ALL, CALL
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from outbox.append import event_of
 from projections.config import in_force
 from schemas.cache import InvalidateCache
@@ -93,5 +93,5 @@ def is_too_broad(command: Invalidate) -> bool:
 
 async def _may_remove_all(request: web.Request) -> bool:
     """As the runtime configuration says at this moment, else the settings; so rarely asked that it is read each time."""
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

@@ -5,7 +5,7 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.errors import GatewayError, Reason
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from projections import contacts
 from schemas.addresses import mailbox_of
 
@@ -16,7 +16,7 @@ async def put(request: web.Request) -> web.Response:
     reach = await bodies.read(request, contacts.Reach)
     if reach.email is not None and mailbox_of(reach.email) is None:
         raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("email",))
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         contact = await contacts.put(connection, user_id, reach)
     return web.json_response(body=msgspec.json.encode(contact))
 
@@ -24,7 +24,7 @@ async def put(request: web.Request) -> web.Response:
 async def contact(request: web.Request) -> web.Response:
     """How a user can be reached, and over which channels not."""
     user_id = request.match_info["userId"]
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         found = await contacts.read(connection, user_id)
     if found is None:
         raise GatewayError(Reason.NOT_FOUND, "no contact is known of this user")

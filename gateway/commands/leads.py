@@ -11,7 +11,7 @@ from gateway import bodies
 from gateway.commands import acceptance as commands
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from outbox.append import event_of
 from projections.partners import WaitingFor, why_waiting
 from runtime.partners import key_of
@@ -70,7 +70,7 @@ async def deliver(request: web.Request) -> web.Response:
 
 async def _deferred(request: web.Request, task_id: UUID, partner: str) -> Deferred:
     try:
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             wait = await why_waiting(connection, partner)
     except GatewayError:  # the command is durable, whatever can be told of it
         wait = None

@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway import bodies
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from projections import expectations
 from projections.errors import ProjectionError
 from schemas.text import Currency, Line
@@ -36,7 +36,7 @@ async def expect(request: web.Request) -> web.Response:
     """Write the expectation down, so that reconciliation can compare it with what is paid."""
     command = await bodies.read(request, ExpectPayment)
     trace = request[CALL].trace
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         try:
             outcome = await expectations.expect(
                 connection, command.reference, command.amount, command.currency, command.user_id, trace

@@ -11,7 +11,7 @@ from gateway import bodies
 from gateway.commands.acceptance import accepted, record_in
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from outbox.append import event_of
 from projections.search import take_version
 from schemas.rules import Json
@@ -45,7 +45,7 @@ async def index(request: web.Request) -> web.Response:
     change = await bodies.read(request, ChangeDocument)
     check(change)
     call = request[CALL]
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         version = await take_version(connection, change.index, change.id, change.version)
         event = event_of(
             record_of(change, version),

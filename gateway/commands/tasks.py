@@ -1,19 +1,14 @@
-"""What became of a command, for who was answered before it was known."""
+"""The outcome of a command whose answer came before its effect."""
 
-import msgspec
 from aiohttp import web
 
-from gateway.errors import GatewayError, Reason
-from gateway.paging import id_of
-from gateway.postgres import command_transaction
+from gateway.answers import answer, asked_id, known
+from gateway.postgres import transaction
 from outbox import tasks
 
 
 async def task(request: web.Request) -> web.Response:
-    """What became of a command: pending, done with its result, or failed for a reason."""
-    asked = id_of(request.match_info["taskId"], "task")
-    async with command_transaction(request) as connection:
-        found = await tasks.read(connection, asked)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no task has this id, or its day is past retention")
-    return web.json_response(body=msgspec.json.encode(found))
+    """The state of a command: pending, done with its result, or failed for a reason."""
+    asked = asked_id(request, "task")
+    async with transaction(request) as connection:
+        return answer(known(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))

@@ -1,23 +1,26 @@
 """The audit log: who called what, when, in which trace, and what was said."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
-from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
-from gateway.postgres import command_transaction
-from gateway.route import Parameter
+from gateway.answers import answer_page, by_id
+from gateway.paging import Page, Paged
+from gateway.parameters import query_of
+from gateway.postgres import reading
 from outbox import audit as log
 from schemas.text import Filter
 
-PARAMETERS: Final = (
-    Parameter("actor", Filter, "A token's public id, or a role."),
-    Parameter("path", Filter, "The beginning of a route's template."),
-    *OF_PAGES,
-)
+
+class AuditQuery(Paged, frozen=True, kw_only=True):
+    """Narrows the audit log."""
+
+    actor: Annotated[Filter, Meta(description="A token's public id, or a role.")] | None = None
+    path: Annotated[Filter, Meta(description="The beginning of a route's template.")] | None = None
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -36,22 +39,17 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     client: str | None = None
 
 
-class AuditPage(msgspec.Struct, frozen=True, omit_defaults=True):
+class AuditPage(Page[AuditEntry], frozen=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
-
-    items: list[AuditEntry]
-    next: str | None = None
 
 
 async def audit(request: web.Request) -> web.Response:
     """Who called what, newest first."""
-    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
-    search = log.Search(page.first, page.before, page.limit + 1, request.query.get("actor"), request.query.get("path"))
-    async with command_transaction(request) as connection:
+    query = query_of(request, AuditQuery)
+    search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)
+    async with reading(request) as connection:
         found = await log.find(connection, search)
-    items = [_entry(call) for call in found[: page.limit]]
-    answer = AuditPage(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    return answer_page(AuditPage, [_entry(call) for call in found], query.limit, by_id)
 
 
 def _entry(call: log.Audited) -> AuditEntry:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.ledger.command import parse_moment
-from operations.output import CommandError, Json, show, with_database
+from operations.output import CommandError, Json, parse_moment, show, with_database
 from runtime.settings import environment
 
 if TYPE_CHECKING:

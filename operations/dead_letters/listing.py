@@ -17,7 +17,8 @@ from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
 from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
-from operations.dead_letters.store import Contents, Letter, Search, SentAs
+from operations.dead_letters.query import DeadLettersQuery, Status
+from operations.dead_letters.store import Contents, Letter, SentAs
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
@@ -43,7 +44,7 @@ class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
     id: UUID
     kind: Kind
-    status: dead_letters.Status
+    status: Status
     fault: Fault
     reason: str
     detail: str
@@ -103,13 +104,15 @@ _NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, search: Search) -> list[SetAsideSetAside]:
-    """What the search asks for, newest first unless it wants the oldest."""
-    found = [_of_letter(letter) for letter in await dead_letters.find(connection, search)]
-    if _may_be_leads(search):
-        found += [_of_lead(lead) for lead in await _find_leads(connection, search)]
-    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not search.oldest_first)
-    return found[: search.limit]
+async def find(
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+) -> list[SetAsideSetAside]:
+    """At most so many of those that the query means, newest first unless the oldest are wanted."""
+    found = [_of_letter(letter) for letter in await dead_letters.find(connection, query, limit, oldest_first=oldest_first)]
+    if _may_be_leads(query):
+        found += [_of_lead(lead) for lead in await _find_leads(connection, query, limit, oldest_first=oldest_first)]
+    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not oldest_first)
+    return found[:limit]
 
 
 async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
@@ -156,29 +159,29 @@ async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: s
         await connection.execute(query, (item_id, reason, by))
 
 
-def _may_be_leads(search: Search) -> bool:
+def _may_be_leads(query: DeadLettersQuery) -> bool:
     topic, reasons = Topic.PARTNER_LEADS.value, (None, *_REASONS.values())
     return (
-        search.status != "retried"
-        and search.fault in (None, "theirs")
-        and search.consumer in (None, _CONSUMER)
-        and search.topic in (None, topic)
-        and search.reason in reasons
+        query.status != "retried"
+        and query.fault in (None, "theirs")
+        and query.consumer in (None, _CONSUMER)
+        and query.topic in (None, topic)
+        and query.reason in reasons
     )
 
 
-async def _find_leads(connection: AsyncConnection, search: Search) -> Sequence[_Lead]:
-    status = next((status for status, reason in _REASONS.items() if reason == search.reason), None)
+async def _find_leads(connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool) -> Sequence[_Lead]:
+    first, (moment, last) = query.span()
     values = {
-        "first": search.first,
-        "moment": search.before[0],
-        "id": search.before[1],
-        "limit": search.limit,
-        "lead_status": status,
-        "open": None if search.status is None else search.status == "open",
+        "first": first,
+        "moment": moment,
+        "id": last,
+        "limit": limit,
+        "lead_status": next((status for status, reason in _REASONS.items() if reason == query.reason), None),
+        "open": None if query.status is None else query.status == "open",
     }
     async with connection.cursor(row_factory=class_row(_Lead)) as cursor:
-        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+        return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
 async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = False) -> _Lead | None:

@@ -15,13 +15,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.dead_letters.causes import THEIRS
+from operations.dead_letters.query import DeadLettersQuery, Status
 from operations.errors import OperationError, Reason
 from operations.ledger import books
 from outbox.append import append, shard_of
 from outbox.resend import raw_record, resend_of
 from runtime.tracing import Trace, new_trace
 
-Status = Literal["open", "retried", "discarded"]
 SentAs = Literal["event", "record"]
 
 
@@ -53,20 +53,6 @@ class Contents(NamedTuple):
     headers: list[tuple[str, str | None]]
 
 
-class Search(NamedTuple):
-    """Which letters: set aside at or after `first` and before `before`, where ids tell apart what shares a moment."""
-
-    first: datetime
-    before: tuple[datetime, UUID]
-    limit: int
-    status: str | None = None
-    consumer: str | None = None
-    reason: str | None = None
-    topic: str | None = None
-    fault: str | None = None
-    oldest_first: bool = False
-
-
 _COLUMNS: Final = """
 id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at, earlier_id, settled_at,
 settled_by, discard_reason
@@ -82,11 +68,14 @@ _NEWEST: Final = _FIND + "order by created_at desc, id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, search: Search) -> list[Letter]:
-    """The letters, newest first unless the search wants the oldest."""
-    values = search._asdict() | {"moment": search.before[0], "id": search.before[1], "theirs": list(THEIRS)}
+async def find(connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False) -> list[Letter]:
+    """At most so many letters, newest first unless the oldest are wanted."""
+    first, (moment, last) = query.span()
+    names = ("status", "consumer", "reason", "topic", "fault")
+    values = {name: getattr(query, name) for name in names}
+    values |= {"first": first, "moment": moment, "id": last, "limit": limit, "theirs": list(THEIRS)}
     async with connection.cursor(row_factory=class_row(Letter)) as cursor:
-        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+        return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
 async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[Letter, Contents] | None:

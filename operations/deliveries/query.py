@@ -1,95 +1,62 @@
-"""The query of the delivery log: its filters."""
+"""The query of the delivery log."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple, cast
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from gateway.errors import GatewayError, Reason
-from gateway.paging import EVER, OF_PAGES, check_known, names_of, page_between, up_to, word_of
-from gateway.route import Parameter
-from operations.deliveries.settled import Settled
+from msgspec import Meta
+
+from gateway.paging import Paged, up_to
+from operations.ledger.states import Settled
 from runtime.ids import is_time_ordered, time_of
+from runtime.moments import EPOCH
 from schemas.stripe import Mode
 from schemas.text import Filter, TraceId
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 
-_TRACE_LENGTH: Final = 32
 # A trace that began here is named after its first id, so its deliveries have ids of about that time. One that a caller began
-# may be of any time: the last day is searched, unless the query says otherwise. An index would cost every webhook.
+# may be of any time: the last day is searched, unless the query names a time. An index would cost every webhook.
 _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
-
-OF_DELIVERIES: Final = (
-    Parameter("source", Filter, "Who sent it: `stripe`, `razorpay` or `partner`."),
-    Parameter("type", Filter, "The type of the event, in the sender's words."),
-    Parameter("outcome", Outcome, "What was said to it."),
-    Parameter("reason", Filter, "Why it was rejected or ignored."),
-    Parameter("mode", Mode, "`live` or `test`, as the event states it; what states none is left out."),
-    Parameter("account", Filter, "The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`."),
-    Parameter("settled", Settled, "Where it is now, if it was taken; `missing` is one that has lost its event."),
-    Parameter("trace", TraceId, "The id of its trace, the `X-Trace-Id` of its answer."),
-    *OF_PAGES,
-)
+_TRACES_KEPT: Final = timedelta(days=3660)
 
 
-class Query(NamedTuple):
-    """Which deliveries are asked for; ids carry their time, so a span of time is a span of ids: `first` <= id < `before`."""
+class DeliveriesQuery(Paged, frozen=True, kw_only=True):
+    """Narrows the delivery log: a delivery is listed if it fits all that is given."""
 
-    source: str | None
-    type: str | None
-    outcome: str | None
-    reason: str | None
-    livemode: bool | None
-    account: str | None
-    settled: Settled | None
-    trace_id: str | None
-    first: UUID
-    before: UUID
-    limit: int
-
-
-def parse_query(given: Mapping[str, str], now: datetime) -> Query:
-    """
-    The query that the parameters state.
-
-    Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found.
-    """
-    check_known(given, names_of(OF_DELIVERIES))
-    outcome, mode = word_of(given, "outcome", Outcome), word_of(given, "mode", Mode)
-    settled = cast("Settled | None", word_of(given, "settled", Settled))
-    trace_id = _trace_id(given.get("trace"))
-    page = page_between(given, *_span(trace_id, now))
-    return Query(
-        source=given.get("source"),
-        type=given.get("type"),
-        outcome=outcome,
-        reason=given.get("reason"),
-        livemode=None if mode is None else mode == "live",
-        account=given.get("account"),
-        settled=settled,
-        trace_id=trace_id,
-        first=page.first,
-        before=page.before,
-        limit=page.limit,
+    source: Annotated[Filter, Meta(description="Who sent it: `stripe`, `razorpay` or `partner`.")] | None = None
+    type: Annotated[Filter, Meta(description="The type of the event, in the sender's words.")] | None = None
+    outcome: Annotated[Outcome, Meta(description="How it was answered.")] | None = None
+    reason: Annotated[Filter, Meta(description="Why it was rejected or ignored.")] | None = None
+    mode: Annotated[Mode, Meta(description="`live` or `test`, as the event states it; what states none is left out.")] | None = (
+        None
     )
+    account: (
+        Annotated[Filter, Meta(description="The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`.")] | None
+    ) = None
+    settled: (
+        Annotated[Settled, Meta(description="Where it is now, if it was taken; `missing` is one that has lost its event.")] | None
+    ) = None
+    trace: Annotated[TraceId, Meta(description="The id of its trace, the `X-Trace-Id` of its answer.")] | None = None
 
+    def span(self, now: datetime) -> tuple[UUID, UUID]:
+        """The span of ids to search, `first` <= id < `before`. Raises GatewayError `query_malformed`."""
+        return self.ids(now, *self._times(now))
 
-def _span(trace_id: str | None, now: datetime) -> tuple[datetime, datetime]:
-    end = up_to(now)
-    if trace_id is None:
-        return EVER, end
-    named_after = UUID(trace_id)
-    if is_time_ordered(named_after) and now - timedelta(days=3660) < time_of(named_after) < end:
-        began = time_of(named_after)
-        return began, began + _TRACE_LASTS
-    return now - _TRACE_SEARCHED, end
+    def columns(self) -> dict[str, Any]:
+        """The values that columns of the log must have."""
+        livemode = None if self.mode is None else self.mode == "live"
+        names = ("source", "type", "outcome", "reason", "account")
+        values = {name: getattr(self, name) for name in names} | {"livemode": livemode, "trace_id": self.trace}
+        return {name: value for name, value in values.items() if value is not None}
 
-
-def _trace_id(text: str | None) -> str | None:
-    if text is None:
-        return None
-    if len(text) != _TRACE_LENGTH or not set(text) <= set("0123456789abcdef"):
-        raise GatewayError(Reason.QUERY_MALFORMED, "trace is 32 lower-case hex digits")
-    return text
+    def _times(self, now: datetime) -> tuple[datetime, datetime]:
+        end = up_to(now)
+        if self.trace is None:
+            return EPOCH, end
+        named_after = UUID(self.trace)
+        if is_time_ordered(named_after) and now - _TRACES_KEPT < time_of(named_after) < end:
+            began = time_of(named_after)
+            return began, began + _TRACE_LASTS
+        return now - _TRACE_SEARCHED, end

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
-from operations.ledger.books import SETTLED_BY
+from operations.ledger.states import SETTLED_BY
 from operations.ledger.sweep import Swept, sweep
 from outbox.clock import ask_clock
 from outbox.settings import RelaySettings

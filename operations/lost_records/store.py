@@ -14,7 +14,8 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from operations.ledger.books import kept_from, present
+from operations.ledger.books import kept_from
+from operations.ledger.states import present
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.erased import is_marker
 from outbox.losses import Seen

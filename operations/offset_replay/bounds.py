@@ -43,7 +43,7 @@ def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: 
         )
     if offsets:
         return Numbers(numbers_in(offsets))
-    return Beginning() if time is None else Moment(moment_in(time, now))
+    return Beginning() if time is None else _moment_in(time, now)
 
 
 def stop_of(words: Sequence[str], now: datetime) -> Stop:
@@ -51,7 +51,7 @@ def stop_of(words: Sequence[str], now: datetime) -> Stop:
     if list(words) in ([], ["end"]):
         return End()
     if len(words) == 1 and not _looks_numbered(words[0]):
-        return Moment(moment_in(words[0], now))
+        return _moment_in(words[0], now)
     return Numbers(numbers_in(words))
 
 
@@ -68,14 +68,11 @@ def numbers_in(words: Sequence[str]) -> dict[int, int]:
     return found
 
 
-def moment_in(word: str, now: datetime) -> datetime:
-    """A time of ISO 8601, in UTC where it says nothing else, or how long ago: `90m`."""
+def _moment_in(word: str, now: datetime) -> Moment:
     try:
-        return moment_of(word, now)
-    except ValueError:
-        raise OperationError(
-            Reason.BOUND_MALFORMED, f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago"
-        ) from None
+        return Moment(moment_of(word, now))
+    except ValueError as error:
+        raise OperationError(Reason.BOUND_MALFORMED, str(error)) from error
 
 
 def _looks_numbered(word: str) -> bool:

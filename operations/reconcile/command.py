@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.ledger.command import parse_moment
-from operations.output import CommandError, Json, operator, show, with_database
+from operations.output import CommandError, Json, operator, parse_moment, show, with_database
 from runtime.settings import environment, parse_duration
 
 if TYPE_CHECKING:

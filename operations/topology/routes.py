@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.errors import GatewayError, Reason
-from gateway.route import Parameter
+from gateway.parameters import query_of
 from outbox.offsets import Offsets
 from topology.page import CONTENT_SECURITY, render
 from topology.survey import Survey
@@ -16,13 +17,18 @@ from topology.view import Kafka, Topology, declared
 
 Source = Literal["kafka", "declared"]
 
-PARAMETERS: Final = (
-    Parameter("from", Source, "`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away."),
-)
 SURVEY: Final = web.AppKey("survey", Survey)
 
 _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
+
+
+class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Says where the figures come from."""
+
+    source: Annotated[
+        Source, Meta(description="`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away.")
+    ] = msgspec.field(default="kafka", name="from")
 
 
 def survey_of(bootstrap_servers: str | None) -> Survey:
@@ -49,10 +55,6 @@ async def topology(request: web.Request) -> web.Response:
 
 
 async def _seen(request: web.Request) -> Topology:
-    given = dict(request.query)
-    source = given.pop("from", "kafka")
-    if given or source not in {"kafka", "declared"}:
-        raise GatewayError(Reason.QUERY_MALFORMED, "there is one parameter, from, and it is kafka or declared")
-    if source == "declared":
+    if query_of(request, TopologyQuery).source == "declared":
         return declared(datetime.now(UTC), Kafka(live=False))
     return await request.app[SURVEY].now()

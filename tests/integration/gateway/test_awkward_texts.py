@@ -122,7 +122,7 @@ async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(told: Gateway) -
     answers = {}
     for route in ROUTES:
         paths = [re.sub(r"\{\w+\}", lambda _, text=text: text, route.path) for text in ENCODED if route.ids]
-        names = [parameter.name for parameter in route.query] or ["key"]
+        names = [parameter.name for parameter in route.parameters] or ["key"]
         if route.name != _ASKS_KAFKA:
             paths += [f"{fixed(route)}?{name}={text}" for name in names for text in ENCODED]
         paths += [f"{fixed(route)}?{text}={text}" for text in ENCODED if route.query]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -13,11 +12,12 @@ from confluent_kafka import Consumer, TopicPartition
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from gateway.paging import cursor_of
 from operations.dead_letters import listing
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.store import Search
+from operations.dead_letters.query import DeadLettersQuery
 from operations.errors import OperationError
-from operations.ledger import books
+from operations.ledger import books, states
 from outbox import tasks
 from outbox.append import NewEvent, append
 from runtime.database import make_pool
@@ -34,12 +34,10 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
     from runtime.database import Pool
     from schemas.envelope import Envelope
-
-EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
-LAST: Final = UUID(int=(1 << 128) - 1)
 
 
 class Notes:
@@ -83,8 +81,7 @@ class Desk:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
     async def letters(self, **filters: Any) -> list[listing.SetAsideSetAside]:
-        search = Search(EVER, (datetime.now(UTC) + timedelta(minutes=1), LAST), **({"limit": 50} | filters))
-        return await listing.find(self.connection, search)
+        return await listing.find(self.connection, DeadLettersQuery(**filters), 50)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         async with self.connection.cursor(row_factory=dict_row) as cursor:
@@ -271,8 +268,7 @@ async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
     assert len(await desk.letters(fault="ours")) == 3
     assert await desk.letters(topic="elsewhere") == await desk.letters(status="retried") == []
     everything = await desk.letters()
-    search = Search(EVER, (everything[1].set_aside_at, everything[1].id), 50)
-    assert await listing.find(desk.connection, search) == everything[2:]
+    assert await desk.letters(cursor=cursor_of(everything[1].id, everything[1].set_aside_at)) == everything[2:]
     assert await dead_letters.open_letters(desk.connection) == [
         ("leads", "schema_too_new", 1), ("payments", "event_malformed", 1), ("payments", "handler_failed", 2),
     ]  # fmt: skip
@@ -358,7 +354,7 @@ async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
 
 async def figures(desk: Desk) -> tuple[int, ...]:
     now = datetime.now(UTC)
-    found = await books.read(desk.connection, now - timedelta(hours=1), books.present(now))
+    found = await books.read(desk.connection, now - timedelta(hours=1), states.present(now))
     assert found.balanced
     stripe = found.sources[-1]
     return stripe.received, stripe.processed, stripe.in_flight, stripe.dead_lettered

@@ -12,6 +12,8 @@ from psycopg import AsyncConnection
 
 from operations.errors import OperationError
 from operations.ledger import books as ledger
+from operations.ledger.books import SourceLedger
+from operations.ledger.states import SETTLED_BY
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
 from outbox.append import NewEvent, append
@@ -229,8 +231,8 @@ async def test_commands_are_counted_by_what_became_of_them(books: Books) -> None
 
 def test_every_source_is_settled_by_a_worker_that_reads_its_topic() -> None:
     topics = {"stripe": "webhooks.stripe", "razorpay": "webhooks.razorpay", "partner": "lead.partner.events"}
-    assert topics.keys() == ledger.SETTLED_BY.keys()
-    assert all(topics[source] in ROLES[consumer].topics for source, consumer in ledger.SETTLED_BY.items())
+    assert topics.keys() == SETTLED_BY.keys()
+    assert all(topics[source] in ROLES[consumer].topics for source, consumer in SETTLED_BY.items())
 
 
 async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arrives(books: Books) -> None:
