@@ -24,7 +24,7 @@ from runtime.tracing import Trace
 
 
 class Call(NamedTuple):
-    """One request: its id, which becomes the id of the event or delivery that it brings, and its step in the trace."""
+    """One request: its own id, and its step in the trace."""
 
     id: UUID
     trace: Trace
@@ -33,6 +33,8 @@ class Call(NamedTuple):
 CALL: Final = web.RequestKey("call", Call)
 CALLER: Final = web.RequestKey("caller", Caller)
 """Set where a token was asked for and is known, even where it did not suffice."""
+COMMAND_ID: Final = web.RequestKey("command_id", UUID)
+"""The id that a repeated call under an `Idempotency-Key` has from the first one; read it by `commands.acceptance.command_id`."""
 REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)

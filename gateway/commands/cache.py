@@ -1,6 +1,5 @@
-"""What our own services say about the cache: that keys are out of date."""
+"""The command that removes keys of the cache that are out of date."""
 
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -8,11 +7,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import accepted, record, settled
+from gateway.commands.acceptance import Command, answer_task, give_and_wait
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CACHE_ALLOW_ALL, CALL
+from gateway.keys import CACHE_ALLOW_ALL
 from gateway.postgres import transaction
-from outbox.append import event_of
 from projections.config import in_force
 from schemas.cache import InvalidateCache
 from schemas.rules import Json, never
@@ -58,19 +56,8 @@ async def invalidate(request: web.Request) -> web.Response:
     check(command)
     if is_too_broad(command) and not await _may_remove_all(request):
         raise GatewayError(Reason.PATTERN_TOO_BROAD, "a pattern has to begin with a character that its keys begin with")
-    call = request[CALL]
-    event = event_of(
-        InvalidateCache(keys=command.keys, patterns=command.patterns),
-        aggregate_id=str(call.id),  # no order among invalidations, so each goes to any partition
-        source=SOURCE,
-        occurred_at=datetime.now(UTC),
-        trace=call.trace,
-    )
-    task_id = await record(request, "cache.invalidate", event)
-    task = await settled(request, task_id)
-    if task is None or task.result is None:
-        return accepted(task_id)
-    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Invalidated)))
+    data = InvalidateCache(keys=command.keys, patterns=command.patterns)
+    return answer_task(*await give_and_wait(request, Command("cache.invalidate", data, SOURCE)), Invalidated)
 
 
 def check(command: Invalidate) -> None:

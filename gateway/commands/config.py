@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from gateway import bodies
 from gateway.answers import answer, answer_page, by_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, PARTNERS
 from gateway.paging import Page, Paged
@@ -109,7 +110,7 @@ async def change(request: web.Request) -> web.Response:
                 asked.key,
                 asked.value,
                 expected=asked.expected_version,
-                change_id=call.id,
+                change_id=command_id(request),
                 by=caller.secret_id,
                 trace=call.trace,
             )

@@ -1,9 +1,9 @@
-"""What our own services know of how users can be reached."""
+"""The contacts of users: how each of them can be reached."""
 
-import msgspec
 from aiohttp import web
 
 from gateway import bodies
+from gateway.answers import answer, known
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
 from projections import contacts
@@ -18,14 +18,11 @@ async def put(request: web.Request) -> web.Response:
         raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("email",))
     async with transaction(request) as connection:
         contact = await contacts.put(connection, user_id, reach)
-    return web.json_response(body=msgspec.json.encode(contact))
+    return answer(contact)
 
 
 async def contact(request: web.Request) -> web.Response:
     """How a user can be reached, and over which channels not."""
     user_id = request.match_info["userId"]
     async with transaction(request) as connection:
-        found = await contacts.read(connection, user_id)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no contact is known of this user")
-    return web.json_response(body=msgspec.json.encode(found))
+        return answer(known(await contacts.read(connection, user_id), "no contact is known of this user"))

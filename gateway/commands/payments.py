@@ -1,4 +1,4 @@
-"""What our own services say about payments: that one is expected."""
+"""The command that announces a payment, so that it can be reconciled."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import bodies
+from gateway.answers import answer
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
 from gateway.postgres import transaction
@@ -43,4 +44,4 @@ async def expect(request: web.Request) -> web.Response:
             )
         except ProjectionError as error:
             raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
-    return web.json_response(body=msgspec.json.encode(Expected(command.reference, outcome)))
+    return answer(Expected(command.reference, outcome))

@@ -13,8 +13,9 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER
+from gateway.keys import CALLER
 from gateway.paging import Page, Paged
 from gateway.parameters import query_of
 from gateway.postgres import reading, refusing_outages, transaction
@@ -111,7 +112,7 @@ async def begin(request: web.Request) -> web.Response:
         with refusing_outages():
             outlook = await request.app[ERASING].preview(subject)
         return answer(outlook)
-    erasure_id, by = request[CALL].id, request[CALLER].secret_id
+    erasure_id, by = command_id(request), request[CALLER].secret_id
     async with transaction(request) as connection:
         await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
     request.app[ERASING].begin(erasure_id, subject, by)

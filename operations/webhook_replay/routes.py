@@ -13,8 +13,9 @@ from msgspec import Meta
 
 from gateway import bodies
 from gateway.answers import answer, answer_page, asked_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, RECORDED
+from gateway.keys import CALLER, RECORDED
 from gateway.paging import Limited, Page, cursor_of, up_to
 from gateway.parameters import query_of
 from gateway.postgres import reading, transaction
@@ -72,7 +73,7 @@ async def begin(request: web.Request) -> web.Response:
         async with transaction(request) as connection:
             if asked.dry_run:
                 return answer(await preview(connection, asked.filters, request.app[REPLAYS].sources))
-            replay_id, caller = request[CALL].id, request[CALLER].secret_id
+            replay_id, caller = command_id(request), request[CALLER].secret_id
             matched = await jobs.create(connection, replay_id, asked, caller)
             request[RECORDED] = True
     request.app[REPLAYS].wake()
