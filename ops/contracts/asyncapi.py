@@ -152,7 +152,9 @@ def _headers(kind: _Kind) -> Json:
         "ce_replayid": {
             "type": "string",
             "format": "uuid",
-            "description": "The replay that sends it, where one does.",
+            "description": "Present where the event is sent again, or follows from one that is: the id of the replay of webhooks "
+            "(`GET /v1/admin/replays/{replayId}`), of the dead letter that was retried (`GET /v1/admin/dead-letters/{id}`), of "
+            "the replay of offsets, or of the search for what Kafka has lost.",
         },
         "ce_livemode": {"enum": ["true", "false"], "description": "`false` where no real money moves, if the provider says so."},
         "ce_account": {**text, "description": "The provider's account that it is of, where the provider names one."},

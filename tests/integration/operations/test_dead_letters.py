@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -34,7 +35,6 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from uuid import UUID
 
     from runtime.database import Pool
     from schemas.envelope import Envelope
@@ -142,6 +142,10 @@ async def test_an_event_goes_out_again_as_it_was_and_only_its_worker_handles_it(
     first, again = await desk.relay()
     assert (again.key, again.value) == (first.key, first.value)
     assert again.headers == [*first.headers, ("ce_replayid", str(letter.id).encode())]
+    # What subscribers are promised of that id: it leads to the dead letter, as `GET /v1/admin/dead-letters/{id}` reads it.
+    sent_by = await listing.read(desk.connection, UUID(dict(again.headers)["ce_replayid"].decode()))
+    assert sent_by is not None
+    assert (sent_by[0].id, sent_by[0].status, sent_by[0].event_id) == (letter.id, "retried", event_id)
 
     sick.broken = False
     for worker in (fine, sick):
