@@ -15,7 +15,7 @@ from gateway.webhooks.sources.live import live_sources
 from gateway.webhooks.variants import timestamp_of
 from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
 from operations.webhook_replay import store as work
-from operations.webhook_replay.store import Refused
+from operations.webhook_replay.store import Kept
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
 from runtime.ids import first_id_of, time_of
 from runtime.settings import Secret
@@ -64,7 +64,7 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
     return await why(connection, refused, settings)
 
 
-async def why(connection: AsyncConnection, refused: Refused, settings: Settings) -> Explanation:
+async def why(connection: AsyncConnection, refused: Kept, settings: Settings) -> Explanation:
     """Why it was refused; the guesses are made in a thread, since they may take a second."""
     live = settings.sources.get(refused.source)
     known = Surroundings(
@@ -97,7 +97,7 @@ async def latest_explained(
     return (row[0], found) if row and found else None
 
 
-def _is_recoverable(sources: Sources, refused: Refused) -> bool:
+def _is_recoverable(sources: Sources, refused: Kept) -> bool:
     try:
         verify_again(sources, refused)
     except NotRecovered:
@@ -105,7 +105,7 @@ def _is_recoverable(sources: Sources, refused: Refused) -> bool:
     return True
 
 
-async def _skew(connection: AsyncConnection, refused: Refused) -> float | None:
+async def _skew(connection: AsyncConnection, refused: Kept) -> float | None:
     first = first_id_of(time_of(refused.id) - _SKEW_OVER)
     rows = await (await connection.execute(_HEADERS, (refused.source, first, refused.id))).fetchall()
     signed = [(time_of(row[0]).timestamp(), timestamp_of(header_of(refused.source, row[1]))) for row in rows]

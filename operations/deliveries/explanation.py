@@ -14,7 +14,7 @@ import msgspec
 from gateway.errors import Reason
 from gateway.secrets.witness import Live
 from gateway.webhooks.variants import Variant, bodies_of, digests_of, keys_of, timestamp_of
-from operations.webhook_replay.store import Refused
+from operations.webhook_replay.store import Kept
 from outbox.received import OTHER_MODE
 from runtime.ids import time_of
 from runtime.partners import key_of
@@ -70,7 +70,7 @@ class _Found(NamedTuple):
     live: Live
 
 
-def explain(refused: Refused, known: Surroundings) -> Explanation:
+def explain(refused: Kept, known: Surroundings) -> Explanation:
     """
     The first cause, from the plain to the far-fetched, that accounts for the refusal.
 
@@ -108,7 +108,7 @@ def header_of(source: str, headers: Mapping[str, str]) -> str:
 class _Signed:
     """The delivery as something that somebody signed."""
 
-    def __init__(self, refused: Refused, header: str, digests: Sequence[bytes]) -> None:
+    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes]) -> None:
         self.refused = refused
         self.body = refused.body or b""
         self.timestamp = timestamp_of(header) if refused.source in _TIMED else None

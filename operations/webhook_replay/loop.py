@@ -18,6 +18,7 @@ import structlog
 from psycopg import AsyncConnection, DataError
 from psycopg.errors import ProgramLimitExceeded
 
+from operations.webhook_replay import settling
 from operations.webhook_replay import store as work
 from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
@@ -147,10 +148,10 @@ class Replays:
             await work.give_up(connection, job.id, "internal_error")
 
     async def _take_up(self, connection: AsyncConnection, job: Job, limit: int) -> int:
-        tasks = await work.waiting(connection, job.id, limit)
-        if tasks:
-            await self._decide(connection, job, await judge(connection, tasks, self.sources))
-        return len(tasks)
+        deliveries = await work.waiting(connection, job.id, limit)
+        if deliveries:
+            await self._decide(connection, job, await judge(deliveries, self.sources))
+        return len(deliveries)
 
     async def _decide(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
         """Commit a batch; where Postgres refuses a value of what was recovered, one by one, to find whose it is."""
@@ -161,7 +162,7 @@ class Replays:
                 raise
             if len(judged.recovered) == 1 and not judged.again and not judged.verdicts:
                 log.warning("event_unstorable", reason="event_unstorable", replay_id=str(job.id), error=str(error).strip())
-                failed = Verdict(judged.recovered[0].n, "failed", "event_unstorable")
+                failed = Verdict(judged.recovered[0][0].n, "failed", "event_unstorable")
                 await self._commit(connection, job, Judged([], [], [failed]))
                 return
             await self._commit(connection, job, judged._replace(recovered=[]))
@@ -185,7 +186,7 @@ class Replays:
         async with connection.transaction():
             if not await work.hold(connection, job.id):
                 return
-            desk.settled_to = await work.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
-            state = await work.finish(connection, job.id)
+            desk.settled_to = await settling.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
+            state = await settling.finish(connection, job.id)
         if state:
             log.info("replay_ended", replay_id=str(job.id), state=state)
