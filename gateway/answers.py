@@ -23,7 +23,7 @@ def asked_id(request: web.Request, noun: str) -> UUID:
 
 
 def known(found: Item | None, absent: str) -> Item:
-    """What was found. Raises GatewayError `not_found` with the text where nothing was."""
+    """The found item. Raises GatewayError `not_found` with the text if there is none."""
     if found is None:
         raise GatewayError(Reason.NOT_FOUND, absent)
     return found

@@ -17,7 +17,7 @@ _AUDITED: Final = ("/internal/", "/v1/admin/")
 
 @web.middleware
 async def audit_call(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Note the call once it is answered; outermost, so that what is refused is noted too."""
+    """Record the call once it is answered; outermost, so that refusals are recorded too."""
     if not request.path.startswith(_AUDITED):
         return await handler(request)
     began = time.monotonic()

@@ -9,7 +9,7 @@ from runtime.errors import Failure
 
 
 class Reason(StrEnum):
-    """What was wrong; a word is never reused for something else."""
+    """The reasons of refusals; a word is never reused for something else."""
 
     # 400: the request cannot be understood
     REQUEST_MALFORMED = "request_malformed"

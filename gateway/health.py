@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can take a webhook now."""
+"""The health of the process: that it lives, and that it can take a webhook now."""
 
 import msgspec
 from aiohttp import web
@@ -13,7 +13,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`process` says what answers; `system` identifies the database that it works on: those of one system say the same."""
+    """The answer of `/health/ready`: `process` names what answers, `system` the database that it works on."""
 
     ready: bool = True
     process: str = ""
@@ -21,14 +21,14 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 async def live(request: web.Request) -> web.Response:
-    """Whether everything in the process still turns, with Postgres away too; one that does not answer does not either."""
+    """Answer whether each loop of the process still turns, with Postgres away too."""
     if hung := liveness([*request.app[LOOPS]]).get("loops"):
         raise GatewayError(Reason.LOOP_HUNG, f"has not turned for a minute: {', '.join(hung)}")
     return web.json_response(body=msgspec.json.encode(Live()))
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether a webhook can be taken now, and shall come here: a gateway that is asked to stop is not ready, and serves on."""
+    """Answer whether the gateway can take a webhook now; one that is asked to stop is not ready, and serves on."""
     schema = request.app[SCHEMA]
     if request.app[STOPPING].is_set():
         raise GatewayError(Reason.STOPPING, "the gateway has been asked to stop")

@@ -1,4 +1,4 @@
-"""What an application and a request carry, by typed keys."""
+"""The typed keys of applications and requests."""
 
 import asyncio
 from collections.abc import Collection, Sequence

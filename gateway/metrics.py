@@ -1,4 +1,4 @@
-"""What the gateway tells Prometheus; intake and the log of rejections have theirs beside them."""
+"""The metrics of the gateway; intake and the log of rejections have theirs beside them."""
 
 from prometheus_client import Counter, Gauge
 

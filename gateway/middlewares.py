@@ -90,7 +90,7 @@ def _tell(request: web.Request, response: web.StreamResponse, began: int) -> Non
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let through who holds a token that suffices for the route; paths that do not exist are not told to others."""
+    """Let a request pass whose token suffices for the route; without a token no path is revealed."""
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
     if role := _needed(request):
         caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))

@@ -79,7 +79,7 @@ def last_of(cursor: str) -> tuple[datetime, UUID]:
 
 def id_of(text: str, noun: str) -> UUID:
     """
-    The id of a delivery, a task or whatever the noun names.
+    The id in a path; the noun names its kind in the refusal.
 
     Raises GatewayError `not_found`: only a UUIDv7 can be an id of ours.
     """

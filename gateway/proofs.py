@@ -1,4 +1,4 @@
-"""How a caller proves who it is, as the published contract tells it."""
+"""The proofs of a caller's identity, as the published contract has them."""
 
 from typing import Any, Final, NamedTuple
 

@@ -1,5 +1,5 @@
 """
-A route, declared once: what is served, who may call it, and what the published contract says of it.
+A route, declared once: its handler, its callers, and its part of the published contract.
 
 Nothing is served that is not declared: the listeners are built from these records, and so is `schemas/openapi.json`.
 """
@@ -53,7 +53,7 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Parameter(NamedTuple):
-    """What a query or a header may say; `type` is one that msgspec can describe."""
+    """A parameter of a query or a header; `type` is one that msgspec can describe."""
 
     name: str
     type: Any
@@ -99,7 +99,7 @@ class Route(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What it does, the first line in short."""
+        """The description of the route, the first line in short."""
         return self.description or cleandoc(self.handler.__doc__ or "")
 
     @property
@@ -114,7 +114,7 @@ class Route(NamedTuple):
 
     @property
     def takes_key(self) -> bool:
-        """Whether `Idempotency-Key` is honoured, which holds for everything that our own services and operators may POST."""
+        """True if the route honours `Idempotency-Key`: all that our own services and operators may POST."""
         return self.method == "POST" and self.role is not None
 
     @property

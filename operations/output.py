@@ -1,4 +1,4 @@
-"""What all commands share: how they print, fail, and reach the database."""
+"""The parts that all commands share: printing, failing, and connecting to the database."""
 
 import asyncio
 import getpass
@@ -40,7 +40,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
 
 def operator() -> str:
-    """Who runs the command, for the audit log: there is no token that would tell."""
+    """The user who runs the command, for the audit log, since a shell shows no token."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that no account has
@@ -63,7 +63,7 @@ def database() -> psycopg.Connection:
 
 
 def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) -> Result:
-    """What the work gives, done on a connection in autocommit. Raises what `database` does, and what the work raises."""
+    """Run the work on a connection in autocommit mode and return its result. Raises the errors of `database` and of the work."""
     from outbox.settings import DatabaseSettings
 
     database().close()  # so that the schema is looked at

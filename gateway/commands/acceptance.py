@@ -34,7 +34,7 @@ class CommandsAccepted(msgspec.Struct, frozen=True, rename="camel"):
 
 class Command(NamedTuple):
     """
-    What is to be done: its `kind` is its task's, `data` the record of its event.
+    A command: its `kind` is its task's, `data` the record of its event.
 
     Commands of one `key` keep their order; without a key there is no order. `version` is the aggregate's, if it has one.
     """

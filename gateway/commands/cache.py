@@ -45,13 +45,13 @@ class Invalidate(msgspec.Struct, frozen=True):
 
 
 class Invalidated(msgspec.Struct, frozen=True):
-    """How many keys were really there and are gone."""
+    """The number of keys that existed and are removed."""
 
     invalidated: int
 
 
 async def invalidate(request: web.Request) -> web.Response:
-    """Have the keys removed and say how many really were; 202 where that takes too long or has failed."""
+    """Remove the keys and answer how many existed; 202 if that takes too long or has failed."""
     command = await bodies.read(request, Invalidate)
     check(command)
     if is_too_broad(command) and not await _may_remove_all(request):
@@ -70,7 +70,7 @@ def check(command: Invalidate) -> None:
 
 def is_too_broad(command: Invalidate) -> bool:
     """
-    Whether a pattern does not say what its keys begin with.
+    True if a pattern does not begin with a literal character.
 
     Only its beginning is looked at. How Redis reads what follows a wildcard (a class that is not closed, an escape within one)
     decides which of the keys below that beginning go, and no other key can.
@@ -79,6 +79,6 @@ def is_too_broad(command: Invalidate) -> bool:
 
 
 async def _may_remove_all(request: web.Request) -> bool:
-    """As the runtime configuration says at this moment, else the settings; so rarely asked that it is read each time."""
+    """Read the setting from the runtime configuration, else from the settings; it is asked too rarely to be cached."""
     async with transaction(request) as connection:
         return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

@@ -64,7 +64,7 @@ class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """What stands now."""
+    """The key after the change."""
 
     key: str
     value: Any

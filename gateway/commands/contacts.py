@@ -11,7 +11,7 @@ from schemas.addresses import mailbox_of
 
 
 async def put(request: web.Request) -> web.Response:
-    """Write the contact down, in place of what was known: what the body leaves out is no longer known."""
+    """Store the contact in place of the earlier one: fields that the body leaves out are removed."""
     user_id = request.match_info["userId"]
     reach = await bodies.read(request, contacts.Reach)
     if reach.email is not None and mailbox_of(reach.email) is None:
@@ -22,7 +22,7 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def contact(request: web.Request) -> web.Response:
-    """How a user can be reached, and over which channels not."""
+    """Show how a user can be reached, and over which channels not."""
     user_id = request.match_info["userId"]
     async with transaction(request) as connection:
         return answer(known(await contacts.read(connection, user_id), "no contact is known of this user"))

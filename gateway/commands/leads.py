@@ -27,7 +27,7 @@ class Attempted(msgspec.Struct, frozen=True):
 
 class Deferred(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """
-    The answer where no attempt has ended yet: `reason` says why the lead waits, where that is known, and `until` until when.
+    The answer if no attempt has ended yet: `reason` is why the lead waits, if that is known, and `until` how long.
 
     `partner_paused` until an operator lets the partner's leads go, `breaker_open` until the next probe of its CRM.
     """
@@ -48,7 +48,7 @@ _REFUSED: Final = {
 
 
 async def deliver(request: web.Request) -> web.Response:
-    """Have an attempt made now and say how it went; 202 where that takes too long, with the reason where the lead has to wait."""
+    """Attempt the delivery now and answer with its outcome; 202 if that takes too long, with the reason for which it waits."""
     command = await bodies.read(request, DeliverLead)
     given = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
     task_id, task = await give_and_wait(request, given)

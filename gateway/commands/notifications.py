@@ -1,4 +1,4 @@
-"""The command that sends somebody a notification."""
+"""The command that sends a notification."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, get_args

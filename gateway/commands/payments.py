@@ -34,7 +34,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 async def expect(request: web.Request) -> web.Response:
-    """Write the expectation down, so that reconciliation can compare it with what is paid."""
+    """Store the expectation, so that reconciliation can compare it with the payment."""
     command = await bodies.read(request, ExpectPayment)
     trace = request[CALL].trace
     async with transaction(request) as connection:

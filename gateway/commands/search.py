@@ -38,7 +38,7 @@ class ChangeDocument(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    """Write the change down as an event of its document; the task tells when the index has it."""
+    """Accept the change as an event of its document; the task is done when the index has it."""
     change = await bodies.read(request, ChangeDocument)
     check(change)
     async with transaction(request) as connection:

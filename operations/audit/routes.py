@@ -1,4 +1,4 @@
-"""The audit log: who called what, when, in which trace, and what was said."""
+"""The audit log: each call with its caller, its time, its trace and its answer."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -44,7 +44,7 @@ class AuditPage(Page[AuditEntry], frozen=True):
 
 
 async def audit(request: web.Request) -> web.Response:
-    """Who called what, newest first."""
+    """List the calls, newest first."""
     query = query_of(request, AuditQuery)
     search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)
     async with reading(request) as connection:

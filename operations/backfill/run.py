@@ -37,7 +37,7 @@ class Failed(NamedTuple):
 
 class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
-    What a backfill found and did: `seen` = `known` + `missing` + `ignored` + `failed`.
+    The result of a backfill: `seen` = `known` + `missing` + `ignored` + `failed`.
 
     `missing` never arrived, and is put in unless it is a dry run; `ignored` is of types that nobody handles and that were not
     asked for, or of the mode that is not wanted, in `ignored_types` by type.
@@ -57,7 +57,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Asked(NamedTuple):
-    """What is wanted: without `types` all that a worker handles, of that mode; at most `rate` events a second are put in."""
+    """The request: without `types` all that a worker handles, of that mode; at most `rate` events a second are recorded."""
 
     since: datetime
     until: datetime

@@ -1,4 +1,4 @@
-"""Why a record or a lead is set aside: whose fault it is, what it means, and the page that says what to do."""
+"""The causes of dead letters: who has to mend each, its meaning, and the page with the remedy."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -61,5 +61,5 @@ _UNDECLARED: Final = Cause("ours", "a reason that this release does not know")
 
 
 def cause_of(reason: str) -> Cause:
-    """The cause behind a reason; one that nobody declared is taken for ours, so that somebody looks."""
+    """The cause behind a reason; an undeclared one counts as ours, so that an operator looks at it."""
     return CAUSES.get(reason, _UNDECLARED)

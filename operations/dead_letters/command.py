@@ -45,7 +45,7 @@ def list_items(
     limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = _SHOWN,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, newest first: whose fault each is, and the page that says what to do."""
+    """List dead letters, newest first: who has to mend each, and the page with the remedy."""
     from operations.dead_letters import listing
 
     query = _of_status(asked, status)

@@ -1,5 +1,5 @@
 """
-Everything that was set aside and waits for somebody: records that a worker could not handle, leads that a partner did not take.
+All dead letters: records that a worker could not handle, and leads that a partner did not take.
 
 One list, told apart by `fault`. A record is sent to its worker again by the outbox; a lead gets a new round of attempts by a
 command to its worker. Both can be given up instead, for good.
@@ -36,7 +36,7 @@ _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
 
 class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """
-    One record or lead that was set aside.
+    One dead letter: a record, or a lead.
 
     `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
     of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
@@ -64,7 +64,7 @@ class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """How it went out again: as the event of the log, as the record that it was, or as a new round of attempts for a lead."""
+    """The way it was sent again: as the event of the log, as the original record, or as a new round of attempts for a lead."""
 
     id: UUID
     sent_as: SentAs | Literal["lead"]
@@ -249,5 +249,5 @@ def _base64(value: bytes | None) -> str | None:
 
 
 def _readable(value: bytes | None) -> str | None:
-    """The beginning as text; what is no text shows as replacement characters, a NUL likewise."""
+    """The beginning as text; bytes that are not UTF-8, and NUL, show as replacement characters."""
     return None if value is None else value[:_EXCERPT].decode(errors="replace").replace("\0", "\ufffd")

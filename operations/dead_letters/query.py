@@ -1,4 +1,4 @@
-"""Which dead letters are meant: the query of the list, and the options of the command."""
+"""The selection of dead letters: the query of the list, and the options of the command."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal

@@ -69,7 +69,7 @@ async def dead_letter(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Send it out again, once: to its worker, or in a new round of attempts. What fails again is set aside anew."""
+    """Send it again, once: to its worker, or in a new round of attempts. If it fails again, it becomes a new dead letter."""
     asked = asked_id(request, _NOUN)
     with _refusing():
         async with transaction(request) as connection:

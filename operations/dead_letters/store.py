@@ -1,5 +1,5 @@
 """
-Records that were set aside: found, read, sent to their worker again, or given up.
+The SQL of dead letters: found, read, sent to their worker again, or given up.
 
 A letter is `open` until an operator settles it, once: `retried` or `discarded`, both for good. What is retried and fails again is
 a new letter that names the earlier one.
@@ -26,7 +26,7 @@ SentAs = Literal["event", "record"]
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a record that was set aside; `earlier_id` is the letter whose retry it came of."""
+    """A dead letter without its record; `earlier_id` is the letter whose retry failed again."""
 
     id: UUID
     consumer: str
@@ -141,7 +141,7 @@ async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by:
 
 
 async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """How many are open, by consumer and reason."""
+    """The number of open ones, by consumer and reason."""
     query = "select consumer, reason, count(*) from dead_letters where status = 'open' group by 1, 2"
     return [(row[0], row[1], row[2]) for row in await (await connection.execute(query)).fetchall()]
 

@@ -1,4 +1,4 @@
-"""What is known of a refused delivery besides itself, read from Postgres; and with it, why it was refused."""
+"""The circumstances of a refused delivery, read from Postgres, and from them the cause of the refusal."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ order by d.id desc limit 20
 
 
 class Settings(NamedTuple):
-    """What explanations are tried with: all live secrets, the sources as they judge now, and keys that sign no webhook."""
+    """The material of explanations: all live secrets, the sources of the gateway, and keys that sign no webhook."""
 
     secrets: Sequence[Live]
     sources: Sources
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(settings: GatewaySettings) -> Settings:
-    """What a gateway with these settings has."""
+    """The material that a gateway with these settings has."""
     return Settings(live_secrets(settings), live_sources(settings), settings.stripe_api_key)
 
 

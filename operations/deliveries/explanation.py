@@ -1,5 +1,5 @@
 """
-Why a delivery was refused, and what to change: every usual cause is tried against what was kept of it. Pure functions.
+The cause of a refusal and its remedy: each usual cause is tried against the stored delivery. Pure functions.
 
 Only operators see an explanation; whoever sent the delivery gets the same answer as ever.
 """
@@ -29,7 +29,7 @@ _UNPROVEN: Final = ("signature_", "timestamp_")
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """
-    Why a delivery was refused.
+    The cause of a refusal, and its remedy.
 
     `cause` is a stable word, `detail` says what was found and `advice` what to change. `secretId` is the public id of the secret
     that made the signature, where one of ours did.
@@ -43,7 +43,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What is known besides the delivery.
+    The circumstances of the delivery.
 
     `skew` is the median, in seconds, of how much later than they were signed the source's refused deliveries of the hour arrived.
     `recoverable` says whether the settings of now would accept it. `accepted` are the marks (mode and account) of the events that
@@ -59,7 +59,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Marks(NamedTuple):
-    """What tells the endpoints of one provider apart, as an event's body has it."""
+    """The marks in an event's body that distinguish the endpoints of one provider."""
 
     live: bool | None = None
     account: str | None = None
@@ -91,7 +91,7 @@ def explain(refused: Kept, known: Surroundings) -> Explanation:
 
 
 def not_rejected(outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
-    """Of a delivery that was taken; where it goes to no worker, why."""
+    """The explanation of a delivery that was taken; where it goes to no worker, the reason."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
         return _said(OTHER_MODE, f"it was taken and ignored: it is a {mode} event, and STRIPE_MODE named the other mode")
@@ -106,7 +106,7 @@ def header_of(source: str, headers: Mapping[str, str]) -> str:
 
 
 class _Signed:
-    """The delivery as something that somebody signed."""
+    """The delivery with its signatures."""
 
     def __init__(self, refused: Kept, header: str, digests: Sequence[bytes]) -> None:
         self.refused = refused
@@ -116,19 +116,19 @@ class _Signed:
         self._digests = digests
 
     def by(self, key: bytes, body: bytes) -> bool:
-        """Whether this key and this body make one of its signatures."""
+        """True if this key and this body make one of its signatures."""
         made = hmac.digest(key, self._prefix + body, "sha256")
         return any(hmac.compare_digest(made, digest) for digest in self._digests)
 
     def is_own(self, live: Live) -> bool:
-        """Whether the secret is one that should have signed it."""
+        """True if the secret is of the source, or of the partner, that sent the delivery."""
         if self.refused.source == "partner":
             return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
         return live.setting == f"{self.refused.source.upper()}_WEBHOOK_SECRET"
 
     @property
     def late(self) -> float:
-        """How many seconds after it was signed it arrived."""
+        """The seconds from the signing to the arrival."""
         return 0.0 if self.timestamp is None else time_of(self.refused.id).timestamp() - self.timestamp
 
 
@@ -175,7 +175,7 @@ def _by_body(signed: _Signed, known: Surroundings) -> Explanation | None:
 
 
 def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
-    """No secret of ours signed it, so what tells endpoints apart must say more."""
+    """The explanation where no secret of ours signed it: the marks of endpoints lead further."""
     source = signed.refused.source
     if source == "partner":
         if not any(signed.is_own(live) for live in known.secrets):

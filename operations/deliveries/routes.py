@@ -24,7 +24,7 @@ class DeliveriesPage(Page[Delivery], frozen=True):
 
 
 class DeliveriesDetail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A delivery with the journey of its event, as far as the tables tell."""
+    """A delivery with the journey of its event, as far as the tables still show it."""
 
     journey: Journey | None = None
 

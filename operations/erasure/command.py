@@ -34,7 +34,7 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """
-    Erase what is held of one subject: contents go for good; ids, digests and outcomes stay.
+    Erase everything that is held of one subject: contents go for good; ids, digests and outcomes stay.
 
     An event that was erased cannot be replayed any more. The reason is kept, and the subject as a digest.
     """
@@ -137,7 +137,7 @@ def _tell_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> N
 
 
 def _left(outlook: "Outlook") -> list[str]:
-    """What an erasure here does not reach."""
+    """The places that an erasure here does not reach."""
     lines = []
     if outlook.kafka_until:
         lines.append(f"Kafka holds copies until {outlook.kafka_until:%Y-%m-%d %H:%M}Z, later of what was replayed: {_RUNBOOK}")

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 class Erased(NamedTuple):
-    """How many rows lost their content, by kind; `waiting` are those that could not yet."""
+    """The numbers of rows that lost their content, by kind; `waiting` rows could not be erased yet."""
 
     counts: dict[str, int]
     waiting: int
@@ -75,7 +75,7 @@ _REFERENCES: Final = "update reconciliations set user_id = null where reference 
 
 
 async def erase(connection: AsyncConnection, found: Found, erasure: UUID, by: str, tell: Tell = lambda *_: None) -> Erased:
-    """Erase what was found, on a connection in autocommit mode; what is there already as a marker stays as it is."""
+    """Erase the rows that were found, on a connection in autocommit mode; existing markers stay."""
     ids = [event.id for event in found.events]
     counts = {"events": 0}
     waiting = 0

@@ -46,7 +46,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What an erasure would erase; `documents` can be searched for, and are deleted by a command of their own."""
+    """The outlook on an erasure; `documents` are search documents, which a command of their own deletes."""
 
     would_erase: dict[str, int]
     documents: list[str]
@@ -70,7 +70,7 @@ from erasures
 
 
 async def preview(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Outlook:
-    """What an erasure would erase now; changes nothing."""
+    """Preview an erasure; nothing is changed."""
     return outlook_of(await find(connection, subject, tell))
 
 

@@ -1,4 +1,4 @@
-"""Erasures of a subject: begun here, carried out beside the requests, and told of as they go."""
+"""Erasures of a subject: begun by a request, carried out in the background, and reported as they proceed."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -31,12 +31,12 @@ log = structlog.get_logger()
 
 
 class ErasuresQuery(Paged, frozen=True):
-    """Which page of the erasures."""
+    """The page of erasures to show."""
 
 
 class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
-    Erase what is held of one subject.
+    Erase everything that is held of one subject.
 
     `id` is whose, in the words of its kind: an address, the id of a user, or of a customer, payment, subscription or invoice of
     the provider's, or `PARTNER/EXTERNAL_ID` for a lead. `reason` is kept, so it names nobody. With `dryRun` nothing is changed.
@@ -63,7 +63,7 @@ class ErasuresPage(Page[Erasure], frozen=True):
 
 
 class Erasing:
-    """Carries erasures out, one after the other; one that a stopping gateway breaks off is told as such, and is begun again."""
+    """Carries erasures out, one after the other. A gateway that stops breaks its erasure off, which shows as `brokenOff`."""
 
     def __init__(self, url: str, lease: timedelta = DEFAULT_LEASE) -> None:
         self._url = url
@@ -77,7 +77,7 @@ class Erasing:
         task.add_done_callback(self._tasks.discard)
 
     async def preview(self, subject: Subject) -> Outlook:
-        """What an erasure would erase now."""
+        """Preview an erasure."""
         async with await self._connect() as connection:
             return await erasures.preview(connection, subject)
 
@@ -102,7 +102,7 @@ ERASING: Final = web.AppKey("erasing", Erasing)
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Erase what is held of one subject, or with `dryRun` say what that is; contents go for good, digests and outcomes stay."""
+    """Erase all that is held of one subject, or with `dryRun` preview it; contents go for good, digests and outcomes stay."""
     asked = await bodies.read(request, EraseSubject)
     try:
         subject = subject_of(asked.kind, asked.id)

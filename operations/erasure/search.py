@@ -1,5 +1,5 @@
 """
-What is held of a subject, and where.
+The search for everything that is held of a subject.
 
 The log has no index by what payloads say, so it is read through, a few thousand rows at a time, each in a statement of its own:
 slow on a large log, and in nobody's way.
@@ -49,7 +49,7 @@ class Found(NamedTuple):
         return {name: len(rows) for name, rows in self._asdict().items()}
 
     def unerased(self) -> "Found":
-        """What is looked at again: what may have been on its way."""
+        """The rows to look at again, since they may have been on their way."""
         return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[], references=[])
 
     @property
@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
     @property
     def kafka_until(self) -> datetime | None:
-        """Until when Kafka may hold copies of the events; what is replayed begins anew."""
+        """The time until which Kafka may hold copies of the events; a replay extends it."""
         return max((time_of(each.id) + TOPICS[Topic(each.topic)].retention for each in self.events), default=None)
 
 
@@ -130,7 +130,7 @@ where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' 
 
 
 async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Found:
-    """What is held of the subject and not erased yet, on a connection in autocommit mode."""
+    """Find the rows of the subject that are not erased yet, on a connection in autocommit mode."""
     values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
     aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
@@ -161,7 +161,7 @@ async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambd
 
 
 def _widened(subject: Subject, aggregates: list[str]) -> str:
-    """A lead goes by its own id in what is said of it later; anything else by the name that it has."""
+    """The pattern of a subject in events: those of a lead carry its own id, others the name in the request."""
     if subject.kind != "lead":
         return subject.pattern
     names = [f'"{each}"' for each in aggregates]

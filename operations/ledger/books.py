@@ -1,5 +1,5 @@
 """
-The ledger: of everything that came in, where it is now.
+The ledger: the account of everything that came in, with its present state.
 
 What was received is counted in the delivery log; what became of it, in the outbox, the marks, the dead letters and the work list,
 of the same moment. The two sides must agree, and every delivery that was taken must have its event: that is what `balanced` says.
@@ -69,7 +69,7 @@ class Unexplained(msgspec.Struct, frozen=True):
 
 
 class Commands(msgspec.Struct, frozen=True):
-    """What became of the commands of one kind that came in within the period."""
+    """The commands of one kind that came in within the period, by state."""
 
     kind: str
     pending: int

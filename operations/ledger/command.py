@@ -41,7 +41,7 @@ def ledger(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when it does not balance.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Where everything is that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
+    """Account for all that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
     from operations.ledger import books
     from operations.lost_records import store as lost_search
 

@@ -1,4 +1,4 @@
-"""Sweeps the ledger for ever, in one relay at a time, and tells Prometheus what it saw."""
+"""Sweeps the ledger again and again, in one relay at a time, and exports the figures to Prometheus."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -60,7 +60,7 @@ class LedgerView(Ledger, frozen=True, kw_only=True):
 
 async def ledger(request: web.Request) -> web.Response:
     """
-    Where everything is that came in within a period.
+    Account for everything that came in within a period.
 
     received = rejected + duplicates + ignored + processed + inFlight + deadLettered; `balanced` says whether both sides agree.
     """

@@ -97,7 +97,7 @@ def present(now: datetime) -> datetime:
 
 
 def _condition(state: str, rules: list[tuple[str, str]]) -> str:
-    """What the first rule decides, else what the others do; rules behind the last one of the state do not matter."""
+    """The condition as the first rule decides it, else as the others do; rules after the last one of the state do not matter."""
     if state not in {name for name, _ in rules}:
         return ""
     (name, test), *others = rules

@@ -54,7 +54,7 @@ class InFlight(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What one sweep saw, by source; a source without any is left out."""
+    """The figures of one sweep, by source; a source without any is left out."""
 
     in_flight: Mapping[str, InFlight]
     unbalanced: Mapping[str, int]

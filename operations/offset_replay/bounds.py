@@ -1,4 +1,4 @@
-"""Where a replay begins and ends, as it is written on a command line."""
+"""The bounds of a replay, as a command line names them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Beginning(NamedTuple):
 
 
 class End(NamedTuple):
-    """At what is the log's end when the replay begins."""
+    """At the end that the log has when the replay begins."""
 
 
 class Moment(NamedTuple):
@@ -36,7 +36,7 @@ Stop = End | Moment | Numbers
 
 
 def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: datetime) -> Start:
-    """Exactly one of the three ways to say it. Raises OperationError with reason `bound_malformed`."""
+    """The start, named in exactly one of the three ways. Raises OperationError with reason `bound_malformed`."""
     if [bool(offsets), time is not None, beginning].count(True) != 1:
         raise OperationError(
             Reason.BOUND_MALFORMED, "say where to begin, one way: --from-offset P:N, --from-time T or --from-start"

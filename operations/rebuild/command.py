@@ -45,7 +45,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """
-    Bring lost rows back from the outbox log, and from Kafka what the log no longer has. Nobody is sent anything.
+    Bring lost rows back from the outbox log, and from Kafka those that the log no longer has. No message is sent.
 
     Workers may run. The rows are made beside the live table, compared, and put right in one transaction. Exit 1 where something
     differs for no reason known (see --yes), or cannot come back.

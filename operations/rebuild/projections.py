@@ -26,7 +26,7 @@ _WHY_NOT: Final[Mapping[str, str]] = {
 
 def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) -> list[Source]:
     """
-    Where the projections of these names come from, in the order in which they are made.
+    The sources of these projections, in the order in which they are made.
 
     Raises OperationError (`projection_unknown`, `projection_not_in_log`), SettingsError.
     """

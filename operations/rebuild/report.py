@@ -1,4 +1,4 @@
-"""What the command says in the end: as data for programs, and that data as text for people."""
+"""The report of the command: data for programs, and the same as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +27,7 @@ _INDEX: Final = {
 
 
 def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
-    """What was rebuilt; `index` where documents were looked for in it."""
+    """The result of a rebuild; `index` is the one that was searched for documents."""
     return {
         "dryRun": dry_run,
         "ok": ok(outcomes) and (index is None or (not index.lost and (dry_run or index.written == index.missing))),
@@ -39,7 +39,7 @@ def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: 
 
 
 def ok(outcomes: Sequence[Outcome]) -> bool:
-    """Whether every table is what the log makes, or would be; not where a row is lost or waits for a confirmation."""
+    """True if each table is what the log makes; not if a row is lost or waits for a confirmation."""
     return all(not outcome.lost and (outcome.changed is not None or not outcome.unexplained) for outcome in outcomes)
 
 

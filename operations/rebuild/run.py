@@ -45,7 +45,7 @@ Tell = Callable[[str], Progress]
 
 @dataclass
 class Outcome:
-    """What became of one source; `locked` is how long its tables could not be written to, in seconds."""
+    """The result of one source; `locked` is how long its tables could not be written to, in seconds."""
 
     source: str
     parts: list[Counted]
@@ -67,7 +67,7 @@ class Outcome:
 
 
 class Rebuild:
-    """How to go about it; `limit` bounds how long tables are locked."""
+    """The options of a rebuild; `limit` bounds how long tables are locked."""
 
     def __init__(self, connection: Connection, settings: StreamSettings, tell: Tell, *, limit: timedelta) -> None:
         self._connection = connection
@@ -93,7 +93,7 @@ class Rebuild:
             return asyncio.run(self._run(source, schema, dry_run=dry_run, yes=yes))
 
     def _make_history(self) -> None:
-        """Without it no worker goes on; an empty one misleads nobody, since what was handled has its mark."""
+        """Create `history` if it is missing: no worker goes on without it, and an empty one misleads none, since marks remain."""
         if not is_there(self._connection, "history"):
             create(self._connection, metadata.tables["history"])
 
@@ -176,7 +176,7 @@ class Rebuild:
         return clock
 
     def _refuse_erasures(self, began: datetime) -> None:
-        """What was read before an erasure would come back by this."""
+        """Refuse if an erasure came meanwhile: rows that were read before it would undo it."""
         row = self._connection.execute(_ERASURES, (began,)).fetchone()
         if row and row[0]:
             raise OperationError(Reason.ERASURE_MEANWHILE, "a subject was erased while this ran: begin again in a minute")

@@ -64,7 +64,7 @@ class Uncompared(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
-    What a reconciliation found and did.
+    The result of a reconciliation.
 
     `compared` counts objects by kind, `found` differences by what they are. Of those `handed_in` were put to the intake,
     `mended` are gone since, and `remaining` are not: with those that nothing can mend, such as what the provider does not have.
@@ -87,12 +87,12 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
     @property
     def equal(self) -> bool:
-        """Whether both sides are known to be the same now."""
+        """True if both sides are known to be the same now."""
         return not self.remaining and not self.uncompared
 
 
 class Asked(NamedTuple):
-    """What is wanted; with `apply`, how long the workers are waited for besides."""
+    """The request; with `apply`, the time to wait for the workers too."""
 
     since: datetime
     until: datetime
@@ -103,7 +103,7 @@ class Asked(NamedTuple):
 
 
 class _Handed(NamedTuple):
-    """What was put to the intake for the sake of a difference, and what should come of it."""
+    """The events that were recorded for a difference, and the row that they should make."""
 
     compared: Compared
     difference: Difference
@@ -175,7 +175,7 @@ class _Work:
         self._tell(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
-        """None where it is compared as a part of another, or says nothing of itself."""
+        """The provider's side, or None where the object is compared as a part of another, or states nothing by itself."""
         try:
             if is_part_of_another(found):
                 return None

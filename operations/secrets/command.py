@@ -23,7 +23,7 @@ _BYTES: Final = 32
 
 
 class For(StrEnum):
-    """Whose secret it is."""
+    """The kinds of secrets."""
 
     stripe = "stripe"
     razorpay = "razorpay"
@@ -100,7 +100,7 @@ def new(
     kind: Annotated[For, typer.Option("--for", help="Whose secret it is.")] = For.internal,
     as_json: Json = False,
 ) -> None:
-    """Make a fresh secret, and say what to do with it; it is kept nowhere."""
+    """Make a fresh secret and print where to put it; it is stored nowhere."""
     setting, make, steps = _KINDS[kind]
     secret = Secret(make())
     told = [step.format(setting=setting) for step in steps]

@@ -14,37 +14,37 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 async def payment(request: web.Request) -> web.Response:
-    """A payment as it stands, with its refunds and disputes, and the events that made it."""
+    """Show a payment with its refunds and disputes, and the events that made it."""
     return await _answer(request, reads.payment)
 
 
 async def refund(request: web.Request) -> web.Response:
-    """A refund as it stands, and the events that made it."""
+    """Show a refund, and the events that made it."""
     return await _answer(request, reads.refund)
 
 
 async def dispute(request: web.Request) -> web.Response:
-    """A dispute as it stands, and the events that made it."""
+    """Show a dispute, and the events that made it."""
     return await _answer(request, reads.dispute)
 
 
 async def subscription(request: web.Request) -> web.Response:
-    """A subscription as it stands, and the events that made it."""
+    """Show a subscription, and the events that made it."""
     return await _answer(request, reads.subscription)
 
 
 async def invoice(request: web.Request) -> web.Response:
-    """An invoice as it stands, and the events that made it."""
+    """Show an invoice, and the events that made it."""
     return await _answer(request, reads.invoice)
 
 
 async def lead(request: web.Request) -> web.Response:
-    """A lead as it stands, every attempt to deliver it, and its events."""
+    """Show a lead, each attempt to deliver it, and its events."""
     return await _answer(request, leads.lead)
 
 
 async def notification(request: web.Request) -> web.Response:
-    """A notification as it stands, once the worker has taken its command."""
+    """Show a notification, once the worker has taken its command."""
     asked = asked_id(request, "notification")
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)

@@ -24,7 +24,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
 class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Says where the figures come from."""
+    """The origin of the figures."""
 
     source: Annotated[
         Source, Meta(description="`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away.")
@@ -32,7 +32,7 @@ class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey_of(bootstrap_servers: str | None) -> Survey:
-    """Who looks at Kafka for the route; nothing is asked before somebody calls it."""
+    """The survey of Kafka for the route; it asks nothing before the first call."""
     return Survey(Offsets(bootstrap_servers, _PATIENCE) if bootstrap_servers else None)
 
 

@@ -61,7 +61,7 @@ def webhooks(
 
 
 def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLAY_ID]")] = None, as_json: Json = False) -> None:
-    """How far a replay of webhooks is, or without an id the latest ones."""
+    """Show the progress of a replay of webhooks, or without an id the latest ones."""
     from operations.webhook_replay import jobs
 
     if replay_id is not None:

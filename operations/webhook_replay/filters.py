@@ -1,4 +1,4 @@
-"""Which deliveries a replay takes up: the body of the route, and the options of the command."""
+"""The selection of deliveries for a replay: the body of the route, and the options of the command."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -26,7 +26,7 @@ _UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """
-    Which deliveries: those that all of it fits, by the time of arrival from `since` up to `until`; with a limit the oldest.
+    Select the deliveries that fit all of it, by their time of arrival; with a limit the oldest.
 
     Copies of one event count once, by the delivery that was accepted where that is among them. `mode` finds what states that
     mode.
@@ -74,7 +74,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
 class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    Which deliveries to take up again: those that fit all of it; at least one of the first eight has to be there.
+    Take the deliveries up again that fit all of it; at least one of the first eight has to be there.
 
     `from` is before `to`, and `types`, `mode` and `account` are not known of what was `rejected`. Times are in UTC unless they
     name a zone.

@@ -1,5 +1,5 @@
 """
-Replays of webhooks: which deliveries are meant, the job that takes them up again, and how far it is.
+The jobs that take deliveries up again: what they match, and their progress.
 
 What is matched is settled when a replay is asked for, and written down with it: every figure of a replay is a count of its items.
 """
@@ -54,7 +54,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of one delivery in a replay; `outcome` is the delivery's when it was matched, `ce_id` its event's."""
+    """The outcome of one delivery in a replay; `outcome` is the delivery's when it was matched, `ce_id` its event's."""
 
     n: int
     delivery_id: UUID
@@ -151,7 +151,7 @@ async def create(connection: AsyncConnection, replay_id: UUID, asked: ReplayWebh
 
 async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
     """
-    What a replay would match, in the caller's transaction; changes nothing.
+    Count what a replay would match, in the caller's transaction; nothing is changed.
 
     Raises OperationError.
     """

@@ -1,5 +1,5 @@
 """
-Replays at work, beside the door: one gateway at a time, in small batches, at the rate that was asked for.
+The loop that works on replays, one gateway at a time, in small batches, at the rate that was asked for.
 
 Whoever leads holds a lock on its own connection and does everything on that connection. When it dies, at whatever point, or is
 silent for the lease, the last batch is whole or was never there, and another gateway goes on.
@@ -41,7 +41,7 @@ _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  
 
 
 class _Desk:
-    """What is remembered of a replay while it is led: nothing that would be missed."""
+    """The state of a replay in memory while this gateway leads it; losing it loses nothing."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
@@ -114,7 +114,7 @@ class Replays:
             return bool(await work.running(connection))
 
     async def _lead(self) -> None:
-        """Work on what is running until nothing is, unless another gateway does."""
+        """Work on the running replays until none is left, unless another gateway does."""
         connection = await self._connect()
         try:
             await connection.execute("set plan_cache_mode = force_custom_plan")

@@ -1,4 +1,4 @@
-"""What a replay would do, without doing it."""
+"""The preview of a replay, which changes nothing."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ _BATCH: Final = 50
 
 
 class Rejections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of the rejected deliveries, the oldest that were judged again: by the secrets of now so many are `recoverable`."""
+    """The rejected deliveries that were verified again, the oldest: the secrets of now make so many `recoverable`."""
 
     matched: int
     checked: int

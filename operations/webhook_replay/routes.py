@@ -34,11 +34,11 @@ _ABSENT: Final = "no replay has this id, or it ended longer ago than anything is
 
 
 class ReplayQuery(Limited, frozen=True):
-    """Which page of the replays."""
+    """The page of replays to show."""
 
 
 class ItemsQuery(Limited, frozen=True, kw_only=True):
-    """Which page of the deliveries of a replay."""
+    """The page of deliveries of a replay to show."""
 
     state: Annotated[ItemState, Meta(description="Only those in this state.")] | None = None
 
@@ -67,7 +67,7 @@ class Items(Page[Item], frozen=True):
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Take deliveries up again, or with `dryRun` say what that would do. What has had its effects is not changed by it."""
+    """Take deliveries up again, or with `dryRun` preview it. A delivery that has had its effects is not changed by it."""
     asked = await bodies.read(request, ReplayWebhooks)
     with _refusing():
         async with transaction(request) as connection:
@@ -81,7 +81,7 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def replay(request: web.Request) -> web.Response:
-    """How far a replay is."""
+    """Show the progress of a replay."""
     asked = asked_id(request, _NOUN)
     async with transaction(request) as connection:
         return answer(known(await jobs.read(connection, asked), _ABSENT))
@@ -96,7 +96,7 @@ async def all_replays(request: web.Request) -> web.Response:
 
 
 async def items(request: web.Request) -> web.Response:
-    """What became of each delivery of a replay; `state` narrows it."""
+    """List the outcome of each delivery of a replay; `state` narrows it."""
     asked, query = asked_id(request, _NOUN), query_of(request, ItemsQuery)
     async with reading(request) as connection:
         known(await jobs.read(connection, asked), _ABSENT)
@@ -105,7 +105,7 @@ async def items(request: web.Request) -> web.Response:
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Take nothing up any more; what has gone out goes on."""
+    """Cancel a replay: nothing more is taken up; events that were sent already go on."""
     asked = asked_id(request, _NOUN)
     async with transaction(request) as connection:
         cancelled = await jobs.cancel(connection, asked)

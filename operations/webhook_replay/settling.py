@@ -1,4 +1,4 @@
-"""What became of the items of a replay that were sent: looked at from time to time, until none is open."""
+"""The outcomes of the items that were sent: looked up from time to time, until none is open."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -34,7 +34,7 @@ async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
 
 
 async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[tuple[int, UUID]]) -> list[Verdict]:
-    """What is set aside is marked too, so a dead letter comes before the mark."""
+    """The verdicts on items; a dead letter comes before its mark, since a dead letter is marked too."""
     events = await events_of(connection, [event_id for _, event_id in sent])
     done = await marked(connection, events)
     letters = await _set_aside(connection, replay_id, [event_id for _, event_id in sent])

@@ -1,5 +1,5 @@
 """
-The work of a replay, behind verbs: each takes a few items and leaves rows and progress in one transaction.
+The steps of a replay: each takes a few items, and commits rows and progress in one transaction.
 
 All of it runs on the one connection that holds the lead, so whoever loses that connection has lost the lead with it, and nothing
 is sent twice.
@@ -63,7 +63,7 @@ Recovery = tuple[Kept, Received]
 
 
 class Verdict(NamedTuple):
-    """What becomes of an item."""
+    """The outcome of an item."""
 
     n: int
     state: ItemState

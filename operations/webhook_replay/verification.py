@@ -1,5 +1,5 @@
 """
-What a replay does with each delivery: send its event again, or judge it again where it was rejected.
+The decision on each delivery of a replay: send its event again, or verify it again where it was rejected.
 
 It is judged by the secrets of now and by the clock of the time it came.
 """
@@ -38,7 +38,7 @@ class NotRecovered(Failure[GatewayReason | Reason]):
 
 
 class Judged(NamedTuple):
-    """A batch, sorted: events that go again, deliveries that verify now, and what is decided already."""
+    """A batch, sorted: events that go again, deliveries that verify now, and verdicts that are final already."""
 
     again: list[Kept]
     recovered: list[Recovery]
@@ -77,7 +77,7 @@ async def claim(
 
 def verify_again(sources: Sources, refused: Kept) -> Received:
     """
-    What the delivery is received as, in its own trace, under an id of now.
+    The delivery as intake receives it, in its own trace, under an id of now.
 
     A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
     """
