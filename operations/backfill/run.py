@@ -68,12 +68,12 @@ class Asked(NamedTuple):
     mode: ModeOrAny = "any"
 
 
-Tell = Callable[[int], None]
+Progress = Callable[[int], None]
 """Told how far back in time it has come, in Unix seconds."""
 
 
 async def backfill(
-    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, tell: Tell = lambda _: None
+    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
     Go through the pages, on a connection in autocommit mode; the report counts along, so that it is right wherever this stops.
@@ -89,7 +89,7 @@ async def backfill(
             await _put_in(connection, missing, report)
             await asyncio.sleep(max(0.0, len(missing) / asked.rate - (asyncio.get_running_loop().time() - began)))
         if page:
-            tell(page[-1].created)
+            progress(page[-1].created)
     return report
 
 

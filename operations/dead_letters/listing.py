@@ -207,14 +207,14 @@ def _of_lead(lead: _Lead) -> SetAsideSetAside:
     reason = _REASONS[lead.status]
     cause = cause_of(reason)
     times = "attempt" if lead.attempts == 1 else "attempts"
-    said = f": {lead.excerpt}" if lead.excerpt else ""
+    excerpt = f": {lead.excerpt}" if lead.excerpt else ""
     return SetAsideSetAside(
         id=lead.id,
         kind="lead",
         status="discarded" if lead.discarded_at else "open",
         fault=cause.fault,
         reason=reason,
-        detail=f"partner {lead.partner_id}, {lead.attempts} {times}, the last one {lead.error or 'failed'}{said}",
+        detail=f"partner {lead.partner_id}, {lead.attempts} {times}, the last one {lead.error or 'failed'}{excerpt}",
         consumer=_CONSUMER,
         topic=EVENT_TYPES["lead.partner.received"].topic,
         set_aside_at=lead.updated_at,

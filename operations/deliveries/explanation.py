@@ -77,15 +77,15 @@ def explain(refused: Kept, known: Surroundings) -> Explanation:
     This takes up to a second of processor time for the largest bodies.
     """
     if refused.body is None:
-        return _said("body_not_kept", f"it was refused as {refused.reason} before its body was read")
+        return _because("body_not_kept", f"it was refused as {refused.reason} before its body was read")
     if not refused.reason.startswith(_UNPROVEN):
-        return _said(refused.reason, "its signature was not the reason")
+        return _because(refused.reason, "its signature was not the reason")
     header = header_of(refused.source, refused.headers)
     if not header.strip():
-        return _said("signature_missing", f"it came without {_SIGNATURES.get(refused.source, 'a signature')}")
+        return _because("signature_missing", f"it came without {_SIGNATURES.get(refused.source, 'a signature')}")
     digests = digests_of(header)
     if not digests:
-        return _said("signature_malformed", "its header holds no SHA-256 digest, neither in hex nor in base64")
+        return _because("signature_malformed", "its header holds no SHA-256 digest, neither in hex nor in base64")
     signed = _Signed(refused, header, digests)
     return _by_secret(signed, known) or _by_key(signed, known) or _by_body(signed, known) or _by_marks(signed, known)
 
@@ -94,9 +94,9 @@ def not_rejected(outcome: str, reason: str | None, livemode: bool | None) -> Exp
     """The explanation of a delivery that was taken; where it goes to no worker, the reason."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
-        return _said(OTHER_MODE, f"it was taken and ignored: it is a {mode} event, and STRIPE_MODE named the other mode")
+        return _because(OTHER_MODE, f"it was taken and ignored: it is a {mode} event, and STRIPE_MODE named the other mode")
     detail = f"it was not refused: its outcome is {outcome}" + (f" ({reason})" if reason else "")
-    return _said("not_rejected", detail)
+    return _because("not_rejected", detail)
 
 
 def header_of(source: str, headers: Mapping[str, str]) -> str:
@@ -138,19 +138,19 @@ def _by_secret(signed: _Signed, known: Surroundings) -> Explanation | None:
         if not signed.by(live.secret.value.encode(), signed.body):
             continue
         if not signed.is_own(live):
-            return _said("secret_of_other_source", f"the secret {live.secret.id} of {live.setting} signed it", live.secret)
+            return _because("secret_of_other_source", f"the secret {live.secret.id} of {live.setting} signed it", live.secret)
         if abs(signed.late) > TOLERANCE.total_seconds():
-            return _said("clock_skew", _lateness(signed, known), live.secret)
+            return _because("clock_skew", _lateness(signed, known), live.secret)
         if known.recoverable and signed.refused.reason == Reason.SIGNATURE_WRONG:
-            return _said(
+            return _because(
                 "secret_added_since", f"the secret {live.secret.id} signed it, and was not set yet when it came", live.secret
             )
-        return _said(
+        return _because(
             "signature_reformatted", "the signature is right, but its header was not as the sender writes it", live.secret
         )
     for key in known.api_keys:
         if signed.by(key.value.encode(), signed.body):
-            return _said("api_key_as_secret", "the API key signed it, not the endpoint's signing secret", key)
+            return _because("api_key_as_secret", "the API key signed it, not the endpoint's signing secret", key)
     return None
 
 
@@ -159,7 +159,7 @@ def _by_key(signed: _Signed, known: Surroundings) -> Explanation | None:
     for live in _own_first(signed, known.secrets):
         for variant in keys_of(live.secret.value):
             if signed.by(variant.value, signed.body):
-                return _said(variant.cause, f"signed with {variant.detail}: {live.secret.id} of {live.setting}", live.secret)
+                return _because(variant.cause, f"signed with {variant.detail}: {live.secret.id} of {live.setting}", live.secret)
     return None
 
 
@@ -170,7 +170,7 @@ def _by_body(signed: _Signed, known: Surroundings) -> Explanation | None:
         for live in secrets:
             if signed.by(live.secret.value.encode(), variant.value):
                 detail = f"the secret {live.secret.id} of {live.setting} signed other bytes: {variant.detail}"
-                return _said(variant.cause, detail, live.secret)
+                return _because(variant.cause, detail, live.secret)
     return None
 
 
@@ -179,19 +179,19 @@ def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
     source = signed.refused.source
     if source == "partner":
         if not any(signed.is_own(live) for live in known.secrets):
-            return _said("partner_unknown", "no secret is configured for the partner that the body names")
-        return _said("unknown", "no secret of ours signed it, in whatever form")
+            return _because("partner_unknown", "no secret is configured for the partner that the body names")
+        return _because("unknown", "no secret of ours signed it, in whatever form")
     marks = marks_of(signed.body)
     if marks is None:
-        return _said("unknown", f"no secret of ours signed it, and its body is no event of {source}")
+        return _because("unknown", f"no secret of ours signed it, and its body is no event of {source}")
     words = _words_of(marks)
     if marks.live is not None and known.mode != "any" and marks.live != (known.mode == "live"):
-        return _said(
+        return _because(
             "mode_or_endpoint", f"no secret of ours signed it; it is {words}, and this system is for {known.mode} events"
         )
     if marks in known.accepted:
-        return _said("unknown", f"no secret of ours signed it, though others like it ({words}) were accepted lately")
-    return _said("mode_or_endpoint", f"no secret of ours signed it; it is {words}, and none like it was accepted lately")
+        return _because("unknown", f"no secret of ours signed it, though others like it ({words}) were accepted lately")
+    return _because("mode_or_endpoint", f"no secret of ours signed it; it is {words}, and none like it was accepted lately")
 
 
 def marks_of(body: bytes) -> Marks | None:
@@ -270,6 +270,6 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-def _said(cause: str, detail: str, secret: Secret | None = None) -> Explanation:
+def _because(cause: str, detail: str, secret: Secret | None = None) -> Explanation:
     advice = _ADVICE.get(cause, f"The reason {cause} says what the sender must change; see the runbooks.")
     return Explanation(cause=cause, detail=detail, advice=advice, secret_id=secret.id if secret else None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from operations.erasure.erasures import Erasure, Outlook
-    from operations.erasure.search import Tell
+    from operations.erasure.search import Progress
     from operations.erasure.subjects import Subject
 
 _RUNBOOK: Final = "runbooks/erase-a-subject.md"
@@ -47,16 +47,16 @@ def erase(
     subject = _subject({kind: name for kind, name in named.items() if name is not None})
     if not dry_run and not (reason or "").strip():
         raise CommandError("--reason is missing: say why, such as the number of the request")
-    with _Bar() as tell:
-        outlook = with_database(lambda connection: preview(connection, subject, tell))
+    with _Bar() as progress:
+        outlook = with_database(lambda connection: preview(connection, subject, progress))
     if dry_run:
-        _tell_outlook(outlook, as_json=as_json)
+        _print_outlook(outlook, as_json=as_json)
         return
     if not yes:
         typer.echo(_outlook_text(outlook), err=True)
         typer.confirm(f"Erase all of it, for good, as {subject.kind}?", abort=True, err=True)
     erasure = _carry_out(subject, (reason or "").strip())
-    _tell_erasure(erasure, outlook, as_json=as_json)
+    _print_erasure(erasure, outlook, as_json=as_json)
     if erasure.state != "done":
         raise CommandError(
             f"erasure_incomplete: {erasure.waiting} are on their way or parked: see `tallyhook outbox status`, and run it again"
@@ -79,13 +79,13 @@ def _carry_out(subject: "Subject", reason: str) -> "Erasure":
 
     erasure_id, by = new_id(), getpass.getuser()
 
-    with _Bar() as tell:
+    with _Bar() as progress:
 
         async def work(connection: "AsyncConnection") -> "Erasure | None":
             async with connection.transaction():
                 await erasures.begin(connection, erasure_id, subject, reason=reason, by=by)
                 await note_command(connection, f"tallyhook erase --{subject.kind} ({erasure_id})", by)
-            await erasures.carry_out(connection, erasure_id, subject, by=by, tell=tell)
+            await erasures.carry_out(connection, erasure_id, subject, by=by, progress=progress)
             return await erasures.read(connection, erasure_id)
 
         return _there(with_database(work), erasure_id)
@@ -100,7 +100,7 @@ def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
 class _Bar:
     """A bar on stderr where that is a terminal; nothing elsewhere."""
 
-    def __enter__(self) -> "Tell":
+    def __enter__(self) -> "Progress":
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -115,7 +115,7 @@ class _Bar:
         self._bar.stop()
 
 
-def _tell_outlook(outlook: "Outlook", *, as_json: bool) -> None:
+def _print_outlook(outlook: "Outlook", *, as_json: bool) -> None:
     import msgspec
 
     show(msgspec.to_builtins(outlook), _outlook_text(outlook), as_json=as_json)
@@ -128,7 +128,7 @@ def _outlook_text(outlook: "Outlook") -> str:
     )
 
 
-def _tell_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> None:
+def _print_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> None:
     import msgspec
 
     counts = [f"{number:>8,}  {name}" for name, number in erasure.erased.items()]

@@ -19,7 +19,7 @@ from schemas.topics import TOPICS, Topic
 
 _PAGE: Final = 2000
 
-Tell = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Told what is going on, and how far it is, from 0 to 1."""
 
 
@@ -129,7 +129,7 @@ where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' 
 """
 
 
-async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Found:
+async def find(connection: AsyncConnection, subject: Subject, progress: Progress = lambda *_: None) -> Found:
     """Find the rows of the subject that are not erased yet, on a connection in autocommit mode."""
     values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
@@ -140,8 +140,8 @@ async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambd
     seeds = {row[0] for row in await _rows(connection, _HISTORY, (types, ids))}
     seeds |= {UUID(name) for kind, name in aggregates if kind == "lead"}
     values["pattern"] = _widened(subject, ids)
-    seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], tell))
-    deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], tell)
+    seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], progress))
+    deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], progress)
     caused = await _rows(connection, _CAUSED, ([*seeds],))
     values["events"] = [row[0] for row in caused] + [*seeds]
     letters = [row[0] for row in await _rows(connection, _LETTERS, values)]
@@ -168,7 +168,7 @@ def _widened(subject: Subject, aggregates: list[str]) -> str:
     return "|".join(names) or '"no such lead"'
 
 
-async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, tell: Tell) -> list[UUID]:
+async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, progress: Progress) -> list[UUID]:
     """Ids of the rows whose payload matches; the ids carry their time, which is how far the scan is."""
     query = f"""
     select id, coalesce(encode({column}, 'escape') ~* %s and not {is_marker(column)}, false)
@@ -180,7 +180,7 @@ async def _scan(connection: AsyncConnection, table: str, column: str, pattern: s
         found += [row[0] for row in page if row[1]]
         after = max(row[0] for row in page)
         began = began or time_of(min(row[0] for row in page))
-        tell(f"searching {table}", (time_of(after) - began) / max(now - began, timedelta(seconds=1)))
+        progress(f"searching {table}", (time_of(after) - began) / max(now - began, timedelta(seconds=1)))
     return found
 
 

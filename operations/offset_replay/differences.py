@@ -2,7 +2,7 @@
 The shadow beside the live tables, in SQL, at one moment of the live ones.
 
 An aggregate is compared where both sides have the same events of it: its row is a pure fold of those, so it must be the same to
-the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing can be said;
+the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing follows;
 where the live worker has not come to an event of the shadow, somebody should look again.
 """
 
@@ -78,13 +78,13 @@ def compare(connection: Connection, schema: str, consumer: str, provider: str) -
     )
 
 
-def said(connection: Connection, schema: str) -> dict[str, int]:
+def emitted(connection: Connection, schema: str) -> dict[str, int]:
     """The events that the shadow would have emitted, by type."""
     query = sql.SQL("select type, count(*) from {}.outbox group by type order by type").format(sql.Identifier(schema))
     return dict(connection.execute(query).fetchall())
 
 
-def set_aside(connection: Connection, schema: str) -> dict[str, int]:
+def dead_letters(connection: Connection, schema: str) -> dict[str, int]:
     """The dead letters of the shadow, by reason."""
     query = sql.SQL("select reason, count(*) from {}.dead_letters group by reason order by reason")
     return dict(connection.execute(query.format(sql.Identifier(schema))).fetchall())

@@ -84,7 +84,7 @@ def moved_text(data: Mapping[str, Any]) -> str:
 
 
 def compared(
-    asked: Asked, built: Built, found: Comparison, *, said: Mapping[str, int], aside: Mapping[str, int], kept: str | None
+    asked: Asked, built: Built, found: Comparison, *, emitted: Mapping[str, int], letters: Mapping[str, int], kept: str | None
 ) -> dict[str, Any]:
     """The comparison of the shadow with the live tables."""
     return {
@@ -93,8 +93,8 @@ def compared(
         "equal": found.equal,
         "records": built.records,
         "seconds": round(built.seconds, 3),
-        "setAside": aside,
-        "wouldTell": said,
+        "setAside": letters,
+        "wouldTell": emitted,
         "compared": found.compared,
         "outsideRange": found.outside,
         "liveBehind": found.behind,

@@ -26,7 +26,7 @@ _INDEX: Final = {
 }
 
 
-def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
+def report_of(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
     """The result of a rebuild; `index` is the one that was searched for documents."""
     return {
         "dryRun": dry_run,
@@ -34,7 +34,7 @@ def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: 
         **({} if index is None else {"index": asdict(index)}),
         "unexplained": sum(outcome.unexplained for outcome in outcomes if outcome.changed is None),
         "lost": sum(outcome.lost for outcome in outcomes),
-        "rebuilt": [_told(outcome) for outcome in outcomes],
+        "rebuilt": [_fields_of(outcome) for outcome in outcomes],
     }
 
 
@@ -43,7 +43,7 @@ def ok(outcomes: Sequence[Outcome]) -> bool:
     return all(not outcome.lost and (outcome.changed is not None or not outcome.unexplained) for outcome in outcomes)
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _fields_of(outcome: Outcome) -> dict[str, Any]:
     return {
         "source": outcome.source,
         "changed": outcome.changed or 0,
@@ -85,9 +85,9 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     for reason, number in each["setAside"].items():
         yield f"  {number:,} events could not be handled, {reason}"
     for table in each["tables"]:
-        told = [verdict for verdict in _SAYS if table[verdict]]
-        same = "" if told else ", all as the log makes them"
+        report_of = [verdict for verdict in _SAYS if table[verdict]]
+        same = "" if report_of else ", all as the log makes them"
         yield f"  {table['table']}: {table['live']:,} rows{' before' if changed else ''}, {table['log']:,} by the log{same}"
-        for verdict in told:
+        for verdict in report_of:
             of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
             yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")

@@ -39,7 +39,7 @@ select exists (select from erasures
                where touched_at >= %s or (state = 'running' and touched_at > clock_timestamp() - interval '1 minute'))
 """
 
-Tell = Callable[[str], Progress]
+Describe = Callable[[str], Progress]
 """Told what goes on; gives what is told how far it is."""
 
 
@@ -69,10 +69,10 @@ class Outcome:
 class Rebuild:
     """The options of a rebuild; `limit` bounds how long tables are locked."""
 
-    def __init__(self, connection: Connection, settings: StreamSettings, tell: Tell, *, limit: timedelta) -> None:
+    def __init__(self, connection: Connection, settings: StreamSettings, describe: Describe, *, limit: timedelta) -> None:
         self._connection = connection
         self._settings = settings
-        self._tell = tell
+        self._describe = describe
         self._limit = limit
 
     def run(self, source: Source, *, dry_run: bool, yes: bool) -> Outcome:
@@ -104,20 +104,20 @@ class Rebuild:
     async def _run(self, source: Source, schema: str, *, dry_run: bool, yes: bool) -> Outcome:
         began = self._now()
         clock = time.monotonic()
-        progress = self._tell(f"making {source.name} from the log")
+        progress = self._describe(f"making {source.name} from the log")
         async with Builder(self._connection, self._settings, schema, source, progress) as builder:
             for _ in range(_ROUNDS):
                 if await builder.catch_up() <= _LITTLE:
                     break
             for table in source.tables:
                 self._connection.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
-            self._tell("comparing")(0, 0)
+            self._describe("comparing")(0, 0)
             with self._connection.transaction():
                 self._connection.execute("set transaction isolation level repeatable read")
                 parts = [judge(self._connection, schema, part) for part in source.parts]
             outcome = Outcome(source.name, parts)
             if not dry_run and (yes or not outcome.unexplained) and any(self._is_due(part) for part in parts):
-                self._tell("putting it right")(0, 0)
+                self._describe("putting it right")(0, 0)
                 outcome = await self._swap(source, schema, builder, began, yes=yes)
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock

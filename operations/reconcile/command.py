@@ -61,7 +61,7 @@ def stripe(
         raise CommandError(f"STRIPE_API_KEY is not of the mode that STRIPE_MODE={settings.stripe_mode} wants")
     report = Report(since=asked.since, until=asked.until, apply=apply)
     _run(lists, asked, report)
-    _tell(report, as_json=as_json)
+    _print_report(report, as_json=as_json)
     if not report.equal:
         raise typer.Exit(1)
 
@@ -98,7 +98,7 @@ def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
     with_database(work)
 
 
-def _tell(report: "Report", *, as_json: bool) -> None:
+def _print_report(report: "Report", *, as_json: bool) -> None:
     import msgspec
 
     data: dict[str, Any] = msgspec.to_builtins(report) | {"remaining": report.remaining, "equal": report.equal}
@@ -130,12 +130,12 @@ def _verdict(report: "Report") -> str:
 
 
 def _line(each: "Difference") -> str:
-    fields = ", ".join(f"{name} {_said(ours)} → {_said(theirs)}" for name, (ours, theirs) in each.fields.items())
+    fields = ", ".join(f"{name} {_text_of(ours)} → {_text_of(theirs)}" for name, (ours, theirs) in each.fields.items())
     if each.what == "missing_here":
-        fields = ", ".join(f"{name} {_said(theirs)}" for name, (_, theirs) in each.fields.items())
+        fields = ", ".join(f"{name} {_text_of(theirs)}" for name, (_, theirs) in each.fields.items())
     text = f"{each.kind} {each.id} {_WORDS[each.what]}" + (f": {fields}" if fields else "")
     return f"{text} (mended)" if each.mended else text
 
 
-def _said(value: Any) -> str:
+def _text_of(value: Any) -> str:
     return "-" if value is None else str(value)

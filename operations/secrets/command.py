@@ -103,10 +103,10 @@ def new(
     """Make a fresh secret and print where to put it; it is stored nowhere."""
     setting, make, steps = _KINDS[kind]
     secret = Secret(make())
-    told = [step.format(setting=setting) for step in steps]
+    todo = [step.format(setting=setting) for step in steps]
     lines = [f"{setting}={secret.value}", f"public id: {secret.id}", ""]
-    lines += [f"{number}. {step}" for number, step in enumerate(told, 1)]
-    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": told, "runbook": _RUNBOOK}
+    lines += [f"{number}. {step}" for number, step in enumerate(todo, 1)]
+    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": todo, "runbook": _RUNBOOK}
     show(data, "\n".join([*lines, f"The whole plan: {_RUNBOOK}"]), as_json=as_json)
 
 

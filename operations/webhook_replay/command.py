@@ -57,7 +57,7 @@ def webhooks(
         return
     if not as_json:
         typer.echo(f"replay {replay_id}: {matched} deliveries", err=True)
-    _tell(_followed(replay_id), as_json=as_json)
+    _print_replay(_followed(replay_id), as_json=as_json)
 
 
 def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLAY_ID]")] = None, as_json: Json = False) -> None:
@@ -65,7 +65,7 @@ def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLA
     from operations.webhook_replay import jobs
 
     if replay_id is not None:
-        _tell(with_database(lambda connection: _read(connection, replay_id)), as_json=as_json)
+        _print_replay(with_database(lambda connection: _read(connection, replay_id)), as_json=as_json)
         return
     found = with_database(lambda connection: jobs.read_all(connection, _LAST_ID, 20))
     lines = [f"{each.replay_id}  {each.created_at:%Y-%m-%d %H:%M}  {_summary(each)}" for each in found]
@@ -150,14 +150,14 @@ async def _follow(connection: AsyncConnection, replay_id: UUID) -> Replay:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("replay", total=None)
-        seen, at, told = -1, time.monotonic(), False
+        seen, at, warned = -1, time.monotonic(), False
         while (found := await _read(connection, replay_id)).state == "running":
             ended = found.processed + found.unchanged + found.failed
             bar.update(task, total=found.matched, completed=ended, description=f"{found.in_flight} in flight")
             if (moved := found.enqueued + ended) != seen:
-                seen, at, told = moved, time.monotonic(), False
-            elif not told and time.monotonic() - at > _QUIET:
-                told = True
+                seen, at, warned = moved, time.monotonic(), False
+            elif not warned and time.monotonic() - at > _QUIET:
+                warned = True
                 print(f"tallyhook: {_why_quiet(found)}", file=sys.stderr)
             await asyncio.sleep(_LOOK_EVERY)
     return found
@@ -169,7 +169,7 @@ def _why_quiet(found: Replay) -> str:
     return f"nothing moves: {found.in_flight} wait for their worker; is it running, and the relay?"
 
 
-def _tell(found: Replay, *, as_json: bool) -> None:
+def _print_replay(found: Replay, *, as_json: bool) -> None:
     """Print it; where something in it failed, fail."""
     lines = [f"replay {found.replay_id}: {_summary(found)}"]
     lines += [f"{number:>8}  {reason}" for reason, number in sorted(found.failures.items())]
