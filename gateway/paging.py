@@ -31,7 +31,7 @@ class Page(msgspec.Struct, Generic[Item], frozen=True, omit_defaults=True):
 class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query of every list."""
 
-    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX), Meta(description=f"How many at most; {LIMIT_DEFAULT} unless told.")] = (
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX), Meta(description=f"How many at most; {LIMIT_DEFAULT} by default.")] = (
         LIMIT_DEFAULT
     )
     cursor: Annotated[Cursor, Meta(description="The `next` of the page before.")] | None = None

@@ -12,7 +12,7 @@ import typer
 from operations.output import CommandError, parse_moment
 from schemas.fields import Field, FieldMalformed, fields_of, record_of
 
-WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
 def asks(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

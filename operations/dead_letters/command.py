@@ -60,7 +60,7 @@ def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: J
 
     found = with_database(lambda connection: listing.read(connection, item_id))
     if found is None:
-        raise CommandError(f"not_found: nothing that was set aside has the id {item_id}")
+        raise CommandError(f"not_found: no dead letter has the id {item_id}")
     item, contents = found
     fields = _builtins(item) | listing.record_of(contents)
     lines = [f"{name:16} {value}" for name, value in fields.items() if name not in {"key", "value", "headers"}]
@@ -107,7 +107,7 @@ def discard(
         await listing.discard(connection, item_id, because, operator())
 
     if not because.strip():
-        raise CommandError("--because needs a text: it tells a later reader why they were given up")
+        raise CommandError("--because needs a text: the reason is kept for later readers")
     _settle_all("discard", _meant("discard", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
 
 

@@ -62,7 +62,7 @@ async def dead_letter(request: web.Request) -> web.Response:
     """One of them, with its record."""
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
-        found, contents = known(await listing.read(connection, asked), "nothing that was set aside has this id")
+        found, contents = known(await listing.read(connection, asked), "no dead letter has this id")
     fields: dict[str, Any] = msgspec.structs.asdict(found)
     record = listing.record_of(contents)
     return answer(DeadLettersDetail(**fields, key_text=record.pop("keyText"), **record))

@@ -180,7 +180,7 @@ def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
     if source == "partner":
         if not any(signed.is_own(live) for live in known.secrets):
             return _because("partner_unknown", "no secret is configured for the partner that the body names")
-        return _because("unknown", "no secret of ours signed it, in whatever form")
+        return _because("unknown", "no secret of ours signed it, in any known form")
     marks = marks_of(signed.body)
     if marks is None:
         return _because("unknown", f"no secret of ours signed it, and its body is no event of {source}")
@@ -248,7 +248,7 @@ def _words_of(marks: Marks) -> str:
 
 _RECOVER: Final = "Then run `tallyhook replay webhooks --status rejected --dry-run`: what was kept can be recovered."
 _ADVICE: Final[Mapping[str, str]] = {
-    "body_not_kept": "Nothing can be tried without a body; the reason says what the sender must change.",
+    "body_not_kept": "Without a body nothing can be tried; the reason names what the sender must change.",
     "signature_missing": "See that the call comes from the provider, and that no proxy removes its signature header.",
     "signature_malformed": "See that no proxy cuts or rewrites the signature header.",
     "signature_reformatted": "Have every proxy pass the signature header on as it came: once, not split, joined or re-cased.",
@@ -271,5 +271,5 @@ _ADVICE: Final[Mapping[str, str]] = {
 
 
 def _because(cause: str, detail: str, secret: Secret | None = None) -> Explanation:
-    advice = _ADVICE.get(cause, f"The reason {cause} says what the sender must change; see the runbooks.")
+    advice = _ADVICE.get(cause, f"The reason {cause} names what the sender must change; see the runbooks.")
     return Explanation(cause=cause, detail=detail, advice=advice, secret_id=secret.id if secret else None)

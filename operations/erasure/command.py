@@ -21,15 +21,18 @@ _RUNBOOK: Final = "runbooks/erase-a-subject.md"
 
 def erase(
     *,
-    email: Annotated[str | None, typer.Option(help="Whoever has this address, wherever it stands.")] = None,
+    email: Annotated[str | None, typer.Option(help="The person with this address, wherever it is stored.")] = None,
     user: Annotated[str | None, typer.Option(help="The user of this id, contact included.")] = None,
     customer: Annotated[str | None, typer.Option(help="The provider's customer of this id, with payments and all.")] = None,
     lead: Annotated[str | None, typer.Option(metavar="PARTNER/EXTERNAL_ID", help="A partner's lead.")] = None,
     payment: Annotated[str | None, typer.Option(help="The provider's payment of this id.")] = None,
     subscription: Annotated[str | None, typer.Option(help="The provider's subscription of this id.")] = None,
     invoice: Annotated[str | None, typer.Option(help="The provider's invoice of this id.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, such as the number of the request; kept, so name nobody.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, and change nothing.")] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="The reason, such as the number of the request; it is kept, so it must not name the person."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +49,7 @@ def erase(
     }  # fmt: skip
     subject = _subject({kind: name for kind, name in named.items() if name is not None})
     if not dry_run and not (reason or "").strip():
-        raise CommandError("--reason is missing: say why, such as the number of the request")
+        raise CommandError("--reason is missing: give one, such as the number of the request")
     with _Bar() as progress:
         outlook = with_database(lambda connection: preview(connection, subject, progress))
     if dry_run:

@@ -25,7 +25,9 @@ IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Webhooks taken that have
 OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "How long the oldest of them has been in flight.", ["source"])
 OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Those of them older than LEDGER_GRACE.", ["source"])
 UNBALANCED: Final = Gauge("tallyhook_ledger_unbalanced", "Deliveries without an event, events without a delivery.", ["source"])
-OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Records set aside that nobody has settled.", ["consumer", "fault"])
+OPEN_LETTERS: Final = Gauge(
+    "tallyhook_dead_letters_open", "Dead letters that are neither retried nor discarded.", ["consumer", "fault"]
+)
 
 _STATEMENT: Final = timedelta(minutes=5)
 _FIRST_AFTER: Final = timedelta(seconds=10)

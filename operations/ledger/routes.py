@@ -37,10 +37,10 @@ _ROWS: Final = {
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The period of a ledger."""
 
-    since: Annotated[datetime, Meta(description="The period's beginning; 24 hours before its end unless told.")] | None = (
+    since: Annotated[datetime, Meta(description="The period's beginning; 24 hours before its end by default.")] | None = (
         msgspec.field(default=None, name="from")
     )
-    until: Annotated[datetime, Meta(description="The period's end; now unless told.")] | None = msgspec.field(
+    until: Annotated[datetime, Meta(description="The period's end; now by default.")] | None = msgspec.field(
         default=None, name="to"
     )
 

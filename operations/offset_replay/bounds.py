@@ -39,7 +39,7 @@ def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: 
     """The start, named in exactly one of the three ways. Raises OperationError with reason `bound_malformed`."""
     if [bool(offsets), time is not None, beginning].count(True) != 1:
         raise OperationError(
-            Reason.BOUND_MALFORMED, "say where to begin, one way: --from-offset P:N, --from-time T or --from-start"
+            Reason.BOUND_MALFORMED, "name the beginning in one way: --from-offset P:N, --from-time T or --from-start"
         )
     if offsets:
         return Numbers(numbers_in(offsets))

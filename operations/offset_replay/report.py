@@ -77,7 +77,7 @@ def moved_text(data: Mapping[str, Any]) -> str:
     if data["unreadable"]:
         lines.append(f"  {data['unreadable']:,} are no events: dead letters, once")
     if data["settled"]:
-        lines.append(f"  {data['settled']:,} messages that waited have been sent or given up before: the log says so")
+        lines.append(f"  {data['settled']:,} waiting messages were sent or given up before, by the log")
     if data["moved"]:
         lines.append(f"Start the worker now: tallyhook worker {data['worker']}")
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def refuse_unmarkable(counts: dict[Place, Count], days: Collection[date]) -> Non
         raise OperationError(
             Reason.RANGE_OUTSIDE_RETENTION,
             f"partition {place.partition} has an event of {at:%Y-%m-%d} at offset {offset}, and marks are kept from "
-            f"{min(days, default='no day')}: nobody can tell whether it had its effects. Begin after offset {last}, "
+            f"{min(days, default='no day')}: it is unknown whether it had its effects. Begin after offset {last}, "
             "or use --shadow",
         )
 

@@ -26,7 +26,7 @@ def rebuild(
         ),
     ],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and say what differs; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and show what differs; change nothing.")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Also replace and delete rows that differ from the log for no reason known.")
     ] = False,

@@ -19,7 +19,7 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
 }
 NAMES: Final = (*_NAMES, "all")
 _WHY_NOT: Final[Mapping[str, str]] = {
-    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have them sent again by whoever sent them",
+    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have their senders send them again",
     "expectations": "what is expected comes over HTTP and is in no log: have it sent again (what was paid: reconciliations)",
 }
 

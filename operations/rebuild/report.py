@@ -65,7 +65,7 @@ def _table(counted: Counted) -> dict[str, Any]:
 def text(data: Mapping[str, Any]) -> str:
     lines = [line for each in data["rebuilt"] for line in _lines(each)]
     if index := data.get("index"):
-        lines.append("index: {log:,} documents by the log, {missing:,} were not there as it tells".format(**index))
+        lines.append("index: {log:,} documents by the log, {missing:,} were missing or different".format(**index))
         lines += [f"    {index[name]:,} {says}" for name, says in _INDEX.items() if index[name]]
     if data["unexplained"] and not data["dryRun"]:
         lines.append("Nothing was changed where nothing explains the difference; if the log is right, confirm it with --yes")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compare what we have with what a provider has, and mend it.")
 
 _SHOWN = 50
-_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 _WORDS = {
     "missing_here": "missing here",
     "missing_there": "missing at Stripe",
@@ -111,7 +111,7 @@ def _lines(report: "Report") -> list[str]:
     lines = [f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z, compared with Stripe: {counted}"]
     lines += [f"  {_line(each)}" for each in report.differences[:_SHOWN]]
     if total > _SHOWN:
-        lines.append(f"  … and {total - min(_SHOWN, len(report.differences)):,} more: --json tells up to 1,000")
+        lines.append(f"  … and {total - min(_SHOWN, len(report.differences)):,} more: --json lists up to 1,000")
     lines += [f"  {each.kind}s could not be compared: {each.reason}: {each.detail}" for each in report.uncompared]
     lines += [f"{number:,} {_WORDS[what]}" for what, number in report.found.items()]
     if report.apply:

@@ -49,7 +49,7 @@ def _signing_secret() -> str:
 
 
 _FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
-_LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is safe."
+_LAST: Final = "Drop the old one once `tallyhook secrets list` shows that it is safe."
 _KINDS: Final = {
     For.stripe: _Kind(
         "STRIPE_WEBHOOK_SECRET",
@@ -87,7 +87,7 @@ _KINDS: Final = {
             "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
             "Deliveries now carry a signature of each.",
             "Give it to the partner, over a safe channel, to verify what we deliver.",
-            "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
+            "Drop the old one once the partner confirms that its CRM has the new one: only the partner knows.",
         ),
     ),
     For.internal: _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),

@@ -63,7 +63,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
         Raises OperationError.
         """
         if all(getattr(self, name) is None for name in Filters.__struct_fields__ if name != "limit"):
-            raise OperationError(Reason.FILTER_MISSING, f"say which deliveries: at least one of {', '.join(_NARROWING)}")
+            raise OperationError(Reason.FILTER_MISSING, f"name the deliveries by at least one of {', '.join(_NARROWING)}")
         for name in _UNKNOWN_OF_REJECTED:
             if getattr(self, name) and self.status == "rejected":
                 text = f"the {name.removesuffix('s')} of a rejected delivery is not known: leave {name} out"
@@ -80,9 +80,7 @@ class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=T
     name a zone.
     """
 
-    rate: Annotated[float, Meta(gt=0, le=RATE_MAX), Meta(description="How many a second at most; 100 unless told.")] = (
-        RATE_DEFAULT
-    )
+    rate: Annotated[float, Meta(gt=0, le=RATE_MAX), Meta(description="How many a second at most; 100 by default.")] = RATE_DEFAULT
     dry_run: Annotated[bool, Meta(description="Show what would happen, and change nothing.")] = False
     reason: Annotated[Why, Meta(description="Why; it is kept with the replay.")] | None = None
 
