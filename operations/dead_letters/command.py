@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from operations.dead_letters.listing import SetAsideSetAside
+    from operations.dead_letters.store import SetAsideSetAside
 
     Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
 

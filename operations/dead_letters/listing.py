@@ -16,9 +16,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
-from operations.dead_letters.query import DeadLettersQuery, Status
-from operations.dead_letters.store import Contents, Letter, SentAs
+from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, cause_of
+from operations.dead_letters.query import DeadLettersQuery
+from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
@@ -27,40 +27,9 @@ from schemas.leads import DELIVER, DeliverLead
 from schemas.registry import EVENT_TYPES
 from schemas.topics import Topic
 
-Kind = Literal["record", "lead"]
-
 _CONSUMER: Final = "leads"
 _EXCERPT: Final = 2000  # bytes of a record that are shown as text
 _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
-
-
-class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    One dead letter: a record, or a lead.
-
-    `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
-    of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
-    """
-
-    id: UUID
-    kind: Kind
-    status: Status
-    fault: Fault
-    reason: str
-    detail: str
-    consumer: str
-    topic: str
-    set_aside_at: datetime
-    runbook: str
-    partition: int | None = None
-    offset: int | None = None
-    event_id: UUID | None = None
-    trace_id: str | None = None
-    earlier_id: UUID | None = None
-    settled_at: datetime | None = None
-    settled_by: str | None = None
-    discard_reason: str | None = None
-    lead: str | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,7 +77,7 @@ async def find(
     connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
 ) -> list[SetAsideSetAside]:
     """At most so many of those that the query means, newest first unless the oldest are wanted."""
-    found = [_of_letter(letter) for letter in await dead_letters.find(connection, query, limit, oldest_first=oldest_first)]
+    found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first)
     if _may_be_leads(query):
         found += [_of_lead(lead) for lead in await _find_leads(connection, query, limit, oldest_first=oldest_first)]
     found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not oldest_first)
@@ -118,7 +87,7 @@ async def find(
 async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
     """One of them with its record; that of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
-        return _of_letter(found[0]), found[1]
+        return found
     lead = await _lead(connection, item_id)
     if lead is None:
         return None
@@ -193,14 +162,6 @@ async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = Fals
 def _refuse_settled(lead: _Lead) -> None:
     if lead.discarded_at is not None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
-
-
-def _of_letter(letter: Letter) -> SetAsideSetAside:
-    fields = msgspec.structs.asdict(letter)
-    cause = cause_of(letter.reason)
-    return SetAsideSetAside(
-        kind="record", fault=cause.fault, runbook=cause.runbook, set_aside_at=fields.pop("created_at"), **fields
-    )
 
 
 def _of_lead(lead: _Lead) -> SetAsideSetAside:

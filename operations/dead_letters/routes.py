@@ -17,8 +17,8 @@ from gateway.paging import Page, cursor_of
 from gateway.parameters import query_of
 from gateway.postgres import reading, transaction
 from operations.dead_letters import listing
-from operations.dead_letters.listing import SetAsideSetAside
 from operations.dead_letters.query import DeadLettersQuery
+from operations.dead_letters.store import SetAsideSetAside
 from operations.errors import OperationError
 from schemas.text import LongWhy
 

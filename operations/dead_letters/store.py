@@ -12,9 +12,9 @@ from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import kwargs_row
 
-from operations.dead_letters.causes import THEIRS
+from operations.dead_letters.causes import THEIRS, Fault, cause_of
 from operations.dead_letters.query import DeadLettersQuery, Status
 from operations.errors import OperationError, Reason
 from operations.ledger import books
@@ -22,27 +22,42 @@ from outbox.append import append, shard_of
 from outbox.resend import raw_record, resend_of
 from runtime.tracing import Trace, new_trace
 
+Kind = Literal["record", "lead"]
 SentAs = Literal["event", "record"]
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter without its record; `earlier_id` is the letter whose retry failed again."""
+class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    One dead letter: a record, or a lead.
+
+    `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
+    of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
+    """
 
     id: UUID
-    consumer: str
+    kind: Kind
+    status: Status
+    fault: Fault
     reason: str
     detail: str
+    consumer: str
     topic: str
-    partition: int
-    offset: int
-    event_id: UUID | None
-    trace_id: str | None
-    status: Status
-    created_at: datetime
-    earlier_id: UUID | None
-    settled_at: datetime | None
-    settled_by: str | None
-    discard_reason: str | None
+    set_aside_at: datetime
+    runbook: str
+    partition: int | None = None
+    offset: int | None = None
+    event_id: UUID | None = None
+    trace_id: str | None = None
+    earlier_id: UUID | None = None
+    settled_at: datetime | None = None
+    settled_by: str | None = None
+    discard_reason: str | None = None
+    lead: str | None = None
+
+
+def _letter(*, reason: str, **fields: Any) -> SetAsideSetAside:
+    cause = cause_of(reason)
+    return SetAsideSetAside(kind="record", fault=cause.fault, runbook=cause.runbook, reason=reason, **fields)
 
 
 class Contents(NamedTuple):
@@ -54,8 +69,8 @@ class Contents(NamedTuple):
 
 
 _COLUMNS: Final = """
-id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at, earlier_id, settled_at,
-settled_by, discard_reason
+id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at as set_aside_at, earlier_id,
+settled_at, settled_by, discard_reason
 """
 _FIND: Final = f"""
 select {_COLUMNS} from dead_letters
@@ -68,19 +83,21 @@ _NEWEST: Final = _FIND + "order by created_at desc, id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False) -> list[Letter]:
+async def find(
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+) -> list[SetAsideSetAside]:
     """At most so many letters, newest first unless the oldest are wanted."""
     first, (moment, last) = query.span()
     names = ("status", "consumer", "reason", "topic", "fault")
     values = {name: getattr(query, name) for name in names}
     values |= {"first": first, "moment": moment, "id": last, "limit": limit, "theirs": list(THEIRS)}
-    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
+    async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
-async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[Letter, Contents] | None:
+async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
     """One letter with its record."""
-    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
+    async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         letter = await (await cursor.execute(f"select {_COLUMNS} from dead_letters where id = %s", (letter_id,))).fetchone()
     query = "select key, value, headers from dead_letters where id = %s"
     row = await (await connection.execute(query, (letter_id,))).fetchone()

@@ -80,7 +80,7 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(self, **filters: Any) -> list[listing.SetAsideSetAside]:
+    async def letters(self, **filters: Any) -> list[dead_letters.SetAsideSetAside]:
         return await listing.find(self.connection, DeadLettersQuery(**filters), 50)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
