@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncConnection
 
 from operations.ledger import books as ledger
+from operations.ledger import states
 from tests.kafka import Stored, read_topic
 from tests.simulators import stripe
 from tests.waiting import wait_until
@@ -89,7 +90,7 @@ def assert_ledger(system: System, *, commands: int | None = None, **processed: i
 async def _read_ledger(url: str) -> ledger.Ledger:
     now = datetime.now(UTC)
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        return await ledger.read(connection, now - timedelta(hours=2), ledger.present(now))
+        return await ledger.read(connection, now - timedelta(hours=2), states.present(now))
 
 
 def _assert_tables(system: System, load: Load) -> None:

@@ -80,8 +80,10 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(self, **filters: Any) -> list[dead_letters.SetAsideSetAside]:
-        return await listing.find(self.connection, DeadLettersQuery(**filters), 50)
+    async def letters(
+        self, *, limit: int = 50, oldest_first: bool = False, **filters: Any
+    ) -> list[dead_letters.SetAsideSetAside]:
+        return await listing.find(self.connection, DeadLettersQuery(**filters), limit, oldest_first=oldest_first)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         async with self.connection.cursor(row_factory=dict_row) as cursor:

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.books import SourceLedger
-from operations.ledger.states import SETTLED_BY
+from operations.ledger.states import SETTLED_BY, present
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
 from outbox.append import NewEvent, append
@@ -79,14 +79,14 @@ class Books:
 
     async def read(self) -> ledger.Ledger:
         now = datetime.now(UTC)
-        return await ledger.read(self.connection, now - timedelta(hours=1), ledger.present(now))
+        return await ledger.read(self.connection, now - timedelta(hours=1), present(now))
 
     async def of(self, source: str) -> SourceLedger:
         return next(figures for figures in (await self.read()).sources if figures.source == source)
 
     async def of_day(self, source: str) -> SourceLedger:
         now = datetime.now(UTC)
-        found = await ledger.read(self.connection, now - timedelta(days=1), ledger.present(now))
+        found = await ledger.read(self.connection, now - timedelta(days=1), present(now))
         return next(figures for figures in found.sources if figures.source == source)
 
     async def break_(self, table: str, event_id: UUID) -> None:
