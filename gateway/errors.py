@@ -9,69 +9,70 @@ from runtime.errors import Failure
 
 
 class Reason(StrEnum):
-    """The reasons of refusals; a word is never reused for something else."""
+    """The stable word for an error; a word is never reused for another error."""
 
     # 400: the request cannot be understood
-    REQUEST_MALFORMED = "request_malformed"
-    SIGNATURE_MALFORMED = "signature_malformed"
-    BODY_NOT_UTF8 = "body_not_utf8"
-    BODY_NOT_JSON = "body_not_json"
-    EVENT_MALFORMED = "event_malformed"
-    EVENT_UNSTORABLE = "event_unstorable"
-    QUERY_MALFORMED = "query_malformed"
+    REQUEST_MALFORMED = "request_malformed"  #: The request breaks the rules of HTTP.
+    SIGNATURE_MALFORMED = "signature_malformed"  #: The signature header has another form than the documented one.
+    BODY_NOT_UTF8 = "body_not_utf8"  #: The body is not UTF-8.
+    BODY_NOT_JSON = "body_not_json"  #: The body is not JSON.
+    EVENT_MALFORMED = "event_malformed"  #: The signed body lacks a field that every event has, or has one of another type.
+    EVENT_UNSTORABLE = "event_unstorable"  #: A field of the event holds characters that Postgres cannot store.
+    QUERY_MALFORMED = "query_malformed"  #: A parameter of the query is unknown or has an invalid value.
     # 401, 403: it is not who it should be
-    SIGNATURE_MISSING = "signature_missing"
-    SIGNATURE_SCHEME_UNKNOWN = "signature_scheme_unknown"
-    SIGNATURE_WRONG = "signature_wrong"
-    TIMESTAMP_TOO_OLD = "timestamp_too_old"
-    TIMESTAMP_IN_FUTURE = "timestamp_in_future"
-    TOKEN_MISSING = "token_missing"  # noqa: S105  # a word for a refusal, not a secret
-    TOKEN_WRONG = "token_wrong"  # noqa: S105  # same
-    CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed"
-    ADMIN_TOKEN_NEEDED = "admin_token_needed"  # noqa: S105  # same
+    SIGNATURE_MISSING = "signature_missing"  #: The call has no signature.
+    SIGNATURE_SCHEME_UNKNOWN = "signature_scheme_unknown"  #: The signature header holds no scheme that the gateway verifies.
+    SIGNATURE_WRONG = "signature_wrong"  #: No live secret has signed this body.
+    TIMESTAMP_TOO_OLD = "timestamp_too_old"  #: The signed time is more than 300 s in the past.
+    TIMESTAMP_IN_FUTURE = "timestamp_in_future"  #: The signed time is more than 300 s in the future.
+    TOKEN_MISSING = "token_missing"  #: The call has no token.  # noqa: S105  # a word for a refusal, not a secret
+    TOKEN_WRONG = "token_wrong"  #: The token is not a live one.  # noqa: S105  # same
+    CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed"  #: The client certificate is not on the list of allowed subjects.
+    ADMIN_TOKEN_NEEDED = "admin_token_needed"  #: The operation needs an operator's token.  # noqa: S105  # same
     # other 4xx
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    BODY_TOO_SLOW = "body_too_slow"
-    BODY_TOO_LARGE = "body_too_large"
-    CONTENT_TYPE_NOT_JSON = "content_type_not_json"
-    EXPECT_HEADER_UNKNOWN = "expect_header_unknown"
-    EXPECTATION_SETTLED = "expectation_settled"
+    NOT_FOUND = "not_found"  #: No object has this id, or the path does not exist.
+    METHOD_NOT_ALLOWED = "method_not_allowed"  #: The path does not support this method.
+    BODY_TOO_SLOW = "body_too_slow"  #: The body did not arrive in time.
+    BODY_TOO_LARGE = "body_too_large"  #: The body is larger than `MAX_BODY_BYTES`.
+    CONTENT_TYPE_NOT_JSON = "content_type_not_json"  #: The content type is not `application/json`.
+    EXPECT_HEADER_UNKNOWN = "expect_header_unknown"  #: The header `Expect` has another value than `100-continue`.
+    EXPECTATION_SETTLED = "expectation_settled"  #: The payment was already compared with another expected amount.
     FIELD_INVALID = "field_invalid"
-    ADDRESS_INVALID = "address_invalid"
-    RATE_LIMITED = "rate_limited"
-    CHANNEL_UNKNOWN = "channel_unknown"
-    TEMPLATE_UNKNOWN = "template_unknown"
-    TEMPLATE_CHANNEL_UNKNOWN = "template_channel_unknown"
-    DATA_MISSING = "data_missing"
-    DATA_INVALID = "data_invalid"
-    CONFIG_KEY_UNKNOWN = "config_key_unknown"
-    CONFIG_VALUE_INVALID = "config_value_invalid"
-    VERSION_STALE = "version_stale"
-    DEAD_LETTER_SETTLED = "dead_letter_settled"
-    PERIOD_NOT_KEPT = "period_not_kept"
-    IDEMPOTENCY_KEY_MALFORMED = "idempotency_key_malformed"
-    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
-    IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
-    PATTERN_TOO_BROAD = "pattern_too_broad"
-    INDEX_UNKNOWN = "index_unknown"
-    FILTER_MISSING = "filter_missing"
-    FILTER_CONTRADICTORY = "filter_contradictory"
-    REPLAY_TOO_LARGE = "replay_too_large"
-    REPLAY_ENDED = "replay_ended"
+    """A field of the body or the id in the path is missing or has an invalid value; `fields` names it."""
+    ADDRESS_INVALID = "address_invalid"  #: The address cannot be one of the channel.
+    RATE_LIMITED = "rate_limited"  #: The caller exceeds its rate limit.
+    CHANNEL_UNKNOWN = "channel_unknown"  #: No channel has this name.
+    TEMPLATE_UNKNOWN = "template_unknown"  #: No template has this code.
+    TEMPLATE_CHANNEL_UNKNOWN = "template_channel_unknown"  #: The template does not exist for this channel.
+    DATA_MISSING = "data_missing"  #: A variable of the template is missing; `fields` names it.
+    DATA_INVALID = "data_invalid"  #: A variable of the template has an invalid value; `fields` names it.
+    CONFIG_KEY_UNKNOWN = "config_key_unknown"  #: The key begins like a reserved one, and no process reads it.
+    CONFIG_VALUE_INVALID = "config_value_invalid"  #: The value is outside the bounds of the key.
+    VERSION_STALE = "version_stale"  #: The key has another version than the expected one.
+    DEAD_LETTER_SETTLED = "dead_letter_settled"  #: The dead letter was already retried or discarded.
+    PERIOD_NOT_KEPT = "period_not_kept"  #: The whole period is older than the retention.
+    IDEMPOTENCY_KEY_MALFORMED = "idempotency_key_malformed"  #: The idempotency key is not 1 to 255 printable ASCII characters.
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"  #: The idempotency key was used for another request.
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"  #: A call with the same idempotency key is still running.
+    PATTERN_TOO_BROAD = "pattern_too_broad"  #: The pattern begins with a wildcard, and `cache.allow_all` is not true.
+    INDEX_UNKNOWN = "index_unknown"  #: No index has this name.
+    FILTER_MISSING = "filter_missing"  #: The replay has no filter.
+    FILTER_CONTRADICTORY = "filter_contradictory"  #: The filters exclude each other.
+    REPLAY_TOO_LARGE = "replay_too_large"  #: The filters match more deliveries than one replay may have.
+    REPLAY_ENDED = "replay_ended"  #: The replay has ended.
     # 5xx: it is us
-    INTERNAL_ERROR = "internal_error"
-    POSTGRES_UNAVAILABLE = "postgres_unavailable"
-    SCHEMA_MISSING = "schema_missing"
-    SCHEMA_BEHIND = "schema_behind"
-    SCHEMA_AHEAD = "schema_ahead"
-    KAFKA_UNAVAILABLE = "kafka_unavailable"
-    PARTITION_MISSING = "partition_missing"
-    CLOCK_SKEWED = "clock_skewed"
-    INTAKE_FULL = "intake_full"
-    GATEWAY_FULL = "gateway_full"
-    STOPPING = "stopping"
-    LOOP_HUNG = "loop_hung"
+    INTERNAL_ERROR = "internal_error"  #: The gateway failed; the log line of the trace has the details.
+    POSTGRES_UNAVAILABLE = "postgres_unavailable"  #: Postgres does not answer.
+    SCHEMA_MISSING = "schema_missing"  #: The database has no schema yet: `tallyhook migrate` creates it.
+    SCHEMA_BEHIND = "schema_behind"  #: The database schema is older than this process.
+    SCHEMA_AHEAD = "schema_ahead"  #: The database schema is too new for this process.
+    KAFKA_UNAVAILABLE = "kafka_unavailable"  #: Kafka does not answer.
+    PARTITION_MISSING = "partition_missing"  #: A daily partition of a table is missing; the relay creates it.
+    CLOCK_SKEWED = "clock_skewed"  #: The clocks of this process and of Postgres differ too much.
+    INTAKE_FULL = "intake_full"  #: Too many webhooks wait for their commit.
+    GATEWAY_FULL = "gateway_full"  #: The gateway has too many connections or requests.
+    STOPPING = "stopping"  #: The gateway was asked to stop.
+    LOOP_HUNG = "loop_hung"  #: A background loop has made no round for a minute.
 
 
 STATUS: Final[dict[Reason, HTTPStatus]] = {

@@ -9,26 +9,37 @@ from runtime.heartbeat import liveness
 
 
 class Live(msgspec.Struct, frozen=True):
-    live: bool = True
+    """The process is alive."""
+
+    live: bool = True  #: Always true.
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The answer of `/health/ready`: `process` names what answers, `system` the database that it works on."""
+    """The gateway accepts webhooks."""
 
-    ready: bool = True
-    process: str = ""
-    system: str | None = None
+    ready: bool = True  #: Always true.
+    process: str = ""  #: The kind of process that answers: `gateway`.
+    system: str | None = None  #: Identifies the database; all gateways of one system return the same value.
 
 
 async def live(request: web.Request) -> web.Response:
-    """Answer whether each loop of the process still turns, with Postgres away too."""
+    """
+    Check that the process is alive.
+
+    Every background loop has made a round within the last minute. The check passes while Postgres is away.
+    """
     if hung := liveness([*request.app[LOOPS]]).get("loops"):
         raise GatewayError(Reason.LOOP_HUNG, f"has not turned for a minute: {', '.join(hung)}")
     return web.json_response(body=msgspec.json.encode(Live()))
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Answer whether the gateway can take a webhook now; one that is asked to stop is not ready, and serves on."""
+    """
+    Check that the gateway should get webhooks.
+
+    It can commit to Postgres, and it was not asked to stop. A gateway that is stopping fails this check and still serves
+    requests.
+    """
     schema = request.app[SCHEMA]
     if request.app[STOPPING].is_set():
         raise GatewayError(Reason.STOPPING, "the gateway has been asked to stop")

@@ -2,25 +2,29 @@
 
 from prometheus_client import Counter, Gauge
 
-RECEIVED = Counter("tallyhook_webhooks_received_total", "Verified webhooks that are committed.", ["source", "outcome"])
-IGNORED = Counter(
-    "tallyhook_webhooks_ignored_total", "Verified webhooks that are stored and go to no worker, by why.", ["source", "reason"]
+RECEIVED = Counter(
+    "tallyhook_webhooks_received_total", "Verified webhooks that are committed, by outcome.", ["source", "outcome"]
 )
-REFUSALS = Counter("tallyhook_refusals_total", "Requests refused, on every route.", ["source", "reason"])
+IGNORED = Counter(
+    "tallyhook_webhooks_ignored_total", "Verified webhooks that are stored and go to no worker, by reason.", ["source", "reason"]
+)
+REFUSALS = Counter("tallyhook_refusals_total", "Refused requests of all routes, by source and reason.", ["source", "reason"])
 SECRET_USES = Counter(
-    "tallyhook_secret_uses_total", "Signatures and tokens that matched, by the secret's public id.", ["kind", "secret"]
+    "tallyhook_secret_uses_total", "Verified signatures and tokens, by the public id of the secret.", ["kind", "secret"]
 )
 REFUSING = Gauge(
     "tallyhook_source_refusing_seconds",
-    "How long every delivery of the source has been refused; 0 while they are taken.",
+    "Seconds for which every delivery of the source has been refused; 0 while deliveries are accepted.",
     ["source"],
 )
 GIVES_UP = Gauge(
-    "tallyhook_source_gives_up_seconds", "How long the provider sends again what it gets no 2xx for; then it is lost.", ["source"]
+    "tallyhook_source_gives_up_seconds",
+    "Seconds for which the provider retries a delivery without a 2xx answer; after that the event is lost.",
+    ["source"],
 )
-CONNECTIONS_OPEN = Gauge("tallyhook_connections_open", "Connections of the listener.", ["listener"])
+CONNECTIONS_OPEN = Gauge("tallyhook_connections_open", "Open connections of the listener.", ["listener"])
 CONNECTIONS_ENDED = Counter(
     "tallyhook_connections_ended_total",
-    "Connections that the gateway ended: a late head, body, answer or handshake, idle, or displaced, refused, memory, size.",
+    "Closed connections; `why` is a late head, body, answer or handshake, idle, displaced, refused, memory, size.",
     ["listener", "why"],
 )

@@ -24,17 +24,17 @@ _ID_BYTES: Final = 16
 class Page(msgspec.Struct, Generic[Item], frozen=True, omit_defaults=True):
     """Newest first; `next` is the cursor of the following page, absent on the last one."""
 
-    items: list[Item]
-    next: str | None = None
+    items: list[Item]  #: The items.
+    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query of every list."""
 
-    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX), Meta(description=f"How many at most; {LIMIT_DEFAULT} by default.")] = (
-        LIMIT_DEFAULT
-    )
-    cursor: Annotated[Cursor, Meta(description="The `next` of the page before.")] | None = None
+    limit: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX), Meta(description=f"The maximum number of items; {LIMIT_DEFAULT} by default.")
+    ] = LIMIT_DEFAULT
+    cursor: Annotated[Cursor, Meta(description="The `next` of the previous page; absent for the first page.")] | None = None
 
     @property
     def last(self) -> UUID | None:
@@ -45,10 +45,12 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Paged(Limited, frozen=True, kw_only=True):
     """The query of a list that has a time for each item."""
 
-    since: Annotated[datetime, Meta(description="What is not older than this time.")] | None = msgspec.field(
-        default=None, name="from"
+    since: Annotated[datetime, Meta(description="The earliest time, included; UTC unless it has an offset.")] | None = (
+        msgspec.field(default=None, name="from")
     )
-    until: Annotated[datetime, Meta(description="What is older than this time.")] | None = msgspec.field(default=None, name="to")
+    until: Annotated[datetime, Meta(description="The latest time, excluded; UTC unless it has an offset.")] | None = (
+        msgspec.field(default=None, name="to")
+    )
 
     def period(self, earliest: datetime, latest: datetime) -> tuple[datetime, datetime]:
         """The times that are asked for, or these."""

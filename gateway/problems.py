@@ -30,16 +30,16 @@ INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "something went wron
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The body of every refusal; `reason` is the stable word, `title` and `detail` are for people."""
+    """An error, as problem details of RFC 9457."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    reason: str
-    trace_id: str | None = msgspec.field(name="traceId", default=None)
+    type: str  #: A URN that ends in the reason.
+    title: str  #: The HTTP status in words.
+    status: int  #: The HTTP status code.
+    detail: str  #: An explanation for people.
+    reason: str  #: The stable word for the error.
+    trace_id: str | None = msgspec.field(name="traceId", default=None)  #: The trace of the call, as in the header `X-Trace-Id`.
     fields: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """What of the body is at fault, all of it, where that can be told."""
+    """The wrong fields of the body, all of them; absent if the error is not in fields."""
 
 
 def title_of(status: HTTPStatus) -> str:

@@ -1,13 +1,14 @@
 """
-A route, declared once: its handler, its callers, and its part of the published contract.
+Routes, each declared once: its handler, its callers, and the texts of the published contract.
 
-Nothing is served that is not declared: the listeners are built from these records, and so is `schemas/openapi.json`.
+The listeners serve only declared routes: they are built from these records, and so is `schemas/openapi.json`.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from inspect import cleandoc
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
@@ -20,8 +21,11 @@ from schemas import text
 from schemas.fields import fields_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Answer = type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
-"""A record, one of several, or the media type of what is no JSON."""
+Record = type[msgspec.Struct]
+Records = Record | tuple[Record, ...]
+"""A record, or one of several."""
+Answer = Records | str
+"""Records, or the media type of an answer other than a record."""
 
 ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR, Reason.GATEWAY_FULL})
 OF_SCHEMA: Final = frozenset({Reason.SCHEMA_MISSING, Reason.SCHEMA_BEHIND, Reason.SCHEMA_AHEAD})
@@ -53,7 +57,7 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Parameter(NamedTuple):
-    """A parameter of a query or a header; `type` is one that msgspec can describe."""
+    """A parameter of a query or a header; msgspec validates and describes its `type`."""
 
     name: str
     type: Any
@@ -67,39 +71,40 @@ class Parameter(NamedTuple):
 KEY: Final = Parameter(
     "Idempotency-Key",
     text.IdempotencyKey,
-    "The same key and request again give the same answer and change nothing; another request under it is refused.",
+    "A key of your choice: repeating the same request with it returns the first answer; another request with it is refused.",
 )
 
 
-class Route(NamedTuple):
-    """
-    A method of a path.
+def records_of(answer: Answer | None) -> tuple[Record, ...]:
+    """The records of an answer or a body; empty for a media type and for None."""
+    if answer is None or isinstance(answer, str):
+        return ()
+    return answer if isinstance(answer, tuple) else (answer,)
 
-    `name` is the route's in metrics and logs, and its `operationId`. The handler's docstring describes it, unless `description`
-    does. `role` is what a token must hold, and is asked for before the handler is called; without one anybody may call. `body`
-    and `query` are the records that validate them, `id_type` what the ids in the path are, and `id_refusal` why others are
-    refused. `answers` says what comes with which status where all is well, `refuses` what may be wrong besides what follows from
-    the rest. `proofs` are the ways to show who calls where no token is asked for; any of them will do.
-    """
+
+class Route(NamedTuple):
+    """A method of a path."""
 
     method: str
     path: str
-    name: str
-    handler: Handler
-    answers: Mapping[int, Answer]
-    role: Role | None = None
-    body: type[msgspec.Struct] | None = None
-    query: type[msgspec.Struct] | None = None
+    name: str  #: The route's name in metrics and logs, and its `operationId`.
+    handler: Handler  #: Its docstring describes the operation, unless `description` does.
+    answers: Mapping[int, Answer]  #: The answer to each status of success.
+    role: Role | None = None  #: The role that a token needs, checked before the handler is called; None if no token is needed.
+    body: Records | None = None  #: The records that the body may be.
+    query: type[msgspec.Struct] | None = None  #: The record of the query.
     headers: tuple[Parameter, ...] = ()
-    proofs: tuple[Proof, ...] = ()
-    refuses: frozenset[Reason] = frozenset()
-    id_type: Any = text.Id
-    id_refusal: Reason = Reason.NOT_FOUND
+    proofs: tuple[Proof, ...] = ()  #: The alternative proofs of the caller where no token is needed.
+    refuses: frozenset[Reason] = frozenset()  #: The reasons besides those that follow from the other fields.
+    id_type: Any = text.Id  #: The type of the id in the path.
+    id_refusal: Reason = Reason.NOT_FOUND  #: The reason for an id of another type.
+    id_text: str = ""  #: The description of the id in the path.
     description: str = ""
+    holds: Mapping[int, str] = MappingProxyType({})  #: The texts of answers, by status, that their records do not have.
 
     @property
     def text(self) -> str:
-        """The description of the route, the first line in short."""
+        """The description of the operation; its first line is the summary."""
         return self.description or cleandoc(self.handler.__doc__ or "")
 
     @property
@@ -109,17 +114,17 @@ class Route(NamedTuple):
 
     @property
     def ids(self) -> list[str]:
-        """The names in the path."""
+        """The names of the parameters in the path."""
         return _PATH_PARAMETER.findall(self.path)
 
     @property
     def takes_key(self) -> bool:
-        """True if the route honours `Idempotency-Key`: all that our own services and operators may POST."""
+        """True if `Idempotency-Key` is honoured: for every POST of services and operators."""
         return self.method == "POST" and self.role is not None
 
     @property
     def reasons(self) -> frozenset[Reason]:
-        """Every reason that it may refuse for."""
+        """Every reason with which the route may refuse a call."""
         found = ALWAYS | self.refuses
         if self.role:
             found |= OF_TOKENS
@@ -137,11 +142,11 @@ class Route(NamedTuple):
 
 
 ROUTES: Final = web.AppKey("routes", dict[str, Route])
-"""What an application serves, by name."""
+"""The routes of an application, by name."""
 
 
 def serve(app: web.Application, routes: Iterable[Route]) -> None:
-    """Have the application serve the routes; a GET serves HEAD too."""
+    """Add the routes to the application; a GET route serves HEAD too."""
     app[ROUTES] = {route.name: route for route in routes}
     for route in app[ROUTES].values():
         if route.method == "GET":

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from gateway.roles import shared_secrets
 from runtime.credentials import KEY_OF_STRIPE, only
+from runtime.kafka import Cluster, KafkaClientSettings
 from runtime.partners import PartnerSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
@@ -35,7 +36,7 @@ RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay
 Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
 
 
-class GatewaySettings(PartnerSettings):
+class GatewaySettings(PartnerSettings, KafkaClientSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl
@@ -114,6 +115,11 @@ class GatewaySettings(PartnerSettings):
     """How long a gateway that is asked to stop says that it is not ready, and serves on, before it takes no more connections."""
     shutdown_grace: Grace = timedelta(seconds=10)
     """How long a stopping gateway lets requests under way finish."""
+
+    @property
+    def kafka(self) -> Cluster | None:
+        """The cluster that the topology is asked of."""
+        return self.kafka_at(self.kafka_bootstrap_servers) if self.kafka_bootstrap_servers else None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
 
 
 def _connected(engine: Engine) -> Connection:
-    """Connect, or raise what psycopg has to say, without SQLAlchemy's wrapping."""
+    """Connect; raises the error of psycopg without SQLAlchemy's wrapping."""
     try:
         return engine.connect()
     except DBAPIError as error:
@@ -65,7 +65,7 @@ def _connected(engine: Engine) -> Connection:
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that the database is at."""
+    """The revision of the database."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

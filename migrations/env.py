@@ -1,7 +1,8 @@
 """
-Alembic's entry: migrates over the connection that its caller hands in.
+The entry point of Alembic: it migrates over the connection of its caller.
 
-A contract names in `oldest_code` the oldest release that does not use what goes; it is kept in the transaction of its migration.
+A contract migration names in `oldest_code` the oldest release that does not use the removed parts. It is recorded in the same
+transaction.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from outbox.tables import metadata, schema_contracts
 
 
 def note_contract(ctx: Any, step: MigrationInfo, heads: Any, run_args: Any) -> None:
-    """Keep what a contract needs of whoever runs on the schema."""
+    """Record the oldest code that may run after a contract migration."""
     del heads, run_args
     script = context.script.get_revision(step.up_revision_id or "")
     if Path(script.path).stem.startswith(f"{script.revision}_contract_"):

@@ -1,7 +1,7 @@
 """
 The page of every metric: `python -m ops.metrics_page` writes `docs/metrics.md` from the code that declares them.
 
-A metric belongs to the process that imports its module; `PROCESSES` says which that is, the longest prefix counts.
+A metric belongs to the process that imports its module; `PROCESSES` names it by the longest prefix of the module.
 """
 
 import importlib
@@ -33,15 +33,15 @@ PROCESSES: Final = {
 }
 _TOP: Final = """# Metrics
 
-Made from the code by `python -m ops.metrics_page`; a test holds it to that. Every process answers at `/metrics`: the gateway on
-its internal listener, each relay on `RELAY_WEB_PORT`, each worker on `STREAMS_WEB_PORT`. Beside these there are `process_*` and
+Made from the code by `python -m ops.metrics_page`, which a test repeats. Every process answers at `/metrics`: the gateway on
+its internal listener, each relay on `RELAY_WEB_PORT`, each worker on `STREAMS_WEB_PORT`. In addition there are `process_*` and
 `python_*` of prometheus_client. [`monitoring`](../monitoring/README.md) has alert rules and a dashboard that use them.
 """
 _HEAD: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
 
 
 class Declared(NamedTuple):
-    """One metric as the code declares it, under the name that Prometheus gets."""
+    """A metric as declared, under the name that Prometheus reads."""
 
     name: str
     kind: str
@@ -51,13 +51,13 @@ class Declared(NamedTuple):
 
 
 def declared() -> list[Declared]:
-    """Every metric of ours, by process and name."""
+    """Every metric of this project, by process and name."""
     found = [_describe(metric, module) for module in _modules() for metric in _metrics_of(module)]
     return sorted(found, key=lambda metric: (list(PROCESSES.values()).index(metric.process), metric.name))
 
 
 def _metrics_of(module: ModuleType) -> list[MetricWrapperBase]:
-    """Those that the module declares, not those that it imports."""
+    """The metrics that the module declares, without those that it imports."""
     source = inspect.getsource(module)
     metrics = {id(value): value for value in vars(module).values() if isinstance(value, MetricWrapperBase)}
     return [metric for metric in metrics.values() if f'"{_name_of(metric)}"' in source]
@@ -65,7 +65,7 @@ def _metrics_of(module: ModuleType) -> list[MetricWrapperBase]:
 
 def _describe(metric: MetricWrapperBase, module: ModuleType) -> Declared:
     [family] = metric.describe()
-    labels = tuple(metric._labelnames)  # noqa: SLF001  # the library tells label names only with samples, and there are none yet
+    labels = tuple(metric._labelnames)  # noqa: SLF001  # the library reports label names only with samples, and there are none yet
     name = module.__name__
     prefix = max((prefix for prefix in PROCESSES if f"{name}.".startswith(f"{prefix}.")), key=len)
     return Declared(_name_of(metric), family.type, labels, family.documentation, PROCESSES[prefix])
@@ -78,7 +78,7 @@ def _name_of(metric: MetricWrapperBase) -> str:
 
 
 def page() -> str:
-    """The page, whole."""
+    """The whole page."""
     parts = [_TOP]
     process = ""
     for metric in declared():

@@ -27,7 +27,7 @@ from runtime.tracing import new_trace
 log = structlog.get_logger()
 
 WRITTEN = prometheus_client.Counter("tallyhook_audit_written_total", "Calls written to the audit log.")
-DROPPED = prometheus_client.Counter("tallyhook_audit_dropped_total", "Calls that the audit log could not take.", ["reason"])
+DROPPED = prometheus_client.Counter("tallyhook_audit_dropped_total", "Calls that are missing from the audit log.", ["reason"])
 
 _EVERY: Final = timedelta(milliseconds=500)  # between two writes: calls that come close together share one
 _BATCH: Final = 500

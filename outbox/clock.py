@@ -20,7 +20,9 @@ from runtime.database import UNAVAILABLE, Pool
 
 log = structlog.get_logger()
 
-SKEW: Final = Gauge("tallyhook_clock_skew_seconds", "How far the clock of this process is ahead of Postgres' clock.")
+SKEW: Final = Gauge(
+    "tallyhook_clock_skew_seconds", "Seconds by which the clock of this process is ahead of the clock of Postgres."
+)
 
 Own = Callable[[], datetime]
 

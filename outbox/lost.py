@@ -15,7 +15,7 @@ from runtime.ids import new_id
 log = structlog.get_logger()
 
 LOST: Final = prometheus_client.Counter(
-    "tallyhook_records_lost_total", "Records that Kafka had lost when a worker or the relay looked for them.", ["worker", "topic"]
+    "tallyhook_records_lost_total", "Records that Kafka had lost before a worker read them.", ["worker", "topic"]
 )
 
 _NAMED_MAX: Final = 8

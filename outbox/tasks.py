@@ -20,15 +20,15 @@ SETTLED_CHANNEL: Final = "tasks"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The row of a task; `result` is set when done and `reason` when failed."""
+    """The state of the command."""
 
-    task_id: UUID
-    kind: str
-    status: Status
-    created_at: datetime
-    settled_at: datetime | None = None
-    result: dict[str, Any] | None = None
-    reason: str | None = None
+    task_id: UUID  #: The id of the task and of its command.
+    kind: str  #: The event type of the command, such as `cache.invalidate`.
+    status: Status  #: `pending` until a worker has handled the command, then `done` or `failed`.
+    created_at: datetime  #: When the command was committed.
+    settled_at: datetime | None = None  #: When the task was done or failed; absent before.
+    result: dict[str, Any] | None = None  #: The result of a done task, by kind.
+    reason: str | None = None  #: The stable word for the failure; absent otherwise.
 
 
 _SETTLE: Final = """

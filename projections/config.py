@@ -23,12 +23,12 @@ _Value = TypeVar("_Value", bool, int, float, str)
 
 
 class ConfigEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One key as it stands; `version` counts its changes from 1."""
+    """The current value of a key."""
 
-    key: str
-    value: Any
-    version: int
-    updated_at: datetime
+    key: str  #: The key.
+    value: Any  #: The current value.
+    version: int  #: The key's version, counted from 1.
+    updated_at: datetime  #: When it was last set.
 
 
 def decoded(value: Any) -> Any:
@@ -78,14 +78,14 @@ def _entry(*, key: str, value: str, version: int, updated_at: datetime) -> Confi
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a key became; `changed_by` is the public id of the token, `id` that of the call and of `config.changed`."""
+    """One change of a key."""
 
-    id: UUID
-    key: str
-    value: Any
-    version: int
-    changed_at: datetime
-    changed_by: str
+    id: UUID  #: The id of the call and of its event `config.changed`.
+    key: str  #: The key.
+    value: Any  #: The value that was set; null restored the default.
+    version: int  #: The key's version after the change, counted from 1.
+    changed_at: datetime  #: When it was set.
+    changed_by: str  #: The public id of the operator's token.
 
 
 async def read_history(

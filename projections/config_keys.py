@@ -70,15 +70,15 @@ _ATTEMPTS: Final = (
 _RATE: Final = (_is_rate, RATE_BOUNDS, {"type": ["string", "null"], "pattern": RATE_PATTERN})
 
 KEYS: Final = (
-    Key("rate_limit.webhooks", *_RATE, "How often one client address may call `/v1/webhooks/*`."),
-    Key("rate_limit.partners", *_RATE, "How often one partner may send leads."),
+    Key("rate_limit.webhooks", *_RATE, "The rate limit of one client address on `/v1/webhooks/*`."),
+    Key("rate_limit.partners", *_RATE, "The rate limit of one partner for leads."),
     Key("lead.max_attempts", *_ATTEMPTS, "Attempts to deliver a lead before it is given up."),
     Key("partner.{ID}.max_attempts", *_ATTEMPTS, "The same for the leads of one partner."),
-    Key("partner.{ID}.paused", *_FLAG, "Whether the leads of the partner wait; no attempt is used up."),
-    Key("channel.EMAIL.paused", *_FLAG, "Whether notifications by mail wait."),
-    Key("channel.SMS.paused", *_FLAG, "Whether notifications by SMS wait."),
-    Key("channel.PUSH.paused", *_FLAG, "Whether notifications by push wait."),
-    Key("cache.allow_all", *_FLAG, "Whether a pattern of wildcards alone may be invalidated."),
+    Key("partner.{ID}.paused", *_FLAG, "True holds the leads of the partner back; this uses up no attempt."),
+    Key("channel.EMAIL.paused", *_FLAG, "True holds notifications by mail back."),
+    Key("channel.SMS.paused", *_FLAG, "True holds notifications by SMS back."),
+    Key("channel.PUSH.paused", *_FLAG, "True holds notifications by push back."),
+    Key("cache.allow_all", *_FLAG, "True allows patterns that begin with a wildcard in `cache/invalidate`."),
 )
 RESERVED: Final = frozenset(key.name.partition(".")[0] for key in KEYS)
 """First words of keys that are nobody's own."""

@@ -22,7 +22,7 @@ from runtime.listening import Listener
 
 log = structlog.get_logger()
 
-UNUSABLE: Final = Gauge("tallyhook_config_unusable", "Keys of the runtime configuration whose value is ignored.")
+UNUSABLE: Final = Gauge("tallyhook_config_unusable", "Keys of the runtime configuration whose value is unusable and ignored.")
 
 _POLL: Final = 1.0  # seconds; a hint may be lost, and followers are to know within two
 _Value = TypeVar("_Value", bool, int, float, str)

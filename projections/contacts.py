@@ -13,30 +13,25 @@ from schemas.text import Email, LocaleTag, Phone, PushToken
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    What is known of a user.
+    """The addresses and preferences of a user; a field that is left out is forgotten."""
 
-    Telephone numbers are as E.164 has them, and `optOuts` are the channels that are not wanted. The `locale` (BCP 47, such as
-    `de-CH`) decides how amounts are written in messages.
-    """
-
-    email: Email | None = None
-    phone: Phone | None = None
-    push: PushToken | None = None
-    opt_outs: list[Channel] = []
-    locale: LocaleTag | None = None
+    email: Email | None = None  #: The mail address; absent or null if there is none.
+    phone: Phone | None = None  #: The telephone number in E.164.
+    push: PushToken | None = None  #: The device token of the push service.
+    opt_outs: list[Channel] = []  #: Channels over which the user accepts no messages.
+    locale: LocaleTag | None = None  #: BCP 47 tag, such as `de-CH`; it decides the format of amounts in messages.
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The row of a user."""
+    """The contact of the user."""
 
-    user_id: str
-    opt_outs: list[Channel]
-    updated_at: datetime
-    email: str | None = None
-    phone: str | None = None
-    push: str | None = None
-    locale: str | None = None
+    user_id: str  #: Your id of the user.
+    opt_outs: list[Channel]  #: Channels over which the user accepts no messages.
+    updated_at: datetime  #: When the contact was last set.
+    email: str | None = None  #: The mail address; absent if unknown.
+    phone: str | None = None  #: The telephone number in E.164; absent if unknown.
+    push: str | None = None  #: The device token of the push service; absent if unknown.
+    locale: str | None = None  #: BCP 47 tag; absent if unknown.
 
     def address(self, channel: Channel) -> str | None:
         return {"EMAIL": self.email, "SMS": self.phone, "PUSH": self.push}[channel]

@@ -144,42 +144,44 @@ async def bind_key(connection: AsyncConnection, partner: str, key: str, digest: 
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The fields that `docs/contract.md` lists under "Admin HTTP"; what is not known is left out."""
+    """The fields that `docs/contract.md` lists under "Admin HTTP"; unknown values are left out."""
 
 
 class AttemptView(_View, frozen=True):
-    """`status` is that of the answer, `error` a stable word, `excerpt` the beginning of what the CRM said."""
+    """One attempt to deliver a lead."""
 
-    attempt: int
-    started_at: datetime
-    ended_at: datetime | None = None
-    status: int | None = None
-    error: str | None = None
-    excerpt: str | None = None
-    next_attempt_at: datetime | None = None
+    attempt: int  #: The number of the attempt, counted from 1.
+    started_at: datetime  #: When it began.
+    ended_at: datetime | None = None  #: When it ended; absent while it runs.
+    status: int | None = None  #: The HTTP status of the CRM's answer; absent if there was none.
+    error: str | None = None  #: The stable word for the error; absent after a success.
+    excerpt: str | None = None  #: The beginning of the CRM's answer.
+    next_attempt_at: datetime | None = None  #: When the next attempt is due; absent if none follows.
 
 
 class LeadEventView(_View, frozen=True):
-    id: UUID
-    type: str
-    occurred_at: datetime
+    """An event of the lead."""
+
+    id: UUID  #: The event's id (`ce_id`).
+    type: str  #: The event's type.
+    occurred_at: datetime  #: When it happened.
 
 
 class LeadView(_View, frozen=True):
-    """`payload` is as the partner sent it, byte for byte; `suppressed` says why it is held back, where it is."""
+    """The current state of the lead."""
 
-    id: UUID
-    partner_id: str
-    external_lead_id: str
-    status: LeadStatus
-    payload: msgspec.Raw
-    attempts: list[AttemptView]
-    version: int
-    received_at: datetime
-    updated_at: datetime
-    events: list[LeadEventView]
-    next_attempt_at: datetime | None = None
-    suppressed: str | None = None
+    id: UUID  #: The lead's id.
+    partner_id: str  #: The partner's id, as configured here.
+    external_lead_id: str  #: The partner's id of the lead.
+    status: LeadStatus  #: The current state.
+    payload: msgspec.Raw  #: The lead as the partner sent it, byte for byte.
+    attempts: list[AttemptView]  #: Every attempt to deliver the lead, oldest first.
+    version: int  #: Number of the lead's events.
+    received_at: datetime  #: When the lead arrived.
+    updated_at: datetime  #: When the state last changed.
+    events: list[LeadEventView]  #: The lead's events, oldest first.
+    next_attempt_at: datetime | None = None  #: When the next attempt is due; absent if none is.
+    suppressed: str | None = None  #: Why the lead is held back; absent if it is not.
 
 
 async def lead(connection: AsyncConnection, lead_id: str) -> LeadView | None:

@@ -67,34 +67,30 @@ contacts = Table(
 
 
 class NotificationsEventView(msgspec.Struct, frozen=True, rename="camel"):
-    """One of our events."""
+    """An event of the notification."""
 
-    id: UUID
-    type: str
-    occurred_at: datetime
+    id: UUID  #: The event's id (`ce_id`).
+    type: str  #: The event's type.
+    occurred_at: datetime  #: When it happened.
 
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    A notification and what became of it; `to` is what the command named, `address` what that came to.
+    """The current state of the notification."""
 
-    `version` counts its events: the command, and what became of it.
-    """
-
-    id: UUID
-    to: str
-    channel: Channel
-    template: str
-    status: Status
-    attempts: int
-    message_id: str
-    version: int
-    updated_at: datetime
-    events: list[NotificationsEventView]
-    address: str | None = None
-    next_attempt_at: datetime | None = None
-    reason: str | None = None
-    error: str | None = None
+    id: UUID  #: The notification's id.
+    to: str  #: The `to` of the command.
+    channel: Channel  #: The channel of the command.
+    template: str  #: The code of the template.
+    status: Status  #: The current state.
+    attempts: int  #: Number of attempts made.
+    message_id: str  #: The id of the message, the same in every attempt.
+    version: int  #: Number of the notification's events.
+    updated_at: datetime  #: When the state last changed.
+    events: list[NotificationsEventView]  #: The command and the events of its outcome, oldest first.
+    address: str | None = None  #: The address that `to` resolved to; absent before.
+    next_attempt_at: datetime | None = None  #: When the next attempt is due; absent if none is.
+    reason: str | None = None  #: The stable word for the failure or suppression; absent otherwise.
+    error: str | None = None  #: The error of the last attempt, in words.
 
 
 # A notification's events have later ids than its command: the condition keeps older partitions out of the search.

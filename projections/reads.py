@@ -19,120 +19,113 @@ Reconciliation = Literal["matched", "mismatched", "unexpected"]
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The fields that `docs/contract.md` lists under "Admin HTTP"; what is not known is left out."""
+    """The fields that `docs/contract.md` lists under "Admin HTTP"; unknown values are left out."""
 
 
 class ReadsEventView(_View, frozen=True):
-    """`id` is the provider's event id, `event_id` ours."""
+    """A provider's event that contributed to a state."""
 
-    id: str
-    type: str
-    occurred_at: datetime
-    event_id: UUID
+    id: str  #: The provider's id of the event.
+    type: str  #: The provider's type of the event.
+    occurred_at: datetime  #: When it happened, by the provider's clock.
+    event_id: UUID  #: Our id of the event (`ce_id`).
+
+
+class _State(_View, frozen=True, kw_only=True):
+    """Fields of a payment, a subscription and an invoice."""
+
+    provider: Provider  #: The provider.
+    version: int  #: Number of the provider's events that produced this state.
+    updated_at: datetime  #: When the state last changed.
+    events: list[ReadsEventView]  #: The events that produced this state, oldest first.
+    livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
+    account: str | None = None  #: The provider's account; absent if the provider names none.
 
 
 class RefundPart(_View, frozen=True, kw_only=True):
-    """A refund of a payment, in minor units of the currency."""
+    """A refund of a payment."""
 
-    id: str
-    status: str
-    amount: int
-    currency: str
-    reason: str | None = None
-    failure_reason: str | None = None
+    id: str  #: The provider's id of the refund.
+    status: str  #: `pending`, `requires_action`, `succeeded`, `failed`, `canceled`, or the provider's own word.
+    amount: int  #: In minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if unknown.
+    reason: str | None = None  #: The provider's word for why the money is returned; absent if unknown.
+    failure_reason: str | None = None  #: The provider's word for why the refund failed; absent unless it failed.
 
 
 class DisputePart(_View, frozen=True, kw_only=True):
-    """A dispute of a payment, in minor units of the currency."""
+    """A dispute of a payment."""
 
-    id: str
-    status: str
-    amount: int
-    currency: str
-    reason: str | None = None
-    funds: Literal["withdrawn", "reinstated"] | None = None
-    respond_by: datetime | None = None
+    id: str  #: The provider's id of the dispute.
+    status: str  #: The provider's own word.
+    amount: int  #: The disputed amount, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if unknown.
+    reason: str | None = None  #: The provider's word for the payer's reason; absent if unknown.
+    funds: Literal["withdrawn", "reinstated"] | None = None  #: Whether the amount was withdrawn or paid back; absent before.
+    respond_by: datetime | None = None  #: Until when evidence is accepted; absent if unknown.
 
 
-class PaymentView(_View, frozen=True):
-    """Amounts in minor units of the currency."""
+class PaymentView(_State, frozen=True, kw_only=True):
+    """The current state of the payment."""
 
-    provider_payment_id: str
-    provider: Provider
-    status: PaymentStatus
-    amount: int
-    amount_refunded: int
-    currency: str
-    reconciliation: Reconciliation
-    version: int
-    updated_at: datetime
-    events: list[ReadsEventView]
-    refunds: list[RefundPart]
-    disputes: list[DisputePart]
-    invoice_id: str | None = None
-    subscription_id: str | None = None
-    customer_id: str | None = None
-    user_id: str | None = None
-    livemode: bool | None = None
-    account: str | None = None
+    provider_payment_id: str  #: The provider's id of the payment.
+    status: PaymentStatus  #: The current state.
+    amount: int  #: In minor units of `currency`.
+    amount_refunded: int  #: Total refunded so far, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if unknown.
+    reconciliation: Reconciliation  #: The result of comparing the payment with its expectation.
+    refunds: list[RefundPart]  #: The payment's refunds, by id.
+    disputes: list[DisputePart]  #: The payment's disputes, by id.
+    invoice_id: str | None = None  #: The provider's id of the invoice; absent if there is none.
+    subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
+    customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
+    user_id: str | None = None  #: Your id of the user; absent if unknown.
 
 
 class RefundView(RefundPart, frozen=True, kw_only=True):
-    """`status` is pending, requires_action, succeeded, failed or canceled, or the provider's word where it is none of these."""
+    """The current state of the refund."""
 
-    provider: Provider
-    version: int
-    updated_at: datetime
-    events: list[ReadsEventView]
-    payment_id: str | None = None
-    livemode: bool | None = None
-    account: str | None = None
+    provider: Provider  #: The provider.
+    version: int  #: Number of the provider's events that produced this state.
+    updated_at: datetime  #: When the state last changed.
+    events: list[ReadsEventView]  #: The events that produced this state, oldest first.
+    livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
+    account: str | None = None  #: The provider's account; absent if the provider names none.
+    payment_id: str | None = None  #: The provider's id of the refunded payment; absent if unknown.
 
 
 class DisputeView(DisputePart, frozen=True, kw_only=True):
-    """`status` is the provider's word."""
+    """The current state of the dispute."""
 
-    provider: Provider
-    version: int
-    updated_at: datetime
-    events: list[ReadsEventView]
-    payment_id: str | None = None
-    livemode: bool | None = None
-    account: str | None = None
-
-
-class SubscriptionView(_View, frozen=True):
-    """`status` is the provider's word."""
-
-    id: str
-    provider: Provider
-    status: str
-    version: int
-    updated_at: datetime
-    events: list[ReadsEventView]
-    customer_id: str | None = None
-    current_period_end: datetime | None = None
-    livemode: bool | None = None
-    account: str | None = None
+    provider: Provider  #: The provider.
+    version: int  #: Number of the provider's events that produced this state.
+    updated_at: datetime  #: When the state last changed.
+    events: list[ReadsEventView]  #: The events that produced this state, oldest first.
+    livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
+    account: str | None = None  #: The provider's account; absent if the provider names none.
+    payment_id: str | None = None  #: The provider's id of the disputed payment; absent if unknown.
 
 
-class InvoiceView(_View, frozen=True):
-    """Amounts in minor units of the currency."""
+class SubscriptionView(_State, frozen=True, kw_only=True):
+    """The current state of the subscription."""
 
-    id: str
-    provider: Provider
-    status: InvoiceStatus
-    amount_due: int
-    amount_paid: int
-    currency: str
-    version: int
-    updated_at: datetime
-    events: list[ReadsEventView]
-    customer_id: str | None = None
-    subscription_id: str | None = None
-    payment_id: str | None = None
-    livemode: bool | None = None
-    account: str | None = None
+    id: str  #: The provider's id of the subscription.
+    status: str  #: The provider's own word.
+    customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
+    current_period_end: datetime | None = None  #: End of the paid period; absent if unknown.
+
+
+class InvoiceView(_State, frozen=True, kw_only=True):
+    """The current state of the invoice."""
+
+    id: str  #: The provider's id of the invoice.
+    status: InvoiceStatus  #: The current state.
+    amount_due: int  #: In minor units of `currency`.
+    amount_paid: int  #: Paid so far, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if unknown.
+    customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
+    subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
+    payment_id: str | None = None  #: The provider's id of the payment; absent if unknown.
 
 
 async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView | None:

@@ -5,7 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import Gauge
 
-BUILD = Gauge("tallyhook_build_info", "1, by what runs here and in which version.", ["process", "version", "python"])
+BUILD = Gauge(
+    "tallyhook_build_info", "Always 1; the labels identify the process and its version.", ["process", "version", "python"]
+)
 
 
 def release() -> str:

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 log = structlog.get_logger()
 
 FAILED: Final = Counter(
-    "tallyhook_loop_failures_total", "Rounds of a loop that failed unexpectedly; the loop itself goes on.", ["loop"]
+    "tallyhook_loop_failures_total", "Rounds of a background loop that failed unexpectedly; the loop continues.", ["loop"]
 )
 
 _FIRST: Final = 1.0

@@ -24,7 +24,7 @@ from runtime.sessions import SPOKEN, connect
 
 log = structlog.get_logger()
 
-LOST: Final = Counter("tallyhook_lease_lost_total", "Times a process lost the locks that it worked under.", ["holder"])
+LOST: Final = Counter("tallyhook_lease_lost_total", "Times that a process lost the locks under which it worked.", ["holder"])
 
 _SURE: Final = 0.9
 """Of the lease: after that the server may have ended the session, by a clock a little faster than ours."""

@@ -1,5 +1,5 @@
 """
-What became of a payment, a refund, a dispute, a subscription or an invoice.
+Events of payments, refunds, disputes, subscriptions and invoices.
 
 Amounts are in minor units of their currency (ISO 4217, lower case); `xxx` is the currency of an amount that no event has stated.
 """
@@ -12,167 +12,220 @@ import msgspec
 Provider = Literal["stripe", "razorpay"]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-Livemode = Annotated[bool, msgspec.Meta(description="False where no real money moves; absent where the provider does not say.")]
-Account = Annotated[str, msgspec.Meta(description="The provider's account that it is of; absent where the provider names none.")]
+Livemode = Annotated[bool, msgspec.Meta(description="False if no real money moves; absent if not stated.")]
+Account = Annotated[str, msgspec.Meta(description="The provider's account; absent if it names none.")]
 InvoiceStatus = Literal["draft", "open", "paid", "payment_failed", "void", "uncollectible"]
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Unknown fields are ignored, so that a reader outlives the addition of one."""
+    """Fields that every record has; readers ignore unknown fields, so that a field can be added."""
 
     livemode: Livemode | None = None
     account: Account | None = None
 
 
 class PaymentData(_Fact, frozen=True, kw_only=True):
-    """State of a payment just after the event; `version` counts the provider's events behind it."""
+    """State of a payment directly after the event."""
 
-    provider: Provider
-    provider_payment_id: str
-    status: PaymentStatus
-    amount: int
-    amount_refunded: int
-    currency: str
-    version: int
-    customer_id: str | None = None
+    provider: Provider  #: The provider of the payment.
+    provider_payment_id: str  #: The provider's id of the payment.
+    status: PaymentStatus  #: The state directly after the event.
+    amount: int  #: In minor units of `currency`.
+    amount_refunded: int  #: Total refunded so far, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if no event has named one.
+    version: int  #: Number of the provider's events that produced this state.
+    customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
     user_id: str | None = None
-    invoice_id: str | None = None
-    subscription_id: str | None = None
+    """Your id of the user, as named to `payments/expect` or in the provider's metadata; absent if unknown."""
+    invoice_id: str | None = None  #: The provider's id of the invoice that the payment pays; absent if there is none.
+    subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
 
 
 class PaymentSucceeded(PaymentData, frozen=True):
-    """The money is in: said once a payment."""
+    """
+    A payment has succeeded.
+
+    The event is published once for each payment, when the provider first reports the money as received.
+    """
 
 
 class PaymentFailed(PaymentData, frozen=True):
-    """An attempt failed and none has succeeded so far."""
+    """
+    An attempt to pay has failed, and no attempt has succeeded so far.
+
+    A later attempt may still succeed; `billing.payment.succeeded` follows then.
+    """
 
 
 class PaymentRefunded(PaymentData, frozen=True):
     """
-    The refunded total grew; `amount_refunded` is the new total.
+    The refunded total of a payment has grown.
 
-    A total that shrinks because a refund failed is told by `billing.refund.failed`.
+    `amountRefunded` is the new total. If a refund fails later, the total shrinks and `billing.refund.failed` reports it.
     """
 
 
 class PaymentMismatched(PaymentData, frozen=True, kw_only=True):
-    """What was paid is not what `payments/expect` announced."""
+    """
+    The paid amount or currency differs from the expected one.
 
-    expected_amount: int
-    expected_currency: str
+    The expectation is the one that your service announced with `POST /internal/v1/payments/expect`, before or after the
+    payment.
+    """
+
+    expected_amount: int  #: The amount announced to `payments/expect`, in minor units of `expectedCurrency`.
+    expected_currency: str  #: ISO 4217 code in lower case.
 
 
 class RefundData(_Fact, frozen=True, kw_only=True):
-    """
-    State of a refund just after the event.
+    """State of a refund directly after the event; the last four fields describe its payment."""
 
-    `status` is pending, requires_action, succeeded, failed or canceled, or the provider's own word where it is none of these.
-    The last four fields tell of the payment that it belongs to, as it is with this refund.
-    """
-
-    provider: Provider
-    refund_id: str
-    status: str
-    amount: int
-    currency: str
-    version: int
-    reason: str | None = None
-    failure_reason: str | None = None
-    provider_payment_id: str | None = None
-    payment_status: PaymentStatus | None = None
-    payment_amount_refunded: int | None = None
-    customer_id: str | None = None
-    user_id: str | None = None
+    provider: Provider  #: The provider of the refund.
+    refund_id: str  #: The provider's id of the refund.
+    status: str  #: `pending`, `requires_action`, `succeeded`, `failed`, `canceled`, or the provider's own word.
+    amount: int  #: In minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if no event has named one.
+    version: int  #: Number of the provider's events that produced this state.
+    reason: str | None = None  #: The provider's word for why the money is returned; absent if unknown.
+    failure_reason: str | None = None  #: The provider's word for why the refund failed; absent unless it failed.
+    provider_payment_id: str | None = None  #: The provider's id of the refunded payment; absent if unknown.
+    payment_status: PaymentStatus | None = None  #: The state of the payment after this refund; absent if unknown.
+    payment_amount_refunded: int | None = None  #: Total refunded of the payment, in minor units; absent if unknown.
+    customer_id: str | None = None  #: The provider's id of the payment's customer; absent if unknown.
+    user_id: str | None = None  #: Your id of the payment's user; absent if unknown.
 
 
 class RefundCreated(RefundData, frozen=True):
-    """Heard of for the first time: money is on its way back."""
+    """
+    A refund was reported for the first time.
+
+    The provider has accepted the refund; the money is on its way back to the payer.
+    """
 
 
 class RefundSucceeded(RefundData, frozen=True):
-    """The provider has sent the money; it may still come back, and then `billing.refund.failed` follows."""
+    """
+    The provider has sent the refunded money.
+
+    The money may still come back later; `billing.refund.failed` follows then.
+    """
 
 
 class RefundFailed(RefundData, frozen=True):
-    """It failed or was canceled, which `status` tells: the money is with the merchant again, and no longer counts as refunded."""
+    """
+    A refund has failed or was canceled.
+
+    `status` distinguishes the two. The merchant has the money again, and it no longer counts as refunded.
+    """
 
 
 class DisputeData(_Fact, frozen=True, kw_only=True):
-    """
-    State of a dispute just after the event; `status` is the provider's own word.
+    """State of a dispute directly after the event."""
 
-    `funds` says what became of the disputed amount, `respond_by` until when evidence is taken.
-    """
-
-    provider: Provider
-    dispute_id: str
-    status: str
-    amount: int
-    currency: str
-    version: int
-    reason: str | None = None
-    funds: Literal["withdrawn", "reinstated"] | None = None
-    respond_by: Moment | None = None
-    provider_payment_id: str | None = None
+    provider: Provider  #: The provider of the disputed payment.
+    dispute_id: str  #: The provider's id of the dispute.
+    status: str  #: The provider's own word.
+    amount: int  #: The disputed amount, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if no event has named one.
+    version: int  #: Number of the provider's events that produced this state.
+    reason: str | None = None  #: The provider's word for the payer's reason; absent if unknown.
+    funds: Literal["withdrawn", "reinstated"] | None = None  #: Whether the amount was withdrawn or paid back; absent before.
+    respond_by: Moment | None = None  #: Until when evidence is accepted; absent if unknown.
+    provider_payment_id: str | None = None  #: The provider's id of the disputed payment; absent if unknown.
 
 
 class DisputeCreated(DisputeData, frozen=True):
-    """Heard of for the first time: the payer's bank asks the money back."""
+    """
+    A dispute was reported for the first time.
+
+    The payer's bank demands the money back; `respondBy` is the deadline for evidence.
+    """
 
 
 class DisputeUpdated(DisputeData, frozen=True):
-    """Its status, its funds or another field changed."""
+    """
+    The status, the funds or another field of a dispute has changed.
+
+    The event holds the complete new state, not only the changed fields.
+    """
 
 
 class DisputeClosed(DisputeData, frozen=True):
-    """It is over: won, lost or withdrawn, which `status` tells."""
+    """
+    A dispute has ended.
+
+    `status` is the outcome in the provider's own word: won, lost or withdrawn.
+    """
 
 
 class SubscriptionData(_Fact, frozen=True, kw_only=True):
-    """State of a subscription just after the event; `status` is the provider's own word."""
+    """State of a subscription directly after the event."""
 
-    provider: Provider
-    subscription_id: str
-    status: str
-    version: int
-    customer_id: str | None = None
-    current_period_end: Moment | None = None
+    provider: Provider  #: The provider of the subscription.
+    subscription_id: str  #: The provider's id of the subscription.
+    status: str  #: The provider's own word.
+    version: int  #: Number of the provider's events that produced this state.
+    customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
+    current_period_end: Moment | None = None  #: End of the paid period; absent if unknown.
 
 
 class SubscriptionCreated(SubscriptionData, frozen=True):
-    """Seen for the first time."""
+    """
+    A subscription was reported for the first time.
+
+    Its status may be any of the provider's, since events can arrive in any order.
+    """
 
 
 class SubscriptionUpdated(SubscriptionData, frozen=True):
-    """Status, period or customer changed."""
+    """
+    The status, the period or the customer of a subscription has changed.
+
+    The event holds the complete new state, not only the changed fields.
+    """
 
 
 class SubscriptionCanceled(SubscriptionData, frozen=True):
-    """Ended for good."""
+    """
+    A subscription has ended for good.
+
+    `status` is the last state in the provider's own word.
+    """
 
 
 class InvoiceData(_Fact, frozen=True, kw_only=True):
-    """State of an invoice just after the event."""
+    """State of an invoice directly after the event."""
 
-    provider: Provider
-    invoice_id: str
-    status: InvoiceStatus
-    amount_due: int
-    amount_paid: int
-    currency: str
-    version: int
-    subscription_id: str | None = None
-    payment_id: str | None = None
+    provider: Provider  #: The provider of the invoice.
+    invoice_id: str  #: The provider's id of the invoice.
+    status: InvoiceStatus  #: The state directly after the event.
+    amount_due: int  #: In minor units of `currency`.
+    amount_paid: int  #: Paid so far, in minor units of `currency`.
+    currency: str  #: ISO 4217 code in lower case; `xxx` if no event has named one.
+    version: int  #: Number of the provider's events that produced this state.
+    subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
+    payment_id: str | None = None  #: The provider's id of the payment; absent if unknown.
 
 
 class InvoiceCreated(InvoiceData, frozen=True):
-    """Seen for the first time."""
+    """
+    An invoice was reported for the first time.
+
+    Its status may be any, since events can arrive in any order.
+    """
 
 
 class InvoicePaid(InvoiceData, frozen=True):
-    """Paid in full."""
+    """
+    An invoice was paid in full.
+
+    `paymentId` is the payment that completed it, if the provider names it.
+    """
 
 
 class InvoiceFailed(InvoiceData, frozen=True):
-    """A payment attempt failed and the invoice is not paid."""
+    """
+    An attempt to pay an invoice has failed, and it is not paid.
+
+    The provider may try again; `billing.invoice.paid` follows after a success.
+    """

@@ -1,14 +1,14 @@
-"""What is asked of the cache."""
+"""Commands to the cache worker."""
 
 import msgspec
 
 
 class InvalidateCache(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """
-    Remove these keys, and all that match these glob patterns.
+    Remove keys from the cache.
 
-    Neither has the prefix of the cache yet: the worker puts it before each. Unknown fields are ignored.
+    The worker puts the configured prefix before each key and pattern. Readers ignore unknown fields.
     """
 
-    keys: list[str] = []
-    patterns: list[str] = []
+    keys: list[str] = []  #: Exact keys, without the configured prefix.
+    patterns: list[str] = []  #: Glob patterns of Redis, without the configured prefix.

@@ -1,4 +1,4 @@
-"""What is said of runtime configuration."""
+"""Events of the runtime configuration."""
 
 from typing import Any
 
@@ -6,9 +6,13 @@ import msgspec
 
 
 class ConfigChanged(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """A key has another value; `changed_by` is the public id of the token that was used, `version` counts the key's changes."""
+    """
+    A key of the runtime configuration has a new value.
 
-    key: str
-    value: Any
-    version: int
-    changed_by: str
+    Processes that follow the configuration apply it within two seconds.
+    """
+
+    key: str  #: The key.
+    value: Any  #: The new value; null restores the default.
+    version: int  #: The key's version, counted from 1.
+    changed_by: str  #: The public id of the operator's token.

@@ -1,5 +1,5 @@
 """
-A partner's lead: how it comes in, how it is to be delivered, what became of it.
+Events of a partner's lead: its arrival, the command to deliver it, and the outcome of each attempt.
 
 A lead's id is the id of the event that brought it, and the subject of all its events.
 """
@@ -19,54 +19,70 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Unknown fields are ignored, so that a reader outlives the addition of one."""
+    """Fields that every record has; readers ignore unknown fields, so that a field can be added."""
 
 
 class LeadReceived(_Record, frozen=True, kw_only=True):
-    """What the partner sent; the data of the event is the body as it came, byte for byte."""
+    """
+    A partner has sent a lead.
 
-    partner_id: PartnerId
-    external_lead_id: Line
-    payload: dict[str, Any]
+    The data of the event is the partner's body, byte for byte.
+    """
+
+    partner_id: PartnerId  #: The partner's id, as configured here.
+    external_lead_id: Line  #: The partner's id of the lead.
+    payload: dict[str, Any]  #: The lead in the partner's own form.
 
 
 class DeliverLead(_Record, frozen=True, kw_only=True):
     """
-    Make the attempt of that number now; where it is made already, tell how it went.
+    Make one attempt to deliver a lead now.
 
-    `afresh` forgets the failures before it, so that a lead that was given up has all of its attempts again.
+    If the attempt of that number was already made, the task reports its outcome instead.
     """
 
-    lead_id: UUID
-    partner_id: PartnerId
+    lead_id: UUID  #: The lead's id.
+    partner_id: PartnerId  #: The partner's id, as configured here.
     attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
-    metadata: dict[str, Any] = {}
-    afresh: bool = False
+    """The number of the attempt, counted from 1; absent for the next one."""
+    metadata: dict[str, Any] = {}  #: Values of the caller's, stored with the command.
+    afresh: bool = False  #: True to forget earlier failures, so that an exhausted lead gets all of its attempts again.
 
 
 class _Attempted(_Record, frozen=True, kw_only=True):
-    """One attempt has ended; `version` counts the events behind the lead."""
+    """The outcome of one attempt to deliver a lead."""
 
-    partner_id: str
-    external_lead_id: str
-    attempt: int
-    version: int
-    status: int | None = None
-    """The status of the answer, where there was one."""
+    partner_id: str  #: The partner's id, as configured here.
+    external_lead_id: str  #: The partner's id of the lead.
+    attempt: int  #: The number of the attempt, counted from 1.
+    version: int  #: Number of the lead's events.
+    status: int | None = None  #: The HTTP status of the CRM's answer; absent if there was none.
 
 
 class LeadDelivered(_Attempted, frozen=True, kw_only=True):
-    """The partner's CRM has taken it."""
+    """
+    The partner's CRM has accepted a lead.
+
+    No further attempt is made.
+    """
 
 
 class LeadDeliveryFailed(_Attempted, frozen=True, kw_only=True):
-    """An attempt failed; without `next_attempt_at` it was the last one."""
+    """
+    An attempt to deliver a lead has failed.
 
-    error: str
-    next_attempt_at: Moment | None = None
+    If `nextAttemptAt` is absent, no attempt follows.
+    """
+
+    error: str  #: The stable word for the error.
+    next_attempt_at: Moment | None = None  #: When the next attempt is due; absent if this was the last one.
 
 
 class LeadDeliveryExhausted(_Attempted, frozen=True, kw_only=True):
-    """The last attempt allowed has failed: nothing more happens by itself."""
+    """
+    The last allowed attempt to deliver a lead has failed.
 
-    error: str
+    An operator can start a new round of attempts with `POST /v1/admin/dead-letters/{id}/retry`.
+    """
+
+    error: str  #: The stable word for the last error.

@@ -1,4 +1,4 @@
-"""What the system says about itself and asks of itself: notification commands, alerts, dead letters."""
+"""Records of the system's own operation: notification commands and outcomes, alerts, dead letters."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -9,73 +9,89 @@ Channel = Literal["EMAIL", "SMS", "PUSH"]
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Unknown fields are ignored, so that a reader outlives the addition of one."""
+    """Fields that every record has; readers ignore unknown fields, so that a field can be added."""
 
 
 class SendNotification(_Record, frozen=True, kw_only=True):
     """
-    Tell a user something; `to` is a user id or a contact (an address, a number).
+    Send a notification to a user or to an address.
 
-    `fallback` is the address to use where `to` is a user of whom no address of the channel is known.
+    The outcome is published on `notification.events`.
     """
 
-    to: str
-    channel: Channel
-    template: str
-    data: dict[str, Any]
-    fallback: str | None = None
+    to: str  #: A user id, or an address of the channel (a mail address, a telephone number, a device token).
+    channel: Channel  #: The channel to send over.
+    template: str  #: The code of the template.
+    data: dict[str, Any]  #: The variables of the template.
+    fallback: str | None = None  #: The address to use if `to` is a user without a known address of the channel.
 
 
 class _Told(_Record, frozen=True, kw_only=True):
-    """What became of a notification; `id` is that of its command."""
+    """The outcome of a notification."""
 
-    id: UUID
-    to: str
-    channel: Channel
-    template: str
-    message_id: str
-    attempts: int
+    id: UUID  #: The id of the notification and of its command.
+    to: str  #: The `to` of the command.
+    channel: Channel  #: The channel of the command.
+    template: str  #: The code of the template.
+    message_id: str  #: The id of the message, the same in every attempt.
+    attempts: int  #: Number of attempts made.
 
 
 class NotificationSent(_Told, frozen=True, kw_only=True):
-    """A provider has taken the message; after a crash it may have been handed over twice, under the same `messageId`."""
+    """
+    A provider has accepted the message of a notification.
+
+    After a crash the message may be handed over twice, under the same `messageId`.
+    """
 
 
 class NotificationFailed(_Told, frozen=True, kw_only=True):
-    """It will not be sent: nobody can be reached there, or every attempt failed."""
+    """
+    A notification will not be sent.
 
-    reason: str
+    No address is known or valid, or every attempt failed; `reason` distinguishes these.
+    """
+
+    reason: str  #: The stable word for the failure.
 
 
 class NotificationSuppressed(_Told, frozen=True, kw_only=True):
-    """It will not be sent: whoever it is for wants nothing over this channel."""
+    """
+    A notification will not be sent because the user has opted out.
 
-    reason: str
+    The user does not accept messages over this channel.
+    """
+
+    reason: str  #: The stable word for the suppression.
 
 
 class AlertRaised(_Record, frozen=True, kw_only=True):
-    """Someone should look; `alert` is a stable word, `runbook` the page that says what to do."""
+    """
+    A condition needs the attention of an operator.
 
-    alert: str
-    subject: str
-    summary: str
-    runbook: str
+    `alert` is a stable word; `runbook` is the page that describes the remedy.
+    """
+
+    alert: str  #: The stable word for the condition.
+    subject: str  #: The object of the condition, such as a partner's id.
+    summary: str  #: The condition in words.
+    runbook: str  #: The page that describes the remedy.
 
 
 class DeadLetterRecorded(_Record, frozen=True, kw_only=True):
     """
-    A record that a consumer set aside.
+    A worker could not handle a record and has recorded it as a dead letter.
 
-    `key`, `value` and the values of headers are base64, or null as in the record: what does not decode is kept byte for byte.
+    The record is kept byte for byte, so that an operator can retry it after the cause is removed.
     """
 
-    id: UUID
-    consumer: str
-    reason: str
-    detail: str
-    topic: str
-    partition: int
-    offset: int
-    key: str | None
-    value: str | None
-    headers: list[tuple[str, str | None]]
+    id: UUID  #: The id of the dead letter.
+    consumer: str  #: The worker role that could not handle the record.
+    reason: str  #: The stable word for the error.
+    detail: str  #: The error in words.
+    topic: str  #: The topic of the record.
+    partition: int  #: The partition of the record.
+    offset: int  #: The offset of the record.
+    key: str | None  #: The record's key in base64; null if it has none.
+    value: str | None  #: The record's value in base64; null if it has none.
+    headers: list[tuple[str, str | None]]  #: Name and value of each header; values in base64, or null.

@@ -47,18 +47,17 @@ HANDLED_TYPES: Final = frozenset(
 
 class RazorpayEvent(msgspec.Struct, frozen=True):
     """
-    The signed body of one delivery; `created_at` is Unix seconds, `payload` has an entity for each word in `contains`.
+    An event as Razorpay sends it, byte for byte (https://razorpay.com/docs/webhooks).
 
-    An event about an account has neither, and an empty payload may be written as a list. Nothing in it says whether it is of the
-    test or the live mode: each mode has webhooks of its own (https://razorpay.com/docs/payments/dashboard/test-live-modes), so
-    their URLs and secrets tell, and the ids of API keys (`rzp_test_`, `rzp_live_`), which no event has.
+    An event about an account has neither `payload` nor `contains`. The body names neither its id nor the mode: each mode
+    has its own webhooks with their own secrets (https://razorpay.com/docs/payments/dashboard/test-live-modes).
     """
 
-    event: Word
-    created_at: Seconds
-    payload: dict[str, Any] | list[Any] | None = None
-    account_id: str | None = None
-    contains: list[str] | None = None
+    event: Word  #: The type, such as `payment.captured`.
+    created_at: Seconds  #: When it happened, in Unix seconds.
+    payload: dict[str, Any] | list[Any] | None = None  #: One entity for each word of `contains`; an empty payload may be a list.
+    account_id: str | None = None  #: Razorpay's id of the account, `acc_…`.
+    contains: list[str] | None = None  #: The names of the entities in `payload`.
 
     @property
     def occurred_at(self) -> datetime:

@@ -1,34 +1,42 @@
-"""What is said of documents that can be searched for, and in which index."""
+"""Events of search documents, and the indexes that hold them."""
 
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 DELETED: Final = "deleted"
-"""The field that marks a deleted document in the index; no document brings one of its own."""
+"""The field that marks a deleted document in the index; documents may not have a field of this name."""
 
 Version = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class DocumentChanged(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A document is another as of this version. Unknown fields are ignored, so that a reader outlives the addition of one."""
+    """A new version of a document; readers ignore unknown fields, so that a field can be added."""
 
-    id: str
-    version: Version
+    id: str  #: The document's id.
+    version: Version  #: The document's version; a higher version wins.
 
 
 class PropertyUpserted(DocumentChanged, frozen=True, kw_only=True):
-    """A property looks like this as of this version; `doc` is the whole of it."""
+    """
+    A property document has a new content.
 
-    doc: dict[str, Any]
+    The event holds the whole document; a reader that knows a higher version ignores it.
+    """
+
+    doc: dict[str, Any]  #: The whole document.
 
 
 class PropertyDeleted(DocumentChanged, frozen=True, kw_only=True):
-    """A property is gone as of this version."""
+    """
+    A property document was deleted.
+
+    A reader that knows a higher version ignores the event.
+    """
 
 
 class Index(NamedTuple):
-    """One index: its name for callers and for searches, and the events that say what is in it."""
+    """An index: its name for callers and for searches, and the events of its documents."""
 
     name: str
     upserted: type[PropertyUpserted]

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
 from schemas import text
 from schemas.envelope import EARLIEST, LATEST
+from schemas.rules import Json, never
 
 SOURCE: Final = "stripe"
 TYPE_PREFIX: Final = "com.stripe."
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.event:1"
+THIN: Final = "v2.core.event"
+"""The `object` of a thin event; that of a snapshot event is `event`."""
 
 # What the payments worker folds. Anything else is acknowledged and stored, and can be replayed once it has a handler.
 HANDLED_TYPES: Final = frozenset(
@@ -77,31 +80,39 @@ Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATES
 
 
 class EventObject(msgspec.Struct, frozen=True):
-    """The object an event speaks of, as far as its place in the order needs it."""
+    """The object of an event, with the fields that decide its order among other events."""
 
-    object: Word | None = None
-    id: Word | None = None
-    payment_intent: str | dict[str, Any] | None = None
-    charge: str | dict[str, Any] | None = None
-    invoice: str | dict[str, Any] | None = None
+    object: Word | None = None  #: The type of the object, such as `payment_intent`.
+    id: Word | None = None  #: The object's id.
+    payment_intent: str | dict[str, Any] | None = None  #: The payment that the object belongs to: its id, or the whole object.
+    charge: str | dict[str, Any] | None = None  #: The charge that the object belongs to: its id, or the whole object.
+    invoice: str | dict[str, Any] | None = None  #: The invoice that the object belongs to: its id, or the whole object.
 
 
 class EventData(msgspec.Struct, frozen=True):
-    object: EventObject | None = None
+    """The data of an event."""
+
+    object: EventObject | None = None  #: The object after the event.
 
 
 class StripeEvent(msgspec.Struct, frozen=True):
-    """The signed body of one delivery, with the object as it was then; `created` is Unix seconds."""
+    """
+    An event as Stripe sends it, byte for byte (https://docs.stripe.com/api/events/object).
 
-    id: Word
-    type: Word
-    created: Seconds
-    data: EventData | None = None
-    object: str = "event"
-    api_version: str | None = None
-    livemode: bool | None = None
-    account: str | None = None
-    context: str | None = None
+    `data.object` is the object as it was at the time of the event.
+    """
+
+    id: Word  #: Stripe's id of the event, `evt_…`.
+    type: Word  #: The type, such as `payment_intent.succeeded`.
+    created: Seconds  #: When it happened, in Unix seconds.
+    data: EventData | None = None  #: The object that the event is about.
+    object: str = "event"  #: Always `event`.
+    api_version: str | None = None  #: The version of Stripe's API that formed `data`.
+    livemode: bool | None = None  #: False if no real money moves.
+    account: str | None = None  #: The connected account, `acct_…`; absent for your own.
+    context: str | None = None  #: The path of accounts, for endpoints of an organization.
+
+    rules: ClassVar[Json] = never({"type": "object", "properties": {"object": {"const": THIN}}, "required": ["object"]})
 
     @property
     def occurred_at(self) -> datetime:

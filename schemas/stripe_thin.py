@@ -5,14 +5,12 @@ Who wants the state asks the API for the object. The snapshot event of the same 
 """
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from schemas.stripe import Aggregate, Word
 
-THIN: Final = "v2.core.event"
-"""The `object` of a thin event; that of a snapshot event is `event`."""
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.v2.core.event:1"
 
 API_KEY_MISSING: Final = "api_key_missing"
@@ -22,22 +20,26 @@ OBJECT_UNNAMED: Final = "object_unnamed"
 
 
 class RelatedObject(msgspec.Struct, frozen=True):
-    """The object that an event is about: `type` is its `object`, such as `billing.meter`. One that is unique has no id."""
+    """The object that a thin event is about."""
 
-    id: Word | None = None
-    type: Word | None = None
+    id: Word | None = None  #: The object's id; absent if there is only one of the type.
+    type: Word | None = None  #: The type of the object, such as `billing.meter`.
 
 
 class ThinEvent(msgspec.Struct, frozen=True):
-    """A thin event of Stripe: it names an object and does not hold it. `context` is the account that the object belongs to."""
+    """
+    A thin event as Stripe sends it (https://docs.stripe.com/api/v2/core/events/object).
 
-    id: Word
-    type: Word
-    created: Annotated[datetime, msgspec.Meta(tz=True)]
-    object: str = THIN
-    related_object: RelatedObject | None = None
-    context: Word | None = None
-    livemode: bool | None = None
+    It names an object and does not contain it; the payments worker fetches the object from Stripe's API.
+    """
+
+    id: Word  #: Stripe's id of the event, `evt_…`.
+    type: Word  #: The type, such as `v1.invoice.paid`.
+    created: Annotated[datetime, msgspec.Meta(tz=True)]  #: When it happened, in RFC 3339.
+    object: Literal["v2.core.event"]  #: The value that distinguishes it from a snapshot event.
+    related_object: RelatedObject | None = None  #: The object that the event is about; absent if there is none.
+    context: Word | None = None  #: The account that the object belongs to.
+    livemode: bool | None = None  #: False if no real money moves.
 
 
 _FAMILIES: Final = (

@@ -1,4 +1,4 @@
-"""Every topic: how many partitions it has and how long Kafka keeps it. Order holds per key, so partitions bound parallelism."""
+"""Every topic with its number of partitions and its retention. Order holds per key, so partitions bound parallelism."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -8,26 +8,26 @@ from typing import Final, NamedTuple
 class Topic(StrEnum):
     """The names that `docs/contract.md` lists under "Events on Kafka"."""
 
-    WEBHOOKS_STRIPE = "webhooks.stripe"
-    WEBHOOKS_RAZORPAY = "webhooks.razorpay"
-    BILLING_PAYMENTS = "billing.payment.events"
-    BILLING_REFUNDS = "billing.refund.events"
-    BILLING_DISPUTES = "billing.dispute.events"
-    BILLING_SUBSCRIPTIONS = "billing.subscription.events"
-    BILLING_INVOICES = "billing.invoice.events"
-    PARTNER_LEADS = "lead.partner.events"
-    PROPERTIES = "property.events"
-    CACHE_COMMANDS = "cache.commands"
-    NOTIFICATION_COMMANDS = "notification.commands"
-    LEAD_COMMANDS = "lead.commands"
-    NOTIFICATIONS = "notification.events"
-    CONFIG = "config.events"
-    ALERTS = "alert.events"
-    DEAD_LETTERS = "dead-letters"
+    WEBHOOKS_STRIPE = "webhooks.stripe"  #: Events of Stripe, byte for byte as sent.
+    WEBHOOKS_RAZORPAY = "webhooks.razorpay"  #: Events of Razorpay, byte for byte as sent.
+    BILLING_PAYMENTS = "billing.payment.events"  #: Changes of payments, for all providers.
+    BILLING_REFUNDS = "billing.refund.events"  #: Changes of refunds, for all providers.
+    BILLING_DISPUTES = "billing.dispute.events"  #: Changes of disputes, for all providers.
+    BILLING_SUBSCRIPTIONS = "billing.subscription.events"  #: Changes of subscriptions, for all providers.
+    BILLING_INVOICES = "billing.invoice.events"  #: Changes of invoices, for all providers.
+    PARTNER_LEADS = "lead.partner.events"  #: Leads of partners, and the outcome of each attempt to deliver them.
+    PROPERTIES = "property.events"  #: Changes and deletions of documents in the index `properties`.
+    CACHE_COMMANDS = "cache.commands"  #: Commands for the cache worker.
+    NOTIFICATION_COMMANDS = "notification.commands"  #: Commands for the notifications worker.
+    LEAD_COMMANDS = "lead.commands"  #: Commands for the leads worker.
+    NOTIFICATIONS = "notification.events"  #: Outcomes of notifications.
+    CONFIG = "config.events"  #: Changes of the runtime configuration.
+    ALERTS = "alert.events"  #: Conditions that need the attention of an operator.
+    DEAD_LETTERS = "dead-letters"  #: Records that a worker could not handle, with the reason.
 
 
 class TopicSpec(NamedTuple):
-    """What a topic must look like before anything starts."""
+    """The required properties of a topic; `topics ensure` creates and checks them."""
 
     partitions: int
     retention: timedelta

@@ -1,8 +1,8 @@
 """
-Who says what to whom: every process, the topics that it reads, and those that its events go to. The one place that declares it.
+The declared topology: every process, the topics that it reads, and the topics of its events.
 
-Everything a process says goes through the outbox, and the relay carries it to Kafka: `produces` names the topics that the events
-end up in. Workers take the topics they read from here, and a test holds `produces` to what they really append.
+All events go through the outbox, and the relay carries them to Kafka: `produces` names the topics that they reach. Workers take
+the topics that they read from here, and a test compares `produces` with the events that they really append.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ GROUP_PREFIX: Final = "tallyhook-"
 
 
 Kind = Literal["outside", "gateway", "relay", "worker"]
-"""What an agent is to the system; who is outside sends to us, or is reached by our effects."""
+"""The kind of an agent; one that is outside calls the gateway, or is reached by effects."""
 Tie = Literal["consumes", "produces", "feeds"]
-"""A topic to an agent; an agent to a topic, through the outbox and the relay; an agent to an agent, without Kafka."""
+"""An edge from a topic to an agent, from an agent through the relay to a topic, or from an agent to an agent without Kafka."""
 
 
 class Agent(NamedTuple):
     """
-    Somebody who reads topics, writes to them, or both.
+    A process or an outside system that reads topics, writes to them, or both.
 
-    `feeds` are agents that it reaches without Kafka: who calls the gateway, and what a worker's effects reach.
+    `feeds` are the agents that it reaches without Kafka: a caller reaches the gateway, and a worker the targets of its effects.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Agent(NamedTuple):
 
     @property
     def group(self) -> str | None:
-        """The consumer group whose offsets say how far it is; None for who reads nothing."""
+        """The consumer group that commits its offsets; None if it reads no topic."""
         return group_of(self.name) if self.consumes else None
 
 
 class Edge(NamedTuple):
-    """Who is tied to whom, by name; topics and agents share no names."""
+    """An edge between two names; topics and agents share no names."""
 
     source: str
     target: str
@@ -48,7 +48,7 @@ class Edge(NamedTuple):
 
     @property
     def trouble(self) -> bool:
-        """Whether nothing goes this way while all is well."""
+        """True if nothing passes here while all is well."""
         return self.tie == "produces" and self.target in TROUBLE
 
 
@@ -76,7 +76,7 @@ def edges() -> Iterator[Edge]:
 
 
 TROUBLE: Final = (Topic.DEAD_LETTERS, Topic.ALERTS)
-"""Where every worker says what it set aside, and that somebody should look."""
+"""The topics of dead letters and of alerts, to which every worker writes."""
 _CALLER: Final = ("gateway",)
 
 AGENTS: Final = {
@@ -158,4 +158,4 @@ AGENTS: Final = {
         Agent("channels", "Mail, SMS, push", "outside"),
     )
 }
-"""In the order of their way through the system."""
+"""The agents, in the order of an event's way through the system."""

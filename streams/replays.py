@@ -19,6 +19,7 @@ from outbox.errors import BrokerError
 from outbox.offsets import Offsets, Place
 from runtime.database import UNAVAILABLE, Pool
 from runtime.excerpts import excerpt_of
+from runtime.kafka import Cluster
 from schemas.topology import group_of
 from streams.records import Record
 
@@ -96,7 +97,7 @@ class Replays:
 
 
 def after_replays(
-    consumer: str, pool: Pool, bootstrap_servers: str, loop: Callable[[], Awaitable[None]]
+    consumer: str, pool: Pool, kafka: Cluster, loop: Callable[[], Awaitable[None]]
 ) -> Callable[[], Awaitable[None]]:
     """
     Return the loop, which then begins when no suppressed replay of the consumer is open.
@@ -105,7 +106,7 @@ def after_replays(
     """
 
     async def run() -> None:
-        logged, replays, offsets = -_LOG_EVERY, Replays(consumer), Offsets(bootstrap_servers)
+        logged, replays, offsets = -_LOG_EVERY, Replays(consumer), Offsets(kafka)
         while open_ranges := await _still_open(replays, pool, offsets):
             if time.monotonic() - logged >= _LOG_EVERY:
                 logged = time.monotonic()

@@ -20,6 +20,7 @@ from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.addresses import LOOPBACK, address
+from runtime.kafka import Cluster
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  #
 _PROMPT: Final = {"SHUTDOWN_DELAY": "0s"}
 _LIMIT: Final = """
 import os, resource, sys
+from runtime.kafka import Cluster
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -72,12 +74,13 @@ class System:
         hung_after: timedelta = HUNG_AFTER,
         data_limit: int | None = None,
         program: str = TALLYHOOK,
+        kafka: str | None = None,
         **settings: str,
     ) -> None:
         self.stack = stack
         self._hung_after = hung_after
         self.database_url = stack.postgres.url
-        self.kafka = stack.kafka.url
+        self.kafka = kafka or stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
         self._listeners = take_listeners(stack.ports, settings)
         others = {f"worker-{role}" for role in WORKERS if role not in workers}
@@ -107,10 +110,14 @@ class System:
         """Migrate, make the partitions and the topics."""
         chain.upgrade(self.database_url)
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
-        topics.ensure(self.kafka)
+        topics.ensure(Cluster(self.kafka))
+
+    def begin(self) -> None:
+        """Start the processes, without waiting until they are ready."""
+        self._thread.start()
 
     def start(self) -> None:
-        self._thread.start()
+        self.begin()
         wait_until(lambda: self.states and all(state.state == "ready" for state in self.states), seconds=60)
 
     def stop(self) -> None:

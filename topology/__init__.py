@@ -1,1 +1,1 @@
-"""The system seen whole: the declared graph with what Kafka says of it, as a record, a drawing, a page, and Mermaid."""
+"""The topology of the whole system, declared and joined with Kafka's figures: as a record, a drawing, a page and Mermaid."""

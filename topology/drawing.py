@@ -1,4 +1,4 @@
-"""The topology as a drawing: boxes and curves with everything that is to be read on them, ready for the template."""
+"""The topology as a drawing: boxes and curves with their texts, ready for the template."""
 
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ class Strip(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A box: `kind` and `level` choose its colours, `badge` is the lag that is written on it."""
+    """A box: `kind` and `level` choose its colours, and `badge` is the lag written on it."""
 
     name: str
     kind: str
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A way between boxes, as an SVG path."""
+    """A connection between boxes, as an SVG path."""
 
     source: str
     target: str
@@ -53,7 +53,7 @@ class Curve(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Everything on it, and its size."""
+    """The boxes, the curves and the size of a drawing, in pixels."""
 
     shapes: list[Shape]
     curves: list[Curve]
@@ -62,7 +62,7 @@ class Drawing(NamedTuple):
 
 
 def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset()) -> Drawing:
-    """Draw what is tied to something; `mine` are partitions to be marked."""
+    """Draw everything that has an edge, and mark the partitions in `mine`."""
     tied = {name for edge in topology.edges for name in (edge.source, edge.target)}
     agents = [agent for agent in topology.agents if agent.name in tied]
     boxes = [Box(agent.name, *_SIZES[agent.kind]) for agent in agents]
@@ -91,7 +91,7 @@ def _note(agent: AgentView) -> str:
     if agent.group is None or agent.group.state is None:
         return ""
     if not agent.group.members:
-        return "nobody reads"
+        return "no process"
     number = len(agent.group.members)
     word = "1 process" if number == 1 else f"{number} processes"
     return word if agent.group.state == "stable" else f"{word}, rebalancing"
@@ -136,7 +136,7 @@ def _strips(topology: Topology, topic: TopicView, room: float, mine: frozenset[t
 def _curve(edge: EdgeView, way: tuple[Point, Point], topology: Topology) -> Curve:
     level: Level = level_of(edge.lag) if edge.tie == "consumes" and topology.kafka.live else "none"
     kind = "trouble" if edge.trouble else edge.tie
-    tip = {"consumes": f"{edge.target} reads {edge.source}", "produces": f"{edge.source} says {edge.target}, by the relay"}
+    tip = {"consumes": f"{edge.target} reads {edge.source}", "produces": f"{edge.source} writes {edge.target}, through the relay"}
     text = tip.get(edge.tie, f"{edge.source} to {edge.target}") + (f": lag {edge.lag}" if edge.lag else "")
     return Curve(edge.source, edge.target, kind, level, _path(way), text)
 

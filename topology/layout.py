@@ -1,8 +1,8 @@
 """
-Where boxes and curves go, from left to right, in lanes.
+The positions of boxes and curves, from left to right, in lanes.
 
-Callers; the gateway and the relay; the topics that come in; the workers that read them; the topics and neighbours that those
-reach; the workers that read what workers say; and what these reach. A box's lane follows from who it is: nothing is searched for.
+The lanes are: callers; gateway and relay; incoming topics; the workers that read them; the topics and neighbours that these
+reach; the workers that read other workers' topics; and everything that those reach. A box's lane follows from its kind and edges.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from typing import Final, NamedTuple
 from topology.view import AgentView, EdgeView, Topology
 
 _ROW_GAP: Final = 16.0
-_CALLERS, _DOOR, _IN, _FIRST, _SAID, _SECOND, _REACHED = range(7)
+_CALLERS, _DOOR, _IN, _FIRST, _PRODUCED, _SECOND, _REACHED = range(7)
 
 
 class Point(NamedTuple):
-    """Of a drawing that grows to the right and down."""
+    """A point in pixels; x grows to the right, y grows downwards."""
 
     x: float
     y: float
 
 
 class Box(NamedTuple):
-    """Something to be placed."""
+    """A box to place, with its size in pixels."""
 
     name: str
     width: float
@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Where everything went: the left upper corners, the ends of the curves in the order of the edges, and the size of it all."""
+    """The upper left corners, the ends of the curves in the order of the edges, and the size of the whole."""
 
     corners: dict[str, Point]
     ways: list[tuple[Point, Point]]
@@ -40,7 +40,7 @@ class Placed(NamedTuple):
 
 
 def place(topology: Topology, boxes: Sequence[Box], *, column_gap: float) -> Placed:
-    """Place every box in its lane, near those that it is tied to, and lead every edge from its source to its target."""
+    """Place every box in its lane, near its neighbours, and lead every edge from its source to its target."""
     lanes = lanes_of(topology)
     columns = [column for lane in range(_REACHED + 1) if (column := [box for box in boxes if lanes[box.name] == lane])]
     height = max((sum(box.height + _ROW_GAP for box in column) - _ROW_GAP for column in columns), default=0.0)
@@ -57,30 +57,30 @@ def place(topology: Topology, boxes: Sequence[Box], *, column_gap: float) -> Pla
 
 
 def lanes_of(topology: Topology) -> dict[str, int]:
-    """The lane of every agent and topic that is tied to another."""
+    """The lane of every agent and topic that has an edge."""
     usual = [edge for edge in topology.edges if not edge.trouble]
-    said = {(edge.source, edge.target) for edge in usual if edge.tie == "produces"}
+    produced = {(edge.source, edge.target) for edge in usual if edge.tie == "produces"}
     workers = {agent.name for agent in topology.agents if agent.kind == "worker"}
-    lanes = {agent.name: _lane(agent, said, workers) for agent in topology.agents}
+    lanes = {agent.name: _lane(agent, produced, workers) for agent in topology.agents}
     for topic in topology.topics:
         readers = [lanes[edge.target] for edge in usual if edge.source == topic.name]
-        writers = [lanes[source] for source, target in said if target == topic.name]
+        writers = [lanes[source] for source, target in produced if target == topic.name]
         lanes[topic.name] = min(readers) - 1 if readers else max(writers, default=_SECOND) + 1
     reached = {edge.target: lanes[edge.source] + 1 for edge in usual if edge.tie == "feeds" and edge.source in workers}
     return lanes | reached
 
 
-def _lane(agent: AgentView, said: set[tuple[str, str]], workers: set[str]) -> int:
+def _lane(agent: AgentView, produced: set[tuple[str, str]], workers: set[str]) -> int:
     if agent.kind == "outside":
         return _CALLERS
     if agent.kind != "worker":
         return _DOOR
-    others = {target for source, target in said if source in workers - {agent.name}}
+    others = {target for source, target in produced if source in workers - {agent.name}}
     return _SECOND if others & {*agent.consumes} else _FIRST
 
 
 def _ordered(column: Sequence[Box], edges: Sequence[EdgeView], corners: Mapping[str, Point]) -> list[Box]:
-    """By how high those to the left stand that a box is tied to; whoever has none goes last, as it was declared."""
+    """The boxes by the mean height of their neighbours to the left; boxes without one come last, in declared order."""
 
     def height(box: Box) -> float:
         ties = [{edge.source, edge.target} for edge in edges if not edge.trouble]
@@ -91,7 +91,7 @@ def _ordered(column: Sequence[Box], edges: Sequence[EdgeView], corners: Mapping[
 
 
 def _ways(edges: Sequence[EdgeView], boxes: Mapping[str, Box], corners: Mapping[str, Point]) -> list[tuple[Point, Point]]:
-    """Each edge has a port of its own, on the side that faces the other box; ports stand in the order of the other boxes."""
+    """The ends of every edge: each has its own port on the side that faces the other box, in the order of the other boxes."""
     sides: dict[tuple[str, bool], list[tuple[float, int]]] = {}
     for number, edge in enumerate(edges):
         for name, other in ((edge.source, edge.target), (edge.target, edge.source)):

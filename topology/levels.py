@@ -1,4 +1,4 @@
-"""How bad a lag is, and how numbers are written where room is short."""
+"""Levels of a lag, and short forms of numbers."""
 
 from typing import Final, Literal
 
@@ -6,14 +6,14 @@ Level = Literal["unknown", "none", "some", "much", "stopped"]
 """A class in the page, a style in Mermaid, a colour in the terminal."""
 
 MUCH: Final = 1000
-"""Records. A worker handles thousands a second, so below this it is seconds behind."""
+"""In records. A worker handles thousands per second, so it is less than a second behind below this."""
 
 _EXACT: Final = 10_000
 _UNITS: Final = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 
 def level_of(lag: int | None) -> Level:
-    """The level of a lag; `stopped` is for whoever knows that nobody reads."""
+    """The level of a lag; the caller uses `stopped` if no process reads."""
     if lag is None:
         return "unknown"
     if lag == 0:
@@ -22,7 +22,7 @@ def level_of(lag: int | None) -> Level:
 
 
 def short(number: int) -> str:
-    """Exact up to 9,999, then `12.3k`, `4.5M`."""
+    """The number in short: exact up to 9,999, then as `12.3k` or `4.5M`."""
     if number < _EXACT:
         return f"{number:,}"
     for size, unit in _UNITS:

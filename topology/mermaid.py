@@ -19,7 +19,7 @@ _STYLES: Final = (
 
 
 def mermaid(topology: Topology) -> str:
-    """A flowchart: agents as rounded boxes, topics as subroutines, trouble dotted, lag written on who has it."""
+    """A flowchart: agents as rounded boxes, topics as subroutines, edges of trouble dotted, and lag as a label."""
     tied = {name for edge in topology.edges for name in (edge.source, edge.target)}
     lines = ["flowchart LR"]
     lines += [_agent(agent) for agent in topology.agents if agent.name in tied]
@@ -29,7 +29,7 @@ def mermaid(topology: Topology) -> str:
 
 
 def _loud(topology: Topology) -> list[str]:
-    """Who has a lag or nobody to read, by class."""
+    """The classes of boxes with a lag or without a reader."""
     found: dict[Level, list[str]] = {}
     for agent in topology.agents:
         if agent.group and agent.group.state:

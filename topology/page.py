@@ -1,4 +1,4 @@
-"""The topology as a page: one file with its drawing, style and script, which asks no other server for anything."""
+"""The topology as a page: one file with its drawing, style and script, which loads nothing from another server."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,11 +14,11 @@ from topology.view import AgentView, TopicView, Topology
 CONTENT_SECURITY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
 )
-"""Nothing from anywhere, and nobody may frame it."""
+"""The page loads nothing from other servers, and no page may frame it."""
 
 
 class HyperLink(NamedTuple):
-    """A link of the page's head."""
+    """A link in the head of the page."""
 
     text: str
     href: str
@@ -54,8 +54,8 @@ def render(
     fresh: bool = True,
     footer: Markup | str = "",
 ) -> str:
-    """The page; `focus` is the agent that it is about, `mine` the partitions of the process that serves it; `fresh`
-    has it look again every few seconds.
+    """The page; `focus` is its agent, `mine` are the partitions of the process that serves it, and `fresh` makes it
+    reload its figures every few seconds.
     """
     return (
         _environment()

@@ -1,4 +1,4 @@
-"""Looking at the system: one look at the broker at a time, shared by everyone who asks meanwhile."""
+"""The current topology: one request to the broker at a time, shared by all callers that wait for it."""
 
 import asyncio
 import time
@@ -13,18 +13,18 @@ from schemas.topology import workers
 from topology.view import Kafka, Topology, declared, joined
 
 _FRESH: Final = 1.0
-"""Seconds for which a look is good enough, so that many viewers cost Kafka no more than one."""
+"""Seconds for which an answer is reused, so that many viewers cost Kafka no more than one."""
 
 _UNSET: Final = "KAFKA_BOOTSTRAP_SERVERS is not set here"
 
 
 def look_at(offsets: Offsets) -> Look:
-    """All topics and the groups of all workers. Blocks; raises BrokerError."""
+    """The offsets of all topics and the groups of all workers. Blocks; raises BrokerError."""
     return offsets.look([*TOPICS], [agent.group for agent in workers() if agent.group])
 
 
 def take(offsets: Offsets | None) -> Topology:
-    """The topology now; the declared one, which says why, where Kafka does not tell or nobody knows where it is. Blocks."""
+    """The current topology, or the declared one with the reason if Kafka does not answer or is not configured. Blocks."""
     if offsets is None:
         return declared(datetime.now(UTC), Kafka(live=False, reason="kafka_unavailable", detail=_UNSET))
     try:
@@ -34,7 +34,7 @@ def take(offsets: Offsets | None) -> Topology:
 
 
 class Survey:
-    """The topology for many viewers."""
+    """The current topology for many viewers."""
 
     def __init__(self, offsets: Offsets | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = offsets
@@ -44,7 +44,7 @@ class Survey:
         self._at = 0.0
 
     async def now(self) -> Topology:
-        """The topology of this second."""
+        """The topology, at most one second old."""
         async with self._lock:
             if self._taken is None or self._clock() - self._at >= _FRESH:
                 self._taken = await asyncio.to_thread(take, self._offsets)

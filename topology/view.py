@@ -1,4 +1,4 @@
-"""The topology as a record: what is declared, joined with one look at Kafka. A pure function makes it."""
+"""The topology as a record: the declared graph, joined with Kafka's figures by a pure function."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,111 +12,99 @@ from schemas.topology import AGENTS, Agent, Edge, Kind, Tie, edges
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """Field names on the wire are camelCase; what is not known is left out."""
+    """Fields on the wire are in camelCase; unknown values are left out."""
 
 
 class Kafka(_Record, frozen=True):
-    """Whether the broker was asked and told; without it the graph is the declared one, and has no offsets."""
+    """The broker's answer; without it the topology is the declared one, without offsets."""
 
-    live: bool
-    reason: str | None = None
-    detail: str | None = None
+    live: bool  #: True if the broker answered.
+    reason: str | None = None  #: Why it did not; absent otherwise.
+    detail: str | None = None  #: The error in words.
 
 
 class Member(_Record, frozen=True):
-    """One process of a worker, as the group's coordinator knows it, and how many partitions it has."""
+    """A process of a worker, as the coordinator of the consumer group knows it."""
 
-    id: str
-    client: str
-    host: str
-    partitions: dict[str, list[int]]
-    """Numbers by topic."""
+    id: str  #: The id of the member.
+    client: str  #: The client id.
+    host: str  #: The host of the client.
+    partitions: dict[str, list[int]]  #: The numbers of its partitions, by topic.
 
 
 class GroupView(_Record, frozen=True):
-    """
-    The consumer group of a role.
+    """The consumer group of a worker role."""
 
-    `state` is Kafka's word: `stable`, `empty`, `preparing_rebalancing`, `completing_rebalancing`, `dead` (nobody has ever read).
-    `lag` is that of all its partitions together.
-    """
-
-    name: str
-    members: list[Member]
-    state: str | None = None
-    lag: int | None = None
+    name: str  #: The name of the group.
+    members: list[Member]  #: Its members.
+    state: str | None = None  #: Kafka's word: `stable`, `empty`, `preparing_rebalancing`, `completing_rebalancing` or `dead`.
+    lag: int | None = None  #: Records that the group has not read, over all partitions.
 
 
 class AgentView(_Record, frozen=True):
-    """Who reads topics, writes to them, or is reached by who does."""
+    """A process that reads or writes topics, or a system that one reaches."""
 
-    name: str
-    title: str
-    kind: Kind
-    consumes: list[str]
-    produces: list[str]
-    feeds: list[str]
-    group: GroupView | None = None
+    name: str  #: The name.
+    title: str  #: The name for people.
+    kind: Kind  #: The kind of agent; `outside` agents belong to others.
+    consumes: list[str]  #: The topics that it reads.
+    produces: list[str]  #: The topics that its events go to, through the outbox and the relay.
+    feeds: list[str]  #: The agents that it reaches without Kafka.
+    group: GroupView | None = None  #: The consumer group; absent if it reads no topic.
 
 
 class TopicView(_Record, frozen=True):
-    """
-    A topic; `partitions` is their number on the broker, or the declared one where the broker has not told.
+    """A topic; its number of partitions is the broker's, or the declared one without an answer."""
 
-    `records` is how many it holds now, `end` how many it ever got; `lag` is the largest of its readers'.
-    """
-
-    name: str
-    partitions: int
-    retention_days: int
-    missing: bool = False
-    """The broker does not have it: `tallyhook topics ensure` makes it."""
-    records: int | None = None
-    end: int | None = None
-    lag: int | None = None
+    name: str  #: The name.
+    partitions: int  #: Number of partitions.
+    retention_days: int  #: Days for which Kafka keeps a record.
+    missing: bool = False  #: True if the broker does not have the topic; `tallyhook topics ensure` creates it.
+    records: int | None = None  #: Number of records that it holds.
+    end: int | None = None  #: Number of records that it ever got.
+    lag: int | None = None  #: Records that its slowest reader has not read.
 
 
 class Reader(_Record, frozen=True):
-    """How far an agent is in a partition; without `committed` it has never said."""
+    """The progress of an agent in a partition."""
 
-    agent: str
-    lag: int
-    committed: int | None = None
-    member: str | None = None
-    """The id of the group's member that has the partition."""
+    agent: str  #: The name of the agent.
+    lag: int  #: Records that it has not read.
+    committed: int | None = None  #: The committed offset; absent if it has committed none.
+    member: str | None = None  #: The id of the group's member that has the partition.
 
 
 class PartitionView(_Record, frozen=True):
-    """A partition: it holds what is at `begin` and after, up to but without `end`."""
+    """A partition and the progress of its readers."""
 
-    topic: str
-    partition: int
-    begin: int
-    end: int
-    readers: list[Reader]
+    topic: str  #: The topic.
+    partition: int  #: The number of the partition.
+    begin: int  #: The first offset that it holds.
+    end: int  #: The offset after the last one.
+    readers: list[Reader]  #: Its readers.
 
 
 class EdgeView(_Record, frozen=True):
-    """Who is tied to whom. `lag` is what a reader has left to read; nothing goes the way of `trouble` while all is well."""
+    """An edge between an agent and a topic, or between two agents."""
 
-    source: str
-    target: str
-    tie: Tie
-    via: Literal["relay"] | None = None
-    trouble: bool = False
-    lag: int | None = None
+    source: str  #: The name of the agent or topic.
+    target: str  #: The name of the agent or topic.
+    tie: Tie  #: `consumes`, `produces` or `feeds`.
+    via: Literal["relay"] | None = None  #: `relay` for an edge through the outbox.
+    trouble: bool = False  #: True if nothing passes here while all is well.
+    lag: int | None = None  #: Records that the reader has not read.
 
 
 class Topology(_Record, frozen=True):
     """The whole system at one moment."""
 
-    taken_at: datetime
-    kafka: Kafka
-    lag: int | None
-    agents: list[AgentView]
-    topics: list[TopicView]
-    partitions: list[PartitionView]
-    edges: list[EdgeView]
+    taken_at: datetime  #: When Kafka was asked.
+    kafka: Kafka  #: The broker's answer.
+    lag: int | None  #: The largest lag of all groups; null without Kafka's figures.
+    agents: list[AgentView]  #: Processes of the system and the systems around it.
+    topics: list[TopicView]  #: The topics.
+    partitions: list[PartitionView]  #: The partitions; empty without Kafka's figures.
+    edges: list[EdgeView]  #: The edges between agents and topics.
 
 
 def around(topology: Topology, agent: str) -> Topology:
@@ -140,12 +128,12 @@ def around(topology: Topology, agent: str) -> Topology:
 
 
 def declared(now: datetime, kafka: Kafka) -> Topology:
-    """The graph as it is declared, with nothing of the broker's."""
+    """The declared graph, without figures of the broker."""
     return _made(now, kafka, None)
 
 
 def joined(look: Look, now: datetime) -> Topology:
-    """The declared graph with what a look at the broker has shown."""
+    """The declared graph with the figures of the broker."""
     return _made(now, Kafka(live=True), look)
 
 
@@ -190,7 +178,7 @@ def _reader(
 
 
 def _lags(partitions: list[PartitionView]) -> dict[tuple[str, str], int]:
-    """By topic and agent."""
+    """The lag by topic and agent, in records."""
     found: dict[tuple[str, str], int] = {}
     for partition in partitions:
         for reader in partition.readers:

@@ -26,10 +26,10 @@ from outbox.tasks import Task
 
 
 class CommandsAccepted(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to a command whose effect is still to come: the task has the rest."""
+    """The command is durable; poll `GET /internal/v1/tasks/{taskId}` for its result."""
 
-    task_id: UUID
-    accepted: bool = True
+    task_id: UUID  #: The id of the command's task.
+    accepted: bool = True  #: Always true.
 
 
 class Command(NamedTuple):

@@ -28,13 +28,14 @@ Pattern = Annotated[Key, Meta(extra_json_schema={"pattern": rf"^[^*]*(?:\*[^*]*)
 
 class Invalidate(msgspec.Struct, frozen=True):
     """
-    Exact keys and glob patterns, one at least, as the caller knows them: without the prefix of the cache.
+    Keys and glob patterns to remove from the cache; at least one is required.
 
-    A pattern begins with a character that its keys begin with, unless `cache.allow_all` of the runtime configuration is true.
+    Both are written without the configured prefix of the cache. A pattern has to begin with a literal character, unless
+    `cache.allow_all` of the runtime configuration is true.
     """
 
-    keys: Annotated[list[Key], Meta(max_length=1000)] = []
-    patterns: Annotated[list[Pattern], Meta(max_length=20)] = []
+    keys: Annotated[list[Key], Meta(max_length=1000)] = []  #: Exact keys.
+    patterns: Annotated[list[Pattern], Meta(max_length=20)] = []  #: Glob patterns of Redis: `*`, `?` and `[…]`.
 
     rules: ClassVar[Json] = never(
         {
@@ -45,13 +46,18 @@ class Invalidate(msgspec.Struct, frozen=True):
 
 
 class Invalidated(msgspec.Struct, frozen=True):
-    """The number of keys that existed and are removed."""
+    """The keys were removed."""
 
-    invalidated: int
+    invalidated: int  #: Number of keys that existed and were removed.
 
 
 async def invalidate(request: web.Request) -> web.Response:
-    """Remove the keys and answer how many existed; 202 if that takes too long or has failed."""
+    """
+    Remove keys from the cache.
+
+    The gateway waits up to `COMMAND_WAIT` (5 s) for the cache worker. If the worker takes longer or fails, the answer is
+    202 and the task reports the result.
+    """
     command = await bodies.read(request, Invalidate)
     check(command)
     if is_too_broad(command) and not await _may_remove_all(request):

@@ -26,13 +26,13 @@ from schemas.text import ConfigKey, is_storable
 _VALUE_BYTES: Final = 65_536
 ABOUT: Final = "\n".join(
     (
-        "Set a key; processes that follow see it within two seconds.",
+        "Set a key of the runtime configuration.",
         "",
-        "These are read, and take no other values:",
+        "Processes apply the value within two seconds. They read these keys, which accept no other values:",
         "",
         *(f"- `{key.name}`: {key.bounds}. {key.about}" for key in KEYS),
         "",
-        f"Any other key is yours, unless its first word is one of theirs, and holds up to {_VALUE_BYTES} bytes of JSON.",
+        f"Every other key is yours, unless its first word is one of these, and holds up to {_VALUE_BYTES} bytes of JSON.",
     )
 )
 
@@ -40,23 +40,24 @@ ABOUT: Final = "\n".join(
 class ConfigQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Narrows the configuration."""
 
-    key: Annotated[ConfigKey, Meta(description="The one key to show; all of them without.")] | None = None
+    key: Annotated[ConfigKey, Meta(description="The key to read; absent for all keys.")] | None = None
 
 
 class HistoryQuery(Paged, frozen=True, kw_only=True):
     """Narrows the changes of the configuration."""
 
-    key: Annotated[ConfigKey, Meta(description="The one key whose changes to show; those of all without.")] | None = None
+    key: Annotated[ConfigKey, Meta(description="Only changes of this key.")] | None = None
 
 
 class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Set a key; null gives it back its default. With `expected_version` only if that one still stands, 0 for an unknown key."""
+    """A new value for a key of the runtime configuration."""
 
-    key: Annotated[ConfigKey, Meta(extra_json_schema={"published": {"pattern": KEY_FORM}})]
+    key: Annotated[ConfigKey, Meta(extra_json_schema={"published": {"pattern": KEY_FORM}})]  #: The key to set.
     value: Annotated[
         Any, Meta(extra_json_schema={"if": {"type": "string"}, "then": {"type": "string", "pattern": r"^[^\x00]*\Z"}})
-    ]
+    ]  #: The new value; null restores the default.
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
+    """The version that the key must have, 0 for a key that was never set; absent to set it in any case."""
 
     rules: ClassVar[Json] = by_case(
         "key", (({"type": "string", "pattern": rf"^{each.form}\Z"}, {"value": each.schema}) for each in KEYS)
@@ -64,21 +65,25 @@ class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """The key after the change."""
+    """The key has its new value."""
 
-    key: str
-    value: Any
-    version: int
+    key: str  #: The key.
+    value: Any  #: The new value.
+    version: int  #: The key's version, counted from 1.
 
 
 class Entries(msgspec.Struct, frozen=True):
     """Every key that was ever set."""
 
-    items: list[config.ConfigEntry]
+    items: list[config.ConfigEntry]  #: The keys with their values.
 
 
 async def show(request: web.Request) -> web.Response:
-    """One key where it is named, else all."""
+    """
+    Read the runtime configuration.
+
+    With `key` the answer is that key; without it, all keys that were ever set.
+    """
     key = query_of(request, ConfigQuery).key
     async with transaction(request) as connection:
         found = Entries(await config.read_all(connection)) if key is None else await config.read(connection, key)
@@ -86,11 +91,15 @@ async def show(request: web.Request) -> web.Response:
 
 
 class History(Page[config.Change], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the changes, newest first."""
 
 
 async def history(request: web.Request) -> web.Response:
-    """Every value that a key ever had, or all keys, who set it and when; newest first."""
+    """
+    List the changes of the runtime configuration, newest first.
+
+    Every change is kept: the value, who set it and when. `key` narrows the list to one key.
+    """
     query = query_of(request, HistoryQuery)
     first, before = query.ids(datetime.now(UTC))
     async with reading(request) as connection:
@@ -99,7 +108,7 @@ async def history(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Set a key; processes that follow see it within two seconds."""
+    """Set a key of the runtime configuration."""
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
     check(asked, request.app[PARTNERS])

@@ -11,7 +11,11 @@ from schemas.addresses import mailbox_of
 
 
 async def put(request: web.Request) -> web.Response:
-    """Store the contact in place of the earlier one: fields that the body leaves out are removed."""
+    """
+    Set the contact of a user.
+
+    The body replaces the whole contact: a field that is left out is forgotten.
+    """
     user_id = request.match_info["userId"]
     reach = await bodies.read(request, contacts.Reach)
     if reach.email is not None and mailbox_of(reach.email) is None:
@@ -22,7 +26,11 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def contact(request: web.Request) -> web.Response:
-    """Show how a user can be reached, and over which channels not."""
+    """
+    Read the contact of a user.
+
+    Notifications to the user id are sent to these addresses, except over channels from which the user has opted out.
+    """
     user_id = request.match_info["userId"]
     async with transaction(request) as connection:
         return answer(known(await contacts.read(connection, user_id), "no contact is known of this user"))

@@ -19,24 +19,24 @@ from schemas.leads import DELIVER, DeliverLead
 
 
 class Attempted(msgspec.Struct, frozen=True):
-    """The answer to a command to deliver: whether the CRM has the lead, and which attempt says so."""
+    """The attempt has ended."""
 
-    delivered: bool
-    attempt: int
+    delivered: bool  #: True if the partner's CRM accepted the lead.
+    attempt: int  #: The number of the attempt, counted from 1.
 
 
 class Deferred(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """
-    The answer if no attempt has ended yet: `reason` is why the lead waits, if that is known, and `until` how long.
+    The command is durable, but no attempt has ended yet; poll `GET /internal/v1/tasks/{taskId}` for its result.
 
-    `partner_paused` until an operator lets the partner's leads go, `breaker_open` until the next probe of its CRM.
+    `reason` is `partner_paused` until an operator resumes the partner, or `breaker_open` until the next probe of its CRM.
     """
 
-    task_id: UUID
-    accepted: Literal[True]
-    reason: WaitingFor | None = None
-    detail: str | None = None
-    until: datetime | None = None
+    task_id: UUID  #: The id of the command's task.
+    accepted: Literal[True]  #: Always true.
+    reason: WaitingFor | None = None  #: Why the lead waits; absent if unknown.
+    detail: str | None = None  #: The reason in words.
+    until: datetime | None = None  #: When the lead is due again; absent if unknown.
 
 
 # The reasons for which its worker refuses a command.
@@ -48,7 +48,12 @@ _REFUSED: Final = {
 
 
 async def deliver(request: web.Request) -> web.Response:
-    """Attempt the delivery now and answer with its outcome; 202 if that takes too long, with the reason for which it waits."""
+    """
+    Make one attempt to deliver a lead now.
+
+    The gateway waits up to `COMMAND_WAIT` (5 s) for the attempt. If it takes longer, or the lead has to wait, the answer is
+    202 and the task reports the result.
+    """
     command = await bodies.read(request, DeliverLead)
     given = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
     task_id, task = await give_and_wait(request, given)

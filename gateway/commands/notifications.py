@@ -23,12 +23,12 @@ SOURCE: Final = "/internal/notifications"
 
 
 class Send(msgspec.Struct, frozen=True):
-    """`to` is a user id or a contact (an address, a number, a device's token); `data` is what the template needs."""
+    """A notification to send to a user or to an address."""
 
-    to: Recipient
-    channel: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Channel))})]
-    template: Annotated[str, Meta(extra_json_schema={"enum": list(TEMPLATES)})]
-    data: dict[str, Any]
+    to: Recipient  #: A user id, or an address of the channel (a mail address, a telephone number, a device token).
+    channel: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Channel))})]  #: The channel to send over.
+    template: Annotated[str, Meta(extra_json_schema={"enum": list(TEMPLATES)})]  #: The code of the template.
+    data: dict[str, Any]  #: The variables that the template requires.
 
     rules: ClassVar[Json] = never(
         {
@@ -44,14 +44,19 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Enqueued(msgspec.Struct, frozen=True):
-    """It is written down; `id` is the notification's, and its task's."""
+    """The command is durable; poll `GET /internal/v1/tasks/{taskId}` with `id` for its result."""
 
-    id: UUID
-    enqueued: bool = True
+    id: UUID  #: The id of the notification and of its task.
+    enqueued: bool = True  #: Always true.
 
 
 async def send(request: web.Request) -> web.Response:
-    """Accept the command if its template and its data allow to send it; its task has the outcome."""
+    """
+    Send a notification.
+
+    The gateway checks the template's variables before it commits the command. The notifications worker sends the message
+    later and publishes the outcome on `notification.events`.
+    """
     command = command_of(await bodies.read(request, Send))
     return answer(Enqueued(await give(request, Command("notification.send", command, SOURCE))), HTTPStatus.ACCEPTED)
 

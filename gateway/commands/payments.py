@@ -18,23 +18,28 @@ MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ExpectPayment(msgspec.Struct, frozen=True, rename="camel"):
-    """A payment that should come; the amount is in the currency's minor units."""
+    """A payment that your service expects."""
 
-    reference: Line
-    amount: MinorUnits
-    currency: Currency
-    user_id: Line | None = None
+    reference: Line  #: The payment's reference: the provider's payment or order id, or a reference in its metadata.
+    amount: MinorUnits  #: In minor units of `currency`.
+    currency: Currency  #: ISO 4217 code.
+    user_id: Line | None = None  #: Your id of the paying user.
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """Answered when it is committed: `awaited`, or what became of it where the money is in already."""
+    """The expectation is committed."""
 
-    reference: str
-    reconciliation: expectations.Outcome
+    reference: str  #: The payment's reference.
+    reconciliation: expectations.Outcome  #: `awaited` until the payment succeeds, then the result of the comparison.
 
 
 async def expect(request: web.Request) -> web.Response:
-    """Store the expectation, so that reconciliation can compare it with the payment."""
+    """
+    Announce a payment.
+
+    Reconciliation compares the expected amount and currency with the payment, in either order of arrival; a
+    difference is published as `billing.payment.mismatched`.
+    """
     command = await bodies.read(request, ExpectPayment)
     trace = request[CALL].trace
     async with transaction(request) as connection:

@@ -23,13 +23,15 @@ Version = Annotated[int, Meta(ge=0, le=_VERSION_MAX)]
 
 
 class ChangeDocument(msgspec.Struct, frozen=True):
-    """A document as it is now, or that it is gone; without a version it gets the one after its highest so far."""
+    """A document to index or to delete."""
 
-    index: Annotated[str, Meta(extra_json_schema={"enum": list(INDEXES)})]
-    id: DocumentId
-    op: Literal["upsert", "delete"]
+    index: Annotated[str, Meta(extra_json_schema={"enum": list(INDEXES)})]  #: The name of the index.
+    id: DocumentId  #: The document's id.
+    op: Literal["upsert", "delete"]  #: `upsert` replaces the document, `delete` removes it.
     doc: Annotated[dict[str, Any], Meta(extra_json_schema={"propertyNames": {"not": {"const": DELETED}}})] | None = None
+    """The whole document; required for `upsert`."""
     version: Version | None = None
+    """The document's version, 0 or higher; a higher version wins. Absent: one more than the highest so far."""
 
     rules: ClassVar[Json] = {
         "if": {"type": "object", "properties": {"op": {"const": "upsert"}}},
@@ -38,7 +40,12 @@ class ChangeDocument(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    """Accept the change as an event of its document; the task is done when the index has it."""
+    """
+    Index or delete a document.
+
+    The change is committed as an event of the document; the search worker applies it to the index, and the task reports
+    when it has.
+    """
     change = await bodies.read(request, ChangeDocument)
     check(change)
     async with transaction(request) as connection:

@@ -40,32 +40,27 @@ class Live(NamedTuple):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    How one secret stands; `id` is the first 8 hex digits of its SHA-256.
+    """The use of one secret; the secret itself is never returned."""
 
-    `position` is absent where this gateway does not have it any more (`configured` is false). Times of use are true to seconds,
-    and `usesLastHour` to five minutes; a secret that signs what we send has none. `safeToDrop` follows the rule, and `why` says
-    in words what it follows from; `safeFrom` is when it will be safe if the secret stays unused.
-    """
-
-    id: str
-    setting: str
-    configured: bool
-    safe_to_drop: bool
-    why: str
-    purpose: Purpose = msgspec.field(default="verifies", name="purpose")
+    id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
+    setting: str  #: The setting that holds the secret.
+    configured: bool  #: False if only another gateway has it, or had it lately.
+    safe_to_drop: bool  #: True if the secret can be removed from its setting.
+    why: str  #: Why `safeToDrop` has its value, in words.
+    purpose: Purpose = msgspec.field(default="verifies", name="purpose")  #: `verifies` incoming calls, or `signs` outgoing ones.
     position: Literal["newest", "older"] | None = None
-    first_used_at: datetime | None = None
-    last_used_at: datetime | None = None
-    uses_last_hour: int | None = None
-    safe_from: datetime | None = None
+    """Its place among the secrets of the setting; absent if it is not configured."""
+    first_used_at: datetime | None = None  #: When it was first used, accurate to seconds.
+    last_used_at: datetime | None = None  #: When it was last used, accurate to seconds.
+    uses_last_hour: int | None = None  #: Uses within the last hour, accurate to five minutes; absent if it signs.
+    safe_from: datetime | None = None  #: When it becomes safe to drop if it stays unused.
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """Every secret of this gateway, setting by setting and newest first; then those that were used lately and are gone."""
+    """Every secret of this gateway, and those that were used lately."""
 
-    items: list[Standing]
-    rule: str = msgspec.field(default=RULE)
+    items: list[Standing]  #: The secrets by setting, newest first, then those that are no longer configured.
+    rule: str = msgspec.field(default=RULE)  #: The rule that `safeToDrop` follows.
 
 
 def live_secrets(settings: GatewaySettings) -> list[Live]:

@@ -28,19 +28,19 @@ from runtime.ids import time_of
 
 log = structlog.get_logger()
 
-BATCH_EVENTS = Histogram("tallyhook_intake_batch_events", "Webhooks a commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 150, 200))
+BATCH_EVENTS = Histogram("tallyhook_intake_batch_events", "Webhooks per commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 150, 200))
 COMMIT_SECONDS = Histogram(
     "tallyhook_intake_commit_seconds",
-    "One batch, from its statement to its commit.",
+    "Seconds from the statement of a batch to its commit.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
 )
 LATENESS = Histogram(
     "tallyhook_intake_lateness_seconds",
-    "From the arrival of a webhook to its commit, the oldest of each batch.",
+    "Seconds from the arrival of the oldest webhook of a batch to the commit.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for a commit to take them.")
-RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times intake lost a connection to Postgres.")
+WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for their commit.")
+RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times that intake lost a connection to Postgres.")
 
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row

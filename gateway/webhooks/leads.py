@@ -20,10 +20,10 @@ _KEY_HEADER: Final = "Idempotency-Key"
 
 
 class LeadsAccepted(msgspec.Struct, frozen=True):
-    """The answer to a lead that is committed; `id` is the lead's, the same for every copy."""
+    """The lead is committed."""
 
-    id: UUID
-    accepted: bool = True
+    id: UUID  #: The lead's id, the same for every copy of it.
+    accepted: bool = True  #: Always true.
 
 
 async def bind_key(request: web.Request, received: Received) -> None:

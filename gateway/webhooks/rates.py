@@ -25,9 +25,12 @@ from gateway.errors import CalledTooOften
 
 log = structlog.get_logger()
 
-ALONE: Final = Counter("tallyhook_rate_limit_alone_total", "Calls that this gateway counted alone, since Redis is away or unset.")
-REDIS_FAILURES: Final = Counter("tallyhook_rate_limit_redis_failures_total", "Times the shared count could not be asked.")
-LIMITED: Final = Counter("tallyhook_rate_limited_total", "Calls refused because their client had made too many.")
+ALONE: Final = Counter(
+    "tallyhook_rate_limit_alone_total",
+    "Calls that this gateway counted alone because Redis does not answer or is not configured.",
+)
+REDIS_FAILURES: Final = Counter("tallyhook_rate_limit_redis_failures_total", "Failed accesses to the shared counters in Redis.")
+LIMITED: Final = Counter("tallyhook_rate_limited_total", "Calls refused because their client exceeded its rate limit.")
 
 _PATIENCE: Final = 0.005  # seconds that a call waits for the shared count before this gateway decides alone
 _REDIS_TIMEOUT: Final = 1.0  # seconds after which a question to Redis has failed

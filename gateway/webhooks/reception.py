@@ -38,17 +38,13 @@ _SERVER_ERRORS: Final = 500
 
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
-    """
-    The answer to a webhook that is committed.
+    """The event is committed, by this call or by an earlier one."""
 
-    `id` is the event's, for a duplicate the original's; `reason` says why it is ignored, where it is.
-    """
-
-    received: bool
-    id: UUID
-    duplicate: bool
-    ignored: bool = False
-    reason: str | None = None
+    received: bool  #: Always true.
+    id: UUID  #: The event's id (`ce_id`); for a duplicate, that of the original.
+    duplicate: bool  #: True if the event was committed before.
+    ignored: bool = False  #: True if the event is stored for a replay and goes to no worker.
+    reason: str | None = None  #: Why it is ignored: `type_not_handled`, `other_mode`, `api_key_missing` or `object_unnamed`.
 
 
 Admit = Callable[[web.Request, Received], Awaitable[None]]

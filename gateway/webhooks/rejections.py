@@ -29,11 +29,11 @@ from runtime.ids import time_of
 
 log = structlog.get_logger()
 
-KEPT = prometheus_client.Counter("tallyhook_rejected_kept_total", "Rejected deliveries written down.", ["source"])
-REFUSED = prometheus_client.Counter("tallyhook_rejected_refused_total", "Rejected deliveries counted only.", ["source"])
+KEPT = prometheus_client.Counter("tallyhook_rejected_kept_total", "Rejected deliveries that were stored.", ["source"])
+REFUSED = prometheus_client.Counter("tallyhook_rejected_refused_total", "Rejected deliveries that were only counted.", ["source"])
 
 DISPLACED = prometheus_client.Counter(
-    "tallyhook_rejected_displaced_total", "Rejected deliveries written down that gave way to worthier ones.", ["source"]
+    "tallyhook_rejected_displaced_total", "Stored rejected deliveries that were replaced by worthier ones.", ["source"]
 )
 
 _UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that say: whoever sent it did not prove who it is

@@ -1,4 +1,4 @@
-"""Tasks: what became of a command."""
+"""Tasks: the state of each command."""
 
 from alembic import op
 

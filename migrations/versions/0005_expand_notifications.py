@@ -1,4 +1,4 @@
-"""Notifications, and the contacts that they go to."""
+"""Notifications, and the contacts to which they are sent."""
 
 from alembic import op
 

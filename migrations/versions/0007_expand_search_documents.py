@@ -1,4 +1,4 @@
-"""Documents that can be searched for, with their versions."""
+"""Search documents with their versions."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Windows in which conditions are counted."""
+"""Time windows in which the occurrences of alert conditions are counted."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Replays of webhooks, and what a rejected delivery became by one."""
+"""Replays of webhooks, and the delivery that a replay made of a rejected one."""
 
 from alembic import op
 
@@ -56,7 +56,7 @@ def upgrade() -> None:
         WHERE state in ('waiting', 'sent')
     """)
 
-    # Waits for no reader of the delivery log, so that intake does not wait behind it: better to fail and to be run again.
+    # Does not wait for readers of the delivery log, since intake would wait behind it: it fails and can be run again.
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("ALTER TABLE webhook_deliveries ADD COLUMN recovered_as UUID")
     op.execute("""

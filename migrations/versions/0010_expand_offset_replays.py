@@ -1,4 +1,4 @@
-"""Ranges of offsets that are read again, and leads that such a replay holds back."""
+"""Offset replays: ranges of offsets that are read again, and leads that such a replay holds back."""
 
 from alembic import op
 

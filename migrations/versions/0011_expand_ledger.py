@@ -1,4 +1,4 @@
-"""The ledger's sweep, what became of dead letters, and leads that were given up."""
+"""The sweep of the ledger, the outcome of dead letters, and leads that are no longer retried."""
 
 from alembic import op
 

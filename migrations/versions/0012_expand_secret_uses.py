@@ -1,4 +1,4 @@
-"""How often each live secret is used, so that an operator can tell when an old one may go."""
+"""Counts of the use of each live secret, so that an operator can see when an old one may be removed."""
 
 from alembic import op
 

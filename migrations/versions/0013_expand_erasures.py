@@ -1,4 +1,4 @@
-"""Erasures: when, why, by whom, and how much, but not of whom: the subject is kept as a digest only."""
+"""Erasures: time, reason, operator and number of rows; the subject is kept as a digest only."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Who works under an idempotency key, so that the key of a dead process is free at once."""
+"""The process that works under an idempotency key, so that the key of a dead process is free at once."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""The locale of a contact, and of each message that is to be written in it."""
+"""The locale of a contact and of each message, which decides the language and format of the text."""
 
 from alembic import op
 

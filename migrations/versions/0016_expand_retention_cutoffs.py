@@ -1,4 +1,4 @@
-"""Up to where upkeep has deleted, and the days that it has detached and not dropped yet."""
+"""The day up to which retention has deleted, and the days that it has detached and not dropped yet."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Which rejected deliveries are kept, by worth and client, so that a worthier one can take the place of another."""
+"""The rejected deliveries that are kept, by worth and client, so that a worthier one can replace another."""
 
 from alembic import op
 

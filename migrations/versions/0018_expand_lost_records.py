@@ -1,4 +1,4 @@
-"""What Kafka has lost before a worker read it, and how far the relay is with sending it again."""
+"""Ranges of records that Kafka lost before a worker read them, and the relay's progress in publishing them again."""
 
 from alembic import op
 

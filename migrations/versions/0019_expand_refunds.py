@@ -1,4 +1,4 @@
-"""Refunds and disputes, each a thing of its own."""
+"""Refunds and disputes as aggregates of their own."""
 
 from alembic import op
 

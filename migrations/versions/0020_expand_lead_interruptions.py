@@ -1,4 +1,4 @@
-"""How often in a row the attempts of a lead ended with their worker, so that one which causes it is given up."""
+"""The number of attempts in a row that ended with the death of their worker, so that a lead which causes it is not retried."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Why a delivery that is stored goes to no worker: others than rejected ones may have a reason too."""
+"""The reason of deliveries that are stored and go to no worker, not of rejected ones alone."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Waits for no reader of the delivery log, so that intake does not wait behind it: better to fail and to be run again.
+    # Does not wait for readers of the delivery log, since intake would wait behind it: it fails and can be run again.
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("""
         ALTER TABLE webhook_deliveries

@@ -1,4 +1,4 @@
-"""Which migrations have taken something away, and what code may still run after them."""
+"""Migrations that removed something, and the oldest code that may still run after them."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What Stripe's API is to be asked for: the objects that thin events name, and those whose events cannot be put in order."""
+"""Fetches from Stripe's API: the objects that thin events name, and objects whose events cannot be ordered."""
 
 from alembic import op
 

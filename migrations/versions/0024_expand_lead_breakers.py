@@ -1,4 +1,4 @@
-"""Which partner's CRM is left alone, since when and until when, and who has asked for a probe."""
+"""The circuit breaker of each partner: its state, its times, and the request for a probe."""
 
 from alembic import op
 

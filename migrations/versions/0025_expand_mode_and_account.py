@@ -1,4 +1,4 @@
-"""Whether an event is of the test or the live mode, and whose account it is of."""
+"""The mode (test or live) of an event, and the provider's account to which it belongs."""
 
 from alembic import op
 
@@ -11,12 +11,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Waits for no reader of the logs, so that intake does not wait behind it: better to fail and to be run again.
+    # Does not wait for readers of the logs, since intake would wait behind it: it fails and can be run again.
     op.execute("SET LOCAL lock_timeout = '5s'")
     log, deliveries = with_detached(op.get_bind(), "outbox"), with_detached(op.get_bind(), "webhook_deliveries")
     for table in (*log, *deliveries, "payments", "refunds", "disputes", "subscriptions", "invoices"):
         op.execute(f"ALTER TABLE {table} ADD COLUMN livemode BOOLEAN, ADD COLUMN account TEXT")
-    # 0021 changed this of the days in use alone.
+    # 0021 changed this for the attached days only.
     for day in deliveries[1:]:
         op.execute(f"""
             ALTER TABLE {day}

@@ -19,32 +19,38 @@ from schemas.text import Filter
 class AuditQuery(Paged, frozen=True, kw_only=True):
     """Narrows the audit log."""
 
-    actor: Annotated[Filter, Meta(description="A token's public id, or a role.")] | None = None
-    path: Annotated[Filter, Meta(description="The beginning of a route's template.")] | None = None
+    actor: (
+        Annotated[Filter, Meta(description="Only calls with the token of this public id, or with a token of this role.")] | None
+    ) = None
+    path: Annotated[Filter, Meta(description="Only calls of routes whose template begins like this.")] | None = None
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One call; `actor` is the public id of the token, absent where none is known."""
+    """One call of the internal listener."""
 
-    id: UUID
-    at: datetime
-    method: str
-    path: str
-    status: int
-    trace_id: str
-    duration_ms: int
-    actor: str | None = None
-    role: str | None = None
-    reason: str | None = None
-    client: str | None = None
+    id: UUID  #: The id of the call.
+    at: datetime  #: When it was answered.
+    method: str  #: The HTTP method.
+    path: str  #: The template of the route.
+    status: int  #: The HTTP status of the answer.
+    trace_id: str  #: The trace of the call.
+    duration_ms: int  #: Time to the answer, in milliseconds.
+    actor: str | None = None  #: The public id of the token; absent if none was valid.
+    role: str | None = None  #: The role of the token.
+    reason: str | None = None  #: The stable word of the error; absent after a success.
+    client: str | None = None  #: The caller's address.
 
 
 class AuditPage(Page[AuditEntry], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the calls, newest first."""
 
 
 async def audit(request: web.Request) -> web.Response:
-    """List the calls, newest first."""
+    """
+    List the calls of the internal listener, newest first.
+
+    The log holds every call that needs a token, with its outcome and trace. `actor` and `path` narrow the list.
+    """
     query = query_of(request, AuditQuery)
     search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)
     async with reading(request) as connection:

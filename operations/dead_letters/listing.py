@@ -33,12 +33,13 @@ _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """The way it was sent again: as the event of the log, as the original record, or as a new round of attempts for a lead."""
+    """The retry is durable; a record that fails again becomes a new dead letter."""
 
-    id: UUID
+    id: UUID  #: The id of the dead letter.
     sent_as: SentAs | Literal["lead"]
-    task_id: UUID | msgspec.UnsetType = msgspec.UNSET
-    status: Literal["retried"] = "retried"
+    """`event`: from the outbox. `record`: as it was on Kafka. `lead`: as a new round of attempts."""
+    task_id: UUID | msgspec.UnsetType = msgspec.UNSET  #: The task of a lead's new attempts; absent for a record.
+    status: Literal["retried"] = "retried"  #: Always `retried`.
 
 
 class _Lead(msgspec.Struct, frozen=True):

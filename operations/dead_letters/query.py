@@ -19,16 +19,14 @@ _LAST: Final = UUID(int=(1 << 128) - 1)
 class DeadLettersQuery(Paged, frozen=True, kw_only=True):
     """Narrows the dead letters: one is meant if it fits all that is given."""
 
-    status: Annotated[Status, Meta(description="Only those of this status; all of them without.")] | None = None
-    consumer: Annotated[Filter, Meta(description="Only those of this worker.")] | None = None
-    reason: Annotated[Filter, Meta(description="Only those set aside for this reason.")] | None = None
-    topic: Annotated[Filter, Meta(description="Only those of this topic.")] | None = None
+    status: Annotated[Status, Meta(description="Only dead letters with this status.")] | None = None
+    consumer: Annotated[Filter, Meta(description="Only dead letters of this worker role.")] | None = None
+    reason: Annotated[Filter, Meta(description="Only dead letters with this reason.")] | None = None
+    topic: Annotated[Filter, Meta(description="Only dead letters of records of this topic.")] | None = None
     fault: (
         Annotated[
             Fault,
-            Meta(
-                description="`ours` is mended by a deployment, a setting or a caller of ours; `theirs` by a provider or partner."
-            ),
+            Meta(description="Only dead letters that we have to repair (`ours`) or a provider or partner (`theirs`)."),
         ]
         | None
     ) = None

@@ -26,32 +26,38 @@ _NOUN: Final = "dead letter"
 
 
 class DeadLettersPage(Page[SetAsideSetAside], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the dead letters, newest first."""
 
 
 class DeadLettersDetail(SetAsideSetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """With its record: bytes as base64, and beside them what of it can be read."""
+    """The dead letter with its record."""
 
-    key: str | None
-    value: str | None
-    headers: list[tuple[str, str | None]]
-    key_text: str | None
-    excerpt: str | None
+    key: str | None  #: The record's key in base64; null if it has none.
+    value: str | None  #: The record's value in base64; null if it has none.
+    headers: list[tuple[str, str | None]]  #: Name and value of each header; values in base64, or null.
+    key_text: str | None  #: The key as text; null if it is not UTF-8.
+    excerpt: str | None  #: The beginning of the value as text, up to 2000 bytes; null if it is not UTF-8.
 
 
 class Discard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why it is given up; kept with it."""
+    """The reason for discarding a dead letter."""
 
-    reason: LongWhy
+    reason: LongWhy  #: Why the dead letter is discarded.
 
 
 class Discarded(msgspec.Struct, frozen=True):
-    id: UUID
-    status: Literal["discarded"] = "discarded"
+    """The dead letter is discarded for good."""
+
+    id: UUID  #: The id of the dead letter.
+    status: Literal["discarded"] = "discarded"  #: Always `discarded`.
 
 
 async def dead_letters(request: web.Request) -> web.Response:
-    """Records that a worker could not handle and leads that a partner did not take, newest first."""
+    """
+    List the dead letters, newest first.
+
+    These are records that a worker could not handle, and leads that a partner did not accept.
+    """
     query = query_of(request, DeadLettersQuery)
     async with reading(request) as connection:
         found = await listing.find(connection, query, query.limit + 1)
@@ -59,7 +65,11 @@ async def dead_letters(request: web.Request) -> web.Response:
 
 
 async def dead_letter(request: web.Request) -> web.Response:
-    """One of them, with its record."""
+    """
+    Read one dead letter with its record.
+
+    Bytes are in base64; text is shown next to them if they are UTF-8.
+    """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
         found, contents = known(await listing.read(connection, asked), "no dead letter has this id")
@@ -69,7 +79,12 @@ async def dead_letter(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Send it again, once: to its worker, or in a new round of attempts. If it fails again, it becomes a new dead letter."""
+    """
+    Send a dead letter again.
+
+    A record goes to its worker once more; a lead gets a new round of attempts. A record that fails again becomes a new dead
+    letter.
+    """
     asked = asked_id(request, _NOUN)
     with _refusing():
         async with transaction(request) as connection:
@@ -78,7 +93,11 @@ async def retry(request: web.Request) -> web.Response:
 
 
 async def discard(request: web.Request) -> web.Response:
-    """Give it up, for good."""
+    """
+    Discard a dead letter for good.
+
+    The record stays readable, and the ledger counts it as discarded. It cannot be retried afterwards.
+    """
     asked = asked_id(request, _NOUN)
     why = await bodies.read(request, Discard)
     with _refusing():

@@ -27,32 +27,27 @@ SentAs = Literal["event", "record"]
 
 
 class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    One dead letter: a record, or a lead.
+    """A record that a worker could not handle, or a lead that a partner did not accept."""
 
-    `fault` says whether we or somebody outside must mend something, `runbook` how. `earlier_id` is the letter whose retry it came
-    of. A lead's `id` is the lead's; `lead` and `event` are where more is told.
-    """
-
-    id: UUID
-    kind: Kind
-    status: Status
-    fault: Fault
-    reason: str
-    detail: str
-    consumer: str
-    topic: str
-    set_aside_at: datetime
-    runbook: str
-    partition: int | None = None
-    offset: int | None = None
-    event_id: UUID | None = None
-    trace_id: str | None = None
-    earlier_id: UUID | None = None
-    settled_at: datetime | None = None
-    settled_by: str | None = None
-    discard_reason: str | None = None
-    lead: str | None = None
+    id: UUID  #: The id of the dead letter; a lead's own id.
+    kind: Kind  #: `record` from Kafka, or `lead`.
+    status: Status  #: `open` until it is retried or discarded.
+    fault: Fault  #: `ours`: a deployment, a setting or one of your services is wrong. `theirs`: a provider or partner is.
+    reason: str  #: The stable word for the error.
+    detail: str  #: The error in words.
+    consumer: str  #: The worker role that could not handle it.
+    topic: str  #: The topic of the record.
+    set_aside_at: datetime  #: When it was recorded as a dead letter.
+    runbook: str  #: The page that describes the remedy.
+    partition: int | None = None  #: The partition of the record; absent for a lead.
+    offset: int | None = None  #: The offset of the record; absent for a lead.
+    event_id: UUID | None = None  #: The event's id (`ce_id`); absent if unreadable.
+    trace_id: str | None = None  #: The trace of the event; absent if unreadable.
+    earlier_id: UUID | None = None  #: The dead letter whose retry failed again as this one.
+    settled_at: datetime | None = None  #: When it was retried or discarded.
+    settled_by: str | None = None  #: The public id of the operator's token.
+    discard_reason: str | None = None  #: Why it was discarded.
+    lead: str | None = None  #: The path of the lead's state; absent for a record.
 
 
 def _letter(*, reason: str, **fields: Any) -> SetAsideSetAside:

@@ -28,17 +28,12 @@ _UNPROVEN: Final = ("signature_", "timestamp_")
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    The cause of a refusal, and its remedy.
+    """The cause of the refusal."""
 
-    `cause` is a stable word, `detail` says what was found and `advice` what to change. `secretId` is the public id of the secret
-    that made the signature, where one of ours did.
-    """
-
-    cause: str
-    detail: str
-    advice: str
-    secret_id: str | None = None
+    cause: str  #: The stable word for the cause.
+    detail: str  #: The findings in words.
+    advice: str  #: The change that removes the cause.
+    secret_id: str | None = None  #: The public id of the secret that made the signature; absent if none of ours did.
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):

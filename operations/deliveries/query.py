@@ -25,20 +25,23 @@ _TRACES_KEPT: Final = timedelta(days=3660)
 class DeliveriesQuery(Paged, frozen=True, kw_only=True):
     """Narrows the delivery log: a delivery is listed if it fits all that is given."""
 
-    source: Annotated[Filter, Meta(description="Who sent it: `stripe`, `razorpay` or `partner`.")] | None = None
-    type: Annotated[Filter, Meta(description="The type of the event, in the sender's words.")] | None = None
-    outcome: Annotated[Outcome, Meta(description="How it was answered.")] | None = None
-    reason: Annotated[Filter, Meta(description="Why it was rejected or ignored.")] | None = None
-    mode: Annotated[Mode, Meta(description="`live` or `test`, as the event states it; what states none is left out.")] | None = (
+    source: Annotated[Filter, Meta(description="Only deliveries of this source: `stripe`, `razorpay` or `partner`.")] | None = (
         None
     )
+    type: Annotated[Filter, Meta(description="Only deliveries of events of this type of the provider.")] | None = None
+    outcome: Annotated[Outcome, Meta(description="Only deliveries with this outcome.")] | None = None
+    reason: Annotated[Filter, Meta(description="Only deliveries that were rejected or ignored for this reason.")] | None = None
+    mode: Annotated[Mode, Meta(description="Only deliveries of events that state this mode.")] | None = None
     account: (
-        Annotated[Filter, Meta(description="The provider's account that it is of: Stripe's `acct_…`, Razorpay's `acc_…`.")] | None
+        Annotated[Filter, Meta(description="Only deliveries of this account: Stripe's `acct_…` or Razorpay's `acc_…`.")] | None
     ) = None
     settled: (
-        Annotated[Settled, Meta(description="Where it is now, if it was taken; `missing` is one that has lost its event.")] | None
+        Annotated[
+            Settled, Meta(description="Only accepted deliveries in this state; `missing` deliveries have lost their event.")
+        ]
+        | None
     ) = None
-    trace: Annotated[TraceId, Meta(description="The id of its trace, the `X-Trace-Id` of its answer.")] | None = None
+    trace: Annotated[TraceId, Meta(description="Only deliveries of this trace, the `X-Trace-Id` of their answers.")] | None = None
 
     def span(self, now: datetime) -> tuple[UUID, UUID]:
         """The span of ids to search, `first` <= id < `before`. Raises GatewayError `query_malformed`."""

@@ -20,17 +20,21 @@ _ABSENT: Final = "no delivery has this id, or its day is past retention"
 
 
 class DeliveriesPage(Page[Delivery], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the deliveries, newest first."""
 
 
 class DeliveriesDetail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A delivery with the journey of its event, as far as the tables still show it."""
+    """The delivery with the journey of its event."""
 
-    journey: Journey | None = None
+    journey: Journey | None = None  #: The way of its event; absent if it has none.
 
 
 async def deliveries(request: web.Request) -> web.Response:
-    """The delivery log, newest first."""
+    """
+    List the deliveries of providers and partners, newest first.
+
+    The delivery log holds every webhook call with its outcome, including refused ones.
+    """
     query = query_of(request, DeliveriesQuery)
     span = query.span(datetime.now(UTC))
     async with reading(request) as connection:
@@ -39,7 +43,11 @@ async def deliveries(request: web.Request) -> web.Response:
 
 
 async def delivery(request: web.Request) -> web.Response:
-    """One delivery, with the journey of its event."""
+    """
+    Read one delivery with the journey of its event.
+
+    The journey is the event's way through outbox, Kafka and workers, with the events that it caused.
+    """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
         found = known(await store.delivery(connection, asked), _ABSENT)
@@ -48,7 +56,12 @@ async def delivery(request: web.Request) -> web.Response:
 
 
 async def body(request: web.Request) -> web.Response:
-    """The raw bytes; never as something that a browser would run, since a stranger may have sent them."""
+    """
+    Download the raw body of a delivery.
+
+    The bytes are those of the sender. They are served as a download that no browser executes, since anyone may have sent
+    them.
+    """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
         found = known(await store.body(connection, asked), "no body is kept for this id")
@@ -57,9 +70,10 @@ async def body(request: web.Request) -> web.Response:
 
 async def explanation(request: web.Request) -> web.Response:
     """
-    Why a delivery was refused: its cause as a stable word, what was found, and what to change.
+    Explain why a delivery was refused.
 
-    Every secret, the usual ways to rewrite a body, and the usual damage to a header are tried on what was kept of it.
+    The gateway tries every secret, the usual ways of rewriting a body and the usual damage to a header on the stored
+    delivery.
     """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:

@@ -50,64 +50,55 @@ from found join outbox o on o.id = found.id left join outbox_pending p on p.even
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """
-    One delivery; `event_id` is the provider's, `ce_id` ours: its own id where accepted, the original's for a copy.
+    """One call of a provider or partner."""
 
-    A rejected one that a replay has recovered names the delivery that it became. `livemode` and `account` are the event's, where
-    it states them; `reason` says why it is rejected or ignored.
-    """
-
-    id: UUID
-    source: str
-    outcome: str
-    received_at: datetime
-    trace_id: str
-    event_id: str | None = None
-    ce_id: UUID | None = None
-    type: str | None = None
-    reason: str | None = None
-    secret_id: str | None = None
-    client: str | None = None
-    headers: dict[str, str] | None = None
-    recovered_as: UUID | None = None
-    livemode: bool | None = None
-    account: str | None = None
+    id: UUID  #: The id of the delivery.
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    outcome: str  #: `accepted`, `duplicate`, `ignored` or `rejected`.
+    received_at: datetime  #: When the call arrived.
+    trace_id: str  #: The trace of the call, as in its `X-Trace-Id`.
+    event_id: str | None = None  #: The provider's id of the event; absent if unreadable.
+    ce_id: UUID | None = None  #: Our id of the event; for a duplicate, that of the original.
+    type: str | None = None  #: The provider's type of the event; absent if unreadable.
+    reason: str | None = None  #: Why it was rejected or ignored; absent otherwise.
+    secret_id: str | None = None  #: The public id of the secret that verified it; absent if none did.
+    client: str | None = None  #: The caller's address.
+    headers: dict[str, str] | None = None  #: Headers of the call that were kept.
+    recovered_as: UUID | None = None  #: The delivery that a replay made of this rejected one; absent if none did.
+    livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
+    account: str | None = None  #: The provider's account; absent if the provider names none.
 
 
 class StoreSetAside(msgspec.Struct, frozen=True, rename="camel"):
     """A dead letter of an event."""
 
-    id: UUID
-    consumer: str
-    reason: str
-    status: str
+    id: UUID  #: The id of the dead letter.
+    consumer: str  #: The worker role that could not handle the event.
+    reason: str  #: The stable word for the error.
+    status: str  #: `open`, `retried` or `discarded`.
 
 
 class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """
-    An event on its way.
+    """An event on its way."""
 
-    `state` is `pending` before Kafka has it and `relayed` after, `parked` when Kafka refused it for good, `stored` when it was
-    written down and waits for someone to replay it.
-    """
-
-    id: UUID
-    topic: str
-    key: str
-    type: str
-    occurred_at: datetime
+    id: UUID  #: The event's id (`ce_id`).
+    topic: str  #: The event's topic.
+    key: str  #: The record key: the aggregate's id.
+    type: str  #: The event's type.
+    occurred_at: datetime  #: When it happened.
     state: State
-    causation_id: UUID | None = None
-    parked_reason: str | None = None
-    consumed_by: list[str] = []
-    dead_letters: list[StoreSetAside] = []
+    """`pending` before Kafka has it, `relayed` after, `parked` if Kafka refused it for good, `stored` until a replay sends it."""
+    causation_id: UUID | None = None  #: The event that caused it.
+    parked_reason: str | None = None  #: Why Kafka refused it; absent otherwise.
+    consumed_by: list[str] = []  #: The worker roles that have handled it.
+    dead_letters: list[StoreSetAside] = []  #: The dead letters of the event.
 
 
 class Journey(msgspec.Struct, frozen=True):
-    """The event (absent once its day is past retention), and the events that it caused, directly or not, oldest first."""
+    """The way of an event through the system."""
 
-    event: Station | None
-    caused: list[Station] = []
+    event: Station | None  #: The event of the delivery; null after its retention.
+    caused: list[Station] = []  #: The events that it caused, directly or not, oldest first.
 
 
 async def deliveries(

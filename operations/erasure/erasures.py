@@ -22,35 +22,30 @@ _QUIET: Final = 60  # seconds without a sign of life after which a running one h
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """
-    One erasure. `subject` is the SHA-256 of what was named, as `KIND:ID`.
+    """The erasure and its progress."""
 
-    `erased` counts rows by what they are. It is `incomplete` where `waiting` rows were on their way: the same erasure again
-    erases those. `kafkaUntil` is when the last copy on Kafka is gone; `brokenOff` says that whoever carried it out is gone.
-    """
-
-    id: UUID
-    kind: Kind
-    subject: str
-    reason: str
-    requested_by: str
-    state: State
-    stage: str
-    erased: dict[str, int]
-    waiting: int
-    created_at: datetime
-    kafka_until: datetime | None = None
-    finished_at: datetime | None = None
-    failure: str | None = None
-    broken_off: bool = False
+    id: UUID  #: The id of the erasure.
+    kind: Kind  #: The kind of subject.
+    subject: str  #: The SHA-256 of `KIND:ID`, so that the log does not name the subject.
+    reason: str  #: Why the subject was erased.
+    requested_by: str  #: The public id of the operator's token.
+    state: State  #: `incomplete` if rows were still on their way; the same erasure again erases those.
+    stage: str  #: The current step.
+    erased: dict[str, int]  #: Number of erased rows, by kind.
+    waiting: int  #: Number of rows that were still on their way.
+    created_at: datetime  #: When it began.
+    kafka_until: datetime | None = None  #: When Kafka's retention removes the last copy.
+    finished_at: datetime | None = None  #: When it ended; absent before.
+    failure: str | None = None  #: The error in words; absent unless it failed.
+    broken_off: bool = False  #: True if the process that ran it is gone.
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The outlook on an erasure; `documents` are search documents, which a command of their own deletes."""
+    """With `dryRun`: the rows that an erasure would erase; nothing has changed."""
 
-    would_erase: dict[str, int]
-    documents: list[str]
-    kafka_until: datetime | None = None
+    would_erase: dict[str, int]  #: Number of rows that would be erased, by kind.
+    documents: list[str]  #: Search documents that mention the subject; delete these with `POST /internal/v1/search/index`.
+    kafka_until: datetime | None = None  #: When Kafka's retention would remove the last copy.
 
 
 _BEGIN: Final = """

@@ -35,17 +35,12 @@ class ErasuresQuery(Paged, frozen=True):
 
 
 class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    Erase everything that is held of one subject.
+    """A subject whose data is to be erased."""
 
-    `id` is whose, in the words of its kind: an address, the id of a user, or of a customer, payment, subscription or invoice of
-    the provider's, or `PARTNER/EXTERNAL_ID` for a lead. `reason` is kept, so it names nobody. With `dryRun` nothing is changed.
-    """
-
-    kind: Kind
-    id: SubjectId
-    reason: Why
-    dry_run: bool = False
+    kind: Kind  #: The kind of subject.
+    id: SubjectId  #: The subject's id: a mail address, your user id, the provider's id, or `PARTNER/EXTERNAL_ID` of a lead.
+    reason: Why  #: Why it is erased; kept in the log, so it should name no person.
+    dry_run: bool = False  #: True to count the rows and change nothing.
 
     rules: ClassVar[Json] = by_case(
         "kind", (({"const": kind}, {"id": {"type": "string", "pattern": form}}) for kind, form in FORMS.items())
@@ -53,13 +48,13 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErasuresBegun(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to an erasure that has begun."""
+    """The erasure is durable; poll `GET /v1/admin/erasures/{id}` for its progress."""
 
-    erasure_id: UUID
+    erasure_id: UUID  #: The id of the erasure.
 
 
 class ErasuresPage(Page[Erasure], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the erasures, newest first."""
 
 
 class Erasing:
@@ -102,7 +97,12 @@ ERASING: Final = web.AppKey("erasing", Erasing)
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Erase all that is held of one subject, or with `dryRun` preview it; contents go for good, digests and outcomes stay."""
+    """
+    Erase the data of one subject.
+
+    Contents are erased for good; digests and outcomes stay, so that duplicates are still recognized. With `dryRun` the rows
+    are only counted.
+    """
     asked = await bodies.read(request, EraseSubject)
     try:
         subject = subject_of(asked.kind, asked.id)
@@ -120,14 +120,22 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def erasure(request: web.Request) -> web.Response:
-    """An erasure, and how far it is."""
+    """
+    Read an erasure and its progress.
+
+    The subject appears only as a digest.
+    """
     asked = asked_id(request, "erasure")
     async with transaction(request) as connection:
         return answer(known(await erasures.read(connection, asked), "no erasure has this id"))
 
 
 async def all_erasures(request: web.Request) -> web.Response:
-    """Erasures, newest first."""
+    """
+    List the erasures, newest first.
+
+    Subjects appear only as digests.
+    """
     query = query_of(request, ErasuresQuery)
     async with reading(request) as connection:
         found = await erasures.read_all(connection, *query.ids(datetime.now(UTC)), query.limit + 1)

@@ -21,29 +21,23 @@ _UNEXPLAINED_MAX: Final = 100
 
 
 class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    The figures of one source. `received` is what the delivery log says; the six after it are what became of it.
+    """The figures of one source."""
 
-    The others tell more about some of them: `recovered` is a part of `rejected` (what was verified later came in once more, as a
-    delivery of its own), `waiting_for_kafka` of `in_flight`, `parked` and `discarded` of `dead_lettered`. `missing` deliveries
-    have no event, `unlogged` events no delivery: both are 0 unless something was lost.
-    """
-
-    source: str
-    received: int
-    rejected: int
-    duplicates: int
-    ignored: int
-    processed: int
-    in_flight: int
-    dead_lettered: int
-    recovered: int
-    waiting_for_kafka: int
-    parked: int
-    discarded: int
-    missing: int
-    unlogged: int
-    oldest_in_flight: datetime | None
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    received: int  #: Deliveries in the log: the sum of the six following figures.
+    rejected: int  #: Refused.
+    duplicates: int  #: Copies of an earlier event.
+    ignored: int  #: Stored, and for no worker.
+    processed: int  #: Handled by every worker that should.
+    in_flight: int  #: Accepted, and not handled yet.
+    dead_lettered: int  #: Recorded as a dead letter that is open or discarded, or parked.
+    recovered: int  #: Rejected deliveries that a replay accepted later; part of `rejected`.
+    waiting_for_kafka: int  #: Not acknowledged by Kafka yet; part of `inFlight`.
+    parked: int  #: Refused by Kafka for good; part of `deadLettered`.
+    discarded: int  #: Discarded by an operator; part of `deadLettered`.
+    missing: int  #: Deliveries without their event: 0 unless something was lost.
+    unlogged: int  #: Events without their delivery: 0 unless something was lost.
+    oldest_in_flight: datetime | None  #: When the oldest delivery in flight arrived; null if none is.
 
     @property
     def balanced(self) -> bool:
@@ -52,42 +46,43 @@ class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NotKept(msgspec.Struct, frozen=True, rename="camel"):
-    """Rejected deliveries beyond the bound of what is kept: counted by the hour only, so they are in no other figure."""
+    """Refused deliveries that were only counted, by the hour; no other figure contains them."""
 
-    source: str
-    rejected: int
-    from_hour: datetime
-    to_hour: datetime
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    rejected: int  #: Number of deliveries.
+    from_hour: datetime  #: The beginning of the first hour.
+    to_hour: datetime  #: The end of the last hour.
 
 
 class Unexplained(msgspec.Struct, frozen=True):
-    """A row without its other half: a delivery that is `missing` its event, or an event that is `unlogged`."""
+    """A row without its counterpart."""
 
-    source: str
-    id: UUID
-    what: str
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    id: UUID  #: The id of the delivery or the event.
+    what: str  #: `missing`: a delivery without its event. `unlogged`: an event without its delivery.
 
 
 class Commands(msgspec.Struct, frozen=True):
-    """The commands of one kind that came in within the period, by state."""
+    """The commands of one kind."""
 
-    kind: str
-    pending: int
-    done: int
-    failed: int
+    kind: str  #: The event type of the command.
+    pending: int  #: Number of commands without a result.
+    done: int  #: Number of commands that succeeded.
+    failed: int  #: Number of commands that failed.
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures from `from_` up to `to`; `clipped` where less was covered than asked for, since the rest is past retention."""
+    """The account of a period."""
 
-    from_: datetime = msgspec.field(name="from")
-    to: datetime
-    clipped: bool
-    balanced: bool
-    sources: list[SourceLedger]
+    from_: datetime = msgspec.field(name="from")  #: The beginning of the period, included.
+    to: datetime  #: The end of the period, excluded.
+    clipped: bool  #: True if a part of the period is older than the retention.
+    balanced: bool  #: True if every delivery is accounted for.
+    sources: list[SourceLedger]  #: The figures by source.
     not_kept: list[NotKept] = msgspec.field(name="rejectedNotKept")
-    unexplained: list[Unexplained]
-    commands: list[Commands]
+    """Refused deliveries that were only counted, since too many arrived."""
+    unexplained: list[Unexplained]  #: Rows without their counterpart.
+    commands: list[Commands]  #: The commands of the period, by kind.
 
 
 _FIGURES: Final = f"""

@@ -21,13 +21,13 @@ from runtime.sessions import connect_async, wait
 
 log = structlog.get_logger()
 
-IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Webhooks taken that have had no effect yet.", ["source"])
-OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "How long the oldest of them has been in flight.", ["source"])
-OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Those of them older than LEDGER_GRACE.", ["source"])
-UNBALANCED: Final = Gauge("tallyhook_ledger_unbalanced", "Deliveries without an event, events without a delivery.", ["source"])
-OPEN_LETTERS: Final = Gauge(
-    "tallyhook_dead_letters_open", "Dead letters that are neither retried nor discarded.", ["consumer", "fault"]
+IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Accepted webhooks that have had no effect yet.", ["source"])
+OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "Age of the oldest webhook in flight, in seconds.", ["source"])
+OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Webhooks in flight that are older than LEDGER_GRACE.", ["source"])
+UNBALANCED: Final = Gauge(
+    "tallyhook_ledger_unbalanced", "Deliveries without their event, and events without their delivery.", ["source"]
 )
+OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Open dead letters.", ["consumer", "fault"])
 
 _STATEMENT: Final = timedelta(minutes=5)
 _FIRST_AFTER: Final = timedelta(seconds=10)

@@ -37,32 +37,34 @@ _ROWS: Final = {
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The period of a ledger."""
 
-    since: Annotated[datetime, Meta(description="The period's beginning; 24 hours before its end by default.")] | None = (
-        msgspec.field(default=None, name="from")
-    )
-    until: Annotated[datetime, Meta(description="The period's end; now by default.")] | None = msgspec.field(
+    since: (
+        Annotated[datetime, Meta(description="The beginning of the period, included; by default 24 hours before its end.")] | None
+    ) = msgspec.field(default=None, name="from")
+    until: Annotated[datetime, Meta(description="The end of the period, excluded; by default now.")] | None = msgspec.field(
         default=None, name="to"
     )
 
 
 class SourceView(SourceLedger, frozen=True, kw_only=True, rename="camel"):
-    """`links` lead to the deliveries behind the figures."""
+    """The figures of one source, with links to the deliveries."""
 
-    links: dict[str, str]
+    links: dict[str, str]  #: The deliveries behind each figure, as paths of the delivery log.
 
 
 class LedgerView(Ledger, frozen=True, kw_only=True):
-    """`lostByKafka` are gaps in topics, of whatever time, of which not all has been handled yet."""
+    """The account of the period."""
 
     lost_by_kafka: list[OpenLoss] = msgspec.field(name="lostByKafka")
-    sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links
+    """Records that Kafka lost and that are not all handled yet, of any time."""
+    sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links  #: The figures by source.
 
 
 async def ledger(request: web.Request) -> web.Response:
     """
-    Account for everything that came in within a period.
+    Read the account of all deliveries of a period.
 
-    received = rejected + duplicates + ignored + processed + inFlight + deadLettered; `balanced` says whether both sides agree.
+    received = rejected + duplicates + ignored + processed + inFlight + deadLettered for each source; `balanced` is false if
+    a delivery is unaccounted for.
     """
     query = query_of(request, LedgerQuery)
     end = query.until or datetime.now(UTC)

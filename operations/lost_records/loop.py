@@ -28,10 +28,16 @@ from schemas.topology import group_of, workers
 log = structlog.get_logger()
 
 OPEN: Final = Gauge(
-    "tallyhook_lost_ranges", "Gaps in what Kafka kept for a worker, of which not every event has been handled yet.", ["worker"]
+    "tallyhook_lost_ranges",
+    "Ranges of records that Kafka lost before a worker read them and that are not completely handled yet.",
+    ["worker"],
 )
-WAITING: Final = Gauge("tallyhook_lost_events", "Events that Kafka had lost, sent again and not handled yet.", ["worker"])
-RESENT: Final = Counter("tallyhook_lost_resent_total", "Events that the relay sent again since Kafka had lost them.", ["topic"])
+WAITING: Final = Gauge(
+    "tallyhook_lost_events", "Events that Kafka had lost and that were published again but are not handled yet.", ["worker"]
+)
+RESENT: Final = Counter(
+    "tallyhook_lost_resent_total", "Events that the relay published again because Kafka had lost them.", ["topic"]
+)
 
 _LOOK_EVERY: Final = 10.0  # seconds
 _TURN: Final = 1.0  # seconds
@@ -45,7 +51,7 @@ def recover_for_ever(settings: RelaySettings) -> None:
 
 
 async def _run(settings: RelaySettings) -> None:
-    offsets = Offsets(settings.kafka_bootstrap_servers)
+    offsets = Offsets(settings.kafka)
     while True:
         try:
             async with await connect_async(

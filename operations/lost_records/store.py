@@ -27,16 +27,16 @@ _STEP: Final = timedelta(hours=6)  # of the log, what one transaction searches
 
 
 class OpenLoss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A gap of which not all has been handled yet; `waiting` events of its topic are sent again and not handled so far."""
+    """A range of offsets that Kafka lost and that is not completely handled yet."""
 
-    consumer: str
-    topic: str
-    partition: int
-    from_offset: int
-    until_offset: int
-    found_at: datetime
-    searched: bool
-    waiting: int
+    consumer: str  #: The worker role that noticed the gap.
+    topic: str  #: The topic.
+    partition: int  #: The partition.
+    from_offset: int  #: The first lost offset.
+    until_offset: int  #: The offset after the last lost one.
+    found_at: datetime  #: When the gap was noticed.
+    searched: bool  #: True if the outbox was searched for the lost events.
+    waiting: int  #: Number of events that were sent again and are not handled yet.
 
 
 class Search(NamedTuple):

@@ -81,20 +81,20 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     from operations.offset_replay import live, outcomes, report
     from operations.offset_replay.plan import refuse_live
     from outbox.offsets import Offsets
-    from outbox.settings import KafkaSettings
+    from runtime.kafka import KafkaSettings
     from schemas.topology import group_of
 
-    servers = KafkaSettings.load(environment()).kafka_bootstrap_servers
-    broker = Offsets(servers)
+    kafka = KafkaSettings.load(environment()).kafka
+    broker = Offsets(kafka)
     if not dry_run:
         refuse_live(broker.group(group_of(asked.worker)))
     with database() as connection:
         with bar("looking at what would be read again", None) as (shown, task):
-            outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: shown.advance(task, number))
+            outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown.advance(task, number))
         moving = not dry_run and bool(outlook.back)
         telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
-        settled = outcomes.settle(broker, servers, connection, start) if telling else 0
-        replay = live.begin(servers, connection, asked, outlook, effects) if moving else None
+        settled = outcomes.settle(broker, kafka, connection, start) if telling else 0
+        replay = live.begin(kafka, connection, asked, outlook, effects) if moving else None
     data = report.moved(asked, outlook, effects, replay, settled)
     show(data, report.moved_text(data), as_json=as_json)
     if replay and wait:
@@ -129,7 +129,7 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     shadow.refuse_unbuildable(asked.worker)
     settings = StreamSettings.load(environment())
     configure_logs("shadow", "CRITICAL")  # what is set aside is told in the summary
-    stretches = shadow.stretches_of(Offsets(settings.kafka_bootstrap_servers), asked, start, stop)
+    stretches = shadow.stretches_of(Offsets(settings.kafka), asked, start, stop)
     total = sum(stretch.length for stretch in stretches.values())
     with database() as connection:
         for name in schema.drop_left_behind(connection):

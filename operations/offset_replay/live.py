@@ -16,6 +16,7 @@ from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
 from operations.offset_replay.scan import Count
 from outbox.offsets import Group, Offsets, Place
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from schemas import topology
 from streams.replays import Effects
 
@@ -69,7 +70,7 @@ def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mappin
 
 
 def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
-    offsets: Offsets, servers: str, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
+    offsets: Offsets, kafka: Cluster, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
     """Count what a replay would read again, record by record. Raises BrokerError, OperationError."""
     stand = look(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
@@ -80,14 +81,14 @@ def survey(  # noqa: PLR0917  # the tools and the question, in one call of the c
         for move in moves
     }
     days = store.marked_days(connection)
-    batches = log.read(servers, stretches)
+    batches = log.read(kafka, stretches)
     counts = scan.count(batches, lambda ids: store.marked(connection, asked.worker, ids), days, progress)
     scan.refuse_unmarkable(counts, days)
     fresh = {event_id for of in counts.values() for event_id in of.ids}
     return Outlook(moves, counts, store.remembered(connection, fresh))
 
 
-def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
+def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
     """
     Store the ranges for the workers, then move the offsets: in this order no worker reads a moved group without its range.
 
@@ -96,7 +97,7 @@ def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, 
     replay = new_id()
     superseded = store.write(connection, replay, asked.worker, outlook.back, effects)
     try:
-        groups.move(servers, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
+        groups.move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
     except Exception:
         store.take_back(connection, replay, superseded)
         raise

@@ -16,6 +16,7 @@ from operations.offset_replay.bounds import Moment, Start
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.store import Outcome
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed
 from schemas.topics import Topic
 from streams.errors import Poison
@@ -25,12 +26,12 @@ WORKER: Final = "notifications"
 _STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
 
 
-def settle(offsets: Offsets, servers: str, connection: Connection, start: Start) -> int:
+def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Start) -> int:
     """Give waiting messages the outcome that the log states; returns how many. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
     stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
-    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(servers, stretches))
+    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(kafka, stretches))
 
 
 def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:

@@ -148,9 +148,9 @@ class Builder:
             take_contacts_out(self._connection, self._schema)
 
     async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
-        servers = self._settings.kafka_bootstrap_servers
-        spans = await asyncio.to_thread(Offsets(servers).spans, [topic])
-        batches = log.read(servers, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
+        kafka = self._settings.kafka
+        spans = await asyncio.to_thread(Offsets(kafka).spans, [topic])
+        batches = log.read(kafka, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
         while batch := await asyncio.to_thread(next, batches, list[Record]()):
             found = [(record, event_id) for record in batch if (event_id := _id_of(record)) in gone]
             gone -= {event_id for _, event_id in found}

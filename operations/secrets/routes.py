@@ -12,7 +12,11 @@ from gateway.secrets.witness import Secrets, standings
 
 
 async def secrets(request: web.Request) -> web.Response:
-    """Every secret of this gateway by its public id, how it is used over all gateways, and whether it is safe to drop."""
+    """
+    List the secrets and tokens by their public ids.
+
+    Each is listed with its use over all gateways and whether it is safe to drop. The secrets themselves are never returned.
+    """
     async with transaction(request) as connection:
         await request.app[SECRET_USES].flush()
         now = datetime.now(UTC)

@@ -14,37 +14,65 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 async def payment(request: web.Request) -> web.Response:
-    """Show a payment with its refunds and disputes, and the events that made it."""
+    """
+    Read the state of a payment, with the events that produced it.
+
+    The answer includes the payment's refunds and disputes.
+    """
     return await _answer(request, reads.payment)
 
 
 async def refund(request: web.Request) -> web.Response:
-    """Show a refund, and the events that made it."""
+    """
+    Read the state of a refund, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.refund)
 
 
 async def dispute(request: web.Request) -> web.Response:
-    """Show a dispute, and the events that made it."""
+    """
+    Read the state of a dispute, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.dispute)
 
 
 async def subscription(request: web.Request) -> web.Response:
-    """Show a subscription, and the events that made it."""
+    """
+    Read the state of a subscription, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.subscription)
 
 
 async def invoice(request: web.Request) -> web.Response:
-    """Show an invoice, and the events that made it."""
+    """
+    Read the state of an invoice, with the events that produced it.
+
+    The state is the result of all of the provider's events so far, in any order of arrival.
+    """
     return await _answer(request, reads.invoice)
 
 
 async def lead(request: web.Request) -> web.Response:
-    """Show a lead, each attempt to deliver it, and its events."""
+    """
+    Read the state of a lead, with every attempt to deliver it.
+
+    The answer includes the lead's events and when the next attempt is due.
+    """
     return await _answer(request, leads.lead)
 
 
 async def notification(request: web.Request) -> web.Response:
-    """Show a notification, once the worker has taken its command."""
+    """
+    Read the state of a notification, with its events.
+
+    The notification exists as soon as the notifications worker has taken the command.
+    """
     asked = asked_id(request, "notification")
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)

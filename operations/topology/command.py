@@ -38,10 +38,10 @@ def topology(
     if as_json + as_mermaid + as_html > 1:
         raise CommandError("one of --json, --mermaid and --html, please")
     from outbox.offsets import Offsets
-    from outbox.settings import KafkaSettings
+    from runtime.kafka import KafkaSettings
     from topology.survey import take
 
-    seen = take(Offsets(KafkaSettings.load(environment()).kafka_bootstrap_servers))
+    seen = take(Offsets(KafkaSettings.load(environment()).kafka))
     if as_json or as_mermaid or as_html:
         print(_written(seen, as_json=as_json, as_mermaid=as_mermaid), end="")
     else:

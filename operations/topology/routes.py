@@ -11,6 +11,7 @@ from msgspec import Meta
 from gateway.errors import GatewayError, Reason
 from gateway.parameters import query_of
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from topology.page import CONTENT_SECURITY, render
 from topology.survey import Survey
 from topology.view import Kafka, Topology, declared
@@ -27,21 +28,21 @@ class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The origin of the figures."""
 
     source: Annotated[
-        Source, Meta(description="`declared` is the graph without asking Kafka: no offsets, and no refusal while it is away.")
+        Source, Meta(description="`declared` returns the topology without asking Kafka: it has no offsets, and never fails.")
     ] = msgspec.field(default="kafka", name="from")
 
 
-def survey_of(bootstrap_servers: str | None) -> Survey:
+def survey_of(kafka: Cluster | None) -> Survey:
     """The survey of Kafka for the route; it asks nothing before the first call."""
-    return Survey(Offsets(bootstrap_servers, _PATIENCE) if bootstrap_servers else None)
+    return Survey(Offsets(kafka, _PATIENCE) if kafka else None)
 
 
 async def topology(request: web.Request) -> web.Response:
     """
-    Agents, topics, partitions and edges, with begin, end and committed offsets, and lag.
+    Read the topology: agents, topics, partitions and the edges between them.
 
-    Whose `Accept` holds `text/html` gets the same as a page with a drawing; while Kafka does not answer it shows the graph as it
-    is declared, with status 503 too.
+    Offsets and lag are those of Kafka at this moment. With `Accept: text/html` the answer is a page with a drawing; while
+    Kafka does not answer, the page shows the declared topology with status 503.
     """
     seen = await _seen(request)
     if "text/html" in request.headers.get("Accept", ""):

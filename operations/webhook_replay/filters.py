@@ -25,36 +25,34 @@ _UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """
-    Select the deliveries that fit all of it, by their time of arrival; with a limit the oldest.
-
-    Copies of one event count once, by the delivery that was accepted where that is among them. `mode` finds what states that
-    mode.
-    """
+    """The filters of a replay; a delivery has to match all of them. Copies of one event count once."""
 
     ids: (
-        Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX), Meta(description="The ids of the deliveries.")]
+        Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX), Meta(description="Ids of deliveries, up to 1000.")]
         | None
     ) = None
-    source: Annotated[Word, Meta(description="Who sent them: stripe, razorpay or partner.")] | None = None
+    source: Annotated[Word, Meta(description="`stripe`, `razorpay` or `partner`.")] | None = None
     types: (
         Annotated[
             tuple[Word, ...],
             Meta(min_length=1, max_length=_TYPES_MAX),
-            Meta(description="The types of their events, in the sender's words."),
+            Meta(description="The provider's types of events."),
         ]
         | None
     ) = None
-    status: Annotated[Outcome, Meta(description="How they were answered.")] | None = None
-    mode: Annotated[Mode, Meta(description="The mode that their events state; those that state none are left out.")] | None = None
-    account: Annotated[Word, Meta(description="The provider's account that they are of, acct_… for one.")] | None = None
-    since: Annotated[datetime, Meta(description="Those that came at or after this time.")] | None = msgspec.field(
-        default=None, name="from"
+    status: Annotated[Outcome, Meta(description="The outcome of the delivery.")] | None = None
+    mode: Annotated[Mode, Meta(description="`live` or `test`, as the event states it.")] | None = None
+    account: Annotated[Word, Meta(description="The provider's account, as the event states it.")] | None = None
+    since: (
+        Annotated[datetime, Meta(description="The earliest time of arrival, included; UTC unless it has an offset.")] | None
+    ) = msgspec.field(default=None, name="from")
+    until: Annotated[datetime, Meta(description="The latest time of arrival, excluded; UTC unless it has an offset.")] | None = (
+        msgspec.field(default=None, name="to")
     )
-    until: Annotated[datetime, Meta(description="Those that came before this time.")] | None = msgspec.field(
-        default=None, name="to"
-    )
-    limit: Annotated[int, Meta(ge=1, le=MATCHED_MAX), Meta(description="How many at most, the oldest.")] | None = None
+    limit: (
+        Annotated[int, Meta(ge=1, le=MATCHED_MAX), Meta(description="The maximum number of deliveries; the oldest are taken.")]
+        | None
+    ) = None
 
     def check(self) -> None:
         """
@@ -74,15 +72,16 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
 class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    Take the deliveries up again that fit all of it; at least one of the first eight has to be there.
+    The deliveries to replay: those that match every filter; one besides `limit` is required.
 
-    `from` is before `to`, and `types`, `mode` and `account` are not known of what was `rejected`. Times are in UTC unless they
-    name a zone.
+    `from` has to be before `to`. `types`, `mode` and `account` are unknown of rejected deliveries.
     """
 
-    rate: Annotated[float, Meta(gt=0, le=RATE_MAX), Meta(description="How many a second at most; 100 by default.")] = RATE_DEFAULT
-    dry_run: Annotated[bool, Meta(description="Show what would happen, and change nothing.")] = False
-    reason: Annotated[Why, Meta(description="Why; it is kept with the replay.")] | None = None
+    rate: Annotated[
+        float, Meta(gt=0, le=RATE_MAX), Meta(description="The maximum number of deliveries per second; 100 by default.")
+    ] = RATE_DEFAULT
+    dry_run: Annotated[bool, Meta(description="Count the deliveries only, and change nothing.")] = False
+    reason: Annotated[Why, Meta(description="The reason for the replay; it is kept with it.")] | None = None
 
     rules: ClassVar[Json] = never(
         {"type": "object", "properties": {name: {"type": "null"} for name in _NARROWING}},

@@ -27,59 +27,50 @@ _AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    A replay and how far it is.
+    """The replay and its progress."""
 
-    `matched` = `waiting` + `in_flight` + `processed` + `unchanged` + `failed`. `enqueued` went on the way to Kafka again, and
-    `in_flight` are those of them that no worker has settled yet. It is `failed` when it has ended and something in it failed.
-    """
-
-    replay_id: UUID
-    state: State
-    matched: int
-    waiting: int
-    enqueued: int
-    in_flight: int
-    processed: int
-    unchanged: int
-    failed: int
-    failures: dict[str, int]
-    rate: float
-    filters: Filters
-    requested_by: str
-    reason: str | None
-    created_at: datetime
-    finished_at: datetime | None
-    failure: str | None
+    replay_id: UUID  #: The id of the replay.
+    state: State  #: The current state; `failed` if a part of it failed.
+    matched: int  #: Deliveries that the filters match: the sum of `waiting`, `inFlight`, `processed`, `unchanged` and `failed`.
+    waiting: int  #: Not taken up yet.
+    enqueued: int  #: Sent to Kafka again.
+    in_flight: int  #: Sent to Kafka again, and not handled yet.
+    processed: int  #: Handled by their workers.
+    unchanged: int  #: Had had their effects before.
+    failed: int  #: Failed.
+    failures: dict[str, int]  #: Number of failures, by reason.
+    rate: float  #: Deliveries per second.
+    filters: Filters  #: The filters of the replay.
+    requested_by: str  #: The public id of the operator's token.
+    reason: str | None  #: The operator's reason; null if none was given.
+    created_at: datetime  #: When it was requested.
+    finished_at: datetime | None  #: When it ended; null before.
+    failure: str | None  #: The error that ended the replay, in words; null otherwise.
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The outcome of one delivery in a replay; `outcome` is the delivery's when it was matched, `ce_id` its event's."""
+    """A delivery of a replay."""
 
-    n: int
-    delivery_id: UUID
-    source: str
-    type: str | None
-    outcome: Outcome
-    ce_id: UUID | None
-    state: ItemState
-    reason: str | None
-    enqueued_at: datetime | None
+    n: int  #: The place of the delivery in the replay, counted from 1.
+    delivery_id: UUID  #: The id of the delivery.
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    type: str | None  #: The provider's type of the event; null if unreadable.
+    outcome: Outcome  #: The outcome of the delivery when it was matched.
+    ce_id: UUID | None  #: The event's id; null if it has none.
+    state: ItemState  #: The current state.
+    reason: str | None  #: Why it failed or was unchanged; null otherwise.
+    enqueued_at: datetime | None  #: When it was sent to Kafka again; null before.
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    Matched deliveries of one kind; `marked` are those whose effects are there: to send them again changes nothing.
+    """Matched deliveries of one kind."""
 
-    `livemode` is null where they do not state it.
-    """
-
-    source: str
-    outcome: Outcome
-    type: str | None
-    livemode: bool | None
-    count: int
-    marked: int
+    source: str  #: `stripe`, `razorpay` or `partner`.
+    outcome: Outcome  #: The outcome of the deliveries.
+    type: str | None  #: The provider's type of the events; null if unreadable.
+    livemode: bool | None  #: False if no real money moves; null if the provider does not state it.
+    count: int  #: Number of deliveries.
+    marked: int  #: Number of deliveries that have had their effects; sending them again changes nothing.
 
 
 _MATCHED: Final = """

@@ -29,7 +29,9 @@ from runtime.sessions import DEFAULT_LEASE, connect_async
 
 log = structlog.get_logger()
 
-ITEMS = prometheus_client.Counter("tallyhook_replay_items_total", "Deliveries that a replay has taken up.", ["state"])
+ITEMS = prometheus_client.Counter(
+    "tallyhook_replay_items_total", "Deliveries that a replay has taken up, by their new state.", ["state"]
+)
 
 BATCH: Final = 50
 _TURN: Final = 0.05  # seconds between two turns of the one that leads

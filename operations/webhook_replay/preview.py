@@ -18,27 +18,23 @@ _BATCH: Final = 50
 
 
 class Rejections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The rejected deliveries that were verified again, the oldest: the secrets of now make so many `recoverable`."""
+    """Rejected deliveries, verified again."""
 
-    matched: int
-    checked: int
-    recoverable: int
-    still_refused: dict[str, int]
+    matched: int  #: Number of rejected deliveries that match.
+    checked: int  #: Number of those that were verified again, oldest first.
+    recoverable: int  #: Number of those that the current secrets verify.
+    still_refused: dict[str, int]  #: Number of those that are still refused, by reason.
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """
-    `matched` = `unchanged` + `unprocessed` + `rejected.matched`.
+    """With `dryRun`: the deliveries that a replay would send again; nothing has changed."""
 
-    `unchanged` have had their effects, or go to no worker by their type or mode; `unprocessed` have not, and would have them now.
-    """
-
-    dry_run: bool = True
-    matched: int
-    unchanged: int
-    unprocessed: int
-    rejected: Rejections
-    groups: list[Group]
+    dry_run: bool = True  #: Always true.
+    matched: int  #: Deliveries that match: the sum of `unchanged`, `unprocessed` and `rejected.matched`.
+    unchanged: int  #: Have had their effects, or go to no worker.
+    unprocessed: int  #: Have not had their effects; a replay would bring them about.
+    rejected: Rejections  #: The rejected deliveries.
+    groups: list[Group]  #: The matched deliveries by kind.
 
 
 async def preview(connection: AsyncConnection, filters: Filters, sources: Sources | None) -> Preview:

@@ -40,7 +40,7 @@ class ReplayQuery(Limited, frozen=True):
 class ItemsQuery(Limited, frozen=True, kw_only=True):
     """The page of deliveries of a replay to show."""
 
-    state: Annotated[ItemState, Meta(description="Only those in this state.")] | None = None
+    state: Annotated[ItemState, Meta(description="Only deliveries in this state.")] | None = None
 
     @property
     def after(self) -> int:
@@ -52,22 +52,27 @@ class ItemsQuery(Limited, frozen=True, kw_only=True):
 
 
 class ReplaysBegun(msgspec.Struct, frozen=True, rename="camel"):
-    """It is written down, and a gateway takes it up."""
+    """The replay is durable; poll `GET /v1/admin/replays/{replayId}` for its progress."""
 
-    replay_id: UUID
-    matched: int
+    replay_id: UUID  #: The id of the replay.
+    matched: int  #: Number of deliveries that match.
 
 
 class ReplaysPage(Page[Replay], frozen=True):
-    """Newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the replays, newest first."""
 
 
 class Items(Page[Item], frozen=True):
-    """In the order in which they are taken up; `next` is the cursor of the following page, absent on the last one."""
+    """One page of the deliveries, in their order."""
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Take deliveries up again, or with `dryRun` preview it. A delivery that has had its effects is not changed by it."""
+    """
+    Replay deliveries.
+
+    Accepted and ignored deliveries are sent to their workers again; rejected ones are verified by the current secrets. A
+    delivery that has had its effects changes nothing. With `dryRun` the deliveries are only counted.
+    """
     asked = await bodies.read(request, ReplayWebhooks)
     with _refusing():
         async with transaction(request) as connection:
@@ -81,14 +86,22 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def replay(request: web.Request) -> web.Response:
-    """Show the progress of a replay."""
+    """
+    Read a replay and its progress.
+
+    A replay ends as `done`, `cancelled`, or `failed` if a part of it failed.
+    """
     asked = asked_id(request, _NOUN)
     async with transaction(request) as connection:
         return answer(known(await jobs.read(connection, asked), _ABSENT))
 
 
 async def all_replays(request: web.Request) -> web.Response:
-    """The replays, newest first."""
+    """
+    List the replays, newest first.
+
+    Replays of the HTTP API and of the command line are both included.
+    """
     query = query_of(request, ReplayQuery)
     async with reading(request) as connection:
         found = await jobs.read_all(connection, query.last or first_id_of(up_to(datetime.now(UTC))), query.limit + 1)
@@ -96,7 +109,11 @@ async def all_replays(request: web.Request) -> web.Response:
 
 
 async def items(request: web.Request) -> web.Response:
-    """List the outcome of each delivery of a replay; `state` narrows it."""
+    """
+    List the deliveries of a replay, in their order.
+
+    `state` narrows the list.
+    """
     asked, query = asked_id(request, _NOUN), query_of(request, ItemsQuery)
     async with reading(request) as connection:
         known(await jobs.read(connection, asked), _ABSENT)
@@ -105,7 +122,11 @@ async def items(request: web.Request) -> web.Response:
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Cancel a replay: nothing more is taken up; events that were sent already go on."""
+    """
+    Cancel a replay.
+
+    Deliveries that were already sent continue; the others are not taken up.
+    """
     asked = asked_id(request, _NOUN)
     async with transaction(request) as connection:
         cancelled = await jobs.cancel(connection, asked)

@@ -1,15 +1,19 @@
 """
-What subscribers may rely on: AsyncAPI 3.0 of every topic, made from the topics and event types that are declared.
+The published contract of subscribers: AsyncAPI 3.0 of every topic, made from the declared topics and event types.
 
-`python -m ops.contracts.asyncapi` writes `asyncapi.json`; with `--check` it only says whether the file is as it should be.
+The texts are those of the code: a topic's is beside its name, a message's is the docstring of its record.
+`python -m ops.contracts.asyncapi` writes `asyncapi.json`; with `--check` it only compares the file with the code.
 """
 
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import schemas
+from ops.contracts.attributes import attributes_of
 from ops.contracts.records import describe, publish, text_of
+from schemas.envelope import JSON, SPECVERSION
 from schemas.razorpay import DATASCHEMA as RAZORPAY_SCHEMA
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.razorpay import TYPE_PREFIX as RAZORPAY
@@ -23,35 +27,22 @@ from schemas.stripe import StripeEvent
 from schemas.stripe_thin import DATASCHEMA as THIN_SCHEMA
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import TOPICS, Topic
+from schemas.topology import AGENTS
+
+_SERVER: Final = "The brokers of the setting `KAFKA_BOOTSTRAP_SERVERS`."
+_SENDERS: Final = {"gateway": "gateway", "relay": "relay"}
 
 FILE: Final = Path(schemas.__file__).with_name("asyncapi.json")
 
 _ABOUT: Final = """\
-What Tallyhook publishes on Kafka: CloudEvents 1.0 in binary mode. A record's value is the data, its headers are the attributes.
+Tallyhook publishes CloudEvents 1.0 on Kafka, in binary mode: a record's value is the data, its headers are the attributes.
 
-A record's key is the id of the aggregate that it speaks of: order holds per key. A record may come again, as `ce_id` tells."""
-_TEXTS: Final = {
-    Topic.WEBHOOKS_STRIPE: "Events as Stripe sent them, byte for byte.",
-    Topic.WEBHOOKS_RAZORPAY: "Events as Razorpay sent them, byte for byte.",
-    Topic.BILLING_PAYMENTS: "What became of payments, whoever provides them.",
-    Topic.BILLING_REFUNDS: "What became of refunds.",
-    Topic.BILLING_DISPUTES: "What became of disputes.",
-    Topic.BILLING_SUBSCRIPTIONS: "What became of subscriptions.",
-    Topic.BILLING_INVOICES: "What became of invoices.",
-    Topic.PARTNER_LEADS: "Leads of partners, from their arrival to the last attempt to deliver them.",
-    Topic.PROPERTIES: "Documents of the index `properties`, and that they are gone.",
-    Topic.CACHE_COMMANDS: "Commands to the cache worker.",
-    Topic.NOTIFICATION_COMMANDS: "Commands to the notifications worker.",
-    Topic.LEAD_COMMANDS: "Commands to the leads worker.",
-    Topic.NOTIFICATIONS: "What became of notifications.",
-    Topic.CONFIG: "Changes of the runtime configuration.",
-    Topic.ALERTS: "Conditions that operators are told of.",
-    Topic.DEAD_LETTERS: "Records that a worker could not handle, with the reason.",
-}
+A record's key is the id of the event's aggregate, and order holds per key. Delivery is at least once: a repeated record has the
+same `ce_id`."""
 
 
 class _Kind(NamedTuple):
-    """A message: its name, where it goes, the record that reads it, and what its attributes say."""
+    """A message: its topic, the record that reads it, and the values of its attributes."""
 
     name: str
     topic: Topic
@@ -67,8 +58,8 @@ def document() -> Json:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tallyhook", "version": "1.0.0", "description": _ABOUT, "license": {"name": "Apache 2.0"}},
-        "defaultContentType": "application/json",
-        "servers": {"kafka": {"host": "localhost:9092", "protocol": "kafka", "description": "`KAFKA_BOOTSTRAP_SERVERS`"}},
+        "defaultContentType": JSON,
+        "servers": {"kafka": {"host": "localhost:9092", "protocol": "kafka", "description": _SERVER}},
         "channels": {topic: _channel(topic, [kind for kind in kinds if kind.topic == topic]) for topic in TOPICS},
         "operations": {f"publish.{topic}": _publication(topic) for topic in TOPICS},
         "components": {
@@ -90,7 +81,7 @@ def _kinds() -> list[_Kind]:
     )
     theirs = [
         _Kind(
-            f"{name}.event", topic, record, _provider_types(prefix, sorted(types)), dataschema, "object that the event speaks of"
+            f"{name}.event", topic, record, _provider_types(prefix, sorted(types)), dataschema, "object that the event is about"
         )
         for name, topic, record, prefix, types, dataschema in providers
     ]
@@ -106,7 +97,7 @@ def _channel(topic: Topic, kinds: list[_Kind]) -> Json:
     kept = {"retention.ms": int(spec.retention.total_seconds() * 1000)}
     return {
         "address": str(topic),
-        "description": _TEXTS[topic],
+        "description": attributes_of(Topic)[topic.name],
         "messages": {kind.name: {"$ref": f"#/components/messages/{kind.name}"} for kind in kinds},
         "bindings": {
             "kafka": {"topic": str(topic), "partitions": spec.partitions, "topicConfiguration": kept, "bindingVersion": "0.5.0"}
@@ -115,18 +106,25 @@ def _channel(topic: Topic, kinds: list[_Kind]) -> Json:
 
 
 def _publication(topic: Topic) -> Json:
-    return {"action": "send", "channel": {"$ref": f"#/channels/{topic}"}, "summary": _TEXTS[topic]}
+    """The sending of a topic's messages; the declared topology names the senders."""
+    senders = [_SENDERS.get(agent.kind, f"{agent.name} worker") for agent in AGENTS.values() if topic in agent.produces]
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{topic}"},
+        "summary": attributes_of(Topic)[topic.name],
+        "description": f"Published by the {' and the '.join(senders)}, through the outbox and the relay.",
+    }
 
 
 def _message(kind: _Kind, payload: Json) -> Json:
-    summary, _, rest = (kind.record.__doc__ or "").strip().partition("\n")
+    summary, _, rest = cleandoc(kind.record.__doc__ or "").partition("\n")
     key = {"type": "string", "description": f"The id of the {kind.subject.replace('_', ' ')}."}
     return {
         "name": kind.name,
         "title": kind.name,
         "summary": summary,
-        **({"description": " ".join(rest.split())} if rest.strip() else {}),
-        "contentType": "application/json",
+        "description": " ".join(rest.split()),
+        "contentType": JSON,
         "headers": _headers(kind),
         "payload": payload,
         "bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}},
@@ -134,32 +132,36 @@ def _message(kind: _Kind, payload: Json) -> Json:
 
 
 def _headers(kind: _Kind) -> Json:
-    """The attributes of CloudEvents, as Kafka's binary mode names them."""
-    text = {"type": "string"}
+    """The attributes of CloudEvents under the names of Kafka's binary mode."""
+    text, identifier = {"type": "string"}, {"type": "string", "format": "uuid"}
     needed: Json = {
-        "ce_specversion": {"const": "1.0"},
-        "ce_id": {"type": "string", "format": "uuid", "description": "The event's UUIDv7; the same in every copy."},
-        "ce_source": text,
-        "ce_type": kind.types,
+        "ce_specversion": {"const": SPECVERSION, "description": "The version of CloudEvents."},
+        "ce_id": {**identifier, "description": "The event's id, a UUIDv7; every copy of the event has the same."},
+        "ce_source": {**text, "description": "The origin of the event, as a URI reference."},
+        "ce_type": {**kind.types, "description": "The event's type."},
         "ce_subject": {**text, "description": f"The id of the {kind.subject.replace('_', ' ')}: the record's key."},
-        "ce_time": {"type": "string", "format": "date-time", "description": "When it happened, by the clock of who says so."},
-        "ce_dataschema": {"const": kind.dataschema},
-        "content-type": {"const": "application/json"},
-        "traceparent": {**text, "description": "W3C Trace Context."},
+        "ce_time": {**text, "format": "date-time", "description": "When it happened, by the clock of the source; RFC 3339."},
+        "ce_dataschema": {"const": kind.dataschema, "description": "The name and version of the schema of the data."},
+        "content-type": {"const": JSON, "description": "The media type of the data."},
+        "traceparent": {**text, "description": "The trace of the event, by W3C Trace Context."},
     }
     optional: Json = {
-        "ce_causationid": {"type": "string", "format": "uuid", "description": "The event that led to it."},
+        "ce_causationid": {**identifier, "description": "The id of the event that caused this one; absent if none did."},
         "ce_replayid": {
-            "type": "string",
-            "format": "uuid",
-            "description": "Present where the event is sent again, or follows from one that is: the id of the replay of webhooks "
-            "(`GET /v1/admin/replays/{replayId}`), of the dead letter that was retried (`GET /v1/admin/dead-letters/{id}`), of "
-            "the replay of offsets, or of the search for what Kafka has lost.",
+            **identifier,
+            "description": "The id of the replay of webhooks (`GET /v1/admin/replays/{replayId}`), retried dead letter "
+            "(`GET /v1/admin/dead-letters/{id}`), replay of offsets or search for lost records that sent this record again; "
+            "absent for the first sending.",
         },
-        "ce_livemode": {"enum": ["true", "false"], "description": "`false` where no real money moves, if the provider says so."},
-        "ce_account": {**text, "description": "The provider's account that it is of, where the provider names one."},
+        "ce_livemode": {"enum": ["true", "false"], "description": "`false` if no real money moves; absent if not stated."},
+        "ce_account": {**text, "description": "The provider's account of the event; absent if the provider names none."},
     }
-    return {"type": "object", "properties": {**needed, **optional}, "required": list(needed)}
+    return {
+        "type": "object",
+        "description": "The attributes of CloudEvents.",
+        "properties": {**needed, **optional},
+        "required": list(needed),
+    }
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""One of each record that the contract names: what its readers see, and what its tests begin with."""
+"""An example of each record of the contract, for its readers and as a start for its tests."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -42,6 +42,7 @@ from projections.reads import (
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
 from schemas.stripe import EventData, EventObject, StripeEvent
+from schemas.stripe_thin import RelatedObject, ThinEvent
 
 _AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
 _LATER: Final = datetime(2026, 11, 24, 10, 0, 1, tzinfo=UTC)
@@ -75,6 +76,10 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     StripeEvent(
         id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
         data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
+    ),
+    ThinEvent(
+        id="evt_6Q", type="v1.invoice.paid", created=_AT, object="v2.core.event",
+        related_object=RelatedObject("in_1Q", "invoice"), livemode=True,
     ),
     RazorpayEvent(
         event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],

@@ -1,13 +1,15 @@
 """
 The published contract of both listeners: OpenAPI 3.1, made from the routes that are served and the records that validate.
 
-`python -m ops.contracts.openapi` writes `schemas/openapi.json`; with `--check` it only says whether the file is as it should be.
+The texts are those of the code: an operation's is its handler's docstring, an answer's its record's, and a field's is beside it.
+`python -m ops.contracts.openapi` writes `schemas/openapi.json`; with `--check` it only compares the file with the code.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,50 +19,57 @@ import schemas
 from gateway.errors import STATUS, Reason
 from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem, title_of
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
-from gateway.route import KEY, Answer, Parameter, Route
+from gateway.route import KEY, Parameter, Route, records_of
+from ops.contracts.attributes import attributes_of
 from ops.contracts.examples import EXAMPLES
 from ops.contracts.records import Record, describe, for_generators, publish, text_of, with_patterns_for_all
 from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas.rules import Json
 
+References = Mapping[Record, Json]
+
 FILE: Final = Path(schemas.__file__).with_name("openapi.json")
 
 _ABOUT: Final = """\
-Webhooks in, effects out, nothing lost. A 2xx means that what was sent is committed.
+Tallyhook receives webhooks and commands and turns each into its effects, once. A 2xx answer means that the request is committed.
 
-Every refusal is a problem (RFC 9457) whose `reason` is a stable word; `runbooks/README.md` says what to do about each. A path
-that leads nowhere is `not_found`, a method that is not named here `method_not_allowed`. Every answer names its trace."""
-# A path does not name its servers: a client that is told its host at its beginning would be led away from it again.
+Every error is a problem document (RFC 9457) whose `reason` is a stable word; `runbooks/README.md` lists the remedy for each. An
+unknown path is `not_found`, and a method that is missing here is `method_not_allowed`. Every answer names its trace."""
+# A path does not name its servers: that would override the host with which a client was created.
 _SERVERS: Final = (
-    ("http://127.0.0.1:8081", "The internal listener: our own services and operators. Never to be opened to the world."),
-    ("http://127.0.0.1:8080", "The public listener: what providers and partners reach, which is `/v1/webhooks/`."),
+    ("http://127.0.0.1:8081", "The internal listener, for your own services and operators; never open it to the world."),
+    ("http://127.0.0.1:8080", "The public listener, for providers and partners: `/v1/webhooks/` and the health checks."),
 )
 _TAGS: Final = {
     "/v1/webhooks/": (
         "webhooks",
-        "On the public listener: events of payment providers and leads of partners, each with a proof of who sent it.",
+        "On the public listener: events of payment providers and leads of partners. Each call proves its sender.",
     ),
     "/internal/": (
         "services",
-        "On the internal listener: what our own services ask for. A command is durable before it is answered.",
+        "On the internal listener: commands and queries of your own services. A command is durable before it is answered.",
     ),
-    "/v1/admin/": ("operators", "On the internal listener: what operators ask and do."),
-    "/": ("process", "The gateway itself: its health on both listeners, the rest on the internal one."),
+    "/v1/admin/": ("operators", "On the internal listener: queries and actions of operators; they need an admin token."),
+    "/": ("process", "The gateway itself: health checks on both listeners, metrics and this document on the internal one."),
 }
 _HEADERS: Final[dict[str, Json]] = {
     "X-Trace-Id": {
-        "description": "The trace of the call: its name in logs, in the delivery log and on Kafka.",
+        "description": "The id of the call's trace, as in logs, in the delivery log and on Kafka: 32 hex digits.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "required": True,
     },
     "Retry-After": {
-        "description": "Seconds after which coming again can help.",
+        "description": "Seconds after which the same call may succeed.",
         "schema": {"type": "integer", "minimum": 1},
         "required": True,
     },
-    "WWW-Authenticate": {"schema": {"type": "string", "const": "Signature"}, "required": True},
+    "WWW-Authenticate": {
+        "description": "The kind of proof that is missing or wrong.",
+        "schema": {"type": "string", "const": "Signature"},
+        "required": True,
+    },
     "Idempotent-Replayed": {
-        "description": "There where the answer is that of an earlier call under the same `Idempotency-Key`.",
+        "description": "Present if the answer is that of an earlier call with the same `Idempotency-Key`.",
         "schema": {"type": "string", "const": "true"},
     },
 }
@@ -69,19 +78,22 @@ _MEDIA: Final[dict[str, Json]] = {
     "text/plain": {"type": "string"},
     "application/octet-stream": {"type": "string", "format": "binary"},
 }
-_PHRASES: Final = {200: "It is so.", 202: "It is written down; what comes of it can be asked for."}
+
+
+_LICENSE: Final = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+_JSON: Final = "application/json"
 
 
 @cache
 def text() -> bytes:
-    """The document, byte for byte as it is published."""
+    """The bytes of the published file."""
     return text_of(document())
 
 
 def document() -> Json:
-    """The contract; every record that it names is described once, under `components`."""
+    """The contract; every record is described once, under `components`."""
     served = [*WEBHOOKS, *INTERNAL]
-    records = [record for route in served for record in (route.body, *_records(route)) if record]
+    records = [record for route in served for answer in (route.body, *route.answers.values()) for record in records_of(answer)]
     described = describe([Problem, *records], "#/components/schemas/{name}", EXAMPLES)
     paths: dict[str, Json] = {}
     for route in served:
@@ -100,44 +112,42 @@ def document() -> Json:
     }
 
 
-_LICENSE: Final = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
-
-
-def _records(route: Route) -> Iterable[Record]:
-    return (record for answer in route.answers.values() for record in _alternatives(answer))
-
-
-def _alternatives(answer: Answer) -> tuple[Record, ...]:
-    if isinstance(answer, str):
-        return ()
-    return answer if isinstance(answer, tuple) else (answer,)
-
-
-def _operation(route: Route, references: Mapping[Record, Json]) -> Json:
+def _operation(route: Route, references: References) -> Json:
     summary, _, description = route.text.partition("\n")
     operation: Json = {
         "operationId": route.name,
         "summary": summary,
+        "description": description.strip(),
         "tags": [next(name for prefix, (name, _) in _TAGS.items() if route.path.startswith(prefix))],
         "parameters": _parameters(route),
         "responses": _responses(route, references),
         "security": _security(route),
     }
-    if description.strip():
-        operation["description"] = description.strip()
-    if route.body:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": references[route.body]}}}
+    if bodies := records_of(route.body):
+        schema = _any(bodies, references)
+        operation["requestBody"] = {"description": _texts(bodies), "required": True, "content": {_JSON: {"schema": schema}}}
     return operation
 
 
+def _any(records: Sequence[Record], references: References) -> Json:
+    """One of the records, which exclude each other; generated Go needs another module for `oneOf`, and none for `anyOf`."""
+    found = [references[record] for record in records]
+    return found[0] if len(found) == 1 else {"anyOf": found}
+
+
+def _texts(records: Iterable[Record]) -> str:
+    """The first lines of the records' docstrings."""
+    return " Or: ".join(cleandoc(record.__doc__ or "").partition("\n")[0] for record in records)
+
+
 def _security(route: Route) -> list[Json]:
-    """Any of these; the words beside a token are the role that it must hold."""
+    """The alternatives; the list beside a token is the role that it needs."""
     return [{INTERNAL_TOKEN.name: [route.role]}] if route.role else [{proof.name: []} for proof in route.proofs]
 
 
 def _parameters(route: Route) -> list[Json]:
-    of_ids = _schema(route.id_type)
-    in_path = [{"name": name, "in": "path", "required": True, "schema": of_ids} for name in route.ids]
+    of_ids = {"in": "path", "required": True, "description": route.id_text, "schema": _schema(route.id_type)}
+    in_path = [{"name": name, **of_ids} for name in route.ids]
     in_headers = (*route.headers, KEY) if route.takes_key else route.headers
     return [
         *in_path,
@@ -159,7 +169,7 @@ def _schema(kind: Any) -> Json:
     return found
 
 
-def _responses(route: Route, references: Mapping[Record, Json]) -> Json:
+def _responses(route: Route, references: References) -> Json:
     refused: dict[HTTPStatus, list[Reason]] = {}
     for reason in Reason:
         if reason in route.reasons:
@@ -169,27 +179,29 @@ def _responses(route: Route, references: Mapping[Record, Json]) -> Json:
     return {str(status): response for status, response in sorted({**answered, **problems}.items())}
 
 
-def _answer(route: Route, status: int, references: Mapping[Record, Json]) -> Json:
+def _answer(route: Route, status: int, references: References) -> Json:
     answer = route.answers[status]
-    found = [references[record] for record in _alternatives(answer)]
-    schema = found[0] if len(found) == 1 else {"anyOf": found}
-    media = {answer: {"schema": _MEDIA[answer]}} if isinstance(answer, str) else {"application/json": {"schema": schema}}
-    headers = ("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)
-    return {"description": _PHRASES[status], "headers": _named(headers), "content": media}
+    records = records_of(answer)
+    media = {_JSON: {"schema": _any(records, references)}} if records else {str(answer): {"schema": _MEDIA[str(answer)]}}
+    return {
+        "description": f"{HTTPStatus(status).phrase}: {route.holds.get(status) or _texts(records)}",
+        "headers": _named(("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)),
+        "content": media,
+    }
 
 
-def _problem(status: HTTPStatus, reasons: list[Reason], references: Mapping[Record, Json]) -> Json:
+def _problem(status: HTTPStatus, reasons: list[Reason], references: References) -> Json:
     headers = ["X-Trace-Id"]
     if status in COME_AGAIN:
         headers.append("Retry-After")
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append("WWW-Authenticate")
-    words = [str(reason) for reason in reasons]
+    meanings = attributes_of(Reason)
     return {
-        "description": f"{title_of(status)}: {', '.join(f'`{word}`' for word in words)}.",
+        "description": "\n".join([f"{title_of(status)}:", "", *(f"- `{reason}`: {meanings[reason.name]}" for reason in reasons)]),
         "headers": _named(headers),
         "content": {CONTENT_TYPE: {"schema": references[Problem]}},
-        "x-reasons": words,
+        "x-reasons": [str(reason) for reason in reasons],
     }
 
 

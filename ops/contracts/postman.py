@@ -1,18 +1,21 @@
 """
-A Postman collection that signs its own requests and checks every answer, made from the routes and their flows.
+A Postman collection that signs its own requests and checks every answer, made from the OpenAPI document and the order of steps.
 
 `python -m ops.contracts.postman` writes `schemas/postman_collection.json` and the template of its environment; with `--check` it
-only says whether they are as they should be. `newman run` runs it against a stack.
+only compares them with the code. `newman run` runs the collection against a stack.
 """
 
+import json
 import re
 import sys
-from typing import Final
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
 
 from ops.contracts.flows import FOLDERS, Step
 from ops.contracts.openapi import FILE as CONTRACT
-from ops.contracts.records import publish, text_of
-from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
+from ops.contracts.openapi import document
+from ops.contracts.records import name_of, publish, text_of
 from schemas.rules import Json
 
 COLLECTION: Final = CONTRACT.with_name("postman_collection.json")
@@ -30,14 +33,22 @@ _VALUES: Final = {
     "partnerSecret": "",
 }
 _SECRET: Final = re.compile("Token|Secret")
-_ROUTES: Final = {route.name: route for route in (*WEBHOOKS, *INTERNAL)}
-_PUBLIC: Final = {route.name for route in (*HEALTH, *WEBHOOKS)}
+_PUBLIC: Final = ("/v1/webhooks/", "/health/")
+_VARIABLES: Final = {
+    "evt_1Q": "{{stripeEvent}}", "pi_1Q": "{{payment}}", "in_1Q": "{{invoice}}", "pay_1Q": "pay_{{run}}", "user-7": "{{user}}",
+    "acme": "{{partnerId}}", "lead-42": "lead-{{run}}", "p-42": "p-{{run}}", "user:7": "user:{{run}}",
+    "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28": "{{lead}}",
+}  # fmt: skip
+"""Variables in the place of ids of the examples, so that each run has its own."""
 
 _BEGIN: Final = """\
 if (!pm.collectionVariables.get('run')) {
   const run = Date.now().toString(36) + Math.floor(Math.random() * 1e6).toString(36)
-  const fresh = {run, payment: 'pi_' + run, stripeEvent: 'evt_' + run, user: 'user-' + run, large: 'x'.repeat(300000), tries: 0}
-  Object.entries(fresh).forEach(([name, value]) => pm.collectionVariables.set(name, value))
+  const ids = {stripeEvent: 'evt_', payment: 'pi_', refund: 're_', dispute: 'du_', subscription: 'sub_', invoice: 'in_', user: ''}
+  Object.entries(ids).forEach(([name, prefix]) => pm.collectionVariables.set(name, prefix + run))
+  const unknown = pm.variables.replaceIn('{{$guid}}')
+  Object.entries({run, large: 'x'.repeat(300000), tries: 0, 'dead-letter': unknown, erasure: unknown})
+    .forEach(([name, value]) => pm.collectionVariables.set(name, value))
 }"""
 _SIGN: Final = """\
 const now = Math.floor(Date.now() / 1000)
@@ -45,45 +56,46 @@ const body = pm.variables.replaceIn(pm.request.body.raw)
 const mac = (secret, text) => CryptoJS.HmacSHA256(text, secret).toString(CryptoJS.enc.Hex)
 const timed = (secret, at) => `t=${at},v1=${mac(secret, `${at}.${body}`)}`
 pm.collectionVariables.set('signature', %s)"""
-_SIGNATURES: Final = {
-    "stripe": ("Stripe-Signature", "timed(pm.environment.get('stripeSecret'), now)"),
-    "wrong": ("Stripe-Signature", "timed('nobody knows it', now)"),
-    "old": ("Stripe-Signature", "timed(pm.environment.get('stripeSecret'), now - 400)"),
-    "razorpay": ("X-Razorpay-Signature", "mac(pm.environment.get('razorpaySecret'), body)"),
-    "partner": ("X-Partner-Signature", "timed(pm.environment.get('partnerSecret'), now)"),
-    "partnerBody": ("X-Partner-Signature", "'sha256=' + mac(pm.environment.get('partnerSecret'), body)"),
+_SIGNERS: Final = {
+    "stripeSignature": "timed(pm.environment.get('stripeSecret'), now)",
+    "wrong": "timed('another secret', now)",
+    "old": "timed(pm.environment.get('stripeSecret'), now - 400)",
+    "razorpaySignature": "mac(pm.environment.get('razorpaySecret'), body)",
+    "partnerSignature": "timed(pm.environment.get('partnerSecret'), now)",
+    "partnerBody": "'sha256=' + mac(pm.environment.get('partnerSecret'), body)",
 }
 _EVERY: Final = """\
 pm.test('the answer names its trace', () => pm.expect(pm.response.headers.get('X-Trace-Id')).to.match(/^[0-9a-f]{32}$/))
 if (pm.response.code >= 400) {
-  pm.test('a refusal is a problem with a reason', () => {
+  pm.test('the error is a problem document', () => {
     pm.expect(pm.response.headers.get('Content-Type')).to.match(/^application\\/problem[+]json/)
     pm.expect(pm.response.json()).to.include({status: pm.response.code}).and.to.have.property('reason')
   })
 }"""
 _WAIT: Final = """\
 const tries = pm.collectionVariables.get('tries')
-if (!(pm.response.code === 200 && %s) && tries < 150) {
+if (!(pm.response.code === 200 && answer.%s === %s) && tries < 150) {
   pm.collectionVariables.set('tries', tries + 1)
   pm.execution.setNextRequest(pm.info.requestId)
   setTimeout(() => {}, 200)
 } else {
   pm.collectionVariables.set('tries', 0)
-  pm.test('it has come to that', () => pm.expect(%s, pm.response.text()).to.eql(true))
 %s
 }"""
+_ANSWER: Final = "const answer = pm.response.headers.get('Content-Type').includes('json') ? pm.response.json() : {}"
 
 
 def collection() -> Json:
+    about = "Every operation of the contract, in flows. Run it as a whole: later steps use the answers of earlier ones."
     return {
-        "info": {"name": "Tallyhook", "description": "Every flow of the contract. Run it as a whole.", "schema": _SCHEMA},
+        "info": {"name": "Tallyhook", "description": about, "schema": _SCHEMA},
         "item": [{"name": name, "item": [_item(step) for step in steps]} for name, steps in FOLDERS.items()],
         "event": [_event("prerequest", _BEGIN), _event("test", _EVERY)],
     }
 
 
 def environment() -> Json:
-    """What the collection needs to know of a stack, the secrets left out."""
+    """The addresses and secrets of a stack, with the secrets left empty."""
     values = [
         {"key": key, "value": value, "type": "secret" if _SECRET.search(key) else "default", "enabled": True}
         for key, value in _VALUES.items()
@@ -91,49 +103,103 @@ def environment() -> Json:
     return {"name": "Tallyhook", "values": values}
 
 
-def _item(step: Step) -> Json:
-    events = [_event("test", _test(step))]
-    if step.signer:
-        events.append(_event("prerequest", _SIGN % _SIGNATURES[step.signer][1]))
-    return {"name": step.title, "event": events, "request": _request(step)}
-
-
-def _request(step: Step) -> Json:
-    route = _ROUTES[step.route]
-    path = re.sub(r"\{(\w+)\}", lambda name: step.ids[name[1]], route.path)
-    query = "&".join(f"{name}={value}" for name, value in step.query.items())
-    host = "public" if route.name in _PUBLIC else "internal"
-    request: Json = {
-        "method": route.method,
-        "url": f"{{{{{host}}}}}{path}" + (f"?{query}" if query else ""),
-        "header": [{"key": key, "value": value} for key, value in _headers(step).items()],
-        "description": route.text,
+@cache
+def _contract() -> tuple[Json, dict[str, Json]]:
+    """The OpenAPI document's components, and its operations by name, with their method and path."""
+    contract = document()
+    operations = {
+        operation["operationId"]: {**operation, "method": method.upper(), "path": path}
+        for path, item in contract["paths"].items()
+        for method, operation in item.items()
     }
-    if step.body is not None:
-        raw = step.body if isinstance(step.body, str) else text_of(step.body).decode().rstrip()
+    return contract["components"], operations
+
+
+def _item(step: Step) -> Json:
+    components, operations = _contract()
+    operation = operations[step.operation]
+    headers = {"Content-Type": "application/json"} if "requestBody" in operation else {}
+    events = [_event("test", _test(step, operation))]
+    (scheme, roles), *_ = (operation["security"][0] if operation["security"] and step.proof != "none" else {"": []}).items()
+    if roles:
+        headers["X-Internal-Token"] = f"{{{{{step.proof or roles[0]}Token}}}}"
+    elif scheme:
+        headers[components["securitySchemes"][scheme]["name"]] = "{{signature}}"
+        events.append(_event("prerequest", _SIGN % _SIGNERS[step.proof or scheme]))
+    request: Json = {
+        "method": operation["method"],
+        "url": _url(operation["path"], step.query),
+        "header": [{"key": key, "value": value} for key, value in {**headers, **step.headers}.items()],
+        "description": f"{operation['summary']}\n\n{operation['description']}",
+    }
+    if "requestBody" in operation:
+        raw = step.raw or json.dumps(_patched(_example(operation), step.change), indent=2, ensure_ascii=False)
         request["body"] = {"mode": "raw", "raw": raw, "options": {"raw": {"language": "json"}}}
-    return request
+    return {"name": step.title, "event": events, "request": request}
 
 
-def _headers(step: Step) -> dict[str, str]:
-    found = {"Content-Type": "application/json"} if step.body is not None else {}
-    if step.caller:
-        found["X-Internal-Token"] = f"{{{{{step.caller}Token}}}}"
-    if step.signer:
-        found[_SIGNATURES[step.signer][0]] = "{{signature}}"
-    return {**found, **step.headers}
+def _url(path: str, query: Mapping[str, str]) -> str:
+    """The path with variables for ids, on its listener."""
+    host = "{{public}}" if path.startswith(_PUBLIC) else "{{internal}}"
+    filled = re.sub(r"([\w-]+)/\{(\w+)\}", lambda found: f"{found[1]}/{{{{{_noun(found[1], found[2])}}}}}", path)
+    return host + filled + ("?" if query else "") + "&".join(f"{name}={value}" for name, value in query.items())
 
 
-def _test(step: Step) -> str:
-    statuses = ", ".join(map(str, step.status))
-    lines = [f"pm.test('the status is as it should be', () => pm.expect(pm.response.code).to.be.oneOf([{statuses}]))"]
-    if step.check:
-        lines.append(f"pm.test('so is the answer', () => {{ {step.check} }})")
-    lines += [f"pm.collectionVariables.set('{name}', answer.{field})" for name, field in step.keep.items()]
-    told = "\n".join(lines)
-    if step.until:
-        told = _WAIT % (step.until, step.until, told)
-    return f"const answer = pm.response.headers.get('Content-Type').includes('json') ? pm.response.json() : {{}}\n{told}"
+def _noun(plural: str, name: str) -> str:
+    return re.sub("s$", "", re.sub("ies$", "y", plural)) if name == "id" else name.removesuffix("Id")
+
+
+def _example(operation: Json) -> Any:
+    """The example of the operation's body, without nulls and with variables for ids."""
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    text = json.dumps(_contract()[0]["schemas"][name_of(schema.get("anyOf", [schema])[0])]["examples"][0])
+    for value, variable in _VARIABLES.items():
+        text = text.replace(value, variable)
+    return _patched({}, json.loads(text))
+
+
+def _patched(value: Any, patch: Any) -> Any:
+    """The value after a merge patch (RFC 7396)."""
+    if not isinstance(patch, Mapping):
+        return patch
+    changed = dict(value) if isinstance(value, Mapping) else {}
+    for name, each in patch.items():
+        if each is None:
+            changed.pop(name, None)
+        else:
+            changed[name] = _patched(changed.get(name), each)
+    return changed
+
+
+def _test(step: Step, operation: Json) -> str:
+    """The script that checks the answer's status, the fields that its record requires, and the values that the step expects."""
+    responses = operation["responses"]
+    accepted = {str(step.status)} if step.status else {"200", "202"}
+    statuses = [int(status) for status, each in responses.items() if step.refused in each.get("x-reasons", ())] or [
+        int(status) for status in responses if status in accepted and not step.refused
+    ]
+    fields = _required(responses[str(statuses[0])]) if not step.refused and len(statuses) == 1 else []
+    checks = [f"pm.expect(pm.response.code).to.be.oneOf({statuses})"]
+    checks += [f"pm.expect(answer).to.include.all.keys({json.dumps(fields)})"] if fields else []
+    checks += [f"pm.response.to.have.header('{step.header}')"] if step.header else []
+    expected = {**step.expect, **({"reason": step.refused} if step.refused else {})}
+    checks += [f"pm.expect(answer.{path}).to.eql({_value(value)})" for path, value in expected.items()]
+    lines = ["pm.test('the answer is as expected', () => {", *(f"  {check}" for check in checks), "})"]
+    lines += [f"pm.collectionVariables.set('{name}', answer.{path})" for name, path in step.keep.items()]
+    script = "\n".join(lines)
+    return f"{_ANSWER}\n{_WAIT % (step.until[0], _value(step.until[1]), script) if step.until[0] else script}"
+
+
+def _required(response: Json) -> list[str]:
+    """The fields that the answer's record requires; none if there are several records or none."""
+    schema = next(iter(response["content"].values()))["schema"]
+    return list(_contract()[0]["schemas"][name_of(schema)].get("required", ())) if "$ref" in schema else []
+
+
+def _value(value: Any) -> str:
+    """The value in JavaScript."""
+    text = json.dumps(value)
+    return f"pm.variables.replaceIn({text})" if isinstance(value, str) and "{{" in value else text
 
 
 def _event(listen: str, script: str) -> Json:

@@ -210,7 +210,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[SETTLEMENTS] = resources.settlements
     app[PRESENCE] = resources.presence
     app[REPLAYS] = resources.replays
-    app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
+    app[SURVEY] = survey_of(settings.kafka)
     app[COMMAND_WAIT] = settings.command_wait
     app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all

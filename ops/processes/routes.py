@@ -1,4 +1,4 @@
-"""Every route there is, by listener: `ops/processes/applications.py` serves these, and the published contract is made of them."""
+"""Every route, by listener: `ops/processes/applications.py` serves them, and the published contract is made from them."""
 
 from typing import Final
 
@@ -37,13 +37,16 @@ from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView,
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.razorpay import RazorpayEvent
 from schemas.stripe import StripeEvent
+from schemas.stripe_thin import ThinEvent
 from schemas.text import Line, WordOrNone
 from topology.view import Topology
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
 
-_RAZORPAY_ID: Final = Parameter("X-Razorpay-Event-Id", WordOrNone, "The event's id; without one it is known by its body.")
+_RAZORPAY_ID: Final = Parameter(
+    "X-Razorpay-Event-Id", WordOrNone, "The event's id; without it a duplicate is recognized by its body."
+)
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
@@ -92,22 +95,25 @@ HEALTH: Final = (
 WEBHOOKS: Final = (
     Route(
         "POST", "/v1/webhooks/stripe", "stripe", reception.receive, {200: reception.Acknowledged},
-        body=StripeEvent, proofs=(STRIPE_SIGNATURE,),
+        body=(StripeEvent, ThinEvent), proofs=(STRIPE_SIGNATURE,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
-        description="Take an event that Stripe has signed, a snapshot or a thin one (`v2.core.event`: `created` in ISO 8601). "
-        "200 means committed; a copy of a known event is a `duplicate`.",
+        description="Receive an event from Stripe.\n\nThe event is a snapshot (`event`) or a thin one (`v2.core.event`). The "
+        "answer is sent after the commit; a copy of a known event is a `duplicate`.",
     ),
     Route(
         "POST", "/v1/webhooks/razorpay", "razorpay", reception.receive, {200: reception.Acknowledged},
         body=RazorpayEvent, proofs=(RAZORPAY_SIGNATURE,), headers=(_RAZORPAY_ID,),
         refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
-        description="Take an event that Razorpay has signed. 200 means committed; a copy, by id or body, is a `duplicate`.",
+        description="Receive an event from Razorpay.\n\nThe answer is sent after the commit; a copy of a known event, by its id "
+        "or its body, is a `duplicate`.",
     ),
     Route(
         "POST", "/v1/webhooks/partner/leads", "partner", reception.receive, {200: LeadsAccepted, 202: LeadsAccepted},
         body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
-        description="Take a partner's lead. 202 means committed; the same lead again is 200 with the same id.",
+        description="Receive a lead from a partner.\n\nThe answer is sent after the commit. The same lead again, by the "
+        "partner's id of it, gets the same id.",
+        holds={200: "The lead was committed by an earlier call, whose id this is."},
     ),
 )  # fmt: skip
 
@@ -136,6 +142,7 @@ COMMANDS: Final = (
     Route(
         "GET", "/internal/v1/config", "config", config.show, {200: (ConfigEntry, config.Entries)},
         role="service", query=config.ConfigQuery, refuses=_ABSENT,
+        holds={200: "The key, or without `key` every key that was ever set."},
     ),
     Route(
         "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
@@ -149,17 +156,23 @@ COMMANDS: Final = (
     ),
     Route(
         "GET", "/internal/v1/contacts/{userId}", "contact", contacts.contact, {200: Contact},
-        role="service", refuses=_ABSENT, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+        role="service", refuses=_ABSENT, id_type=Line, id_refusal=Reason.FIELD_INVALID, id_text="Your id of the user.",
     ),
     Route(
         "PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact},
-        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+        id_text="Your id of the user.", refuses=_OF_ADDRESSES,
     ),
     Route(
         "POST", "/internal/v1/contacts/{userId}", "contact_post", contacts.put, {200: Contact},
-        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID, refuses=_OF_ADDRESSES,
+        description="Set the contact of a user, for clients that cannot send PUT.\n\nThe operation is the same as with PUT.",
+        role="service", body=Reach, id_type=Line, id_refusal=Reason.FIELD_INVALID,
+        id_text="Your id of the user.", refuses=_OF_ADDRESSES,
     ),
-    Route("GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task}, role="service", refuses=_ABSENT),
+    Route(
+        "GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task},
+        role="service", refuses=_ABSENT, id_text="The task's id.",
+    ),
 )  # fmt: skip
 
 ADMIN: Final = (
@@ -169,15 +182,16 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
-        role="admin", refuses=_ABSENT,
+        holds={200: "The raw body of the delivery."},
+        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", deliveries.explanation,
-        {200: Explanation}, role="admin", refuses=_ABSENT,
+        {200: Explanation}, role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
     Route(
         "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
@@ -188,14 +202,17 @@ ADMIN: Final = (
         "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
         role="admin", query=replays.ReplayQuery,
     ),
-    Route("GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay},
+        role="admin", id_text="The id of the replay.", refuses=_ABSENT,
+    ),
     Route(
         "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
-        role="admin", query=replays.ItemsQuery, refuses=_ABSENT,
+        role="admin", id_text="The id of the replay.", query=replays.ItemsQuery, refuses=_ABSENT,
     ),
     Route(
         "POST", "/v1/admin/replays/{replayId}/cancel", "admin_replay_cancel", replays.cancel, {200: Replay},
-        role="admin", refuses=_ABSENT | {Reason.REPLAY_ENDED},
+        role="admin", id_text="The id of the replay.", refuses=_ABSENT | {Reason.REPLAY_ENDED},
     ),
     Route(
         "GET", "/v1/admin/ledger", "admin_ledger", ledger.ledger, {200: ledger.LedgerView},
@@ -208,16 +225,18 @@ ADMIN: Final = (
     Route(
         "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
         {200: dead_letters.DeadLettersDetail},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The id of the dead letter.", refuses=_ABSENT,
     ),
     Route(
         "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
-        role="admin", refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+        role="admin", id_text="The id of the dead letter, or of a lead.", refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
     ),
     Route(
         "POST", "/v1/admin/dead-letters/{id}/discard", "admin_dead_letter_discard", dead_letters.discard,
         {200: dead_letters.Discarded},
-        role="admin", body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+        role="admin",
+        id_text="The id of the dead letter, or of a lead.",
+        body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
     ),
     Route(
         "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.ErasuresBegun},
@@ -229,7 +248,7 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The id of the erasure.", refuses=_ABSENT,
     ),
     Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route(
@@ -239,25 +258,37 @@ ADMIN: Final = (
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
     Route(
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The provider's id of the payment.", refuses=_ABSENT,
     ),
-    Route("GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView}, role="admin", refuses=_ABSENT),
-    Route("GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView},
+        role="admin", id_text="The provider's id of the refund.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView},
+        role="admin", id_text="The provider's id of the dispute.", refuses=_ABSENT,
+    ),
     Route(
         "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The provider's id of the subscription.", refuses=_ABSENT,
     ),
-    Route("GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView}, role="admin", refuses=_ABSENT),
-    Route("GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView}, role="admin", refuses=_ABSENT),
+    Route(
+        "GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView},
+        role="admin", id_text="The provider's id of the invoice.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView},
+        role="admin", id_text="The id of the lead.", refuses=_ABSENT,
+    ),
     Route(
         "GET", "/v1/admin/notifications/{id}", "admin_notification", state.notification, {200: NotificationView},
-        role="admin", refuses=_ABSENT,
+        role="admin", id_text="The id of the notification.", refuses=_ABSENT,
     ),
 )  # fmt: skip
 
 PROCESS: Final = (
-    Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT}),
-    Route("GET", "/openapi.json", "openapi", exposition.contract, {200: "application/json"}),
+    Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT}, holds={200: "The metrics of the gateway."}),
+    Route("GET", "/openapi.json", "openapi", exposition.contract, {200: "application/json"}, holds={200: "This document."}),
 )
 
 

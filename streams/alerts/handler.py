@@ -19,7 +19,9 @@ from streams.records import data_of
 from streams.role import Role, Running
 
 RAISED: Final = Counter(
-    "tallyhook_alerts_raised_total", "Alerts raised, told to operators or counted behind one that was.", ["alert"]
+    "tallyhook_alerts_raised_total",
+    "Alerts that were raised, whether operators were notified or an earlier alert covered them.",
+    ["alert"],
 )
 
 _COUNT: Final = """

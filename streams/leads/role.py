@@ -34,7 +34,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             await clock.until_known()
             await dispatcher.run()
 
-        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers, dispatch)
+        deliver = after_replays(LeadsHandler.consumer, pool, settings.kafka, dispatch)
         loops = (lambda: clock.keep(pool), lambda: share.keep(dispatcher.busy), deliver)
         yield Running(LeadsHandler(), loops, (heartbeat,))
 

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 ATTEMPTS: Final = Metric(
     "tallyhook_notification_attempts_total",
-    "Attempts to hand a message to a provider, by how they ended.",
+    "Attempts to hand a message to a provider, by outcome.",
     ["channel", "outcome"],
 )
 """Our own code failed in the attempt: it says nothing about the provider."""

@@ -126,8 +126,8 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                 )
             )
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
-        servers = settings.kafka_bootstrap_servers
-        loops = tuple(after_replays(handler.consumer, pool, servers, dispatcher.run) for dispatcher in dispatchers)
+        kafka = settings.kafka
+        loops = tuple(after_replays(handler.consumer, pool, kafka, dispatcher.run) for dispatcher in dispatchers)
         yield Running(handler, loops, tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 
 

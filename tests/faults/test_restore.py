@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.topology import group_of
 from tests.faults.accounting import assert_ledger
 from tests.mail import mail_server
@@ -149,7 +150,7 @@ def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str,
     """What the runbook says, once for each worker."""
     arguments = ["--worker", role, "--topic", topic, "--from-time", moment.isoformat(), "--json"]
     command = [sys.executable, "-c", "from ops.cli import main; main()", "replay", "offsets", *arguments]
-    wait_until(lambda: not Offsets(system.kafka).group(group_of(role)).live)
+    wait_until(lambda: not Offsets(Cluster(system.kafka)).group(group_of(role)).live)
     ended = subprocess.run(command, env=system.environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     told: dict[str, Any] = json.loads(ended.stdout)

@@ -14,6 +14,7 @@ from limits import RateLimitItem
 import gateway.settings
 import outbox.settings
 import projections.retention
+import runtime.kafka
 import runtime.partners
 import streams.alerts.settings
 import streams.notifications.settings
@@ -47,6 +48,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         backfill_settings,
         outbox.settings,
         projections.retention,
+        runtime.kafka,
         streams.settings,
         streams.notifications.settings,
         streams.alerts.settings,

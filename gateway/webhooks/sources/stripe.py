@@ -16,7 +16,7 @@ from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
 from schemas.numbers import Decoder
-from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, THIN, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
 from schemas.stripe_thin import ThinEvent
 from schemas.topics import Topic
 
@@ -156,7 +156,7 @@ def _parse(body: bytes) -> StripeEvent | ThinEvent:
         if not _is_thin(body):
             raise _misfit(body, error) from error
     else:
-        if event.object != thin.THIN:
+        if event.object != THIN:
             return event
     try:
         return _thin_decoder.decode(body)
@@ -166,7 +166,7 @@ def _parse(body: bytes) -> StripeEvent | ThinEvent:
 
 def _is_thin(body: bytes) -> bool:
     try:
-        return _kind_decoder.decode(body).object == thin.THIN
+        return _kind_decoder.decode(body).object == THIN
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

@@ -33,18 +33,16 @@ from streams.retry_after import RETRY_AFTER_MAX
 
 log = structlog.get_logger()
 
-FETCHES = Counter("tallyhook_stripe_fetches_total", "Questions to Stripe's API, by what came of them.", ["why", "outcome"])
+FETCHES = Counter("tallyhook_stripe_fetches_total", "Requests to Stripe's API, by cause and outcome.", ["why", "outcome"])
 SECONDS = Histogram(
     "tallyhook_stripe_fetch_seconds",
-    "One question to Stripe's API.",
+    "Seconds per request to Stripe's API.",
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
 )
-DUE = Gauge(
-    "tallyhook_stripe_fetches_due", "Objects that Stripe's API is to be asked for now; the same in every payments worker."
-)
+DUE = Gauge("tallyhook_stripe_fetches_due", "Fetches from Stripe's API that are due now; the same in every payments worker.")
 LATENESS = Gauge(
     "tallyhook_stripe_fetch_lateness_seconds",
-    "For how long the object that has waited longest is due; the same in every payments worker.",
+    "Seconds since the oldest fetch was due; the same in every payments worker.",
 )
 _LOOK_EVERY: Final = 5.0  # seconds
 _FORGET_EVERY: Final = 600.0

@@ -17,7 +17,7 @@ from streams.payments.store import Key
 
 CONTESTS = Counter(
     "tallyhook_order_contested_total",
-    "Events of one second that nothing puts in order: the provider was asked, or the fixed rule decided.",
+    "Events of the same second whose order is ambiguous; `decided_by` is the provider's API or the fixed rule.",
     ["provider", "kind", "decided_by"],
 )
 

@@ -17,6 +17,7 @@ from outbox.append import event_of
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
+from runtime.kafka import Cluster
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
@@ -39,8 +40,8 @@ NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands"
 def kafka(start_stack: StartStack) -> str:
     """A Kafka whose topics have their real names, so that nobody else may use it."""
     url = start_stack("kafka").kafka.url
-    topics.ensure(url)
-    offsets = Offsets(url)
+    topics.ensure(Cluster(url))
+    offsets = Offsets(Cluster(url))
     wait_until(lambda: led(offsets), seconds=60, every=0.2)
     return url
 

@@ -26,6 +26,7 @@ from ops.stack.child import Identity
 from ops.stack.state import ProcessState, StateFile
 from outbox import topics
 from runtime.ids import id_at, new_id
+from runtime.kafka import Cluster
 from tests.integration.ops.processes import SECRETS, ask, free_port, running
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
@@ -43,7 +44,7 @@ PORTS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_P
 
 @pytest.fixture(scope="module")
 def kafka(kafka_server: str) -> str:
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     return kafka_server
 
 

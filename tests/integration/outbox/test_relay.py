@@ -19,6 +19,7 @@ from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.tables import SHARDS
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from tests.kafka import Stored, make_topic, read_topic
@@ -55,7 +56,7 @@ def running_relay(url: str, kafka: str, **changes: object) -> Iterator[Relay]:
         {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_REBALANCE": "100ms"}
         | {name.upper(): str(value) for name, value in changes.items()}
     )
-    stop, publisher = Stop(), Publisher(kafka)
+    stop, publisher = Stop(), Publisher(Cluster(kafka))
     relay = Relay(settings, publisher, stop)
     thread = threading.Thread(target=relay.run)
     thread.start()

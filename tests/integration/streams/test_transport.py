@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
+from runtime.kafka import Cluster
 from streams.agents import Work
 from streams.batches import Most
 from streams.transport import App
@@ -138,7 +139,7 @@ class Bench:
         moved[self.group].result(20)
 
     async def committed(self) -> dict[Place, int]:
-        found = await asyncio.to_thread(Offsets(self.server).group, self.group, [self.topic])
+        found = await asyncio.to_thread(Offsets(Cluster(self.server)).group, self.group, [self.topic])
         return dict(found.committed)
 
     async def until_committed(self, numbers: dict[int, int]) -> None:

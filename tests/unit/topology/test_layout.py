@@ -82,7 +82,7 @@ def test_lag_and_idleness_are_on_the_drawing_in_numbers_and_levels() -> None:
     assert [(shapes[n].badge, shapes[n].level) for n in ("webhooks.stripe", "payments", "search")] == [
         ("7", "some"), ("7", "some"), ("990", "stopped"),
     ]  # fmt: skip
-    assert shapes["search"].note == "nobody reads"
+    assert shapes["search"].note == "no process"
     first, second, *_ = shapes["webhooks.stripe"].strips
     assert (first.level, first.mine, second.level, second.mine) == ("some", True, "none", False)
     assert "committed 100003, lag 7" in first.tip
