@@ -118,7 +118,7 @@ class System:
 
     def start(self) -> None:
         self.begin()
-        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states), seconds=60)
+        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
 
     def stop(self) -> None:
         self._ended.set()
@@ -133,7 +133,7 @@ class System:
 
     def wait_back(self, name: str, killed: int) -> None:
         """Wait until a killed process serves again under a new pid."""
-        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready", seconds=60)
+        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready")
 
     def process(self, name: str) -> ProcessState:
         return next(state for state in self.states if state.name == name)

@@ -56,7 +56,7 @@ async def letter_of(http: aiohttp.ClientSession, system: System, event_id: str) 
         assert page is not None
         return next((item for item in page["items"] if item.get("eventId") == event_id), None)
 
-    return await eventually(look, seconds=30)
+    return await eventually(look)
 
 
 async def settled(http: aiohttp.ClientSession, system: System, state: str) -> set[str]:
@@ -77,7 +77,7 @@ def foreign(system: System, value: bytes) -> str:
     producer.produce("webhooks.stripe", value, "foreign")
     producer.flush(20)
     query = "select id from dead_letters where value = %s"
-    wait_until(lambda: system.query(query, value), seconds=30)
+    wait_until(lambda: system.query(query, value))
     return str(system.query(query, value)[0][0])
 
 

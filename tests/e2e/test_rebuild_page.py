@@ -112,7 +112,7 @@ async def live_through_a_day(system: System, http: aiohttp.ClientSession) -> Non
             lag = (await answer.json())["lag"]
         return None if waiting or lag else True
 
-    await eventually(quiet, seconds=90, every=0.5)
+    await eventually(quiet, every=0.5)
 
 
 async def test_the_page_brings_back_what_it_promises(system: System, http: aiohttp.ClientSession) -> None:

@@ -131,7 +131,7 @@ def held(system: System, kind: Kind) -> int:
 
 
 def wait_shared(system: System) -> None:
-    wait_until(lambda: held(system, Kind.RELAY_SHARD) > 20 and held(system, Kind.LEADS_SHARD) > 20, seconds=60)
+    wait_until(lambda: held(system, Kind.RELAY_SHARD) > 20 and held(system, Kind.LEADS_SHARD) > 20)
 
 
 @pytest.mark.timeout(240)
@@ -156,7 +156,7 @@ async def test_what_was_held_over_a_link_that_is_cut_is_soon_the_others(own_stac
             assert held(system, Kind.RELAY_SHARD) == held(system, Kind.LEADS_SHARD) == 0
             there.mend()
             await asyncio.to_thread(wait_shared, system)
-            await asyncio.to_thread(wait_until, lambda: served.look(system), seconds=60)
+            await asyncio.to_thread(wait_until, lambda: served.look(system))
             delivered = Counter(taken.message_id for taken in crm.taken)
             await asyncio.to_thread(assert_soon_and_once, system, served, delivered)
 

@@ -46,7 +46,7 @@ async def begin_replay(http: aiohttp.ClientSession, system: System) -> str:
     """Begin one that takes all of the time; the name of the gateway that works on it."""
     for _ in range(REPLAYED):
         assert (await post_stripe(http, system.public, stripe.Payment().succeeded(int(time.time())))).status == 200
-    await asyncio.to_thread(wait_until, lambda: system.count("payments") == REPLAYED, seconds=60)
+    await asyncio.to_thread(wait_until, lambda: system.count("payments") == REPLAYED)
     asked = {"source": "stripe", "rate": REPLAYED / (FROZEN + 2 * AROUND)}
     async with http.post(f"{system.internal}/v1/admin/webhooks/replay", json=asked, headers=ADMIN) as answer:
         assert answer.status == 202, await answer.text()
@@ -89,7 +89,7 @@ async def test_what_a_stopped_process_held_is_soon_its_twins(own_stack: StartSta
                 await load(client.ask, system, served, FROZEN)
                 send(system, signal.SIGCONT, frozen)
                 await load(client.ask, system, served, AROUND)
-                await asyncio.to_thread(wait_until, lambda: served.look(system), seconds=60)
+                await asyncio.to_thread(wait_until, lambda: served.look(system))
                 delivered = Counter(crm.ids("/acme") + crm.ids("/other"))
                 await asyncio.to_thread(assert_soon_and_once, system, served, delivered, mail.ids)
             finally:

@@ -57,11 +57,11 @@ async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartSta
         try:
             ids = await send_all(system)
             for number in range(1, KILLS + 1):
-                await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due), seconds=60)
+                await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due))
                 victim = victims[number % len(victims)]
                 killed = system.kill(victim)
                 await asyncio.to_thread(system.wait_back, victim, killed)
-            await eventually(lambda: _delivered(system), seconds=90)
+            await eventually(lambda: _delivered(system))
             assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
             await asyncio.to_thread(assert_ledger, system, partner=LEADS)
         finally:
@@ -84,11 +84,11 @@ async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)
-            await eventually(lambda: _taken(crm.ids("/other"), LEADS // 2), seconds=60)
+            await eventually(lambda: _taken(crm.ids("/other"), LEADS // 2))
             assert len(crm.ids("/other")) == LEADS // 2  # none of them twice
             assert await asyncio.to_thread(system.count, "leads where partner_id = 'acme' and status = 'delivered'") == 0
             crm.answers("/acme", status(204))
-            await eventually(lambda: _delivered(system), seconds=90)
+            await eventually(lambda: _delivered(system))
             assert {*crm.ids("/acme"), *crm.ids("/other")} == ids
             assert system.count("outbox where type = 'lead.delivered'") == LEADS
             assert system.count("lead_attempts where status = 204") == LEADS

@@ -32,8 +32,8 @@ async def test_webhooks_that_kafka_lost_before_the_worker_ran_have_their_effects
         assert sum(span.end for span in spans.values()) == NUMBER
         delete_records(alone.kafka, TOPIC, {place.partition: span.end for place, span in spans.items()})
     with running_system(stack, workers=("payments",)) as system:
-        wait_until(lambda: system.count("consumed where consumer = 'payments'") == NUMBER, seconds=60)
-        wait_until(lambda: system.count("lost_ranges where finished_at is null") == 0, seconds=60)
+        wait_until(lambda: system.count("consumed where consumer = 'payments'") == NUMBER)
+        wait_until(lambda: system.count("lost_ranges where finished_at is null") == 0)
         assert system.count("lost_ranges") == sum(span.end > 0 for span in spans.values())
         assert system.count("payments where status = 'succeeded'") == NUMBER
         assert system.count("outbox where topic = 'billing.payment.events'") == NUMBER

@@ -125,7 +125,7 @@ async def test_a_backlog_of_large_events_has_all_its_effects_within_little_memor
     await provider.deliver([Payment(id=f"pi_posted_{n}").succeeded(description=WORDS) for n in range(POSTED)])
     assert provider.answers == {"200": POSTED}
     written = {name: rows for name, (rows, _) in BACKLOG.items()}
-    await asyncio.to_thread(wait_until, lambda: handled(system) == written, seconds=120)
+    await asyncio.to_thread(wait_until, lambda: handled(system) == written)
     outcomes = {
         "payments where status = 'succeeded'": BACKLOG["payments"][0] + POSTED,
         "leads where status = 'delivered'": BACKLOG["leads"][0],
@@ -133,7 +133,7 @@ async def test_a_backlog_of_large_events_has_all_its_effects_within_little_memor
         "alert_windows where alert ~ '^test_'": BACKLOG["alerts"][0],
         "dead_letters": 0,
     }
-    await asyncio.to_thread(wait_until, lambda: {each: system.count(each) for each in outcomes} == outcomes, seconds=60)
+    await asyncio.to_thread(wait_until, lambda: {each: system.count(each) for each in outcomes} == outcomes)
     async with aiohttp.ClientSession() as http:
         for path in ("webhooks/deliveries?limit=500", "dead-letters", "audit?limit=500"):
             async with http.get(f"{system.internal}/v1/admin/{path}", headers=ADMIN) as answer:

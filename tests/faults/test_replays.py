@@ -101,7 +101,7 @@ def figures(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_taken_up(system: System, number: int) -> None:
-    wait_until(lambda: system.count("webhook_replay_items where state <> 'waiting'") >= number, seconds=60)
+    wait_until(lambda: system.count("webhook_replay_items where state <> 'waiting'") >= number)
 
 
 @pytest.mark.timeout(280)
@@ -187,7 +187,7 @@ async def test_a_day_of_traffic_sent_again_twice_changes_nothing(system: System)
 def settled(system: System) -> None:
     """Nothing waits for Kafka, and what Kafka has is handled."""
     handled = "webhook_deliveries d where outcome = 'accepted' and not exists (select from consumed c where c.event_id = d.id)"
-    wait_until(lambda: system.count("outbox_pending") + system.count(handled) == 0, seconds=60)
+    wait_until(lambda: system.count("outbox_pending") + system.count(handled) == 0)
 
 
 def snapshot(system: System) -> dict[str, list[tuple[Any, ...]]]:

@@ -114,7 +114,7 @@ async def running(stack: Stack, settings: dict[str, str]) -> AsyncIterator[Syste
 
 
 async def until(fact: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, fact, seconds=60)
+    await asyncio.to_thread(wait_until, fact)
 
 
 async def bring(system: System, name: str, mails: int) -> None:

@@ -55,7 +55,7 @@ class Caller:
 
 
 def all_done(system: System, commands: int) -> None:
-    wait_until(lambda: system.count("tasks where status = 'done'") == commands, seconds=90)
+    wait_until(lambda: system.count("tasks where status = 'done'") == commands)
     assert system.count("tasks") == commands
     assert_ledger(system, commands=commands)
 

@@ -173,7 +173,7 @@ async def use(system: System) -> None:
         async def exhausted() -> bool:
             return system.count("leads where status = 'exhausted'") == 2
 
-        await eventually(exhausted, seconds=30)
+        await eventually(exhausted)
 
 
 async def look(system: System, told: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from streams.processor import Processor
 from streams.search.handler import SEARCH
 from streams.settings import SearchSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,7 +160,7 @@ async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(database_url
         done, _ = await asyncio.wait({working}, timeout=1)
         assert not done
         await asyncio.to_thread(server.start)
-        await asyncio.wait_for(working, 60)
+        await asyncio.wait_for(working, LIMIT)
     async with AsyncElasticsearch(server.url, request_timeout=30) as elastic:
         assert await found(elastic) == {f"p{n}": {"n": n} for n in range(20)}
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
