@@ -10,6 +10,8 @@ import pytest
 
 from ops.stack import Stack
 from ops.stack.places import temporary_data_dir
+from ops.stack.stack import KINDS
+from tests.emptying import empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +40,18 @@ def own_stack(servers_dir: Path) -> Iterator[StartStack]:
     """As `start_stack`, for a test that harms its servers; they stop when it ends."""
     with ExitStack() as stops:
         yield _starter(servers_dir, stops)
+
+
+@pytest.fixture(scope="session")
+def lasting_stack(start_stack: StartStack) -> Stack:
+    """All four servers for whole systems, one after the other; `empty` it for each of them."""
+    return start_stack(*KINDS)
+
+
+@pytest.fixture
+def empty_stack(lasting_stack: Stack) -> Stack:
+    """Four servers as good as new, which cost no start; a test may stop and kill them, and no other test uses them meanwhile."""
+    return empty(lasting_stack)
 
 
 def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:

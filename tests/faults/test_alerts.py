@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 KINDS = 5
@@ -32,9 +32,9 @@ KILLS = 3
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
+def system(empty_stack: Stack) -> Iterator[System]:
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "ALERT_TO": "operators@example.com", "STREAMS_BATCH": "50"}
-    with running_system(own_stack("postgres", "kafka"), workers=("alerts",), **settings) as running:
+    with running_system(empty_stack, workers=("alerts",), **settings) as running:
         yield running
 
 

@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 AWAY: Final = 30.0  # seconds
 OURS, THEIRS = "10.213.7.1", "10.213.7.2"
@@ -135,16 +135,15 @@ def wait_shared(system: System) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_what_was_held_over_a_link_that_is_cut_is_soon_the_others(own_stack: StartStack, tmp_path: Path) -> None:
+async def test_what_was_held_over_a_link_that_is_cut_is_soon_the_others(empty_stack: Stack, tmp_path: Path) -> None:
     if why := _why_not():
         assert os.environ.get("CI") != "true", why
         pytest.skip(why)
     served = Served()
-    stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
     async with running_crm() as crm, aiohttp.ClientSession() as http:
         settings = partner.settings(crm.url, SECRET, *PARTNERS)
         with ExitStack() as ends:
-            system = await asyncio.to_thread(ends.enter_context, running_system(stack, workers=("leads",), **settings))
+            system = await asyncio.to_thread(ends.enter_context, running_system(empty_stack, workers=("leads",), **settings))
             _let_in(system, THEIRS)
             there = ends.enter_context(island())
             ends.enter_context(running_there(system, there, tmp_path))

@@ -34,7 +34,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 FROZEN: Final = 60.0  # seconds
 AROUND: Final = 5.0  # seconds of load before and after
@@ -71,13 +71,12 @@ def send(system: System, number: signal.Signals, names: Sequence[str]) -> None:
 
 
 @pytest.mark.timeout(400)
-async def test_what_a_stopped_process_held_is_soon_its_twins(own_stack: StartStack) -> None:
+async def test_what_a_stopped_process_held_is_soon_its_twins(empty_stack: Stack) -> None:
     served = Served()
-    stack = await asyncio.to_thread(own_stack, "postgres", "kafka", "redis", "elasticsearch")
     with mail_server() as mail:
         async with running_crm() as crm, aiohttp.ClientSession() as http:
             settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other") | {"NOTIFY_EMAIL_URL": mail.url}
-            running = running_system(stack, doubled=True, hung_after=timedelta(minutes=10), **settings)
+            running = running_system(empty_stack, doubled=True, hung_after=timedelta(minutes=10), **settings)
             system = await asyncio.to_thread(running.__enter__)
             try:
                 leader = await begin_replay(http, system)

@@ -17,7 +17,7 @@ from tests.system import running_system
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 LEADS = 400
@@ -46,13 +46,12 @@ async def send_all(system: System) -> set[str]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victims", [("worker-leads",), ("worker-leads", "worker-leads-2")], ids=["alone", "of two"])
-async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartStack, victims: tuple[str, ...]) -> None:
+async def test_a_worker_killed_again_and_again_loses_no_lead(empty_stack: Stack, victims: tuple[str, ...]) -> None:
     async with running_crm() as crm:
         for path in ("/acme", "/other"):
             crm.answers(path, slow(0.05))
         settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other")
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
-        running = running_system(stack, workers=("leads",), doubled=len(victims) > 1, **settings)
+        running = running_system(empty_stack, workers=("leads",), doubled=len(victims) > 1, **settings)
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)
@@ -69,7 +68,7 @@ async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartSta
 
 
 @pytest.mark.timeout(240)
-async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_no_other(own_stack: StartStack) -> None:
+async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_no_other(empty_stack: Stack) -> None:
     async with running_crm() as crm:
         crm.answers("/acme", close)
         retries = {
@@ -79,8 +78,7 @@ async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_
             "LEAD_BREAKER_COOLDOWN": "500ms",
         }
         settings = SETTINGS | retries | partner.settings(crm.url, SECRET, "acme", "other")
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
-        running = running_system(stack, workers=("leads",), **settings)
+        running = running_system(empty_stack, workers=("leads",), **settings)
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)

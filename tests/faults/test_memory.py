@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 DATA_LIMIT: Final = 400 * 1024 * 1024
 """What a process may have of writable memory, the stacks of its threads among it; at rest they have 110 to 260 MB."""
@@ -105,11 +105,10 @@ def write_backlog(url: str) -> None:
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
-    stack = own_stack("postgres", "kafka", "redis", "elasticsearch")
+def system(empty_stack: Stack) -> Iterator[System]:
     with crm_of_its_own() as crm, mail_server() as mail:
         settings = partner.settings(crm.url, SECRET, *PARTNERS) | {"NOTIFY_EMAIL_URL": mail.url, "CACHE_KEY_PREFIX": "shop:"}
-        system = System(stack, data_limit=DATA_LIMIT, **settings)
+        system = System(empty_stack, data_limit=DATA_LIMIT, **settings)
         system.prepare()
         write_backlog(system.database_url)
         try:

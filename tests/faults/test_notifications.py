@@ -17,8 +17,8 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ops.stack import Stack
     from tests.mail import MailServer
-    from tests.servers import StartStack
     from tests.system import System
 
 NUMBER = 400
@@ -32,7 +32,7 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def system(own_stack: StartStack, mail: MailServer) -> Iterator[System]:
+def system(empty_stack: Stack, mail: MailServer) -> Iterator[System]:
     settings = {
         "STREAMS_SESSION_TIMEOUT": "6s",
         "NOTIFY_EMAIL_URL": mail.url,
@@ -42,7 +42,7 @@ def system(own_stack: StartStack, mail: MailServer) -> Iterator[System]:
         "NOTIFY_ATTEMPTS_MAX": "60",
         "NOTIFY_POLL": "50ms",
     }
-    with running_system(own_stack("postgres", "kafka"), workers=("notifications",), **settings) as running:
+    with running_system(empty_stack, workers=("notifications",), **settings) as running:
         yield running
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from ops.stack import Stack
+from tests.emptying import empty
 from tests.faults.accounting import Load, assert_all_accounted, make_load
 from tests.kafka import Stored, read_topic
 from tests.sender import Provider, post_razorpay, post_stripe
@@ -23,6 +23,8 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from ops.stack import Stack
 
 WRONG: Final = "whsec_of_another_endpoint"
 RECOVERED: Final = 150
@@ -47,9 +49,8 @@ KEPT: Final = {
 
 
 @pytest.fixture(scope="module")
-def stack(servers_dir: Path) -> Iterator[Stack]:
-    with Stack(servers_dir / "replays", ("postgres", "kafka")) as running:
-        yield running
+def stack(lasting_stack: Stack) -> Stack:
+    return empty(lasting_stack)
 
 
 @pytest.fixture(scope="module")

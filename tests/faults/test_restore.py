@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from ops.stack import Stack
     from tests.mail import MailServer
-    from tests.servers import StartStack
     from tests.simulators.crm import Taken
     from tests.system import System
 
@@ -67,20 +66,19 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.mark.timeout(300)
-async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(own_stack: StartStack, mail: MailServer) -> None:
+async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack: Stack, mail: MailServer) -> None:
     async with running_crm() as crm:
         crm.answers("/slow", status(503))
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
         settings = SETTINGS | {"NOTIFY_EMAIL_URL": mail.url} | partner.settings(crm.url, SECRET, "acme", "slow")
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await bring(system, "early", NUMBER)
             await send_lead(system, "slow", "taken-later")
             await until(lambda: system.count("lead_attempts where error = 'http_503'") > 0)
-        database = Database(stack.postgres.url)
+        database = Database(empty_stack.postgres.url)
         await asyncio.to_thread(database.back_up)
         moment = datetime.now(UTC)
         crm.answers("/slow", status(204))
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await bring(system, "lost", 2 * NUMBER)
             await until(lambda: system.count("leads where status = 'delivered'") == 2 * LEADS + 1)
         lost, mails, calls = [system.query(query) for query in TABLES], Counter(mail.ids), Counter(map(message_of, crm.taken))
@@ -90,7 +88,7 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(own_stack: 
         for role, topic in TOPICS.items():
             told = await asyncio.to_thread(replay, system, role, topic, moment)
             assert (told["moved"], told["marked"], told["sideEffects"]) == (True, 0, "suppressed")
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await until(lambda: system.count("offset_replays where finished_at is null") == 0)
             assert [system.query(query) for query in TABLES] == lost
             assert system.count("notifications where status = 'suppressed' and reason = 'replay'") == NUMBER
