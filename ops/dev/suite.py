@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Tests of a part run side by side, a file in one process with servers of its own; those that load or kill a whole system need the
-# machine for themselves.
-RINGS: Final = (
-    ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "tests/unit", "tests/integration"),
-    ("tests/e2e", "tests/faults"),
-)
+FAST: Final = ("tests/unit", "tests/integration")
+WHOLE: Final = (*FAST, "tests/e2e", "tests/faults")
+_MOST: Final = 4  # processes; each brings servers of its own, of about 1.5 GB
 
 
-def run_suite(checkout: Path) -> int:
-    """Run all rings, also after one has failed, and return the first exit code that is not 0."""
+def run_suite(checkout: Path, *, fast: bool) -> int:
+    """
+    Run all tests, or those without whole systems; returns pytest's exit code.
+
+    Files run side by side, each in one process (`tests/sharing.py`). Whole systems mostly wait, so with them there is one process
+    more than there are processors.
+    """
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C goes to pytest too, which stops its servers: wait for that
-    codes = [subprocess.run([sys.executable, "-m", "pytest", *ring], cwd=checkout, check=False).returncode for ring in RINGS]
-    return next((code for code in codes if code), 0)
+    processes = min(len(os.sched_getaffinity(0)) + (not fast), _MOST)
+    options = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
+    command = [sys.executable, "-m", "pytest", *options, *(FAST if fast else WHOLE)]
+    return subprocess.run(command, cwd=checkout, check=False).returncode

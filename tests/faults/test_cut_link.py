@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ops.stack import Stack
 
-AWAY: Final = 30.0  # seconds
+AWAY: Final = 45.0  # seconds
 OURS, THEIRS = "10.213.7.1", "10.213.7.2"
 KEEPER: Final = ("unshare", "-n", "cat")
 PROBE: Final = ("unshare", "-n", "ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
