@@ -23,6 +23,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
+import operations
 import outbox
 import projections
 from migrations import chain
@@ -38,6 +39,8 @@ HERE: Final = Path(migrations.__file__).parent
 for package in (outbox, projections):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)  # declares its tables on the shared metadata
+for tables in Path(operations.__file__).parent.glob("*/tables.py"):
+    importlib.import_module(f"operations.{tables.parent.name}.tables")
 
 # What a database consists of, as the server itself tells it.
 LOOKS: Final = {
