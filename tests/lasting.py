@@ -1,9 +1,10 @@
-"""Makes a stack as good as new: nothing of what an earlier test left is there, and every server runs."""
+"""Servers that outlive their tests, and are as good as new for each whole system that runs on them."""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import psycopg
 import redis
@@ -18,23 +19,41 @@ from tests.system import PROCESS_LOGS
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ops.stack import Stack
 
+T = TypeVar("T")
 _TEMPLATE: Final = "migrated"
 _KEPT: Final = ("postgres", "template0", "template1", _TEMPLATE)
 _LIMIT: Final = 20  # seconds for one answer
 
 
-def empty(stack: Stack) -> Stack:
-    """Start what is stopped and empty all four servers; no process of a system runs on them."""
-    stack.start()
-    _empty_postgres(stack.postgres.dsn)
-    _empty_kafka(stack.kafka.url)
-    with redis.Redis.from_url(stack.redis.url) as client:
-        client.flushall()
-    _empty_elasticsearch(stack.elasticsearch.url)
-    shutil.rmtree(stack.data_dir / PROCESS_LOGS, ignore_errors=True)
-    return stack
+class Lasting:
+    """All four servers, for one whole system at a time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._running = ExitStack()
+
+    def emptied(self) -> Stack:
+        """End what was to `last`, start what is stopped, and leave nothing of it on the servers."""
+        self.close()
+        self._stack.start()
+        _empty_postgres(self._stack.postgres.dsn)
+        _empty_kafka(self._stack.kafka.url)
+        with redis.Redis.from_url(self._stack.redis.url) as client:
+            client.flushall()
+        _empty_elasticsearch(self._stack.elasticsearch.url)
+        shutil.rmtree(self._stack.data_dir / PROCESS_LOGS, ignore_errors=True)
+        return self._stack
+
+    def last(self, running: AbstractContextManager[T]) -> T:
+        """Enter what is to run until the servers are emptied for another test, or the session ends."""
+        return self._running.enter_context(running)
+
+    def close(self) -> None:
+        self._running.close()
 
 
 def _empty_postgres(server: str) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, TypeAlias
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from ops.stack import Stack
 from ops.stack.places import temporary_data_dir
 from ops.stack.stack import KINDS
-from tests.emptying import empty
+from tests.lasting import Lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,15 +45,16 @@ def own_stack(servers_dir: Path) -> Iterator[StartStack]:
 
 
 @pytest.fixture(scope="session")
-def lasting_stack(start_stack: StartStack) -> Stack:
-    """All four servers for whole systems, one after the other; `empty` it for each of them."""
-    return start_stack(*KINDS)
+def lasting(start_stack: StartStack) -> Iterator[Lasting]:
+    """All four servers for whole systems, one after the other."""
+    with closing(Lasting(start_stack(*KINDS))) as servers:
+        yield servers
 
 
 @pytest.fixture
-def empty_stack(lasting_stack: Stack) -> Stack:
+def empty_stack(lasting: Lasting) -> Stack:
     """Four servers as good as new, which cost no start; a test may stop and kill them, and no other test uses them meanwhile."""
-    return empty(lasting_stack)
+    return lasting.emptied()
 
 
 def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
@@ -64,8 +67,17 @@ def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
 
 @pytest.fixture(scope="session")
 def postgres_server(start_stack: StartStack) -> str:
-    """Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`."""
-    return start_stack("postgres").postgres.dsn
+    """
+    Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`.
+
+    It does not wait for the disk: hundreds of databases are made and dropped here, and none of them outlives the machine's power.
+    """
+    server = start_stack("postgres").postgres.dsn
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+        connection.execute("select pg_reload_conf()")
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 
 from tests.collector import Collector, collecting
-from tests.emptying import empty
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, Crm, crm_of_its_own, status
 from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
@@ -17,14 +16,14 @@ from tests.system import System, running_system
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ops.stack import Stack
+    from tests.lasting import Lasting
 
 CACHE_PREFIX: Final = "shop:"
 # One for each test that needs one: after five failed attempts a breaker opens, and the next test's lead would wait for its probe.
 BROKEN_DOWN: Final = ("down", "closed", "gone", "lost")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def crm() -> Iterator[Crm]:
     """The CRM of all partners, each below a path of its name; some have broken down for good."""
     with crm_of_its_own() as running:
@@ -33,28 +32,28 @@ def crm() -> Iterator[Crm]:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
     """Where every process of the system sends its spans."""
     with collecting() as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def stripe_list() -> Iterator[StripeApi]:
     """Stripe's list of events."""
     with stripe_api() as running:
         yield running
 
 
-@pytest.fixture(scope="package")
-def system(lasting_stack: Stack, crm: Crm, collector: Collector, stripe_list: StripeApi) -> Iterator[System]:
+@pytest.fixture(scope="session")
+def system(lasting: Lasting, crm: Crm, collector: Collector, stripe_list: StripeApi) -> System:
     partners = partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN)
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url, "STRIPE_API_RATE": "100"}
-    with running_system(empty(lasting_stack), CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces, **lists) as running:
-        yield running
+    settings = {"CACHE_KEY_PREFIX": CACHE_PREFIX, **partners, **leads, **traces, **lists}
+    return lasting.last(running_system(lasting.emptied(), **settings))
 
 
 @pytest.fixture

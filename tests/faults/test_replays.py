@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from tests.emptying import empty
 from tests.faults.accounting import Load, assert_all_accounted, make_load
 from tests.kafka import Stored, read_topic
 from tests.sender import Provider, post_razorpay, post_stripe
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ops.stack import Stack
+    from tests.lasting import Lasting
 
 WRONG: Final = "whsec_of_another_endpoint"
 RECOVERED: Final = 150
@@ -49,8 +49,8 @@ KEPT: Final = {
 
 
 @pytest.fixture(scope="module")
-def stack(lasting_stack: Stack) -> Stack:
-    return empty(lasting_stack)
+def stack(lasting: Lasting) -> Stack:
+    return lasting.emptied()
 
 
 @pytest.fixture(scope="module")
