@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ops.stack.elasticsearch import Elasticsearch
+
     StartStack: TypeAlias = Callable[..., Stack]
 
 
@@ -93,6 +95,12 @@ def redis_server(start_stack: StartStack) -> str:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_server(start_stack: StartStack) -> str:
+def elasticsearch_node(start_stack: StartStack) -> Elasticsearch:
+    """The server itself, for a test that kills it and starts it again."""
+    return start_stack("elasticsearch").elasticsearch
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server(elasticsearch_node: Elasticsearch) -> str:
     """Where Elasticsearch is: `http://127.0.0.1:PORT`."""
-    return start_stack("elasticsearch").elasticsearch.url
+    return elasticsearch_node.url
