@@ -139,11 +139,12 @@ def run_tests(
     context: typer.Context,
     *,
     fast: Annotated[bool, typer.Option("--fast", help="Only tests/unit and tests/integration, without whole systems.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Measure these two, and print what they do not reach.")] = False,
 ) -> None:
     """Run the test suite on real servers of its own, or pytest with the arguments that are given."""
     if context.args:
         _become("-m", "pytest", *context.args)
-    raise typer.Exit(run_suite(CHECKOUT, fast=fast))
+    raise typer.Exit(run_suite(CHECKOUT, fast=fast or coverage, coverage=coverage))
 
 
 @app.command()
