@@ -26,7 +26,7 @@ def run_suite(checkout: Path, *, fast: bool, coverage: bool) -> int:
     more than there are processors.
     """
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C goes to pytest too, which stops its servers: wait for that
-    processes = min(len(os.sched_getaffinity(0)) + (not fast), _MOST)
+    processes = min((os.cpu_count() or 1) + (not fast), _MOST)
     options = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
     if coverage:
         options += ["--cov", "--cov-report", "term:skip-covered"]

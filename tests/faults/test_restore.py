@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ import pytest
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
 from schemas.topology import group_of
+from tests.command import tallyhook
 from tests.faults.accounting import assert_ledger
 from tests.mail import mail_server
 from tests.sender import post_stripe
@@ -147,9 +146,8 @@ def message_of(taken: Taken) -> tuple[str, str]:
 def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str, Any]:
     """What the runbook says, once for each worker."""
     arguments = ["--worker", role, "--topic", topic, "--from-time", moment.isoformat(), "--json"]
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "replay", "offsets", *arguments]
     wait_until(lambda: not Offsets(Cluster(system.kafka)).group(group_of(role)).live)
-    ended = subprocess.run(command, env=system.environment, capture_output=True, text=True, check=False)
+    ended = tallyhook(system.environment, "replay", "offsets", *arguments)
     assert ended.returncode == 0, ended.stderr
     told: dict[str, Any] = json.loads(ended.stdout)
     return told
