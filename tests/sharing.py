@@ -17,13 +17,16 @@ ONE_SYSTEM: Final = "tests/e2e"
 APART: Final = ("tests/e2e/test_readme.py",)
 LONGEST: Final = (
     "tests/e2e",
+    "tests/e2e/test_readme.py",
     "tests/faults/test_kills.py",
     "tests/faults/test_freeze.py",
     "tests/faults/test_secrecy.py",
-    "tests/e2e/test_readme.py",
+    "tests/faults/test_rebuild_page.py",
     "tests/faults/test_lead_kills.py",
     "tests/faults/test_notifications.py",
+    "tests/faults/test_outages.py",
     "tests/faults/test_cut_link.py",
+    "tests/faults/test_restore.py",
     "tests/faults/test_replays.py",
     "tests/faults/test_search_and_cache.py",
     "tests/integration/gateway/test_generated_clients.py",
