@@ -135,6 +135,7 @@ def wait_shared(system: System) -> None:
     wait_until(lambda: held(system, Kind.RELAY_SHARD) > 20 and held(system, Kind.LEADS_SHARD) > 20)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_what_was_held_over_a_link_that_is_cut_is_soon_the_others(empty_stack: Stack, tmp_path: Path) -> None:
     if why := _why_not():

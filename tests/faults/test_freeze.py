@@ -70,6 +70,7 @@ def send(system: System, number: signal.Signals, names: Sequence[str]) -> None:
         os.kill(pid, number)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_what_a_stopped_process_held_is_soon_its_twins(empty_stack: Stack) -> None:
     served = Served()

@@ -21,10 +21,10 @@ def test_files_of_the_one_system_are_one_part_and_every_other_file_is_its_own() 
 
 def test_long_parts_come_first_and_waiting_ones_are_spread_among_computing_ones() -> None:
     computing = [f"tests/unit/test_{number}.py" for number in range(6)]
-    waiting = ["tests/faults/test_alerts.py", "tests/faults/test_freeze.py", "tests/e2e"]
+    waiting = ["tests/faults/test_alerts.py", "tests/faults/test_kills.py", "tests/e2e"]
     found = in_order([*computing, *waiting])
     assert sorted(found) == sorted([*computing, *waiting])
-    assert [found.index(part) for part in ("tests/e2e", "tests/faults/test_freeze.py", "tests/faults/test_alerts.py")] == [
+    assert [found.index(part) for part in ("tests/e2e", "tests/faults/test_kills.py", "tests/faults/test_alerts.py")] == [
         0,
         3,
         6,
