@@ -58,11 +58,11 @@ def make_load(payments: int, *, seed: int) -> Load:
     return Load(lives, bodies, events, refunded)
 
 
-def assert_all_accounted(system: System, load: Load, *, seconds: float = 60) -> None:
+def assert_all_accounted(system: System, load: Load) -> None:
     """Wait for the last effect, then compare every count; a difference in either direction fails."""
     marked = "consumed where consumer = 'payments'"
-    wait_until(lambda: system.count(marked) >= load.events, seconds=seconds)
-    wait_until(lambda: system.count("outbox_pending") == 0, seconds=seconds)
+    wait_until(lambda: system.count(marked) >= load.events)
+    wait_until(lambda: system.count("outbox_pending") == 0)
     _assert_tables(system, load)
     assert_ledger(system, stripe=load.events)
     _assert_topic(system, load)

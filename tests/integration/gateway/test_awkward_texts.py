@@ -20,6 +20,7 @@ from ops.processes.routes import COMMANDS, HEALTH, INTERNAL, PROCESS, WEBHOOKS
 from runtime.ids import new_id
 from tests.gateways import ADMIN, SECRET
 from tests.simulators import partner, razorpay, stripe
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -169,7 +170,7 @@ async def send_raw(
     url = URL(gateway.public if route.name in _PUBLIC else gateway.internal)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"\r\n".join(lines))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return int(head.split()[1]), _reason(rest)
