@@ -1,4 +1,4 @@
-"""Whether what comes now has a day to be written to, and whether the clock that makes the ids is right."""
+"""The check that today has its partitions, and that the clock that makes the ids is right."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What is kept of the path of a call: the route's pattern and short ids, never the path itself, for it may hold a token."""
+"""The loggable parts of a path: the route's pattern and short ids, never the path itself, since it may hold a token."""
 
 import re
 from typing import Final
@@ -21,7 +21,7 @@ def pattern_of(request: web.Request) -> str:
 
 
 def ids_of(request: web.Request) -> dict[str, str]:
-    """What in the path is an id beyond doubt: a UUID in whole, the beginning of a provider's."""
+    """The parts of a path that are certainly ids: a UUID in whole, and the beginning of a provider's."""
     return {name: short for name, text in request.match_info.items() if (short := short_id(text))}
 
 

@@ -1,4 +1,4 @@
-"""The proofs of who calls, as the published contract describes them."""
+"""The proofs of a caller's identity, as the published contract has them."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple

@@ -1,4 +1,4 @@
-"""The role of each secret, by the variable that holds it: no token may have two roles."""
+"""The roles of secrets, by variable: one token must not have two roles."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with a secret in common; `opens` if one of them lets in every bearer, which a signing secret does not."""
+    """Two variables with a secret in common; `opens` if showing it is enough for one of them, as it is not for a signature."""
 
     first: str
     other: str
@@ -32,7 +32,7 @@ class Shared(NamedTuple):
 
 def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
     """
-    The secrets that are set in two roles: whoever has one for the one could act in the other.
+    The secrets that are set in two roles, so that the holder of one could act in the other.
 
     A partner's own secrets are one role: some partners sign with what they also send as a token. What signs deliveries lets
     nobody in here, so partners may share it among them; it is no token of ours, though, and no provider's secret.

@@ -52,6 +52,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 _LIMITED: Final = (sys.executable, "-c", _LIMIT)
 """Before a command: runs it with a limit to its writable memory, in bytes."""
+PROCESS_LOGS: Final = "process-logs"
+"""The folder of their logs, below the data of the stack."""
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 
@@ -118,7 +120,7 @@ class System:
 
     def start(self) -> None:
         self.begin()
-        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states), seconds=60)
+        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
 
     def stop(self) -> None:
         self._ended.set()
@@ -133,7 +135,7 @@ class System:
 
     def wait_back(self, name: str, killed: int) -> None:
         """Wait until a killed process serves again under a new pid."""
-        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready", seconds=60)
+        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready")
 
     def process(self, name: str) -> ProcessState:
         return next(state for state in self.states if state.name == name)
@@ -162,7 +164,7 @@ class System:
         return _moved(spec, f"{spec.name}-2", {variable: str(port)}, web)
 
     def _look_after(self) -> None:
-        logs = self.stack.data_dir / "process-logs"
+        logs = self.stack.data_dir / PROCESS_LOGS
         logs.mkdir(exist_ok=True)
         supervisor = Supervisor(
             self._specs, log_dir=logs, cwd=_CHECKOUT, environment=self.settings, on_change=self._note, hung_after=self._hung_after

@@ -1,4 +1,4 @@
-"""How the provider's API is reached."""
+"""The settings of the provider's API."""
 
 from typing import Annotated
 

@@ -32,7 +32,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """
-    Why a delivery was refused, and what to change.
+    Explain the refusal of a delivery, and the remedy.
 
     Tries every secret in the settings of this shell, the usual ways in which proxies and frameworks rewrite bodies and headers,
     the clocks, and the modes and accounts of what was accepted lately.

@@ -1,4 +1,4 @@
-"""Sweeps the ledger for ever, in one relay at a time, and tells Prometheus what it saw."""
+"""Sweeps the ledger again and again, in one relay at a time, and exports the figures to Prometheus."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
-from operations.ledger.books import SETTLED_BY
+from operations.ledger.states import SETTLED_BY
 from operations.ledger.sweep import Swept, sweep
 from outbox.clock import ask_clock
 from outbox.settings import RelaySettings
@@ -52,7 +52,7 @@ async def _run(settings: RelaySettings) -> None:
         except Exception as error:  # a sweep that fails must not be the last one
             log.exception("sweep_failed", reason="sweep_failed")
             failures.note(error)
-        _say_nothing()
+        _clear()
         await asyncio.sleep(settings.ledger_sweep.total_seconds())
 
 
@@ -70,12 +70,12 @@ async def _sweep_while_alone(connection: AsyncConnection, settings: RelaySetting
     while True:
         now = (await ask_clock(connection)).now
         swept = await sweep(connection, settings.ledger_grace, now)
-        _tell(swept, now)
-        await _tell_letters(connection)
+        _export(swept, now)
+        await _export_letters(connection)
         await wait(connection, settings.ledger_sweep.total_seconds(), settings.lock_lease)
 
 
-def _tell(swept: Swept, now: datetime) -> None:
+def _export(swept: Swept, now: datetime) -> None:
     for source in {*SETTLED_BY, *swept.in_flight, *swept.unbalanced}:
         flying = swept.in_flight.get(source)
         IN_FLIGHT.labels(source).set(flying.number if flying else 0)
@@ -84,13 +84,13 @@ def _tell(swept: Swept, now: datetime) -> None:
         UNBALANCED.labels(source).set(swept.unbalanced.get(source, 0))
 
 
-async def _tell_letters(connection: AsyncConnection) -> None:
+async def _export_letters(connection: AsyncConnection) -> None:
     found = await open_letters(connection)
     OPEN_LETTERS.clear()
     for consumer, reason, number in found:
         OPEN_LETTERS.labels(consumer, cause_of(reason).fault).inc(number)
 
 
-def _say_nothing() -> None:
+def _clear() -> None:
     for gauge in (IN_FLIGHT, OLDEST, OVERDUE, UNBALANCED, OPEN_LETTERS):
         gauge.clear()

@@ -116,7 +116,7 @@ async def look(
 
 
 async def run_once(connection: AsyncConnection, limit: int) -> int:
-    """Send again so many events at most, see what has been handled, and tell Prometheus; how many were sent."""
+    """Send at most so many events again, look which have been handled, and export the figures; returns how many were sent."""
     sent, until = 0, time.monotonic() + _TURN
     while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
         number = await lost_search.search(connection, searches[0], limit - sent)

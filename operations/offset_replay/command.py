@@ -108,11 +108,11 @@ def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
     started = datetime.now(UTC)
     with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (shown, task):
 
-        def tell(read: int, group: "Group") -> None:
-            said = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
-            shown.update(task, completed=read, description=said)
+        def progress(read: int, group: "Group") -> None:
+            state = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
+            shown.update(task, completed=read, description=state)
 
-        ended = live.follow(broker, asked, outlook.back, tell)
+        ended = live.follow(broker, asked, outlook.back, progress)
     print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
 
 
@@ -146,8 +146,8 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
                     )
                 )
             found = _settled(connection, made, asked)
-            said, aside = differences.said(connection, made), differences.set_aside(connection, made)
-    data = report.compared(asked, built, found, said=said, aside=aside, kept=made if keep else None)
+            emitted, letters = differences.emitted(connection, made), differences.dead_letters(connection, made)
+    data = report.compared(asked, built, found, emitted=emitted, letters=letters, kept=made if keep else None)
     show(data, report.compared_text(data), as_json=as_json)
     return 0 if found.equal else 1
 

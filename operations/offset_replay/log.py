@@ -1,4 +1,4 @@
-"""Records of a range of the log, read without a group: nobody's offsets are touched."""
+"""Records of a range of the log, read without a group, so that no offsets change."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -70,7 +70,7 @@ def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[
 
 
 def _consume(consumer: Consumer, batch: int) -> list[Any]:
-    """What has come, until it is many or large."""
+    """Read the next records, until they are many or large."""
     found: list[Any] = []
     size = 0
     while (room := min(_PIECE, batch - len(found))) and size < _BATCH_BYTES:

@@ -1,5 +1,5 @@
 """
-What became of messages, as their events tell it.
+The outcomes of messages, as their events state them.
 
 A message that waited when a backup was made may have been sent since: its row waits again, and only the log knows. Leads need
 no such step, for their worker reads its own events.
@@ -27,7 +27,7 @@ _STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", Notifi
 
 
 def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Start) -> int:
-    """Let messages that wait be what the log tells of them; how many did. Raises BrokerError."""
+    """Give waiting messages the outcome that the log states; returns how many. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
     stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
@@ -35,7 +35,7 @@ def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Star
 
 
 def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:
-    """The last of each message; records that tell of none are passed over."""
+    """The last outcome of each message; other records are passed over."""
     found: dict[UUID, Outcome] = {}
     for event in _events(batch):
         reason = None if isinstance(event, NotificationSent) else event.reason

@@ -43,7 +43,7 @@ _LANES: Final = 4
 
 
 class Built(NamedTuple):
-    """What went into the shadow."""
+    """The counts of what went into the shadow."""
 
     records: int
     seconds: float

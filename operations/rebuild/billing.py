@@ -55,7 +55,7 @@ case when l.event_id is null then 'missing' when s.event_id is null then 'kept' 
 
 
 def source(names: set[str]) -> Source:
-    """Of these projections; each brings its lines of the history with it."""
+    """The tables of these projections; each brings its lines of the history with it."""
     asked = {name: KINDS[name] for name in KINDS if name in names}
     kinds = [kind for _, kind in KINDS.values()] if "history" in names else [kind for _, kind in asked.values()]
     lines = Part(history, HISTORY_VERDICT, only=f"aggregate_type in ({', '.join(map(repr, kinds))})")

@@ -138,7 +138,7 @@ class Builder:
             return cursor.execute(self._sql(_PAGE_OF, marker=is_marker("o.data")), (*after, _PAGE)).fetchall()
 
     async def _read_kafka(self, events: Events) -> None:
-        """What the log no longer has, and where it may be handled what was erased from it; it is older, so it comes first."""
+        """Read the older events that only Kafka still has, and those that were erased from the log, if they may be handled."""
         gone = {row[0] for row in self._rows(_GONE, marker=is_marker("o.data"), erased_too=events.erased_too)}
         if not gone:
             return

@@ -38,7 +38,7 @@ def _signing_secret() -> str:
 
 
 _FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
-_LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is safe."
+_LAST: Final = "Drop the old one once `tallyhook secrets list` shows that it is safe."
 
 
 def _kind_of(provider: Provider) -> _Kind:
@@ -68,7 +68,7 @@ _KINDS: Final[dict[str, _Kind]] = {
             "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
             "Deliveries now carry a signature of each.",
             "Give it to the partner, over a safe channel, to verify what we deliver.",
-            "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
+            "Drop the old one once the partner confirms that its CRM has the new one: only the partner knows.",
         ),
     ),
     "internal": _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
@@ -89,13 +89,13 @@ def new(
     ] = "internal",
     as_json: Json = False,
 ) -> None:
-    """Make a fresh secret, and say what to do with it; it is kept nowhere."""
+    """Make a fresh secret and print where to put it; it is stored nowhere."""
     setting, make, steps = _KINDS[kind]
     secret = Secret(make())
-    told = [step.format(setting=setting) for step in steps]
+    todo = [step.format(setting=setting) for step in steps]
     lines = [f"{setting}={secret.value}", f"public id: {secret.id}", ""]
-    lines += [f"{number}. {step}" for number, step in enumerate(told, 1)]
-    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": told, "runbook": _RUNBOOK}
+    lines += [f"{number}. {step}" for number, step in enumerate(todo, 1)]
+    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": todo, "runbook": _RUNBOOK}
     show(data, "\n".join([*lines, f"The whole plan: {_RUNBOOK}"]), as_json=as_json)
 
 

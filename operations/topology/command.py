@@ -30,7 +30,7 @@ def topology(
     partitions: Annotated[bool, typer.Option("--partitions", help="A line for every partition.")] = False,
 ) -> None:
     """
-    Who reads and writes which topic, how far each worker is, and what it has left to read.
+    Show who reads and writes which topic, the progress of each worker, and its lag.
 
     Asks Kafka itself, so it tells the truth with every process of ours down. Without Kafka it prints the graph as it is declared,
     and fails.
@@ -75,7 +75,7 @@ def _show(seen: "Topology", *, partitions: bool) -> None:
 
 
 def _flow(seen: "Topology") -> "RenderableType":
-    """Who says what, a branch each."""
+    """One branch for each agent, with the topics that it reads and writes."""
     from rich.tree import Tree
 
     root = Tree("[bold]Tallyhook[/]", guide_style="dim")

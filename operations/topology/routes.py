@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.errors import GatewayError, Reason
-from gateway.route import Parameter
+from gateway.parameters import query_of
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
 from topology.page import CONTENT_SECURITY, render
@@ -17,17 +18,22 @@ from topology.view import Kafka, Topology, declared
 
 Source = Literal["kafka", "declared"]
 
-PARAMETERS: Final = (
-    Parameter("from", Source, "`declared` returns the topology without asking Kafka: it has no offsets, and never fails."),
-)
 SURVEY: Final = web.AppKey("survey", Survey)
 
 _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
+class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The origin of the figures."""
+
+    source: Annotated[
+        Source, Meta(description="`declared` returns the topology without asking Kafka: it has no offsets, and never fails.")
+    ] = msgspec.field(default="kafka", name="from")
+
+
 def survey_of(kafka: Cluster | None) -> Survey:
-    """Who looks at Kafka for the route; nothing is asked before somebody calls it."""
+    """The survey of Kafka for the route; it asks nothing before the first call."""
     return Survey(Offsets(kafka, _PATIENCE) if kafka else None)
 
 
@@ -50,10 +56,6 @@ async def topology(request: web.Request) -> web.Response:
 
 
 async def _seen(request: web.Request) -> Topology:
-    given = dict(request.query)
-    source = given.pop("from", "kafka")
-    if given or source not in {"kafka", "declared"}:
-        raise GatewayError(Reason.QUERY_MALFORMED, "there is one parameter, from, and it is kafka or declared")
-    if source == "declared":
+    if query_of(request, TopologyQuery).source == "declared":
         return declared(datetime.now(UTC), Kafka(live=False))
     return await request.app[SURVEY].now()

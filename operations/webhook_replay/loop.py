@@ -1,5 +1,5 @@
 """
-Replays at work, beside the door: one gateway at a time, in small batches, at the rate that was asked for.
+The loop that works on replays, one gateway at a time, in small batches, at the rate that was asked for.
 
 Whoever leads holds a lock on its own connection and does everything on that connection. When it dies, at whatever point, or is
 silent for the lease, the last batch is whole or was never there, and another gateway goes on.
@@ -18,6 +18,7 @@ import structlog
 from psycopg import AsyncConnection, DataError
 from psycopg.errors import ProgramLimitExceeded
 
+from operations.webhook_replay import settling
 from operations.webhook_replay import store as work
 from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
@@ -42,7 +43,7 @@ _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  
 
 
 class _Desk:
-    """What is remembered of a replay while it is led: nothing that would be missed."""
+    """The state of a replay in memory while this gateway leads it; losing it loses nothing."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
@@ -115,7 +116,7 @@ class Replays:
             return bool(await work.running(connection))
 
     async def _lead(self) -> None:
-        """Work on what is running until nothing is, unless another gateway does."""
+        """Work on the running replays until none is left, unless another gateway does."""
         connection = await self._connect()
         try:
             await connection.execute("set plan_cache_mode = force_custom_plan")
@@ -149,10 +150,10 @@ class Replays:
             await work.give_up(connection, job.id, "internal_error")
 
     async def _take_up(self, connection: AsyncConnection, job: Job, limit: int) -> int:
-        tasks = await work.waiting(connection, job.id, limit)
-        if tasks:
-            await self._decide(connection, job, await judge(connection, tasks, self.sources))
-        return len(tasks)
+        deliveries = await work.waiting(connection, job.id, limit)
+        if deliveries:
+            await self._decide(connection, job, await judge(deliveries, self.sources))
+        return len(deliveries)
 
     async def _decide(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
         """Commit a batch; where Postgres refuses a value of what was recovered, one by one, to find whose it is."""
@@ -163,7 +164,7 @@ class Replays:
                 raise
             if len(judged.recovered) == 1 and not judged.again and not judged.verdicts:
                 log.warning("event_unstorable", reason="event_unstorable", replay_id=str(job.id), error=str(error).strip())
-                failed = Verdict(judged.recovered[0].n, "failed", "event_unstorable")
+                failed = Verdict(judged.recovered[0][0].n, "failed", "event_unstorable")
                 await self._commit(connection, job, Judged([], [], [failed]))
                 return
             await self._commit(connection, job, judged._replace(recovered=[]))
@@ -187,7 +188,7 @@ class Replays:
         async with connection.transaction():
             if not await work.hold(connection, job.id):
                 return
-            desk.settled_to = await work.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
-            state = await work.finish(connection, job.id)
+            desk.settled_to = await settling.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
+            state = await settling.finish(connection, job.id)
         if state:
             log.info("replay_ended", replay_id=str(job.id), state=state)

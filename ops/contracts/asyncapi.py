@@ -146,7 +146,12 @@ def _headers(kind: _Kind) -> Json:
     }
     optional: Json = {
         "ce_causationid": {**identifier, "description": "The id of the event that caused this one; absent if none did."},
-        "ce_replayid": {**identifier, "description": "The id of the replay that sent this record; absent for the first sending."},
+        "ce_replayid": {
+            **identifier,
+            "description": "The id of the replay of webhooks (`GET /v1/admin/replays/{replayId}`), retried dead letter "
+            "(`GET /v1/admin/dead-letters/{id}`), replay of offsets or search for lost records that sent this record again; "
+            "absent for the first sending.",
+        },
         "ce_livemode": {"enum": ["true", "false"], "description": "`false` if no real money moves; absent if not stated."},
         "ce_account": {**text, "description": "The provider's account of the event; absent if the provider names none."},
     }

@@ -22,7 +22,8 @@ from operations.deliveries.explanation import Explanation
 from operations.deliveries.routes import DeliveriesDetail
 from operations.deliveries.store import Delivery, Journey, Station
 from operations.erasure.routes import EraseSubject
-from operations.webhook_replay.routes import ReplaysBegun, ReplayWebhooks
+from operations.webhook_replay.filters import ReplayWebhooks
+from operations.webhook_replay.routes import ReplaysBegun
 from outbox.tasks import Task
 from projections.config import ConfigEntry
 from projections.contacts import Contact, Reach

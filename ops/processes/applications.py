@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit import audit_call
 from gateway.clients import Clients
@@ -23,13 +22,13 @@ from gateway.keys import (
     COMMAND_WAIT,
     COMMANDS,
     DAYS,
-    ENGINE,
     GATEKEEPER,
     INTAKE,
     LIVE_SECRETS,
     LOOPS,
     PARTNERS,
     PRESENCE,
+    READS,
     SCHEMA,
     SECRET_USES,
     SETTLEMENTS,
@@ -51,14 +50,14 @@ from gateway.webhooks.rejections import RejectedLog
 from gateway.webhooks.sources.live import LiveSource, live_sources
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.deliveries import clues
-from operations.deliveries.explanation_routes import CLUES
+from operations.deliveries.routes import CLUES
 from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
 from outbox.audit import AuditLog
-from runtime.database import Pool, make_engine, make_pool
+from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
 from runtime.schema import SchemaWatch
@@ -72,8 +71,8 @@ class Resources(NamedTuple):
     intake: Intake
     days: Days
     rejections: RejectedLog
-    engine: AsyncEngine
     commands: Pool
+    reads: Pool
     settlements: Settlements
     audit: AuditLog
     presence: Presence
@@ -97,8 +96,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     )
     why = partial(clues.latest, settings=clues.settings_of(settings))
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
-    engine = make_engine(settings.database_url, name="gateway", lease=settings.lock_lease)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
+    reads = make_pool(settings.database_url, size=5, name="reads", lease=settings.lock_lease, statement=None)
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
     days = Days(commands)
@@ -112,6 +111,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     await intake.open()
     await rejections.open()
     await commands.open(wait=False)
+    await reads.open(wait=False)
     await days.open()
     await settlements.open()
     await audited.open()
@@ -123,8 +123,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
             intake=intake,
             days=days,
             rejections=rejections,
-            engine=engine,
             commands=commands,
+            reads=reads,
             settlements=settlements,
             audit=audited,
             presence=presence,
@@ -146,7 +146,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         await intake.close()
         await rejections.close()
         await commands.close()
-        await engine.dispose()
+        await reads.close()
 
 
 def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
@@ -201,7 +201,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[DAYS] = resources.days
     app[SCHEMA] = resources.schema
     app[STOPPING] = resources.stopping
-    app[ENGINE] = resources.engine
+    app[READS] = resources.reads
     app[COMMANDS] = resources.commands
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects
     app[AUDIT] = resources.audit

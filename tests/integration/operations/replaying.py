@@ -122,7 +122,7 @@ class World:
         wanted = ConsumerGroupTopicPartitions(
             group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
         )
-        wait_until(lambda: self._accepts(wanted), seconds=60, every=0.2)
+        wait_until(lambda: self._accepts(wanted), every=0.2)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
         return dict(self._offsets.group(group_of(role), [topic]).committed)

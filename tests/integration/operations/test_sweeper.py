@@ -33,7 +33,7 @@ async def sweeping(url: str, number: int = 1) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        sweeper._say_nothing()
+        sweeper._clear()
 
 
 def gauge(name: str, **labels: str) -> float | None:

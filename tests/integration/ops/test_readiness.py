@@ -60,7 +60,7 @@ def execute(url: str, statement: str, *values: str) -> None:
 
 def told(process: Running, status: int) -> dict[str, object]:
     """What it says of itself once it answers with the status."""
-    wait_until(lambda: process.ready()[0] == status, seconds=40)
+    wait_until(lambda: process.ready()[0] == status)
     return process.ready()[1]
 
 

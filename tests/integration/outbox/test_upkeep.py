@@ -19,7 +19,7 @@ from outbox.tables import DAILY
 from outbox.upkeep import keep_partitions, keep_until
 from runtime.database import make_pool
 from runtime.ids import id_at, time_of
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_a_day_that_is_missing_is_made_within_seconds_and_a_run_that_failed_come
         wait_until(lambda: not partitions.missing(connection, [today]))
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(LIMIT)
     assert not thread.is_alive()
 
 
@@ -124,7 +124,7 @@ async def test_a_worker_goes_by_the_clock_of_the_server(database_url: str, conne
     pool, clock = make_pool(database_url, size=1, name="test"), ServerClock()
     await pool.open()
     keeping = asyncio.create_task(clock.keep(pool))
-    await asyncio.wait_for(clock.until_known(), 20)
+    await asyncio.wait_for(clock.until_known(), LIMIT)
     row = connection.execute("select clock_timestamp()").fetchone()
     assert row
     assert abs(clock.now() - row[0]) < timedelta(seconds=10)

@@ -36,7 +36,7 @@ NOWHERE: Final = "postgresql://postgres@127.0.0.1:1/none"
 def kafka(kafka_server: str) -> str:
     """The session's Kafka with the real topics, each with a leader."""
     topics.ensure(Cluster(kafka_server))
-    wait_until(lambda: not take(Offsets(Cluster(kafka_server))).kafka.reason, seconds=60)
+    wait_until(lambda: not take(Offsets(Cluster(kafka_server))).kafka.reason)
     return kafka_server
 
 
@@ -74,7 +74,7 @@ def worker(kafka: str, database_url: str) -> Iterator[str]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         web = f"http://127.0.0.1:{port}"
         try:
-            wait_until(lambda: ready(web), seconds=60, every=0.1)
+            wait_until(lambda: ready(web), every=0.1)
             yield web
         finally:
             process.terminate()
@@ -112,7 +112,7 @@ def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, databas
     assert len([number for number in by_partition.values() if number]) > 1
 
     with worker(kafka, database_url) as web:
-        wait_until(lambda: lag(kafka) == 0, seconds=30, every=0.1)
+        wait_until(lambda: lag(kafka) == 0, every=0.1)
         group = payments(take(Offsets(Cluster(kafka)))).group
         assert group is not None
         assert (group.state, group.lag, len(group.members)) == ("stable", 0, 1)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 BATCH: Final = 50
 TO_AND_FRO: Final = 20
 """How often partitions change hands: each worker that comes or goes is once."""
-LIMIT: Final = 60.0  # seconds
 
 
 @dataclass
@@ -148,14 +147,14 @@ class Bench:
         async def look() -> bool | None:
             return await self.committed() == wanted or None
 
-        await eventually(look, seconds=LIMIT, every=0.05)
+        await eventually(look, every=0.05)
 
 
 async def until(fact: Callable[[], bool]) -> None:
     async def look() -> bool | None:
         return fact() or None
 
-    await eventually(look, seconds=LIMIT)
+    await eventually(look)
 
 
 @pytest.fixture
