@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from outbox import relay_store
 from outbox.publisher import Publisher
 from outbox.tables import SHARDS
+from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> in
 def produce(bootstrap: str, records: Sequence[Ready]) -> int:
     """As fast as the library takes them; returns how many Kafka acknowledged."""
     # The very configuration of the relay, wherever that moves.
-    producer = Producer(Publisher(bootstrap)._config)  # noqa: SLF001
+    producer = Producer(Publisher(Cluster(bootstrap))._config)  # noqa: SLF001
     acknowledged = 0
 
     def report(error: KafkaError | None, _: Message) -> None:

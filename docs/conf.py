@@ -42,8 +42,8 @@ html_show_sphinx = False
 _PAGES: Final = {
     "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
     "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
-    "Operate": ("runbooks/README", "monitoring/README", "docs/network"),
-    "Develop": ("CONTRIBUTING", "docs/releasing", "benchmarks/README"),
+    "Operate": ("runbooks/README", "monitoring/README", "docs/network", "docs/kafka"),
+    "Develop": ("CONTRIBUTING", "docs/releasing", "benchmarks/README", "docs/upstream/README"),
 }
 _DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _READABLE: Final = 0.55  # the part of its size to which a diagram may shrink

@@ -1,4 +1,4 @@
-"""JSON bodies: said to be JSON, read, and turned into the record that a route asks for."""
+"""JSON bodies, read as the record that a route declares."""
 
 from functools import cache, lru_cache
 from typing import TypeVar
@@ -43,7 +43,7 @@ def parse(body: bytes, record: type[Record]) -> Record:
 @lru_cache(maxsize=64)
 def check_content_type(value: str) -> None:
     """
-    Refuse what does not say that it is JSON.
+    Refuse a body that is not declared as JSON.
 
     Raises GatewayError `content_type_not_json`.
     """

@@ -1,4 +1,4 @@
-"""Who is calling, by address: the peer itself, or whom a trusted proxy says it speaks for."""
+"""The address of the caller: the peer itself, or the client that a trusted proxy names."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +15,7 @@ UNKNOWN: Final = "unknown"
 
 class Clients:
     """
-    Tells clients apart.
+    Distinguishes clients.
 
     `X-Forwarded-For` is believed as far as trusted proxies have written it: from the right, up to the first address that is none
     of theirs. What stands left of that the client may have made up.

@@ -1,5 +1,5 @@
 """
-The connections of one listener: how long each may keep us waiting, and which of them go where there are too many.
+The connections of one listener: how long each may keep us waiting, and which to close when there are too many.
 
 A stranger can open as many as he likes, and say nothing. What costs him nothing must not cost others their place: whoever is
 waited for goes first, of the client that has most of them, the one that has been waited for longest.
@@ -23,7 +23,7 @@ _WIRE: Final = 8  # times the largest body: what one request may take on the wir
 
 
 class Limits(NamedTuple):
-    """How many connections there may be, and for how many seconds each may let us wait."""
+    """The bounds of a listener: the number of connections, and the seconds that each may let us wait."""
 
     connections: int = 1000
     head: float = 10.0
@@ -33,12 +33,12 @@ class Limits(NamedTuple):
 
     @property
     def look(self) -> float:
-        """How often to look who is late."""
+        """The interval between two looks for late clients."""
         return min(1.0, min(self[1:]) / 4)
 
 
 class Phase(IntEnum):
-    """What is waited for."""
+    """The stages of a connection at which the client has to act."""
 
     HANDSHAKE = 0
     IDLE = 1  # nothing of a request has come
@@ -47,20 +47,20 @@ class Phase(IntEnum):
 
 
 class Payload(Protocol):
-    """As much of a body as it takes to know whether it is whole, and to give it up."""
+    """The part of a body's interface that shows whether it is whole, and gives it up."""
 
     def is_eof(self) -> bool: ...
     def set_exception(self, exc: BaseException) -> None: ...
 
 
 class Handshake(Protocol):
-    """What connects before there is a transport."""
+    """A connection before it has a transport."""
 
     def cancel(self) -> object: ...
 
 
 class Line(Protocol):
-    """As much of a transport as it takes to end a connection."""
+    """The part of a transport's interface that ends a connection."""
 
     def abort(self) -> None: ...
     def is_closing(self) -> bool: ...
@@ -91,18 +91,18 @@ class Guest:
 
     @property
     def half_read(self) -> bool:
-        """Whether a part of a request is here, and the rest is not."""
+        """True if a part of a request has arrived, and the rest has not."""
         if self.phase is Phase.REQUEST:
             return self.refused is None and self.payload is not None and not self.payload.is_eof()
         return self.phase is Phase.HEAD
 
     @property
     def waited_for(self) -> bool:
-        """Whether it is the client's turn; otherwise a request is under way."""
+        """True if the client has to act; otherwise a request is under way."""
         return self.phase is not Phase.REQUEST or self.stuck is not None or self.half_read
 
     def overdue(self, now: float, limits: Limits) -> str | None:
-        """What has taken the client too long."""
+        """The stage that has taken the client too long."""
         given_up = [since for since in (self.stuck, self.ending, self.refused) if since is not None]
         if given_up:
             return "answer" if now - min(given_up) > limits.answer else None
@@ -134,7 +134,7 @@ class Guest:
 
 
 def those_to_go(guests: Iterable[Guest], number: int) -> list[Guest]:
-    """Of those that are waited for, so many: of the clients that have most of them, and of each the one waited for longest."""
+    """Choose so many connections to end: from the clients that have most of them, those that have waited longest."""
     turns: Counter[str] = Counter()
     ranked: list[tuple[int, float, Guest]] = []
     for guest in sorted((each for each in guests if each.waited_for), key=lambda each: -each.began):
@@ -144,7 +144,7 @@ def those_to_go(guests: Iterable[Guest], number: int) -> list[Guest]:
 
 
 class Memory:
-    """What half-read requests of all listeners hold together; past the limit the ones that have taken longest are refused."""
+    """The memory of half-read requests over all listeners; past the limit those that have taken longest are refused."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -172,7 +172,7 @@ class Memory:
         return gone
 
     def give_back(self, guest: Guest) -> None:
-        """What it held is answered, or gone."""
+        """Release the memory of a request that is answered or gone."""
         if guest.held:
             self._total -= guest.held
             guest.held = 0
@@ -203,7 +203,7 @@ class Connections:
         return self._memory.total
 
     def enter(self, client: str) -> Guest:
-        """Somebody has connected."""
+        """Register a new connection."""
         guest = Guest(client, self.now())
         self._open.add(guest)
         return guest
@@ -244,7 +244,7 @@ class Connections:
         guest.began = self.now()
 
     def look(self) -> None:
-        """End those that are late, and say how many were ended for something else than idleness."""
+        """End late connections; returns how many were ended for another reason than idleness."""
         now = self.now()
         for guest in list(self._open):
             if guest.line is not None and guest.ending is None and guest.line.is_closing():

@@ -1,4 +1,4 @@
-"""Checks that the present day has its partitions, and that the clock which makes the ids is right."""
+"""The check that today has its partitions, and that the clock that makes the ids is right."""
 
 from datetime import timedelta
 from typing import Final

@@ -1,4 +1,4 @@
-"""What the process tells about itself: the page that Prometheus reads, and the contract."""
+"""The pages about the process itself: the metrics for Prometheus, and the contract."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""How many files the process may have open, and how the listeners share them."""
+"""The number of files that the process may open, and the shares of the listeners."""
 
 import resource
 from typing import Final, NamedTuple
@@ -27,7 +27,7 @@ def raise_limit() -> int:
 
 
 def share(files: int, public: int | None, internal: int | None) -> Shares:
-    """What each listener may have of so many files: what the settings say as far as there is room, else a share of the room."""
+    """The share of each listener: its setting as far as there is room, else a share of the room."""
     room = max(2, files - _RESERVE)
     of_internal = min(_INTERNAL_MAX, room // 4) if internal is None else min(internal, room - 1)
     of_public = min(_PUBLIC_MAX if public is None else public, room - max(1, of_internal))

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can take a webhook now."""
+"""The health of the process: that it lives, and that it can take a webhook now."""
 
 import msgspec
 from aiohttp import web

@@ -1,4 +1,4 @@
-"""What an application and a request carry, by typed keys."""
+"""The typed keys of applications and requests."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -7,14 +7,13 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.commands.settlements import Settlements
 from gateway.days import Days
 from gateway.refusal_log import RefusalLog
 from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Live, Witness
+from gateway.secrets.witness import Live
 from gateway.webhooks.intake import Intake
 from outbox.audit import AuditLog
 from runtime.database import Pool
@@ -25,7 +24,7 @@ from runtime.tracing import Trace
 
 
 class Call(NamedTuple):
-    """One request: its id, which becomes the id of the event or delivery that it brings, and its step in the trace."""
+    """One request: its own id, and its step in the trace."""
 
     id: UUID
     trace: Trace
@@ -34,6 +33,8 @@ class Call(NamedTuple):
 CALL: Final = web.RequestKey("call", Call)
 CALLER: Final = web.RequestKey("caller", Caller)
 """Set where a token was asked for and is known, even where it did not suffice."""
+COMMAND_ID: Final = web.RequestKey("command_id", UUID)
+"""The id that a repeated call under an `Idempotency-Key` has from the first one; read it by `commands.acceptance.command_id`."""
 REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
@@ -46,8 +47,9 @@ REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
 """Of the loops that the process cannot do without."""
 INTAKE: Final = web.AppKey("intake", Intake)
-ENGINE: Final = web.AppKey("engine", AsyncEngine)
 COMMANDS: Final = web.AppKey("commands", Pool)
+READS: Final = web.AppKey("reads", Pool)
+"""For reads that may take long."""
 ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
@@ -59,4 +61,3 @@ COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 LIVE_SECRETS: Final = web.AppKey("live_secrets", list[Live])
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)
-SECRET_USED: Final = web.AppKey("secret_used", Witness)

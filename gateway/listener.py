@@ -1,5 +1,5 @@
 """
-A listening socket that takes no more connections than it may have.
+A listening socket that accepts no more connections than it may have.
 
 Python's own servers accept whatever comes, and where no file is left they close it without a word. Here a connection is accepted
 when there is room, and counts from that moment on, through its TLS handshake too.
@@ -59,7 +59,7 @@ class Listener:
         return int(self._sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Take nobody any more."""
+        """Accept no more connections."""
         sockets, self._sockets = self._sockets, []
         for listening in sockets:
             self._loop.remove_reader(listening)
@@ -99,7 +99,7 @@ class Listener:
             self._loop.add_reader(listening, self._accept, listening)
 
     def _turn_away(self, accepted: socket.socket) -> None:
-        """There is no room, and nobody who could make some: every connection has a request under way."""
+        """Turn a new connection away, since all others have a request under way."""
         self._connections.turn_away()
         with accepted:
             accepted.setblocking(False)

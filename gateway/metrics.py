@@ -1,6 +1,6 @@
-"""What the gateway tells Prometheus; intake and the log of rejections have theirs beside them."""
+"""The metrics of the gateway; the log of rejections and the rate limits have theirs beside them."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 RECEIVED = Counter(
     "tallyhook_webhooks_received_total", "Verified webhooks that are committed, by outcome.", ["source", "outcome"]
@@ -28,3 +28,19 @@ CONNECTIONS_ENDED = Counter(
     "Closed connections; `why` is a late head, body, answer or handshake, idle, displaced, refused, memory, size.",
     ["listener", "why"],
 )
+
+INTAKE_BATCH_EVENTS = Histogram(
+    "tallyhook_intake_batch_events", "Webhooks per commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 150, 200)
+)
+INTAKE_COMMIT_SECONDS = Histogram(
+    "tallyhook_intake_commit_seconds",
+    "Seconds from the statement of a batch to its commit.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+)
+INTAKE_LATENESS = Histogram(
+    "tallyhook_intake_lateness_seconds",
+    "Seconds from the arrival of the oldest webhook of a batch to the commit.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+INTAKE_WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for their commit.")
+INTAKE_RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times that intake lost a connection to Postgres.")

@@ -9,7 +9,7 @@ from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USED, Call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_UNTOLD: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
-_WITHOUT_SCHEMA: Final = (*_UNTOLD, "/openapi.json")
+_UNRECORDED: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
+_WITHOUT_SCHEMA: Final = (*_UNRECORDED, "/openapi.json")
 _SERVER_ERROR: Final = 500
 _GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was whole")
 # Of what is not served below these.
@@ -38,7 +38,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     began = spans.now()
     try:
         _require_schema(request)
-        response = await (_told(request, handler) if began else handler(request))
+        response = await (_in_span(request, handler) if began else handler(request))
     except GatewayError as error:
         response = _refuse(request, error, trace_id)
     except web.HTTPException as error:
@@ -53,7 +53,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         response = _refuse(request, INTERNAL_ERROR, trace_id)
     response.headers[TRACE_HEADER] = trace_id
     if began:
-        _tell(request, response, began)
+        _record_span(request, response, began)
     return response
 
 
@@ -64,14 +64,14 @@ def _require_schema(request: web.Request) -> None:
         raise GatewayError(Reason(unfit.reason), unfit.detail)
 
 
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _in_span(request: web.Request, handler: Handler) -> web.StreamResponse:
     with spans.unit({}, request[CALL].trace):
         return await handler(request)
 
 
-def _tell(request: web.Request, response: web.StreamResponse, began: int) -> None:
+def _record_span(request: web.Request, response: web.StreamResponse, began: int) -> None:
     resource = request.match_info.route.resource
-    if resource is None or resource.canonical.startswith(_UNTOLD):
+    if resource is None or resource.canonical.startswith(_UNRECORDED):
         return
     caller = parse_traceparent(request.headers.get("traceparent"))
     spans.record(
@@ -90,12 +90,12 @@ def _tell(request: web.Request, response: web.StreamResponse, began: int) -> Non
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let through who holds a token that suffices for the route; paths that do not exist are not told to others."""
+    """Let a request pass whose token suffices for the route; without a token no path is revealed."""
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
     if role := _needed(request):
         caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))
         metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
-        request.app[SECRET_USED](caller.secret_id)
+        request.app[SECRET_USES].count(caller.secret_id)
         check_role(caller, role)
     return await handler(request)
 

@@ -1,25 +1,39 @@
-"""Paths and queries of a route: every text in them is one that the route declares, before its handler sees it."""
+"""Paths and queries: each text in them is one that the route declares, before its handler sees it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
 
+import msgspec
 from aiohttp import web
-from multidict import MultiMapping
 
 from gateway.errors import GatewayError, Reason
-from gateway.route import ROUTES, Parameter, Route
+from gateway.route import ROUTES, Route
+from runtime.moments import time_of
 from schemas import text
+from schemas.fields import FieldMalformed, Record, record_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_QUERY: Final = web.RequestKey("query", msgspec.Struct)
 
 
 @web.middleware
 async def check_parameters(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a path or a query that holds what no handler could use, whatever the handler makes of the rest."""
+    """Refuse a path or a query that no handler could use, and keep the query as the record of its route."""
     route = request.app[ROUTES].get(request.match_info.route.name or "")
     if route:
         check_path(route, request.match_info)
-        check_query(route, request.query)
+        if route.query:
+            request[_QUERY] = parse_query(route.query, request.query.items())
     return await handler(request)
+
+
+def query_of(request: web.Request, record: type[Record]) -> Record:
+    """The query of the request, whose route declares this record."""
+    found = request[_QUERY]
+    if not isinstance(found, record):
+        raise TypeError(f"the route's query is {type(found).__name__}, not {record.__name__}")
+    return found
 
 
 def check_path(route: Route, given: Mapping[str, str]) -> None:
@@ -29,18 +43,9 @@ def check_path(route: Route, given: Mapping[str, str]) -> None:
             raise GatewayError(route.id_refusal, f"no {name} looks like this")
 
 
-def check_query(route: Route, given: MultiMapping[str]) -> None:
-    """Raises GatewayError `query_malformed`; a parameter that nobody knows is refused too, for it would widen what is found."""
-    known = {parameter.name: parameter for parameter in route.query}
-    if not known:
-        return
-    if unknown := set(given) - set(known):
-        raise GatewayError(Reason.QUERY_MALFORMED, f"unknown: {', '.join(sorted(map(text.storable, unknown)))}")
-    for name, value in given.items():
-        _check(known[name], value)
-
-
-def _check(parameter: Parameter, value: str) -> None:
-    """A number, a time or a word of a list has a parser of its own, which says better what is expected."""
-    if not text.accepts(parameter.type if parameter.is_text else text.Filter, value):
-        raise GatewayError(Reason.QUERY_MALFORMED, f"{parameter.name} has characters that it cannot have, or too many of them")
+def parse_query(record: type[Record], given: Iterable[tuple[str, str]]) -> Record:
+    """The record that a query states. Raises GatewayError `query_malformed`."""
+    try:
+        return record_of(record, given, time_of)
+    except FieldMalformed as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, str(error)) from error

@@ -1,14 +1,17 @@
-"""What is kept of the path of a call: the route's pattern and short ids, never the path itself, for it may hold a token."""
+"""The loggable parts of a path: the route's pattern and short ids, never the path itself, since it may hold a token."""
 
 import re
 from typing import Final
 
 from aiohttp import web
 
+from schemas.providers import providers
+
 NO_ROUTE: Final = "(no such route)"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
-_OF_PROVIDER: Final = re.compile(r"((?:evt|pi|in|sub|ch|py|re|pyr|cus|pay|order|inv|rfnd|txn)_\w{4})\w*", re.ASCII)
-"""An id of Stripe's or Razorpay's, and as much of it as finds its row."""
+_PREFIXES: Final = "|".join(dict.fromkeys(prefix for provider in providers() for prefix in provider.id_prefixes))
+_OF_PROVIDER: Final = re.compile(rf"((?:{_PREFIXES})_\w{{4}})\w*", re.ASCII)
+"""An id of a provider's, and as much of it as finds its row."""
 
 
 def pattern_of(request: web.Request) -> str:
@@ -18,7 +21,7 @@ def pattern_of(request: web.Request) -> str:
 
 
 def ids_of(request: web.Request) -> dict[str, str]:
-    """What in the path is an id beyond doubt: a UUID in whole, the beginning of a provider's."""
+    """The parts of a path that are certainly ids: a UUID in whole, and the beginning of a provider's."""
     return {name: short for name, text in request.match_info.items() if (short := short_id(text))}
 
 

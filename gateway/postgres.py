@@ -1,4 +1,4 @@
-"""Asking the database on behalf of a request: it may be away, and that is a refusal like any other."""
+"""Connections to Postgres for a request: an outage is a refusal like any other."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -6,54 +6,16 @@ from contextlib import asynccontextmanager, contextmanager
 import psycopg
 from aiohttp import web
 from psycopg.errors import CheckViolation
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnectionLeft
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import COMMANDS, ENGINE
+from gateway.keys import COMMANDS, READS
 from runtime.database import UNAVAILABLE, is_missing_day
 
 
 @asynccontextmanager
-async def transaction(request: web.Request) -> AsyncIterator[AsyncConnection]:
+async def transaction(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
     """
     A transaction for this request, committed at its end.
-
-    Raises GatewayError `postgres_unavailable` or `partition_missing`.
-    """
-    try:
-        async with request.app[ENGINE].begin() as connection:
-            yield connection
-    except (OperationalError, InterfaceError, NoConnectionLeft) as error:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error
-    except IntegrityError as error:
-        if error.orig and is_missing_day(error.orig):
-            raise _no_day() from error
-        raise
-
-
-@asynccontextmanager
-async def snapshot(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
-    """
-    A connection without a transaction, for reads that take long: not one of those that commands need.
-
-    Raises GatewayError `postgres_unavailable`.
-    """
-    try:
-        async with request.app[ENGINE].connect() as connection:
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  # narrows the type
-            with refusing_outages():
-                yield driver
-    except (OperationalError, InterfaceError, NoConnectionLeft) as error:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error
-
-
-@asynccontextmanager
-async def command_transaction(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
-    """
-    A transaction that commands and events are written in, committed at its end.
 
     Raises GatewayError `postgres_unavailable` or `partition_missing`.
     """
@@ -62,18 +24,26 @@ async def command_transaction(request: web.Request) -> AsyncIterator[psycopg.Asy
             yield connection
 
 
+@asynccontextmanager
+async def reading(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
+    """
+    A connection in autocommit mode for reads that may take long: commands have a pool of their own.
+
+    Raises GatewayError `postgres_unavailable`.
+    """
+    with refusing_outages():
+        async with request.app[READS].connection() as connection:
+            yield connection
+
+
 @contextmanager
 def refusing_outages() -> Iterator[None]:
-    """Turn psycopg's words for an outage into GatewayError `postgres_unavailable`, and for a missing day `partition_missing`."""
+    """Turn psycopg's errors of an outage into GatewayError `postgres_unavailable`, and of a missing day `partition_missing`."""
     try:
         yield
     except UNAVAILABLE as error:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now") from error
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot answer now") from error
     except CheckViolation as error:
         if is_missing_day(error):
-            raise _no_day() from error
+            raise GatewayError(Reason.PARTITION_MISSING, "the day has no partition yet") from error
         raise
-
-
-def _no_day() -> GatewayError:
-    return GatewayError(Reason.PARTITION_MISSING, "the day has no partition yet")

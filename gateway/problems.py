@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem details, whoever raised them."""
+"""Refusals as RFC 9457 problem details, those of aiohttp too."""
 
 from http import HTTPStatus
 from typing import Final
@@ -62,7 +62,7 @@ def response_of(error: GatewayError, trace_id: str | None = None) -> web.Respons
 
 
 def of_http(status: int) -> GatewayError:
-    """What aiohttp refused with this status, as ours."""
+    """A refusal of aiohttp with this status, as one of ours."""
     known = _OF_STATUS.get(HTTPStatus(status))
     if known:
         return known

@@ -1,6 +1,9 @@
-"""How a caller proves who it is, as the published contract tells it."""
+"""The proofs of a caller's identity, as the published contract has them."""
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+
+from schemas.providers import ProviderName, providers
 
 
 class Proof(NamedTuple):
@@ -19,16 +22,10 @@ INTERNAL_TOKEN: Final = _header(
     "X-Internal-Token",
     "A token of a service, or of an operator where the role `admin` is needed; several are alive at once, for rotation.",
 )
-STRIPE_SIGNATURE: Final = _header(
-    "stripeSignature",
-    "Stripe-Signature",
-    "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of `<t>.<raw body>` under the endpoint's secret, at most 300 s from now.",
-)
-RAZORPAY_SIGNATURE: Final = _header(
-    "razorpaySignature",
-    "X-Razorpay-Signature",
-    "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.",
-)
+PROVIDER_SIGNATURES: Final[Mapping[ProviderName, Proof]] = {
+    provider.name: _header(f"{provider.name}Signature", provider.signature.header, provider.signature.description)
+    for provider in providers()
+}
 PARTNER_SIGNATURE: Final = _header(
     "partnerSignature",
     "X-Partner-Signature",
@@ -40,4 +37,4 @@ PARTNER_TOKEN: Final = Proof(
     {"type": "http", "scheme": "bearer", "description": "A token of the partner that the body names; it signs nothing."},
 )
 
-PROOFS: Final = (INTERNAL_TOKEN, STRIPE_SIGNATURE, RAZORPAY_SIGNATURE, PARTNER_SIGNATURE, PARTNER_TOKEN)
+PROOFS: Final = (INTERNAL_TOKEN, *PROVIDER_SIGNATURES.values(), PARTNER_SIGNATURE, PARTNER_TOKEN)

@@ -1,16 +1,16 @@
-"""What a secret lets somebody do, by the variable that holds it: no token may do two of these things."""
+"""The roles of secrets, by variable: one token must not have two roles."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from runtime.partners import partner_of
 from runtime.settings import Secret, parse_secrets
+from schemas.partners import partner_of
+from schemas.providers import providers
 
 _ROLES: Final = {
-    "STRIPE_WEBHOOK_SECRET": "Stripe",
-    "STRIPE_API_KEY": "Stripe's API",
-    "RAZORPAY_WEBHOOK_SECRET": "Razorpay",
+    **{provider.secret_setting: provider.title for provider in providers()},
+    **{f"{provider.name.upper()}_API_KEY": f"{provider.title}'s API" for provider in providers() if provider.is_asked},
     "INTERNAL_API_TOKEN": "services",
     "ADMIN_API_TOKEN": "operators",
 }
@@ -19,7 +19,7 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with a secret in common; `opens` where one of them lets in whoever shows it, which a signature does not."""
+    """Two variables with a secret in common; `opens` if showing it is enough for one of them, as it is not for a signature."""
 
     first: str
     other: str
@@ -32,7 +32,7 @@ class Shared(NamedTuple):
 
 def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
     """
-    The secrets that are set in two roles: whoever has one for the one could act in the other.
+    The secrets that are set in two roles, so that the holder of one could act in the other.
 
     A partner's own secrets are one role: some partners sign with what they also send as a token. What signs deliveries lets
     nobody in here, so partners may share it among them; it is no token of ours, though, and no provider's secret.

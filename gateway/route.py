@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from inspect import cleandoc
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 from aiohttp import web
@@ -18,6 +18,7 @@ from gateway.errors import Reason
 from gateway.proofs import Proof
 from gateway.secrets.tokens import Role
 from schemas import text
+from schemas.fields import fields_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Record = type[msgspec.Struct]
@@ -64,11 +65,7 @@ class Parameter(NamedTuple):
 
     @property
     def is_time(self) -> bool:
-        return self.type is datetime
-
-    @property
-    def is_text(self) -> bool:
-        return get_origin(self.type) is Annotated and get_args(self.type)[0] is str
+        return datetime in {self.type, *get_args(self.type)}
 
 
 KEY: Final = Parameter(
@@ -95,7 +92,7 @@ class Route(NamedTuple):
     answers: Mapping[int, Answer]  #: The answer to each status of success.
     role: Role | None = None  #: The role that a token needs, checked before the handler is called; None if no token is needed.
     body: Records | None = None  #: The records that the body may be.
-    query: tuple[Parameter, ...] = ()
+    query: type[msgspec.Struct] | None = None  #: The record of the query.
     headers: tuple[Parameter, ...] = ()
     proofs: tuple[Proof, ...] = ()  #: The alternative proofs of the caller where no token is needed.
     refuses: frozenset[Reason] = frozenset()  #: The reasons besides those that follow from the other fields.
@@ -109,6 +106,11 @@ class Route(NamedTuple):
     def text(self) -> str:
         """The description of the operation; its first line is the summary."""
         return self.description or cleandoc(self.handler.__doc__ or "")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The fields of the query."""
+        return [Parameter(field.name, field.kind, field.description) for field in fields_of(self.query)] if self.query else []
 
     @property
     def ids(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The HTTP server itself, where even what is not a request at all is refused in our words, and nobody is waited for for ever."""
+"""The HTTP server, which answers even malformed HTTP with a problem, and waits for no client without a limit."""
 
 import asyncio
 from typing import Any, Final, cast
@@ -19,7 +19,7 @@ _MEMORY: Final = 64 * 1024 * 1024
 
 
 class _Connection(RequestHandler):
-    """One client's connection, which tells at each step what it waits for."""
+    """One client's connection, which reports at each step what it waits for."""
 
     __slots__ = ("_connections", "_guest", "_refusals")
 

@@ -1,20 +1,21 @@
-"""What the gateway can be told."""
+"""The settings of the gateway; each provider adds the one that holds its signing secrets."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from limits import RateLimitItem
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, create_model
 
 from gateway.roles import shared_secrets
-from runtime.credentials import KEY_OF_STRIPE, only
-from runtime.partners import PartnerSettings
+from runtime.kafka import Cluster, KafkaClientSettings
 from runtime.rates import rate_of
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secrets, Timeout
-from schemas.stripe import ModeOrAny
+from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secret, Secrets, Timeout
+from schemas.credentials import KEY_OF_STRIPE, only
+from schemas.partners import PartnerSettings
+from schemas.providers import ModeOrAny, Provider, WebhookSecret, providers
 
 
 def _rate_of(value: object) -> object:
@@ -27,27 +28,39 @@ def _names_of(value: object) -> object:
 
 Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
-StripeSecrets = Annotated[
-    Secrets,
-    only("the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more", "signing secret", one_word=False),
-]
-RazorpaySecrets = Annotated[Secrets, only("the secret that was given to Razorpay's webhook", one_word=False)]
 Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
 
 
-class GatewaySettings(PartnerSettings):
+def _field_of(secret: WebhookSecret) -> tuple[Any, Any]:
+    """The type and the default of the field that holds a provider's signing secrets; without any, its route is not served."""
+    kinds = ("signing secret",) if secret.prefix == "whsec_" else ()
+    checked = Annotated[Secrets, only(secret.expected, *kinds, one_word=False)]
+    return (Annotated[checked, Field(min_length=1)], ...) if secret.required else (checked, ())
+
+
+if TYPE_CHECKING:
+    _ProviderSettings = PartnerSettings
+else:
+    _ProviderSettings = create_model(
+        "_ProviderSettings",
+        __base__=PartnerSettings,
+        **{provider.secret_setting.lower(): _field_of(provider.secret) for provider in providers()},
+    )
+
+
+class GatewaySettings(_ProviderSettings, KafkaClientSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl
-    """Where webhooks are written down, `postgresql://…`."""
+    """The address of the database in which webhooks are recorded, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
-    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
+    """The time for which a silent process keeps its shards and claims; after it the server ends its session."""
     public_host: Host = "127.0.0.1"
-    """Where providers reach `/v1/webhooks/*`."""
+    """The address at which providers reach `/v1/webhooks/*`."""
     public_port: Port = 8080
     """0 takes a free port."""
     internal_host: Host = "127.0.0.1"
-    """Where our own services and operators reach the rest; never to be opened to the world."""
+    """The address at which our own services and operators reach the other routes; never open it to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
     internal_tls_cert: Path | None = None
@@ -57,39 +70,35 @@ class GatewaySettings(PartnerSettings):
     internal_tls_client_ca: Path | None = None
     """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
-    """Names in client certificates (common or alternative), comma-separated: nobody else is served; empty for all of the CA."""
-    stripe_webhook_secret: Annotated[StripeSecrets, Field(min_length=1)]
-    """Signing secrets of the Stripe endpoint, comma-separated: all live ones, newest first."""
+    """Names in client certificates (common or alternative), comma-separated: others are not served; empty for all of the CA."""
     stripe_mode: ModeOrAny = "any"
-    """Which of Stripe's events go to the workers, `live`, `test` or `any`; those of the other mode are stored, and ignored."""
+    """The mode of the Stripe events that go to the workers, `live`, `test` or `any`; those of the other mode are ignored."""
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
-    """Never used to verify: only to tell an operator when it was taken for a signing secret."""
-    razorpay_webhook_secret: RazorpaySecrets = ()
-    """Signing secrets of the Razorpay webhook, likewise; an old one stays for 24 hours at least. Without any, no such route."""
+    """An API key. It never verifies: it makes thin events handled, and explains a delivery that was signed with it."""
     internal_api_token: Tokens
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: Tokens
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
     kafka_bootstrap_servers: KafkaServers | None = None
-    """Where Kafka is, `host:port`, comma-separated: asked for the topology only, never on the way of an event."""
+    """The addresses of Kafka, `host:port`, comma-separated: used for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
-    """Where calls are counted over all gateways, `redis://…`; without it each gateway counts alone."""
+    """The address of the Redis that counts calls over all gateways, `redis://…`; without it each gateway counts alone."""
     rate_limit_webhooks: Rate = rate_of("1000/second")
-    """How often one client address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
+    """The rate at which an address may call `/v1/webhooks/*`, `200/second` or `off`; a provider calls from few addresses."""
     rate_limit_partners: Rate = rate_of("100/second")
-    """How often one partner may send leads, from whatever addresses, likewise; counted once it has proved to be that partner."""
+    """The rate at which one partner may send leads, from any addresses, likewise; counted once its identity is proved."""
     trusted_proxies: Networks = ()
     """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
     max_body_bytes: int = Field(default=262_144, ge=1, le=67_108_864)
     """The largest body that is read; anything beyond is refused with 413."""
     body_timeout: Timeout = timedelta(seconds=20)
-    """How long a client may take to send its body."""
+    """The time that a client may take to send its body."""
     head_timeout: Timeout = timedelta(seconds=10)
-    """How long a client may take for its TLS handshake, and for the head of a request."""
+    """The time that a client may take for its TLS handshake, and for the head of a request."""
     answer_timeout: Timeout = timedelta(seconds=30)
-    """How long an answer may wait for a client that does not read."""
+    """The time that an answer may wait for a client that does not read."""
     idle_timeout: Timeout = timedelta(seconds=75)
-    """How long a connection is kept between two requests; longer than a proxy before us keeps it."""
+    """The time that a connection is kept between two requests; longer than a proxy before us keeps it."""
     body_memory: int = Field(default=67_108_864, ge=1, le=17_179_869_184)
     """Bytes that requests under way may hold together; past it those whose body has taken longest are refused with 503."""
     public_connections_max: int | None = Field(default=None, ge=1, le=65_536)
@@ -103,17 +112,27 @@ class GatewaySettings(PartnerSettings):
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
     """Webhooks that share a commit at most."""
     intake_commit_limit: Timeout = timedelta(seconds=5)
-    """How long a commit may take before its webhooks are refused with 503."""
+    """The time that a commit may take before its webhooks are refused with 503."""
     command_wait: Grace = timedelta(seconds=5)
-    """How long a command that needs its effect is waited for before it is answered with 202 and its task."""
+    """The time that a command waits for its effect before it is answered with 202 and its task."""
     cache_allow_all: bool = False
-    """Whether a pattern that begins with a wildcard may be invalidated, which can remove every key below the prefix."""
+    """True allows a pattern that begins with a wildcard, which can remove every key below the prefix."""
     rejected_kept_per_hour: int = Field(default=200, ge=0, le=1_000_000)
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
     shutdown_delay: Grace = timedelta(seconds=5)
-    """How long a gateway that is asked to stop says that it is not ready, and serves on, before it takes no more connections."""
+    """The time for which a stopping gateway is unready and serves on, before it takes no more connections."""
     shutdown_grace: Grace = timedelta(seconds=10)
-    """How long a stopping gateway lets requests under way finish."""
+    """The time that a stopping gateway gives requests under way to finish."""
+
+    def webhook_secrets(self, provider: Provider) -> tuple[Secret, ...]:
+        """The signing secrets of a provider, all live ones, newest first."""
+        found: tuple[Secret, ...] = getattr(self, provider.secret_setting.lower())
+        return found
+
+    @property
+    def kafka(self) -> Cluster | None:
+        """The cluster that the topology is asked of."""
+        return self.kafka_at(self.kafka_bootstrap_servers) if self.kafka_bootstrap_servers else None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
@@ -129,7 +148,7 @@ class GatewaySettings(PartnerSettings):
 
 
 def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
-    """TLS of the internal listener that lets in everybody, or nobody, because a part of it is missing."""
+    """The missing settings of the internal listener's TLS, without which it would let in every client, or none."""
     cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
     for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
         if there in given and needed not in given:

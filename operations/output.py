@@ -1,4 +1,4 @@
-"""What all commands share: how they print, fail, and reach the database."""
+"""The parts that all commands share: printing, failing, and connecting to the database."""
 
 import asyncio
 import getpass
@@ -6,11 +6,13 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import psycopg
 import typer
 
+from runtime.moments import moment_of
 from runtime.schema import check_schema
 from runtime.sessions import connect, connect_async
 from runtime.settings import environment
@@ -29,8 +31,16 @@ def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     print(json.dumps(data, default=str) if as_json else text)
 
 
+def parse_moment(text: str, now: datetime) -> datetime:
+    """The time that a text names, or the one that lies so long before now. Raises CommandError."""
+    try:
+        return moment_of(text, now)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
 def operator() -> str:
-    """Who runs the command, for the audit log: there is no token that would tell."""
+    """The user who runs the command, for the audit log, since a shell shows no token."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that no account has
@@ -53,7 +63,7 @@ def database() -> psycopg.Connection:
 
 
 def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) -> Result:
-    """What the work gives, done on a connection in autocommit. Raises what `database` does, and what the work raises."""
+    """Run the work on a connection in autocommit mode and return its result. Raises the errors of `database` and of the work."""
     from outbox.settings import DatabaseSettings
 
     database().close()  # so that the schema is looked at

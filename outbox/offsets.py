@@ -15,6 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but for its stubs
 
 from outbox.errors import BrokerError, Reason
+from outbox.faults import Faults
+from runtime.kafka import Cluster
 
 T = TypeVar("T")
 
@@ -80,13 +82,14 @@ class Look(NamedTuple):
 class Offsets:
     """Kafka's administration, connected to at the first call; safe to share between threads."""
 
-    def __init__(self, bootstrap_servers: str, limit: timedelta = LIMIT) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, kafka: Cluster, limit: timedelta = LIMIT) -> None:
+        self._kafka = kafka
+        self._faults = Faults()
         self._limit = limit.total_seconds()
 
     @cached_property
     def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._servers, "log_level": 0})
+        return AdminClient(self._faults.client(self._kafka))
 
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """
@@ -166,7 +169,7 @@ class Offsets:
         """
         if not places:
             return {}
-        consumer = Consumer({"bootstrap.servers": self._servers, "group.id": name, "log_level": 0})
+        consumer = Consumer(self._faults.client(self._kafka) | {"group.id": name})
         try:
             found = consumer.committed([TopicPartition(*place) for place in places], timeout=self._limit)
         except KafkaException as error:
@@ -197,13 +200,14 @@ class Offsets:
             raise self._failure(error) from error
         except FutureTimeout as error:
             raise BrokerError(
-                Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._servers} in {self._limit:g} s"
+                Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._kafka.servers} in {self._limit:g} s"
             ) from error
 
     def _failure(self, error: KafkaException) -> BrokerError:
         told = error.args[0]
         if told.code() < 0 or told.retriable():  # the client's own codes: transport, time-out, no broker
-            return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._servers}: {told.str()}")
+            self._admin.poll(0)  # what is wrong is reported beside
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, error))
         return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {told.str()}")
 
 

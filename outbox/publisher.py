@@ -14,6 +14,7 @@ from outbox.relay_store import PendingRow
 from runtime import spans
 from runtime.excerpts import described
 from runtime.heartbeat import now
+from runtime.kafka import Cluster
 from runtime.sessions import DEFAULT_LEASE
 from schemas.envelope import to_headers
 
@@ -94,13 +95,12 @@ class Publisher:
     it has lost by then.
     """
 
-    def __init__(self, bootstrap_servers: str, lease: timedelta = DEFAULT_LEASE) -> None:
+    def __init__(self, kafka: Cluster, lease: timedelta = DEFAULT_LEASE) -> None:
         milliseconds = lease.total_seconds() * 1000
         self._patience = lease.total_seconds() * _PATIENCE
         self._logged: dict[str, float] = {}
         self._under_way: list[Batch] = []
-        self._config: dict[str, Any] = {
-            "bootstrap.servers": bootstrap_servers,
+        self._config: dict[str, Any] = kafka.client | {
             "client.id": "tallyhook-relay",
             "enable.idempotence": True,
             "acks": "all",

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from runtime.kafka import KafkaSettings
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Poll, Port, Settings, Timeout
+from runtime.settings import DatabaseUrl, Grace, Host, LockLease, Poll, Port, Settings, Timeout
 
 
 class DatabaseSettings(Settings):
@@ -15,13 +16,6 @@ class DatabaseSettings(Settings):
     """`postgresql://user:password@host:port/name`."""
     lock_lease: LockLease = DEFAULT_LEASE
     """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
-
-
-class KafkaSettings(Settings):
-    """Where Kafka is."""
-
-    kafka_bootstrap_servers: KafkaServers
-    """`host:port`, comma-separated."""
 
 
 class RetentionSettings(DatabaseSettings):

@@ -10,6 +10,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from outbox.errors import BrokerError, Reason
+from outbox.faults import Faults
+from runtime.kafka import Cluster
 from schemas.topics import TOPICS
 
 _LIMIT: Final = 30.0
@@ -23,19 +25,19 @@ class Ensured(NamedTuple):
     kept: list[str]
 
 
-def ensure(bootstrap_servers: str, replication: int = 1) -> Ensured:
+def ensure(kafka: Cluster, replication: int = 1) -> Ensured:
     """
     Create what is missing and add partitions where there are too few; never take any away.
 
     Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
+    faults = Faults()
+    admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
     try:
         present = admin.list_topics(timeout=_LIMIT).topics
     except KafkaException as error:
-        raise BrokerError(
-            Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {bootstrap_servers}: {error.args[0].str()}"
-        ) from error
+        admin.poll(0)  # what is wrong is reported beside
+        raise BrokerError(Reason.KAFKA_UNAVAILABLE, faults.describe(kafka, error)) from error
     missing = [topic for topic in TOPICS if topic not in present]
     short = {t: s.partitions for t, s in TOPICS.items() if t in present and len(present[t].partitions) < s.partitions}
     new = [

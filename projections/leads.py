@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-import psycopg
+from psycopg import AsyncConnection
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -23,15 +23,16 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    bindparam,
     func,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.tables import metadata
 from projections.moments import readable
+from projections.selects import read_of
 from projections.tables import history
 
 LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
@@ -136,7 +137,7 @@ on conflict (partner, key) do update set digest = k.digest returning digest
 """
 
 
-async def bind_key(connection: psycopg.AsyncConnection, partner: str, key: str, digest: bytes) -> bool:
+async def bind_key(connection: AsyncConnection, partner: str, key: str, digest: bytes) -> bool:
     """Bind the key to the body's digest; False where it is bound to another one."""
     row = await (await connection.execute(_BIND_KEY, (partner, key, digest))).fetchone()
     return row is not None and bytes(row[0]) == digest
@@ -189,7 +190,7 @@ async def lead(connection: AsyncConnection, lead_id: str) -> LeadView | None:
         wanted = UUID(lead_id)
     except ValueError:
         return None
-    row = (await connection.execute(_LEAD.where(leads.c.id == wanted))).mappings().first()
+    row = await _LEAD.first(connection, wanted=wanted)
     return None if row is None else _view(row)
 
 
@@ -223,15 +224,17 @@ _EVENT: Final = func.jsonb_build_object(
 _EMPTY: Final = func.jsonb_build_array()
 
 # Subqueries of one statement, so that state, attempts and events are of one moment.
-_LEAD: Final = select(
-    *((readable(leads.c[name]) if name.endswith("_at") else leads.c[name]).label(name) for name in _COLUMNS),
-    leads.c.payload,
-    select(func.coalesce(func.jsonb_agg(aggregate_order_by(_ATTEMPT, lead_attempts.c.attempt)), _EMPTY))
-    .where(lead_attempts.c.lead_id == leads.c.id)
-    .scalar_subquery()
-    .label("attempts"),
-    select(func.coalesce(func.jsonb_agg(aggregate_order_by(_EVENT, history.c.event_id)), _EMPTY))
-    .where(history.c.aggregate_type == "lead", history.c.aggregate_id == leads.c.id.cast(Text))
-    .scalar_subquery()
-    .label("events"),
+_LEAD: Final = read_of(
+    select(
+        *((readable(leads.c[name]) if name.endswith("_at") else leads.c[name]).label(name) for name in _COLUMNS),
+        leads.c.payload,
+        select(func.coalesce(func.jsonb_agg(aggregate_order_by(_ATTEMPT, lead_attempts.c.attempt)), _EMPTY))
+        .where(lead_attempts.c.lead_id == leads.c.id)
+        .scalar_subquery()
+        .label("attempts"),
+        select(func.coalesce(func.jsonb_agg(aggregate_order_by(_EVENT, history.c.event_id)), _EMPTY))
+        .where(history.c.aggregate_type == "lead", history.c.aggregate_id == leads.c.id.cast(Text))
+        .scalar_subquery()
+        .label("events"),
+    ).where(leads.c.id == bindparam("wanted", type_=Uuid))
 )

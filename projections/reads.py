@@ -5,14 +5,16 @@ from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import DateTime, FromClause, Select, Table, and_, case, func, or_, select
+from psycopg import AsyncConnection
+from sqlalchemy import DateTime, FromClause, Select, Table, Text, and_, bindparam, case, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from projections.moments import readable
+from projections.selects import Read, read_of
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
-from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+from schemas.billing import InvoiceStatus, PaymentStatus
+from schemas.providers import ProviderName
 
 Reconciliation = Literal["matched", "mismatched", "unexpected"]
 
@@ -33,7 +35,7 @@ class ReadsEventView(_View, frozen=True):
 class _State(_View, frozen=True, kw_only=True):
     """Fields of a payment, a subscription and an invoice."""
 
-    provider: Provider  #: The provider.
+    provider: ProviderName  #: The provider.
     version: int  #: Number of the provider's events that produced this state.
     updated_at: datetime  #: When the state last changed.
     events: list[ReadsEventView]  #: The events that produced this state, oldest first.
@@ -84,7 +86,7 @@ class PaymentView(_State, frozen=True, kw_only=True):
 class RefundView(RefundPart, frozen=True, kw_only=True):
     """The current state of the refund."""
 
-    provider: Provider  #: The provider.
+    provider: ProviderName  #: The provider.
     version: int  #: Number of the provider's events that produced this state.
     updated_at: datetime  #: When the state last changed.
     events: list[ReadsEventView]  #: The events that produced this state, oldest first.
@@ -96,7 +98,7 @@ class RefundView(RefundPart, frozen=True, kw_only=True):
 class DisputeView(DisputePart, frozen=True, kw_only=True):
     """The current state of the dispute."""
 
-    provider: Provider  #: The provider.
+    provider: ProviderName  #: The provider.
     version: int  #: Number of the provider's events that produced this state.
     updated_at: datetime  #: When the state last changed.
     events: list[ReadsEventView]  #: The events that produced this state, oldest first.
@@ -129,35 +131,39 @@ class InvoiceView(_State, frozen=True, kw_only=True):
 
 async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView | None:
     """The payment with that provider id."""
-    return await _read(connection, _PAYMENT.where(payments.c.id == payment_id), PaymentView)
+    return await _read(connection, _PAYMENT, payment_id, PaymentView)
 
 
 async def refund(connection: AsyncConnection, refund_id: str) -> RefundView | None:
     """The refund with that provider id."""
-    return await _read(connection, _REFUND.where(refunds.c.id == refund_id), RefundView)
+    return await _read(connection, _REFUND, refund_id, RefundView)
 
 
 async def dispute(connection: AsyncConnection, dispute_id: str) -> DisputeView | None:
     """The dispute with that provider id."""
-    return await _read(connection, _DISPUTE.where(disputes.c.id == dispute_id), DisputeView)
+    return await _read(connection, _DISPUTE, dispute_id, DisputeView)
 
 
 async def subscription(connection: AsyncConnection, subscription_id: str) -> SubscriptionView | None:
     """The subscription with that provider id."""
-    return await _read(connection, _SUBSCRIPTION.where(subscriptions.c.id == subscription_id), SubscriptionView)
+    return await _read(connection, _SUBSCRIPTION, subscription_id, SubscriptionView)
 
 
 async def invoice(connection: AsyncConnection, invoice_id: str) -> InvoiceView | None:
     """The invoice with that provider id."""
-    return await _read(connection, _INVOICE.where(invoices.c.id == invoice_id), InvoiceView)
+    return await _read(connection, _INVOICE, invoice_id, InvoiceView)
 
 
 View = TypeVar("View", bound=_View)
 
 
-async def _read(connection: AsyncConnection, query: Select[Any], view: type[View]) -> View | None:
-    row = (await connection.execute(query.limit(1))).mappings().first()
-    return None if row is None else msgspec.convert(dict(row), view)
+async def _read(connection: AsyncConnection, read: Read, wanted: str, view: type[View]) -> View | None:
+    row = await read.first(connection, wanted=wanted)
+    return None if row is None else msgspec.convert(row, view)
+
+
+def _one(table: Table, query: Select[Any]) -> Read:
+    return read_of(query.where(table.c.id == bindparam("wanted", type_=Text)).limit(1))
 
 
 def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
@@ -196,6 +202,10 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
+def _alone(aggregate: str, table: Table) -> Read:
+    return _one(table, select(*_columns(table), table.c.id.label("id"), _events(aggregate, table).label("events")))
+
+
 # A reference is another payment's once that one is paid under it. Before that, what is asked is compared with what is expected.
 _OURS: Final = or_(reconciliations.c.payment_id.is_(None), reconciliations.c.payment_id == payments.c.id)
 _SOURCE: Final[FromClause] = payments.outerjoin(
@@ -214,23 +224,24 @@ _RECONCILIATION: Final = case(
 )
 
 # Since 2025 no single Stripe event links a payment to its subscription: the invoice stands between, whichever came first.
-_PAYMENT: Final = select(
-    *_columns(payments, "reference", "user_id", "subscription_id"),
-    payments.c.id.label("providerPaymentId"),
-    func.coalesce(payments.c.user_id, reconciliations.c.user_id).label("userId"),
-    func.coalesce(payments.c.subscription_id, invoices.c.subscription_id).label("subscriptionId"),
-    _RECONCILIATION.label("reconciliation"),
-    _events("payment", payments).label("events"),
-    _parts(refunds, "failure_reason").label("refunds"),
-    _parts(disputes, "funds", "respond_by").label("disputes"),
-).select_from(_SOURCE)
-
-_REFUND: Final = select(*_columns(refunds), refunds.c.id.label("id"), _events("refund", refunds).label("events"))
-
-_DISPUTE: Final = select(*_columns(disputes), disputes.c.id.label("id"), _events("dispute", disputes).label("events"))
-
-_SUBSCRIPTION: Final = select(
-    *_columns(subscriptions), subscriptions.c.id.label("id"), _events("subscription", subscriptions).label("events")
+_PAYMENT: Final = _one(
+    payments,
+    select(
+        *_columns(payments, "reference", "user_id", "subscription_id"),
+        payments.c.id.label("providerPaymentId"),
+        func.coalesce(payments.c.user_id, reconciliations.c.user_id).label("userId"),
+        func.coalesce(payments.c.subscription_id, invoices.c.subscription_id).label("subscriptionId"),
+        _RECONCILIATION.label("reconciliation"),
+        _events("payment", payments).label("events"),
+        _parts(refunds, "failure_reason").label("refunds"),
+        _parts(disputes, "funds", "respond_by").label("disputes"),
+    ).select_from(_SOURCE),
 )
 
-_INVOICE: Final = select(*_columns(invoices), invoices.c.id.label("id"), _events("invoice", invoices).label("events"))
+_REFUND: Final = _alone("refund", refunds)
+
+_DISPUTE: Final = _alone("dispute", disputes)
+
+_SUBSCRIPTION: Final = _alone("subscription", subscriptions)
+
+_INVOICE: Final = _alone("invoice", invoices)

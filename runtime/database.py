@@ -1,7 +1,7 @@
-"""Connections to Postgres: psycopg for the hot paths, a SQLAlchemy engine over psycopg for everything else."""
+"""Pools of connections to Postgres."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg.errors import (
@@ -12,8 +12,6 @@ from psycopg.errors import (
     SerializationFailure,
 )
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
@@ -52,16 +50,24 @@ def passing_reason(error: BaseException) -> str | None:
     return "partition_missing" if is_missing_day(error) else None
 
 
-def make_pool(url: str, *, size: int, name: str, lease: timedelta = DEFAULT_LEASE, search_path: str = "") -> Pool:
+def make_pool(
+    url: str,
+    *,
+    size: int,
+    name: str,
+    lease: timedelta = DEFAULT_LEASE,
+    search_path: str = "",
+    statement: timedelta | None = _STATEMENT,
+) -> Pool:
     """
     A pool that connects to nothing until it is opened; its connections are in autocommit mode.
 
     A transaction of a process that was stopped or is gone ends within the lease, and with it the locks on rows that others wait
-    for. With a `search_path` the connections see the tables of those schemas only.
+    for. With a `search_path` the connections see the tables of those schemas only. A `statement` may take so long, or any time.
     """
 
     async def bound(connection: AsyncConnection) -> None:
-        await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=_STATEMENT)))
+        await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement)))
 
     path = f" -c search_path={search_path.replace(' ', '')}" if search_path else ""
     return AsyncConnectionPool(
@@ -82,27 +88,6 @@ def make_pool(url: str, *, size: int, name: str, lease: timedelta = DEFAULT_LEAS
             "options": f"-c timezone=UTC{path}",
         },
     )
-
-
-def make_engine(url: str, *, name: str, size: int = 5, lease: timedelta = DEFAULT_LEASE) -> AsyncEngine:
-    """A SQLAlchemy engine that connects to nothing until its first use; its transactions end as those of a pool do."""
-    engine = create_async_engine(
-        sqlalchemy_url(url),
-        pool_size=size,
-        pool_pre_ping=True,
-        hide_parameters=True,  # an error must not quote whom a statement is about
-        pool_timeout=5.0,
-        connect_args={"application_name": f"tallyhook {name}", **client_options(lease)},
-    )
-
-    def bound(connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute(SET, columns_of(server_settings(lease, holds=False, statement=None)))
-        cursor.close()
-        connection.commit()
-
-    event.listen(engine.sync_engine, "connect", bound)
-    return engine
 
 
 def sqlalchemy_url(url: str) -> str:

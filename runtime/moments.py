@@ -1,4 +1,4 @@
-"""Points in time as people name them on a command line."""
+"""Points in time as people write them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -6,12 +6,25 @@ from typing import Final
 from runtime.settings import parse_duration
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before it nothing of ours has happened, and ids cannot tell an earlier time."""
+"""Before it nothing of ours has happened, and an id cannot carry an earlier time."""
+
+
+def time_of(text: str) -> datetime:
+    """
+    A time of ISO 8601, in UTC unless it names a zone; the epoch at the earliest.
+
+    Raises ValueError.
+    """
+    moment = datetime.fromisoformat(text)
+    try:
+        return max(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), EPOCH)
+    except OverflowError as error:
+        raise ValueError("this time is beyond the years 1 to 9999 in UTC") from error
 
 
 def moment_of(text: str, now: datetime) -> datetime:
     """
-    A time of ISO 8601, in UTC where it says nothing else, or how long ago, such as `90m`; the epoch at the earliest.
+    A time of ISO 8601, or how long ago, such as `90m`; the epoch at the earliest.
 
     Raises ValueError.
     """
@@ -21,8 +34,7 @@ def moment_of(text: str, now: datetime) -> datetime:
         ago = None
     if isinstance(ago, timedelta):
         return now - min(ago, now - EPOCH)
-    moment = datetime.fromisoformat(text)
     try:
-        return max(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), EPOCH)
-    except OverflowError as error:
-        raise ValueError("this time is beyond the years 1 to 9999 in UTC") from error
+        return time_of(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither a time such as 2026-11-24T10:00 nor how long ago, such as 2h") from error

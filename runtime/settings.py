@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runtime import env_file, outgoing, redaction
-from runtime.credentials import check_quotes
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
 from runtime.errors import Failure, Reason
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
+_QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -176,11 +176,9 @@ class Settings(BaseModel):
 
 
 def _fault(text: str) -> str | None:
-    try:
-        check_quotes(text)
-    except ValueError as error:
-        return str(error)
-    return None
+    """The fault of a value with a quotation mark at its begin or end: some readers of env files keep them."""
+    quoted = text[:1] in _QUOTES or text[-1:] in _QUOTES
+    return "begins or ends with a quotation mark, which would be a part of it" if quoted else None
 
 
 _PLAIN: Final = {

@@ -1,4 +1,4 @@
-"""What is an address at all: one rule for the door that takes one and for the worker that sends there."""
+"""The rules for addresses: the same for the gateway that takes one and for the worker that sends there."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -23,7 +23,7 @@ PATTERN: Final = (
     rf"^(?=[^@]{{1,64}}@)(?![^@]*=\?[^@]*\?=)(?:(?!\.){_PRINTED})+(?:\.(?:(?!\.){_PRINTED})+)*"
     rf"@(?:{_NAME}|\[{_BYTE}(?:\.{_BYTE}){{3}}\]|{_PRINTED}*[^\x00-\xa0]{_PRINTED}*)\Z"
 )
-# In a header an encoded word would be read as what it encodes (RFC 2047): somebody else's address.
+# In a header an encoded word would be decoded (RFC 2047), into another person's address.
 _ENCODED_WORD: Final = re.compile(r"=\?.*\?=")
 
 
@@ -39,7 +39,7 @@ class Mailbox(NamedTuple):
 
     @property
     def ascii(self) -> bool:
-        """Whether every server takes it."""
+        """Return True if every mail server takes the address."""
         return self.local.isascii()
 
 
@@ -59,7 +59,7 @@ def mailbox_of(text: str) -> Mailbox | None:
 
 
 def _domain(name: str) -> str | None:
-    """The name as DNS has it: what is not ASCII goes out by IDNA 2008, mapped as browsers do (UTS 46)."""
+    """The name as DNS has it: a name that is not ASCII is encoded by IDNA 2008, mapped as browsers do (UTS 46)."""
     try:
         ascii_name = name if name.isascii() else idna.encode(name, uts46=True).decode()
     except (ValueError, IndexError):  # an IDNAError is a ValueError

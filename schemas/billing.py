@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Provider = Literal["stripe", "razorpay"]
+from schemas.providers import ProviderName
+from schemas.rules import OPEN
+
+Provider = Annotated[ProviderName, msgspec.Meta(extra_json_schema={OPEN: True})]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Livemode = Annotated[bool, msgspec.Meta(description="False if no real money moves; absent if not stated.")]
@@ -27,7 +30,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class PaymentData(_Fact, frozen=True, kw_only=True):
     """State of a payment directly after the event."""
 
-    provider: Provider  #: The provider of the payment.
+    provider: Provider  #: The provider of the payment; more providers may be added.
     provider_payment_id: str  #: The provider's id of the payment.
     status: PaymentStatus  #: The state directly after the event.
     amount: int  #: In minor units of `currency`.
@@ -80,7 +83,7 @@ class PaymentMismatched(PaymentData, frozen=True, kw_only=True):
 class RefundData(_Fact, frozen=True, kw_only=True):
     """State of a refund directly after the event; the last four fields describe its payment."""
 
-    provider: Provider  #: The provider of the refund.
+    provider: Provider  #: The provider of the refund; more providers may be added.
     refund_id: str  #: The provider's id of the refund.
     status: str  #: `pending`, `requires_action`, `succeeded`, `failed`, `canceled`, or the provider's own word.
     amount: int  #: In minor units of `currency`.
@@ -122,7 +125,7 @@ class RefundFailed(RefundData, frozen=True):
 class DisputeData(_Fact, frozen=True, kw_only=True):
     """State of a dispute directly after the event."""
 
-    provider: Provider  #: The provider of the disputed payment.
+    provider: Provider  #: The provider of the disputed payment; more providers may be added.
     dispute_id: str  #: The provider's id of the dispute.
     status: str  #: The provider's own word.
     amount: int  #: The disputed amount, in minor units of `currency`.
@@ -161,7 +164,7 @@ class DisputeClosed(DisputeData, frozen=True):
 class SubscriptionData(_Fact, frozen=True, kw_only=True):
     """State of a subscription directly after the event."""
 
-    provider: Provider  #: The provider of the subscription.
+    provider: Provider  #: The provider of the subscription; more providers may be added.
     subscription_id: str  #: The provider's id of the subscription.
     status: str  #: The provider's own word.
     version: int  #: Number of the provider's events that produced this state.
@@ -196,7 +199,7 @@ class SubscriptionCanceled(SubscriptionData, frozen=True):
 class InvoiceData(_Fact, frozen=True, kw_only=True):
     """State of an invoice directly after the event."""
 
-    provider: Provider  #: The provider of the invoice.
+    provider: Provider  #: The provider of the invoice; more providers may be added.
     invoice_id: str  #: The provider's id of the invoice.
     status: InvoiceStatus  #: The state directly after the event.
     amount_due: int  #: In minor units of `currency`.

@@ -1,11 +1,13 @@
 """
-How many digits of an amount in minor units stand behind the decimal point.
+The number of digits of an amount in minor units that come after the decimal point.
 
 That is the provider's decision, not the currency's: Stripe counts Icelandic krónur in hundredths although nobody pays with one.
 """
 
 from collections.abc import Mapping
 from typing import Final
+
+from schemas.providers import provider_of
 
 # ISO 4217, table A.1, amendment 179: every currency in use whose minor unit is not a hundredth.
 _ISO: Final[Mapping[str, int]] = {
@@ -15,19 +17,16 @@ _ISO: Final[Mapping[str, int]] = {
     **dict.fromkeys(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"), 3),
     **dict.fromkeys(("clf", "uyw"), 4),
 }
-_PROVIDERS: Final[Mapping[str, Mapping[str, int]]] = {
-    # https://docs.stripe.com/currencies#zero-decimal and #special-cases: ISK and UGX are given in hundredths, and MGA is whole.
-    "stripe": {**_ISO, "isk": 2, "ugx": 2, "mga": 0},
-    # https://razorpay.com/docs/payments/international-payments: "currency subunits", as ISO 4217 has them.
-    "razorpay": _ISO,
-}
 _NEVER_BROKEN: Final = frozenset({"isk", "ugx"})
 _HUNDREDTHS: Final = 2
 
 
 def minor_digits(currency: str, provider: str | None = None) -> int:
     """The number of digits behind the point, as the provider counts; without a known provider as ISO 4217 does."""
-    return _PROVIDERS.get(provider or "", _ISO).get(currency.lower(), _HUNDREDTHS)
+    known = provider_of(provider or "")
+    own = known.minor_digits if known else {}
+    code = currency.lower()
+    return own.get(code, _ISO.get(code, _HUNDREDTHS))
 
 
 def shown_digits(amount: int, currency: str, provider: str | None = None) -> int:

@@ -14,10 +14,10 @@ SPECVERSION: Final = "1.0"
 JSON: Final = "application/json"
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-"""Between these, in UTC, a time can be held by Postgres, by Python and by RFC 3339 in whatever offset, and reckoned with."""
+"""The bounds, in UTC, within which Postgres, Python and RFC 3339 can hold a time in any offset, and compute with it."""
 
 Headers = Sequence[tuple[str, bytes | None]]
-"""As they come out of a record: Kafka allows a header without a value. What goes in may be text as well."""
+"""The headers of a record that was read: Kafka allows one without a value. A header to write may be a text as well."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 
 class Decoder(Generic[Record]):
-    """As `msgspec.json.Decoder`, with the same errors; what has a fraction where an integer belongs is read again, exactly."""
+    """A `msgspec.json.Decoder`, with the same errors, that reads again, exactly, what has a fraction where an integer belongs."""
 
     def __init__(self, kind: type[Record]) -> None:
         self._kind = kind

@@ -1,15 +1,16 @@
 """
-A Razorpay event as far as everyone needs it: what happened, when, and to which entity (https://razorpay.com/docs/webhooks).
+A Razorpay event as far as every process needs it: its type, its time and its entity (https://razorpay.com/docs/webhooks).
 
-The body names no id of its own: that stands in a header, which is not signed.
+The body has no id: the id comes in a header, which is not signed.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from schemas.stripe import Aggregate, Seconds, Word
+from schemas.providers import Aggregate, Credential, Message, Provider, Seconds, Signature, WebhookSecret, Word
 
 SOURCE: Final = "razorpay"
 TYPE_PREFIX: Final = "com.razorpay."
@@ -65,7 +66,7 @@ class RazorpayEvent(msgspec.Struct, frozen=True):
 
 
 def aggregate_of(event: RazorpayEvent, event_id: str) -> Aggregate:
-    """The aggregate whose history the event belongs to: a refund is its payment's; what has no entity stands for itself."""
+    """The aggregate of the event: of a refund its payment; without an entity the event itself."""
     noun = event.event.partition(".")[0]
     if noun == "refund" and (payment := _word(event, "refund", "payment_id") or _word(event, "payment", "id")):
         return Aggregate("payment", payment)
@@ -80,3 +81,52 @@ def _word(event: RazorpayEvent, entity: str, field: str) -> str | None:
     for step in (entity, "entity", field):
         found = found.get(step) if isinstance(found, dict) else None
     return found if isinstance(found, str) and found else None
+
+
+PROVIDER: Final = Provider(
+    name="razorpay",
+    title="Razorpay",
+    type_prefix=TYPE_PREFIX,
+    handled_types=HANDLED_TYPES,
+    messages=(Message("com.razorpay.event", RazorpayEvent, DATASCHEMA, sorted(HANDLED_TYPES)),),
+    examples=(
+        RazorpayEvent(
+            event="payment.captured",
+            created_at=1_795_514_400,
+            account_id="acc_1Q",
+            contains=["payment"],
+            payload={
+                "payment": {
+                    "entity": {
+                        "id": "pay_1Q",
+                        "entity": "payment",
+                        "amount": 4990,
+                        "currency": "INR",
+                        "status": "captured",
+                        "captured": True,
+                        "amount_refunded": 0,
+                        "created_at": 1_795_514_390,
+                        "notes": [],
+                    }
+                }
+            },
+        ),
+    ),
+    description="Receive an event from Razorpay.\n\nThe answer is sent after the commit; a copy of a known event, by its id "
+    "or its body, is a `duplicate`.",
+    signature=Signature("X-Razorpay-Signature", "`<hex>`: HMAC-SHA256 of the raw body under the webhook's secret.", timed=False),
+    secret=WebhookSecret(
+        expected="the secret that was given to Razorpay's webhook",
+        overlap=timedelta(hours=24),  # older events come again under the secret that first signed them (see gives_up)
+        steps=(
+            "{first}",
+            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
+            "{last}",
+        ),
+    ),
+    gives_up=timedelta(hours=24),  # and then it disables the webhook as well: https://razorpay.com/docs/webhooks/faqs
+    id_prefixes=("pay", "order", "inv", "rfnd", "sub", "txn"),
+    account_prefix="acc_",
+    event_id_header="X-Razorpay-Event-Id",
+    credentials=(Credential("razorpay key", re.compile(r"rzp_(?:live|test)_.*"), "is a key id of Razorpay"),),
+)

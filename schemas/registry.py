@@ -94,7 +94,7 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def decode(dataschema: str, data: bytes) -> msgspec.Struct:
     """
-    The data of an event of ours as its current record, whatever version it was written in.
+    Decode the data of an event of ours into the current record, from any version it was written in.
 
     Raises SchemaError with reason `schema_unknown`, `schema_too_new` or `data_malformed`.
     """

@@ -1,9 +1,12 @@
 """Rules between the fields of a record, as JSON Schema; a record states them in its class variable `rules`."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 Json = dict[str, Any]
+
+OPEN: Final = "x-open-enum"
+"""The keyword that marks a list of values as open: within a version of the schema, values may be added."""
 
 
 def by_case(field: str, cases: Iterable[tuple[Json, Json]]) -> Json:

@@ -1,13 +1,14 @@
-"""A Stripe event as far as everyone needs it: who it is, when it happened, which object it speaks of (https://docs.stripe.com/api/events/object)."""
+"""A Stripe event as far as every process needs it: its id, its time and its object (https://docs.stripe.com/api/events/object)."""
 
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from schemas import text
-from schemas.envelope import EARLIEST, LATEST
+from schemas import stripe_thin
+from schemas.providers import Aggregate, Credential, Message, Provider, Seconds, Signature, WebhookSecret, Word
 from schemas.rules import Json, never
 
 SOURCE: Final = "stripe"
@@ -72,13 +73,6 @@ HANDLED_TYPES: Final = frozenset(
 )
 
 
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-"""Stripe's own bound on ids; beyond it an index of Postgres might refuse the row."""
-# The microseconds are taken off first: at that size a float would round them up to a second more.
-Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATEST.replace(microsecond=0).timestamp()))]
-"""Of Unix, as far as an event can carry its time."""
-
-
 class EventObject(msgspec.Struct, frozen=True):
     """The object of an event, with the fields that decide its order among other events."""
 
@@ -119,34 +113,8 @@ class StripeEvent(msgspec.Struct, frozen=True):
         return datetime.fromtimestamp(self.created, tz=UTC)
 
 
-Mode = Literal["live", "test"]
-"""Whether real money moves."""
-ModeOrAny = Literal["live", "test", "any"]
-"""Which events are wanted."""
-
-
-def account_of(account: str | None, context: str | None) -> str | None:
-    """
-    Whose an event is: the connected account that it names, else the one at the end of its context; None where it is our own.
-
-    An endpoint of an organization is told by the `context` alone whose an event is
-    (https://docs.stripe.com/changelog/basil/2025-04-30/additional-context-organization-events), and so is one of thin events. It
-    is a path from us to the account, such as `acct_platform/acct_connected` (https://docs.stripe.com/context). What could be no
-    account's id is none.
-    """
-    named = (account, (context or "").rpartition("/")[2])
-    return next((each for each in named if each and text.accepts(text.Word, each)), None)
-
-
-class Aggregate(NamedTuple):
-    """What keeps its order: events of one aggregate reach one partition."""
-
-    type: str
-    id: str
-
-
 def aggregate_of(event: StripeEvent) -> Aggregate:
-    """The aggregate whose history the event belongs to; a type we do not know stands for itself."""
+    """The aggregate whose history the event belongs to; an event of an unknown object is an aggregate of its own."""
     subject = event.data.object if event.data else None
     if subject is None or subject.object is None:
         return Aggregate("event", event.id)
@@ -177,7 +145,7 @@ _OWNERS: Final[dict[str, tuple[str, Callable[[EventObject], str | None]]]] = {
     "refund": ("payment", _of_refund),
     "invoice_payment": ("invoice", _of_invoice_payment),
 }
-"""Whose history the events of an object belong to, where it is not its own."""
+"""The aggregate of an object's events, where it is not the object itself."""
 
 
 def reference(value: str | dict[str, Any] | None) -> str | None:
@@ -186,3 +154,63 @@ def reference(value: str | dict[str, Any] | None) -> str | None:
         found = value.get("id")
         return found if isinstance(found, str) else None
     return value
+
+
+PROVIDER: Final = Provider(
+    name="stripe",
+    title="Stripe",
+    type_prefix=TYPE_PREFIX,
+    handled_types=HANDLED_TYPES,
+    messages=(
+        Message("com.stripe.event", StripeEvent, DATASCHEMA, sorted(HANDLED_TYPES)),
+        Message("com.stripe.thin.event", stripe_thin.ThinEvent, stripe_thin.DATASCHEMA, ("v1.invoice.paid",)),
+    ),
+    examples=(
+        StripeEvent(
+            id="evt_1Q",
+            type="payment_intent.succeeded",
+            created=1_795_514_400,
+            data=EventData(EventObject("payment_intent", id="pi_1Q")),
+            api_version="2026-02-25.clover",
+        ),
+        stripe_thin.ThinEvent(
+            id="evt_6Q",
+            type="v1.invoice.paid",
+            created=datetime.fromtimestamp(1_795_514_400, UTC),
+            object="v2.core.event",
+            related_object=stripe_thin.RelatedObject("in_1Q", "invoice"),
+            livemode=True,
+        ),
+    ),
+    description="Receive an event from Stripe.\n\nThe event is a snapshot (`event`) or a thin one (`v2.core.event`). The "
+    "answer is sent after the commit; a copy of a known event is a `duplicate`.",
+    signature=Signature(
+        "Stripe-Signature",
+        "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of `<t>.<raw body>` under the endpoint's secret, at most 300 s from now.",
+        timed=True,
+    ),
+    secret=WebhookSecret(
+        expected="the endpoint's signing secret, which Stripe's dashboard shows as whsec_ and more",
+        overlap=timedelta(hours=24),  # an old secret lives for up to 24 h: https://docs.stripe.com/webhooks#roll-endpoint-secrets
+        steps=(
+            "Stripe makes its own: this one is for tests and simulators.",
+            "For Stripe's endpoint, roll its secret in the dashboard, keep the old one for 24 hours, and use what it shows.",
+            "{first}",
+            "{last}",
+        ),
+        prefix="whsec_",
+        required=True,
+    ),
+    gives_up=timedelta(days=3),  # in live mode: https://docs.stripe.com/webhooks#retries; in a sandbox three tries within hours
+    id_prefixes=("evt", "pi", "in", "sub", "ch", "py", "re", "pyr", "cus", "txn"),
+    account_prefix="acct_",
+    credentials=(
+        Credential("api key", re.compile(r"[sr]k_(?:live|test)_.*"), "is an API key of Stripe"),
+        Credential("publishable key", re.compile(r"pk_(?:live|test)_.*"), "is a publishable key of Stripe"),
+        Credential("object", re.compile(r"(?:we|acct|evt)_[A-Za-z0-9]{8,}"), "is the id of an object of Stripe"),
+    ),
+    # https://docs.stripe.com/currencies#zero-decimal and #special-cases: ISK and UGX are given in hundredths, and MGA is whole.
+    minor_digits={"isk": 2, "ugx": 2, "mga": 0},
+    mode_setting="STRIPE_MODE",
+    is_asked=True,
+)

@@ -1,8 +1,7 @@
 """
-An object of Stripe's, as its API has it now, made into the event that says so.
+Makes an event of an object that was fetched from Stripe's API.
 
-The workers fold events. So what was asked for takes their way too: it is written down once, and whoever reads the log again
-finds the answer in it.
+The workers fold events, so a fetched object takes the same way: it is recorded once, and a replay of the log finds it there.
 """
 
 from collections.abc import Callable
@@ -10,16 +9,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.stripe import Word
+from schemas.providers import Word
 
 
 def mode_of(key: str) -> bool | None:
-    """Whether an API key is of live mode, such as `rk_live_…`; None where it does not say."""
+    """Return True for an API key of live mode, such as `rk_live_…`, and None if the key does not show its mode."""
     return {"live": True, "test": False}.get(f"{key}__".split("_")[1])
 
 
 class StripeObject(msgspec.Struct, frozen=True):
-    """What every object of the API has, and what tells which event fits it."""
+    """The fields that every object of the API has, and those that decide which event fits it."""
 
     id: Word
     object: str
@@ -30,7 +29,7 @@ class StripeObject(msgspec.Struct, frozen=True):
 
 
 class Kind(NamedTuple):
-    """A kind of object that is folded: where it is in the API, and the type of event that says its present state, if one does."""
+    """A kind of object that is folded: its place in the API, and the type of event for its present state, if there is one."""
 
     path: str
     type_of: Callable[[StripeObject], str | None]
@@ -46,7 +45,11 @@ _INTENT_TYPES: Final = {
 
 
 def _of_intent(intent: StripeObject) -> str:
-    """After a failed attempt it waits for the next one, and the error says so (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
+    """
+    The event of an intent. After a failed attempt it waits for the next one, and carries the error.
+
+    Source: https://docs.stripe.com/payments/paymentintents/lifecycle.
+    """
     if intent.status == "requires_payment_method" and intent.last_payment_error:
         return "payment_intent.payment_failed"
     return _INTENT_TYPES.get(intent.status or "", "payment_intent.created")
@@ -57,7 +60,7 @@ def _always(kind: str) -> Callable[[StripeObject], str | None]:
 
 
 def _by_status(**types: str) -> Callable[[StripeObject], str | None]:
-    """What is not there has nothing to say yet."""
+    """The event of an object by its status; a status that is not listed has none."""
     return lambda found: types.get(found.status or "")
 
 
@@ -118,15 +121,15 @@ class Answer(NamedTuple):
     @property
     def created(self) -> int:
         """
-        When the event that says it happened.
+        The time of the event, in Unix seconds.
 
-        A charge holds the running total of its refunds: were it dated before a refund that is in it, that would count twice.
+        A charge holds the running total of its refunds: dated before a refund that is in the total, it would count that twice.
         """
         return self.until if self.found.object == "charge" and self.until is not None else self.at
 
 
 def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
-    """The body of the event, under an id of ours; None where the object has nothing to say, or its kind is not folded."""
+    """The body of the event, under an id of ours; None if no event fits the object, or its kind is not folded."""
     kind = KINDS.get(answer.found.object)
     event_type = (_still(answer.found, telling(cause)) or kind.type_of(answer.found)) if kind else None
     if event_type is None:
@@ -146,5 +149,5 @@ def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
 
 
 def _still(found: StripeObject, cause: str) -> str:
-    """An invoice that was paid, voided or given up since its failed attempt says so instead."""
+    """The event of an invoice, which may have been paid, voided or given up since its failed attempt."""
     return "" if cause.startswith("invoice.") and found.status != "open" else cause

@@ -1,7 +1,7 @@
 """
-Stripe's thin events (https://docs.stripe.com/api/v2/core/events/object): they name an object and say nothing of its state.
+Stripe's thin events (https://docs.stripe.com/api/v2/core/events/object): they name an object and do not hold its state.
 
-Who wants the state asks the API for the object. The snapshot event of the same change has another id, if there is one at all.
+The state has to be fetched from the API. The snapshot event of the same change has another id, if there is one at all.
 """
 
 from datetime import datetime
@@ -9,14 +9,14 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas.stripe import Aggregate, Word
+from schemas.providers import Aggregate, Word
 
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.v2.core.event:1"
 
 API_KEY_MISSING: Final = "api_key_missing"
-"""Why a thin event is stored and goes nowhere: without STRIPE_API_KEY nobody can ask for the object that it names."""
+"""The reason why a thin event is ignored without STRIPE_API_KEY: the object that it names cannot be fetched."""
 OBJECT_UNNAMED: Final = "object_unnamed"
-"""The same, where it names no object."""
+"""The reason why a thin event is ignored that names no object."""
 
 
 class RelatedObject(msgspec.Struct, frozen=True):
@@ -52,16 +52,16 @@ _FAMILIES: Final = (
     "v1.customer.subscription.",
 )
 _KINDS: Final = {"payment_intent": "payment"}
-"""Aggregates that we call otherwise than Stripe; the id of a charge or a refund does not say which payment it belongs to."""
+"""Aggregates whose name differs from Stripe's; the id of a charge or a refund does not identify its payment."""
 
 
 def is_asked_for(kind: str) -> bool:
-    """Whether events of the type name an object that the payments worker folds, so that the API is asked for it."""
+    """Return True if events of the type name an object that the payments worker folds, so that it is fetched from the API."""
     return kind.startswith(_FAMILIES)
 
 
 def aggregate_of(event: ThinEvent) -> Aggregate:
-    """The object that it names; an event that names none stands for itself."""
+    """The object that the event names; an event without one is an aggregate of its own."""
     named = event.related_object
     if named is None or named.id is None or named.type is None:
         return Aggregate("event", event.id)

@@ -1,4 +1,4 @@
-"""What can be told to people: every template, the data it needs and the channels it has a text for. The texts are elsewhere."""
+"""Every template of a message to people: the data it needs, and the channels that it has a text for. The texts are elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -72,7 +72,7 @@ def schema_of(template: Template) -> dict[str, Any]:
 
 def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     """
-    The template, where it has a text for the channel and the data is whole; data that nobody declared is let be.
+    The template, where it has a text for the channel and the data is whole; data that is not declared is ignored.
 
     Raises TemplateError.
     """

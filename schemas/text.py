@@ -58,7 +58,7 @@ _NO_BRACKETS: Final = bytes({*range(256)} - {*b"[]{}"})
 
 
 def accepts(kind: Any, text: str) -> bool:
-    """Whether the text is of the kind, and one that can be stored and sent on."""
+    """Return True if the text is of the kind, and can be stored and sent on."""
     try:
         msgspec.convert(text, kind)
     except msgspec.ValidationError:
@@ -68,9 +68,9 @@ def accepts(kind: Any, text: str) -> bool:
 
 def is_storable(value: object) -> bool:
     """
-    Whether Postgres takes every text of a decoded JSON value, the names of fields too.
+    Return True if Postgres takes every text of a decoded JSON value, and every name of a field.
 
-    It takes no NUL, and like UTF-8 no half of a surrogate pair, which is what bytes beyond UTF-8 become in paths and headers.
+    Postgres takes no NUL and no half of a surrogate pair; bytes that are not UTF-8 become such halves in paths and headers.
     """
     return not any("\0" in text or _has_surrogate(text) for text in _texts(value))
 
@@ -81,7 +81,7 @@ def storable(text: str) -> str:
 
 
 def is_too_deep(body: bytes) -> bool:
-    """Whether a JSON text has more levels than anybody needs; what is no JSON may be called either."""
+    """Return True if a JSON text has too many levels; the answer for a text that is not JSON may be either."""
     if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
         return False
     depth = deepest = 0

@@ -4,12 +4,15 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from schemas.providers import NAMES, ProviderName
+
 
 class Topic(StrEnum):
-    """The names that `docs/contract.md` lists under "Events on Kafka"."""
+    """The names that `docs/contract.md` lists under "Events on Kafka"; each provider has `WEBHOOKS_<NAME>`, `webhooks.<name>`."""
 
-    WEBHOOKS_STRIPE = "webhooks.stripe"  #: Events of Stripe, byte for byte as sent.
-    WEBHOOKS_RAZORPAY = "webhooks.razorpay"  #: Events of Razorpay, byte for byte as sent.
+    _ignore_ = "_name"
+    for _name in NAMES:
+        vars()[f"WEBHOOKS_{_name.upper()}"] = f"webhooks.{_name}"
     BILLING_PAYMENTS = "billing.payment.events"  #: Changes of payments, for all providers.
     BILLING_REFUNDS = "billing.refund.events"  #: Changes of refunds, for all providers.
     BILLING_DISPUTES = "billing.dispute.events"  #: Changes of disputes, for all providers.
@@ -26,6 +29,11 @@ class Topic(StrEnum):
     DEAD_LETTERS = "dead-letters"  #: Records that a worker could not handle, with the reason.
 
 
+def webhooks_of(provider: ProviderName) -> Topic:
+    """The topic of a provider's events."""
+    return Topic(f"webhooks.{provider}")
+
+
 class TopicSpec(NamedTuple):
     """The required properties of a topic; `topics ensure` creates and checks them."""
 
@@ -37,8 +45,7 @@ _WEEK: Final = timedelta(days=7)
 _MONTH: Final = timedelta(days=30)
 # Commands and provider events are short-lived on Kafka: the outbox is their log. What others subscribe to stays longer.
 TOPICS: Final[dict[Topic, TopicSpec]] = {
-    Topic.WEBHOOKS_STRIPE: TopicSpec(8, _WEEK),
-    Topic.WEBHOOKS_RAZORPAY: TopicSpec(8, _WEEK),
+    **{webhooks_of(name): TopicSpec(8, _WEEK) for name in NAMES},
     Topic.BILLING_PAYMENTS: TopicSpec(8, _MONTH),
     Topic.BILLING_REFUNDS: TopicSpec(8, _MONTH),
     Topic.BILLING_DISPUTES: TopicSpec(4, _MONTH),

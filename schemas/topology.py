@@ -8,7 +8,8 @@ the topics that they read from here, and a test compares `produces` with the eve
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from schemas.topics import Topic
+from schemas.providers import providers
+from schemas.topics import Topic, webhooks_of
 
 GROUP_PREFIX: Final = "tallyhook-"
 
@@ -82,8 +83,7 @@ _CALLER: Final = ("gateway",)
 AGENTS: Final = {
     agent.name: agent
     for agent in (
-        Agent("stripe", "Stripe", "outside", feeds=_CALLER),
-        Agent("razorpay", "Razorpay", "outside", feeds=_CALLER),
+        *(Agent(provider.name, provider.title, "outside", feeds=_CALLER) for provider in providers()),
         Agent("partners", "Partners", "outside", feeds=_CALLER),
         Agent("services", "Your services", "outside", feeds=_CALLER),
         Agent(
@@ -91,8 +91,7 @@ AGENTS: Final = {
             "Gateway",
             "gateway",
             produces=(
-                Topic.WEBHOOKS_STRIPE,
-                Topic.WEBHOOKS_RAZORPAY,
+                *(webhooks_of(provider.name) for provider in providers()),
                 Topic.PARTNER_LEADS,
                 Topic.LEAD_COMMANDS,
                 Topic.PROPERTIES,
@@ -108,9 +107,9 @@ AGENTS: Final = {
             "payments",
             "Payments",
             "worker",
-            consumes=(Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY),
+            consumes=tuple(webhooks_of(provider.name) for provider in providers() if provider.settled_by == "payments"),
             produces=(
-                Topic.WEBHOOKS_STRIPE,  # objects that it has fetched from Stripe's API
+                *(webhooks_of(provider.name) for provider in providers() if provider.is_asked),  # objects that it has fetched
                 Topic.BILLING_PAYMENTS,
                 Topic.BILLING_REFUNDS,
                 Topic.BILLING_DISPUTES,

@@ -6,6 +6,7 @@ from mode import Service
 
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
+from streams.credentials import credentials_of
 from streams.pages import add_pages
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -34,7 +35,8 @@ def build_app(role: Role, settings: StreamSettings, datadir: str, schema: Schema
         role.group,
         role.topics,
         tools.work,
-        broker=[f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
+        broker=[f"aiokafka://{server.strip()}" for server in settings.kafka.servers.split(",")],
+        broker_credentials=credentials_of(settings.kafka),
         store="memory://",
         datadir=datadir,
         topic_disable_leader=True,

@@ -61,7 +61,7 @@ def add_pages(
     progress = Progress(app, role.name)
     _add_health(app, progress, heartbeats, schema, f"worker-{role.name}")
     _add_agents(app, role, progress)
-    _add_topology(app, role, progress, Survey(Offsets(settings.kafka_bootstrap_servers, _PATIENCE)))
+    _add_topology(app, role, progress, Survey(Offsets(settings.kafka, _PATIENCE)))
 
 
 def _add_health(

@@ -19,6 +19,7 @@ from outbox.errors import BrokerError
 from outbox.offsets import Offsets, Place
 from runtime.database import UNAVAILABLE, Pool
 from runtime.excerpts import excerpt_of
+from runtime.kafka import Cluster
 from runtime.service import Hold
 from schemas.topology import group_of
 from streams.records import Record
@@ -96,13 +97,13 @@ class Replays:
             log.info("replay_finished", replay=str(each.id), topic=each.topic, partition=each.partition)
 
 
-def after_replays(consumer: str, pool: Pool, bootstrap_servers: str) -> Hold:
+def after_replays(consumer: str, pool: Pool, kafka: Cluster) -> Hold:
     """
     Hold a service for as long as a suppressed replay of the consumer is open.
 
     What it would send meanwhile may be recorded as sent by an event that is still to be read again.
     """
-    replays, offsets = Replays(consumer), Offsets(bootstrap_servers)
+    replays, offsets = Replays(consumer), Offsets(kafka)
     report_at = 0.0
 
     async def hold() -> float:

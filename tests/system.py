@@ -20,6 +20,7 @@ from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.addresses import LOOPBACK, address
+from runtime.kafka import Cluster
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "off", "RATE_LIMIT_PARTNERS": "off"}  #
 _PROMPT: Final = {"SHUTDOWN_DELAY": "0s"}
 _LIMIT: Final = """
 import os, resource, sys
+from runtime.kafka import Cluster
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
 _LIMITED: Final = (sys.executable, "-c", _LIMIT)
 """Before a command: runs it with a limit to its writable memory, in bytes."""
+PROCESS_LOGS: Final = "process-logs"
+"""The folder of their logs, below the data of the stack."""
 _CHECKOUT: Final = Path(__file__).parents[1]
 
 
@@ -72,12 +76,13 @@ class System:
         hung_after: timedelta = HUNG_AFTER,
         data_limit: int | None = None,
         program: str = TALLYHOOK,
+        kafka: str | None = None,
         **settings: str,
     ) -> None:
         self.stack = stack
         self._hung_after = hung_after
         self.database_url = stack.postgres.url
-        self.kafka = stack.kafka.url
+        self.kafka = kafka or stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
         self._listeners = take_listeners(stack.ports, settings)
         others = {f"worker-{role}" for role in WORKERS if role not in workers}
@@ -107,11 +112,15 @@ class System:
         """Migrate, make the partitions and the topics."""
         chain.upgrade(self.database_url)
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
-        topics.ensure(self.kafka)
+        topics.ensure(Cluster(self.kafka))
+
+    def begin(self) -> None:
+        """Start the processes, without waiting until they are ready."""
+        self._thread.start()
 
     def start(self) -> None:
-        self._thread.start()
-        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states), seconds=60)
+        self.begin()
+        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
 
     def stop(self) -> None:
         self._ended.set()
@@ -126,7 +135,7 @@ class System:
 
     def wait_back(self, name: str, killed: int) -> None:
         """Wait until a killed process serves again under a new pid."""
-        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready", seconds=60)
+        wait_until(lambda: self.process(name).pid not in (None, killed) and self.process(name).state == "ready")
 
     def process(self, name: str) -> ProcessState:
         return next(state for state in self.states if state.name == name)
@@ -155,7 +164,7 @@ class System:
         return _moved(spec, f"{spec.name}-2", {variable: str(port)}, web)
 
     def _look_after(self) -> None:
-        logs = self.stack.data_dir / "process-logs"
+        logs = self.stack.data_dir / PROCESS_LOGS
         logs.mkdir(exist_ok=True)
         supervisor = Supervisor(
             self._specs, log_dir=logs, cwd=_CHECKOUT, environment=self.settings, on_change=self._note, hung_after=self._hung_after

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+LIMIT: Final = 120.0  # seconds; it only ends what would never come, so it is far above what a busy machine takes
 
 
-def wait_until(fact: Callable[[], object], *, seconds: float = 20, every: float = 0.02) -> None:
+def wait_until(fact: Callable[[], object], *, seconds: float = LIMIT, every: float = 0.02) -> None:
     """Return as soon as the fact holds; fail when it does not within the time."""
     deadline = time.monotonic() + seconds
     while not fact():
@@ -20,7 +21,7 @@ def wait_until(fact: Callable[[], object], *, seconds: float = 20, every: float 
         time.sleep(every)
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], *, seconds: float = 20, every: float = 0.02) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], *, seconds: float = LIMIT, every: float = 0.02) -> T:
     """The first answer that is not None; fails when none comes within the time."""
     deadline = time.monotonic() + seconds
     while (found := await look()) is None:

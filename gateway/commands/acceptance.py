@@ -1,23 +1,27 @@
 """
-Commands: written down before they are answered, and waited for where the answer needs the effect.
+Commands: durable before they are answered, and waited for where the answer needs the effect.
 
-The id of the call is the id of its command's event and of its task. It is `request[CALL].id` from the start, so a route may name
-it in the command's own data; under an `Idempotency-Key` a repeated call has the id of the first one, and changes nothing.
+A command, its event and its task have one id, `command_id`. Under an `Idempotency-Key` a repeated call has the id of the first
+one, so it finds that command and changes nothing.
 """
 
 import asyncio
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 import psycopg
 from aiohttp import web
 
+from gateway.answers import answer
 from gateway.commands.settlements import woken
 from gateway.errors import GatewayError
-from gateway.keys import CALL, COMMAND_WAIT, RECORDED, SETTLEMENTS
-from gateway.postgres import command_transaction
+from gateway.keys import CALL, COMMAND_ID, COMMAND_WAIT, RECORDED, SETTLEMENTS
+from gateway.postgres import transaction
 from outbox import tasks
-from outbox.append import NewEvent, append
+from outbox.append import append, event_of
 from outbox.tasks import Task
 
 
@@ -28,57 +32,87 @@ class CommandsAccepted(msgspec.Struct, frozen=True, rename="camel"):
     accepted: bool = True  #: Always true.
 
 
-async def record(request: web.Request, kind: str, event: NewEvent) -> UUID:
+class Command(NamedTuple):
     """
-    Commit the command of this request with its task of the kind; returns the id of both.
+    A command: its `kind` is its task's, `data` the record of its event.
+
+    Commands of one `key` keep their order; without a key there is no order. `version` is the aggregate's, if it has one.
+    """
+
+    kind: str
+    data: msgspec.Struct
+    source: str
+    key: str | None = None
+    version: int | None = None
+
+
+def command_id(request: web.Request) -> UUID:
+    """The id of what this request begins: that of the first call under the same `Idempotency-Key`, else the call's own."""
+    return request[COMMAND_ID] if COMMAND_ID in request else request[CALL].id
+
+
+async def give(request: web.Request, command: Command) -> UUID:
+    """
+    Commit the command with its task; returns the id of both.
 
     Raises GatewayError `postgres_unavailable`.
     """
-    async with command_transaction(request) as connection:
-        return await record_in(request, connection, kind, event)
+    async with transaction(request) as connection:
+        return await give_in(request, connection, command)
 
 
-async def record_in(request: web.Request, connection: psycopg.AsyncConnection, kind: str, event: NewEvent) -> UUID:
+async def give_in(request: web.Request, connection: psycopg.AsyncConnection, command: Command) -> UUID:
     """The same in a transaction that is open, to be committed with what else the caller writes; one command a request."""
-    command_id = request[CALL].id
+    task_id = command_id(request)
     # Known already where the call is a repetition of one that broke off after its commit: the command is under way.
-    if await tasks.open_task(connection, command_id, kind):
-        await append(connection, [msgspec.structs.replace(event, id=command_id)])
+    if await tasks.open_task(connection, task_id, command.kind):
+        event = event_of(
+            command.data,
+            aggregate_id=command.key or str(task_id),
+            source=command.source,
+            occurred_at=datetime.now(UTC),
+            trace=request[CALL].trace,
+            version=command.version,
+        )
+        await append(connection, [msgspec.structs.replace(event, id=task_id)])
     request[RECORDED] = True
-    return command_id
+    return task_id
 
 
-async def settled(request: web.Request, task_id: UUID) -> Task | None:
+async def give_and_wait(request: web.Request, command: Command) -> tuple[UUID, Task | None]:
     """
-    The task when its worker is done with it, or None where that takes longer than COMMAND_WAIT.
+    The same, with the task once its worker is done with it, or None where that takes longer than COMMAND_WAIT.
 
     None too where Postgres goes away meanwhile: the command is durable, so that is no refusal.
     """
+    task_id = await give(request, command)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + request.app[COMMAND_WAIT].total_seconds()
     with request.app[SETTLEMENTS].expecting(task_id) as news:
         while True:
-            task = await _look(request, task_id)
+            task = await _read(request, task_id)
             if task and task.status != "pending":
-                return task
+                return task_id, task
             if loop.time() >= deadline:
-                return None
+                return task_id, None
             await woken(news, deadline - loop.time())
 
 
+def answer_task(task_id: UUID, task: Task | None, result: type[msgspec.Struct]) -> web.Response:
+    """200 with the result where the task has one, else 202 with the task's id."""
+    if task is None or task.result is None:
+        return accepted(task_id)
+    return answer(msgspec.convert(task.result, result))
+
+
 def accepted(task_id: UUID) -> web.Response:
-    """202: it is written down, and the task tells the rest."""
-    return answer_accepted(CommandsAccepted(task_id))
+    """202: the command is durable, and its task has the rest."""
+    return answer(CommandsAccepted(task_id), HTTPStatus.ACCEPTED)
 
 
-def answer_accepted(told: msgspec.Struct) -> web.Response:
-    """The same with what else is known."""
-    return web.json_response(status=202, body=msgspec.json.encode(told))
-
-
-async def _look(request: web.Request, task_id: UUID) -> Task | None:
+async def _read(request: web.Request, task_id: UUID) -> Task | None:
     try:
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             return await tasks.read(connection, task_id)
     except GatewayError:
         return None

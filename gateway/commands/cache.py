@@ -1,6 +1,5 @@
-"""What our own services say about the cache: that keys are out of date."""
+"""The command that removes keys of the cache that are out of date."""
 
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -8,11 +7,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import accepted, record, settled
+from gateway.commands.acceptance import Command, answer_task, give_and_wait
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CACHE_ALLOW_ALL, CALL
-from gateway.postgres import command_transaction
-from outbox.append import event_of
+from gateway.keys import CACHE_ALLOW_ALL
+from gateway.postgres import transaction
 from projections.config import in_force
 from schemas.cache import InvalidateCache
 from schemas.rules import Json, never
@@ -64,19 +62,8 @@ async def invalidate(request: web.Request) -> web.Response:
     check(command)
     if is_too_broad(command) and not await _may_remove_all(request):
         raise GatewayError(Reason.PATTERN_TOO_BROAD, "a pattern has to begin with a character that its keys begin with")
-    call = request[CALL]
-    event = event_of(
-        InvalidateCache(keys=command.keys, patterns=command.patterns),
-        aggregate_id=str(call.id),  # no order among invalidations, so each goes to any partition
-        source=SOURCE,
-        occurred_at=datetime.now(UTC),
-        trace=call.trace,
-    )
-    task_id = await record(request, "cache.invalidate", event)
-    task = await settled(request, task_id)
-    if task is None or task.result is None:
-        return accepted(task_id)
-    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Invalidated)))
+    data = InvalidateCache(keys=command.keys, patterns=command.patterns)
+    return answer_task(*await give_and_wait(request, Command("cache.invalidate", data, SOURCE)), Invalidated)
 
 
 def check(command: Invalidate) -> None:
@@ -89,7 +76,7 @@ def check(command: Invalidate) -> None:
 
 def is_too_broad(command: Invalidate) -> bool:
     """
-    Whether a pattern does not say what its keys begin with.
+    True if a pattern does not begin with a literal character.
 
     Only its beginning is looked at. How Redis reads what follows a wildcard (a class that is not closed, an escape within one)
     decides which of the keys below that beginning go, and no other key can.
@@ -98,6 +85,6 @@ def is_too_broad(command: Invalidate) -> bool:
 
 
 async def _may_remove_all(request: web.Request) -> bool:
-    """As the runtime configuration says at this moment, else the settings; so rarely asked that it is read each time."""
-    async with command_transaction(request) as connection:
+    """Read the setting from the runtime configuration, else from the settings; it is asked too rarely to be cached."""
+    async with transaction(request) as connection:
         return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

@@ -9,11 +9,13 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
+from gateway.answers import answer, answer_page, by_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, PARTNERS
-from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
-from gateway.postgres import command_transaction
-from gateway.route import Parameter
+from gateway.paging import Page, Paged
+from gateway.parameters import query_of
+from gateway.postgres import reading, transaction
 from projections import config, config_keys
 from projections.config_keys import KEY_FORM, KEYS
 from projections.errors import ProjectionError
@@ -21,7 +23,6 @@ from schemas.numbers import INT64_MAX
 from schemas.rules import Json, by_case
 from schemas.text import ConfigKey, is_storable
 
-OF_HISTORY: Final = (Parameter("key", ConfigKey, "Only changes of this key."), *OF_PAGES)
 _VALUE_BYTES: Final = 65_536
 ABOUT: Final = "\n".join(
     (
@@ -34,6 +35,18 @@ ABOUT: Final = "\n".join(
         f"Every other key is yours, unless its first word is one of these, and holds up to {_VALUE_BYTES} bytes of JSON.",
     )
 )
+
+
+class ConfigQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Narrows the configuration."""
+
+    key: Annotated[ConfigKey, Meta(description="The key to read; absent for all keys.")] | None = None
+
+
+class HistoryQuery(Paged, frozen=True, kw_only=True):
+    """Narrows the changes of the configuration."""
+
+    key: Annotated[ConfigKey, Meta(description="Only changes of this key.")] | None = None
 
 
 class ChangeConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -71,19 +84,14 @@ async def show(request: web.Request) -> web.Response:
 
     With `key` the answer is that key; without it, all keys that were ever set.
     """
-    key = request.query.get("key")
-    async with command_transaction(request) as connection:
+    key = query_of(request, ConfigQuery).key
+    async with transaction(request) as connection:
         found = Entries(await config.read_all(connection)) if key is None else await config.read(connection, key)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "this key was never set")
-    return web.json_response(body=msgspec.json.encode(found))
+    return answer(known(found, "this key was never set"))
 
 
-class History(msgspec.Struct, frozen=True, omit_defaults=True):
+class History(Page[config.Change], frozen=True):
     """One page of the changes, newest first."""
-
-    items: list[config.Change]  #: The changes.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def history(request: web.Request) -> web.Response:
@@ -92,13 +100,11 @@ async def history(request: web.Request) -> web.Response:
 
     Every change is kept: the value, who set it and when. `key` narrows the list to one key.
     """
-    page = parse_page(request.query, names_of(OF_HISTORY), datetime.now(UTC))
-    async with command_transaction(request) as connection:
-        items, more = await config.read_history(
-            connection, request.query.get("key"), first=page.first, before=page.before, limit=page.limit
-        )
-    answer = History(items, cursor_of(items[-1].id) if more else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    query = query_of(request, HistoryQuery)
+    first, before = query.ids(datetime.now(UTC))
+    async with reading(request) as connection:
+        items, more = await config.read_history(connection, query.key, first=first, before=before, limit=query.limit)
+    return answer_page(History, items, query.limit, by_id, more=more)
 
 
 async def change(request: web.Request) -> web.Response:
@@ -106,20 +112,20 @@ async def change(request: web.Request) -> web.Response:
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
     check(asked, request.app[PARTNERS])
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         try:
             entry = await config.change(
                 connection,
                 asked.key,
                 asked.value,
                 expected=asked.expected_version,
-                change_id=call.id,
+                change_id=command_id(request),
                 by=caller.secret_id,
                 trace=call.trace,
             )
         except ProjectionError as error:
             raise GatewayError(Reason.VERSION_STALE, str(error)) from error
-    return web.json_response(body=msgspec.json.encode(Changed(entry.key, entry.value, entry.version)))
+    return answer(Changed(entry.key, entry.value, entry.version))
 
 
 def check(asked: ChangeConfig, partners: Collection[str]) -> None:

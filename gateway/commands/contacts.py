@@ -1,11 +1,11 @@
-"""What our own services know of how users can be reached."""
+"""The contacts of users: how each of them can be reached."""
 
-import msgspec
 from aiohttp import web
 
 from gateway import bodies
+from gateway.answers import answer, known
 from gateway.errors import GatewayError, Reason
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from projections import contacts
 from schemas.addresses import mailbox_of
 
@@ -20,9 +20,9 @@ async def put(request: web.Request) -> web.Response:
     reach = await bodies.read(request, contacts.Reach)
     if reach.email is not None and mailbox_of(reach.email) is None:
         raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("email",))
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         contact = await contacts.put(connection, user_id, reach)
-    return web.json_response(body=msgspec.json.encode(contact))
+    return answer(contact)
 
 
 async def contact(request: web.Request) -> web.Response:
@@ -32,8 +32,5 @@ async def contact(request: web.Request) -> web.Response:
     Notifications to the user id are sent to these addresses, except over channels from which the user has opted out.
     """
     user_id = request.match_info["userId"]
-    async with command_transaction(request) as connection:
-        found = await contacts.read(connection, user_id)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no contact is known of this user")
-    return web.json_response(body=msgspec.json.encode(found))
+    async with transaction(request) as connection:
+        return answer(known(await contacts.read(connection, user_id), "no contact is known of this user"))

@@ -20,7 +20,7 @@ from aiohttp import web
 from gateway.commands import idempotency_store
 from gateway.commands.idempotency_store import Answer, Claimed, InProgress, Key
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, COMMANDS, PRESENCE, RECORDED
+from gateway.keys import CALL, CALLER, COMMAND_ID, COMMANDS, PRESENCE, RECORDED
 from gateway.postgres import refusing_outages
 from schemas.text import IdempotencyKey, accepts
 
@@ -36,7 +36,7 @@ _LOOK_EVERY: Final = 0.05
 
 @web.middleware
 async def honour_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Work once under a key, and say the same again to who repeats it."""
+    """Work once under a key, and give a repeated call the answer of the first one."""
     if request.method != "POST" or HEADER not in request.headers or CALLER not in request:
         return await handler(request)
     key = await _key(request)
@@ -47,7 +47,7 @@ async def honour_key(request: web.Request, handler: Handler) -> web.StreamRespon
             body=claimed.body,
             headers={"Content-Type": claimed.content_type, REPLAYED: "true"},
         )
-    request[CALL] = request[CALL]._replace(id=claimed.call_id)
+    request[COMMAND_ID] = claimed.call_id
     try:
         response = await handler(request)
     except BaseException as error:

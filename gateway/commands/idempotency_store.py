@@ -1,5 +1,5 @@
 """
-Answers by `Idempotency-Key`: one call works under a key, and whoever repeats it gets the same answer.
+Answers by `Idempotency-Key`: one call works under a key, and a repeated call gets the same answer.
 
 A call claims its key before it works, with the id that its command will have. If it breaks off before its answer is kept, or its
 process dies, the next call under the key takes the claim over together with that id, and so writes the same command, not a
@@ -21,7 +21,7 @@ _LEASE: Final = timedelta(seconds=30)
 
 
 class Key(NamedTuple):
-    """What names a call: whose key it is, the key, and the digest of what was asked."""
+    """The identity of a call: its scope, its key, and the digest of its request."""
 
     scope: str
     key: str
@@ -35,7 +35,7 @@ class Claimed(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The call is done, and this was said."""
+    """The call is done, and this was its answer."""
 
     status: int
     content_type: str
@@ -83,7 +83,7 @@ async def claim(connection: AsyncConnection, key: Key, call_id: UUID, holder: in
 
 
 async def keep(connection: AsyncConnection, key: Key, answer: Answer) -> None:
-    """Remember what was said; the first answer stands."""
+    """Store the answer; the first one stays."""
     statement = f"update idempotency_keys set status = %s, content_type = %s, body = %s {_MINE}"
     await connection.execute(statement, (*answer, key.scope, key.key))
 

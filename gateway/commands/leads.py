@@ -1,6 +1,7 @@
 """The command to deliver a lead now."""
 
-from datetime import UTC, datetime
+from datetime import datetime
+from http import HTTPStatus
 from typing import Final, Literal
 from uuid import UUID
 
@@ -8,14 +9,13 @@ import msgspec
 from aiohttp import web
 
 from gateway import bodies
-from gateway.commands import acceptance as commands
+from gateway.answers import answer
+from gateway.commands.acceptance import Command, answer_task, give_and_wait
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL
-from gateway.postgres import command_transaction
-from outbox.append import event_of
+from gateway.postgres import transaction
 from projections.partners import WaitingFor, why_waiting
-from runtime.partners import key_of
 from schemas.leads import DELIVER, DeliverLead
+from schemas.partners import key_of
 
 
 class Attempted(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Deferred(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     until: datetime | None = None  #: When the lead is due again; absent if unknown.
 
 
-# What its worker says against a command, as a refusal.
+# The reasons for which its worker refuses a command.
 _REFUSED: Final = {
     "lead_unknown": (Reason.NOT_FOUND, "no lead has this id"),
     "lead_erased": (Reason.NOT_FOUND, "this lead was erased"),
@@ -55,27 +55,18 @@ async def deliver(request: web.Request) -> web.Response:
     202 and the task reports the result.
     """
     command = await bodies.read(request, DeliverLead)
-    event = event_of(
-        command,
-        aggregate_id=str(command.lead_id),
-        source="/internal/leads",
-        occurred_at=datetime.now(UTC),
-        trace=request[CALL].trace,
-    )
-    task_id = await commands.record(request, DELIVER, event)
-    task = await commands.settled(request, task_id)
+    given = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
+    task_id, task = await give_and_wait(request, given)
     if task and task.reason in _REFUSED:
         raise GatewayError(*_REFUSED[task.reason])
     if task is None:
-        return commands.answer_accepted(await _deferred(request, task_id, key_of(command.partner_id)))
-    if task.result is None:
-        return commands.accepted(task_id)
-    return web.json_response(body=msgspec.json.encode(msgspec.convert(task.result, Attempted)))
+        return answer(await _deferred(request, task_id, key_of(command.partner_id)), HTTPStatus.ACCEPTED)
+    return answer_task(task_id, task, Attempted)
 
 
 async def _deferred(request: web.Request, task_id: UUID, partner: str) -> Deferred:
     try:
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             wait = await why_waiting(connection, partner)
     except GatewayError:  # the command is durable, whatever can be told of it
         wait = None

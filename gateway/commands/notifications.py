@@ -1,6 +1,6 @@
-"""What our own services want people to be told."""
+"""The command that sends a notification."""
 
-from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, get_args
 from uuid import UUID
 
@@ -9,10 +9,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import record
+from gateway.answers import answer
+from gateway.commands.acceptance import Command, give
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL
-from outbox.append import event_of
 from schemas.addresses import PATTERN as MAILBOX
 from schemas.addresses import mailbox_of
 from schemas.operations import Channel, SendNotification
@@ -59,16 +58,7 @@ async def send(request: web.Request) -> web.Response:
     later and publishes the outcome on `notification.events`.
     """
     command = command_of(await bodies.read(request, Send))
-    call = request[CALL]
-    event = event_of(
-        command,
-        aggregate_id=str(call.id),  # no order among notifications, so each goes to any partition
-        source=SOURCE,
-        occurred_at=datetime.now(UTC),
-        trace=call.trace,
-    )
-    enqueued = Enqueued(await record(request, "notification.send", event))
-    return web.json_response(status=202, body=msgspec.json.encode(enqueued))
+    return answer(Enqueued(await give(request, Command("notification.send", command, SOURCE))), HTTPStatus.ACCEPTED)
 
 
 def command_of(asked: Send) -> SendNotification:

@@ -1,4 +1,4 @@
-"""What our own services say about payments: that one is expected."""
+"""The command that announces a payment, so that it can be reconciled."""
 
 from typing import Annotated
 
@@ -6,9 +6,10 @@ import msgspec
 from aiohttp import web
 
 from gateway import bodies
+from gateway.answers import answer
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from projections import expectations
 from projections.errors import ProjectionError
 from schemas.text import Currency, Line
@@ -41,11 +42,11 @@ async def expect(request: web.Request) -> web.Response:
     """
     command = await bodies.read(request, ExpectPayment)
     trace = request[CALL].trace
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         try:
             outcome = await expectations.expect(
                 connection, command.reference, command.amount, command.currency, command.user_id, trace
             )
         except ProjectionError as error:
             raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
-    return web.json_response(body=msgspec.json.encode(Expected(command.reference, outcome)))
+    return answer(Expected(command.reference, outcome))

@@ -1,6 +1,5 @@
-"""What our own services say about documents that can be searched for."""
+"""The command that changes a document of the search index."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -8,11 +7,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import accepted, record_in
+from gateway.commands.acceptance import Command, accepted, give_in
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL
-from gateway.postgres import command_transaction
-from outbox.append import event_of
+from gateway.postgres import transaction
 from projections.search import take_version
 from schemas.rules import Json
 from schemas.search import DELETED, INDEXES, PropertyDeleted, PropertyUpserted
@@ -51,18 +48,10 @@ async def index(request: web.Request) -> web.Response:
     """
     change = await bodies.read(request, ChangeDocument)
     check(change)
-    call = request[CALL]
-    async with command_transaction(request) as connection:
+    async with transaction(request) as connection:
         version = await take_version(connection, change.index, change.id, change.version)
-        event = event_of(
-            record_of(change, version),
-            aggregate_id=change.id,
-            source=SOURCE,
-            occurred_at=datetime.now(UTC),
-            trace=call.trace,
-            version=version,
-        )
-        task_id = await record_in(request, connection, "search.index", event)
+        command = Command("search.index", record_of(change, version), SOURCE, key=change.id, version=version)
+        task_id = await give_in(request, connection, command)
     return accepted(task_id)
 
 

@@ -14,7 +14,7 @@ _LOOK_EVERY: Final = 1.0  # a hint can be lost with its connection: who waits lo
 
 class Settlements:
     """
-    Wakes who waits for a task. A wake-up is a hint: who is woken reads the row.
+    Wakes those that wait for a task. A wake-up is a hint: the woken one reads the row.
 
     Who is expecting a task before he reads its row misses nothing: what was settled earlier he reads, what is settled later wakes
     him, and what fell into a gap of the connection he finds when it is back or when he looks again.

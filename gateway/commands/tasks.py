@@ -1,11 +1,9 @@
-"""What became of a command, for who was answered before it was known."""
+"""The outcome of a command whose answer came before its effect."""
 
-import msgspec
 from aiohttp import web
 
-from gateway.errors import GatewayError, Reason
-from gateway.paging import id_of
-from gateway.postgres import command_transaction
+from gateway.answers import answer, asked_id, known
+from gateway.postgres import transaction
 from outbox import tasks
 
 
@@ -16,9 +14,6 @@ async def task(request: web.Request) -> web.Response:
     A task is `pending` until a worker has handled its command, then `done` with a result or `failed` with a reason. It is
     kept for `RETENTION_DAYS`.
     """
-    asked = id_of(request.match_info["taskId"], "task")
-    async with command_transaction(request) as connection:
-        found = await tasks.read(connection, asked)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no task has this id, or its day is past retention")
-    return web.json_response(body=msgspec.json.encode(found))
+    asked = asked_id(request, "task")
+    async with transaction(request) as connection:
+        return answer(known(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))

@@ -1,1 +1,1 @@
-"""Who calls: tokens, client certificates, and which secrets are in use."""
+"""The proofs of who calls: tokens and client certificates; and the use of our secrets."""

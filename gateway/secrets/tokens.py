@@ -1,4 +1,4 @@
-"""Who may call what: tokens of services and of operators, several of each alive at once so that they can be rotated."""
+"""The tokens of services and of operators; several of each are live at once, so that they can be rotated."""
 
 import hmac
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Role = Literal["service", "admin"]
 
 
 class Caller(NamedTuple):
-    """Who it is, as far as a token tells: its role and the token's public id."""
+    """The caller that a token proves: its role, and the public id of the token."""
 
     role: Role
     secret_id: str
@@ -39,7 +39,7 @@ class Gatekeeper:
         return caller
 
     def _find(self, token: str) -> Caller | None:
-        """Compare with every live token, whatever matched before: the time must not tell which one came close."""
+        """Compare with every live token, even after a match, so that the time does not reveal which one came close."""
         presented = token.encode("utf-8", "surrogateescape")
         found: Caller | None = None
         for role, secret in self._tokens:

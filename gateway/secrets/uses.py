@@ -6,7 +6,7 @@ killed loses seconds of them, and a time of use is true to some seconds.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,7 +24,7 @@ _EVERY: Final = timedelta(seconds=3)
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of one secret; `last_hour` is of the last 60 to 65 minutes."""
+    """The uses of one secret; `last_hour` covers the last 60 to 65 minutes."""
 
     setting: str
     secret_id: str
@@ -34,9 +34,14 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretUses:
-    """Counts without waiting, and writes beside the requests."""
+    """
+    Counts uses without waiting, and writes them beside the requests.
 
-    def __init__(self, url: str, *, every: timedelta = _EVERY) -> None:
+    `settings` are the settings that hold each secret, by its public id.
+    """
+
+    def __init__(self, url: str, settings: Mapping[str, tuple[str, ...]], *, every: timedelta = _EVERY) -> None:
+        self._settings = settings
         self._counts: Counter[tuple[str, str]] = Counter()
         self._buffer = WriteBehind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
 
@@ -44,12 +49,12 @@ class SecretUses:
         await self._buffer.open()
 
     async def close(self) -> None:
-        """Write what is left as far as Postgres lets it, and disconnect."""
+        """Write the rest as far as Postgres lets it, and disconnect."""
         await self._buffer.close()
 
-    def count(self, settings: Iterable[str], secret_id: str) -> None:
-        """A secret has proved somebody; one that stands in several settings was used as each of them."""
-        for setting in settings:
+    def count(self, secret_id: str) -> None:
+        """Count a use of a secret under each of the settings that hold it."""
+        for setting in self._settings[secret_id]:
             self._counts[setting, secret_id] += 1
         self._buffer.wake()
 
@@ -93,7 +98,7 @@ async def add(connection: AsyncConnection, counts: dict[tuple[str, str], int], n
 
 
 async def read(connection: AsyncConnection, now: datetime) -> list[Use]:
-    """Every secret that was used within what is kept."""
+    """Every secret that was used within the kept period."""
     async with connection.cursor(row_factory=class_row(Use)) as cursor:
         return await (await cursor.execute(_READ, {"now": now, "slot": _SLOT})).fetchall()
 

@@ -1,23 +1,19 @@
-"""The secrets that this gateway lives by, and which of them may be dropped."""
+"""The live secrets of this gateway, and which of them are safe to drop."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gateway.secrets.uses import SecretUses, Use
+from gateway.secrets.uses import Use
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
+from schemas.providers import providers
 
 Purpose = Literal["verifies", "signs"]
-Used = Callable[[str], None]
-"""Is told the public id of a secret that has just proved somebody."""
 
-# Razorpay sends older events again under the secret that they were first signed with, for 24 hours; Stripe lets an old secret
-# live for up to 24 hours (https://razorpay.com/docs/webhooks/faqs, https://docs.stripe.com/webhooks#roll-endpoint-secrets).
-_PROVIDERS: Final = timedelta(hours=24)
-# Nobody tells us when a service or a partner changes over: what calls once a week must have had its turn.
+# We are not told when a service or a partner changes over: a caller that calls once a week must have had its turn.
 _CALLERS: Final = timedelta(days=7)
 
 RULE: Final = (
@@ -66,8 +62,8 @@ class Secrets(msgspec.Struct, frozen=True):
 def live_secrets(settings: GatewaySettings) -> list[Live]:
     """All of them, setting by setting, newest first."""
     return [
-        *_of("STRIPE_WEBHOOK_SECRET", settings.stripe_webhook_secret, _PROVIDERS),
-        *_of("RAZORPAY_WEBHOOK_SECRET", settings.razorpay_webhook_secret, _PROVIDERS),
+        *(live for provider in providers()
+            for live in _of(provider.secret_setting, settings.webhook_secrets(provider), provider.secret.overlap)),
         *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
         *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
         *(live for key, partner in sorted(settings.partners.items()) for live in (
@@ -78,26 +74,21 @@ def live_secrets(settings: GatewaySettings) -> list[Live]:
     ]  # fmt: skip
 
 
-class Witness:
-    """Counts the use of a secret under every setting that it stands in."""
-
-    def __init__(self, live: Iterable[Live], uses: SecretUses) -> None:
-        self._uses = uses
-        self._settings: dict[str, tuple[str, ...]] = {}
-        for each in live:
-            if each.purpose == "verifies":
-                self._settings[each.secret.id] = (*self._settings.get(each.secret.id, ()), each.setting)
-
-    def __call__(self, secret_id: str) -> None:
-        self._uses.count(self._settings[secret_id], secret_id)
+def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
+    """The settings that hold each secret which verifies, by its public id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in live:
+        if each.purpose == "verifies":
+            found[each.secret.id] = (*found.get(each.secret.id, ()), each.setting)
+    return found
 
 
-def standings(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
-    """How each of them stands, and each that was used lately and is not among them."""
+def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
+    """The state of each live secret, and of each other that was used lately."""
     known = {(use.setting, use.secret_id): use for use in uses}
     newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
     mine = {(each.setting, each.secret.id) for each in live}
-    return [*(_standing(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
+    return [*(_state(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
 
 
 def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[Live]:
@@ -105,7 +96,7 @@ def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Pu
         yield Live(setting, secret, position, len(secrets), overlap, purpose)
 
 
-def _standing(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
+def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
     use = known.get((each.setting, each.secret.id))
     safe, why, since = _judge(each, use, newest, now)
     counted = each.purpose == "verifies"

@@ -1,1 +1,1 @@
-"""Webhooks: verified by their source, committed many at a time, answered; what is refused is kept by its worth."""
+"""Webhooks: verified by their source, committed many at a time, answered; refused ones are kept by their worth."""

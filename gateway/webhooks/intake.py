@@ -1,5 +1,5 @@
 """
-Writing received webhooks down, many to a commit.
+Records received webhooks, many to a commit.
 
 Requests that arrive while a commit is under way share the next one, and each gets its own outcome. So one process acknowledges
 more durable events a second than the database does one-row transactions.
@@ -8,18 +8,17 @@ more durable events a second than the database does one-row transactions.
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 from psycopg import AsyncConnection, DataError
 from psycopg import Error as DatabaseError
 from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
+from gateway import metrics
 from gateway.errors import GatewayError, Reason
+from gateway.webhooks.waiting import Waiting, WaitingList, fail
 from outbox.received import Received, Recorded, record
 from runtime import spans
 from runtime.database import is_missing_day
@@ -28,51 +27,14 @@ from runtime.ids import time_of
 
 log = structlog.get_logger()
 
-BATCH_EVENTS = Histogram("tallyhook_intake_batch_events", "Webhooks per commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 150, 200))
-COMMIT_SECONDS = Histogram(
-    "tallyhook_intake_commit_seconds",
-    "Seconds from the statement of a batch to its commit.",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
-)
-LATENESS = Histogram(
-    "tallyhook_intake_lateness_seconds",
-    "Seconds from the arrival of the oldest webhook of a batch to the commit.",
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-WAITING = Gauge("tallyhook_intake_waiting", "Webhooks that wait for their commit.")
-RECONNECTS = Counter("tallyhook_intake_reconnects_total", "Times that intake lost a connection to Postgres.")
-
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
 
-# What the database says about a value, as whatever our own code or the driver raises does; the rows around it are sound.
+# Errors of the database about a value. Errors of our own code or of the driver count likewise; the rows around it are sound.
 _REFUSED: Final = (DataError, ProgramLimitExceeded)
-# What was rolled back for certain: the same rows go again, and nobody needs to know.
+# Errors after which the statement was certainly rolled back: the same rows go again.
 _UNDONE: Final = (DeadlockDetected, SerializationFailure)
-
-
-class _Waiting:
-    """One request in the list: what to write, and where its outcome goes."""
-
-    __slots__ = ("outcome", "received")
-
-    def __init__(self, received: Received, outcome: asyncio.Future[Recorded]) -> None:
-        self.received = received
-        self.outcome = outcome
-
-    @property
-    def size(self) -> int:
-        return len(self.received.event.data)
-
-    def settle(self, recorded: Recorded) -> None:
-        if not self.outcome.done():  # its request may have given up
-            self.outcome.set_result(recorded)
-
-    def fail(self, error: GatewayError) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-            self.outcome.exception()  # nobody may be left to look at it: that is no news
 
 
 class _Lane:
@@ -109,12 +71,9 @@ class Intake:
         limit: timedelta = timedelta(seconds=5),
     ) -> None:
         self._url = url
-        self._waiting_max = waiting_max
-        self._waiting_bytes = waiting_bytes
         self._batch_max = batch_max
         self._limit = limit.total_seconds()
-        self._waiting: deque[_Waiting] = deque()
-        self._size = 0  # bytes of what waits
+        self._waiting = WaitingList(waiting_max, waiting_bytes)
         self._lanes = [_Lane() for _ in range(COMMITS_IN_FLIGHT)]
         self._idle: list[_Lane] = []
         self._usable = asyncio.Event()
@@ -122,12 +81,12 @@ class Intake:
 
     @property
     def ready(self) -> bool:
-        """Whether a webhook that comes now would be taken."""
+        """True if a webhook that comes now would be taken."""
         return self._usable.is_set() and not self._closing.is_set()
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """Of the lanes, each of which beats at every commit that it begins."""
+        """The heartbeats of the lanes; each beats at every commit that it begins."""
         return [lane.heartbeat for lane in self._lanes]
 
     async def until_ready(self) -> None:
@@ -136,12 +95,12 @@ class Intake:
     async def open(self) -> None:
         """Start connecting; returns at once."""
         self._loop = asyncio.get_running_loop()
-        WAITING.set_function(self._waiting.__len__)
+        metrics.INTAKE_WAITING.set_function(self._waiting.__len__)
         for lane in self._lanes:
             lane.task = self._loop.create_task(self._keep(lane))
 
     async def close(self) -> None:
-        """Take nothing more, commit what is waiting as far as Postgres lets it, and disconnect."""
+        """Take no more webhooks, commit the waiting ones as far as Postgres lets it, and disconnect."""
         self._closing.set()
         tasks = [lane.task for lane in self._lanes if lane.task]
         for lane in self._lanes:
@@ -157,7 +116,7 @@ class Intake:
 
     def record(self, received: Received) -> asyncio.Future[Recorded]:
         """
-        Hand in a webhook; the future's outcome says that it is committed.
+        Hand in a webhook; the future has a result once it is committed.
 
         Raises GatewayError, at once or through the future. It is `postgres_unavailable`, `partition_missing`, `intake_full` or
         `stopping` while the webhook cannot be recorded (if it is committed after all, the next try is a duplicate), and
@@ -165,12 +124,10 @@ class Intake:
         """
         if not self.ready:
             raise self._unavailable()
-        if len(self._waiting) >= self._waiting_max or self._size >= self._waiting_bytes:
+        if self._waiting.full:
             raise GatewayError(Reason.INTAKE_FULL, "too many webhooks wait for their commit")
         outcome: asyncio.Future[Recorded] = self._loop.create_future()
-        waiting = _Waiting(received, outcome)
-        self._waiting.append(waiting)
-        self._size += waiting.size
+        self._waiting.add(received, outcome)
         if self._idle:
             self._idle.pop().wake()
         return outcome
@@ -195,7 +152,7 @@ class Intake:
                     await connection.close()
             except Exception as error:  # a lane that dies of a surprise would take half of the intake with it
                 failures += 1
-                RECONNECTS.inc()
+                metrics.INTAKE_RECONNECTS.inc()
                 expected = isinstance(error, DatabaseError | OSError)
                 log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=not expected)
                 await self._pause(failures)
@@ -224,24 +181,13 @@ class Intake:
 
     async def _serve(self, lane: _Lane, connection: AsyncConnection) -> None:
         while True:
-            batch = self._take()
+            batch = self._waiting.take(self._batch_max, _BATCH_BYTES)
             if batch:
                 await self._commit(lane, connection, batch)
             elif self._closing.is_set():
                 return
             else:
                 await self._rest(lane, connection)
-
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._waiting and len(batch) < self._batch_max and size < _BATCH_BYTES:
-            waiting = self._waiting.popleft()
-            self._size -= waiting.size
-            if not waiting.outcome.done():
-                batch.append(waiting)
-                size += waiting.size
-        return batch
 
     async def _rest(self, lane: _Lane, connection: AsyncConnection) -> None:
         """Until there is work, or the socket speaks: an idle connection is silent unless the server goes away."""
@@ -258,7 +204,7 @@ class Intake:
         if not self._waiting:
             connection.pgconn.consume_input()
 
-    async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+    async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[Waiting]) -> None:
         lane.heartbeat.beat()
         started, began = self._loop.time(), spans.now()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
@@ -266,20 +212,20 @@ class Intake:
             await self._write(connection, batch)
         except BaseException as error:
             # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
-            _fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
+            fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
             raise
         finally:
             alarm.cancel()
             lane.heartbeat.rest()
         if not lane.usable:
             self._set_usable(lane, usable=True)
-        BATCH_EVENTS.observe(len(batch))
-        COMMIT_SECONDS.observe(self._loop.time() - started)
+        metrics.INTAKE_BATCH_EVENTS.observe(len(batch))
+        metrics.INTAKE_COMMIT_SECONDS.observe(self._loop.time() - started)
         if began:
             spans.record_batch("commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch))
-        LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
+        metrics.INTAKE_LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
-    async def _write(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+    async def _write(self, connection: AsyncConnection, batch: list[Waiting]) -> None:
         try:
             outcomes = await record(connection, [waiting.received for waiting in batch])
         except CheckViolation as error:
@@ -287,7 +233,7 @@ class Intake:
                 raise
             await self._write_days(connection, batch)
         except _UNDONE:
-            self._put_back(batch)
+            self._waiting.put_back(batch)
         except Exception as error:
             if isinstance(error, DatabaseError | OSError) and not isinstance(error, _REFUSED):
                 raise
@@ -295,9 +241,9 @@ class Intake:
         else:
             self._hand_out(batch, outcomes)
 
-    async def _write_days(self, connection: AsyncConnection, batch: list[_Waiting]) -> None:
+    async def _write_days(self, connection: AsyncConnection, batch: list[Waiting]) -> None:
         """Write what has a day: around midnight, and with a clock that was set, a batch holds several."""
-        days: dict[date, list[_Waiting]] = {}
+        days: dict[date, list[Waiting]] = {}
         for waiting in batch:
             days.setdefault(time_of(waiting.received.event.id).date(), []).append(waiting)
         if len(days) > 1:
@@ -306,9 +252,9 @@ class Intake:
             return
         [day] = days
         log.warning("intake_without_day", reason="partition_missing", day=str(day), events=len(batch))
-        _fail(batch, Reason.PARTITION_MISSING, "the day has no partition yet")
+        fail(batch, Reason.PARTITION_MISSING, "the day has no partition yet")
 
-    async def _write_halves(self, connection: AsyncConnection, batch: list[_Waiting], error: Exception) -> None:
+    async def _write_halves(self, connection: AsyncConnection, batch: list[Waiting], error: Exception) -> None:
         """Close in on the row that was refused, so that only its own request hears of it."""
         if len(batch) == 1:
             received = batch[0].received
@@ -326,23 +272,16 @@ class Intake:
         await self._write(connection, batch[:middle])
         await self._write(connection, batch[middle:])
 
-    def _hand_out(self, batch: list[_Waiting], outcomes: list[Recorded | None]) -> None:
-        again: list[_Waiting] = []
+    def _hand_out(self, batch: list[Waiting], outcomes: list[Recorded | None]) -> None:
         for waiting, recorded in zip(batch, outcomes, strict=True):
-            if recorded is None:
-                again.append(waiting)
-            else:
+            if recorded is not None:
                 waiting.settle(recorded)
-        self._put_back(again)
+        self._waiting.put_back([waiting for waiting in batch if not waiting.outcome.done()])
 
-    def _put_back(self, batch: list[_Waiting]) -> None:
-        self._waiting.extendleft(reversed(batch))
-        self._size += sum(waiting.size for waiting in batch)
-
-    def _overdue(self, lane: _Lane, batch: list[_Waiting]) -> None:
-        """Postgres hangs: tell the waiting ones, and take nothing more on this lane until it answers."""
+    def _overdue(self, lane: _Lane, batch: list[Waiting]) -> None:
+        """Postgres hangs: refuse the batch, and take no more on this lane until Postgres answers."""
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
-        _fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
+        fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
         self._set_usable(lane, usable=False)
 
     def _set_usable(self, lane: _Lane, *, usable: bool) -> None:
@@ -354,11 +293,4 @@ class Intake:
             self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
 
     def _refuse_waiting(self, reason: Reason, detail: str) -> None:
-        _fail(self._waiting, reason, detail)
-        self._waiting.clear()
-        self._size = 0
-
-
-def _fail(waiting: Iterable[_Waiting], reason: Reason, detail: str) -> None:
-    for each in waiting:
-        each.fail(GatewayError(reason, detail))
+        self._waiting.fail_all(reason, detail)

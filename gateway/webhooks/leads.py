@@ -1,4 +1,4 @@
-"""A partner's lead at the door: under which key it may come again, and what is answered."""
+"""A partner's lead at the gateway: the key under which it may come again, and the answer."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -11,7 +11,7 @@ from aiohttp import web
 from psycopg import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
-from gateway.postgres import command_transaction
+from gateway.postgres import transaction
 from outbox.received import Received, Recorded
 from projections import leads
 from schemas.text import IdempotencyKey, accepts
@@ -34,7 +34,7 @@ async def bind_key(request: web.Request, received: Received) -> None:
     Raises GatewayError: `postgres_unavailable`, and those of `claim_key`.
     """
     if _KEY_HEADER in request.headers:
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             await claim_key(connection, request.headers, received)
 
 

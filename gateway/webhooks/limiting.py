@@ -1,7 +1,7 @@
 """
-The rate limits of the public routes: for each address before anything else is done, for each partner once it is known.
+The rate limits of the public routes: of an address before any other work, of a partner once its identity is proved.
 
-The settings hold the rates, until the runtime configuration has others under `rate_limit.webhooks` and `rate_limit.partners`.
+The settings give the rates, unless the runtime configuration changes them under `rate_limit.webhooks` and `rate_limit.partners`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ _LOOK: Final = 0.5  # seconds between two looks at the configuration, which is k
 
 
 class Limits(NamedTuple):
-    """The rates of addresses and of partners."""
+    """The two rates."""
 
     addresses: Rates
     partners: Rates

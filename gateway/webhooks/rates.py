@@ -1,5 +1,5 @@
 """
-How often a client may call: counted over all gateways in Redis, by the `limits` library, and never on its account slowly.
+The rate limit of each client, counted over all gateways in Redis by the `limits` library, without slowing calls down.
 
 A gateway takes calls from the shared count in lots and spends them by itself, so most calls wait for nothing. Who is over the
 rate is turned away here until the count can have room again. With Redis away or slow, each gateway counts alone for the while.
@@ -43,8 +43,8 @@ _LOT_MAX: Final = 1000  # calls in a lot; what looks for its size must not take 
 _NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
 
 
-class _Share:
-    """What one client may still do here without a question, or until when it may do nothing; times are monotonic."""
+class _Allowance:
+    """The calls that one client has left here without asking Redis, or the time until which it has none; times are monotonic."""
 
     __slots__ = ("asking", "closed_until", "left", "until")
 
@@ -76,7 +76,7 @@ class Rates:
         self._rate = rate or _NEVER
         self._window = float(self._rate.get_expiry())
         self._lot = lot_of(self._rate.amount)
-        self._shares: dict[str, _Share] = {}
+        self._allowances: dict[str, _Allowance] = {}
         self._alone = _Buckets(self._rate.amount, self._window)
 
     async def close(self) -> None:
@@ -87,52 +87,52 @@ class Rates:
             await self._pool.disconnect()
 
     def spend(self, client: str) -> bool:
-        """Whether the call is within what the client holds here: the short way, which most calls take."""
-        share = self._shares.get(client)
-        if share is None or share.left == 0 or self._clock() >= share.until:
+        """Take one of the calls that the client holds here, as most calls do; False if it holds none."""
+        allowance = self._allowances.get(client)
+        if allowance is None or allowance.left == 0 or self._clock() >= allowance.until:
             return False
-        share.left -= 1
+        allowance.left -= 1
         return True
 
     async def ask(self, client: str) -> None:
         """
         Count a call that `spend` did not take.
 
-        Raises CalledTooOften, which says when to come again.
+        Raises CalledTooOften, with the time after which the client may call again.
         """
-        share = self._shares.get(client) or _remember(self._shares, client, _Share())
+        allowance = self._allowances.get(client) or _remember(self._allowances, client, _Allowance())
         deadline = self._clock() + _PATIENCE
         while self._shared and (now := self._clock()) < deadline:
-            if now < share.closed_until:
-                raise _limited(share.closed_until - now)
+            if now < allowance.closed_until:
+                raise _limited(allowance.closed_until - now)
             if now < self._away_until:
                 break
-            if await self._more(client, share, deadline - now) and self.spend(client):
+            if await self._more(client, allowance, deadline - now) and self.spend(client):
                 return
         ALONE.inc()
         if wait := self._alone.take(client, self._clock()):
             raise _limited(wait)
 
-    async def _more(self, client: str, share: _Share, patience: float) -> bool:
-        """Whether the shared count has answered in time; the question goes on without us, and all who wait share it."""
-        if share.asking is None:
-            share.asking = asyncio.get_running_loop().create_task(self._draw(client, share))
-            self._tasks.add(share.asking)
-            share.asking.add_done_callback(self._tasks.discard)
-        done, _ = await asyncio.wait({share.asking}, timeout=patience)
+    async def _more(self, client: str, allowance: _Allowance, patience: float) -> bool:
+        """Draw more calls; False if Redis has not answered in time. The question goes on, and all calls that wait share it."""
+        if allowance.asking is None:
+            allowance.asking = asyncio.get_running_loop().create_task(self._draw(client, allowance))
+            self._tasks.add(allowance.asking)
+            allowance.asking.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({allowance.asking}, timeout=patience)
         return bool(done)
 
-    async def _draw(self, client: str, share: _Share) -> bool:
+    async def _draw(self, client: str, allowance: _Allowance) -> bool:
         """Draw a lot for the client, or close its way until there can be one."""
         assert self._shared is not None  # noqa: S101  # only asked where there is one
         try:
             async with asyncio.timeout(_REDIS_TIMEOUT):
                 if await self._shared.hit(self._rate, client, cost=self._lot):
-                    share.left, share.until = self._lot, self._clock() + self._window
+                    allowance.left, allowance.until = self._lot, self._clock() + self._window
                     return True
                 stats = await self._shared.get_window_stats(self._rate, client)
                 wait = max(stats.reset_time - time.time(), self._window * self._lot / self._rate.amount)
-                share.closed_until = self._clock() + wait
+                allowance.closed_until = self._clock() + wait
                 log.info("client_limited", client=client, rate=str(self._rate), seconds=round(wait, 3))
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = self._clock() + _AWAY
@@ -143,12 +143,12 @@ class Rates:
             REDIS_FAILURES.inc()
             log.exception("rate_limit_alone", reason="internal_error")
         finally:
-            share.asking = None
+            allowance.asking = None
         return False
 
 
 def lot_of(amount: int) -> int:
-    """How many calls are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
+    """The number of calls that are drawn at once: a divisor of the rate, so that the last lot is a whole one."""
     return next(lot for lot in range(max(1, min(amount // _LOTS, _LOT_MAX)), 0, -1) if amount % lot == 0)
 
 

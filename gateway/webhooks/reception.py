@@ -1,10 +1,9 @@
 """
-A provider's webhook: who is it really, does it parse, write it down, say so.
+The reception of a webhook: verify it, parse it, record it, answer.
 
-Nothing else happens here: what an event causes is the matter of streams. So an answer is quick, and a 2xx means committed.
+The effects of an event are the business of streams. So an answer is quick, and a 2xx means committed.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -19,11 +18,9 @@ from gateway.bodies import check_content_type
 from gateway.clients import Clients
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, Call
-from gateway.secrets.witness import Used
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
-from gateway.webhooks.standing import Standing
 from gateway.webhooks.worth import Worth
 from outbox.received import Received, Recorded
 from runtime import spans
@@ -51,11 +48,39 @@ Admit = Callable[[web.Request, Received], Awaitable[None]]
 Answer = Callable[[Received, Recorded], web.Response]
 
 
+class Refusing:
+    """
+    The time for which this gateway has been refusing one source.
+
+    Once that exceeds `gives_up`, the provider stops retrying and its events are lost.
+    """
+
+    def __init__(self, source: str, gives_up: timedelta | None, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since: float | None = None
+        metrics.REFUSING.labels(source).set_function(self.seconds)
+        if gives_up is not None:
+            metrics.GIVES_UP.labels(source).set(gives_up.total_seconds())
+
+    def taken(self) -> None:
+        self._since = None
+
+    def refused(self) -> None:
+        if self._since is None:
+            self._since = self._now()
+
+    def seconds(self) -> float:
+        """Seconds since the first refusal after which no delivery was taken; 0 if the last one was taken."""
+        since = self._since
+        return 0.0 if since is None else self._now() - since
+
+
 class Reception:
     """
     The route of one source.
 
-    `admit` may refuse what is verified and understood before it is written down; `answer` says what is said once it is.
+    `admit` may refuse a verified and parsed delivery before it is recorded; `answer` makes the answer once it is.
+    `used` counts the use of a secret, by its public id.
     """
 
     def __init__(
@@ -66,8 +91,7 @@ class Reception:
         intake: Intake,
         rejections: RejectedLog,
         max_body_bytes: int,
-        body_timeout: timedelta,
-        used: Used,
+        used: Callable[[str], None],
         clients: Clients,
         now: Callable[[], float] = time.time,
         admit: Admit | None = None,
@@ -82,9 +106,8 @@ class Reception:
         self._intake = intake
         self._rejections = rejections
         self._max_body_bytes = max_body_bytes
-        self._body_timeout = body_timeout.total_seconds()
         self._now = now
-        self._standing = Standing(source.name, source.gives_up)
+        self._refusing = Refusing(source.name, source.gives_up)
         # Looked up once: a label costs more than the count.
         self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
         self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
@@ -107,10 +130,10 @@ class Reception:
                 await self._admit(request, received)
             recorded = await self._record(received, call)
         except GatewayError as error:
-            self._standing.refused()
+            self._refusing.refused()
             self._reject(request, call, error, body, proven=secret is not None)
             raise
-        self._standing.taken()
+        self._refusing.taken()
         self._received[recorded.outcome].inc()
         if recorded.outcome == "ignored":
             metrics.IGNORED.labels(self._source.name, received.ignored).inc()
@@ -121,16 +144,15 @@ class Reception:
             raise self._too_large()
 
     async def _read(self, request: web.Request) -> bytes:
-        """The bytes as they came; a body without Content-Length is bounded while it is read."""
+        """
+        The bytes as they came; a body without Content-Length is bounded while it is read.
+
+        Raises GatewayError `body_too_large`, or the `body_too_slow` of the connection, which bounds the time.
+        """
         try:
-            if request.content.is_eof():
-                return await request.read()
-            async with asyncio.timeout(self._body_timeout):
-                return await request.read()
+            return await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise self._too_large() from error
-        except TimeoutError as error:
-            raise GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time") from error
 
     async def _record(self, received: Received, call: Call) -> Recorded:
         began = spans.now()
@@ -162,7 +184,7 @@ class Reception:
         )
 
     def _worth(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None) -> Worth:
-        """What speaks for a delivery that no live secret has signed."""
+        """The evidence in favour of a delivery that no live secret has signed."""
         if not self._source.signed(request.headers):
             return Worth.UNSIGNED
         if body is None or error.reason is Reason.TOKEN_WRONG:  # neither can ever be verified again

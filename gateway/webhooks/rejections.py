@@ -36,7 +36,7 @@ DISPLACED = prometheus_client.Counter(
     "tallyhook_rejected_displaced_total", "Stored rejected deliveries that were replaced by worthier ones.", ["source"]
 )
 
-_UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that say: whoever sent it did not prove who it is
+_UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that mean an unproven sender
 _EVERY: Final = timedelta(seconds=1)  # between two writes: what comes in a flood shares them
 _LISTED: Final = timedelta(days=1)  # for which the hour's bound is looked after; a gateway that waited for Postgres comes late
 
@@ -70,7 +70,7 @@ class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
     def __init__(self, url: str, *, kept_per_hour: int, why: Why | None = None) -> None:
-        """With `why`, the alert about refused signatures says why the latest one of its source was refused."""
+        """With `why`, the alert about refused signatures explains the latest refusal of its source."""
         self._why = why
         self._buffer = WriteBehind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
@@ -82,11 +82,11 @@ class RejectedLog:
         await self._buffer.open()
 
     async def close(self) -> None:
-        """Write what is left as far as Postgres lets it, and disconnect."""
+        """Write the rest as far as Postgres lets it, and disconnect."""
         await self._buffer.close()
 
     def offer(self, rejected: Rejected) -> None:
-        """Take it without waiting; what is worth nothing, and what is worth least of too many, is only counted."""
+        """Take a rejection without waiting. A worthless one, and the least worthy of too many, are only counted."""
         if rejected.reason.startswith(_UNPROVEN):
             self._unproven[rejected.source] += 1
         if rejected.worth is Worth.UNSIGNED:
@@ -167,7 +167,7 @@ class RejectedLog:
             DISPLACED.labels(source).inc(number)
 
     async def _explain(self, connection: AsyncConnection, source: str) -> str:
-        """Why the latest was refused; an alert is raised even where that cannot be told."""
+        """Explain the latest refusal; an alert is raised even if there is no explanation."""
         try:
             async with connection.transaction():
                 found = await self._why(connection, source) if self._why else ""
@@ -188,7 +188,7 @@ class _Held(NamedTuple):
 async def _fill(
     connection: AsyncConnection, quota: Quota, mine: Sequence[Rejected], kept_per_hour: int
 ) -> tuple[list[Rejected], int]:
-    """Which of mine are to be written, and how many that were kept are gone for them."""
+    """Choose the rows of this gateway to write, and count the kept ones that are deleted for them."""
     number = await _lock_quota(connection, quota)
     if not mine:
         return [], 0
@@ -224,7 +224,7 @@ values (%s, %s, 'rejected', %s, %s, %s, %s, %s)
 
 
 async def _lock_quota(connection: AsyncConnection, quota: Quota) -> int:
-    """How many are kept already; nobody else keeps one before this transaction ends."""
+    """Count the kept ones; no other gateway keeps one before this transaction ends."""
     cursor = await connection.execute(_LOCK_QUOTA, quota)
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
@@ -241,7 +241,7 @@ async def _held(connection: AsyncConnection, quota: Quota) -> list[_Held]:
 
 
 async def _displace(connection: AsyncConnection, quota: Quota, ids: Sequence[UUID]) -> int:
-    """Delete what is kept; how many that were. What was verified since, or is being verified now, stays."""
+    """Delete kept ones, and return their number. Those that were verified since, or are being verified now, stay."""
     if not ids:
         return 0
     cursor = await connection.execute(_DISPLACE, (list(ids), min(ids), max(ids)))

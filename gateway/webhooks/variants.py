@@ -41,7 +41,7 @@ def bodies_of(body: bytes) -> Iterator[Variant]:
 
 
 def keys_of(secret: str) -> Iterator[Variant]:
-    """The keys that somebody may have signed with who was given this secret; never the secret as it is."""
+    """The keys that a sender may have made of this secret by mistake; never the secret as it is."""
     bare = secret.strip().strip("\"'").strip()
     texts = [bare, *(f"{bare}{end}" for end in ("\n", "\r\n", " ", "\t")), f" {bare}", f'"{bare}"', f"'{bare}'"]
     for text in dict.fromkeys(texts):
@@ -64,7 +64,7 @@ def digests_of(header: str) -> list[bytes]:
 
 
 def timestamp_of(header: str) -> int | None:
-    """The time, in Unix seconds, that the header says it was signed at."""
+    """The time of signing that the header states, in Unix seconds."""
     found = _TIMESTAMP.search(header)
     return int(found[1]) if found else None
 
@@ -123,7 +123,7 @@ def _rewritten(body: bytes) -> Iterator[Variant]:
 
 
 def _escaped_for_html(text: str) -> str:
-    """As Go's encoder writes by default, and PHP's with JSON_HEX_TAG."""
+    """The text as Go's encoder writes it by default, and PHP's with JSON_HEX_TAG."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -1,7 +1,7 @@
 """
-Which of the rejected deliveries are worth their place in the log, where there are more than it keeps.
+The choice of the rejected deliveries to keep, when there are more than the log has room for.
 
-Anybody can make us reject something. So what a stranger sends must not take the room of an event that we may have judged wrongly:
+Anyone can cause a rejection. So a stranger's deliveries must not take the room of an event that we may have judged wrongly:
 better proofs come first, and among equals every client has its turn before one has a second.
 """
 
@@ -16,7 +16,7 @@ _HELD_BYTES: Final = 16 * 1024 * 1024
 
 
 class Worth(IntEnum):
-    """What speaks for a rejected delivery."""
+    """The evidence in favour of a rejected delivery."""
 
     UNSIGNED = 0
     """Nothing: no signature that could ever be verified. It is only counted."""
@@ -29,7 +29,7 @@ class Worth(IntEnum):
 
 
 class Candidate(Protocol):
-    """What is to be kept or not; ids tell the order of arrival."""
+    """A delivery that may be kept; its id is ordered by arrival."""
 
     @property
     def id(self) -> UUID: ...

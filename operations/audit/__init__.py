@@ -1,1 +1,1 @@
-"""Who called what."""
+"""The log of who called what."""

@@ -1,23 +1,28 @@
-"""The audit log: who called what, when, in which trace, and what was said."""
+"""The audit log: each call with its caller, its time, its trace and its answer."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
-from gateway.paging import OF_PAGES, cursor_of, names_of, parse_page
-from gateway.postgres import command_transaction
-from gateway.route import Parameter
+from gateway.answers import answer_page, by_id
+from gateway.paging import Page, Paged
+from gateway.parameters import query_of
+from gateway.postgres import reading
 from outbox import audit as log
 from schemas.text import Filter
 
-PARAMETERS: Final = (
-    Parameter("actor", Filter, "Only calls with the token of this public id, or with a token of this role."),
-    Parameter("path", Filter, "Only calls of routes whose template begins like this."),
-    *OF_PAGES,
-)
+
+class AuditQuery(Paged, frozen=True, kw_only=True):
+    """Narrows the audit log."""
+
+    actor: (
+        Annotated[Filter, Meta(description="Only calls with the token of this public id, or with a token of this role.")] | None
+    ) = None
+    path: Annotated[Filter, Meta(description="Only calls of routes whose template begins like this.")] | None = None
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -36,11 +41,8 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     client: str | None = None  #: The caller's address.
 
 
-class AuditPage(msgspec.Struct, frozen=True, omit_defaults=True):
+class AuditPage(Page[AuditEntry], frozen=True):
     """One page of the calls, newest first."""
-
-    items: list[AuditEntry]  #: The calls.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def audit(request: web.Request) -> web.Response:
@@ -49,13 +51,11 @@ async def audit(request: web.Request) -> web.Response:
 
     The log holds every call that needs a token, with its outcome and trace. `actor` and `path` narrow the list.
     """
-    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
-    search = log.Search(page.first, page.before, page.limit + 1, request.query.get("actor"), request.query.get("path"))
-    async with command_transaction(request) as connection:
+    query = query_of(request, AuditQuery)
+    search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)
+    async with reading(request) as connection:
         found = await log.find(connection, search)
-    items = [_entry(call) for call in found[: page.limit]]
-    answer = AuditPage(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    return answer_page(AuditPage, [_entry(call) for call in found], query.limit, by_id)
 
 
 def _entry(call: log.Audited) -> AuditEntry:

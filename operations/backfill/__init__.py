@@ -1,1 +1,1 @@
-"""What a provider sent while we could not take it, fetched from its own log of events."""
+"""Events that a provider sent while we could not take them, fetched from its own log."""

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.ledger.command import parse_moment
-from operations.output import CommandError, Json, show, with_database
+from operations.output import CommandError, Json, parse_moment, show, with_database
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Fetch from a provider what never arrived.")
 
 _RATE_MAX = 1000.0
-_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
 @app.callback()
@@ -64,7 +63,7 @@ def stripe(
         if report.seen:
             raise CommandError(f"{error.reason}: {error}; {report.put_in} were put in before: run it again") from error
         raise
-    _tell(report, as_json=as_json)
+    _print_report(report, as_json=as_json)
     if report.failed:
         raise CommandError(f"{report.failed} could not be put in: {', '.join(sorted({each.reason for each in report.failures}))}")
 
@@ -100,17 +99,19 @@ def _run(pages: "Iterator[list[Listed]]", asked: "Asked", report: "Report") -> N
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("asking Stripe", total=end - int(asked.since.timestamp()))
 
-        def tell(created: int) -> None:
-            said = f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}, {report.seen:,} seen, {report.missing:,} missing"
-            bar.update(task, completed=end - created, description=said)
+        def progress(created: int) -> None:
+            shown = (
+                f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}, {report.seen:,} seen, {report.missing:,} missing"
+            )
+            bar.update(task, completed=end - created, description=shown)
 
         async def work(connection: "AsyncConnection") -> None:
-            await go(connection, pages, asked, report, tell)
+            await go(connection, pages, asked, report, progress)
 
         with_database(work)
 
 
-def _tell(report: "Report", *, as_json: bool) -> None:
+def _print_report(report: "Report", *, as_json: bool) -> None:
     import msgspec
 
     data: dict[str, Any] = msgspec.to_builtins(report)

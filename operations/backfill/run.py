@@ -20,7 +20,8 @@ from outbox.audit import note_command
 from outbox.received import UNHANDLED, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.stripe import SOURCE, ModeOrAny
+from schemas.providers import ModeOrAny
+from schemas.stripe import SOURCE
 
 ORIGIN: Final = "X-Tallyhook-Origin"
 """In the headers of a delivery: how it came, if not as a webhook."""
@@ -37,7 +38,7 @@ class Failed(NamedTuple):
 
 class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
-    What a backfill found and did: `seen` = `known` + `missing` + `ignored` + `failed`.
+    The result of a backfill: `seen` = `known` + `missing` + `ignored` + `failed`.
 
     `missing` never arrived, and is put in unless it is a dry run; `ignored` is of types that nobody handles and that were not
     asked for, or of the mode that is not wanted, in `ignored_types` by type.
@@ -57,7 +58,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Asked(NamedTuple):
-    """What is wanted: without `types` all that a worker handles, of that mode; at most `rate` events a second are put in."""
+    """The request: without `types` all that a worker handles, of that mode; at most `rate` events a second are recorded."""
 
     since: datetime
     until: datetime
@@ -68,12 +69,12 @@ class Asked(NamedTuple):
     mode: ModeOrAny = "any"
 
 
-Tell = Callable[[int], None]
+Progress = Callable[[int], None]
 """Told how far back in time it has come, in Unix seconds."""
 
 
 async def backfill(
-    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, tell: Tell = lambda _: None
+    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
     Go through the pages, on a connection in autocommit mode; the report counts along, so that it is right wherever this stops.
@@ -89,7 +90,7 @@ async def backfill(
             await _put_in(connection, missing, report)
             await asyncio.sleep(max(0.0, len(missing) / asked.rate - (asyncio.get_running_loop().time() - began)))
         if page:
-            tell(page[-1].created)
+            progress(page[-1].created)
     return report
 
 

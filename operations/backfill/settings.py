@@ -1,12 +1,12 @@
-"""How the provider's API is reached."""
+"""The settings of the provider's API."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from runtime.credentials import EVERY_OTHER, fault_of
 from runtime.settings import DatabaseUrl, HttpUrl, Settings
-from schemas.stripe import ModeOrAny
+from schemas.credentials import EVERY_OTHER, fault_of
+from schemas.providers import ModeOrAny
 
 
 def _check_key(key: SecretStr) -> SecretStr:

@@ -1,4 +1,4 @@
-"""What is known of a provider's events, and putting in what is not: intake's own statement, and how it came beside it."""
+"""The known events of a provider, and the recording of unknown ones with intake's own statement."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -90,7 +90,7 @@ class StripeEvents:
 
 def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str = "events") -> Result:
     """
-    What the call gives; while Stripe is called too often, it is made again after each pause. `what` is what it reads.
+    Return the result of the call, which is repeated after pauses while Stripe limits its rate. `what` names it in errors.
 
     Raises StripeApiError.
     """

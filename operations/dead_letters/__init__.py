@@ -1,1 +1,1 @@
-"""Records that were set aside: found, retried or discarded."""
+"""Dead letters: found, retried or discarded."""

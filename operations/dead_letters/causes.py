@@ -1,4 +1,4 @@
-"""Why a record or a lead is set aside: whose fault it is, what it means, and the page that says what to do."""
+"""The causes of dead letters: who has to mend each, its meaning, and the page with the remedy."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -25,9 +25,9 @@ CAUSES: Final = {
     "schema_unknown": Cause("ours", "the writer is newer than the worker, or foreign: no such schema is known"),
     "schema_too_new": Cause("ours", "the writer is newer than the worker: deploy readers first"),
     "event_unexpected": Cause("ours", "an event of ours that this worker is not for"),
-    "event_mislabeled": Cause("ours", "the data is of another type than the event says"),
+    "event_mislabeled": Cause("ours", "the data is of another type than the event states"),
     "data_malformed": Cause("ours", "the data does not fit the schema that the event names"),
-    "event_outside_retention": Cause("ours", "older than RETENTION_DAYS: nobody can tell whether it was handled before"),
+    "event_outside_retention": Cause("ours", "older than RETENTION_DAYS: it is unknown whether it was handled before"),
     "value_missing": Cause("ours", "a foreign writer: a record without a value"),
     "envelope_incomplete": Cause("ours", "a foreign writer: headers of a CloudEvent are missing"),
     "envelope_malformed": Cause("ours", "a foreign writer: headers of a CloudEvent make no sense"),
@@ -61,5 +61,5 @@ _UNDECLARED: Final = Cause("ours", "a reason that this release does not know")
 
 
 def cause_of(reason: str) -> Cause:
-    """The cause behind a reason; one that nobody declared is taken for ours, so that somebody looks."""
+    """The cause behind a reason; an undeclared one counts as ours, so that an operator looks at it."""
     return CAUSES.get(reason, _UNDECLARED)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 from uuid import UUID
 
+import msgspec
 import typer
 
-from operations.ledger.command import parse_moment
+from operations.dead_letters.query import DeadLettersQuery, Status
+from operations.options import asks
 from operations.output import CommandError, Json, operator, show, with_database
 
 if TYPE_CHECKING:
@@ -18,23 +19,17 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from operations.dead_letters.listing import SetAsideSetAside
-    from operations.dead_letters.store import Search
+    from operations.dead_letters.store import SetAsideSetAside
 
     Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
 
-_HELP: Final = "What was set aside: records that a worker could not handle, leads that a partner did not take."
+_HELP: Final = "Records that a worker could not handle, and leads that a partner did not take."
 app = typer.Typer(no_args_is_help=True, help=_HELP)
 
-_STATUSES: Final = ("open", "retried", "discarded", "all")
-_FAULTS: Final = ("ours", "theirs", None)
-_LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _MANY: Final = 100_000
+_SHOWN: Final = 50
+_NARROWING: Final = ("consumer", "reason", "topic", "fault")
 
-Consumer = Annotated[str | None, typer.Option(help="Only those of this worker.")]
-Reason = Annotated[str | None, typer.Option(help="Only those set aside for this reason.")]
-Topic = Annotated[str | None, typer.Option(help="Only those of this topic.")]
-Fault = Annotated[str | None, typer.Option(help="`ours` (code, schema, setting) or `theirs` (provider, partner).")]
 Ids = Annotated[list[UUID] | None, typer.Argument(help="Ids as `dead-letters list` shows them.")]
 Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that the other options leave, oldest first.")]
 AtMost = Annotated[int, typer.Option("--limit", min=1, max=_MANY, help="With --all: so many at most.")]
@@ -42,26 +37,19 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("list")
+@asks(DeadLettersQuery, *_NARROWING, "from", "to")
 def list_items(
+    asked: DeadLettersQuery,
     *,
-    status: Annotated[str, typer.Option(help="open, retried, discarded or all.")] = "open",
-    consumer: Consumer = None,
-    reason: Reason = None,
-    topic: Topic = None,
-    fault: Fault = None,
-    begin: Annotated[str, typer.Option("--from", help="Set aside since then: a time, or how long ago, such as 2h.")] = "3650d",
-    end: Annotated[str, typer.Option("--to", help="Set aside before then, likewise.")] = "0s",
-    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = 50,
+    status: Annotated[str, typer.Option(metavar="open|retried|discarded|all", help="Only those of this status.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = _SHOWN,
     as_json: Json = False,
 ) -> None:
-    """What was set aside, newest first: whose fault it is, and the page that says what to do."""
+    """List dead letters, newest first: who has to mend each, and the page with the remedy."""
     from operations.dead_letters import listing
 
-    if status not in _STATUSES:
-        raise CommandError(f"--status is one of {', '.join(_STATUSES)}")
-    filters = _Filters(None if status == "all" else status, consumer, reason, topic, fault)
-    search = filters.search(limit, begin=begin, end=end)
-    found = with_database(lambda connection: listing.find(connection, search))
+    query = _of_status(asked, status)
+    found = with_database(lambda connection: listing.find(connection, query, limit))
     show({"items": [_builtins(item) for item in found]}, _table(found), as_json=as_json)
 
 
@@ -72,7 +60,7 @@ def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: J
 
     found = with_database(lambda connection: listing.read(connection, item_id))
     if found is None:
-        raise CommandError(f"not_found: nothing that was set aside has the id {item_id}")
+        raise CommandError(f"not_found: no dead letter has the id {item_id}")
     item, contents = found
     fields = _builtins(item) | listing.record_of(contents)
     lines = [f"{name:16} {value}" for name, value in fields.items() if name not in {"key", "value", "headers"}]
@@ -81,38 +69,33 @@ def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: J
 
 
 @app.command("retry")
+@asks(DeadLettersQuery, *_NARROWING)
 def retry(
+    asked: DeadLettersQuery,
     ids: Ids = None,
     *,
     every: Every = False,
-    consumer: Consumer = None,
-    reason: Reason = None,
-    topic: Topic = None,
-    fault: Fault = None,
     limit: AtMost = _MANY,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send them out again, each once, after what was wrong is mended; what fails again is set aside anew."""
+    """Send them out again, each once, after the cause is mended; one that fails again becomes a new dead letter."""
     from operations.dead_letters import listing
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
         await listing.retry(connection, item_id, operator())
 
-    search = _Filters("open", consumer, reason, topic, fault).search(limit, oldest_first=True) if every else None
-    _settle_all("retry", ids or [], search, settle, yes=yes, as_json=as_json)
+    _settle_all("retry", _meant("retry", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
 
 
 @app.command("discard")
+@asks(DeadLettersQuery, *_NARROWING)
 def discard(
+    asked: DeadLettersQuery,
     ids: Ids = None,
     *,
     because: Annotated[str, typer.Option(help="Why; it is kept with them.")],
     every: Every = False,
-    consumer: Consumer = None,
-    reason: Reason = None,
-    topic: Topic = None,
-    fault: Fault = None,
     limit: AtMost = _MANY,
     yes: Yes = False,
     as_json: Json = False,
@@ -124,54 +107,46 @@ def discard(
         await listing.discard(connection, item_id, because, operator())
 
     if not because.strip():
-        raise CommandError("--because needs a text: who looks at it later wants to know")
-    search = _Filters("open", consumer, reason, topic, fault).search(limit, oldest_first=True) if every else None
-    _settle_all("discard", ids or [], search, settle, yes=yes, as_json=as_json)
+        raise CommandError("--because needs a text: the reason is kept for later readers")
+    _settle_all("discard", _meant("discard", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
 
 
-class _Filters(NamedTuple):
-    status: str | None
-    consumer: str | None
-    reason: str | None
-    topic: str | None
-    fault: str | None
-
-    def search(self, limit: int, *, begin: str = "3650d", end: str = "0s", oldest_first: bool = False) -> Search:
-        """Raises CommandError."""
-        from operations.dead_letters.store import Search
-
-        if self.fault not in _FAULTS:
-            raise CommandError("--fault is `ours` or `theirs`")
-        now = datetime.now(UTC)
-        before = (parse_moment(end, now), _LAST_ID)
-        return Search(parse_moment(begin, now), before, limit, *self, oldest_first=oldest_first)
+def _of_status(asked: DeadLettersQuery, word: str) -> DeadLettersQuery:
+    """Raises CommandError."""
+    if word == "all":
+        return asked
+    status = next((each for each in get_args(Status) if each == word), None)
+    if status is None:
+        raise CommandError(f"--status is one of {', '.join(get_args(Status))}, all")
+    return msgspec.structs.replace(asked, status=status)
 
 
-def _settle_all(verb: str, ids: Sequence[UUID], search: Search | None, settle: Settle, *, yes: bool, as_json: bool) -> None:
-    if bool(ids) == (search is not None):
+def _meant(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, limit: int, *, yes: bool) -> list[UUID]:
+    """The ids: those that are named, or those that the operator has seen and confirmed. Raises CommandError."""
+    from operations.dead_letters import listing
+
+    if bool(ids) == (asked is not None):
         raise CommandError("name ids, or --all with what they have in common")
-    if search:
-        ids = _asked_for(verb, search, yes=yes)
+    if asked is None:
+        return ids or []
+    query = msgspec.structs.replace(asked, status="open")
+    found = with_database(lambda connection: listing.find(connection, query, limit, oldest_first=True))
+    if found and not yes:
+        for (consumer, reason), number in Counter((item.consumer, item.reason) for item in found).items():
+            typer.echo(f"{number:>8}  {consumer}  {reason}", err=True)
+        if not sys.stdin.isatty():
+            raise CommandError(f"--yes is needed to {verb} them without a question")
+        typer.confirm(f"{verb} these {len(found)}?", abort=True, err=True)
+    return [item.id for item in found]
+
+
+def _settle_all(verb: str, ids: Sequence[UUID], settle: Settle, *, as_json: bool) -> None:
     failed = with_database(lambda connection: _settle_each(connection, verb, ids, settle))
     done = len(ids) - len(failed)
     past = {"retry": "sent out again", "discard": "discarded"}[verb]
     show({"done": done, "failed": failed}, f"{done} {past}", as_json=as_json)
     if failed:
         raise CommandError("; ".join(f"{item_id}: {why}" for item_id, why in failed.items()))
-
-
-def _asked_for(verb: str, search: Search, *, yes: bool) -> list[UUID]:
-    """The ids of what is meant, once the operator has seen how many of which they are."""
-    from operations.dead_letters import listing
-
-    found = with_database(lambda connection: listing.find(connection, search))
-    if found and not yes:
-        for (consumer, reason), number in Counter((item.consumer, item.reason) for item in found).items():
-            typer.echo(f"{number:>8}  {consumer}  {reason}", err=True)
-        if not sys.stdin.isatty():
-            raise CommandError(f"--yes is needed to {verb} them without being asked")
-        typer.confirm(f"{verb} these {len(found)}?", abort=True, err=True)
-    return [item.id for item in found]
 
 
 async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUID], settle: Settle) -> dict[str, str]:
@@ -195,8 +170,6 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
 
 
 def _builtins(item: SetAsideSetAside) -> dict[str, Any]:
-    import msgspec
-
     fields: dict[str, Any] = msgspec.to_builtins(item)
     return fields
 

@@ -1,5 +1,5 @@
 """
-Everything that was set aside and waits for somebody: records that a worker could not handle, leads that a partner did not take.
+All dead letters: records that a worker could not handle, and leads that a partner did not take.
 
 One list, told apart by `fault`. A record is sent to its worker again by the outbox; a lead gets a new round of attempts by a
 command to its worker. Both can be given up instead, for good.
@@ -16,8 +16,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, Fault, cause_of
-from operations.dead_letters.store import Contents, Letter, Search, SentAs
+from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, cause_of
+from operations.dead_letters.query import DeadLettersQuery
+from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
@@ -26,35 +27,9 @@ from schemas.leads import DELIVER, DeliverLead
 from schemas.registry import EVENT_TYPES
 from schemas.topics import Topic
 
-Kind = Literal["record", "lead"]
-
 _CONSUMER: Final = "leads"
 _EXCERPT: Final = 2000  # bytes of a record that are shown as text
 _REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
-
-
-class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A record that a worker could not handle, or a lead that a partner did not accept."""
-
-    id: UUID  #: The id of the dead letter; a lead's own id.
-    kind: Kind  #: `record` from Kafka, or `lead`.
-    status: dead_letters.Status  #: `open` until it is retried or discarded.
-    fault: Fault  #: `ours`: a deployment, a setting or one of your services is wrong. `theirs`: a provider or partner is.
-    reason: str  #: The stable word for the error.
-    detail: str  #: The error in words.
-    consumer: str  #: The worker role that could not handle it.
-    topic: str  #: The topic of the record.
-    set_aside_at: datetime  #: When it was recorded as a dead letter.
-    runbook: str  #: The page that describes the remedy.
-    partition: int | None = None  #: The partition of the record; absent for a lead.
-    offset: int | None = None  #: The offset of the record; absent for a lead.
-    event_id: UUID | None = None  #: The event's id (`ce_id`); absent if unreadable.
-    trace_id: str | None = None  #: The trace of the event; absent if unreadable.
-    earlier_id: UUID | None = None  #: The dead letter whose retry failed again as this one.
-    settled_at: datetime | None = None  #: When it was retried or discarded.
-    settled_by: str | None = None  #: The public id of the operator's token.
-    discard_reason: str | None = None  #: Why it was discarded.
-    lead: str | None = None  #: The path of the lead's state; absent for a record.
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,19 +74,21 @@ _NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, search: Search) -> list[SetAsideSetAside]:
-    """What the search asks for, newest first unless it wants the oldest."""
-    found = [_of_letter(letter) for letter in await dead_letters.find(connection, search)]
-    if _may_be_leads(search):
-        found += [_of_lead(lead) for lead in await _find_leads(connection, search)]
-    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not search.oldest_first)
-    return found[: search.limit]
+async def find(
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+) -> list[SetAsideSetAside]:
+    """At most so many of those that the query means, newest first unless the oldest are wanted."""
+    found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first)
+    if _may_be_leads(query):
+        found += [_of_lead(lead) for lead in await _find_leads(connection, query, limit, oldest_first=oldest_first)]
+    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not oldest_first)
+    return found[:limit]
 
 
 async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
     """One of them with its record; that of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
-        return _of_letter(found[0]), found[1]
+        return found
     lead = await _lead(connection, item_id)
     if lead is None:
         return None
@@ -152,29 +129,29 @@ async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: s
         await connection.execute(query, (item_id, reason, by))
 
 
-def _may_be_leads(search: Search) -> bool:
+def _may_be_leads(query: DeadLettersQuery) -> bool:
     topic, reasons = Topic.PARTNER_LEADS.value, (None, *_REASONS.values())
     return (
-        search.status != "retried"
-        and search.fault in (None, "theirs")
-        and search.consumer in (None, _CONSUMER)
-        and search.topic in (None, topic)
-        and search.reason in reasons
+        query.status != "retried"
+        and query.fault in (None, "theirs")
+        and query.consumer in (None, _CONSUMER)
+        and query.topic in (None, topic)
+        and query.reason in reasons
     )
 
 
-async def _find_leads(connection: AsyncConnection, search: Search) -> Sequence[_Lead]:
-    status = next((status for status, reason in _REASONS.items() if reason == search.reason), None)
+async def _find_leads(connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool) -> Sequence[_Lead]:
+    first, (moment, last) = query.span()
     values = {
-        "first": search.first,
-        "moment": search.before[0],
-        "id": search.before[1],
-        "limit": search.limit,
-        "lead_status": status,
-        "open": None if search.status is None else search.status == "open",
+        "first": first,
+        "moment": moment,
+        "id": last,
+        "limit": limit,
+        "lead_status": next((status for status, reason in _REASONS.items() if reason == query.reason), None),
+        "open": None if query.status is None else query.status == "open",
     }
     async with connection.cursor(row_factory=class_row(_Lead)) as cursor:
-        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+        return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
 async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = False) -> _Lead | None:
@@ -188,26 +165,18 @@ def _refuse_settled(lead: _Lead) -> None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
 
 
-def _of_letter(letter: Letter) -> SetAsideSetAside:
-    fields = msgspec.structs.asdict(letter)
-    cause = cause_of(letter.reason)
-    return SetAsideSetAside(
-        kind="record", fault=cause.fault, runbook=cause.runbook, set_aside_at=fields.pop("created_at"), **fields
-    )
-
-
 def _of_lead(lead: _Lead) -> SetAsideSetAside:
     reason = _REASONS[lead.status]
     cause = cause_of(reason)
     times = "attempt" if lead.attempts == 1 else "attempts"
-    said = f": {lead.excerpt}" if lead.excerpt else ""
+    excerpt = f": {lead.excerpt}" if lead.excerpt else ""
     return SetAsideSetAside(
         id=lead.id,
         kind="lead",
         status="discarded" if lead.discarded_at else "open",
         fault=cause.fault,
         reason=reason,
-        detail=f"partner {lead.partner_id}, {lead.attempts} {times}, the last one {lead.error or 'failed'}{said}",
+        detail=f"partner {lead.partner_id}, {lead.attempts} {times}, the last one {lead.error or 'failed'}{excerpt}",
         consumer=_CONSUMER,
         topic=EVENT_TYPES["lead.partner.received"].topic,
         set_aside_at=lead.updated_at,
@@ -242,5 +211,5 @@ def _base64(value: bytes | None) -> str | None:
 
 
 def _readable(value: bytes | None) -> str | None:
-    """The beginning as text; what is no text shows as replacement characters, a NUL likewise."""
+    """The beginning as text; bytes that are not UTF-8, and NUL, show as replacement characters."""
     return None if value is None else value[:_EXCERPT].decode(errors="replace").replace("\0", "\ufffd")

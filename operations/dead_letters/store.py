@@ -1,5 +1,5 @@
 """
-Records that were set aside: found, read, sent to their worker again, or given up.
+The SQL of dead letters: found, read, sent to their worker again, or given up.
 
 A letter is `open` until an operator settles it, once: `retried` or `discarded`, both for good. What is retried and fails again is
 a new letter that names the earlier one.
@@ -12,37 +12,47 @@ from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import kwargs_row
 
-from operations.dead_letters.causes import THEIRS
+from operations.dead_letters.causes import THEIRS, Fault, cause_of
+from operations.dead_letters.query import DeadLettersQuery, Status
 from operations.errors import OperationError, Reason
 from operations.ledger import books
 from outbox.append import append, shard_of
 from outbox.resend import raw_record, resend_of
 from runtime.tracing import Trace, new_trace
 
-Status = Literal["open", "retried", "discarded"]
+Kind = Literal["record", "lead"]
 SentAs = Literal["event", "record"]
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a record that was set aside; `earlier_id` is the letter whose retry it came of."""
+class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A record that a worker could not handle, or a lead that a partner did not accept."""
 
-    id: UUID
-    consumer: str
-    reason: str
-    detail: str
-    topic: str
-    partition: int
-    offset: int
-    event_id: UUID | None
-    trace_id: str | None
-    status: Status
-    created_at: datetime
-    earlier_id: UUID | None
-    settled_at: datetime | None
-    settled_by: str | None
-    discard_reason: str | None
+    id: UUID  #: The id of the dead letter; a lead's own id.
+    kind: Kind  #: `record` from Kafka, or `lead`.
+    status: Status  #: `open` until it is retried or discarded.
+    fault: Fault  #: `ours`: a deployment, a setting or one of your services is wrong. `theirs`: a provider or partner is.
+    reason: str  #: The stable word for the error.
+    detail: str  #: The error in words.
+    consumer: str  #: The worker role that could not handle it.
+    topic: str  #: The topic of the record.
+    set_aside_at: datetime  #: When it was recorded as a dead letter.
+    runbook: str  #: The page that describes the remedy.
+    partition: int | None = None  #: The partition of the record; absent for a lead.
+    offset: int | None = None  #: The offset of the record; absent for a lead.
+    event_id: UUID | None = None  #: The event's id (`ce_id`); absent if unreadable.
+    trace_id: str | None = None  #: The trace of the event; absent if unreadable.
+    earlier_id: UUID | None = None  #: The dead letter whose retry failed again as this one.
+    settled_at: datetime | None = None  #: When it was retried or discarded.
+    settled_by: str | None = None  #: The public id of the operator's token.
+    discard_reason: str | None = None  #: Why it was discarded.
+    lead: str | None = None  #: The path of the lead's state; absent for a record.
+
+
+def _letter(*, reason: str, **fields: Any) -> SetAsideSetAside:
+    cause = cause_of(reason)
+    return SetAsideSetAside(kind="record", fault=cause.fault, runbook=cause.runbook, reason=reason, **fields)
 
 
 class Contents(NamedTuple):
@@ -53,23 +63,9 @@ class Contents(NamedTuple):
     headers: list[tuple[str, str | None]]
 
 
-class Search(NamedTuple):
-    """Which letters: set aside at or after `first` and before `before`, where ids tell apart what shares a moment."""
-
-    first: datetime
-    before: tuple[datetime, UUID]
-    limit: int
-    status: str | None = None
-    consumer: str | None = None
-    reason: str | None = None
-    topic: str | None = None
-    fault: str | None = None
-    oldest_first: bool = False
-
-
 _COLUMNS: Final = """
-id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at, earlier_id, settled_at,
-settled_by, discard_reason
+id, consumer, reason, detail, topic, partition, "offset", event_id, trace_id, status, created_at as set_aside_at, earlier_id,
+settled_at, settled_by, discard_reason
 """
 _FIND: Final = f"""
 select {_COLUMNS} from dead_letters
@@ -82,16 +78,21 @@ _NEWEST: Final = _FIND + "order by created_at desc, id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 
 
-async def find(connection: AsyncConnection, search: Search) -> list[Letter]:
-    """The letters, newest first unless the search wants the oldest."""
-    values = search._asdict() | {"moment": search.before[0], "id": search.before[1], "theirs": list(THEIRS)}
-    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
-        return await (await cursor.execute(_OLDEST if search.oldest_first else _NEWEST, values)).fetchall()
+async def find(
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+) -> list[SetAsideSetAside]:
+    """At most so many letters, newest first unless the oldest are wanted."""
+    first, (moment, last) = query.span()
+    names = ("status", "consumer", "reason", "topic", "fault")
+    values = {name: getattr(query, name) for name in names}
+    values |= {"first": first, "moment": moment, "id": last, "limit": limit, "theirs": list(THEIRS)}
+    async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
+        return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
-async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[Letter, Contents] | None:
+async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
     """One letter with its record."""
-    async with connection.cursor(row_factory=class_row(Letter)) as cursor:
+    async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         letter = await (await cursor.execute(f"select {_COLUMNS} from dead_letters where id = %s", (letter_id,))).fetchone()
     query = "select key, value, headers from dead_letters where id = %s"
     row = await (await connection.execute(query, (letter_id,))).fetchone()
@@ -152,7 +153,7 @@ async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by:
 
 
 async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """How many are open, by consumer and reason."""
+    """The number of open ones, by consumer and reason."""
     query = "select consumer, reason, count(*) from dead_letters where status = 'open' group by 1, 2"
     return [(row[0], row[1], row[2]) for row in await (await connection.execute(query)).fetchall()]
 

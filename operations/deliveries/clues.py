@@ -1,4 +1,4 @@
-"""What is known of a refused delivery besides itself, read from Postgres; and with it, why it was refused."""
+"""The circumstances of a refused delivery, read from Postgres, and from them the cause of the refusal."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from gateway.webhooks.sources.live import live_sources
 from gateway.webhooks.variants import timestamp_of
 from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
 from operations.webhook_replay import store as work
-from operations.webhook_replay.store import Refused
+from operations.webhook_replay.store import Kept
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
 from runtime.ids import first_id_of, time_of
 from runtime.settings import Secret
@@ -23,7 +23,7 @@ from runtime.settings import Secret
 _SKEW_OVER: Final = timedelta(hours=1)
 _ACCEPTED_OVER: Final = timedelta(days=1)
 
-_OUTCOME: Final = "select outcome, reason, livemode from webhook_deliveries where id = %s"
+_OUTCOME: Final = "select source, outcome, reason, livemode from webhook_deliveries where id = %s"
 _LAST: Final = """
 select id from webhook_deliveries where outcome = 'rejected' and source = %s and id >= %s and body is not null
 order by id desc limit 1
@@ -41,7 +41,7 @@ order by d.id desc limit 20
 
 
 class Settings(NamedTuple):
-    """What explanations are tried with: all live secrets, the sources as they judge now, and keys that sign no webhook."""
+    """The material of explanations: all live secrets, the sources of the gateway, and keys that sign no webhook."""
 
     secrets: Sequence[Live]
     sources: Sources
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(settings: GatewaySettings) -> Settings:
-    """What a gateway with these settings has."""
+    """The material that a gateway with these settings has."""
     return Settings(live_secrets(settings), live_sources(settings), settings.stripe_api_key)
 
 
@@ -58,13 +58,13 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
     row = await (await connection.execute(_OUTCOME, (delivery_id,))).fetchone()
     if row is None:
         return None
-    if row[0] != "rejected":
+    if row[1] != "rejected":
         return not_rejected(*row)
     refused = (await work.refused(connection, [delivery_id]))[delivery_id]
     return await why(connection, refused, settings)
 
 
-async def why(connection: AsyncConnection, refused: Refused, settings: Settings) -> Explanation:
+async def why(connection: AsyncConnection, refused: Kept, settings: Settings) -> Explanation:
     """Why it was refused; the guesses are made in a thread, since they may take a second."""
     live = settings.sources.get(refused.source)
     known = Surroundings(
@@ -97,7 +97,7 @@ async def latest_explained(
     return (row[0], found) if row and found else None
 
 
-def _is_recoverable(sources: Sources, refused: Refused) -> bool:
+def _is_recoverable(sources: Sources, refused: Kept) -> bool:
     try:
         verify_again(sources, refused)
     except NotRecovered:
@@ -105,7 +105,7 @@ def _is_recoverable(sources: Sources, refused: Refused) -> bool:
     return True
 
 
-async def _skew(connection: AsyncConnection, refused: Refused) -> float | None:
+async def _skew(connection: AsyncConnection, refused: Kept) -> float | None:
     first = first_id_of(time_of(refused.id) - _SKEW_OVER)
     rows = await (await connection.execute(_HEADERS, (refused.source, first, refused.id))).fetchall()
     signed = [(time_of(row[0]).timestamp(), timestamp_of(header_of(refused.source, row[1]))) for row in rows]

@@ -10,6 +10,7 @@ import typer
 
 from operations.output import CommandError, Json, show, with_database
 from runtime.settings import environment
+from schemas.providers import SOURCES
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -27,11 +28,11 @@ def deliveries() -> None:
 @app.command("explain")
 def explain(
     delivery_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="A delivery's id, as the delivery log has it.")] = None,
-    last: Annotated[str | None, typer.Option(help="Instead of an id: the latest one of this source, stripe for one.")] = None,
+    last: Annotated[str | None, typer.Option(help=f"Instead of an id: the latest one of this source, as {SOURCES[0]}.")] = None,
     as_json: Json = False,
 ) -> None:
     """
-    Why a delivery was refused, and what to change.
+    Explain the refusal of a delivery, and the remedy.
 
     Tries every secret in the settings of this shell, the usual ways in which proxies and frameworks rewrite bodies and headers,
     the clocks, and the modes and accounts of what was accepted lately.

@@ -1,23 +1,26 @@
-"""The delivery log: what came in, what was said to it, and where it has gone since."""
+"""The delivery log: what came in, how it was answered, why it was refused, and where it has gone since."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from gateway.errors import GatewayError, Reason
-from gateway.paging import cursor_of, id_of
-from gateway.postgres import transaction
-from operations.deliveries import store
-from operations.deliveries.query import parse_query
+from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.paging import Page
+from gateway.parameters import query_of
+from gateway.postgres import reading
+from operations.deliveries import clues, store
+from operations.deliveries.query import DeliveriesQuery
 from operations.deliveries.store import Delivery, Journey
 
+CLUES: Final = web.AppKey("clues", clues.Settings)
+_NOUN: Final = "delivery"
+_ABSENT: Final = "no delivery has this id, or its day is past retention"
 
-class DeliveriesPage(msgspec.Struct, frozen=True, omit_defaults=True):
+
+class DeliveriesPage(Page[Delivery], frozen=True):
     """One page of the deliveries, newest first."""
-
-    items: list[Delivery]  #: The deliveries.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class DeliveriesDetail(Delivery, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -32,11 +35,11 @@ async def deliveries(request: web.Request) -> web.Response:
 
     The delivery log holds every webhook call with its outcome, including refused ones.
     """
-    query = parse_query(request.query, datetime.now(UTC))
-    async with transaction(request) as connection:
-        items, more = await store.deliveries(connection, query)
-    page = DeliveriesPage(items, cursor_of(items[-1].id) if more else None)
-    return web.json_response(body=msgspec.json.encode(page))
+    query = query_of(request, DeliveriesQuery)
+    span = query.span(datetime.now(UTC))
+    async with reading(request) as connection:
+        items, more = await store.deliveries(connection, query, *span)
+    return answer_page(DeliveriesPage, items, query.limit, by_id, more=more)
 
 
 async def delivery(request: web.Request) -> web.Response:
@@ -45,14 +48,11 @@ async def delivery(request: web.Request) -> web.Response:
 
     The journey is the event's way through outbox, Kafka and workers, with the events that it caused.
     """
-    asked = id_of(request.match_info["id"], "delivery")
-    async with transaction(request) as connection:
-        found = await store.delivery(connection, asked)
-        if found is None:
-            raise GatewayError(Reason.NOT_FOUND, "no delivery has this id, or its day is past retention")
+    asked = asked_id(request, _NOUN)
+    async with reading(request) as connection:
+        found = known(await store.delivery(connection, asked), _ABSENT)
         journey = await store.journey(connection, found.ce_id) if found.ce_id else None
-    detail = DeliveriesDetail(**msgspec.structs.asdict(found), journey=journey)
-    return web.json_response(body=msgspec.json.encode(detail))
+    return answer(DeliveriesDetail(**msgspec.structs.asdict(found), journey=journey))
 
 
 async def body(request: web.Request) -> web.Response:
@@ -62,9 +62,19 @@ async def body(request: web.Request) -> web.Response:
     The bytes are those of the sender. They are served as a download that no browser executes, since anyone may have sent
     them.
     """
-    asked = id_of(request.match_info["id"], "delivery")
-    async with transaction(request) as connection:
-        found = await store.body(connection, asked)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no body is kept for this id")
+    asked = asked_id(request, _NOUN)
+    async with reading(request) as connection:
+        found = known(await store.body(connection, asked), "no body is kept for this id")
     return web.Response(body=found, content_type="application/octet-stream", headers={"X-Content-Type-Options": "nosniff"})
+
+
+async def explanation(request: web.Request) -> web.Response:
+    """
+    Explain why a delivery was refused.
+
+    The gateway tries every secret, the usual ways of rewriting a body and the usual damage to a header on the stored
+    delivery.
+    """
+    asked = asked_id(request, _NOUN)
+    async with reading(request) as connection:
+        return answer(known(await clues.explained(connection, asked, request.app[CLUES]), _ABSENT))

@@ -5,25 +5,55 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, exists, func, literal, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg import AsyncConnection, sql
+from psycopg.rows import dict_row
 
-from operations.deliveries.query import Query
-from operations.deliveries.settled import settled
+from operations.deliveries.query import DeliveriesQuery
+from operations.ledger.states import condition
 from outbox.pages import PAGE_BYTES, cut
-from outbox.tables import consumed, dead_letters, outbox, outbox_pending, webhook_deliveries
 from runtime.ids import time_of
 
 State = Literal["pending", "parked", "relayed", "stored"]
 
 _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
+_COLUMNS: Final = """d.id, d.source, d.outcome, d.trace_id, d.provider_event_id as event_id, d.event_id as ce_id, d.type,
+  d.reason, d.secret_id, d.client, d.headers, d.recovered_as, d.livemode, d.account"""
+# The sender decides how large the headers, the type and the id are; see `outbox/pages.py`.
+_PAGE: Final = f"""
+with page as (
+  select {_COLUMNS}, coalesce(octet_length(d.headers::text), 0) + coalesce(octet_length(d.type), 0)
+    + coalesce(octet_length(d.provider_event_id), 0) as size
+  from webhook_deliveries d where d.id >= %(first)s and d.id < %(before)s {{where}} order by d.id desc limit %(limit)s),
+summed as (select *, sum(size) over w as total, row_number() over w as place from page window w as (order by id desc))
+select * from summed where total - size <= %(bytes)s or place = 2 order by place
+"""
+_ONE: Final = f"select {_COLUMNS} from webhook_deliveries d where d.id = %s"
+_BODY: Final = """
+select coalesce(d.body, o.data) from webhook_deliveries d left join outbox o on o.id = d.event_id where d.id = %s
+"""
+# Ids are time-ordered, so what was caused has a later id: the condition keeps older partitions out of the search.
+_JOURNEY: Final = """
+with recursive chain as (
+  select id from outbox where id = %(id)s
+  union select o.id from outbox o join chain on o.causation_id = chain.id where o.id > %(id)s),
+found as (select id from chain order by id limit %(limit)s)
+select o.id, o.topic, o.aggregate_id as key, o.type, o.occurred_at, o.causation_id, p.reason as parked_reason,
+  case when p.parked_at is not null then 'parked' when p.id is not null then 'pending'
+       when exists (select from webhook_deliveries d where d.id = o.id and d.outcome = 'ignored') then 'stored'
+       else 'relayed' end as state,
+  array(select consumer from consumed c where c.event_id = o.id order by consumer) as consumed_by,
+  coalesce((select jsonb_agg(jsonb_build_object('id', l.id, 'consumer', l.consumer, 'reason', l.reason, 'status', l.status))
+    from dead_letters l where l.event_id = o.id), '[]') as dead_letters
+from found join outbox o on o.id = found.id left join outbox_pending p on p.event_id = o.id order by o.id
+"""
+
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One call of a provider or partner."""
 
     id: UUID  #: The id of the delivery.
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     outcome: str  #: `accepted`, `duplicate`, `ignored` or `rejected`.
     received_at: datetime  #: When the call arrived.
     trace_id: str  #: The trace of the call, as in its `X-Trace-Id`.
@@ -71,135 +101,45 @@ class Journey(msgspec.Struct, frozen=True):
     caused: list[Station] = []  #: The events that it caused, directly or not, oldest first.
 
 
-async def deliveries(connection: AsyncConnection, query: Query) -> tuple[list[Delivery], bool]:
-    """A page, newest first, and whether there is more. What a sender puts into headers and type may be large."""
-    log = webhook_deliveries
-    size = _length(log.c.headers.cast(Text)) + _length(log.c.type) + _length(log.c.provider_event_id)
-    page = (
-        _deliveries()
-        .add_columns(size.label("size"))
-        .where(log.c.id >= query.first, log.c.id < query.before, *_filters(query))
-        .order_by(log.c.id.desc())
-        .limit(query.limit + 1)
-        .subquery()
-    )
-    order = page.c.id.desc()
-    sums = func.sum(page.c.size).over(order_by=order).label("total"), func.row_number().over(order_by=order).label("place")
-    summed = select(page, *sums).subquery()
-    fitting = or_(summed.c.total - summed.c.size <= PAGE_BYTES, summed.c.place == 2)  # noqa: PLR2004  # see `outbox/pages.py`
-    rows = await connection.execute(select(summed).where(fitting).order_by(summed.c.place))
-    return cut([(_delivery(row), row.total) for row in rows], query.limit)
+async def deliveries(
+    connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID
+) -> tuple[list[Delivery], bool]:
+    """A page of those with `first` <= id < `before`, newest first, and whether there is more."""
+    columns = query.columns()
+    conditions: list[sql.Composable] = [
+        sql.SQL("and d.{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
+    ]
+    if query.settled:
+        conditions.append(sql.SQL(f"and {condition(query.settled)}"))
+    values = {**columns, "first": first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(sql.SQL(_PAGE).format(where=sql.SQL(" ").join(conditions)), values, prepare=False)
+        rows = await cursor.fetchall()
+    return cut([(_delivery(row), row["total"]) for row in rows], query.limit)
 
 
 async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery | None:
-    row = (await connection.execute(_deliveries().where(webhook_deliveries.c.id == delivery_id))).one_or_none()
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        row = await (await cursor.execute(_ONE, (delivery_id,))).fetchone()
     return _delivery(row) if row else None
 
 
 async def body(connection: AsyncConnection, delivery_id: UUID) -> bytes | None:
     """The bytes as they came: a rejected delivery has its own, every other one shares those of its event."""
-    log = webhook_deliveries
-    own = (
-        select(func.coalesce(log.c.body, outbox.c.data))
-        .select_from(log.outerjoin(outbox, outbox.c.id == log.c.event_id))
-        .where(log.c.id == delivery_id)
-    )
-    found: bytes | None = (await connection.execute(own)).scalar_one_or_none()
-    return found
+    row = await (await connection.execute(_BODY, (delivery_id,))).fetchone()
+    return row[0] if row else None
 
 
 async def journey(connection: AsyncConnection, event_id: UUID) -> Journey:
-    """The event and what it caused."""
-    # Ids are time-ordered, so what was caused has a later id: the condition keeps older partitions out of the search.
-    chain = select(outbox.c.id).where(outbox.c.id == event_id).cte("chain", recursive=True)
-    chain = chain.union(select(outbox.c.id).where(outbox.c.causation_id == chain.c.id, outbox.c.id > event_id))
-    stations = await _stations(connection, select(chain.c.id).order_by(chain.c.id).limit(_JOURNEY_MAX))
+    """The event and what it caused, all of it at one moment."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_JOURNEY, {"id": event_id, "limit": _JOURNEY_MAX})
+        rows = await cursor.fetchall()
+    stations = [Station(**row | {"dead_letters": msgspec.convert(row["dead_letters"], list[StoreSetAside])}) for row in rows]
     first = next((station for station in stations if station.id == event_id), None)
     return Journey(first, [station for station in stations if station.id != event_id])
 
 
-def _length(text: ColumnElement[Any]) -> ColumnElement[int]:
-    return func.coalesce(func.octet_length(text), 0)
-
-
-def _deliveries() -> Select[Any]:
-    log = webhook_deliveries
-    return select(
-        log.c.id,
-        log.c.source,
-        log.c.outcome,
-        log.c.trace_id,
-        log.c.provider_event_id.label("event_id"),
-        log.c.event_id.label("ce_id"),
-        log.c.type,
-        log.c.reason,
-        log.c.secret_id,
-        log.c.client,
-        log.c.headers,
-        log.c.recovered_as,
-        log.c.livemode,
-        log.c.account,
-    )
-
-
-def _filters(query: Query) -> list[ColumnElement[bool]]:
-    asked = {
-        webhook_deliveries.c.source: query.source,
-        webhook_deliveries.c.type: query.type,
-        webhook_deliveries.c.outcome: query.outcome,
-        webhook_deliveries.c.reason: query.reason,
-        webhook_deliveries.c.livemode: query.livemode,
-        webhook_deliveries.c.account: query.account,
-        webhook_deliveries.c.trace_id: query.trace_id,
-    }
-    found = [column == value for column, value in asked.items() if value is not None]
-    return [*found, settled(query.settled)] if query.settled else found
-
-
-def _delivery(row: Row[Any]) -> Delivery:
-    columns = {name: value for name, value in row._mapping.items() if name not in {"size", "total", "place"}}  # noqa: SLF001  # SQLAlchemy's public name for it
-    return Delivery(received_at=time_of(row.id), **columns)
-
-
-async def _stations(connection: AsyncConnection, ids: Select[Any]) -> list[Station]:
-    rows = (await connection.execute(_station_rows(ids))).all()
-    found = [row.id for row in rows]
-    marks = select(consumed.c.event_id, consumed.c.consumer).where(consumed.c.event_id.in_(found)).order_by(consumed.c.consumer)
-    consumers = [tuple(row) for row in await connection.execute(marks)]
-    letters = select(
-        dead_letters.c.event_id, dead_letters.c.id, dead_letters.c.consumer, dead_letters.c.reason, dead_letters.c.status
-    ).where(dead_letters.c.event_id.in_(found))
-    aside = [tuple(row) for row in await connection.execute(letters)]
-    return [
-        Station(
-            **row._mapping,  # noqa: SLF001  # SQLAlchemy's public name for it
-            consumed_by=[consumer for event_id, consumer in consumers if event_id == row.id],
-            dead_letters=[StoreSetAside(*letter) for event_id, *letter in aside if event_id == row.id],
-        )
-        for row in rows
-    ]
-
-
-def _station_rows(ids: Select[Any]) -> Select[Any]:
-    ignored = exists().where(and_(webhook_deliveries.c.id == outbox.c.id, webhook_deliveries.c.outcome == literal("ignored")))
-    state = case(
-        (outbox_pending.c.parked_at.is_not(None), "parked"),
-        (outbox_pending.c.id.is_not(None), "pending"),
-        (ignored, "stored"),
-        else_="relayed",
-    )
-    return (
-        select(
-            outbox.c.id,
-            outbox.c.topic,
-            outbox.c.aggregate_id.label("key"),
-            outbox.c.type,
-            outbox.c.occurred_at,
-            outbox.c.causation_id,
-            state.label("state"),
-            outbox_pending.c.reason.label("parked_reason"),
-        )
-        .select_from(outbox.outerjoin(outbox_pending, outbox_pending.c.event_id == outbox.c.id))
-        .where(outbox.c.id.in_(ids))
-        .order_by(outbox.c.id)
-    )
+def _delivery(row: dict[str, Any]) -> Delivery:
+    columns = {name: value for name, value in row.items() if name not in {"size", "total", "place"}}
+    return Delivery(received_at=time_of(row["id"]), **columns)

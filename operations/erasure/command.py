@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from operations.erasure.erasures import Erasure, Outlook
-    from operations.erasure.search import Tell
+    from operations.erasure.search import Progress
     from operations.erasure.subjects import Subject
 
 _RUNBOOK: Final = "runbooks/erase-a-subject.md"
@@ -21,20 +21,23 @@ _RUNBOOK: Final = "runbooks/erase-a-subject.md"
 
 def erase(
     *,
-    email: Annotated[str | None, typer.Option(help="Whoever has this address, wherever it stands.")] = None,
+    email: Annotated[str | None, typer.Option(help="The person with this address, wherever it is stored.")] = None,
     user: Annotated[str | None, typer.Option(help="The user of this id, contact included.")] = None,
     customer: Annotated[str | None, typer.Option(help="The provider's customer of this id, with payments and all.")] = None,
     lead: Annotated[str | None, typer.Option(metavar="PARTNER/EXTERNAL_ID", help="A partner's lead.")] = None,
     payment: Annotated[str | None, typer.Option(help="The provider's payment of this id.")] = None,
     subscription: Annotated[str | None, typer.Option(help="The provider's subscription of this id.")] = None,
     invoice: Annotated[str | None, typer.Option(help="The provider's invoice of this id.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, such as the number of the request; kept, so name nobody.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, and change nothing.")] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="The reason, such as the number of the request; it is kept, so it must not name the person."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """
-    Erase what is held of one subject: contents go for good; ids, digests and outcomes stay.
+    Erase everything that is held of one subject: contents go for good; ids, digests and outcomes stay.
 
     An event that was erased cannot be replayed any more. The reason is kept, and the subject as a digest.
     """
@@ -46,17 +49,17 @@ def erase(
     }  # fmt: skip
     subject = _subject({kind: name for kind, name in named.items() if name is not None})
     if not dry_run and not (reason or "").strip():
-        raise CommandError("--reason is missing: say why, such as the number of the request")
-    with _Bar() as tell:
-        outlook = with_database(lambda connection: preview(connection, subject, tell))
+        raise CommandError("--reason is missing: give one, such as the number of the request")
+    with _Bar() as progress:
+        outlook = with_database(lambda connection: preview(connection, subject, progress))
     if dry_run:
-        _tell_outlook(outlook, as_json=as_json)
+        _print_outlook(outlook, as_json=as_json)
         return
     if not yes:
         typer.echo(_outlook_text(outlook), err=True)
         typer.confirm(f"Erase all of it, for good, as {subject.kind}?", abort=True, err=True)
     erasure = _carry_out(subject, (reason or "").strip())
-    _tell_erasure(erasure, outlook, as_json=as_json)
+    _print_erasure(erasure, outlook, as_json=as_json)
     if erasure.state != "done":
         raise CommandError(
             f"erasure_incomplete: {erasure.waiting} are on their way or parked: see `tallyhook outbox status`, and run it again"
@@ -79,13 +82,13 @@ def _carry_out(subject: "Subject", reason: str) -> "Erasure":
 
     erasure_id, by = new_id(), getpass.getuser()
 
-    with _Bar() as tell:
+    with _Bar() as progress:
 
         async def work(connection: "AsyncConnection") -> "Erasure | None":
             async with connection.transaction():
                 await erasures.begin(connection, erasure_id, subject, reason=reason, by=by)
                 await note_command(connection, f"tallyhook erase --{subject.kind} ({erasure_id})", by)
-            await erasures.carry_out(connection, erasure_id, subject, by=by, tell=tell)
+            await erasures.carry_out(connection, erasure_id, subject, by=by, progress=progress)
             return await erasures.read(connection, erasure_id)
 
         return _there(with_database(work), erasure_id)
@@ -100,7 +103,7 @@ def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
 class _Bar:
     """A bar on stderr where that is a terminal; nothing elsewhere."""
 
-    def __enter__(self) -> "Tell":
+    def __enter__(self) -> "Progress":
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -115,7 +118,7 @@ class _Bar:
         self._bar.stop()
 
 
-def _tell_outlook(outlook: "Outlook", *, as_json: bool) -> None:
+def _print_outlook(outlook: "Outlook", *, as_json: bool) -> None:
     import msgspec
 
     show(msgspec.to_builtins(outlook), _outlook_text(outlook), as_json=as_json)
@@ -128,7 +131,7 @@ def _outlook_text(outlook: "Outlook") -> str:
     )
 
 
-def _tell_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> None:
+def _print_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> None:
     import msgspec
 
     counts = [f"{number:>8,}  {name}" for name, number in erasure.erased.items()]
@@ -137,7 +140,7 @@ def _tell_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> N
 
 
 def _left(outlook: "Outlook") -> list[str]:
-    """What an erasure here does not reach."""
+    """The places that an erasure here does not reach."""
     lines = []
     if outlook.kafka_until:
         lines.append(f"Kafka holds copies until {outlook.kafka_until:%Y-%m-%d %H:%M}Z, later of what was replayed: {_RUNBOOK}")

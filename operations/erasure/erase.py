@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from operations.erasure.search import Found, Tell
+from operations.erasure.search import Found, Progress
 from operations.erasure.states import without_contact
 from outbox.erased import is_marker, marker
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 class Erased(NamedTuple):
-    """How many rows lost their content, by kind; `waiting` are those that could not yet."""
+    """The numbers of rows that lost their content, by kind; `waiting` rows could not be erased yet."""
 
     counts: dict[str, int]
     waiting: int
@@ -74,8 +74,10 @@ _STATE: Final = "update {} set state = %s where id = %s and provider = %s"
 _REFERENCES: Final = "update reconciliations set user_id = null where reference = any(%(ids)s) returning reference"
 
 
-async def erase(connection: AsyncConnection, found: Found, erasure: UUID, by: str, tell: Tell = lambda *_: None) -> Erased:
-    """Erase what was found, on a connection in autocommit mode; what is there already as a marker stays as it is."""
+async def erase(
+    connection: AsyncConnection, found: Found, erasure: UUID, by: str, progress: Progress = lambda *_: None
+) -> Erased:
+    """Erase the rows that were found, on a connection in autocommit mode; existing markers stay."""
     ids = [event.id for event in found.events]
     counts = {"events": 0}
     waiting = 0
@@ -83,7 +85,7 @@ async def erase(connection: AsyncConnection, found: Found, erasure: UUID, by: st
         erased, left = await _erase_events(connection, batch, erasure)
         counts["events"] += erased
         waiting += left
-        tell("erasing", done / len(ids))
+        progress("erasing", done / len(ids))
     values = {"erasure": erasure, "by": by}
     for name, (statement, rows) in _others(found).items():
         counts[name] = 0

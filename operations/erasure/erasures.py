@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from operations.erasure.erase import Erased, erase
-from operations.erasure.search import Found, Tell, find
+from operations.erasure.search import Found, Progress, find
 from operations.erasure.subjects import Kind, Subject
 
 State = Literal["running", "done", "incomplete", "failed"]
@@ -64,9 +64,9 @@ from erasures
 """
 
 
-async def preview(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Outlook:
-    """What an erasure would erase now; changes nothing."""
-    return outlook_of(await find(connection, subject, tell))
+async def preview(connection: AsyncConnection, subject: Subject, progress: Progress = lambda *_: None) -> Outlook:
+    """Preview an erasure; nothing is changed."""
+    return outlook_of(await find(connection, subject, progress))
 
 
 def outlook_of(found: Found) -> Outlook:
@@ -85,7 +85,7 @@ async def carry_out(
     subject: Subject,
     *,
     by: str,
-    tell: Tell = lambda *_: None,
+    progress: Progress = lambda *_: None,
     patience: int = PATIENCE,
 ) -> Found:
     """
@@ -95,11 +95,11 @@ async def carry_out(
     """
     try:
         await connection.execute(_STAGE, ("searching", erasure_id))
-        first = found = await find(connection, subject, tell)
+        first = found = await find(connection, subject, progress)
         total: dict[str, int] = {}
         for left in range(patience, -1, -1):
             await connection.execute(_STAGE, ("erasing", erasure_id))
-            outcome = await erase(connection, found, erasure_id, by, tell)
+            outcome = await erase(connection, found, erasure_id, by, progress)
             total = {name: total.get(name, 0) + outcome.counts.get(name, 0) for name in {*total, *outcome.counts}}
             if outcome.waiting == 0 or left == 0:
                 break

@@ -1,7 +1,8 @@
-"""Erasures of a subject: begun here, carried out beside the requests, and told of as they go."""
+"""Erasures of a subject: begun by a request, carried out in the background, and reported as they proceed."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -11,10 +12,13 @@ import structlog
 from aiohttp import web
 
 from gateway import bodies
+from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER
-from gateway.paging import OF_PAGES, cursor_of, id_of, names_of, parse_page
-from gateway.postgres import command_transaction, refusing_outages
+from gateway.keys import CALLER
+from gateway.paging import Page, Paged
+from gateway.parameters import query_of
+from gateway.postgres import reading, refusing_outages, transaction
 from operations.erasure import erasures
 from operations.erasure.erasures import Erasure, Outlook
 from operations.erasure.subjects import FORMS, Kind, Subject, SubjectId, subject_of
@@ -25,7 +29,9 @@ from schemas.text import Why
 
 log = structlog.get_logger()
 
-PARAMETERS: Final = OF_PAGES
+
+class ErasuresQuery(Paged, frozen=True):
+    """The page of erasures to show."""
 
 
 class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -47,15 +53,12 @@ class ErasuresBegun(msgspec.Struct, frozen=True, rename="camel"):
     erasure_id: UUID  #: The id of the erasure.
 
 
-class ErasuresPage(msgspec.Struct, frozen=True, omit_defaults=True):
+class ErasuresPage(Page[Erasure], frozen=True):
     """One page of the erasures, newest first."""
-
-    items: list[Erasure]  #: The erasures.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 class Erasing:
-    """Carries erasures out, one after the other; one that a stopping gateway breaks off is told as such, and is begun again."""
+    """Carries erasures out, one after the other. A gateway that stops breaks its erasure off, which shows as `brokenOff`."""
 
     def __init__(self, url: str, lease: timedelta = DEFAULT_LEASE) -> None:
         self._url = url
@@ -72,7 +75,7 @@ class Erasing:
         task.add_done_callback(self._tasks.discard)
 
     async def preview(self, subject: Subject) -> Outlook:
-        """What an erasure would erase now."""
+        """Preview an erasure."""
         async with await self._connect() as connection:
             return await erasures.preview(connection, subject)
 
@@ -111,12 +114,12 @@ async def begin(request: web.Request) -> web.Response:
     if asked.dry_run:
         with refusing_outages():
             outlook = await request.app[ERASING].preview(subject)
-        return web.json_response(body=msgspec.json.encode(outlook))
-    erasure_id, by = request[CALL].id, request[CALLER].secret_id
-    async with command_transaction(request) as connection:
+        return answer(outlook)
+    erasure_id, by = command_id(request), request[CALLER].secret_id
+    async with transaction(request) as connection:
         await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
     request.app[ERASING].begin(erasure_id, subject, by)
-    return web.json_response(status=202, body=msgspec.json.encode(ErasuresBegun(erasure_id)))
+    return answer(ErasuresBegun(erasure_id), HTTPStatus.ACCEPTED)
 
 
 async def erasure(request: web.Request) -> web.Response:
@@ -125,12 +128,9 @@ async def erasure(request: web.Request) -> web.Response:
 
     The subject appears only as a digest.
     """
-    asked = id_of(request.match_info["id"], "erasure")
-    async with command_transaction(request) as connection:
-        found = await erasures.read(connection, asked)
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "no erasure has this id")
-    return web.json_response(body=msgspec.json.encode(found))
+    asked = asked_id(request, "erasure")
+    async with transaction(request) as connection:
+        return answer(known(await erasures.read(connection, asked), "no erasure has this id"))
 
 
 async def all_erasures(request: web.Request) -> web.Response:
@@ -139,9 +139,7 @@ async def all_erasures(request: web.Request) -> web.Response:
 
     Subjects appear only as digests.
     """
-    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
-    async with command_transaction(request) as connection:
-        found = await erasures.read_all(connection, page.first, page.before, page.limit + 1)
-    items = found[: page.limit]
-    answer = ErasuresPage(items, cursor_of(items[-1].id) if len(found) > page.limit else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    query = query_of(request, ErasuresQuery)
+    async with reading(request) as connection:
+        found = await erasures.read_all(connection, *query.ids(datetime.now(UTC)), query.limit + 1)
+    return answer_page(ErasuresPage, found, query.limit, by_id)

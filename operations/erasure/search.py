@@ -1,5 +1,5 @@
 """
-What is held of a subject, and where.
+The search for everything that is held of a subject.
 
 The log has no index by what payloads say, so it is read through, a few thousand rows at a time, each in a statement of its own:
 slow on a large log, and in nobody's way.
@@ -19,7 +19,7 @@ from schemas.topics import TOPICS, Topic
 
 _PAGE: Final = 2000
 
-Tell = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Told what is going on, and how far it is, from 0 to 1."""
 
 
@@ -49,7 +49,7 @@ class Found(NamedTuple):
         return {name: len(rows) for name, rows in self._asdict().items()}
 
     def unerased(self) -> "Found":
-        """What is looked at again: what may have been on its way."""
+        """The rows to look at again, since they may have been on their way."""
         return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[], references=[])
 
     @property
@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
     @property
     def kafka_until(self) -> datetime | None:
-        """Until when Kafka may hold copies of the events; what is replayed begins anew."""
+        """The time until which Kafka may hold copies of the events; a replay extends it."""
         return max((time_of(each.id) + TOPICS[Topic(each.topic)].retention for each in self.events), default=None)
 
 
@@ -129,8 +129,8 @@ where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' 
 """
 
 
-async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambda *_: None) -> Found:
-    """What is held of the subject and not erased yet, on a connection in autocommit mode."""
+async def find(connection: AsyncConnection, subject: Subject, progress: Progress = lambda *_: None) -> Found:
+    """Find the rows of the subject that are not erased yet, on a connection in autocommit mode."""
     values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
     aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
@@ -140,8 +140,8 @@ async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambd
     seeds = {row[0] for row in await _rows(connection, _HISTORY, (types, ids))}
     seeds |= {UUID(name) for kind, name in aggregates if kind == "lead"}
     values["pattern"] = _widened(subject, ids)
-    seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], tell))
-    deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], tell)
+    seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], progress))
+    deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], progress)
     caused = await _rows(connection, _CAUSED, ([*seeds],))
     values["events"] = [row[0] for row in caused] + [*seeds]
     letters = [row[0] for row in await _rows(connection, _LETTERS, values)]
@@ -161,14 +161,14 @@ async def find(connection: AsyncConnection, subject: Subject, tell: Tell = lambd
 
 
 def _widened(subject: Subject, aggregates: list[str]) -> str:
-    """A lead goes by its own id in what is said of it later; anything else by the name that it has."""
+    """The pattern of a subject in events: those of a lead carry its own id, others the name in the request."""
     if subject.kind != "lead":
         return subject.pattern
     names = [f'"{each}"' for each in aggregates]
     return "|".join(names) or '"no such lead"'
 
 
-async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, tell: Tell) -> list[UUID]:
+async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, progress: Progress) -> list[UUID]:
     """Ids of the rows whose payload matches; the ids carry their time, which is how far the scan is."""
     query = f"""
     select id, coalesce(encode({column}, 'escape') ~* %s and not {is_marker(column)}, false)
@@ -180,7 +180,7 @@ async def _scan(connection: AsyncConnection, table: str, column: str, pattern: s
         found += [row[0] for row in page if row[1]]
         after = max(row[0] for row in page)
         began = began or time_of(min(row[0] for row in page))
-        tell(f"searching {table}", (time_of(after) - began) / max(now - began, timedelta(seconds=1)))
+        progress(f"searching {table}", (time_of(after) - began) / max(now - began, timedelta(seconds=1)))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, NamedTuple, get_args
 from msgspec import Meta
 
 from operations.errors import OperationError, Reason
-from runtime.partners import key_of
+from schemas.partners import key_of
 from schemas.text import accepts
 
 Kind = Literal["customer", "user", "email", "lead", "payment", "subscription", "invoice"]
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
 
     @property
     def digest(self) -> bytes:
-        """What is remembered of it: who names it again finds its erasure, and nobody else can tell who it was."""
+        """The digest that the erasure is stored under: naming the subject again finds it; the digest alone reveals nothing."""
         named = self.id.lower() if self.kind == "email" else self.id
         return hashlib.sha256(f"{self.kind}:{named}".encode()).digest()
 
@@ -70,7 +70,7 @@ def subject_of(kind: str, name: str) -> Subject:
 
 
 def _escaped(text: str) -> str:
-    """Literally, in the text that `encode(bytes, 'escape')` makes: what is not ASCII is there as a backslash and octal digits."""
+    """Escape the text for a pattern over `encode(bytes, 'escape')`, which writes non-ASCII bytes as octal digits."""
     return "".join(_escaped_byte(byte) for byte in text.encode())
 
 

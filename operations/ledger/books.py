@@ -1,13 +1,13 @@
 """
-The ledger: of everything that came in, where it is now.
+The ledger: the account of everything that came in, with its present state.
 
 What was received is counted in the delivery log; what became of it, in the outbox, the marks, the dead letters and the work list,
 of the same moment. The two sides must agree, and every delivery that was taken must have its event: that is what `balanced` says.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from datetime import UTC, date, datetime
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -15,22 +15,15 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.errors import OperationError, Reason
-from runtime.ids import first_id_of, time_of
-
-SETTLED_BY: Final = {"stripe": "payments", "razorpay": "payments", "partner": "leads"}
-"""The consumer whose mark says that a webhook of the source has had its effects."""
-
-STATES: Final = ("processed", "inFlight", "deadLettered", "ignored")
-"""Where a delivery that was taken can be."""
+from operations.ledger.states import OF_SPAN, SETTLED_BY, TIME_OF, span_values
 
 _UNEXPLAINED_MAX: Final = 100
-_AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
 
 
 class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The figures of one source."""
 
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     received: int  #: Deliveries in the log: the sum of the six following figures.
     rejected: int  #: Refused.
     duplicates: int  #: Copies of an earlier event.
@@ -55,7 +48,7 @@ class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class NotKept(msgspec.Struct, frozen=True, rename="camel"):
     """Refused deliveries that were only counted, by the hour; no other figure contains them."""
 
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     rejected: int  #: Number of deliveries.
     from_hour: datetime  #: The beginning of the first hour.
     to_hour: datetime  #: The end of the last hour.
@@ -64,7 +57,7 @@ class NotKept(msgspec.Struct, frozen=True, rename="camel"):
 class Unexplained(msgspec.Struct, frozen=True):
     """A row without its counterpart."""
 
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     id: UUID  #: The id of the delivery or the event.
     what: str  #: `missing`: a delivery without its event. `unlogged`: an event without its delivery.
 
@@ -92,45 +85,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     commands: list[Commands]  #: The commands of the period, by kind.
 
 
-# One row for everything that came in. `{scope}` bounds ids, once for each table, so that whole days are left out.
-# A letter that is not retried comes before the mark, since what is set aside is marked too.
-ROWS: Final = """
-with log as (select id, source, outcome, recovered_as is not null as recovered from webhook_deliveries where {scope}),
-events as (select id, substr(source, 11) as source from outbox where {scope} and starts_with(source, '/webhooks/')),
-settlers as (select * from unnest(%(sources)s::text[], %(consumers)s::text[]) as t(source, consumer)),
-marks as (select id, consumer from (select event_id as id, consumer from consumed) c
-  where {scope} and consumer = any(%(consumers)s::text[])),
-aside as (select id, consumer, bool_or(status = 'discarded') as discarded
-  from (select event_id as id, consumer, status from dead_letters where event_id is not null and status <> 'retried') d
-  where {scope} group by 1, 2),
-waiting as (select id, bool_or(parked_at is not null) as parked from (select event_id as id, parked_at from outbox_pending) p
-  where {scope} group by 1),
-joined as (
-  select coalesce(log.id, events.id) as id, coalesce(log.source, events.source) as source, log.outcome, log.recovered,
-         log.id is not null as logged, events.id as event_id
-  from log full join events on events.id = log.id),
-rows as (
-  select joined.id, joined.source, logged, recovered, waiting.id is not null as waiting,
-    coalesce(waiting.parked, false) as parked, coalesce(aside.discarded, false) as discarded,
-    case when outcome = 'rejected' then 'rejected'
-         when outcome = 'duplicate' then 'duplicate'
-         when joined.event_id is null then 'missing'
-         when aside.id is not null then 'deadLettered'
-         when marks.id is not null then 'processed'
-         when outcome = 'ignored' then 'ignored'
-         when waiting.parked then 'deadLettered'
-         else 'inFlight' end as state
-  from joined left join settlers on settlers.source = joined.source
-    left join marks on marks.id = joined.event_id and marks.consumer = settlers.consumer
-    left join aside on aside.id = joined.event_id and aside.consumer = settlers.consumer
-    left join waiting on waiting.id = joined.event_id)
-"""
-_SPAN: Final = "id >= %(first)s and id < %(before)s"
-_OF_SPAN: Final = ROWS.format(scope=_SPAN)
-
-_SOURCES: Final = (
-    _OF_SPAN
-    + """
+_FIGURES: Final = f"""
 select source, count(*) filter (where logged) as received,
   count(*) filter (where state = 'rejected') as rejected, count(*) filter (where state = 'duplicate') as duplicates,
   count(*) filter (where state = 'ignored') as ignored, count(*) filter (where state = 'processed') as processed,
@@ -140,26 +95,22 @@ select source, count(*) filter (where logged) as received,
   count(*) filter (where state = 'deadLettered' and parked) as parked,
   count(*) filter (where state = 'deadLettered' and discarded) as discarded,
   count(*) filter (where state = 'missing') as missing, count(*) filter (where not logged) as unlogged,
-  min(case when state = 'inFlight' then id::text end) as oldest
-from rows group by source order by source
+  {TIME_OF.format(id="min(case when state = 'inFlight' then id::text end)")} as oldest_in_flight
+from {OF_SPAN} group by source
 """
-)
-_UNEXPLAINED: Final = (
-    _OF_SPAN
-    + """
+_UNEXPLAINED: Final = f"""
 select source, id, case when logged then 'missing' else 'unlogged' end as what
-from rows where state = 'missing' or not logged order by id limit %(limit)s
+from {OF_SPAN} where state = 'missing' or not logged order by id limit %(limit)s
 """
-)
 _NOT_KEPT: Final = """
 select source, sum(refused)::int8 as rejected, min(hour) as from_hour, max(hour) + interval '1 hour' as to_hour
 from rejected_quota
 where hour > %(from)s::timestamptz - interval '1 hour' and hour < %(to)s and refused > 0 group by source order by source
 """
-_COMMANDS: Final = f"""
+_COMMANDS: Final = """
 select kind, count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'done') as done,
        count(*) filter (where status = 'failed') as failed
-from tasks where {_SPAN} group by kind order by kind
+from tasks where id >= %(first)s and id < %(before)s group by kind order by kind
 """
 # The first day of which every table still has its partition: one may be dropped a little later than another.
 _KEPT_FROM: Final = """
@@ -197,7 +148,7 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
             sources=sources,
             not_kept=await _all(connection, NotKept, _NOT_KEPT, period),
             unexplained=[] if balanced else await _unexplained(connection, covered, end),
-            commands=await _all(connection, Commands, _COMMANDS, _span(covered, end)),
+            commands=await _all(connection, Commands, _COMMANDS, span_values(covered, end)),
         )
 
 
@@ -208,11 +159,6 @@ async def kept_from(connection: AsyncConnection) -> datetime:
         raise OperationError(Reason.PERIOD_NOT_KEPT, "there are no daily partitions: `tallyhook migrate` makes them")
     day = date.fromisoformat(row[0])
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def span_values(begin: datetime, end: datetime) -> dict[str, Any]:
-    """The parameters of ROWS, for a scope that is a span of time."""
-    return _span(begin, end) | {"sources": list(SETTLED_BY), "consumers": list(SETTLED_BY.values())}
 
 
 _EXPECT: Final = """
@@ -227,18 +173,9 @@ async def expect(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None
     await connection.execute(_EXPECT, (list(event_ids),))
 
 
-def present(now: datetime) -> datetime:
-    """Later than every id that can have been made by now."""
-    return now + _AHEAD
-
-
-def _span(begin: datetime, end: datetime) -> dict[str, Any]:
-    return {"first": first_id_of(begin), "before": first_id_of(end)}
-
-
 async def _sources(connection: AsyncConnection, begin: datetime, end: datetime) -> list[SourceLedger]:
-    rows = await _all(connection, _Row, _SOURCES, span_values(begin, end))
-    found = {row.source: row.ledger for row in rows}
+    rows = await _all(connection, SourceLedger, _FIGURES, span_values(begin, end))
+    found = {row.source: row for row in rows}
     return [found.get(source, _nothing(source)) for source in sorted({*SETTLED_BY, *found})]
 
 
@@ -251,29 +188,6 @@ async def _all(connection: AsyncConnection, kind: type[Any], query: str, values:
         return await (await cursor.execute(query, values)).fetchall()
 
 
-class _Row(NamedTuple):
-    source: str
-    received: int
-    rejected: int
-    duplicates: int
-    ignored: int
-    processed: int
-    in_flight: int
-    dead_lettered: int
-    recovered: int
-    waiting_for_kafka: int
-    parked: int
-    discarded: int
-    missing: int
-    unlogged: int
-    oldest: str | None
-
-    @property
-    def ledger(self) -> SourceLedger:
-        fields = self._asdict()
-        oldest = fields.pop("oldest")
-        return SourceLedger(**fields, oldest_in_flight=time_of(UUID(oldest)) if oldest else None)
-
-
 def _nothing(source: str) -> SourceLedger:
-    return _Row(source, *(0,) * 13, None).ledger
+    figures: dict[str, Any] = dict.fromkeys(SourceLedger.__struct_fields__, 0) | {"source": source, "oldest_in_flight": None}
+    return SourceLedger(**figures)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from operations.output import CommandError, Json, show, with_database
-from runtime.moments import moment_of
+from operations.options import WHEN
+from operations.output import CommandError, Json, parse_moment, show, with_database
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -33,7 +33,6 @@ _NOTES: Final = {
     "discarded": "of the dead-lettered were discarded",
     "recovered": "of the rejected were verified later and came in again",
 }
-WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
 
 
 def ledger(
@@ -42,7 +41,7 @@ def ledger(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when it does not balance.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Where everything is that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
+    """Account for all that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
     from operations.ledger import books
     from operations.lost_records import store as lost_search
 
@@ -57,14 +56,6 @@ def ledger(
     show(data, "\n".join([_text(found), *map(_loss, losses)]), as_json=as_json)
     if check and not found.balanced:
         raise CommandError("the ledger does not balance: see runbooks/ledger.md")
-
-
-def parse_moment(text: str, now: datetime) -> datetime:
-    """The time that a text names, or the one that lies so long before now. Raises CommandError."""
-    try:
-        return moment_of(text, now)
-    except ValueError as error:
-        raise CommandError(f"{text!r} is neither a time such as 2026-11-24T10:00 nor how long ago, such as 2h") from error
 
 
 def _text(found: Ledger) -> str:

@@ -1,4 +1,4 @@
-"""Sweeps the ledger in one relay at a time, and sets the gauges to what it saw."""
+"""Sweeps the ledger again and again, in one relay at a time, and exports the figures to Prometheus."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
-from operations.ledger.books import SETTLED_BY
+from operations.ledger.states import SETTLED_BY
 from operations.ledger.sweep import Swept, sweep
 from outbox.clock import ask_clock
 from outbox.settings import RelaySettings
@@ -44,7 +44,7 @@ def sweeping(settings: RelaySettings) -> Service:
         try:
             await lead(connection, Lock.SWEEP, sweep_once, every=every, lease=settings.lock_lease, first=first)
         finally:
-            _export_nothing()
+            _clear()
 
     run_once = connected(settings.database_url, "ledger", use, lease=settings.lock_lease, holds=True, statement=_STATEMENT)
     return Service("ledger", run_once, Failures("ledger", postponed="sweep_postponed", failed="sweep_failed", longest_away=every))
@@ -66,6 +66,6 @@ async def _export_letters(connection: AsyncConnection) -> None:
         OPEN_LETTERS.labels(consumer, cause_of(reason).fault).inc(number)
 
 
-def _export_nothing() -> None:
+def _clear() -> None:
     for gauge in (IN_FLIGHT, OLDEST, OVERDUE, UNBALANCED, OPEN_LETTERS):
         gauge.clear()

@@ -1,16 +1,17 @@
 """The ledger: where everything is that came in, each figure with a link to the rows behind it."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
+from gateway.answers import answer
 from gateway.errors import GatewayError, Reason
-from gateway.paging import parse_period
-from gateway.postgres import snapshot
-from gateway.route import Parameter
+from gateway.parameters import query_of
+from gateway.postgres import reading
 from operations.errors import OperationError
 from operations.errors import Reason as Why
 from operations.ledger import books
@@ -18,10 +19,6 @@ from operations.ledger.books import Ledger, SourceLedger
 from operations.lost_records import store as lost_search
 from operations.lost_records.store import OpenLoss
 
-PARAMETERS: Final = (
-    Parameter("from", datetime, "The beginning of the period, included; by default 24 hours before its end."),
-    Parameter("to", datetime, "The end of the period, excluded; by default now."),
-)
 _SPAN: Final = timedelta(days=1)
 _DELIVERIES: Final = "/v1/admin/webhooks/deliveries"
 _ROWS: Final = {
@@ -35,6 +32,17 @@ _ROWS: Final = {
     "missing": {"settled": "missing"},
 }
 """By figure: what lists its rows in the delivery log."""
+
+
+class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The period of a ledger."""
+
+    since: (
+        Annotated[datetime, Meta(description="The beginning of the period, included; by default 24 hours before its end.")] | None
+    ) = msgspec.field(default=None, name="from")
+    until: Annotated[datetime, Meta(description="The end of the period, excluded; by default now.")] | None = msgspec.field(
+        default=None, name="to"
+    )
 
 
 class SourceView(SourceLedger, frozen=True, kw_only=True, rename="camel"):
@@ -58,14 +66,16 @@ async def ledger(request: web.Request) -> web.Response:
     received = rejected + duplicates + ignored + processed + inFlight + deadLettered for each source; `balanced` is false if
     a delivery is unaccounted for.
     """
-    begin, end = parse_period(request.query, datetime.now(UTC), _SPAN)
+    query = query_of(request, LedgerQuery)
+    end = query.until or datetime.now(UTC)
+    begin = query.since or end - _SPAN
     try:
-        async with snapshot(request) as connection:
+        async with reading(request) as connection:
             found, losses = await books.read(connection, begin, end), await lost_search.open_losses(connection)
     except OperationError as error:
         reason = Reason.PERIOD_NOT_KEPT if error.reason is Why.PERIOD_NOT_KEPT else Reason.QUERY_MALFORMED
         raise GatewayError(reason, str(error)) from error
-    return web.json_response(body=msgspec.json.encode(_view(found, losses)))
+    return answer(_view(found, losses))
 
 
 def _view(found: Ledger, losses: list[OpenLoss]) -> LedgerView:

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from operations.ledger.books import ROWS, kept_from, present, span_values
+from operations.ledger.books import kept_from
+from operations.ledger.states import OF_FINDINGS, OF_SPAN, TIME_OF, present, span_values
 from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, note
 from runtime.ids import time_of
 
@@ -23,27 +24,17 @@ _KIND: Final = """
 case when not logged then 'unlogged' when state = 'missing' then 'missing' when state = 'inFlight' then 'in_flight'
      when parked and state = 'deadLettered' then 'parked' end
 """
-# The upper 48 bits of a UUIDv7 are its time.
-_TIME: Final = "to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::int8 / 1000.0)"
-_SPAN: Final = "id >= %(first)s and id < %(before)s"
-_FIND: Final = (
-    ROWS.format(scope=_SPAN)
-    + f"""
+_FIND: Final = f"""
 insert into ledger_findings (event_id, source, kind, since)
-select id, source, kind, {_TIME} from (select *, {_KIND} as kind from rows) k where kind is not null on conflict do nothing
+select id, source, kind, {TIME_OF.format(id="id")} from (select *, {_KIND} as kind from {OF_SPAN}) k where kind is not null
+on conflict do nothing
 """
-)
-_FOLLOW: Final = (
-    ROWS.format(scope=f"{_SPAN} and id in (select event_id from ledger_findings)")
-    + f""",
-now as (select id, {_KIND} as kind from rows),
+_FOLLOW: Final = f"""
+with now as (select id, {_KIND} as kind from {OF_FINDINGS}),
 gone as (delete from ledger_findings f where not exists (select from now where now.id = f.event_id and kind is not null))
 update ledger_findings f set kind = now.kind from now where now.id = f.event_id and now.kind <> f.kind
 """
-)
-_YOUNG: Final = (
-    ROWS.format(scope=_SPAN) + "select source, count(*), min(id::text) from rows where state = 'inFlight' group by source"
-)
+_YOUNG: Final = f"select source, count(*), min(id::text) from {OF_SPAN} where state = 'inFlight' group by source"
 _OLD: Final = """
 select kind, source, count(*), count(*) filter (where since < %s), min(since) from ledger_findings group by kind, source
 """
@@ -63,7 +54,7 @@ class InFlight(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What one sweep saw, by source; a source without any is left out."""
+    """The figures of one sweep, by source; a source without any is left out."""
 
     in_flight: Mapping[str, InFlight]
     unbalanced: Mapping[str, int]

@@ -48,7 +48,7 @@ _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, eac
 
 def recovering(settings: RelaySettings) -> Service:
     """Return the service; a relay that does not lead exports no figures."""
-    offsets = Offsets(settings.kafka_bootstrap_servers)
+    offsets = Offsets(settings.kafka)
     look_at = 0.0
 
     async def recover_once(connection: AsyncConnection) -> float:
@@ -104,7 +104,7 @@ async def look(
 
 
 async def run_once(connection: AsyncConnection, limit: int) -> int:
-    """Send so many events at most again, note which have been handled, and set the gauges; returns how many were sent."""
+    """Send at most so many events again, look which have been handled, and export the figures; returns how many were sent."""
     sent, until = 0, time.monotonic() + _TURN
     while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
         number = await lost_search.search(connection, searches[0], limit - sent)

@@ -1,5 +1,5 @@
 """
-What Kafka has lost is sent again from the log: the SQL of it.
+The SQL of sending records again that Kafka has lost.
 
 The log is searched for events of the topic that the consumer has no mark of, and those go on the relay's list again, under
 the same ids: what was handled has its mark, and is not done twice.
@@ -14,7 +14,8 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from operations.ledger.books import kept_from, present
+from operations.ledger.books import kept_from
+from operations.ledger.states import present
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.erased import is_marker
 from outbox.losses import Seen
@@ -56,7 +57,7 @@ from lost_ranges where finished_at is null and searched_at is null order by cons
 
 
 async def searches(connection: AsyncConnection) -> list[Search]:
-    """What is to be searched."""
+    """A range of the log to search."""
     async with connection.cursor(row_factory=class_row(Search)) as cursor:
         return await (await cursor.execute(_SEARCHES)).fetchall()
 

@@ -1,1 +1,1 @@
-"""What Kafka holds, read again: by the group itself, or beside it into shadow tables."""
+"""Records that Kafka still holds, read again: by the group itself, or beside it into shadow tables."""

@@ -1,4 +1,4 @@
-"""Where a replay begins and ends, as it is written on a command line."""
+"""The bounds of a replay, as a command line names them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Beginning(NamedTuple):
 
 
 class End(NamedTuple):
-    """At what is the log's end when the replay begins."""
+    """At the end that the log has when the replay begins."""
 
 
 class Moment(NamedTuple):
@@ -36,14 +36,14 @@ Stop = End | Moment | Numbers
 
 
 def start_of(offsets: Sequence[str], time: str | None, *, beginning: bool, now: datetime) -> Start:
-    """Exactly one of the three ways to say it. Raises OperationError with reason `bound_malformed`."""
+    """The start, named in exactly one of the three ways. Raises OperationError with reason `bound_malformed`."""
     if [bool(offsets), time is not None, beginning].count(True) != 1:
         raise OperationError(
-            Reason.BOUND_MALFORMED, "say where to begin, one way: --from-offset P:N, --from-time T or --from-start"
+            Reason.BOUND_MALFORMED, "name the beginning in one way: --from-offset P:N, --from-time T or --from-start"
         )
     if offsets:
         return Numbers(numbers_in(offsets))
-    return Beginning() if time is None else Moment(moment_in(time, now))
+    return Beginning() if time is None else _moment_in(time, now)
 
 
 def stop_of(words: Sequence[str], now: datetime) -> Stop:
@@ -51,7 +51,7 @@ def stop_of(words: Sequence[str], now: datetime) -> Stop:
     if list(words) in ([], ["end"]):
         return End()
     if len(words) == 1 and not _looks_numbered(words[0]):
-        return Moment(moment_in(words[0], now))
+        return _moment_in(words[0], now)
     return Numbers(numbers_in(words))
 
 
@@ -68,14 +68,11 @@ def numbers_in(words: Sequence[str]) -> dict[int, int]:
     return found
 
 
-def moment_in(word: str, now: datetime) -> datetime:
-    """A time of ISO 8601, in UTC where it says nothing else, or how long ago: `90m`."""
+def _moment_in(word: str, now: datetime) -> Moment:
     try:
-        return moment_of(word, now)
-    except ValueError:
-        raise OperationError(
-            Reason.BOUND_MALFORMED, f"{word!r} is no time such as 2026-11-24T17:30:00Z, and no 90m ago"
-        ) from None
+        return Moment(moment_of(word, now))
+    except ValueError as error:
+        raise OperationError(Reason.BOUND_MALFORMED, str(error)) from error
 
 
 def _looks_numbered(word: str) -> bool:

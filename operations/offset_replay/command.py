@@ -81,20 +81,20 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     from operations.offset_replay import live, outcomes, report
     from operations.offset_replay.plan import refuse_live
     from outbox.offsets import Offsets
-    from outbox.settings import KafkaSettings
+    from runtime.kafka import KafkaSettings
     from schemas.topology import group_of
 
-    servers = KafkaSettings.load(environment()).kafka_bootstrap_servers
-    broker = Offsets(servers)
+    kafka = KafkaSettings.load(environment()).kafka
+    broker = Offsets(kafka)
     if not dry_run:
         refuse_live(broker.group(group_of(asked.worker)))
     with database() as connection:
         with bar("looking at what would be read again", None) as (shown, task):
-            outlook = live.survey(broker, servers, connection, asked, start, stop, lambda number: shown.advance(task, number))
+            outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown.advance(task, number))
         moving = not dry_run and bool(outlook.back)
         telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
-        settled = outcomes.settle(broker, servers, connection, start) if telling else 0
-        replay = live.begin(servers, connection, asked, outlook, effects) if moving else None
+        settled = outcomes.settle(broker, kafka, connection, start) if telling else 0
+        replay = live.begin(kafka, connection, asked, outlook, effects) if moving else None
     data = report.moved(asked, outlook, effects, replay, settled)
     show(data, report.moved_text(data), as_json=as_json)
     if replay and wait:
@@ -108,11 +108,11 @@ def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
     started = datetime.now(UTC)
     with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (shown, task):
 
-        def tell(read: int, group: "Group") -> None:
-            said = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
-            shown.update(task, completed=read, description=said)
+        def progress(read: int, group: "Group") -> None:
+            state = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
+            shown.update(task, completed=read, description=state)
 
-        ended = live.follow(broker, asked, outlook.back, tell)
+        ended = live.follow(broker, asked, outlook.back, progress)
     print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
 
 
@@ -129,7 +129,7 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     shadow.refuse_unbuildable(asked.worker)
     settings = StreamSettings.load(environment())
     configure_logs("shadow", "CRITICAL")  # what is set aside is told in the summary
-    stretches = shadow.stretches_of(Offsets(settings.kafka_bootstrap_servers), asked, start, stop)
+    stretches = shadow.stretches_of(Offsets(settings.kafka), asked, start, stop)
     total = sum(stretch.length for stretch in stretches.values())
     with database() as connection:
         for name in schema.drop_left_behind(connection):
@@ -146,8 +146,8 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
                     )
                 )
             found = _settled(connection, made, asked)
-            said, aside = differences.said(connection, made), differences.set_aside(connection, made)
-    data = report.compared(asked, built, found, said=said, aside=aside, kept=made if keep else None)
+            emitted, letters = differences.emitted(connection, made), differences.dead_letters(connection, made)
+    data = report.compared(asked, built, found, emitted=emitted, letters=letters, kept=made if keep else None)
     show(data, report.compared_text(data), as_json=as_json)
     return 0 if found.equal else 1
 

@@ -1,4 +1,4 @@
-"""Tables as they are declared: for one that somebody has dropped."""
+"""The declared tables, for one that has been dropped."""
 
 from typing import Final
 

@@ -2,7 +2,7 @@
 The shadow beside the live tables, in SQL, at one moment of the live ones.
 
 An aggregate is compared where both sides have the same events of it: its row is a pure fold of those, so it must be the same to
-the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing can be said;
+the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing follows;
 where the live worker has not come to an event of the shadow, somebody should look again.
 """
 
@@ -26,7 +26,7 @@ _AGGREGATES: Final = {
 
 class Difference(NamedTuple):
     """
-    One row that is not as the log tells it.
+    One row that differs from the log.
 
     `missing` is a live row that is not there, `extra` one that nothing in the log has made, `different` one with other columns:
     each with its live value and the one that the log makes.
@@ -40,7 +40,7 @@ class Difference(NamedTuple):
 
 class Comparison(NamedTuple):
     """
-    How the tables compare; `differing` counts by table and kind, `samples` are some of those rows.
+    The comparison of the tables; `differing` counts by table and kind, `samples` are some of those rows.
 
     `compared` aggregates have the same events on both sides; of the others `outside` have live events that are not in the range,
     and `behind` have events that the live worker had not come to.
@@ -78,14 +78,14 @@ def compare(connection: Connection, schema: str, consumer: str, provider: str) -
     )
 
 
-def said(connection: Connection, schema: str) -> dict[str, int]:
-    """The events that the shadow would have told, by type."""
+def emitted(connection: Connection, schema: str) -> dict[str, int]:
+    """The events that the shadow would have emitted, by type."""
     query = sql.SQL("select type, count(*) from {}.outbox group by type order by type").format(sql.Identifier(schema))
     return dict(connection.execute(query).fetchall())
 
 
-def set_aside(connection: Connection, schema: str) -> dict[str, int]:
-    """The records that the shadow set aside, by reason."""
+def dead_letters(connection: Connection, schema: str) -> dict[str, int]:
+    """The dead letters of the shadow, by reason."""
     query = sql.SQL("select reason, count(*) from {}.dead_letters group by reason order by reason")
     return dict(connection.execute(query.format(sql.Identifier(schema))).fetchall())
 

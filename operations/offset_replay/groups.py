@@ -11,18 +11,19 @@ from operations.errors import OperationError, Reason
 from outbox.errors import BrokerError
 from outbox.errors import Reason as BrokerReason
 from outbox.offsets import Place
+from runtime.kafka import Cluster
 
 _LIMIT: Final = 15.0  # seconds
 _LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_SUBSCRIBED_TO_TOPIC}
 
 
-def move(bootstrap_servers: str, group: str, offsets: Mapping[Place, int]) -> None:
+def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     """
     Let the group continue at these offsets. Kafka refuses it while the group has members, however short the time since we looked.
 
     Raises OperationError with reason `group_live`, and BrokerError.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    admin = AdminClient(kafka.client | {"log_level": 0})
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
     future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[group]
     try:

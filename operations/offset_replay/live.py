@@ -16,6 +16,7 @@ from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
 from operations.offset_replay.scan import Count
 from outbox.offsets import Group, Offsets, Place
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from schemas import topology
 from streams.replays import Effects
 
@@ -25,7 +26,7 @@ Progress = Callable[[int], object]
 
 
 class Asked(NamedTuple):
-    """Of which worker, and of which of its topics."""
+    """The worker, and one of its topics."""
 
     worker: str
     topic: str
@@ -33,7 +34,7 @@ class Asked(NamedTuple):
 
 class Outlook(NamedTuple):
     """
-    What would be read again, and what is known of it.
+    The records that would be read again, counted.
 
     `remembered` events have no mark, and are in the history of what they changed: they change it no more.
     """
@@ -59,7 +60,7 @@ def check(asked: Asked) -> None:
 
 
 def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None) -> Stand:
-    """Where everything stands, and where the bound is. Raises BrokerError, OperationError."""
+    """Look up the offsets of the log and the group, and the bound. Raises BrokerError, OperationError."""
     group = topology.group_of(asked.worker)
     seen = offsets.look((asked.topic,), (group,))
     if not seen.spans:
@@ -69,9 +70,9 @@ def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mappin
 
 
 def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
-    offsets: Offsets, servers: str, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
+    offsets: Offsets, kafka: Cluster, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
-    """What a replay would read again, counted record by record. Raises BrokerError, OperationError."""
+    """Count what a replay would read again, record by record. Raises BrokerError, OperationError."""
     stand = look(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
     moves = moves_of(start, stand)
     stops = {} if isinstance(stop, End) else stops_of(stop, look(offsets, asked, stop))
@@ -80,23 +81,23 @@ def survey(  # noqa: PLR0917  # the tools and the question, in one call of the c
         for move in moves
     }
     days = store.marked_days(connection)
-    batches = log.read(servers, stretches)
+    batches = log.read(kafka, stretches)
     counts = scan.count(batches, lambda ids: store.marked(connection, asked.worker, ids), days, progress)
     scan.refuse_unmarkable(counts, days)
     fresh = {event_id for of in counts.values() for event_id in of.ids}
     return Outlook(moves, counts, store.remembered(connection, fresh))
 
 
-def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
+def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
     """
-    Tell the workers, then move the offsets; in this order, so that nobody reads a moved group without being told.
+    Store the ranges for the workers, then move the offsets: in this order no worker reads a moved group without its range.
 
     Raises BrokerError, OperationError.
     """
     replay = new_id()
     superseded = store.write(connection, replay, asked.worker, outlook.back, effects)
     try:
-        groups.move(servers, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
+        groups.move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
     except Exception:
         store.take_back(connection, replay, superseded)
         raise
@@ -104,7 +105,7 @@ def begin(servers: str, connection: Connection, asked: Asked, outlook: Outlook, 
 
 
 def follow(offsets: Offsets, asked: Asked, moves: Sequence[Move], progress: Callable[[int, Group], object]) -> datetime:
-    """Wait until the group has read everything again; `progress` is told how much it has, and how the group is."""
+    """Wait until the group has read everything again; `progress` gets the number of records read, and the group."""
     while True:
         group = offsets.group(topology.group_of(asked.worker), (asked.topic,))
         read = sum(min(group.committed.get(move.place, 0), move.until) - move.target for move in moves)

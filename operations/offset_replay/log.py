@@ -1,4 +1,4 @@
-"""Records of a range of the log, read without a group: nobody's offsets are touched."""
+"""Records of a range of the log, read without a group, so that no offsets change."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from outbox.errors import BrokerError
 from outbox.errors import Reason as BrokerReason
 from outbox.offsets import Place
+from runtime.kafka import Cluster
 from streams.records import Record
 
 _BATCH: Final = 2000
@@ -29,7 +30,7 @@ class Stretch(NamedTuple):
         return max(0, self.stop - self.start)
 
 
-def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
+def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
     """
     Every record of the stretches, in the order of each partition, many at a time.
 
@@ -37,8 +38,8 @@ def read(bootstrap_servers: str, stretches: Mapping[Place, Stretch], batch: int 
     """
     left = {place: stretch.stop for place, stretch in stretches.items() if stretch.length}
     consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
+        kafka.client
+        | {
             "group.id": "tallyhook-reader",  # demanded by the client; never joined, and nothing is committed
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -69,7 +70,7 @@ def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[
 
 
 def _consume(consumer: Consumer, batch: int) -> list[Any]:
-    """What has come, until it is many or large."""
+    """Read the next records, until they are many or large."""
     found: list[Any] = []
     size = 0
     while (room := min(_PIECE, batch - len(found))) and size < _BATCH_BYTES:

@@ -1,5 +1,5 @@
 """
-What became of messages, as their events tell it.
+The outcomes of messages, as their events state them.
 
 A message that waited when a backup was made may have been sent since: its row waits again, and only the log knows. Leads need
 no such step, for their worker reads its own events.
@@ -16,6 +16,7 @@ from operations.offset_replay.bounds import Moment, Start
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.store import Outcome
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed
 from schemas.topics import Topic
 from streams.errors import Poison
@@ -25,16 +26,16 @@ WORKER: Final = "notifications"
 _STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
 
 
-def settle(offsets: Offsets, servers: str, connection: Connection, start: Start) -> int:
-    """Let messages that wait be what the log tells of them; how many did. Raises BrokerError."""
+def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Start) -> int:
+    """Give waiting messages the outcome that the log states; returns how many. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
     stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
-    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(servers, stretches))
+    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(kafka, stretches))
 
 
 def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:
-    """The last of each message; records that tell of none are passed over."""
+    """The last outcome of each message; other records are passed over."""
     found: dict[UUID, Outcome] = {}
     for event in _events(batch):
         reason = None if isinstance(event, NotificationSent) else event.reason

@@ -1,4 +1,4 @@
-"""What a replay would do: pure functions of where the log and the group stand."""
+"""The plan of a replay: pure functions of the offsets of the log and of the group."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Move(NamedTuple):
 
 class Stand(NamedTuple):
     """
-    Where the log of the topic and the group stand.
+    The offsets of the topic's log and of the group.
 
     `at` has the offsets of the moment in question, where there is one; `unfinished` the ends of earlier replays that are not read
     yet.

@@ -1,4 +1,4 @@
-"""What the command says in the end: as data for programs, and that data as text for people."""
+"""The report of the command: data for programs, and the same as text for people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ _VALUE_MAX: Final = 300
 
 
 def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, settled: int) -> dict[str, Any]:
-    """What was moved, or with no `replay` what would be; `settled` messages waited, and the log told what became of them."""
+    """The partitions that were moved, or without a `replay` would be; `settled` waiting messages got the outcome of the log."""
     partitions = [
         {
             "partition": move.place.partition,
@@ -77,24 +77,24 @@ def moved_text(data: Mapping[str, Any]) -> str:
     if data["unreadable"]:
         lines.append(f"  {data['unreadable']:,} are no events: dead letters, once")
     if data["settled"]:
-        lines.append(f"  {data['settled']:,} messages that waited have been sent or given up before: the log says so")
+        lines.append(f"  {data['settled']:,} waiting messages were sent or given up before, by the log")
     if data["moved"]:
         lines.append(f"Start the worker now: tallyhook worker {data['worker']}")
     return "\n".join(lines)
 
 
 def compared(
-    asked: Asked, built: Built, found: Comparison, *, said: Mapping[str, int], aside: Mapping[str, int], kept: str | None
+    asked: Asked, built: Built, found: Comparison, *, emitted: Mapping[str, int], letters: Mapping[str, int], kept: str | None
 ) -> dict[str, Any]:
-    """How the shadow and the live tables compare."""
+    """The comparison of the shadow with the live tables."""
     return {
         "worker": asked.worker,
         "topic": asked.topic,
         "equal": found.equal,
         "records": built.records,
         "seconds": round(built.seconds, 3),
-        "setAside": aside,
-        "wouldTell": said,
+        "setAside": letters,
+        "wouldTell": emitted,
         "compared": found.compared,
         "outsideRange": found.outside,
         "liveBehind": found.behind,

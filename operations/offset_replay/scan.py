@@ -15,7 +15,7 @@ from streams.records import Record, decode
 @dataclass
 class Count:
     """
-    The records of one partition.
+    The counts of one partition.
 
     `marked` change nothing when they are read again, `fresh` would be handled, `unreadable` are no events: set aside, once.
     """
@@ -36,7 +36,7 @@ Marked = Callable[[Sequence[UUID]], set[UUID]]
 def count(
     batches: Iterable[Sequence[Record]], marked: Marked, days: Collection[date], progress: Callable[[int], object]
 ) -> dict[Place, Count]:
-    """Count all records; `marked` tells which of some events the consumer has handled."""
+    """Count all records; `marked` returns those of some events that the consumer has handled."""
     counts: dict[Place, Count] = {}
     seen: set[UUID] = set()
     for batch in batches:
@@ -68,7 +68,7 @@ def refuse_unmarkable(counts: dict[Place, Count], days: Collection[date]) -> Non
         raise OperationError(
             Reason.RANGE_OUTSIDE_RETENTION,
             f"partition {place.partition} has an event of {at:%Y-%m-%d} at offset {offset}, and marks are kept from "
-            f"{min(days, default='no day')}: nobody can tell whether it had its effects. Begin after offset {last}, "
+            f"{min(days, default='no day')}: it is unknown whether it had its effects. Begin after offset {last}, "
             "or use --shadow",
         )
 

@@ -85,7 +85,7 @@ def drop(connection: Connection, name: str) -> None:
 
 
 def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
-    """Without a write-ahead log: what is lost with a crash is no loss. A table that somebody has dropped is made as declared."""
+    """Copy a table, unlogged, since a crash may lose it. A dropped table is made from its declaration."""
     if not is_there(connection, table):
         create(connection, metadata.tables[table], name)
         return

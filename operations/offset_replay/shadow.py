@@ -43,7 +43,7 @@ _LANES: Final = 4
 
 
 class Built(NamedTuple):
-    """What went into the shadow."""
+    """The counts of what went into the shadow."""
 
     records: int
     seconds: float
@@ -81,7 +81,7 @@ async def build(
     began, records = time.monotonic(), 0
     async with pool, role.opened(settings, pool) as running:
         processor = Processor(running.handler, pool, lanes=_LANES, retry_max=settings.streams_retry_max)
-        batches = log.read(settings.kafka_bootstrap_servers, stretches)
+        batches = log.read(settings.kafka, stretches)
         coming = asyncio.ensure_future(asyncio.to_thread(_next, batches))
         while batch := await coming:
             coming = asyncio.ensure_future(asyncio.to_thread(_next, batches))

@@ -1,4 +1,4 @@
-"""The replay's SQL: what is marked, which days have marks, and the ranges that workers are told of."""
+"""The SQL of a replay: marks, the days that have marks, and the ranges for workers."""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -46,7 +46,7 @@ _WAITING: Final = "select count(*) from notifications where status in ('queued',
 
 
 class Outcome(NamedTuple):
-    """What became of a message."""
+    """The outcome of a message."""
 
     id: UUID
     status: str
@@ -65,7 +65,7 @@ def marked(connection: Connection, consumer: str, ids: Sequence[UUID]) -> set[UU
 
 
 def remembered(connection: Connection, ids: Collection[UUID]) -> int:
-    """How many of the events are in the history of something."""
+    """The number of the events that are in some history."""
     row = connection.execute(_REMEMBERED, (list(ids),)).fetchone() if ids else None
     return int(row[0]) if row else 0
 
@@ -76,12 +76,12 @@ def marked_days(connection: Connection) -> set[date]:
 
 
 def unfinished(connection: Connection, consumer: str, topic: str) -> dict[Place, int]:
-    """Where the replays end that have not been read to their end."""
+    """The ends of the replays that have not been read to their end."""
     return {Place(row[0], row[1]): row[2] for row in connection.execute(_UNFINISHED, (consumer, topic))}
 
 
 def write(connection: Connection, replay: UUID, consumer: str, moves: Sequence[Move], effects: str) -> Superseded:
-    """Tell the workers, instead of what they were told before of the same partitions; returns that."""
+    """Store the ranges for the workers in place of earlier ones of the same partitions; returns those."""
     topics, numbers = [move.place.topic for move in moves], [move.place.partition for move in moves]
     with connection.transaction():
         superseded = connection.execute(_SUPERSEDE, (topics, numbers, consumer)).fetchall()
@@ -91,7 +91,7 @@ def write(connection: Connection, replay: UUID, consumer: str, moves: Sequence[M
 
 
 def take_back(connection: Connection, replay: UUID, superseded: Superseded) -> None:
-    """As if nothing had been written."""
+    """Undo `write`."""
     with connection.transaction():
         connection.execute("delete from offset_replays where id = %s", (replay,))
         connection.execute(_REOPEN, [list(column) for column in zip(*superseded, strict=True)] or [[], [], []])

@@ -1,1 +1,1 @@
-"""What an operator does about one partner."""
+"""The actions of operators on one partner."""

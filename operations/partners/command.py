@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from operations.output import CommandError, Json, show, with_database
-from runtime.partners import PartnerSettings, key_of
 from runtime.settings import environment
+from schemas.partners import PartnerSettings, key_of
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -74,7 +74,7 @@ async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerV
             return found[key]
         await asyncio.sleep(_LOOK_EVERY)
     raise CommandError(
-        f"crm_untried: no leads worker has tried the CRM of {key} within {wait:g} s: `tallyhook doctor` says whether one runs"
+        f"crm_untried: no leads worker has tried the CRM of {key} within {wait:g} s: `tallyhook doctor` shows whether one runs"
     )
 
 

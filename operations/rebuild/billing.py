@@ -5,7 +5,7 @@ from typing import Final
 from operations.rebuild.parts import Part
 from operations.rebuild.sources import Events, Source
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
-from schemas.topics import Topic
+from schemas.topology import worker
 from streams.payments.handler import PaymentsHandler
 
 KINDS: Final = {
@@ -55,7 +55,7 @@ case when l.event_id is null then 'missing' when s.event_id is null then 'kept' 
 
 
 def source(names: set[str]) -> Source:
-    """Of these projections; each brings its lines of the history with it."""
+    """The tables of these projections; each brings its lines of the history with it."""
     asked = {name: KINDS[name] for name in KINDS if name in names}
     kinds = [kind for _, kind in KINDS.values()] if "history" in names else [kind for _, kind in asked.values()]
     lines = Part(history, HISTORY_VERDICT, only=f"aggregate_type in ({', '.join(map(repr, kinds))})")
@@ -64,7 +64,7 @@ def source(names: set[str]) -> Source:
         tables=_TABLES,
         parts=[*(_part(name) for name in asked), lines],
         locks=[*asked, *(["history"] if "history" in names else [])],
-        events=Events(PaymentsHandler(), _WANTED, (Topic.WEBHOOKS_STRIPE, Topic.WEBHOOKS_RAZORPAY), erased_too=True),
+        events=Events(PaymentsHandler(), _WANTED, worker("payments").consumes, erased_too=True),
         needs=["history"],
     )
 

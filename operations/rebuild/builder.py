@@ -138,7 +138,7 @@ class Builder:
             return cursor.execute(self._sql(_PAGE_OF, marker=is_marker("o.data")), (*after, _PAGE)).fetchall()
 
     async def _read_kafka(self, events: Events) -> None:
-        """What the log no longer has, and where it may be handled what was erased from it; it is older, so it comes first."""
+        """Read the older events that only Kafka still has, and those that were erased from the log, if they may be handled."""
         gone = {row[0] for row in self._rows(_GONE, marker=is_marker("o.data"), erased_too=events.erased_too)}
         if not gone:
             return
@@ -148,9 +148,9 @@ class Builder:
             take_contacts_out(self._connection, self._schema)
 
     async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
-        servers = self._settings.kafka_bootstrap_servers
-        spans = await asyncio.to_thread(Offsets(servers).spans, [topic])
-        batches = log.read(servers, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
+        kafka = self._settings.kafka
+        spans = await asyncio.to_thread(Offsets(kafka).spans, [topic])
+        batches = log.read(kafka, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
         while batch := await asyncio.to_thread(next, batches, list[Record]()):
             found = [(record, event_id) for record in batch if (event_id := _id_of(record)) in gone]
             gone -= {event_id for _, event_id in found}

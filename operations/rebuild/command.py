@@ -26,14 +26,14 @@ def rebuild(
         ),
     ],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and say what differs; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and show what differs; change nothing.")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Also replace and delete rows that differ from the log for no reason known.")
     ] = False,
     with_side_effects: Annotated[
         bool,
         typer.Option(
-            "--with-side-effects", help="Let leads and messages whose outcome the log does not tell be due again; else held back."
+            "--with-side-effects", help="Let leads and messages whose outcome the log does not show be due again; else held back."
         ),
     ] = False,
     lock_limit: Annotated[
@@ -45,7 +45,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """
-    Bring lost rows back from the outbox log, and from Kafka what the log no longer has. Nobody is sent anything.
+    Bring lost rows back from the outbox log, and from Kafka those that the log no longer has. No message is sent.
 
     Workers may run. The rows are made beside the live table, compared, and put right in one transaction. Exit 1 where something
     differs for no reason known (see --yes), or cannot come back.
@@ -66,7 +66,7 @@ def rebuild(
             outcomes.append(outcome)
         index = _index_again(index_url, dry_run=dry_run) if index_url else None
     finally:  # what was done before one was refused is told too
-        data = report.told(outcomes, index, dry_run=dry_run)
+        data = report.report_of(outcomes, index, dry_run=dry_run)
         if outcomes:
             show(data, report.text(data), as_json=as_json)
     raise typer.Exit(0 if data["ok"] else 1)
@@ -91,8 +91,8 @@ def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Out
         for name in schema.drop_left_behind(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
 
-        def tell(description: str) -> "Progress":
+        def describe(description: str) -> "Progress":
             shown.update(task, description=description, completed=0, total=None)
             return lambda done, total: shown.update(task, completed=done, total=total or None)
 
-        return Rebuild(connection, settings, tell, limit=limit).run(source, dry_run=dry_run, yes=yes)
+        return Rebuild(connection, settings, describe, limit=limit).run(source, dry_run=dry_run, yes=yes)

@@ -76,14 +76,14 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
 
 
 def live_table(connection: Connection, schema: str, name: str) -> sql.Composable:
-    """What to select from; a table that is not there counts as empty."""
+    """The relation to select from; a missing table counts as empty."""
     if is_there(connection, name):
         return sql.Identifier("public", name)
     return sql.SQL("(select * from {} where false)").format(sql.Identifier(schema, name))
 
 
 def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Composable]:
-    """What the statements are made of."""
+    """The names that the statements are made of."""
     table, shadow, compared = sql.Identifier(part.name), sql.Identifier(schema), [*part.key, *(part.compared or part.columns)]
     words: dict[str, sql.Composable] = {
         "table": table,
@@ -103,7 +103,7 @@ def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Com
 
 
 def _forgive(connection: Connection, part: Part, words: dict[str, sql.Composable]) -> None:
-    """A document is the same in whatever order its keys were written."""
+    """Pass over documents that differ only in the order of their keys."""
     others = [name for name in part.columns if name != part.json]
     query = sql.SQL(_EQUAL_BUT).format(**_joined(part, words, others), json=sql.Identifier(part.json or ""))
     for *key, live, log in connection.execute(query).fetchall():

@@ -1,4 +1,4 @@
-"""Whoever was erased stays erased: Kafka may still hold the words that were taken out of the log."""
+"""Erased subjects stay erased: Kafka may still hold contents that were removed from the log."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ _WRITE: Final = "update {shadow}.{table} set state = %s where provider = %s and 
 
 
 def take_contacts_out(connection: Connection, schema: str) -> None:
-    """Take every contact that an erased event told out of the payments and invoices of the schema, as the erasure did."""
+    """Remove each contact that an erased event stated from the payments and invoices of the schema, as the erasure did."""
     marker = sql.SQL(is_marker("o.data"))
     for table, kind in (("payments", "payment"), ("invoices", "invoice")):
         words = {"shadow": sql.Identifier(schema), "table": sql.Identifier(table), "kind": sql.Literal(kind), "marker": marker}

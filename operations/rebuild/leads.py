@@ -1,4 +1,4 @@
-"""Leads of partners and their attempts, as their own events tell."""
+"""Leads of partners and their attempts, as their own events state them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -62,7 +62,7 @@ _OUTCOME: Final = ("ended_at", "status", "error", "next_attempt_at")
 
 
 class RetoldLeads:
-    """Leads as their events tell, due as they were, as a `streams.handler.Handler`."""
+    """Leads as their events state them, with their due times, as a `streams.handler.Handler`."""
 
     consumer: Final = LeadsHandler.consumer
 

@@ -59,10 +59,10 @@ class RetoldNotifications(NotificationsHandler):
         await super().handle(connection, [event for event in events if event.type == _COMMAND])
         for event in events:
             if event.type != _COMMAND:
-                await self._tell(connection, event)
+                await self._apply(connection, event)
 
     @staticmethod
-    async def _tell(connection: AsyncConnection, event: Envelope) -> None:
+    async def _apply(connection: AsyncConnection, event: Envelope) -> None:
         told = data_of(event, NotificationSent, NotificationFailed, NotificationSuppressed)
         status = STATUS[type(told)]
         reason = getattr(told, "reason", None)

@@ -1,5 +1,5 @@
 """
-What a projection is made of, and how a live row is judged beside the one that the log makes.
+The parts of a projection, and the comparison of a live row with the one that the log makes.
 
 Verdicts on a key whose rows are not the same:
   `missing`    the log makes a row that is not there: it comes back
@@ -58,7 +58,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Counted:
-    """How the rows of a part compare: how many there are live and by the log, and the verdicts on those that differ."""
+    """The comparison of a part: the numbers of live rows and of rows by the log, and the verdicts on those that differ."""
 
     part: Part
     live: int

@@ -19,14 +19,14 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
 }
 NAMES: Final = (*_NAMES, "all")
 _WHY_NOT: Final[Mapping[str, str]] = {
-    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have them sent again by whoever sent them",
+    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have their senders send them again",
     "expectations": "what is expected comes over HTTP and is in no log: have it sent again (what was paid: reconciliations)",
 }
 
 
 def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) -> list[Source]:
     """
-    Where the projections of these names come from, in the order in which they are made.
+    The sources of these projections, in the order in which they are made.
 
     Raises OperationError (`projection_unknown`, `projection_not_in_log`), SettingsError.
     """

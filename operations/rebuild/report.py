@@ -1,4 +1,4 @@
-"""What the command says in the end: as data for programs, and that data as text for people."""
+"""The report of the command: data for programs, and the same as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -26,24 +26,24 @@ _INDEX: Final = {
 }
 
 
-def told(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
-    """What was rebuilt; `index` where documents were looked for in it."""
+def report_of(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
+    """The result of a rebuild; `index` is the one that was searched for documents."""
     return {
         "dryRun": dry_run,
         "ok": ok(outcomes) and (index is None or (not index.lost and (dry_run or index.written == index.missing))),
         **({} if index is None else {"index": asdict(index)}),
         "unexplained": sum(outcome.unexplained for outcome in outcomes if outcome.changed is None),
         "lost": sum(outcome.lost for outcome in outcomes),
-        "rebuilt": [_told(outcome) for outcome in outcomes],
+        "rebuilt": [_fields_of(outcome) for outcome in outcomes],
     }
 
 
 def ok(outcomes: Sequence[Outcome]) -> bool:
-    """Whether every table is what the log makes, or would be; not where a row is lost or waits for a confirmation."""
+    """True if each table is what the log makes; not if a row is lost or waits for a confirmation."""
     return all(not outcome.lost and (outcome.changed is not None or not outcome.unexplained) for outcome in outcomes)
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _fields_of(outcome: Outcome) -> dict[str, Any]:
     return {
         "source": outcome.source,
         "changed": outcome.changed or 0,
@@ -65,7 +65,7 @@ def _table(counted: Counted) -> dict[str, Any]:
 def text(data: Mapping[str, Any]) -> str:
     lines = [line for each in data["rebuilt"] for line in _lines(each)]
     if index := data.get("index"):
-        lines.append("index: {log:,} documents by the log, {missing:,} were not there as it tells".format(**index))
+        lines.append("index: {log:,} documents by the log, {missing:,} were missing or different".format(**index))
         lines += [f"    {index[name]:,} {says}" for name, says in _INDEX.items() if index[name]]
     if data["unexplained"] and not data["dryRun"]:
         lines.append("Nothing was changed where nothing explains the difference; if the log is right, confirm it with --yes")
@@ -85,9 +85,9 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     for reason, number in each["setAside"].items():
         yield f"  {number:,} events could not be handled, {reason}"
     for table in each["tables"]:
-        told = [verdict for verdict in _SAYS if table[verdict]]
-        same = "" if told else ", all as the log makes them"
+        report_of = [verdict for verdict in _SAYS if table[verdict]]
+        same = "" if report_of else ", all as the log makes them"
         yield f"  {table['table']}: {table['live']:,} rows{' before' if changed else ''}, {table['log']:,} by the log{same}"
-        for verdict in told:
+        for verdict in report_of:
             of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
             yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")

@@ -39,13 +39,13 @@ select exists (select from erasures
                where touched_at >= %s or (state = 'running' and touched_at > clock_timestamp() - interval '1 minute'))
 """
 
-Tell = Callable[[str], Progress]
+Describe = Callable[[str], Progress]
 """Told what goes on; gives what is told how far it is."""
 
 
 @dataclass
 class Outcome:
-    """What became of one source; `locked` is how long its tables could not be written to, in seconds."""
+    """The result of one source; `locked` is how long its tables could not be written to, in seconds."""
 
     source: str
     parts: list[Counted]
@@ -67,12 +67,12 @@ class Outcome:
 
 
 class Rebuild:
-    """How to go about it; `limit` bounds how long tables are locked."""
+    """The options of a rebuild; `limit` bounds how long tables are locked."""
 
-    def __init__(self, connection: Connection, settings: StreamSettings, tell: Tell, *, limit: timedelta) -> None:
+    def __init__(self, connection: Connection, settings: StreamSettings, describe: Describe, *, limit: timedelta) -> None:
         self._connection = connection
         self._settings = settings
-        self._tell = tell
+        self._describe = describe
         self._limit = limit
 
     def run(self, source: Source, *, dry_run: bool, yes: bool) -> Outcome:
@@ -93,7 +93,7 @@ class Rebuild:
             return asyncio.run(self._run(source, schema, dry_run=dry_run, yes=yes))
 
     def _make_history(self) -> None:
-        """Without it no worker goes on; an empty one misleads nobody, since what was handled has its mark."""
+        """Create `history` if it is missing: no worker goes on without it, and an empty one misleads none, since marks remain."""
         if not is_there(self._connection, "history"):
             create(self._connection, metadata.tables["history"])
 
@@ -104,20 +104,20 @@ class Rebuild:
     async def _run(self, source: Source, schema: str, *, dry_run: bool, yes: bool) -> Outcome:
         began = self._now()
         clock = time.monotonic()
-        progress = self._tell(f"making {source.name} from the log")
+        progress = self._describe(f"making {source.name} from the log")
         async with Builder(self._connection, self._settings, schema, source, progress) as builder:
             for _ in range(_ROUNDS):
                 if await builder.catch_up() <= _LITTLE:
                     break
             for table in source.tables:
                 self._connection.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
-            self._tell("comparing")(0, 0)
+            self._describe("comparing")(0, 0)
             with self._connection.transaction():
                 self._connection.execute("set transaction isolation level repeatable read")
                 parts = [judge(self._connection, schema, part) for part in source.parts]
             outcome = Outcome(source.name, parts)
             if not dry_run and (yes or not outcome.unexplained) and any(self._is_due(part) for part in parts):
-                self._tell("putting it right")(0, 0)
+                self._describe("putting it right")(0, 0)
                 outcome = await self._swap(source, schema, builder, began, yes=yes)
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
@@ -176,7 +176,7 @@ class Rebuild:
         return clock
 
     def _refuse_erasures(self, began: datetime) -> None:
-        """What was read before an erasure would come back by this."""
+        """Refuse if an erasure came meanwhile: rows that were read before it would undo it."""
         row = self._connection.execute(_ERASURES, (began,)).fetchone()
         if row and row[0]:
             raise OperationError(Reason.ERASURE_MEANWHILE, "a subject was erased while this ran: begin again in a minute")

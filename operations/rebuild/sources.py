@@ -1,4 +1,4 @@
-"""Where a projection comes from: which events made it, and whose code makes it again."""
+"""The sources of projections: the events that made each, and the code that makes it again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from streams.handler import Handler
 @dataclass(frozen=True)
 class Events:
     """
-    Events that a handler makes tables of, in a schema where it reaches nobody.
+    Events that a handler makes tables of, in a schema without a way out.
 
     `wanted` is SQL that selects the ids of all that have had their effects, each with a rank: those of a lower rank are handled
     first, and within one the order is that of the ids. Where it reads the whole log, {since} bounds what may be new. What the log

@@ -1,1 +1,1 @@
-"""What a provider says that payments and their kin are now, beside what we have of them; and how the difference is mended."""
+"""The provider's present objects compared with our rows, and the repair of differences."""

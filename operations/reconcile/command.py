@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.ledger.command import parse_moment
-from operations.output import CommandError, Json, operator, show, with_database
+from operations.output import CommandError, Json, operator, parse_moment, show, with_database
 from runtime.settings import environment, parse_duration
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compare what we have with what a provider has, and mend it.")
 
 _SHOWN = 50
-_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it says otherwise, or how long ago, such as 2h."
+_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 _WORDS = {
     "missing_here": "missing here",
     "missing_there": "missing at Stripe",
@@ -62,7 +61,7 @@ def stripe(
         raise CommandError(f"STRIPE_API_KEY is not of the mode that STRIPE_MODE={settings.stripe_mode} wants")
     report = Report(since=asked.since, until=asked.until, apply=apply)
     _run(lists, asked, report)
-    _tell(report, as_json=as_json)
+    _print_report(report, as_json=as_json)
     if not report.equal:
         raise typer.Exit(1)
 
@@ -99,7 +98,7 @@ def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
     with_database(work)
 
 
-def _tell(report: "Report", *, as_json: bool) -> None:
+def _print_report(report: "Report", *, as_json: bool) -> None:
     import msgspec
 
     data: dict[str, Any] = msgspec.to_builtins(report) | {"remaining": report.remaining, "equal": report.equal}
@@ -112,7 +111,7 @@ def _lines(report: "Report") -> list[str]:
     lines = [f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z, compared with Stripe: {counted}"]
     lines += [f"  {_line(each)}" for each in report.differences[:_SHOWN]]
     if total > _SHOWN:
-        lines.append(f"  … and {total - min(_SHOWN, len(report.differences)):,} more: --json tells up to 1,000")
+        lines.append(f"  … and {total - min(_SHOWN, len(report.differences)):,} more: --json lists up to 1,000")
     lines += [f"  {each.kind}s could not be compared: {each.reason}: {each.detail}" for each in report.uncompared]
     lines += [f"{number:,} {_WORDS[what]}" for what, number in report.found.items()]
     if report.apply:
@@ -131,12 +130,12 @@ def _verdict(report: "Report") -> str:
 
 
 def _line(each: "Difference") -> str:
-    fields = ", ".join(f"{name} {_said(ours)} → {_said(theirs)}" for name, (ours, theirs) in each.fields.items())
+    fields = ", ".join(f"{name} {_text_of(ours)} → {_text_of(theirs)}" for name, (ours, theirs) in each.fields.items())
     if each.what == "missing_here":
-        fields = ", ".join(f"{name} {_said(theirs)}" for name, (_, theirs) in each.fields.items())
+        fields = ", ".join(f"{name} {_text_of(theirs)}" for name, (_, theirs) in each.fields.items())
     text = f"{each.kind} {each.id} {_WORDS[each.what]}" + (f": {fields}" if fields else "")
     return f"{text} (mended)" if each.mended else text
 
 
-def _said(value: Any) -> str:
+def _text_of(value: Any) -> str:
     return "-" if value is None else str(value)

@@ -144,13 +144,13 @@ class StripeLists:
 
 
 def _moment(answer: stripe.StripeResponse, elapsed: float) -> int:
-    said = parse_http_date(answer.headers.get("Date", ""))
-    return math.floor((said or datetime.now(UTC)).timestamp() - elapsed)
+    stated = parse_http_date(answer.headers.get("Date", ""))
+    return math.floor((stated or datetime.now(UTC)).timestamp() - elapsed)
 
 
 def _found(kind: str, body: bytes, at: int, answer: stripe.StripeResponse) -> Found:
-    told = _object.decode(body)
-    return Found(kind, told.id, told.created, body, at, answer.headers.get("Stripe-Version"), _moment(answer, 0.0))
+    found = _object.decode(body)
+    return Found(kind, found.id, found.created, body, at, answer.headers.get("Stripe-Version"), _moment(answer, 0.0))
 
 
 def _unreadable(error: Exception) -> StripeApiError:

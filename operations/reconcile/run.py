@@ -64,7 +64,7 @@ class Uncompared(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
-    What a reconciliation found and did.
+    The result of a reconciliation.
 
     `compared` counts objects by kind, `found` differences by what they are. Of those `handed_in` were put to the intake,
     `mended` are gone since, and `remaining` are not: with those that nothing can mend, such as what the provider does not have.
@@ -87,12 +87,12 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
     @property
     def equal(self) -> bool:
-        """Whether both sides are known to be the same now."""
+        """True if both sides are known to be the same now."""
         return not self.remaining and not self.uncompared
 
 
 class Asked(NamedTuple):
-    """What is wanted; with `apply`, how long the workers are waited for besides."""
+    """The request; with `apply`, the time to wait for the workers too."""
 
     since: datetime
     until: datetime
@@ -103,7 +103,7 @@ class Asked(NamedTuple):
 
 
 class _Handed(NamedTuple):
-    """What was put to the intake for the sake of a difference, and what should come of it."""
+    """The events that were recorded for a difference, and the row that they should make."""
 
     compared: Compared
     difference: Difference
@@ -111,12 +111,12 @@ class _Handed(NamedTuple):
     events: list[UUID]
 
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 """Told what it is at."""
 
 
 async def reconcile(
-    connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, tell: Tell = lambda _: None
+    connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
     Compare all kinds, on a connection in autocommit mode; one that Stripe does not give costs no other one.
@@ -125,7 +125,7 @@ async def reconcile(
     """
     if asked.apply:
         await note_command(connection, "tallyhook reconcile stripe", asked.operator)
-    work = _Work(connection, lists, asked, report, tell)
+    work = _Work(connection, lists, asked, report, progress)
     failures = [failure for compared in COMPARED if (failure := await work.compare_kind(compared))]
     if len(failures) == len(COMPARED):
         raise failures[0]
@@ -134,12 +134,12 @@ async def reconcile(
 
 
 class _Work:
-    def __init__(self, connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, tell: Tell) -> None:
+    def __init__(self, connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, progress: Progress) -> None:
         self._connection = connection
         self._lists = lists
         self._asked = asked
         self._report = report
-        self._tell = tell
+        self._progress = progress
         self._handed: list[_Handed] = []
 
     async def compare_kind(self, compared: Compared) -> StripeApiError | None:
@@ -172,10 +172,10 @@ class _Work:
                 self._note(difference)
                 if self._asked.apply:
                     await self._hand_in(compared, difference, theirs)
-        self._tell(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
+        self._progress(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
-        """None where it is compared as a part of another, or says nothing of itself."""
+        """The provider's side, or None where the object is compared as a part of another, or states nothing by itself."""
         try:
             if is_part_of_another(found):
                 return None
@@ -214,7 +214,7 @@ class _Work:
         events = {event for handed in self._handed for event in handed.events}
         deadline = asyncio.get_running_loop().time() + self._asked.wait.total_seconds()
         while events:
-            self._tell(f"{len(events):,} events on their way to the worker")
+            self._progress(f"{len(events):,} events on their way to the worker")
             events -= await store.handled(self._connection, list(events))
             if not events or asyncio.get_running_loop().time() >= deadline:
                 break

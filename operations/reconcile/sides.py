@@ -1,5 +1,5 @@
 """
-The two sides of one object: what its row says here, and what it would say if the provider's present state were all that we knew.
+The two sides of one object: its row here, and the row that the provider's present state alone would make.
 
 Both are the same fold's, so a difference is never one of words. Pure functions.
 """
@@ -16,10 +16,9 @@ from runtime.ids import new_id
 from schemas.stripe import SOURCE, StripeEvent
 from schemas.stripe_snapshots import Answer, StripeObject, snapshot_of
 from streams.payments.fold import fold
-from streams.payments.rows import row_of
 from streams.payments.states import State
 from streams.payments.steps import key_of
-from streams.payments.store import Kind
+from streams.payments.store import Kind, row_of
 from streams.payments.stripe import facts_of
 
 Row = Mapping[str, Any]
@@ -51,7 +50,7 @@ _SAME: Final = {("invoice", "status", "payment_failed"): "open"}
 
 
 class Theirs(NamedTuple):
-    """The provider's side: the events that would say it, and the row that they make; no row where they say nothing of it."""
+    """The provider's side: the events of its state, and the row that they make; no row where they do not state the object."""
 
     id: str
     events: Sequence[bytes]
@@ -73,7 +72,7 @@ _event: Final = msgspec.json.Decoder(StripeEvent)
 
 
 def is_part_of_another(found: Found) -> bool:
-    """Whether it is a charge of an intent, which is compared with that. Raises msgspec.DecodeError."""
+    """True for a charge of an intent, which is compared with that. Raises msgspec.DecodeError."""
     return found.kind == "charge" and bool(_charge.decode(found.body).payment_intent)
 
 
@@ -84,7 +83,7 @@ def unexpanded_charge(found: Found) -> str | None:
 
 
 def _charge_in(found: Found) -> bytes:
-    """As JSON: null where there is none."""
+    """The row as JSON, null where there is none."""
     return bytes(_intent.decode(found.body).latest_charge) if found.kind == "payment_intent" else b"null"
 
 

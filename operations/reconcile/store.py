@@ -33,7 +33,7 @@ async def rows(connection: AsyncConnection, compared: Compared, ids: Sequence[st
 
 
 class Scope(NamedTuple):
-    """Of whose objects: our own where no connected `account` is named, and of either mode where `livemode` is not known."""
+    """The owner of the objects: our own account unless a connected `account` is named, in both modes if `livemode` is None."""
 
     account: str | None
     livemode: bool | None

@@ -4,13 +4,13 @@ import secrets as random
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from operations.output import Json, show, with_database
 from runtime.settings import Secret, environment
+from schemas.providers import Provider, either, providers
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
 
 _BYTES: Final = 32
-
-
-class For(StrEnum):
-    """Whose secret it is."""
-
-    stripe = "stripe"
-    razorpay = "razorpay"
-    partner = "partner"
-    partner_token = "partner-token"  # noqa: S105  # a word for a kind of secret
-    crm = "crm"
-    internal = "internal"
-    admin = "admin"
 
 
 class _Kind(NamedTuple):
@@ -45,68 +33,69 @@ def _token() -> str:
 
 
 def _signing_secret() -> str:
+    """A secret as Standard Webhooks has it."""
     return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
 
 
 _FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
-_LAST: Final = "Drop the old one once `tallyhook secrets list` says that it is safe."
-_KINDS: Final = {
-    For.stripe: _Kind(
-        "STRIPE_WEBHOOK_SECRET",
-        _signing_secret,
-        (
-            "Stripe makes its own: this one is for tests and simulators.",
-            "For Stripe's endpoint, roll its secret in the dashboard, keep the old one for 24 hours, and use what it shows.",
-            _FIRST,
-            _LAST,
-        ),
-    ),
-    For.razorpay: _Kind(
-        "RAZORPAY_WEBHOOK_SECRET",
-        _token,
-        (
-            _FIRST,
-            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
-            _LAST,
-        ),
-    ),
-    For.partner: _Kind(
+_LAST: Final = "Drop the old one once `tallyhook secrets list` shows that it is safe."
+
+
+def _kind_of(provider: Provider) -> _Kind:
+    def make() -> str:
+        return provider.secret.prefix + _token()
+
+    steps = tuple(step.replace("{first}", _FIRST).replace("{last}", _LAST) for step in provider.secret.steps)
+    return _Kind(provider.secret_setting, make, steps)
+
+
+_KINDS: Final[dict[str, _Kind]] = {
+    **{provider.name: _kind_of(provider) for provider in providers()},
+    "partner": _Kind(
         "PARTNER_{ID}_SECRET",
         _token,
         (_FIRST, "Give it to the partner, over a safe channel, to sign its leads with.", _LAST),
     ),
-    For.partner_token: _Kind(
+    "partner-token": _Kind(
         "PARTNER_{ID}_TOKEN",
         _token,
         (_FIRST, "Give it to the partner, over a safe channel, to send as its bearer token.", _LAST),
     ),
-    For.crm: _Kind(
+    "crm": _Kind(
         "PARTNER_{ID}_CRM_SECRET",
         _signing_secret,
         (
             "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
             "Deliveries now carry a signature of each.",
             "Give it to the partner, over a safe channel, to verify what we deliver.",
-            "Drop the old one once the partner says that its CRM has the new one: only the partner knows.",
+            "Drop the old one once the partner confirms that its CRM has the new one: only the partner knows.",
         ),
     ),
-    For.internal: _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
-    For.admin: _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
+    "internal": _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
+    "admin": _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
 }
+
+
+def _known(kind: str) -> str:
+    if kind not in _KINDS:
+        raise typer.BadParameter(f"{either(_KINDS)} is expected")
+    return kind
 
 
 @app.command("new")
 def new(
-    kind: Annotated[For, typer.Option("--for", help="Whose secret it is.")] = For.internal,
+    kind: Annotated[
+        str, typer.Option("--for", metavar="|".join(_KINDS), callback=_known, help="What the secret is for.")
+    ] = "internal",
     as_json: Json = False,
 ) -> None:
-    """Make a fresh secret, and say what to do with it; it is kept nowhere."""
+    """Make a fresh secret and print where to put it; it is stored nowhere."""
     setting, make, steps = _KINDS[kind]
     secret = Secret(make())
-    told = [step.format(setting=setting) for step in steps]
+    todo = [step.format(setting=setting) for step in steps]
     lines = [f"{setting}={secret.value}", f"public id: {secret.id}", ""]
-    lines += [f"{number}. {step}" for number, step in enumerate(told, 1)]
-    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": told, "runbook": _RUNBOOK}
+    lines += [f"{number}. {step}" for number, step in enumerate(todo, 1)]
+    data = {"setting": setting, "secret": secret.value, "id": secret.id, "steps": todo, "runbook": _RUNBOOK}
     show(data, "\n".join([*lines, f"The whole plan: {_RUNBOOK}"]), as_json=as_json)
 
 
@@ -124,12 +113,12 @@ def list_secrets(as_json: Json = False) -> None:
 
 async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets import uses as secret_uses
-    from gateway.secrets.witness import Secrets, live_secrets, standings
+    from gateway.secrets.witness import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
 
     now = datetime.now(UTC)
     live = live_secrets(GatewaySettings.load(environment()))
-    return Secrets(standings(live, await secret_uses.read(connection, now), now))
+    return Secrets(states_of(live, await secret_uses.read(connection, now), now))
 
 
 def _text(found: "Secrets") -> str:

@@ -1,14 +1,14 @@
-"""Current state of a payment, a refund, a dispute, a subscription, an invoice or a lead, with the events that made it."""
+"""Current state of a payment, a refund, a dispute, a subscription, an invoice, a lead or a notification, with its events."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg import AsyncConnection
 
-from gateway.errors import GatewayError, Reason
-from gateway.postgres import transaction
-from projections import leads, reads
+from gateway.answers import answer, asked_id, known
+from gateway.postgres import reading
+from projections import leads, notifications, reads
 
 Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
@@ -67,9 +67,18 @@ async def lead(request: web.Request) -> web.Response:
     return await _answer(request, leads.lead)
 
 
+async def notification(request: web.Request) -> web.Response:
+    """
+    Read the state of a notification, with its events.
+
+    The notification exists as soon as the notifications worker has taken the command.
+    """
+    asked = asked_id(request, "notification")
+    async with reading(request) as connection:
+        found = await notifications.notification(connection, asked)
+    return answer(known(found, "no notification has this id, or its command is still on the way"))
+
+
 async def _answer(request: web.Request, read: Read) -> web.Response:
-    async with transaction(request) as connection:
-        found = await read(connection, request.match_info["id"])
-    if found is None:
-        raise GatewayError(Reason.NOT_FOUND, "nothing is known by this id")
-    return web.json_response(body=msgspec.json.encode(found))
+    async with reading(request) as connection:
+        return answer(known(await read(connection, request.match_info["id"]), "nothing is known by this id"))

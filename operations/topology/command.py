@@ -30,7 +30,7 @@ def topology(
     partitions: Annotated[bool, typer.Option("--partitions", help="A line for every partition.")] = False,
 ) -> None:
     """
-    Who reads and writes which topic, how far each worker is, and what it has left to read.
+    Show who reads and writes which topic, the progress of each worker, and its lag.
 
     Asks Kafka itself, so it tells the truth with every process of ours down. Without Kafka it prints the graph as it is declared,
     and fails.
@@ -38,10 +38,10 @@ def topology(
     if as_json + as_mermaid + as_html > 1:
         raise CommandError("one of --json, --mermaid and --html, please")
     from outbox.offsets import Offsets
-    from outbox.settings import KafkaSettings
+    from runtime.kafka import KafkaSettings
     from topology.survey import take
 
-    seen = take(Offsets(KafkaSettings.load(environment()).kafka_bootstrap_servers))
+    seen = take(Offsets(KafkaSettings.load(environment()).kafka))
     if as_json or as_mermaid or as_html:
         print(_written(seen, as_json=as_json, as_mermaid=as_mermaid), end="")
     else:
@@ -75,7 +75,7 @@ def _show(seen: "Topology", *, partitions: bool) -> None:
 
 
 def _flow(seen: "Topology") -> "RenderableType":
-    """Who says what, a branch each."""
+    """One branch for each agent, with the topics that it reads and writes."""
     from rich.tree import Tree
 
     root = Tree("[bold]Tallyhook[/]", guide_style="dim")

@@ -2,32 +2,39 @@
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.errors import GatewayError, Reason
-from gateway.route import Parameter
+from gateway.parameters import query_of
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from topology.page import CONTENT_SECURITY, render
 from topology.survey import Survey
 from topology.view import Kafka, Topology, declared
 
 Source = Literal["kafka", "declared"]
 
-PARAMETERS: Final = (
-    Parameter("from", Source, "`declared` returns the topology without asking Kafka: it has no offsets, and never fails."),
-)
 SURVEY: Final = web.AppKey("survey", Survey)
 
 _PATIENCE: Final = timedelta(seconds=3)
 _HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
-def survey_of(bootstrap_servers: str | None) -> Survey:
-    """Who looks at Kafka for the route; nothing is asked before somebody calls it."""
-    return Survey(Offsets(bootstrap_servers, _PATIENCE) if bootstrap_servers else None)
+class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The origin of the figures."""
+
+    source: Annotated[
+        Source, Meta(description="`declared` returns the topology without asking Kafka: it has no offsets, and never fails.")
+    ] = msgspec.field(default="kafka", name="from")
+
+
+def survey_of(kafka: Cluster | None) -> Survey:
+    """The survey of Kafka for the route; it asks nothing before the first call."""
+    return Survey(Offsets(kafka, _PATIENCE) if kafka else None)
 
 
 async def topology(request: web.Request) -> web.Response:
@@ -49,10 +56,6 @@ async def topology(request: web.Request) -> web.Response:
 
 
 async def _seen(request: web.Request) -> Topology:
-    given = dict(request.query)
-    source = given.pop("from", "kafka")
-    if given or source not in {"kafka", "declared"}:
-        raise GatewayError(Reason.QUERY_MALFORMED, "there is one parameter, from, and it is kafka or declared")
-    if source == "declared":
+    if query_of(request, TopologyQuery).source == "declared":
         return declared(datetime.now(UTC), Kafka(live=False))
     return await request.app[SURVEY].now()

@@ -5,29 +5,26 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 import msgspec
 import typer
 
-from operations.ledger.command import WHEN, parse_moment
+from operations.options import asks
 from operations.output import CommandError, Json, operator, show, with_database
-from schemas.stripe import Mode
-from schemas.text import Why, accepts
+from operations.webhook_replay.filters import ReplayWebhooks
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from operations.webhook_replay.jobs import Filters, Replay
+    from operations.webhook_replay.filters import Filters
+    from operations.webhook_replay.jobs import Replay
     from operations.webhook_replay.preview import Preview
     from operations.webhook_replay.verification import Sources
 
 _LOOK_EVERY: Final = 0.3
 _QUIET: Final = 15.0  # seconds without progress after which the reason for it is guessed at
-_RATE: Final = 100.0
-_RATE_MAX: Final = 1000.0
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _PAGE: Final = "runbooks/replay-webhooks.md"
 _MODES: Final = {True: "  live", False: "  test", None: ""}
@@ -35,57 +32,40 @@ _MODES: Final = {True: "  live", False: "  test", None: ""}
 Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhooks` printed it.")]
 
 
+@asks(ReplayWebhooks, "ids", "source", "types", "status", "mode", "account", "from", "to", "limit", "rate", "reason")
 def webhooks(
+    asked: ReplayWebhooks,
     *,
-    ids: Annotated[list[UUID] | None, typer.Option("--id", help="A delivery's id; several times for several.")] = None,
-    source: Annotated[str | None, typer.Option(help="Who sent them: stripe, razorpay or partner.")] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--type", help="Their type in the sender's words; several times for several.")
-    ] = None,
-    status: Annotated[str | None, typer.Option(help="What was said to them: accepted, duplicate, ignored or rejected.")] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="live or test, as their events state it; what states none is left out.")
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="The provider's account that they are of, acct_… for one.")] = None,
-    begin: Annotated[str | None, typer.Option("--from", help=f"What came at or after then. {WHEN}")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="What came before then, likewise.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=100_000, help="So many at most, the oldest.")] = None,
-    rate: Annotated[float, typer.Option(help=f"So many a second at most, up to {_RATE_MAX:g}.")] = _RATE,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept with the replay.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and change nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it until it has ended.")] = True,
     as_json: Json = False,
 ) -> None:
     """
-    Take deliveries up again: those that fit all options, of which at least one has to say which.
+    Take deliveries up again: those that fit all options, of which at least one has to narrow them.
 
     What was taken goes out again under the same id, and what has had its effects does not have them twice. What was rejected is
     verified again by the secrets that the gateway has now. A running gateway does it.
     """
-    filters = _filters(
-        ids=ids, source=source, types=types, status=status, mode=mode, account=account, begin=begin, end=end, limit=limit
-    )
     if dry_run:
-        found = with_database(lambda connection: _preview(connection, filters))
+        found = with_database(lambda connection: _preview(connection, asked.filters))
         show(msgspec.to_builtins(found), _preview_text(found), as_json=as_json)
         return
-    _check(rate, reason)
-    replay_id, matched = with_database(lambda connection: _begin(connection, filters, rate, reason))
+    replay_id, matched = with_database(lambda connection: _begin(connection, asked))
     if not wait:
         data = {"replayId": str(replay_id), "matched": matched}
         show(data, f"replay {replay_id}: {matched} deliveries\nfollow it by: tallyhook replay show {replay_id}", as_json=as_json)
         return
     if not as_json:
         typer.echo(f"replay {replay_id}: {matched} deliveries", err=True)
-    _tell(_followed(replay_id), as_json=as_json)
+    _print_replay(_followed(replay_id), as_json=as_json)
 
 
 def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLAY_ID]")] = None, as_json: Json = False) -> None:
-    """How far a replay of webhooks is, or without an id the latest ones."""
+    """Show the progress of a replay of webhooks, or without an id the latest ones."""
     from operations.webhook_replay import jobs
 
     if replay_id is not None:
-        _tell(with_database(lambda connection: _read(connection, replay_id)), as_json=as_json)
+        _print_replay(with_database(lambda connection: _read(connection, replay_id)), as_json=as_json)
         return
     found = with_database(lambda connection: jobs.read_all(connection, _LAST_ID, 20))
     lines = [f"{each.replay_id}  {each.created_at:%Y-%m-%d %H:%M}  {_summary(each)}" for each in found]
@@ -96,46 +76,6 @@ def cancel(replay_id: Id, as_json: Json = False) -> None:
     """Have a replay of webhooks take nothing up any more; what has gone out goes on."""
     found = with_database(lambda connection: _cancel(connection, replay_id))
     show(msgspec.to_builtins(found), _summary(found), as_json=as_json)
-
-
-def _filters(
-    *,
-    ids: list[UUID] | None,
-    source: str | None,
-    types: list[str] | None,
-    status: str | None,
-    mode: str | None,
-    account: str | None,
-    begin: str | None,
-    end: str | None,
-    limit: int | None,
-) -> Filters:
-    """Raises CommandError."""
-    from operations.webhook_replay.jobs import Filters, Outcome
-
-    if status is not None and status not in get_args(Outcome):
-        raise CommandError(f"--status is one of {', '.join(get_args(Outcome))}")
-    if mode is not None and mode not in get_args(Mode):
-        raise CommandError(f"--mode is one of {', '.join(get_args(Mode))}")
-    now = datetime.now(UTC)
-    return Filters(
-        ids=tuple(ids) if ids else None,
-        source=source,
-        types=tuple(types) if types else None,
-        status=cast("Outcome | None", status),
-        mode=cast("Mode | None", mode),
-        account=account,
-        since=parse_moment(begin, now) if begin else None,
-        until=parse_moment(end, now) if end else None,
-        limit=limit,
-    )
-
-
-def _check(rate: float, reason: str | None) -> None:
-    if not 0 < rate <= _RATE_MAX:
-        raise CommandError(f"--rate is more than 0 and at most {_RATE_MAX:g}")
-    if reason is not None and not accepts(Why, reason):
-        raise CommandError("--reason has at most 500 characters, and says something")
 
 
 async def _preview(connection: AsyncConnection, filters: Filters) -> Preview:
@@ -157,7 +97,7 @@ def _sources() -> Sources | None:
         return None
 
 
-async def _begin(connection: AsyncConnection, filters: Filters, rate: float, reason: str | None) -> tuple[UUID, int]:
+async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UUID, int]:
     """The job and its row in the audit log, together."""
     from operations.webhook_replay import jobs
     from outbox.audit import note_command
@@ -166,7 +106,7 @@ async def _begin(connection: AsyncConnection, filters: Filters, rate: float, rea
     replay_id = new_id()
     async with connection.transaction():
         by = operator()
-        matched = await jobs.create(connection, replay_id, filters, rate=rate, requested_by=by, reason=reason)
+        matched = await jobs.create(connection, replay_id, asked, by)
         await note_command(connection, f"tallyhook replay webhooks {replay_id}", by)
     return replay_id, matched
 
@@ -210,14 +150,14 @@ async def _follow(connection: AsyncConnection, replay_id: UUID) -> Replay:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("replay", total=None)
-        seen, at, told = -1, time.monotonic(), False
+        seen, at, warned = -1, time.monotonic(), False
         while (found := await _read(connection, replay_id)).state == "running":
             ended = found.processed + found.unchanged + found.failed
             bar.update(task, total=found.matched, completed=ended, description=f"{found.in_flight} in flight")
             if (moved := found.enqueued + ended) != seen:
-                seen, at, told = moved, time.monotonic(), False
-            elif not told and time.monotonic() - at > _QUIET:
-                told = True
+                seen, at, warned = moved, time.monotonic(), False
+            elif not warned and time.monotonic() - at > _QUIET:
+                warned = True
                 print(f"tallyhook: {_why_quiet(found)}", file=sys.stderr)
             await asyncio.sleep(_LOOK_EVERY)
     return found
@@ -229,7 +169,7 @@ def _why_quiet(found: Replay) -> str:
     return f"nothing moves: {found.in_flight} wait for their worker; is it running, and the relay?"
 
 
-def _tell(found: Replay, *, as_json: bool) -> None:
+def _print_replay(found: Replay, *, as_json: bool) -> None:
     """Print it; where something in it failed, fail."""
     lines = [f"replay {found.replay_id}: {_summary(found)}"]
     lines += [f"{number:>8}  {reason}" for reason, number in sorted(found.failures.items())]

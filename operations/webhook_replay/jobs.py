@@ -1,5 +1,5 @@
 """
-Replays of webhooks: which deliveries are meant, the job that takes them up again, and how far it is.
+The jobs that take deliveries up again: what they match, and their progress.
 
 What is matched is settled when a replay is asked for, and written down with it: every figure of a replay is a count of its items.
 """
@@ -11,53 +11,19 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor, Connection, sql
 from psycopg.errors import QueryCanceled
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from operations.errors import OperationError, Reason
+from operations.webhook_replay.filters import MATCHED_MAX, Filters, Outcome, ReplayWebhooks
 from runtime.ids import first_id_of
-from schemas.stripe import Mode
+from runtime.moments import EPOCH
 
-Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 State = Literal["running", "done", "failed", "cancelled"]
 ItemState = Literal["waiting", "sent", "processed", "unchanged", "failed"]
 
-MATCHED_MAX: Final = 100_000
 _SEARCH_LIMIT: Final = "30s"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """The filters of a replay; a delivery has to match all of them. Copies of one event count once."""
-
-    ids: tuple[UUID, ...] | None = None  #: Ids of deliveries, up to 1000.
-    source: str | None = None  #: `stripe`, `razorpay` or `partner`.
-    types: tuple[str, ...] | None = None  #: The provider's types of events.
-    status: Outcome | None = None  #: The outcome of the delivery.
-    mode: Mode | None = None  #: `live` or `test`, as the event states it.
-    account: str | None = None  #: The provider's account, as the event states it.
-    since: datetime | None = msgspec.field(default=None, name="from")
-    """The earliest time of arrival, included; UTC unless it has an offset."""
-    until: datetime | None = msgspec.field(default=None, name="to")
-    """The latest time of arrival, excluded; UTC unless it has an offset."""
-    limit: int | None = None  #: The maximum number of deliveries; the oldest are taken.
-
-    def check(self) -> None:
-        """
-        Refuse what selects everything or nothing.
-
-        Raises OperationError.
-        """
-        if all(getattr(self, name) is None for name in self.__struct_fields__ if name != "limit"):
-            names = "ids, source, types, status, mode, account, from, to"
-            raise OperationError(Reason.FILTER_MISSING, f"say which deliveries: at least one of {names}")
-        for name in ("types", "mode", "account"):
-            if getattr(self, name) and self.status == "rejected":
-                text = f"the {name.removesuffix('s')} of a rejected delivery is not known: leave {name} out"
-                raise OperationError(Reason.FILTER_CONTRADICTORY, text)
-        if self.since and self.until and self.since >= self.until:
-            raise OperationError(Reason.FILTER_CONTRADICTORY, "from is not before to")
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -87,7 +53,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     n: int  #: The place of the delivery in the replay, counted from 1.
     delivery_id: UUID  #: The id of the delivery.
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     type: str | None  #: The provider's type of the event; null if unreadable.
     outcome: Outcome  #: The outcome of the delivery when it was matched.
     ce_id: UUID | None  #: The event's id; null if it has none.
@@ -99,7 +65,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Matched deliveries of one kind."""
 
-    source: str  #: `stripe`, `razorpay` or `partner`.
+    source: str  #: A provider, such as `stripe`, or `partner`.
     outcome: Outcome  #: The outcome of the deliveries.
     type: str | None  #: The provider's type of the events; null if unreadable.
     livemode: bool | None  #: False if no real money moves; null if the provider does not state it.
@@ -152,16 +118,15 @@ order by n limit %(limit)s
 _CANCEL: Final = "update webhook_replays set state = 'cancelled', finished_at = now() where id = %s and state = 'running'"
 
 
-async def create(
-    connection: AsyncConnection, replay_id: UUID, filters: Filters, *, rate: float, requested_by: str, reason: str | None
-) -> int:
+async def create(connection: AsyncConnection, replay_id: UUID, asked: ReplayWebhooks, by: str) -> int:
     """
     Match the deliveries and write the job down, in the caller's transaction; a gateway takes it up. Returns how many matched.
 
     The same id again changes nothing. Raises OperationError.
     """
+    filters = asked.filters
     filters.check()
-    job = (replay_id, requested_by, reason, Jsonb(msgspec.to_builtins(filters)), rate)
+    job = (replay_id, by, asked.reason, Jsonb(msgspec.to_builtins(filters)), asked.rate)
     if (await connection.execute(_CREATE, job)).rowcount == 0:
         found = await read(connection, replay_id)
         return found.matched if found else 0
@@ -177,7 +142,7 @@ async def create(
 
 async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
     """
-    What a replay would match, in the caller's transaction; changes nothing.
+    Count what a replay would match, in the caller's transaction; nothing is changed.
 
     Raises OperationError.
     """
@@ -227,8 +192,8 @@ def forget_replays(connection: Connection, before: datetime) -> int:
 
 def _matched(filters: Filters) -> sql.Composed:
     """The deliveries that fit; values are literals, so that Postgres leaves out the days that cannot hold any."""
-    first = first_id_of(max(filters.since, _EPOCH)) if filters.since else None
-    before = first_id_of(max(filters.until or datetime.now(UTC) + _AHEAD, _EPOCH))
+    first = first_id_of(max(filters.since, EPOCH)) if filters.since else None
+    before = first_id_of(max(filters.until or datetime.now(UTC) + _AHEAD, EPOCH))
     conditions: list[tuple[LiteralString, Any]] = [
         ("id >= {}", first),
         ("id < {}", before),
@@ -253,7 +218,11 @@ async def _search(connection: AsyncConnection, query: sql.Composed) -> AsyncCurs
 
 
 async def _replays(connection: AsyncConnection, where: LiteralString, values: dict[str, Any]) -> list[Replay]:
-    cursor = await connection.execute(sql.SQL(_READ).format(sql.SQL(where)), values)
-    names = [column.name for column in cursor.description or ()]
-    found = [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
-    return [Replay(**{**row, "filters": msgspec.convert(row["filters"], Filters)}) for row in found]
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        found = await (await cursor.execute(sql.SQL(_READ).format(sql.SQL(where)), values)).fetchall()
+    return [Replay(**row | {"filters": _stored(row["filters"])}) for row in found]
+
+
+def _stored(filters: dict[str, Any]) -> Filters:
+    """The filters of a job, without the checks of today: those of an older release may have been others."""
+    return Filters(**{field.name: filters.get(field.encode_name) for field in msgspec.structs.fields(Filters)})

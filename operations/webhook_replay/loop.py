@@ -1,5 +1,5 @@
 """
-Works on replays beside the requests: in one gateway at a time, in small batches, at the rate that was asked for.
+The loop that works on replays, one gateway at a time, in small batches, at the rate that was asked for.
 
 The gateway that leads holds a lock on its own connection and does everything on that connection. When it dies, at any point, or
 is silent for the lease, the last batch is committed as a whole or not at all, and another gateway goes on.
@@ -17,6 +17,7 @@ import structlog
 from psycopg import AsyncConnection, DataError
 from psycopg.errors import ProgramLimitExceeded
 
+from operations.webhook_replay import settling
 from operations.webhook_replay import store as work
 from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
@@ -43,7 +44,7 @@ _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  
 
 
 class _Desk:
-    """The memory of a replay while this gateway leads; another one can go on without it."""
+    """The state of a replay in memory while this gateway leads it; losing it loses nothing."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
@@ -116,10 +117,10 @@ class Replays:
             await work.give_up(connection, job.id, "internal_error")
 
     async def _take_up(self, connection: AsyncConnection, job: Job, limit: int) -> int:
-        tasks = await work.waiting(connection, job.id, limit)
-        if tasks:
-            await self._decide(connection, job, await judge(connection, tasks, self.sources))
-        return len(tasks)
+        deliveries = await work.waiting(connection, job.id, limit)
+        if deliveries:
+            await self._decide(connection, job, await judge(deliveries, self.sources))
+        return len(deliveries)
 
     async def _decide(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
         """Commit a batch; if Postgres refuses a value of a recovered delivery, commit one by one, to find which it is."""
@@ -130,7 +131,7 @@ class Replays:
                 raise
             if len(judged.recovered) == 1 and not judged.again and not judged.verdicts:
                 log.warning("event_unstorable", reason="event_unstorable", replay_id=str(job.id), error=str(error).strip())
-                failed = Verdict(judged.recovered[0].n, "failed", "event_unstorable")
+                failed = Verdict(judged.recovered[0][0].n, "failed", "event_unstorable")
                 await self._commit(connection, job, Judged([], [], [failed]))
                 return
             await self._commit(connection, job, judged._replace(recovered=[]))
@@ -154,7 +155,7 @@ class Replays:
         async with connection.transaction():
             if not await work.hold(connection, job.id):
                 return
-            desk.settled_to = await work.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
-            state = await work.finish(connection, job.id)
+            desk.settled_to = await settling.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
+            state = await settling.finish(connection, job.id)
         if state:
             log.info("replay_ended", replay_id=str(job.id), state=state)

@@ -1,4 +1,4 @@
-"""How many may go now."""
+"""The pace of a replay."""
 
 
 class Pace:
@@ -11,7 +11,7 @@ class Pace:
         self._at = now
 
     def room(self, now: float) -> int:
-        """How many may go at this moment."""
+        """The number that may go at this moment."""
         self._room = min(self._burst, self._room + (now - self._at) * self._rate)
         self._at = now
         return int(self._room)

@@ -1,4 +1,4 @@
-"""What a replay would do, without doing it."""
+"""The preview of a replay, which changes nothing."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,8 @@ from psycopg import AsyncConnection
 
 from operations.webhook_replay import jobs
 from operations.webhook_replay import store as work
-from operations.webhook_replay.jobs import Filters, Group
+from operations.webhook_replay.filters import Filters
+from operations.webhook_replay.jobs import Group
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
 
 CHECKED_MAX: Final = 1000  # rejected deliveries; their bodies are read and their signatures computed

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, ClassVar, Final, cast, get_args
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -12,86 +12,43 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
+from gateway.answers import answer, answer_page, asked_id, known
+from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, RECORDED
-from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of, names_of, parse_page
-from gateway.paging import Limit as PageLimit
-from gateway.postgres import command_transaction
-from gateway.route import Parameter
+from gateway.keys import CALLER, RECORDED
+from gateway.paging import Limited, Page, cursor_of, up_to
+from gateway.parameters import query_of
+from gateway.postgres import reading, transaction
 from operations.errors import OperationError
 from operations.webhook_replay import jobs
-from operations.webhook_replay.jobs import MATCHED_MAX, Filters, Item, ItemState, Outcome, Replay
+from operations.webhook_replay.filters import MATCHED_MAX, ReplayWebhooks
+from operations.webhook_replay.jobs import Item, ItemState, Replay
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.preview import preview
-from schemas.rules import Json, never
-from schemas.stripe import Mode
-from schemas.text import Cursor, Why, Word
+from runtime.ids import first_id_of
 
 REPLAYS: Final = web.AppKey("replays", Replays)
 
-RATE_DEFAULT: Final = 100.0
-RATE_MAX: Final = 1000.0
-_IDS_MAX: Final = 1000
-
-_LIMIT: Final = Parameter("limit", PageLimit, f"The maximum number of items; {LIMIT_DEFAULT} by default.")
-_CURSOR: Final = Parameter("cursor", Cursor, "The `next` of the previous page; absent for the first page.")
-PARAMETERS: Final = (_LIMIT, _CURSOR)
-ITEM_PARAMETERS: Final = (Parameter("state", ItemState, "Only deliveries in this state."), _LIMIT, _CURSOR)
-
-_NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "from", "to")
-_UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
-
-Limit = Annotated[int, Meta(ge=1, le=MATCHED_MAX)]
-Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
+_NOUN: Final = "replay"
+_ABSENT: Final = "no replay has this id, or it ended longer ago than anything is kept"
 
 
-class ReplayWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """
-    The deliveries to replay: those that match every filter; one besides `limit` is required.
+class ReplayQuery(Limited, frozen=True):
+    """The page of replays to show."""
 
-    `from` has to be before `to`. `types`, `mode` and `account` are unknown of rejected deliveries.
-    """
 
-    ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=_IDS_MAX)] | None = None  #: Ids of deliveries, up to 1000.
-    source: Word | None = None  #: `stripe`, `razorpay` or `partner`.
-    types: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100)] | None = None  #: The provider's types of events.
-    status: Outcome | None = None  #: The outcome of the delivery.
-    mode: Mode | None = None  #: `live` or `test`, as the event states it.
-    account: Word | None = None  #: The provider's account, as the event states it.
-    since: datetime | None = msgspec.field(default=None, name="from")
-    """The earliest time of arrival, included; UTC unless it has an offset."""
-    until: datetime | None = msgspec.field(default=None, name="to")
-    """The latest time of arrival, excluded; UTC unless it has an offset."""
-    limit: Limit | None = None  #: The maximum number of deliveries; the oldest are taken.
-    rate: Rate = RATE_DEFAULT  #: Deliveries per second, 100 by default.
-    dry_run: bool = False  #: True to count the deliveries and send nothing.
-    reason: Why | None = None  #: Why they are replayed; kept in the log.
+class ItemsQuery(Limited, frozen=True, kw_only=True):
+    """The page of deliveries of a replay to show."""
 
-    rules: ClassVar[Json] = never(
-        {"type": "object", "properties": {name: {"type": "null"} for name in _NARROWING}},
-        *(
-            {
-                "type": "object",
-                "properties": {name: {"type": ["array", "string"]}, "status": {"const": "rejected"}},
-                "required": [name, "status"],
-            }
-            for name in _UNKNOWN_OF_REJECTED
-        ),
-    )
+    state: Annotated[ItemState, Meta(description="Only deliveries in this state.")] | None = None
 
     @property
-    def filters(self) -> Filters:
-        return Filters(
-            ids=self.ids,
-            source=self.source,
-            types=self.types,
-            status=self.status,
-            mode=self.mode,
-            account=self.account,
-            since=_utc(self.since),
-            until=_utc(self.until),
-            limit=self.limit,
-        )
+    def after(self) -> int:
+        """The number of the last item of the page before. Raises GatewayError `query_malformed`."""
+        cursor = self.cursor or "0"
+        if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(MATCHED_MAX))):
+            raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out")
+        return int(cursor)
 
 
 class ReplaysBegun(msgspec.Struct, frozen=True, rename="camel"):
@@ -101,18 +58,12 @@ class ReplaysBegun(msgspec.Struct, frozen=True, rename="camel"):
     matched: int  #: Number of deliveries that match.
 
 
-class ReplaysPage(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplaysPage(Page[Replay], frozen=True):
     """One page of the replays, newest first."""
 
-    items: list[Replay]  #: The replays.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
-
-class Items(msgspec.Struct, frozen=True, omit_defaults=True):
+class Items(Page[Item], frozen=True):
     """One page of the deliveries, in their order."""
-
-    items: list[Item]  #: The deliveries.
-    next: str | None = None  #: The cursor of the following page; absent on the last page.
 
 
 async def begin(request: web.Request) -> web.Response:
@@ -124,17 +75,14 @@ async def begin(request: web.Request) -> web.Response:
     """
     asked = await bodies.read(request, ReplayWebhooks)
     with _refusing():
-        async with command_transaction(request) as connection:
+        async with transaction(request) as connection:
             if asked.dry_run:
-                found = await preview(connection, asked.filters, request.app[REPLAYS].sources)
-                return web.json_response(body=msgspec.json.encode(found))
-            replay_id, caller = request[CALL].id, request[CALLER].secret_id
-            matched = await jobs.create(
-                connection, replay_id, asked.filters, rate=asked.rate, requested_by=caller, reason=asked.reason
-            )
+                return answer(await preview(connection, asked.filters, request.app[REPLAYS].sources))
+            replay_id, caller = command_id(request), request[CALLER].secret_id
+            matched = await jobs.create(connection, replay_id, asked, caller)
             request[RECORDED] = True
     request.app[REPLAYS].wake()
-    return web.json_response(status=HTTPStatus.ACCEPTED, body=msgspec.json.encode(ReplaysBegun(replay_id, matched)))
+    return answer(ReplaysBegun(replay_id, matched), HTTPStatus.ACCEPTED)
 
 
 async def replay(request: web.Request) -> web.Response:
@@ -143,7 +91,9 @@ async def replay(request: web.Request) -> web.Response:
 
     A replay ends as `done`, `cancelled`, or `failed` if a part of it failed.
     """
-    return await _show(request, id_of(request.match_info["replayId"], "replay"))
+    asked = asked_id(request, _NOUN)
+    async with transaction(request) as connection:
+        return answer(known(await jobs.read(connection, asked), _ABSENT))
 
 
 async def all_replays(request: web.Request) -> web.Response:
@@ -152,12 +102,10 @@ async def all_replays(request: web.Request) -> web.Response:
 
     Replays of the HTTP API and of the command line are both included.
     """
-    page = parse_page(request.query, names_of(PARAMETERS), datetime.now(UTC))
-    async with command_transaction(request) as connection:
-        found = await jobs.read_all(connection, page.before, page.limit + 1)
-    shown = found[: page.limit]
-    answer = ReplaysPage(shown, cursor_of(shown[-1].replay_id) if len(found) > page.limit else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    query = query_of(request, ReplayQuery)
+    async with reading(request) as connection:
+        found = await jobs.read_all(connection, query.last or first_id_of(up_to(datetime.now(UTC))), query.limit + 1)
+    return answer_page(ReplaysPage, found, query.limit, lambda item: cursor_of(item.replay_id))
 
 
 async def items(request: web.Request) -> web.Response:
@@ -166,15 +114,11 @@ async def items(request: web.Request) -> web.Response:
 
     `state` narrows the list.
     """
-    replay_id = id_of(request.match_info["replayId"], "replay")
-    state, after, limit = _items_query(request)
-    async with command_transaction(request) as connection:
-        if await jobs.read(connection, replay_id) is None:
-            raise _absent()
-        found = await jobs.items(connection, replay_id, state=state, after=after, limit=limit + 1)
-    shown = found[:limit]
-    answer = Items(shown, str(shown[-1].n) if len(found) > limit else None)
-    return web.json_response(body=msgspec.json.encode(answer))
+    asked, query = asked_id(request, _NOUN), query_of(request, ItemsQuery)
+    async with reading(request) as connection:
+        known(await jobs.read(connection, asked), _ABSENT)
+        found = await jobs.items(connection, asked, state=query.state, after=query.after, limit=query.limit + 1)
+    return answer_page(Items, found, query.limit, lambda item: str(item.n))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -183,27 +127,13 @@ async def cancel(request: web.Request) -> web.Response:
 
     Deliveries that were already sent continue; the others are not taken up.
     """
-    replay_id = id_of(request.match_info["replayId"], "replay")
-    async with command_transaction(request) as connection:
-        cancelled = await jobs.cancel(connection, replay_id)
-        found = await jobs.read(connection, replay_id)
-    if found is None:
-        raise _absent()
+    asked = asked_id(request, _NOUN)
+    async with transaction(request) as connection:
+        cancelled = await jobs.cancel(connection, asked)
+        found = known(await jobs.read(connection, asked), _ABSENT)
     if not cancelled and found.state != "cancelled":
         raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended: it is {found.state}")
-    return web.json_response(body=msgspec.json.encode(found))
-
-
-async def _show(request: web.Request, replay_id: UUID) -> web.Response:
-    async with command_transaction(request) as connection:
-        found = await jobs.read(connection, replay_id)
-    if found is None:
-        raise _absent()
-    return web.json_response(body=msgspec.json.encode(found))
-
-
-def _absent() -> GatewayError:
-    return GatewayError(Reason.NOT_FOUND, "no replay has this id, or it ended longer ago than anything is kept")
+    return answer(found)
 
 
 @contextmanager
@@ -212,18 +142,3 @@ def _refusing() -> Iterator[None]:
         yield
     except OperationError as error:
         raise GatewayError(Reason(error.reason), str(error)) from error
-
-
-def _items_query(request: web.Request) -> tuple[ItemState | None, int, int]:
-    given = dict(request.query)
-    state, cursor = given.pop("state", None), given.pop("cursor", "0")
-    page = parse_page(given, frozenset({"limit"}), datetime.now(UTC))
-    if state is not None and state not in get_args(ItemState):
-        raise GatewayError(Reason.QUERY_MALFORMED, f"state is one of {', '.join(get_args(ItemState))}")
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(MATCHED_MAX))):
-        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out")
-    return cast("ItemState | None", state), int(cursor), page.limit
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,11 +1,11 @@
 """
-The work of a replay, behind verbs: each takes a few items and leaves rows and progress in one transaction.
+The steps of a replay: each takes a few items, and commits rows and progress in one transaction.
 
 All of it runs on the one connection that holds the lead, so whoever loses that connection has lost the lead with it, and nothing
 is sent twice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -36,47 +36,39 @@ class Job(NamedTuple):
     rate: float
 
 
-class Task(NamedTuple):
-    """One delivery that waits; `event_id` is None where it was rejected, `livemode` where the event does not state it."""
+class Kept(NamedTuple):
+    """
+    A delivery as the log keeps it; `n` is its number in the replay. One that is past retention has no `trace_id`.
 
-    n: int
-    delivery_id: UUID
-    source: str
-    type: str | None
-    outcome: str
-    event_id: UUID | None
-    livemode: bool | None
-
-
-class Refused(NamedTuple):
-    """A rejected delivery as it was kept; `recovered_as` where it was verified again before."""
+    `event_id` is None where it was rejected, unless a replay has recovered it `recovered_as` another delivery.
+    """
 
     id: UUID
     source: str
-    reason: str
-    trace_id: str
-    headers: Mapping[str, str]
-    body: bytes | None
-    recovered_as: UUID | None
+    reason: str = ""
+    trace_id: str = ""
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+    recovered_as: UUID | None = None
+    outcome: str = "rejected"
+    type: str | None = None
+    event_id: UUID | None = None
+    livemode: bool | None = None
+    n: int = 0
+
+
+Recovery = tuple[Kept, Received]
+"""A rejected delivery that verifies now, and what it is received as."""
 
 
 class Verdict(NamedTuple):
-    """What becomes of an item."""
+    """The outcome of an item."""
 
     n: int
     state: ItemState
     reason: str | None = None
     event_id: UUID | None = None
     enqueued: bool = False
-
-
-class Recovery(NamedTuple):
-    """A rejected delivery that verifies now, as what it is received."""
-
-    n: int
-    delivery_id: UUID
-    received: Received
-    headers: Mapping[str, str]
 
 
 class _Event(NamedTuple):
@@ -101,17 +93,21 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """Bytes of kept bodies that are looked at together; a larger one alone."""
 
 
-async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Task]:
+_KEPT: Final = """coalesce(d.reason, '') as reason, coalesce(d.trace_id, '') as trace_id, coalesce(d.headers, '{}') as headers,
+  d.body, d.recovered_as, d.livemode"""
+
+
+async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Kept]:
     """The next items, in their order; no more than `BATCH_BYTES` of bodies belong to them, unless it is one."""
-    query = """with i as (
-                 select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
-                 where replay_id = %s and state = 'waiting' order by n limit %s),
-               s as (
-                 select i.*, d.livemode, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
-                 from i left join webhook_deliveries d on d.id = i.delivery_id)
-               select n, delivery_id, source, type, outcome, event_id, livemode from s
-               where total <= %s or n = (select min(n) from i) order by n"""
-    async with connection.cursor(row_factory=class_row(Task)) as cursor:
+    query = f"""with i as (
+                  select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
+                  where replay_id = %s and state = 'waiting' order by n limit %s),
+                s as (
+                  select i.*, {_KEPT}, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
+                  from i left join webhook_deliveries d on d.id = i.delivery_id)
+                select n, delivery_id as id, source, type, outcome, event_id, reason, trace_id, headers, body, recovered_as,
+                  livemode from s where total <= %s or n = (select min(n) from i) order by n"""
+    async with connection.cursor(row_factory=class_row(Kept)) as cursor:
         return await (await cursor.execute(query, (replay_id, limit, BATCH_BYTES))).fetchall()
 
 
@@ -134,36 +130,36 @@ async def portions(connection: AsyncConnection, ids: Sequence[UUID], limit: int)
     return found
 
 
-async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refused]:
-    """Rejected deliveries with what was kept of them; one whose day is past retention is not there."""
-    query = """select id, source, reason, trace_id, coalesce(headers, '{}') as headers, body, recovered_as from webhook_deliveries
-               where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected'"""
+async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Kept]:
+    """Those of the deliveries that were rejected; one whose day is past retention is not there."""
+    query = f"""select d.id, d.source, {_KEPT} from webhook_deliveries d
+                where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected'"""
     if not ids:
         return {}
-    async with connection.cursor(row_factory=class_row(Refused)) as cursor:
+    async with connection.cursor(row_factory=class_row(Kept)) as cursor:
         await cursor.execute(query, (list(ids), min(ids), max(ids)))
         return {found.id: found for found in await cursor.fetchall()}
 
 
-async def send(connection: AsyncConnection, replay_id: UUID, tasks: Sequence[Task]) -> list[Verdict]:
+async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequence[Kept]) -> list[Verdict]:
     """Put the events on the relay's list again, in the open transaction: unchanged where their effects are there already."""
-    wanted = [(task, task.event_id) for task in tasks if task.event_id is not None]
-    found = await _events(connection, [event_id for _, event_id in wanted], lock=True)
+    wanted = [(each, each.event_id) for each in deliveries if each.event_id is not None]
+    found = await events_of(connection, [event_id for _, event_id in wanted], lock=True)
     events = {event_id: event for event_id, event in found.items() if not event.erased}
-    done = await _marked(connection, events)
+    done = await marked(connection, events)
     going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
     await _enqueue(connection, replay_id, going)
     # What was stored without a handler goes its way from now on.
-    stored = [(event_id,) for task, event_id in wanted if task.outcome != "accepted" and event_id in events]
+    stored = [(event_id,) for each, event_id in wanted if each.outcome != "accepted" and event_id in events]
     await connection.cursor().executemany(
         "update webhook_deliveries set outcome = 'accepted', reason = null where id = %s and outcome = 'ignored'", stored
     )
     await books.expect(connection, [event_id for (event_id,) in stored])
     return [
-        Verdict(task.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
+        Verdict(each.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
         if event_id in events
-        else Verdict(task.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
-        for task, event_id in wanted
+        else Verdict(each.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
+        for each, event_id in wanted
     ]
 
 
@@ -177,16 +173,16 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
         return []
     cursor = await connection.execute("select last_value from outbox_pending_id_seq")
     first = (await cursor.fetchone() or (0,))[0]
-    recorded = await received.record(connection, [each.received for each in recoveries])
-    pairs = [(each, outcome) for each, outcome in zip(recoveries, recorded, strict=True) if outcome is not None]
+    recorded = await received.record(connection, [received_as for _, received_as in recoveries])
+    known = [(*each, outcome) for each, outcome in zip(recoveries, recorded, strict=True) if outcome is not None]
     # Only rows of this transaction have these events, and their ids are not below `first`: the index on ids finds them.
     await connection.execute(
         "update outbox_pending set replay_id = %s where id >= %s and event_id = any(%s)",
-        (replay_id, first, [each.received.event.id for each, _ in pairs]),
+        (replay_id, first, [received_as.event.id for _, received_as, _ in known]),
     )
     await connection.cursor().executemany(
         "update webhook_deliveries set recovered_as = %s, event_id = %s where id = %s and outcome = 'rejected'",
-        [(each.received.event.id, outcome.event_id, each.delivery_id) for each, outcome in pairs],
+        [(received_as.event.id, outcome.event_id, each.id) for each, received_as, outcome in known],
     )
     verdicts: dict[str, tuple[ItemState, bool]] = {
         "accepted": ("sent", True),
@@ -194,8 +190,8 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
         "ignored": ("processed", False),
     }
     return [
-        Verdict(each.n, state, each.received.ignored if outcome.outcome == "ignored" else None, outcome.event_id, enqueued)
-        for each, outcome in pairs
+        Verdict(each.n, state, received_as.ignored if outcome.outcome == "ignored" else None, outcome.event_id, enqueued)
+        for each, received_as, outcome in known
         for state, enqueued in [verdicts[outcome.outcome]]
     ]
 
@@ -212,54 +208,13 @@ async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[
     )
 
 
-async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
-    """
-    See what became of items that were sent, those after number `after`, in the open transaction.
-
-    Returns the number to go on after; 0 where the last one was reached.
-    """
-    query = """select n, event_id from webhook_replay_items
-               where replay_id = %s and state = 'sent' and n > %s order by n limit %s"""
-    sent: list[tuple[int, UUID]] = await (await connection.execute(query, (replay_id, after, limit))).fetchall()
-    if sent:
-        await note(connection, replay_id, await _settled(connection, replay_id, sent))
-    return sent[-1][0] if len(sent) == limit else 0
-
-
-async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
-    """End a replay of which nothing is open any more; its state then."""
-    query = """update webhook_replays r set finished_at = now(), state = case when exists (
-                 select from webhook_replay_items i where i.replay_id = r.id and i.state = 'failed') then 'failed' else 'done' end
-               where id = %s and state = 'running' and not exists (
-                 select from webhook_replay_items i where i.replay_id = r.id and i.state in ('waiting', 'sent'))
-               returning state"""
-    row = await (await connection.execute(query, (replay_id,))).fetchone()
-    return row[0] if row else None
-
-
 async def give_up(connection: AsyncConnection, replay_id: UUID, failure: str) -> None:
     """End a replay that our own code cannot go on with."""
     query = "update webhook_replays set state = 'failed', failure = %s, finished_at = now() where id = %s and state = 'running'"
     await connection.execute(query, (failure, replay_id))
 
 
-async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[tuple[int, UUID]]) -> list[Verdict]:
-    """What is set aside is marked too, so a dead letter comes before the mark."""
-    events = await _events(connection, [event_id for _, event_id in sent])
-    done = await _marked(connection, events)
-    aside = await _set_aside(connection, replay_id, [event_id for _, event_id in sent])
-    verdicts = []
-    for n, event_id in sent:
-        if event_id in aside:
-            verdicts.append(Verdict(n, "failed", aside[event_id]))
-        elif event_id in done:
-            verdicts.append(Verdict(n, "processed"))
-        elif event_id not in events:
-            verdicts.append(Verdict(n, "failed", OUTSIDE_RETENTION))
-    return verdicts
-
-
-async def _events(connection: AsyncConnection, ids: Sequence[UUID], *, lock: bool = False) -> dict[UUID, _Event]:
+async def events_of(connection: AsyncConnection, ids: Sequence[UUID], *, lock: bool = False) -> dict[UUID, _Event]:
     """
     Those of the events whose log and marks are both kept; a lock waits for an erasure of them, and holds the next one off.
 
@@ -278,7 +233,7 @@ async def _events(connection: AsyncConnection, ids: Sequence[UUID], *, lock: boo
     return {row[0]: _Event(*row[1:]) for row in await cursor.fetchall()}
 
 
-async def _marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> set[UUID]:
+async def marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> set[UUID]:
     """Those that every consumer of their topic has handled."""
     if not events:
         return set()
@@ -287,16 +242,6 @@ async def _marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) ->
     cursor = await connection.execute(query, ([*events], min(events), max(events)))
     marks = {row[0]: set(row[1]) for row in await cursor.fetchall()}
     return {event_id for event_id, event in events.items() if marks.get(event_id, set()) >= _CONSUMERS.get(event.topic, set())}
-
-
-async def _set_aside(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Why an event of the replay went no further: a dead letter since then, or Kafka refuses it."""
-    query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
-               union all
-               select event_id, reason from dead_letters where event_id = any(%(ids)s) and status = 'open'
-                 and created_at >= (select created_at from webhook_replays where id = %(id)s)"""
-    cursor = await connection.execute(query, {"id": replay_id, "ids": list(ids)})
-    return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 async def _enqueue(connection: AsyncConnection, replay_id: UUID, going: Sequence[tuple[UUID, int]]) -> None:

@@ -1,5 +1,5 @@
 """
-What a replay does with each delivery: send its event again, or judge it again where it was rejected.
+The decision on each delivery of a replay: send its event again, or verify it again where it was rejected.
 
 It is judged by the secrets of now and by the clock of the time it came.
 """
@@ -18,7 +18,7 @@ from gateway.webhooks.sources import Arrival, Headers
 from gateway.webhooks.sources.live import LiveSource
 from operations.errors import Reason
 from operations.webhook_replay import store as work
-from operations.webhook_replay.store import Recovery, Refused, Task, Verdict
+from operations.webhook_replay.store import Kept, Recovery, Verdict
 from outbox.erased import is_erased
 from outbox.received import Received
 from runtime.errors import Failure
@@ -38,22 +38,21 @@ class NotRecovered(Failure[GatewayReason | Reason]):
 
 
 class Judged(NamedTuple):
-    """A batch, sorted: events that go again, deliveries that verify now, and what is decided already."""
+    """A batch, sorted: events that go again, deliveries that verify now, and verdicts that are final already."""
 
-    again: list[Task]
+    again: list[Kept]
     recovered: list[Recovery]
     verdicts: list[Verdict]
 
 
-async def judge(connection: AsyncConnection, tasks: Sequence[Task], sources: Sources) -> Judged:
+async def judge(deliveries: Sequence[Kept], sources: Sources) -> Judged:
     """Sort a batch, without a transaction: signatures take their time, and requests come first."""
-    rejected = await work.refused(connection, [task.delivery_id for task in tasks if task.outcome == "rejected"])
     judged = Judged([], [], [])
-    for task in tasks:
-        if task.outcome != "rejected":
-            _judge_event(task, sources, judged)
+    for each in deliveries:
+        if each.outcome != "rejected":
+            _judge_event(each, sources, judged)
         else:
-            _judge_rejected(task, rejected.get(task.delivery_id), sources, judged)
+            _judge_rejected(each, sources, judged)
             await asyncio.sleep(0)
     return judged
 
@@ -64,21 +63,21 @@ async def claim(
     """Those that their source lets pass, in the open transaction, and the verdicts on the others."""
     passed: list[Recovery] = []
     verdicts: list[Verdict] = []
-    for recovery in recovered:
-        hold = sources[recovery.received.source].claim
+    for kept, received in recovered:
+        hold = sources[received.source].claim
         try:
             if hold:
-                await hold(connection, _headers(recovery.headers), recovery.received)
+                await hold(connection, _headers(kept.headers), received)
         except GatewayError as error:
-            verdicts.append(Verdict(recovery.n, "failed", error.reason))
+            verdicts.append(Verdict(kept.n, "failed", error.reason))
         else:
-            passed.append(recovery)
+            passed.append((kept, received))
     return passed, verdicts
 
 
-def verify_again(sources: Sources, refused: Refused) -> Received:
+def verify_again(sources: Sources, refused: Kept) -> Received:
     """
-    What the delivery is received as, in its own trace, under an id of now.
+    The delivery as intake receives it, in its own trace, under an id of now.
 
     A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
     """
@@ -105,27 +104,25 @@ def verify_again(sources: Sources, refused: Refused) -> Received:
         raise NotRecovered(GatewayReason.INTERNAL_ERROR) from error
 
 
-def _judge_event(task: Task, sources: Sources, judged: Judged) -> None:
-    """To send what no worker handles would mark it, and it would never have its effects once somebody does handle it."""
-    live = sources.get(task.source)
-    if live and (reason := live.source.ignores(task.type, task.livemode)):
-        judged.verdicts.append(Verdict(task.n, "unchanged", reason))
+def _judge_event(kept: Kept, sources: Sources, judged: Judged) -> None:
+    """Leave an event that no worker handles: once marked it would never have its effects, whatever handles it later."""
+    live = sources.get(kept.source)
+    if live and (reason := live.source.ignores(kept.type, kept.livemode)):
+        judged.verdicts.append(Verdict(kept.n, "unchanged", reason))
     else:
-        judged.again.append(task)
+        judged.again.append(kept)
 
 
-def _judge_rejected(task: Task, found: Refused | None, sources: Sources, judged: Judged) -> None:
-    if found is None:
-        judged.verdicts.append(Verdict(task.n, "failed", work.OUTSIDE_RETENTION))
-    elif found.recovered_as is not None:
-        judged.verdicts.append(Verdict(task.n, "unchanged"))
+def _judge_rejected(kept: Kept, sources: Sources, judged: Judged) -> None:
+    if not kept.trace_id:
+        judged.verdicts.append(Verdict(kept.n, "failed", work.OUTSIDE_RETENTION))
+    elif kept.recovered_as is not None:
+        judged.verdicts.append(Verdict(kept.n, "unchanged"))
     else:
         try:
-            received = verify_again(sources, found)
+            judged.recovered.append((kept, verify_again(sources, kept)))
         except NotRecovered as error:
-            judged.verdicts.append(Verdict(task.n, "failed", error.reason))
-        else:
-            judged.recovered.append(Recovery(task.n, task.delivery_id, received, found.headers))
+            judged.verdicts.append(Verdict(kept.n, "failed", error.reason))
 
 
 def _headers(kept: Mapping[str, str]) -> Headers:

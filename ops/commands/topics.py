@@ -17,9 +17,9 @@ def ensure(
 ) -> None:
     """Create the topics that are missing and add partitions where there are too few; never removes any."""
     from outbox import topics
-    from outbox.settings import KafkaSettings
+    from runtime.kafka import KafkaSettings
 
     settings = KafkaSettings.load(environment())
-    done = topics.ensure(settings.kafka_bootstrap_servers, replication)
+    done = topics.ensure(settings.kafka, replication)
     text = f"topics: {len(done.created)} created, {len(done.grown)} grown, {len(done.kept)} as they should be"
     show(done._asdict(), text, as_json=as_json)

@@ -6,6 +6,7 @@ The texts are those of the code: a topic's is beside its name, a message's is th
 """
 
 import sys
+from collections.abc import Sequence
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,19 +15,10 @@ import schemas
 from ops.contracts.attributes import attributes_of
 from ops.contracts.records import describe, publish, text_of
 from schemas.envelope import JSON, SPECVERSION
-from schemas.razorpay import DATASCHEMA as RAZORPAY_SCHEMA
-from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
-from schemas.razorpay import TYPE_PREFIX as RAZORPAY
-from schemas.razorpay import RazorpayEvent
+from schemas.providers import providers
 from schemas.registry import EVENT_TYPES
 from schemas.rules import Json
-from schemas.stripe import DATASCHEMA as STRIPE_SCHEMA
-from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
-from schemas.stripe import TYPE_PREFIX as STRIPE
-from schemas.stripe import StripeEvent
-from schemas.stripe_thin import DATASCHEMA as THIN_SCHEMA
-from schemas.stripe_thin import ThinEvent
-from schemas.topics import TOPICS, Topic
+from schemas.topics import TOPICS, Topic, webhooks_of
 from schemas.topology import AGENTS
 
 _SERVER: Final = "The brokers of the setting `KAFKA_BOOTSTRAP_SERVERS`."
@@ -74,22 +66,29 @@ def _kinds() -> list[_Kind]:
         _Kind(each.name, each.topic, each.record, {"const": each.name}, each.dataschema, each.aggregate)
         for each in EVENT_TYPES.values()
     ]
-    providers = (
-        ("com.stripe", Topic.WEBHOOKS_STRIPE, StripeEvent, STRIPE, STRIPE_TYPES, STRIPE_SCHEMA),
-        ("com.stripe.thin", Topic.WEBHOOKS_STRIPE, ThinEvent, STRIPE, {"v1.invoice.paid"}, THIN_SCHEMA),
-        ("com.razorpay", Topic.WEBHOOKS_RAZORPAY, RazorpayEvent, RAZORPAY, RAZORPAY_TYPES, RAZORPAY_SCHEMA),
-    )
     theirs = [
         _Kind(
-            f"{name}.event", topic, record, _provider_types(prefix, sorted(types)), dataschema, "object that the event is about"
+            message.name,
+            webhooks_of(provider.name),
+            message.record,
+            _provider_types(provider.type_prefix, message.types),
+            message.dataschema,
+            "object that the event is about",
         )
-        for name, topic, record, prefix, types, dataschema in providers
+        for provider in providers()
+        for message in provider.messages
     ]
     return theirs + ours
 
 
-def _provider_types(prefix: str, handled: list[str]) -> Json:
+def _provider_types(prefix: str, handled: Sequence[str]) -> Json:
     return {"type": "string", "pattern": f"^{prefix.replace('.', '[.]')}.+$", "examples": [prefix + each for each in handled]}
+
+
+def _text_of(topic: Topic) -> str:
+    """The description of a topic: of a provider's events by the provider, of other events beside the topic's declaration."""
+    titles = {webhooks_of(provider.name): provider.title for provider in providers()}
+    return f"Events of {titles[topic]}, byte for byte as sent." if topic in titles else attributes_of(Topic)[topic.name]
 
 
 def _channel(topic: Topic, kinds: list[_Kind]) -> Json:
@@ -97,7 +96,7 @@ def _channel(topic: Topic, kinds: list[_Kind]) -> Json:
     kept = {"retention.ms": int(spec.retention.total_seconds() * 1000)}
     return {
         "address": str(topic),
-        "description": attributes_of(Topic)[topic.name],
+        "description": _text_of(topic),
         "messages": {kind.name: {"$ref": f"#/components/messages/{kind.name}"} for kind in kinds},
         "bindings": {
             "kafka": {"topic": str(topic), "partitions": spec.partitions, "topicConfiguration": kept, "bindingVersion": "0.5.0"}
@@ -111,7 +110,7 @@ def _publication(topic: Topic) -> Json:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{topic}"},
-        "summary": attributes_of(Topic)[topic.name],
+        "summary": _text_of(topic),
         "description": f"Published by the {' and the '.join(senders)}, through the outbox and the relay.",
     }
 
@@ -147,7 +146,12 @@ def _headers(kind: _Kind) -> Json:
     }
     optional: Json = {
         "ce_causationid": {**identifier, "description": "The id of the event that caused this one; absent if none did."},
-        "ce_replayid": {**identifier, "description": "The id of the replay that sent this record; absent for the first sending."},
+        "ce_replayid": {
+            **identifier,
+            "description": "The id of the replay of webhooks (`GET /v1/admin/replays/{replayId}`), retried dead letter "
+            "(`GET /v1/admin/dead-letters/{id}`), replay of offsets or search for lost records that sent this record again; "
+            "absent for the first sending.",
+        },
         "ce_livemode": {"enum": ["true", "false"], "description": "`false` if no real money moves; absent if not stated."},
         "ce_account": {**text, "description": "The provider's account of the event; absent if the provider names none."},
     }

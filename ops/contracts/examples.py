@@ -22,7 +22,8 @@ from operations.deliveries.explanation import Explanation
 from operations.deliveries.routes import DeliveriesDetail
 from operations.deliveries.store import Delivery, Journey, Station
 from operations.erasure.routes import EraseSubject
-from operations.webhook_replay.routes import ReplaysBegun, ReplayWebhooks
+from operations.webhook_replay.filters import ReplayWebhooks
+from operations.webhook_replay.routes import ReplaysBegun
 from outbox.tasks import Task
 from projections.config import ConfigEntry
 from projections.contacts import Contact, Reach
@@ -39,9 +40,7 @@ from projections.reads import (
     SubscriptionView,
 )
 from schemas.leads import DeliverLead, LeadReceived
-from schemas.razorpay import RazorpayEvent
-from schemas.stripe import EventData, EventObject, StripeEvent
-from schemas.stripe_thin import RelatedObject, ThinEvent
+from schemas.providers import providers
 
 _AT: Final = datetime(2026, 11, 24, 10, 0, 0, 250_000, tzinfo=UTC)
 _LATER: Final = datetime(2026, 11, 24, 10, 0, 1, tzinfo=UTC)
@@ -72,18 +71,7 @@ _JOURNEY: Final = Journey(
 )  # fmt: skip
 
 _BODIES: Final[tuple[msgspec.Struct, ...]] = (
-    StripeEvent(
-        id="evt_1Q", type="payment_intent.succeeded", created=1_795_514_400,
-        data=EventData(EventObject("payment_intent", id="pi_1Q")), api_version="2026-02-25.clover",
-    ),
-    ThinEvent(
-        id="evt_6Q", type="v1.invoice.paid", created=_AT, object="v2.core.event",
-        related_object=RelatedObject("in_1Q", "invoice"), livemode=True,
-    ),
-    RazorpayEvent(
-        event="payment.captured", created_at=1_795_514_400, account_id="acc_1Q", contains=["payment"],
-        payload={"payment": {"entity": {"id": "pay_1Q"}}},
-    ),
+    *(example for provider in providers() for example in provider.examples),
     LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
     ChangeDocument(index="properties", id="p-42", op="upsert", doc={"title": "Two rooms by the river", "rent": 95_000}),
     Invalidate(keys=["user:7:profile"], patterns=["user:7:list:*"]),

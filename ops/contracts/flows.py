@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from schemas.providers import Provider, providers
+
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -51,13 +53,6 @@ _UNHANDLED: Final = {
     "type": "product.created",
     "data": {"object": {"id": "prod_{{run}}", "object": "product"}},
 }
-_CAPTURED: Final = {
-    "payload": {"payment": {"entity": {
-        "entity": "payment", "amount": 4990, "currency": "INR", "status": "captured", "captured": True, "amount_refunded": 0,
-        "created_at": 1795514390, "notes": [],
-    }}},
-}  # fmt: skip
-_RAZORPAY_ID: Final = {"X-Razorpay-Event-Id": "rzp-{{run}}"}
 _LEAD_KEY: Final = {"Idempotency-Key": "lead-{{run}}"}
 _CACHE_KEY: Final = {"Idempotency-Key": "cache-{{run}}"}
 _SETTING: Final = {"key": "postman.{{run}}", "value": 1, "expectedVersion": 0}
@@ -66,7 +61,20 @@ _CONTACT: Final = {"email": "{{user}}@example.com"}
 _THIS_DELIVERY: Final = {"ids": ["{{delivery}}"], "source": None, "status": None, "from": None}
 _THIS_PAYMENT: Final = {"kind": "payment", "id": "{{payment}}", "dryRun": True}
 
-FOLDERS: Final = {
+
+def _steps_of(provider: Provider) -> tuple[Step, ...]:
+    """The steps of a provider's route: the example of its event signed, sent again, and unsigned."""
+    name, id_header = provider.name, provider.event_id_header
+    headers, others = [{id_header: f"{word}-{{{{run}}}}"} if id_header else {} for word in ("event", "another")]
+    again = "The same body under another id is a duplicate" if id_header else "The same event is a duplicate"
+    return (
+        Step(name, "A signed event is committed", headers=headers, expect={"duplicate": False}),
+        Step(name, again, headers=others, expect={"duplicate": True}),
+        Step(name, "A missing signature is refused", "signature_missing", proof="none", headers=headers),
+    )
+
+
+FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
     "Process": (
         Step("live", "The gateway is alive", expect={"live": True}),
         Step("ready", "The gateway accepts webhooks", expect={"ready": True}),
@@ -95,12 +103,7 @@ FOLDERS: Final = {
         Step("admin_subscription", "An unknown subscription", "not_found"),
         Step("admin_invoice", "An unknown invoice", "not_found"),
     ),
-    "Razorpay": (
-        Step("razorpay", "A signed event is committed", change=_CAPTURED, headers=_RAZORPAY_ID, expect={"duplicate": False}),
-        Step("razorpay", "The same body under another id is a duplicate", change=_CAPTURED,
-             headers={"X-Razorpay-Event-Id": "another-{{run}}"}, expect={"duplicate": True}),
-        Step("razorpay", "A missing signature is refused", "signature_missing", proof="none", headers=_RAZORPAY_ID),
-    ),
+    **{provider.title: _steps_of(provider) for provider in providers() if provider.name != "stripe"},
     "Partners": (
         Step("partner", "A signed lead is committed", status=202, headers=_LEAD_KEY, keep={"lead": "id"}),
         Step("partner", "The same lead with a signature of its body alone", status=200, proof="partnerBody",

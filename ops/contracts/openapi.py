@@ -149,11 +149,16 @@ def _parameters(route: Route) -> list[Json]:
     of_ids = {"in": "path", "required": True, "description": route.id_text, "schema": _schema(route.id_type)}
     in_path = [{"name": name, **of_ids} for name in route.ids]
     in_headers = (*route.headers, KEY) if route.takes_key else route.headers
-    return [*in_path, *(_parameter(each, "query") for each in route.query), *(_parameter(each, "header") for each in in_headers)]
+    return [
+        *in_path,
+        *(_parameter(each, "query") for each in route.parameters),
+        *(_parameter(each, "header") for each in in_headers),
+    ]
 
 
 def _parameter(parameter: Parameter, place: str) -> Json:
     schema = _schema(parameter.type)
+    schema.pop("description", None)  # a field's own, which is the parameter's
     if schema.get("type") == "string" and parameter.is_time:
         schema["format"] = "date-time"
     return {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}

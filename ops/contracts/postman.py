@@ -16,26 +16,34 @@ from ops.contracts.flows import FOLDERS, Step
 from ops.contracts.openapi import FILE as CONTRACT
 from ops.contracts.openapi import document
 from ops.contracts.records import name_of, publish, text_of
+from schemas.providers import NAMES, Provider, providers
 from schemas.rules import Json
+from schemas.stripe import PROVIDER as STRIPE
 
 COLLECTION: Final = CONTRACT.with_name("postman_collection.json")
 ENVIRONMENT: Final = CONTRACT.with_name("postman_environment.json")
 
 _SCHEMA: Final = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-_VALUES: Final = {
+_VALUES: Final[dict[str, str]] = {
     "public": "http://127.0.0.1:8080",
     "internal": "http://127.0.0.1:8081",
     "serviceToken": "",
     "adminToken": "",
-    "stripeSecret": "",
-    "razorpaySecret": "",
+    **{f"{name}Secret": "" for name in NAMES},
     "partnerId": "demo",
     "partnerSecret": "",
 }
 _SECRET: Final = re.compile("Token|Secret")
 _PUBLIC: Final = ("/v1/webhooks/", "/health/")
-_VARIABLES: Final = {
-    "evt_1Q": "{{stripeEvent}}", "pi_1Q": "{{payment}}", "in_1Q": "{{invoice}}", "pay_1Q": "pay_{{run}}", "user-7": "{{user}}",
+_OWN_IDS: Final = {
+    f"{prefix}_1Q": f"{prefix}_{{{{run}}}}"
+    for provider in providers()
+    for prefix in provider.id_prefixes
+    if prefix not in STRIPE.id_prefixes
+}
+_VARIABLES: Final[dict[str, str]] = {
+    **_OWN_IDS,
+    "evt_1Q": "{{stripeEvent}}", "pi_1Q": "{{payment}}", "in_1Q": "{{invoice}}", "user-7": "{{user}}",
     "acme": "{{partnerId}}", "lead-42": "lead-{{run}}", "p-42": "p-{{run}}", "user:7": "user:{{run}}",
     "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28": "{{lead}}",
 }  # fmt: skip
@@ -56,11 +64,17 @@ const body = pm.variables.replaceIn(pm.request.body.raw)
 const mac = (secret, text) => CryptoJS.HmacSHA256(text, secret).toString(CryptoJS.enc.Hex)
 const timed = (secret, at) => `t=${at},v1=${mac(secret, `${at}.${body}`)}`
 pm.collectionVariables.set('signature', %s)"""
-_SIGNERS: Final = {
-    "stripeSignature": "timed(pm.environment.get('stripeSecret'), now)",
+
+
+def _signing(provider: Provider) -> str:
+    secret = f"pm.environment.get('{provider.name}Secret')"
+    return f"timed({secret}, now)" if provider.signature.timed else f"mac({secret}, body)"
+
+
+_SIGNERS: Final[dict[str, str]] = {
+    **{f"{provider.name}Signature": _signing(provider) for provider in providers()},
     "wrong": "timed('another secret', now)",
     "old": "timed(pm.environment.get('stripeSecret'), now - 400)",
-    "razorpaySignature": "mac(pm.environment.get('razorpaySecret'), body)",
     "partnerSignature": "timed(pm.environment.get('partnerSecret'), now)",
     "partnerBody": "'sha256=' + mac(pm.environment.get('partnerSecret'), body)",
 }

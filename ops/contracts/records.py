@@ -93,10 +93,16 @@ def _with_fields(schema: Json, kind: inspect.StructType) -> Json:
     descriptions = attributes_of(kind.cls)
     for field in kind.fields:
         name = field.encode_name
-        if any(isinstance(part, inspect.DateTimeType) for part in (field.type, *_parts(field.type))):
+        if _is_time(field.type):
             properties[name] = _time(properties[name])
         properties[name] = _with_description(properties[name], descriptions.get(field.name))
     return {**schema, "properties": properties} if properties else dict(schema)
+
+
+def _is_time(kind: inspect.Type) -> bool:
+    """Whether it is a time, or may be one; a type with a description has it within."""
+    parts = _parts(kind) if isinstance(kind, inspect.UnionType | inspect.Metadata) else ()
+    return isinstance(kind, inspect.DateTimeType) or any(_is_time(part) for part in parts)
 
 
 def _with_description(schema: Json, text: str | None) -> Json:

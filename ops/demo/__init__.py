@@ -15,6 +15,7 @@ from ops.demo.journey import Gateway, Journey, Station, check_answer, follow, te
 from ops.demo.stripe import USER, payment_succeeded, sign
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
+from runtime.kafka import KafkaClientSettings
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def demo(data_dir: Path, say: Callable[[str], None]) -> None:
     Raises StackError where no stack runs, something refuses or is away, or something does not come in time.
     """
     status, known = _running(data_dir), environment()
-    gateway = Gateway(str(status.public), str(status.internal), _newest(known, "ADMIN_API_TOKEN"), str(status.kafka))
+    kafka = KafkaClientSettings.load(known).kafka_at(str(status.kafka))
+    gateway = Gateway(str(status.public), str(status.internal), _newest(known, "ADMIN_API_TOKEN"), kafka)
     try:
         with requests.Session() as http:
             http.headers["X-Internal-Token"] = gateway.admin_token

@@ -17,6 +17,8 @@ from schemas.topics import TOPICS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runtime.kafka import Cluster
+
 _PATIENCE: Final = 20.0  # seconds for the whole journey
 _LOOK_EVERY: Final = 0.005
 _HTTP_LIMIT: Final = 5
@@ -49,7 +51,7 @@ class Gateway(NamedTuple):
     public: str
     internal: str
     admin_token: str
-    kafka: str
+    kafka: Cluster
 
     def delivery_url(self, delivery_id: str) -> str:
         return f"{self.internal}/v1/admin/webhooks/deliveries/{delivery_id}"
@@ -102,11 +104,9 @@ def text_of(title: str, stations: list[Station]) -> str:
 
 
 @contextmanager
-def _listening(kafka: str) -> Iterator[Consumer]:
+def _listening(kafka: Cluster) -> Iterator[Consumer]:
     """Return a consumer at the end of every topic, so that it sees all later records."""
-    consumer = Consumer(
-        {"bootstrap.servers": kafka, "group.id": "tallyhook-demo", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
-    )
+    consumer = Consumer(kafka.client | {"group.id": "tallyhook-demo", "enable.auto.commit": False, "fetch.wait.max.ms": 5})
     try:
         known = consumer.list_topics(timeout=10).topics
         places = [TopicPartition(str(name), number) for name in TOPICS if name in known for number in known[name].partitions]

@@ -134,12 +134,17 @@ def demo(data_dir: DataDir = None) -> None:
     run_demo(_data_dir(data_dir), _print)
 
 
-@app.command(context_settings=_PASS_ON)
-def test(context: typer.Context) -> None:
+@app.command("test", context_settings=_PASS_ON)
+def run_tests(
+    context: typer.Context,
+    *,
+    fast: Annotated[bool, typer.Option("--fast", help="Only tests/unit and tests/integration, without whole systems.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Measure these two, and print what they do not reach.")] = False,
+) -> None:
     """Run the test suite on real servers of its own, or pytest with the arguments that are given."""
     if context.args:
         _become("-m", "pytest", *context.args)
-    raise typer.Exit(run_suite(CHECKOUT))
+    raise typer.Exit(run_suite(CHECKOUT, fast=fast or coverage, coverage=coverage))
 
 
 @app.command()

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from runtime.settings import environment
+from schemas.providers import providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+
+def _made(prefix: str = "") -> str:
+    return prefix + secrets.token_urlsafe(32)
+
+
 NEEDED: Final[dict[str, Callable[[], str]]] = {
-    "STRIPE_WEBHOOK_SECRET": lambda: f"whsec_{secrets.token_hex(16)}",
-    "RAZORPAY_WEBHOOK_SECRET": lambda: secrets.token_urlsafe(32),
-    "INTERNAL_API_TOKEN": lambda: secrets.token_urlsafe(32),
-    "ADMIN_API_TOKEN": lambda: secrets.token_urlsafe(32),
+    **{provider.secret_setting: partial(_made, provider.secret.prefix) for provider in providers()},
+    "INTERNAL_API_TOKEN": _made,
+    "ADMIN_API_TOKEN": _made,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,9 +19,10 @@ from redis.retry import Retry
 
 from ops.stack.stack import VARIABLES
 from runtime.addresses import shown
+from runtime.kafka import KafkaSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ops.stack.state import StackState
@@ -43,7 +45,7 @@ def examine_servers(state: StackState, data_dir: Path) -> tuple[ServerStatus, ..
     """Every server that this stack uses, each asked at the same time."""
     used = {name: address for name, variable in VARIABLES.items() if (address := state.environment.get(variable))}
     with ThreadPoolExecutor(max(1, len(used))) as pool:
-        answers = dict(zip(used, pool.map(_answers, used, used.values()), strict=True))
+        answers = dict(zip(used, pool.map(_answers, used, repeat(state.environment)), strict=True))
     return tuple(_status_of(state, data_dir, name, used[name], answers=answers[name]) for name in used)
 
 
@@ -63,38 +65,39 @@ def _status_of(state: StackState, data_dir: Path, name: str, address: str, *, an
     )
 
 
-def _answers(name: str, address: str) -> bool:
+def _answers(name: str, environ: Mapping[str, str]) -> bool:
     """Report False for every error that a client raises for a server that is away or an address that it cannot use."""
     with suppress(psycopg.Error, redis.RedisError, requests.RequestException, KafkaException, OSError, ValueError):
-        return _ASKS[name](address)
+        return _ASKS[name](environ)
     return False
 
 
-def _ask_postgres(address: str) -> bool:
+def _ask_postgres(environ: Mapping[str, str]) -> bool:
     with psycopg.connect(
-        address, connect_timeout=_LIMIT, autocommit=True, options=f"-c statement_timeout={_LIMIT}s"
+        environ["DATABASE_URL"], connect_timeout=_LIMIT, autocommit=True, options=f"-c statement_timeout={_LIMIT}s"
     ) as connection:
         return connection.execute("select 1").fetchone() is not None
 
 
-def _ask_kafka(address: str) -> bool:
-    host, _, port = address.partition(",")[0].strip().rpartition(":")
+def _ask_kafka(environ: Mapping[str, str]) -> bool:
+    kafka = KafkaSettings.load(environ).kafka
+    host, _, port = kafka.servers.partition(",")[0].strip().rpartition(":")
     # librdkafka logs every refused connection, so it is asked only once someone listens.
     socket.create_connection((host.strip("[]"), int(port)), timeout=_LIMIT).close()
-    return bool(AdminClient({"bootstrap.servers": address}).list_topics(timeout=_LIMIT).brokers)
+    return bool(AdminClient(kafka.client | {"log_level": 0}).list_topics(timeout=_LIMIT).brokers)
 
 
-def _ask_redis(address: str) -> bool:
+def _ask_redis(environ: Mapping[str, str]) -> bool:
     once = Retry(NoBackoff(), retries=0)
-    with redis.Redis.from_url(address, socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=once) as client:
+    with redis.Redis.from_url(environ["REDIS_URL"], socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=once) as client:
         return bool(client.ping())
 
 
-def _ask_elasticsearch(address: str) -> bool:
-    return requests.get(f"{address.rstrip('/')}/_cluster/health", timeout=_LIMIT).ok
+def _ask_elasticsearch(environ: Mapping[str, str]) -> bool:
+    return requests.get(f"{environ['ELASTICSEARCH_URL'].rstrip('/')}/_cluster/health", timeout=_LIMIT).ok
 
 
-_ASKS: Final[dict[str, Callable[[str], bool]]] = {
+_ASKS: Final[dict[str, Callable[[Mapping[str, str]], bool]]] = {
     "postgres": _ask_postgres,
     "kafka": _ask_kafka,
     "redis": _ask_redis,

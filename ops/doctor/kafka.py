@@ -12,8 +12,11 @@ from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from outbox.errors import BrokerError
+from outbox.faults import Faults
 from outbox.offsets import Offsets
 from runtime.endpoints import check_database
+from runtime.kafka import KafkaSettings
+from runtime.settings import SettingsError
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from ops.doctor.findings import Finding
     from outbox.offsets import Look
+    from runtime.kafka import Cluster
 
 AREA: Final = "kafka"
 WORKERS: Final = "workers"
@@ -31,22 +35,26 @@ _SAFE_REPLICAS: Final = 3
 
 
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
-    servers = environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if not servers:
-        return  # reported among the settings
-    admin = AdminClient({"bootstrap.servers": servers, "socket.connection.setup.timeout.ms": 5000, "log_level": 0})
+    try:
+        kafka = KafkaSettings.load(environ).kafka
+    except SettingsError:
+        return  # said among the settings
+    servers, faults = kafka.servers, Faults()
+    admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
     try:
         known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
-        act = "start it, or mend KAFKA_BOOTSTRAP_SERVERS; intake goes on, and the outbox keeps everything meanwhile"
-        yield fail(AREA, f"{servers} does not answer: {error.args[0].str()}", act, "kafka-down")
+        admin.poll(0)  # what is wrong is reported beside
+        text, settings = faults.explain()
+        act = f"start it, or mend {settings}; intake goes on, and the outbox keeps everything meanwhile"
+        yield fail(AREA, f"{servers} does not answer: {text} ({error.args[0].str()})", act, "kafka-down")
         return
     yield ok(AREA, f"{servers} answers, {len(known.brokers)} brokers")
     there = {name: topic for name, topic in known.topics.items() if name in TOPICS}
     yield from _check_topics(there)
     yield from _check_replicas(there, len(known.brokers))
     yield from _check_configuration(admin, list(there))
-    yield from _check_groups(servers, wanted=_are_wanted(environ))
+    yield from _check_groups(kafka, wanted=_are_wanted(environ))
 
 
 def _check_topics(there: Mapping[str, Any]) -> Iterator[Finding]:
@@ -108,10 +116,10 @@ def _are_wanted(environ: Mapping[str, str]) -> bool:
         return False
 
 
-def _check_groups(servers: str, *, wanted: bool) -> Iterator[Finding]:
+def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
     workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
     try:
-        look = Offsets(servers).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
+        look = Offsets(kafka).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
     except BrokerError as error:
         yield warn(
             WORKERS,

@@ -17,15 +17,15 @@ from projections.config import in_force
 from projections.partners import read_partners
 from runtime.addresses import shown
 from runtime.endpoints import check_database
-from runtime.partners import PartnerSettings
 from runtime.settings import SettingsError
+from schemas.partners import PartnerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ops.doctor.findings import Finding
     from projections.partners import PartnerView
-    from runtime.partners import Partner
+    from schemas.partners import Partner
 
 LEADS: Final = "leads"
 NOTIFICATIONS: Final = "notifications"

@@ -14,6 +14,7 @@ from ops.doctor.findings import fail, ok, warn
 from ops.doctor.modes import check_modes
 from runtime.ids import first_id_of
 from runtime.settings import SettingsError
+from schemas.providers import providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,8 +58,11 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         tried = clues.settings_of(settings)
         looks = [await _look(connection, tried, source, number) for source, number in refused]
         found = [finding for finding in looks if finding]
-        modes = await check_modes(connection, settings.stripe_mode)
-    return [*(found or [ok(AREA, "none was refused for its signature within the hour")]), *modes]
+        found = found or [ok(AREA, "none was refused for its signature within the hour")]
+        for provider in providers():
+            if provider.mode_setting and (live := tried.sources.get(provider.name)):
+                found += await check_modes(connection, provider, live.source.mode)
+    return found
 
 
 async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from ops.doctor.findings import fail, ok, warn
 from ops.settings.review import review_of
-from runtime.partners import Partner, PartnerSettings
 from runtime.settings import Secret, SettingsError, parse_secrets
+from schemas.partners import Partner, PartnerSettings
+from schemas.providers import providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 AREA: Final = "settings"
 SECRETS: Final = "secrets"
-_NAMES: Final = ("STRIPE_WEBHOOK_SECRET", "RAZORPAY_WEBHOOK_SECRET", "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN")
+_OF_PROVIDERS: Final = {provider.secret_setting: provider for provider in providers()}
+_NAMES: Final = (*_OF_PROVIDERS, "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN")
 _PLACEHOLDER: Final = re.compile(
     r"change.?me|example|placeholder|your[-_ ]|x{4,}|secret$|^whsec_(test)?$|…|\.\.\.|<.*>", re.IGNORECASE
 )
@@ -66,14 +68,16 @@ def _secrets(text: str) -> tuple[Secret, ...]:
 
 
 def _look(name: str, secrets: tuple[Secret, ...]) -> Iterator[Finding]:
+    provider = _OF_PROVIDERS.get(name)
     for secret in secrets:
         if _PLACEHOLDER.search(secret.value):
             yield fail(SECRETS, f"{name} {secret.id} is a publicly known placeholder", _FRESH, "rotate-secrets")
         elif len(secret.value) < _SHORT:
             yield warn(SECRETS, f"{name} {secret.id} has only {len(secret.value)} characters", _FRESH, "rotate-secrets")
-        elif name == "STRIPE_WEBHOOK_SECRET" and not secret.value.startswith("whsec_"):
-            act = "copy the endpoint's signing secret from Stripe's dashboard; it is not the API key"
-            yield warn(SECRETS, f"{name} {secret.id} does not begin with whsec_", act, "signature-failures")
+        elif provider and not secret.value.startswith(provider.secret.prefix):
+            act = f"copy the endpoint's signing secret from {provider.title}'s dashboard; it is not the API key"
+            text = f"{name} {secret.id} does not begin with {provider.secret.prefix}"
+            yield warn(SECRETS, text, act, "signature-failures")
     if len(secrets) > 1:
         ids = ", ".join(secret.id for secret in secrets)
         act = "drop the old one once GET /v1/admin/secrets says safeToDrop"

@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit import audit_call
 from gateway.clients import Clients
@@ -23,15 +22,14 @@ from gateway.keys import (
     COMMAND_WAIT,
     COMMANDS,
     DAYS,
-    ENGINE,
     GATEKEEPER,
     INTAKE,
     LIVE_SECRETS,
     LOOPS,
     PARTNERS,
     PRESENCE,
+    READS,
     SCHEMA,
-    SECRET_USED,
     SECRET_USES,
     SETTLEMENTS,
     STOPPING,
@@ -42,7 +40,7 @@ from gateway.route import serve
 from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Witness, live_secrets
+from gateway.secrets.witness import live_secrets, verifying_settings
 from gateway.settings import GatewaySettings
 from gateway.webhooks import leads
 from gateway.webhooks.intake import Intake
@@ -52,14 +50,14 @@ from gateway.webhooks.rejections import RejectedLog
 from gateway.webhooks.sources.live import LiveSource, live_sources
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.deliveries import clues
-from operations.deliveries.explanation_routes import CLUES
+from operations.deliveries.routes import CLUES
 from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
 from outbox.audit import AuditLog
-from runtime.database import Pool, make_engine, make_pool
+from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.presence import Presence
 from runtime.schema import SchemaWatch
@@ -74,8 +72,8 @@ class Resources(NamedTuple):
     intake: Intake
     days: Days
     rejections: RejectedLog
-    engine: AsyncEngine
     commands: Pool
+    reads: Pool
     settlements: Settlements
     audit: AuditLog
     presence: Presence
@@ -99,28 +97,28 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     )
     why = partial(clues.latest, settings=clues.settings_of(settings))
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
-    engine = make_engine(settings.database_url, name="gateway", lease=settings.lock_lease)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
+    reads = make_pool(settings.database_url, size=5, name="reads", lease=settings.lock_lease, statement=None)
     settlements = Settlements(settings.database_url)
     audited = AuditLog(settings.database_url)
     days = Days(commands)
     presence = Presence(settings.database_url, settings.lock_lease)
     replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
-    secret_uses = SecretUses(settings.database_url)
+    secret_uses = SecretUses(settings.database_url, verifying_settings(live_secrets(settings)))
     erasing = Erasing(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
     await asyncio.to_thread(schema.wait_looked, _FIRST_LOOK)
     # Closed in the opposite order: the pool that others use last, and the rejections after the intake that refuses.
-    services = (commands, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
+    services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
     try:
         async with running(*services):
             yield Resources(
                 intake=intake,
                 days=days,
                 rejections=rejections,
-                engine=engine,
                 commands=commands,
+                reads=reads,
                 settlements=settlements,
                 audit=audited,
                 presence=presence,
@@ -132,7 +130,6 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
             )
     finally:
         schema.stop()
-        await engine.dispose()
 
 
 def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
@@ -170,8 +167,7 @@ def _reception(
         intake=resources.intake,
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
-        body_timeout=settings.body_timeout,
-        used=Witness(live_secrets(settings), resources.secret_uses),
+        used=resources.secret_uses.count,
         # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
         clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
         admit=admit,
@@ -188,22 +184,21 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[DAYS] = resources.days
     app[SCHEMA] = resources.schema
     app[STOPPING] = resources.stopping
-    app[ENGINE] = resources.engine
+    app[READS] = resources.reads
     app[COMMANDS] = resources.commands
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects
     app[AUDIT] = resources.audit
     app[SETTLEMENTS] = resources.settlements
     app[PRESENCE] = resources.presence
     app[REPLAYS] = resources.replays
-    app[SURVEY] = survey_of(settings.kafka_bootstrap_servers)
+    app[SURVEY] = survey_of(settings.kafka)
     app[COMMAND_WAIT] = settings.command_wait
     app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[CLUES] = clues.settings_of(settings)
-    app[LIVE_SECRETS] = live = live_secrets(settings)
+    app[LIVE_SECRETS] = live_secrets(settings)
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
-    app[SECRET_USED] = Witness(live, resources.secret_uses)
     app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
     app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)

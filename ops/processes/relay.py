@@ -38,7 +38,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = Stop()
     stop.on_signals()
-    publisher = Publisher(settings.kafka_bootstrap_servers, settings.lock_lease)
+    publisher = Publisher(settings.kafka, settings.lock_lease)
     relay = Relay(settings, publisher, stop)
     schema = SchemaWatch(settings.database_url, "relay")
     schema.start()

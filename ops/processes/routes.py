@@ -6,7 +6,7 @@ from gateway import exposition, health
 from gateway.commands import cache, config, contacts, leads, notifications, payments, search, tasks
 from gateway.commands.acceptance import CommandsAccepted
 from gateway.errors import Reason
-from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, RAZORPAY_SIGNATURE, STRIPE_SIGNATURE
+from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES
 from gateway.route import KEY, OF_SCHEMA, Parameter, Route
 from gateway.secrets.witness import Secrets
 from gateway.webhooks import reception
@@ -14,17 +14,18 @@ from gateway.webhooks.leads import LeadsAccepted
 from operations.audit import routes as audit
 from operations.dead_letters import routes as dead_letters
 from operations.dead_letters.listing import Sent
-from operations.deliveries import explanation_routes, query
+from operations.dead_letters.query import DeadLettersQuery
 from operations.deliveries import routes as deliveries
 from operations.deliveries.explanation import Explanation
+from operations.deliveries.query import DeliveriesQuery
 from operations.erasure import routes as erasures
 from operations.erasure.erasures import Erasure, Outlook
 from operations.ledger import routes as ledger
 from operations.secrets import routes as admin_secrets
-from operations.state import notifications as admin_notifications
 from operations.state import routes as state
 from operations.topology import routes as topology
 from operations.webhook_replay import routes as replays
+from operations.webhook_replay.filters import ReplayWebhooks
 from operations.webhook_replay.jobs import Replay
 from operations.webhook_replay.preview import Preview
 from outbox.tasks import Task
@@ -34,18 +35,12 @@ from projections.leads import LeadView
 from projections.notifications import NotificationView
 from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
 from schemas.leads import DeliverLead, LeadReceived
-from schemas.razorpay import RazorpayEvent
-from schemas.stripe import StripeEvent
-from schemas.stripe_thin import ThinEvent
-from schemas.text import ConfigKey, Line, WordOrNone
+from schemas.providers import Provider, providers
+from schemas.text import Line, WordOrNone
 from topology.view import Topology
 
 _TEXT: Final = "text/plain"
 _BYTES: Final = "application/octet-stream"
-
-_RAZORPAY_ID: Final = Parameter(
-    "X-Razorpay-Event-Id", WordOrNone, "The event's id; without it a duplicate is recognized by its body."
-)
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
@@ -91,21 +86,28 @@ HEALTH: Final = (
     Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
 )
 
+
+def _webhooks(provider: Provider) -> Route:
+    """The route of a provider's webhooks."""
+    records = tuple(message.record for message in provider.messages)
+    event_id = (provider.event_id_header,) if provider.event_id_header else ()
+    unsigned = "The event's id; without it a duplicate is recognized by its body."
+    return Route(
+        "POST",
+        provider.path,
+        provider.name,
+        reception.receive,
+        {200: reception.Acknowledged},
+        body=records if len(records) > 1 else records[0],
+        proofs=(PROVIDER_SIGNATURES[provider.name],),
+        headers=tuple(Parameter(name, WordOrNone, unsigned) for name in event_id),
+        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8} | (_OF_TIMES if provider.signature.timed else frozenset()),
+        description=provider.description,
+    )
+
+
 WEBHOOKS: Final = (
-    Route(
-        "POST", "/v1/webhooks/stripe", "stripe", reception.receive, {200: reception.Acknowledged},
-        body=(StripeEvent, ThinEvent), proofs=(STRIPE_SIGNATURE,),
-        refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.BODY_NOT_UTF8},
-        description="Receive an event from Stripe.\n\nThe event is a snapshot (`event`) or a thin one (`v2.core.event`). The "
-        "answer is sent after the commit; a copy of a known event is a `duplicate`.",
-    ),
-    Route(
-        "POST", "/v1/webhooks/razorpay", "razorpay", reception.receive, {200: reception.Acknowledged},
-        body=RazorpayEvent, proofs=(RAZORPAY_SIGNATURE,), headers=(_RAZORPAY_ID,),
-        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8},
-        description="Receive an event from Razorpay.\n\nThe answer is sent after the commit; a copy of a known event, by its id "
-        "or its body, is a `duplicate`.",
-    ),
+    *(_webhooks(provider) for provider in providers()),
     Route(
         "POST", "/v1/webhooks/partner/leads", "partner", reception.receive, {200: LeadsAccepted, 202: LeadsAccepted},
         body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),
@@ -140,12 +142,12 @@ COMMANDS: Final = (
     ),
     Route(
         "GET", "/internal/v1/config", "config", config.show, {200: (ConfigEntry, config.Entries)},
-        role="service", query=(Parameter("key", ConfigKey, "The key to read; absent for all keys."),), refuses=_ABSENT,
+        role="service", query=config.ConfigQuery, refuses=_ABSENT,
         holds={200: "The key, or without `key` every key that was ever set."},
     ),
     Route(
         "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
-        role="admin", query=config.OF_HISTORY,
+        role="admin", query=config.HistoryQuery,
     ),
     Route(
         "POST", "/internal/v1/config", "config_change", config.change, {200: config.Changed},
@@ -177,7 +179,7 @@ COMMANDS: Final = (
 ADMIN: Final = (
     Route(
         "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
-        role="admin", query=query.OF_DELIVERIES,
+        role="admin", query=DeliveriesQuery,
     ),
     Route(
         "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
@@ -189,17 +191,17 @@ ADMIN: Final = (
         role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
     Route(
-        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", explanation_routes.explanation,
+        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", deliveries.explanation,
         {200: Explanation}, role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
     Route(
         "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
-        role="admin", body=replays.ReplayWebhooks,
+        role="admin", body=ReplayWebhooks,
         refuses=frozenset({Reason.FILTER_MISSING, Reason.FILTER_CONTRADICTORY, Reason.REPLAY_TOO_LARGE}),
     ),
     Route(
         "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
-        role="admin", query=replays.PARAMETERS,
+        role="admin", query=replays.ReplayQuery,
     ),
     Route(
         "GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay},
@@ -207,7 +209,7 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
-        role="admin", id_text="The id of the replay.", query=replays.ITEM_PARAMETERS, refuses=_ABSENT,
+        role="admin", id_text="The id of the replay.", query=replays.ItemsQuery, refuses=_ABSENT,
     ),
     Route(
         "POST", "/v1/admin/replays/{replayId}/cancel", "admin_replay_cancel", replays.cancel, {200: Replay},
@@ -215,11 +217,11 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/ledger", "admin_ledger", ledger.ledger, {200: ledger.LedgerView},
-        role="admin", query=ledger.PARAMETERS, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
+        role="admin", query=ledger.LedgerQuery, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
     ),
     Route(
         "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
-        role="admin", query=dead_letters.PARAMETERS,
+        role="admin", query=DeadLettersQuery,
     ),
     Route(
         "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
@@ -243,7 +245,7 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.ErasuresPage},
-        role="admin", query=erasures.PARAMETERS,
+        role="admin", query=erasures.ErasuresQuery,
     ),
     Route(
         "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
@@ -252,9 +254,9 @@ ADMIN: Final = (
     Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route(
         "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
-        role="admin", query=topology.PARAMETERS, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
+        role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
-    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.PARAMETERS),
+    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
     Route(
         "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
         role="admin", id_text="The provider's id of the payment.", refuses=_ABSENT,
@@ -280,7 +282,7 @@ ADMIN: Final = (
         role="admin", id_text="The id of the lead.", refuses=_ABSENT,
     ),
     Route(
-        "GET", "/v1/admin/notifications/{id}", "admin_notification", admin_notifications.notification, {200: NotificationView},
+        "GET", "/v1/admin/notifications/{id}", "admin_notification", state.notification, {200: NotificationView},
         role="admin", id_text="The id of the notification.", refuses=_ABSENT,
     ),
 )  # fmt: skip

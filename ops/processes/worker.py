@@ -7,10 +7,14 @@ from typing import Any, Final
 
 import structlog
 import uvloop
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
+from outbox.faults import Faults
 from runtime import collector
 from runtime.build import register_build
 from runtime.exposition import Exposition
+from runtime.kafka import Cluster
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
@@ -22,6 +26,7 @@ from streams.settings import StreamSettings
 log = structlog.get_logger()
 
 _FIRST_LOOK: Final = 1.0  # seconds until the web opens without a schema
+_KAFKA_LOOK: Final = 5.0  # seconds
 
 
 def main(name: str, environ: Mapping[str, str]) -> int:
@@ -40,7 +45,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
     schema = SchemaWatch(settings.database_url, f"worker {name}")
     schema.start()
     log.info("worker_starting", role=name, topics=list(role.topics))
-    if not _await_schema(name, settings, schema, stop):
+    if not (_await_schema(name, settings, schema, stop) and _await_kafka(name, settings, stop)):
         return 0
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
@@ -49,6 +54,39 @@ def main(name: str, environ: Mapping[str, str]) -> int:
         return run(role, settings, datadir, schema, stop)
     finally:
         shutil.rmtree(datadir, ignore_errors=True)
+
+
+def _await_kafka(name: str, settings: StreamSettings, stop: Stop) -> bool:
+    """
+    Return once the brokers answer, or the worker is asked to stop; False where it is.
+
+    Faust would end the process at once: a broker that is away, or a password that is wrong, would be a loop of restarts.
+    """
+    kafka, faults = settings.kafka, Faults()
+    admin = AdminClient(faults.client(kafka))
+    if not (detail := _look(kafka, admin, faults)):
+        return True
+    readiness = {"ready": False, "process": f"worker-{name}", "partitions": 0, "waiting": "kafka_unavailable"}
+    web = Exposition(settings.streams_web_host, settings.streams_web_port, lambda: readiness)
+    web.start()
+    try:
+        while detail and not stop.asked:
+            log.warning("worker_waiting", role=name, reason="kafka_unavailable", error=detail)
+            stop.wait(settings.streams_retry_max.total_seconds())
+            detail = None if stop.asked else _look(kafka, admin, faults)
+    finally:
+        web.stop()
+    return not stop.asked
+
+
+def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
+    """None where the brokers answer; else what is wrong."""
+    try:
+        admin.list_topics(timeout=_KAFKA_LOOK)
+    except KafkaException as error:
+        admin.poll(0)  # what is wrong is reported beside
+        return faults.describe(kafka, error)
+    return None
 
 
 def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:

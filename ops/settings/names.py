@@ -6,7 +6,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import Final, NamedTuple
 
 from ops.settings.kinds import ELSEWHERE, KINDS, OTHERS
-from runtime.partners import FIELDS, partner_of
+from schemas.partners import FIELDS, partner_of
 
 SETTINGS: Final = ELSEWHERE | {field.upper() for kind in (*KINDS, *OTHERS) for field in kind.model_fields if field != "partners"}
 OF_SHELLS: Final = frozenset({"PUBLIC_URL", "INTERNAL_URL", "ADMIN_TOKEN"})

@@ -37,6 +37,7 @@ def _start_jvm(home: Path, jars: Path) -> None:
         "-Xms512m",
         "-Xmx512m",
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
         "-Xrs",  # signals stay with Python
         f"-Des.path.home={home}",
         f"--module-path={jars}",

@@ -78,12 +78,14 @@ class Kafka(Server):
 
     def prepare(self) -> None:
         self._jars = ensure_jars("kafka", self.name, self.around)
-        self._properties.write_text(
-            _PROPERTIES.format(host=LOOPBACK, port=self.port, controller=self.controller_port, data=self._data)
-        )
+        self._properties.write_text(self.properties())
         if not (self._data / "meta.properties").exists():
             self.around.report(self.name, "formatting its storage")
             self._format()
+
+    def properties(self) -> str:
+        """The broker's configuration."""
+        return _PROPERTIES.format(host=LOOPBACK, port=self.port, controller=self.controller_port, data=self._data)
 
     def _format(self) -> None:
         words = ["format", "--ignore-formatted", "-t", _CLUSTER, "-c", str(self._properties)]

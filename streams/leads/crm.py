@@ -13,9 +13,9 @@ from standardwebhooks import Webhook
 
 from runtime.build import release
 from runtime.outgoing import trusted
-from runtime.partners import Partner
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
+from schemas.partners import Partner
 from streams.claims import ClaimOver
 from streams.leads.decisions import INTERRUPTED, SUCCESSES, Answer
 from streams.leads.delivery_store import Claimed

@@ -21,10 +21,10 @@ from runtime import spans
 from runtime.database import Pool
 from runtime.excerpts import described
 from runtime.heartbeat import Heartbeat, now
-from runtime.partners import Partner
 from runtime.service import Hold
 from runtime.sessions import DEFAULT_LEASE
 from runtime.tracing import continue_trace
+from schemas.partners import Partner
 from streams.due import DueSender, Words
 from streams.leads import delivery_store, metrics
 from streams.leads.breaker import Breaker

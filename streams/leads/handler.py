@@ -9,10 +9,10 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox import tasks
-from runtime.partners import key_of
 from schemas.envelope import Envelope
 from schemas.errors import Reason as SchemaReason
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
+from schemas.partners import key_of
 from schemas.text import Line, PartnerId
 from streams.errors import Poison
 from streams.leads import store

@@ -31,7 +31,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
     ):
         heartbeat = Heartbeat("deliveries")
         ownership = Ownership(settings.database_url, heartbeat, lease=settings.lock_lease)
-        read_again = after_replays(LeadsHandler.consumer, pool, settings.kafka_bootstrap_servers)
+        read_again = after_replays(LeadsHandler.consumer, pool, settings.kafka)
 
         async def hold() -> float:
             return await read_again() if clock.known else _UNTIL_KNOWN

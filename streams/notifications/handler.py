@@ -125,7 +125,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     timeout=settings.notify_send_timeout,
                     lease=settings.lock_lease,
                     poll=settings.notify_poll,
-                    hold=after_replays(handler.consumer, pool, settings.kafka_bootstrap_servers),
+                    hold=after_replays(handler.consumer, pool, settings.kafka),
                 )
             )
         heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)

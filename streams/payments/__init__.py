@@ -1,1 +1,1 @@
-"""The payments worker: provider events become payments, subscriptions and invoices, the same in whatever order they come."""
+"""The payments worker: it folds provider events into payments, subscriptions and invoices, with the same result in any order."""

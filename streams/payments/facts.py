@@ -1,14 +1,15 @@
 """
-What one provider event says of one payment, refund, dispute, subscription or invoice, in no provider's own words.
+Facts: what one provider event states about one payment, refund, dispute, subscription or invoice, in no provider's terms.
 
 A provider needs a translator to these records and nothing else: the fold, the store and the handler know only them.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.billing import Provider
+from schemas.numbers import whole
+from schemas.providers import ProviderName
 
 Progress = Literal["pending", "processing", "failed", "canceled"]
 InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
@@ -16,10 +17,10 @@ InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
 
 class Stamp(NamedTuple):
     """
-    When something was said: facts are ordered by it, whatever order they arrive in.
+    The place of a fact in the order: facts are ordered by it, in whatever order they arrive.
 
-    `at` is the provider's time in Unix seconds; `rank` says what comes later in a life within one second; `event` is the
-    provider's event id, so that no two events are ever equal.
+    `at` is the provider's time in Unix seconds; `rank` is the place in a life within one second; `event` is the provider's
+    event id, so that no two stamps are ever equal.
     """
 
     at: int
@@ -46,16 +47,16 @@ UNSTATED: Final = Money(0, NO_CURRENCY)
 
 
 def money(amount: int | None, currency: str | None) -> Money:
-    """What a provider states, where it leaves out one or both: an amount without a currency is kept, to be completed later."""
+    """The amount that a provider states; one without a currency is kept, to be completed later."""
     return UNSTATED if amount is None else Money(amount, currency.lower() if currency else NO_CURRENCY)
 
 
 class Total(NamedTuple):
     """
-    What a provider says has been given back of a payment by a moment: Unix seconds, and minor units.
+    The amount that a provider reports as given back of a payment by a moment: Unix seconds, and minor units.
 
-    `after_failures` says that it does not hold what failed in the same second: a total that comes with a new refund is older than
-    a failure of that second, one that comes with any other change is younger.
+    `after_failures` is true if it does not hold the refunds that failed in the same second: a total that comes with a new
+    refund is older than a failure of that second, one that comes with any other change is younger.
     """
 
     at: int
@@ -64,7 +65,7 @@ class Total(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """What an event says of one refund of a payment; `gone` where it says that the refund failed or was canceled."""
+    """One refund of a payment, as an event states it; `gone` if the refund failed or was canceled."""
 
     id: str
     amount: int
@@ -75,7 +76,7 @@ class Returned(NamedTuple):
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     """`livemode` and `account` are those of the event; None where it does not state them."""
 
-    provider: Provider
+    provider: ProviderName
     id: str
     stamp: Stamp
     livemode: bool | None = None
@@ -84,11 +85,11 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 class PaymentFact(_Fact, frozen=True, kw_only=True):
     """
-    Of a payment.
+    A fact about a payment.
 
-    `asked` is its amount in its own words, `hinted` as another object states it (its invoice), which counts only until the
-    payment speaks for itself; `captured` says that the money is in, and `vouched` that another object says so, which again
-    counts only until the payment does. `refunded` is the provider's running total, `returned` are single refunds.
+    `asked` is its own amount, and `hinted` the amount by another object (its invoice), which counts only until the payment
+    states its own; `captured` is the money that is in, and `vouched` the same by another object, which again counts only until
+    the payment states its own. `refunded` is the provider's running total, `returned` are single refunds.
     """
 
     progress: Progress | None = None
@@ -108,10 +109,10 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
 
 class RefundFact(_Fact, frozen=True, kw_only=True):
     """
-    Of a refund.
+    A fact about a refund.
 
     `status` is pending, requires_action, succeeded, failed or canceled, or a word of the provider's that is none of these;
-    `gone` says that the money does not reach the payer. `created` is Unix seconds.
+    `gone` is true if the money does not reach the payer. `created` is Unix seconds.
     """
 
     status: str
@@ -128,10 +129,10 @@ Funds = Literal["withdrawn", "reinstated"]
 
 class DisputeFact(_Fact, frozen=True, kw_only=True):
     """
-    Of a dispute.
+    A fact about a dispute.
 
-    `status` is the provider's word, `ended` whether it is a last one. `funds` says what became of the disputed amount, and
-    `respond_by` until when evidence is taken, in Unix seconds.
+    `status` is the provider's word, and `ended` is true if it is a last one. `funds` is the state of the disputed amount;
+    evidence is taken until `respond_by`, in Unix seconds.
     """
 
     status: str
@@ -144,14 +145,17 @@ class DisputeFact(_Fact, frozen=True, kw_only=True):
 
 
 class Before(NamedTuple):
-    """What an event says the subscription was until then; None where that has not changed."""
+    """The values that a subscription had before the event; None for a value that the event has not changed."""
 
     status: str | None = None
     current_period_end: int | None = None
 
 
 class SubscriptionFact(_Fact, frozen=True, kw_only=True):
-    """Of a subscription: always its whole standing. `status` is the provider's word, `ended` whether it is a last one."""
+    """
+    A fact about a subscription, always with its whole state. `status` is the provider's word, and `ended` is true if it is a
+    last one.
+    """
 
     status: str
     ended: bool
@@ -162,10 +166,10 @@ class SubscriptionFact(_Fact, frozen=True, kw_only=True):
 
 class InvoiceFact(_Fact, frozen=True, kw_only=True):
     """
-    Of an invoice.
+    A fact about an invoice.
 
-    `phase` and `billed` are there when the invoice speaks for itself, `hinted` when a payment speaks of it. `attempt` counts
-    the attempts to collect it, and `failed` says that this one failed.
+    `phase` and `billed` come from the invoice itself, `hinted` comes from a payment. `attempt` counts the attempts to collect
+    it, and `failed` is true if this one failed.
     """
 
     phase: InvoicePhase | None = None
@@ -182,3 +186,31 @@ class InvoiceFact(_Fact, frozen=True, kw_only=True):
 
 
 Fact = PaymentFact | RefundFact | DisputeFact | SubscriptionFact | InvoiceFact
+
+
+Notes = dict[str, Any] | list[Any] | None
+"""An object of the merchant's own; PHP writes an empty one as a list."""
+
+WORD_MAX: Final = 500
+
+
+def word_in(notes: Notes, *names: str) -> str | None:
+    """The first note of these names that is a text, and one that can be kept."""
+    if not isinstance(notes, dict):
+        return None
+    return next((word for name in names if (word := _worded(notes.get(name)))), None)
+
+
+def reference_in(notes: Notes) -> str | None:
+    """The reference by which `payments/expect` knows a payment."""
+    return word_in(notes, "reference", "order_id")
+
+
+def user_in(notes: Notes) -> str | None:
+    return word_in(notes, "user_id", "userId")
+
+
+def _worded(value: Any) -> str | None:
+    if (number := whole(value)) is not None:
+        value = str(number)
+    return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None

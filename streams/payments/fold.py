@@ -8,6 +8,8 @@ maximum asks neither how often nor in which order. What a reader sees (`status`,
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from streams.payments.facts import (
     UNSTATED,
     DisputeFact,
@@ -80,12 +82,12 @@ def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:
 
 
 def _finality(fate: Fate) -> tuple[bool, Fate]:
-    """A refund that failed or was canceled stays so, whatever is said of it later."""
+    """A refund that failed or was canceled stays so, whichever events follow."""
     return fate.final, fate
 
 
 def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
-    """A dispute that was closed may be opened again: the latest status counts, whatever it is."""
+    """A dispute that was closed may be opened again: its latest status counts."""
     stamp, fate = fact.stamp, Fate(fact.stamp, fact.status, fact.ended)
     respond_by = None if fact.respond_by is None else Moment(stamp, fact.respond_by)
     known = state or DisputeState(provider=fact.provider, id=fact.id, fate=fate)
@@ -102,10 +104,10 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
 
 
 def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -> SubscriptionState:
-    said = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
-    told = {said, state.standing, *state.rivals} if state else {said}
-    latest = max(standing.stamp.at for standing in told)
-    rivals = sorted((standing for standing in told if standing.stamp.at == latest), key=_stamp_of)
+    newest = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
+    states = {newest, state.standing, *state.rivals} if state else {newest}
+    latest = max(standing.stamp.at for standing in states)
+    rivals = sorted((standing for standing in states if standing.stamp.at == latest), key=_stamp_of)
     standing = _last_of(rivals)
     return SubscriptionState(
         **_origin(state, fact),
@@ -127,9 +129,9 @@ def _last_of(rivals: Iterable[Standing]) -> Standing:
 
 def candidates_of(rivals: Iterable[Standing]) -> list[Standing]:
     """Those of several standings of one second that may be the last."""
-    told = list(rivals)
-    ends = [standing for standing in told if standing.ended]
-    return ends or [each for each in told if not any(_follows(other, each) for other in told)] or told
+    states = list(rivals)
+    ends = [standing for standing in states if standing.ended]
+    return ends or [each for each in states if not any(_follows(other, each) for other in states)] or states
 
 
 def _stamp_of(standing: Standing) -> Stamp:
@@ -137,7 +139,7 @@ def _stamp_of(standing: Standing) -> Stamp:
 
 
 def _follows(later: Standing, earlier: Standing) -> bool:
-    """Whether the one says that what changed was until then as the other has it."""
+    """Return True if the previous values that the later one states are the values of the earlier one."""
     changes = [
         (was, had)
         for was, had, has in (
@@ -188,7 +190,7 @@ def fold(state: State | None, fact: Fact) -> State:
 
 
 def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
-    """Whose it is. An event that does not state mode or account takes away neither."""
+    """The mode and the account of the state. An event that does not state them changes neither."""
     return {
         "provider": fact.provider,
         "id": fact.id,
@@ -197,10 +199,10 @@ def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
     }
 
 
-def _latest(known: Part | None, said: Part | None) -> Part | None:
-    if known is None or said is None:
-        return said if known is None else known
-    return max(known, said)
+def _latest(known: Part | None, other: Part | None) -> Part | None:
+    if known is None or other is None:
+        return other if known is None else known
+    return max(known, other)
 
 
 def _known(stamp: Stamp, value: str | None) -> Known | None:
@@ -209,3 +211,36 @@ def _known(stamp: Stamp, value: str | None) -> Known | None:
 
 def _stated(stamp: Stamp, money: Money | None) -> Stated | None:
     return None if money is None else Stated(stamp, money)
+
+
+# The values by another object count only until the aggregate states its own, so fetching it would decide nothing.
+_SECOND_HAND: Final = frozenset({"hinted", "vouched"})
+
+
+def is_contested(old: State | None, fact: Fact) -> bool:
+    """Return True if the fact cannot be put in order with what the state has from an event of the same second."""
+    if old is None or fact.stamp.at > old.updated:
+        return False
+    if isinstance(fact, SubscriptionFact):
+        return _is_open(fold(old, fact), fact)
+    stated = fold(None, fact)
+    names = (field.name for field in msgspec.structs.fields(old) if field.name not in _SECOND_HAND)
+    return any(_differ(getattr(old, name), getattr(stated, name)) for name in names)
+
+
+def _is_open(new: State, fact: SubscriptionFact) -> bool:
+    """Return True if the order of a subscription's events is undecided: an event's previous values may have decided it."""
+    if not isinstance(new, SubscriptionState) or fact.stamp.at != new.standing.stamp.at:
+        return False
+    last = candidates_of((new.standing, *new.rivals))
+    return len({(each.status, each.current_period_end) for each in last}) > 1
+
+
+def _differ(had: Any, stated: Any) -> bool:
+    """Two parts of a state, each with its stamp first: of one second and one rank, of two events, and not the same."""
+    if not isinstance(had, tuple) or not isinstance(stated, tuple) or not had or not stated:
+        return False
+    stamp, other = getattr(had, "stamp", None), getattr(stated, "stamp", None)
+    if stamp is None or other is None or stamp[:2] != other[:2] or stamp.event == other.event:
+        return False
+    return had[1:] != stated[1:]

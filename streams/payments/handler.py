@@ -1,6 +1,6 @@
-"""The effects of a batch of provider events: state, history, reconciliation and what is to be said, in one transaction."""
+"""The effects of a batch of provider events: state, history, reconciliation and new events, in one transaction."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,24 +9,25 @@ from psycopg import AsyncConnection, Rollback
 
 from outbox.append import NewEvent, append, append_replayed
 from schemas.envelope import Envelope
-from schemas.razorpay import TYPE_PREFIX as RAZORPAY
-from schemas.stripe import TYPE_PREFIX as STRIPE
+from schemas.providers import providers
 from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
-from streams.payments import razorpay, store, stripe
+from streams.payments import store
 from streams.payments.facts import Fact
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
-from streams.payments.rows import row_of, state_in
-from streams.payments.steps import Steps, Told, claims_of, key_of, lines_of, speak, take
+from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
 from streams.payments.storable import storable
+from streams.payments.store import row_of, state_in
 from streams.role import role_of
 
 log = structlog.get_logger()
 
-# The providers, by the prefix of their events' types: what an event is to us, and who says what it means.
-_PROVIDERS: Final = ((STRIPE, stripe.facts_of), (RAZORPAY, razorpay.facts_of))
+_INTERPRETERS: Final[Mapping[str, Callable[[str, bytes], list[Fact]]]] = {
+    provider.type_prefix: provider.part("streams.payments", "facts_of") for provider in providers()
+}
+"""The functions that extract the facts from an event, by the prefix of its type."""
 _NUL: Final = b"\\u0000"  # as JSON writes it
 _TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
@@ -35,8 +36,8 @@ class PaymentsHandler:
     """
     The payments worker, as a `streams.handler.Handler`.
 
-    An event of a type that nobody handles says nothing and changes nothing. An event that nothing can be made of raises Poison,
-    with its id, before anything is written.
+    An event of a type without a handler has no facts and changes nothing. An event that cannot be interpreted raises Poison with
+    its id, before anything is written.
 
     Where it `fetches`, it has the objects fetched that thin events name; where it `decides` too, those whose events of one second
     cannot be put in order. Who reads the log again does neither: the answers are in it.
@@ -55,37 +56,37 @@ class PaymentsHandler:
             await want(connection, [*of_thin_events(events), *contests])
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        """Say it all again, under the replay's id, but for messages to people and alerts."""
+        """Emit the news again under the replay's id, without the messages to people and the alerts."""
         replays = {event.id: event.replay_id for event in events}
 
-        async def say(connection: AsyncConnection, news: Sequence[NewEvent]) -> None:
+        async def emit(connection: AsyncConnection, news: Sequence[NewEvent]) -> None:
             kept = [event for event in news if event.topic not in _TO_PEOPLE]
             ids = [replay for event in kept if event.causation_id and (replay := replays[event.causation_id])]
             await append_replayed(connection, kept, ids)
 
-        await _take(connection, events, say)
+        await _take(connection, events, emit)
 
 
-_Say = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
+_Emit = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
 
 
-async def _take(connection: AsyncConnection, events: Sequence[Envelope], say: _Say) -> Steps:
-    told = [heard for event in events if (heard := _listen(event)).facts]
+async def _take(connection: AsyncConnection, events: Sequence[Envelope], emit: _Emit) -> Steps:
+    interpreted = [found for event in events if (found := _interpret(event)).facts]
     # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
-    while told:
-        if (steps := await _apply(connection, told, say)) is not None:
+    while interpreted:
+        if (steps := await _apply(connection, interpreted, emit)) is not None:
             return steps
     return {}
 
 
 REBUILDING: Final = role_of(PaymentsHandler())
-"""The role as it reads the log again: it asks nobody for anything."""
+"""The role for a replay of the log: it fetches nothing."""
 
 
-def _listen(event: Envelope) -> Told:
+def _interpret(event: Envelope) -> Interpreted:
     kind, facts = event.type, list[Fact]()
     try:
-        for prefix, facts_of in _PROVIDERS:
+        for prefix, facts_of in _INTERPRETERS.items():
             if event.type.startswith(prefix):
                 kind = event.type.removeprefix(prefix)
                 facts = facts_of(kind, event.data)
@@ -97,27 +98,27 @@ def _listen(event: Envelope) -> Told:
         facts = [msgspec.structs.replace(fact, livemode=event.livemode, account=event.account) for fact in facts]
     if not facts and event.dataschema != THIN:
         log.info("event_says_nothing", event_id=event.id, type=event.type)
-    return Told(event, kind, facts)
+    return Interpreted(event, kind, facts)
 
 
 def _storable(event: Envelope, facts: Sequence[Fact]) -> list[Fact]:
-    told = [storable(fact) for fact in facts]
-    if left_out := sorted({name for _, names in told for name in names}):
+    checked = [storable(fact) for fact in facts]
+    if left_out := sorted({name for _, names in checked for name in names}):
         log.warning("words_left_out", event_id=event.id, type=event.type, fields=left_out)
-    return [fact for fact, _ in told]
+    return [fact for fact, _ in checked]
 
 
-async def _apply(connection: AsyncConnection, told: Sequence[Told], say: _Say) -> Steps | None:
-    """One attempt, in three round trips: lock and remember, write and compare, say what is new."""
+async def _apply(connection: AsyncConnection, interpreted: Sequence[Interpreted], emit: _Emit) -> Steps | None:
+    """One attempt, in three round trips: lock and load, write and compare, emit the news."""
     async with connection.pipeline() as pipeline, connection.transaction() as attempt:
-        keys = {key_of(fact) for _, _, facts in told for fact in facts}
-        loaded = await store.load(connection, pipeline, keys, lines_of(told))
+        keys = {key_of(fact) for _, _, facts in interpreted for fact in facts}
+        loaded = await store.load(connection, pipeline, keys, lines_of(interpreted))
         states = {key: (state_in(key, row), row.version) for key, row in loaded.held.items()}
-        steps = take(told, states, loaded)
+        steps = take(interpreted, states, loaded)
         rows = {key: row_of(taken[-1].new, taken[-1].version) for key, taken in steps.items()}
         saved = await store.save(connection, pipeline, rows, loaded.held, claims_of(steps))
         if saved is None:
             raise Rollback(attempt)
-        await say(connection, speak(steps, saved))
+        await emit(connection, emitted(steps, saved))
         return steps
     return None

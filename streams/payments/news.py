@@ -1,4 +1,4 @@
-"""What a change of state is worth saying: billing events and notifications, decided by pure functions."""
+"""The news of a change of state: billing events and notifications, decided by pure functions."""
 
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -54,7 +54,7 @@ def dispute_news(old: DisputeState | None, new: DisputeState) -> list[type[Dispu
 
 
 def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
-    """Somebody should look at a new dispute: evidence is taken for some days only."""
+    """The alert about a new dispute: evidence is taken for some days only."""
     if old is not None or new.fate.final:
         return None
     respond_by = time_of(new.respond_by.at if new.respond_by else None)
@@ -80,7 +80,7 @@ def subscription_news(old: SubscriptionState | None, new: SubscriptionState) -> 
 
 
 def invoice_news(old: InvoiceState | None, new: InvoiceState) -> list[type[Invoice]]:
-    """Created when it first speaks for itself, paid once, failed for every attempt that is the last one and failed."""
+    """Created when the invoice first states its own phase, paid once, failed for every failed attempt that is the last one."""
     news: list[type[Invoice]] = []
     if new.billed is not None and (old is None or old.billed is None):
         news.append(billing.InvoiceCreated)
@@ -92,7 +92,7 @@ def invoice_news(old: InvoiceState | None, new: InvoiceState) -> list[type[Invoi
 
 
 def payment_fields(state: PaymentState, user_id: str | None) -> dict[str, Any]:
-    """The data of a payment's event but for its version; `user_id` stands in where the provider names nobody."""
+    """The data of a payment's event without its version; `user_id` is used if the provider names no user."""
     money = state.money
     return {
         "provider": state.provider,
@@ -189,10 +189,11 @@ class Payer(NamedTuple):
 
 def notification_of(record: msgspec.Struct, payer: Payer | None) -> SendNotification | None:
     """
-    The command that tells a payer, where the news has a template and somebody is known; the template gets the event's data.
+    The command that notifies a payer, if the news has a template and a contact is known; the template gets the event's data.
 
-    The user's own contact comes first, the provider's address after it. An amount that no event has stated is told to nobody, and
-    neither is a refund that the merchant has taken back. The failure of a payment for an invoice is told as the invoice's.
+    The user's own contact comes first, the provider's address after it. There is no notification of an amount that no event has
+    stated, nor of a refund that the merchant has taken back. The failure of a payment for an invoice is notified as the
+    invoice's.
     """
     template = _TEMPLATES.get(type(record))
     to = (payer.user_id or payer.contact) if payer else None

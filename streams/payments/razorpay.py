@@ -1,4 +1,4 @@
-"""What a Razorpay event says, as facts. A snapshot of a payment speaks for itself, whichever event carries it."""
+"""The facts of Razorpay's events. A snapshot of a payment is the payment's own, in whichever event it comes."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,9 +21,10 @@ from streams.payments.facts import (
     SubscriptionFact,
     Total,
     money,
+    reference_in,
+    user_in,
 )
 from streams.payments.razorpay_objects import Event, Payment, Refund, Subscription
-from streams.payments.words import reference_in, user_in
 
 _decoder: Final = Decoder(Event)
 
@@ -41,7 +42,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
-        raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.event!r}")
+        raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.event!r}")
     # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
@@ -56,7 +57,7 @@ _STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "refunded": (4, None),
 }
 _OTHER_STEP: Final = (0, None)
-_NOBODY: Final = "void@razorpay.com"  # stands where the payer gave no address
+_NO_ADDRESS: Final = "void@razorpay.com"  # the address of a payer who gave none
 
 
 def _of_payment(event: Event, name: str) -> list[Fact]:
@@ -65,10 +66,10 @@ def _of_payment(event: Event, name: str) -> list[Fact]:
 
 def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subscription | None = None) -> PaymentFact:
     """
-    The standing of a payment at the time of the event.
+    The state of a payment at the time of the event.
 
-    `captured` counts only where the status says that there was time for it: snapshots of an authorised payment carry either.
-    What was authorised and never captured is given back by Razorpay itself, which is no refund but an end.
+    `captured` counts only if the status leaves time for it: snapshots of an authorised payment carry either. Razorpay gives
+    back by itself what was authorised and never captured; that is no refund but an end.
     """
     about, _, step = event.event.rpartition(".")
     status = payment.status or (step if about == "payment" else "")
@@ -86,7 +87,7 @@ def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subsc
         reference=reference_in(payment.notes) or payment.order_id,
         customer_id=payment.customer_id or (subscription.customer_id if subscription else None),
         user_id=user_in(payment.notes) or (user_in(subscription.notes) if subscription else None),
-        contact=None if payment.email == _NOBODY else payment.email or None,
+        contact=None if payment.email == _NO_ADDRESS else payment.email or None,
         invoice_id=payment.invoice_id,
         subscription_id=subscription.id if subscription else None,
     )
@@ -100,23 +101,23 @@ _GONE: Final = frozenset({"failed"})
 
 
 def _of_refund(event: Event, name: str) -> list[Fact]:
-    """Of the refund, and of its payment: the running total there holds refunds still under way too."""
+    """The facts of the refund and of its payment, whose running total includes refunds that are still under way."""
     payment, refund = event.payment, event.refund
     if payment and refund and refund.payment_id not in {None, payment.id}:
         raise Poison(PoisonReason.EVENT_MALFORMED, "a refund event holds a payment that is not the refund's")
     paid = payment.id if payment else refund.payment_id if refund else None
-    told = _payment_fact(payment, event, name) if payment else None
-    if told is None and paid is not None:
-        told = PaymentFact(provider=SOURCE, id=paid, stamp=Stamp(event.created_at, _STEPS["refunded"][0], name))
+    fact = _payment_fact(payment, event, name) if payment else None
+    if fact is None and paid is not None:
+        fact = PaymentFact(provider=SOURCE, id=paid, stamp=Stamp(event.created_at, _STEPS["refunded"][0], name))
     status = _refund_status(refund, event) if refund else ""
     facts: list[Fact] = []
     if refund:
         facts.append(_refund_fact(refund, status, paid, event, name))
-    if told:
-        total = payment.amount_refunded if payment and told.captured else None
+    if fact:
+        total = payment.amount_refunded if payment and fact.captured else None
         facts.append(
             msgspec.structs.replace(
-                told,
+                fact,
                 stamp=Stamp(event.created_at, _STEPS["refunded"][0], name),
                 refunded=None if total is None else Total(event.created_at, total),
                 returned=(Returned(refund.id, refund.amount or 0, refund.created_at, status in _GONE),) if refund else (),
@@ -128,8 +129,8 @@ def _of_refund(event: Event, name: str) -> list[Fact]:
 def _refund_status(refund: Refund, event: Event) -> str:
     if event.event == "refund.failed":
         return "failed"
-    said = refund.status or ("processed" if event.event == "refund.processed" else "pending")
-    return _REFUND_STATUSES.get(said, said)
+    word = refund.status or ("processed" if event.event == "refund.processed" else "pending")
+    return _REFUND_STATUSES.get(word, word)
 
 
 def _refund_fact(refund: Refund, status: str, payment: str | None, event: Event, name: str) -> RefundFact:
@@ -164,7 +165,7 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
     step = event.event.rpartition(".")[2]
     rank, otherwise = _DISPUTE_STEPS[step]
     status = dispute.status or otherwise
-    told = DisputeFact(
+    fact = DisputeFact(
         provider=SOURCE,
         id=dispute.id,
         stamp=Stamp(event.created_at, rank, name),
@@ -176,7 +177,7 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
         respond_by=dispute.respond_by,
         funds="withdrawn" if dispute.amount_deducted else None,
     )
-    return [told, *_of_payment(event, name)]
+    return [fact, *_of_payment(event, name)]
 
 
 # Within one second, the order of a life; what has ended stays so (https://razorpay.com/docs/payments/subscriptions/states).
@@ -209,13 +210,13 @@ _STATUSES: Final = {
 
 
 def _of_subscription(event: Event, name: str) -> list[Fact]:
-    """Of the subscription, and of the payment that was tried before the event, where there was one."""
+    """The facts of the subscription, and of the payment that was tried before the event, if there was one."""
     subscription = event.subscription
     if subscription is None:
         return _of_payment(event, name)
     status = subscription.status or _STATUSES.get(event.event, "unknown")
     ended = status in _ENDED
-    told = SubscriptionFact(
+    fact = SubscriptionFact(
         provider=SOURCE,
         id=subscription.id,
         stamp=Stamp(event.created_at, _RANKS[event.event] + (_AFTER_ALL if ended else 0), name),
@@ -225,7 +226,7 @@ def _of_subscription(event: Event, name: str) -> list[Fact]:
         customer_id=subscription.customer_id,
     )
     tried = event.payment
-    return [told, _payment_fact(tried, event, name, subscription)] if tried else [told]
+    return [fact, _payment_fact(tried, event, name, subscription)] if tried else [fact]
 
 
 _TRANSLATORS: Final[dict[str, Callable[[Event, str], list[Fact]]]] = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from streams.payments.words import Notes
+from streams.payments.facts import Notes
 
 # Bounds checked because what becomes a key must fit into an index.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]

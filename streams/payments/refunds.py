@@ -1,10 +1,10 @@
 """
-How much of a payment went back: the sum of its refunds, held within what the provider's running total allows.
+The amount of a payment that went back: the sum of its refunds, held within the bounds of the provider's running total.
 
-A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total says what had
-been given back by its own moment, refunds that we never heard of included; so each refund is put before or after that moment.
-One that was made later comes on top of the total, one that failed later is taken off it. Where the second is the same, or the
-provider does not say when a refund was made, both are possible, and the sum of the refunds decides between the two.
+A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total is the amount
+that had been given back by its own moment, unknown refunds included; so each refund is put before or after that moment. One
+that was made later comes on top of the total, one that failed later is taken off it. If the second is the same, or the provider
+does not state when a refund was made, both are possible, and the sum of the refunds decides between the two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,10 @@ from streams.payments.facts import Returned, Stamp, Total
 
 class Given(NamedTuple):
     """
-    One refund of a payment, as all events together tell it.
+    One refund of a payment, by all events together.
 
-    `created` is when the provider says that it was made, `seen` the earliest event in which it had not failed, `gone` the
-    earliest in which it had: Unix seconds, each None where no event has said it.
+    `created` is the time at which it was made by the provider, `seen` that of the earliest event in which it had not failed,
+    `gone` that of the earliest in which it had: Unix seconds, each None if no event has stated it.
     """
 
     stamp: Stamp
@@ -29,18 +29,18 @@ class Given(NamedTuple):
 
 
 def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
-    """The refunds with what one more event says of some of them; the same for every order and any repetition."""
+    """The refunds after one more event that states some of them; the same for every order and any repetition."""
     refunds = dict(known)
-    for told in returned:
+    for each in returned:
         given = Given(
             stamp,
-            told.amount,
-            created=told.created,
-            seen=None if told.gone else stamp.at,
-            gone=stamp.at if told.gone else None,
+            each.amount,
+            created=each.created,
+            seen=None if each.gone else stamp.at,
+            gone=stamp.at if each.gone else None,
         )
-        before = refunds.get(told.id, given)
-        refunds[told.id] = Given(
+        before = refunds.get(each.id, given)
+        refunds[each.id] = Given(
             *max(before[:2], given[:2]),
             created=_earlier(before.created, given.created),
             seen=_earlier(before.seen, given.seen),
@@ -70,16 +70,16 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
     """The totals with one more; the same for every order and any repetition."""
     if total is None:
         return known
-    told = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
-    if known is None or known.at != told.at:
-        return told if known is None or known.at < told.at else known
-    made = [each for each in (known.made, told.made) if each is not None]
-    left = [each for each in (known.left, told.left) if each is not None]
-    return Totals(told.at, max(made, default=None), min(left, default=None))
+    one = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
+    if known is None or known.at != one.at:
+        return one if known is None or known.at < one.at else known
+    made = [each for each in (known.made, one.made) if each is not None]
+    left = [each for each in (known.left, one.left) if each is not None]
+    return Totals(one.at, max(made, default=None), min(left, default=None))
 
 
 def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:
-    """What went back and stayed there; `total_before` is a total of unknown time, for where there is no other."""
+    """The amount that went back and stayed there; `total_before` is a total of unknown time, used if there is no other."""
     given = list(refunds)
     standing = sum(refund.amount for refund in given if refund.gone is None)
     if totals is None:
@@ -90,7 +90,7 @@ def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: in
 
 
 def _candidates(totals: Totals, given: list[Given]) -> list[Total]:
-    """What the last total may be: where a refund was made and none failed in that second, another change came before it."""
+    """The possible values of the last total: if a refund was made in its second and none failed, another change came before."""
     candidates = [] if totals.made is None else [Total(totals.at, totals.made)]
     if totals.left is not None and (totals.made is None or any(refund.gone == totals.at for refund in given)):
         candidates.append(Total(totals.at, totals.left, after_failures=True))
@@ -103,7 +103,7 @@ def _bounds(total: Total, given: list[Given]) -> tuple[int, int]:
 
 
 def _change(refund: Given, total: Total) -> tuple[int, int]:
-    """What has to be added to the total for this refund, at the least and at the most."""
+    """The least and the most that this refund adds to the total."""
     amount = refund.amount
     made_later = refund.created is not None and refund.created > total.at
     if refund.gone is not None:

@@ -30,7 +30,7 @@ async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Runnin
         handler = PaymentsHandler(fetches=True, decides=api is not None)
         fetcher = Fetcher(pool, api, limits_of(settings), consumer=handler.consumer)
         # An answer may be among the events that are still to be read again.
-        hold = after_replays(handler.consumer, pool, settings.kafka_bootstrap_servers)
+        hold = after_replays(handler.consumer, pool, settings.kafka)
         yield Running(handler, (fetcher.asking(hold),), (fetcher.heartbeat,))
 
 

@@ -1,20 +1,21 @@
 """
-What is kept of a payment, a refund, a dispute, a subscription or an invoice: the parts that the fold makes greater.
+The kept state of a payment, a refund, a dispute, a subscription or an invoice: the parts that the fold makes greater.
 
-What a reader sees (`status`, `money`, …) is computed from the parts.
+The fields that a reader sees (`status`, `money`, …) are computed from the parts.
 """
 
 from typing import NamedTuple
 
 import msgspec
 
-from schemas.billing import InvoiceStatus, PaymentStatus, Provider
+from schemas.billing import InvoiceStatus, PaymentStatus
+from schemas.providers import ProviderName
 from streams.payments.facts import UNSTATED, Before, InvoicePhase, Money, Progress, Stamp
 from streams.payments.refunds import Given, Totals, given_back
 
 
 class Known(NamedTuple):
-    """A word and when it was said."""
+    """A word and the stamp of its event."""
 
     stamp: Stamp
     value: str
@@ -28,7 +29,7 @@ class Reached(NamedTuple):
 
 
 class Stated(NamedTuple):
-    """An amount and when it was said."""
+    """An amount and the stamp of its event."""
 
     stamp: Stamp
     money: Money
@@ -53,23 +54,23 @@ class Fate(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A time in Unix seconds and when it was said."""
+    """A time in Unix seconds and the stamp of its event."""
 
     stamp: Stamp
     at: int
 
 
 class Flag(NamedTuple):
-    """Yes or no and when it was said."""
+    """A truth value and the stamp of its event."""
 
     stamp: Stamp
     value: bool
 
 
 class _State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of every aggregate; `live` and `of_account` are known once an event has stated them."""
+    """The kept parts of every aggregate; `live` and `of_account` are known once an event has stated them."""
 
-    provider: Provider
+    provider: ProviderName
     id: str
     live: Flag | None = None
     of_account: Known | None = None
@@ -132,19 +133,19 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def money(self) -> Money:
-        """What was captured, else what was asked, else what another object says was asked."""
+        """The captured amount, else the asked one, else the one that another object states."""
         return _amount_of(self.captured, self.vouched, self.asked, self.hinted)
 
     @property
     def reference(self) -> str:
-        """What `payments/expect` knows it by."""
+        """The reference by which `payments/expect` knows it."""
         return self.said_reference.value if self.said_reference else self.id
 
 
 class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):
     standing: Standing
     rivals: tuple[Standing, ...] = ()
-    """What else was said in the second of the standing."""
+    """The other states of the same second."""
     customer: Known | None = None
 
     @property
@@ -206,7 +207,7 @@ class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def money(self) -> Money:
-        """What it asks for, in its own words or else in its payment's."""
+        """The billed amount, by the invoice itself or else by its payment."""
         return _amount_of(self.billed, self.hinted)
 
 

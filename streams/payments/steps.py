@@ -14,15 +14,14 @@ from schemas import billing
 from schemas.envelope import Envelope
 from schemas.operations import AlertRaised
 from streams.payments import news
-from streams.payments.contest import is_contested
 from streams.payments.facts import DisputeFact, Fact, InvoiceFact, PaymentFact, RefundFact, SubscriptionFact
-from streams.payments.fold import fold
+from streams.payments.fold import fold, is_contested
 from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
 
 
-class Told(NamedTuple):
-    """An event that says something, and what it says: at most one fact an aggregate."""
+class Interpreted(NamedTuple):
+    """An event with the facts that were extracted from it, at most one an aggregate."""
 
     event: Envelope
     type: str
@@ -30,7 +29,7 @@ class Told(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one event did to one aggregate; `contested` where it cannot be put in order with another one of its second."""
+    """The effect of one event on one aggregate; `contested` if it cannot be put in order with another one of its second."""
 
     event: Envelope
     old: State | None
@@ -40,7 +39,7 @@ class Step(NamedTuple):
 
 
 Steps = Mapping[Key, Sequence[Step]]
-"""Of a batch, by the aggregate that they move."""
+"""The steps of a batch, by the aggregate that they move."""
 
 
 def key_of(fact: Fact) -> Key:
@@ -56,24 +55,24 @@ _KINDS: Final[dict[type[Fact], Kind]] = {
 }
 
 
-def lines_of(told: Iterable[Told]) -> list[Line]:
+def lines_of(interpreted: Iterable[Interpreted]) -> list[Line]:
     """The batch as lines of history."""
     return [
         Line(key.kind, key.id, event.id, fact.stamp.event, kind, event.time)
-        for event, kind, facts in told
+        for event, kind, facts in interpreted
         for fact in facts
         for key in [key_of(fact)]
     ]
 
 
-def take(told: Iterable[Told], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
+def take(interpreted: Iterable[Interpreted], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
     """
     The steps of every aggregate that the batch moves, in record order.
 
     A version counts distinct events, so one that the history had already moves nothing.
     """
     steps: dict[Key, list[Step]] = {}
-    for event, _, facts in told:
+    for event, _, facts in interpreted:
         for fact in facts:
             key = key_of(fact)
             if (key.kind, key.id, event.id) in loaded.repeated:
@@ -85,7 +84,7 @@ def take(told: Iterable[Told], states: Mapping[Key, tuple[State, int]], loaded: 
 
 
 def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
-    """What the payments among the steps have to say to `reconciliations`."""
+    """The claims of the payments among the steps on `reconciliations`."""
     made: list[Paid] = []
     dropped: list[tuple[str, str]] = []
     asked: set[str] = set()
@@ -110,20 +109,20 @@ def claim_of(state: State | None) -> Paid | None:
     return Paid(state.reference, state.id, *state.money)
 
 
-_Spoken = list[tuple[msgspec.Struct, news.Payer | None]]
+_News = list[tuple[msgspec.Struct, news.Payer | None]]
 
 
-def speak(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
-    """The events that the steps emit, each aggregate's in order, with the notification right after the news it tells."""
-    said: list[NewEvent] = []
+def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
+    """The events that the steps emit, each aggregate's in order, with the notification right after its news."""
+    events: list[NewEvent] = []
     payments = _payments_after(steps)
     for key, taken in steps.items():
         for step in taken:
-            spoken = _news_of(step, saved, payments)
-            if spoken:
+            found = _news_of(step, saved, payments)
+            if found:
                 trace = parse_traceparent(step.event.traceparent) or new_trace()
-                said.extend(event for record, to in spoken for event in _events(key, step, record, to, trace))
-    return said
+                events.extend(event for record, to in found for event in _events(key, step, record, to, trace))
+    return events
 
 
 _Payments = Mapping[tuple[str, UUID], PaymentState]
@@ -131,14 +130,14 @@ _Payments = Mapping[tuple[str, UUID], PaymentState]
 
 
 def _payments_after(steps: Mapping[Key, Sequence[Step]]) -> _Payments:
-    """Only where the batch holds refunds, whose news tell of their payments too."""
+    """The payments after the batch, if it holds refunds, whose news include their payments."""
     if not any(key.kind == "refund" for key in steps):
         return {}
     taken = (step for each in steps.values() for step in each)
     return {(step.new.id, step.event.id): step.new for step in taken if isinstance(step.new, PaymentState)}
 
 
-def _news_of(step: Step, saved: Saved, payments: _Payments) -> _Spoken:
+def _news_of(step: Step, saved: Saved, payments: _Payments) -> _News:
     match step.new:
         case PaymentState() as new:
             return _payment_news(new, step, saved)
@@ -159,7 +158,7 @@ def _record(kind: Callable[..., msgspec.Struct], step: Step, fields: Mapping[str
     return kind(**fields, version=step.version, livemode=step.new.livemode, account=step.new.account)
 
 
-def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _Spoken:
+def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments) -> _News:
     kinds = news.refund_news(step.old if isinstance(step.old, RefundState) else None, new)
     if not kinds:
         return []
@@ -169,31 +168,31 @@ def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments
     return [(_record(kind, step, fields), to) for kind in kinds]
 
 
-def _dispute_news(new: DisputeState, step: Step) -> _Spoken:
+def _dispute_news(new: DisputeState, step: Step) -> _News:
     old = step.old if isinstance(step.old, DisputeState) else None
     kinds = news.dispute_news(old, new)
-    spoken: _Spoken = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
+    found: _News = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
     alert = news.alert_of(old, new)
-    return [*spoken, (alert, None)] if alert else spoken
+    return [*found, (alert, None)] if alert else found
 
 
-def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _Spoken:
+def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _News:
     kinds = news.payment_news(step.old if isinstance(step.old, PaymentState) else None, new)
     expected = _unmet_expectation(step, saved)
     if not kinds and expected is None:
         return []
     fields = news.payment_fields(new, saved.users.get(new.reference))
     to = news.Payer(fields["user_id"], news.value_of(new.contact))
-    spoken: _Spoken = [(_record(kind, step, fields), to) for kind in kinds]
+    found: _News = [(_record(kind, step, fields), to) for kind in kinds]
     if expected is not None:
         amount, currency = expected
         fields |= {"expected_amount": amount, "expected_currency": currency}
-        spoken.append((_record(billing.PaymentMismatched, step, fields), None))
-    return spoken
+        found.append((_record(billing.PaymentMismatched, step, fields), None))
+    return found
 
 
 def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
-    """What was expected where this step paid something else; a batch settles a payment once, with its last claim."""
+    """The expectation that this step does not meet; a batch settles a payment once, with its last claim."""
     claim = claim_of(step.new)
     pair = saved.pairs.get(claim.payment_id) if claim else None
     if claim is None or pair is None or claim == claim_of(step.old):

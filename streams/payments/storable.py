@@ -1,4 +1,4 @@
-"""Facts without the words that Postgres cannot hold: a NUL in a field that nobody needs must not cost the payment."""
+"""Facts without the texts that Postgres cannot hold: a NUL in an optional field must not cost the payment."""
 
 from typing import TypeVar
 
@@ -13,9 +13,9 @@ AnyFact = TypeVar("AnyFact", bound=Fact)
 
 def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
     """
-    The fact, and the names of the fields whose words were left out of it.
+    The fact, and the names of the fields whose text was left out of it.
 
-    Raises Poison with reason `text_unstorable` where it cannot be told without the word: an id, a status or a currency.
+    Raises Poison `text_unstorable` if the field is required: an id, a status or a currency.
     """
     optional = {field.name: getattr(fact, field.name) for field in msgspec.structs.fields(fact) if field.default is None}
     left_out = [name for name, value in optional.items() if not is_storable(value)]

@@ -1,21 +1,24 @@
 """
-All SQL of the payments worker, over a whole batch at a time.
+All SQL of the payments worker, over a whole batch at a time, and the rows that keep its states.
 
-Rows that exist are locked first, in one order; rows that do not are inserted last, in the same order. A worker that inserts only
-waits for others that insert, so nobody waits in a ring. Who finds that another inserted its row first starts the batch anew.
+Existing rows are locked first, in one order; new rows are inserted last, in the same order. A worker that inserts waits only
+for others that insert, so there is no deadlock. A worker whose row was inserted first by another starts the batch anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from sqlalchemy import BigInteger, Boolean, DateTime, LargeBinary, Table, Text
 
 from projections import reconciliation
 from projections.reconciliation import Paid, Pair
 from projections.tables import disputes, invoices, payments, refunds, subscriptions
+from streams.payments.news import time_of, value_of
+from streams.payments.states import DisputeState, InvoiceState, PaymentState, RefundState, State, SubscriptionState
 
 Kind = Literal["payment", "refund", "dispute", "subscription", "invoice"]
 
@@ -47,7 +50,7 @@ class Held(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What is known before the batch; `repeated` are lines that the history had already."""
+    """The state before the batch; `repeated` are lines that the history had already."""
 
     held: dict[Key, Held]
     repeated: set[tuple[Kind, str, UUID]]
@@ -55,10 +58,10 @@ class Loaded(NamedTuple):
 
 class Claims(NamedTuple):
     """
-    What a batch has to say to `reconciliations`.
+    The claims of a batch on `reconciliations`.
 
-    Halves that payments now make, halves that they made before under another reference (reference, payment id), and
-    references whose expected user is asked for besides.
+    They are the halves that payments make now, the halves that they made before under another reference (reference, payment
+    id), and other references whose expected user is needed.
     """
 
     made: Sequence[Paid]
@@ -67,7 +70,7 @@ class Claims(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the batch met: pairs whose paid half it changed, by payment id, and users expected to pay, by reference."""
+    """The findings of the batch: pairs whose paid half it changed, by payment id, and users expected to pay, by reference."""
 
     pairs: dict[str, Pair]
     users: dict[str, str]
@@ -182,3 +185,83 @@ async def _repeated(remembered: AsyncCursor[Any], lines: Sequence[Line]) -> set[
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+# The refunds of a payment in one order, whichever came first: a rebuilt row equals the live one to the byte.
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
+    "payment": msgspec.json.Decoder[State](PaymentState),
+    "refund": msgspec.json.Decoder[State](RefundState),
+    "dispute": msgspec.json.Decoder[State](DisputeState),
+    "subscription": msgspec.json.Decoder[State](SubscriptionState),
+    "invoice": msgspec.json.Decoder[State](InvoiceState),
+}
+
+
+def stored(state: State) -> bytes:
+    """The form of a state that `state_in` reads back."""
+    return _encoder.encode(state)
+
+
+def state_in(key: Key, row: Held) -> State:
+    return _DECODERS[key.kind].decode(row.state)
+
+
+def row_of(state: State, version: int) -> tuple[Any, ...]:
+    """The values of the aggregate's table, in the order of its columns: `state` holds all of it, the others are for readers."""
+    match state:
+        case PaymentState():
+            columns = _payment(state)
+        case RefundState():
+            columns = _refund(state)
+        case DisputeState():
+            columns = _dispute(state)
+        case SubscriptionState():
+            columns = _subscription(state)
+        case InvoiceState():
+            columns = _invoice(state)
+    # The time of the provider, not of the clock: a rebuilt row equals the live one.
+    updated_at = datetime.fromtimestamp(state.updated, tz=UTC)
+    return (state.provider, state.id, *columns, version, updated_at, stored(state), state.livemode, state.account)
+
+
+def _payment(state: PaymentState) -> tuple[Any, ...]:
+    money = state.money
+    return (
+        state.status,
+        money.amount,
+        state.amount_refunded,
+        money.currency,
+        state.reference,
+        value_of(state.customer),
+        value_of(state.user),
+        value_of(state.invoice),
+        value_of(state.subscription),
+    )
+
+
+def _refund(state: RefundState) -> tuple[Any, ...]:
+    reason, failure, payment = value_of(state.reason), value_of(state.failure), value_of(state.payment)
+    return state.fate.status, *state.money, reason, failure, payment
+
+
+def _dispute(state: DisputeState) -> tuple[Any, ...]:
+    respond_by = time_of(state.respond_by.at if state.respond_by else None)
+    return state.fate.status, *state.money, value_of(state.reason), value_of(state.funds), respond_by, value_of(state.payment)
+
+
+def _subscription(state: SubscriptionState) -> tuple[Any, ...]:
+    return state.standing.status, value_of(state.customer), time_of(state.standing.current_period_end)
+
+
+def _invoice(state: InvoiceState) -> tuple[Any, ...]:
+    money = state.money
+    return (
+        state.status,
+        money.amount,
+        state.amount_paid,
+        money.currency,
+        value_of(state.customer),
+        value_of(state.subscription),
+        value_of(state.payment),
+    )

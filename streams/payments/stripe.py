@@ -1,4 +1,4 @@
-"""What a Stripe event says, as facts: one event may speak of several objects, or link them."""
+"""The facts of Stripe's events: one event may state several objects, or link them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
@@ -45,16 +45,16 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
         except msgspec.DecodeError as error:
             raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
         if event.type != kind:
-            raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} says it is {event.type!r}")
+            raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.type!r}")
         subject = event.data.object if event.data else None
         return [] if subject is None else translate(event, subject)
 
     return read
 
 
-def _plain(shape: Any, say: Callable[[Subject, str, int, str], list[Fact]]) -> Translate:
+def _plain(shape: Any, facts_in: Callable[[Subject, str, int, str], list[Fact]]) -> Translate:
     def translate(event: Event[Subject], subject: Subject) -> list[Fact]:
-        return say(subject, event.type, event.created, event.id)
+        return facts_in(subject, event.type, event.created, event.id)
 
     return _reader(shape, translate)
 

@@ -1,4 +1,4 @@
-"""What Stripe's invoices and subscriptions say, as facts: an invoice speaks of the payments that it names, too."""
+"""The facts of Stripe's invoices and subscriptions; an invoice states the payments that it names, too."""
 
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from streams.payments.facts import (
     Stamp,
     SubscriptionFact,
     money,
+    user_in,
 )
 from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment, Payment, Subscription, named
-from streams.payments.words import user_in
 
 _INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
 _LINK_RANK: Final = 5
@@ -43,7 +43,7 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
     stamp = Stamp(at, _INVOICE_RANKS[phase], event)
     subscription, payments = _subscription_of(invoice), _payments_of(invoice)
     billed = money(invoice.amount_due, invoice.currency)
-    told = InvoiceFact(
+    fact = InvoiceFact(
         provider=SOURCE,
         id=invoice.id,
         stamp=stamp,
@@ -58,23 +58,23 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
         subscription_id=subscription,
         payment_id=next(reversed(payments), None),
     )
-    vouched = _vouched_charge(invoice, told)
+    vouched = _vouched_charge(invoice, fact)
     linked = [
         PaymentFact(
             provider=SOURCE,
             id=payment,
             stamp=stamp,
             hinted=None if hint == UNSTATED else hint,
-            vouched=Money(told.amount_paid, billed.currency) if payment == vouched else None,
-            customer_id=told.customer_id,
-            user_id=told.user_id,
-            contact=told.contact,
+            vouched=Money(fact.amount_paid, billed.currency) if payment == vouched else None,
+            customer_id=fact.customer_id,
+            user_id=fact.user_id,
+            contact=fact.contact,
             invoice_id=invoice.id,
             subscription_id=subscription,
         )
         for payment, hint in payments.items()
     ]
-    return [told, *linked]
+    return [fact, *linked]
 
 
 def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
@@ -92,15 +92,15 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
 
 
 def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
-    """Before 2018 no invoice said how much of it was paid: one that is paid was paid in full."""
+    """The paid amount. Before 2018 no invoice stated it: a paid one was paid in full."""
     if invoice.amount_paid is not None:
         return invoice.amount_paid
     return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
 
 
-def _vouched_charge(invoice: Invoice, told: InvoiceFact) -> str | None:
-    """The bare charge that has paid the invoice. Payment intents say so themselves, and always do."""
-    bare = named(invoice.payment_intent) is None and told.phase == "paid" and told.amount_paid > 0
+def _vouched_charge(invoice: Invoice, fact: InvoiceFact) -> str | None:
+    """The bare charge that has paid the invoice; a payment intent always states that by itself."""
+    bare = named(invoice.payment_intent) is None and fact.phase == "paid" and fact.amount_paid > 0
     return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
 
 
@@ -167,7 +167,7 @@ def of_subscription(
 
 
 def _before(attributes: dict[str, Any]) -> Before:
-    """What the event says was otherwise until then (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
+    """The previous values in the event (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
     try:
         was = convert(attributes, Subscription)
     except msgspec.ValidationError:  # what no subscription can have been decides nothing

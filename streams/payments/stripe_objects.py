@@ -13,14 +13,14 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 import msgspec
 
 from schemas.stripe import reference
-from streams.payments.words import Notes
+from streams.payments.facts import Notes
 
 # Bounds of Stripe's own (https://docs.stripe.com/api/metadata), checked because what becomes a key must fit into an index.
 _ID_MAX: Final = 255
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=_ID_MAX)]
 
 Reference = str | dict[str, Any] | None
-"""An id, or the whole object where the API expanded it; `named` tells."""
+"""An id, or the whole object if the API expanded it; `named` returns the id."""
 
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
@@ -108,7 +108,7 @@ class CustomerDetails(msgspec.Struct, frozen=True):
 
 
 class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
-    """What a payer was sent through: it names what came out of it."""
+    """A page that a payer was sent through: it names the objects that it led to."""
 
     id: Id | None = None
     payment_status: str | None = None
@@ -144,7 +144,7 @@ class InvoiceLine(msgspec.Struct, frozen=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """What paid an invoice: a payment intent, a bare charge, or a record of a payment made elsewhere."""
+    """The payment of an invoice: a payment intent, a bare charge, or a record of a payment made elsewhere."""
 
     payment_intent: Reference = None
     charge: Reference = None

@@ -1,4 +1,4 @@
-"""What Stripe's payment intents, charges, refunds, disputes and checkout sessions say, as facts."""
+"""The facts of Stripe's payment intents, charges, refunds, disputes and checkout sessions."""
 
 from typing import Final
 
@@ -17,9 +17,10 @@ from streams.payments.facts import (
     Stamp,
     Total,
     money,
+    reference_in,
+    user_in,
 )
 from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
-from streams.payments.words import reference_in, user_in
 
 # Within one second, the order of a life: an attempt follows the making, and the money follows the attempts.
 INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
@@ -61,14 +62,14 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
 
 
 def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
-    """Of the payment intent that it belongs to, else of a payment of its own; and of the refunds that it holds."""
+    """The facts of the charge's payment intent, or of the charge as a payment of its own; and of the refunds that it holds."""
     payment = named(charge.payment_intent) or charge.id
     if payment is None:
         return []
-    rank, progress, captured = _standing_of(charge, kind)
+    rank, progress, captured = _progress_of(charge, kind)
     refunds = [refund for refund in (charge.refunds.data or [] if charge.refunds else []) if refund.id]
     stamp = Stamp(at, rank, event)
-    told = PaymentFact(
+    fact = PaymentFact(
         provider=SOURCE,
         id=payment,
         stamp=stamp,
@@ -83,7 +84,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         contact=charge.receipt_email or None,
         invoice_id=named(charge.invoice),
     )
-    return [told, *(_refund_fact(refund, _status_of(refund, kind), payment, at, event) for refund in refunds)]
+    return [fact, *(_refund_fact(refund, _status_of(refund, kind), payment, at, event) for refund in refunds)]
 
 
 _REFUNDED: Final = "charge.refunded"
@@ -95,12 +96,12 @@ _CHARGE_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "released": (5, "canceled"),
     "captured": (_PAID_RANK, None),
 }
-# Another description, or what is given back, says nothing of where the intent of the charge is now.
+# A changed description, or a refund, does not change the progress of the charge's intent.
 _LATER: Final = frozenset({"charge.updated", _REFUNDED})
 
 
-def _standing_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money | None]:
-    """How far the charge is: rank, progress, and what was captured."""
+def _progress_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money | None]:
+    """The state of the charge: rank, progress, and the captured amount."""
     own, step = named(charge.payment_intent) is None, _step_of(charge, kind)
     rank, progress = _CHARGE_STEPS[step]
     captured = _captured(charge, kind, own=own) if step == "captured" else None
@@ -108,7 +109,7 @@ def _standing_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money
 
 
 def _step_of(charge: Charge, kind: str) -> str:
-    """The first of these signs that holds; what the event is about comes before what the charge says of itself."""
+    """The first of these signs that holds; the type of the event comes before the fields of the charge."""
     refunded = charge.amount_refunded or 0
     signs = (
         ("expired", kind == "charge.expired"),
@@ -122,14 +123,14 @@ def _step_of(charge: Charge, kind: str) -> str:
 
 
 def _captured(charge: Charge, kind: str, *, own: bool) -> Money | None:
-    """None while more of an intent's charge may be captured: then the intent says when all is in."""
+    """The captured amount; None while more of an intent's charge may be captured, which the intent states in the end."""
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
     open_rest = (charge.amount or 0) - (captured or 0) > (charge.amount_refunded or 0)
     return None if open_rest and not own and kind != _REFUNDED else money(captured, charge.currency)
 
 
 def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
-    """What a partial capture gave back is no refund, and the total may hold it."""
+    """The refunded total; the rest of a partial capture is no refund, and the total may hold it."""
     if charge.amount_refunded is None:
         return None
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
@@ -141,12 +142,12 @@ def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
 _GONE: Final = frozenset({"failed", "canceled"})
 _REFUND_RANKS: Final = {"pending": 0, "requires_action": 1, "succeeded": 3, "canceled": 4, "failed": 5}
 _OTHER_RANK: Final = 2
-# Stripe makes refunds of what it releases too, which never was in.
+# Stripe makes refunds of released amounts too, which never came in.
 _RELEASES: Final = frozenset({"partial_capture", "expired_uncaptured_charge"})
 
 
 def of_refund(refund: Refund, kind: str, at: int, event: str) -> list[Fact]:
-    """Of the refund, and of the payment that it belongs to; the charge is a payment of its own where no intent is named."""
+    """The facts of the refund and of its payment; a charge without an intent is a payment of its own."""
     if refund.id is None:
         return []
     payment, status = _payment_of(refund.payment_intent, refund.charge), _status_of(refund, kind)
@@ -225,9 +226,9 @@ _SESSION_FAILED: Final = "checkout.session.async_payment_failed"
 
 def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str) -> list[Fact]:
     """
-    Of the payment and of the invoice that came out of it: whose they are.
+    The facts of the payment and of the invoice that the session led to: their payer.
 
-    A session that is paid vouches for its payment, until that speaks for itself.
+    A paid session vouches for its payment, until the payment states its own.
     """
     payment, invoice = named(session.payment_intent), named(session.invoice)
     asked = _stated(session.amount_total, session.currency)
@@ -236,7 +237,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
     facts: list[Fact] = []
     if payment is not None:
         failed = kind == _SESSION_FAILED
-        told = PaymentFact(
+        fact = PaymentFact(
             provider=SOURCE,
             id=payment,
             stamp=Stamp(at, _FAILED_RANK, event),
@@ -250,7 +251,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
             invoice_id=invoice,
             subscription_id=named(session.subscription),
         )
-        facts.append(told)
+        facts.append(fact)
     if invoice is not None:
         facts.append(
             InvoiceFact(

@@ -1,4 +1,4 @@
-"""One running system for all end-to-end tests; each test brings payments of its own."""
+"""One running system for all end-to-end tests, and no longer; each test brings payments of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.system import System, running_system
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.servers import StartStack
+    from tests.lasting import Lasting
 
 CACHE_PREFIX: Final = "shop:"
 # One for each test that needs one: after five failed attempts a breaker opens, and the next test's lead would wait for its probe.
@@ -47,14 +47,13 @@ def stripe_list() -> Iterator[StripeApi]:
 
 
 @pytest.fixture(scope="session")
-def system(start_stack: StartStack, crm: Crm, collector: Collector, stripe_list: StripeApi) -> Iterator[System]:
+def system(lasting: Lasting, crm: Crm, collector: Collector, stripe_list: StripeApi) -> System:
     partners = partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN)
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url, "STRIPE_API_RATE": "100"}
-    stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
-    with running_system(stack, CACHE_KEY_PREFIX=CACHE_PREFIX, **partners, **leads, **traces, **lists) as running:
-        yield running
+    settings = {"CACHE_KEY_PREFIX": CACHE_PREFIX, **partners, **leads, **traces, **lists}
+    return lasting.last(running_system(lasting.emptied(), **settings))
 
 
 @pytest.fixture

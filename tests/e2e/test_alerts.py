@@ -27,6 +27,6 @@ async def test_a_flood_of_wrong_signatures_is_mailed_to_the_operators_once(syste
             items = (await answer.json())["items"]
         return [mail for mail in items if "signature_failures" in mail["subject"] + mail["text"]] or None
 
-    [mail] = await eventually(mailed, seconds=40)
+    [mail] = await eventually(mailed)
     assert "runbooks/signature-failures.md" in mail["text"]
     assert "stripe" in mail["text"]

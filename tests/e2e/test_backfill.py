@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.command import tallyhook_beside
 from tests.e2e.test_stripe_payment import read_json, records_about, state_of
 from tests.simulators.stripe import Payment
 
@@ -20,10 +18,7 @@ if TYPE_CHECKING:
 
 
 async def backfill(system: System) -> dict[str, Any]:
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "backfill", "stripe", "--since", "1h", "--json"]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=system.environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = await tallyhook_beside(system.environment, "backfill", "stripe", "--since", "1h", "--json")
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report

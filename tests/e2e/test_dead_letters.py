@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from confluent_kafka import Producer
 
+from tests.command import tallyhook_beside
 from tests.e2e.test_partner_lead import lead_with
 from tests.e2e.test_partner_lead import send as send_lead
 from tests.e2e.test_stripe_payment import read_json, state_of
@@ -37,26 +34,13 @@ def change(system: System, statement: str) -> None:
         connection.execute(statement)
 
 
-async def tallyhook(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the operators' command line against the system."""
-    return await asyncio.to_thread(
-        subprocess.run,
-        [Path(sys.executable).parent / "tallyhook", *arguments],
-        env=system.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 async def letter_of(http: aiohttp.ClientSession, system: System, event_id: str) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
         page = await read_json(http, f"{system.internal}/v1/admin/dead-letters?status=open")
         assert page is not None
         return next((item for item in page["items"] if item.get("eventId") == event_id), None)
 
-    return await eventually(look, seconds=30)
+    return await eventually(look)
 
 
 async def settled(http: aiohttp.ClientSession, system: System, state: str) -> set[str]:
@@ -77,7 +61,7 @@ def foreign(system: System, value: bytes) -> str:
     producer.produce("webhooks.stripe", value, "foreign")
     producer.flush(20)
     query = "select id from dead_letters where value = %s"
-    wait_until(lambda: system.query(query, value), seconds=30)
+    wait_until(lambda: system.query(query, value))
     return str(system.query(query, value)[0][0])
 
 
@@ -93,13 +77,15 @@ async def test_an_event_that_a_bug_set_aside_is_processed_once_the_bug_is_mended
     assert "CheckViolation" in letter["detail"]
     assert event_id in await settled(http, system, "deadLettered")
 
-    listed = await tallyhook(system, "dead-letters", "list", "--reason", "handler_failed", "--json")
+    listed = await tallyhook_beside(system.environment, "dead-letters", "list", "--reason", "handler_failed", "--json")
     assert letter["id"] in {item["id"] for item in json.loads(listed.stdout)["items"]}
-    shown = await tallyhook(system, "dead-letters", "show", letter["id"])
+    shown = await tallyhook_beside(system.environment, "dead-letters", "show", letter["id"])
     assert payment.id in shown.stdout
 
     change(system, MEND)
-    retried = await tallyhook(system, "dead-letters", "retry", "--all", "--reason", "handler_failed", "--yes", "--json")
+    retried = await tallyhook_beside(
+        system.environment, "dead-letters", "retry", "--all", "--reason", "handler_failed", "--yes", "--json"
+    )
     assert (retried.returncode, json.loads(retried.stdout)["failed"]) == (0, {}), retried.stderr
     await state_of(http, system, f"payments/{payment.id}", status="succeeded")
     assert event_id in await settled(http, system, "processed")
@@ -114,15 +100,15 @@ async def test_an_event_that_a_bug_set_aside_is_processed_once_the_bug_is_mended
 
 async def test_a_foreign_record_is_given_up_for_good(system: System) -> None:
     letter = foreign(system, b"nobody knows me")
-    given_up = await tallyhook(system, "dead-letters", "discard", letter, "--because", "a stranger wrote it")
+    given_up = await tallyhook_beside(system.environment, "dead-letters", "discard", letter, "--because", "a stranger wrote it")
     assert (given_up.returncode, given_up.stdout) == (0, "1 discarded\n"), given_up.stderr
-    again = await tallyhook(system, "dead-letters", "retry", letter)
+    again = await tallyhook_beside(system.environment, "dead-letters", "retry", letter)
     assert again.returncode == 1
     assert "dead_letter_settled" in again.stderr
     assert "Traceback" not in again.stderr
-    unsure = await tallyhook(system, "dead-letters", "retry", "--all", "--reason", "nothing_such")
+    unsure = await tallyhook_beside(system.environment, "dead-letters", "retry", "--all", "--reason", "nothing_such")
     assert (unsure.returncode, unsure.stdout) == (0, "0 sent out again\n")
-    nothing = await tallyhook(system, "dead-letters", "discard", "--because", "no ids")
+    nothing = await tallyhook_beside(system.environment, "dead-letters", "discard", "--because", "no ids")
     assert (nothing.returncode, "name ids" in nothing.stderr) == (1, True)
 
 
@@ -137,7 +123,7 @@ async def test_a_lead_that_was_given_up_gets_all_of_its_attempts_again(
 
     crm.answers("/closed", status(503, "still"), status(503, "still"), status(204))
     try:
-        assert (await tallyhook(system, "dead-letters", "retry", lead_id)).returncode == 0
+        assert (await tallyhook_beside(system.environment, "dead-letters", "retry", lead_id)).returncode == 0
         found = await lead_with(http, system, lead_id, "delivered")
     finally:
         crm.answers("/closed", status(503, "closed"))
@@ -146,12 +132,12 @@ async def test_a_lead_that_was_given_up_gets_all_of_its_attempts_again(
 
 async def test_the_ledger_is_printed_and_checked(system: System, http: aiohttp.ClientSession) -> None:
     await post_stripe(http, system.public, stripe.Payment().succeeded(), secret="wrong")
-    printed = await tallyhook(system, "ledger", "--check")
+    printed = await tallyhook_beside(system.environment, "ledger", "--check")
     assert printed.returncode == 0, printed.stderr
     assert "balanced" in printed.stdout
-    figures = json.loads((await tallyhook(system, "ledger", "--json")).stdout)
+    figures = json.loads((await tallyhook_beside(system.environment, "ledger", "--json")).stdout)
     for source in figures["sources"]:
         parts = ("rejected", "duplicates", "ignored", "processed", "inFlight", "deadLettered")
         assert source["received"] == sum(source[part] for part in parts)
-    wrong = await tallyhook(system, "ledger", "--from", "yesterday")
+    wrong = await tallyhook_beside(system.environment, "ledger", "--from", "yesterday")
     assert (wrong.returncode, "how long ago" in wrong.stderr) == (1, True)

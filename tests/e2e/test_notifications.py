@@ -36,7 +36,7 @@ async def arrived(http: aiohttp.ClientSession, system: System, to: str) -> list[
         async with http.get(system.mail, params={"to": to}) as answer:
             return (await answer.json())["items"] or None
 
-    return await eventually(found, seconds=40)
+    return await eventually(found)
 
 
 async def settled(http: aiohttp.ClientSession, system: System, notification: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ async def settled(http: aiohttp.ClientSession, system: System, notification: str
             view = await answer.json(content_type=None)
             return view if view.get("status") not in (404, "queued", "sending") else None
 
-    return await eventually(found, seconds=40)
+    return await eventually(found)
 
 
 async def test_a_payer_gets_a_mail_with_the_amount_of_the_payment(system: System, http: aiohttp.ClientSession) -> None:

@@ -35,7 +35,7 @@ async def lead_with(http: aiohttp.ClientSession, system: System, lead_id: str, s
             found = await answer.json()
             return found if found.get("status") == status else None
 
-    return await eventually(look, seconds=30)
+    return await eventually(look)
 
 
 async def deliver(http: aiohttp.ClientSession, system: System, **command: Any) -> tuple[int, dict[str, Any]]:

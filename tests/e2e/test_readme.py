@@ -17,6 +17,7 @@ import requests
 
 from ops.stack.places import default_data_dir
 from tests.clones import CHECKOUT, clone_into
+from tests.needs import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Newcomer:
 @pytest.fixture(scope="module")
 def newcomer(servers_dir: Path) -> Iterator[Newcomer]:
     if not (CHECKOUT / ".venv/.stamp").exists():
-        pytest.skip("there is no .venv that ./dev has made")
+        missing("there is no .venv that ./dev has made")
     checkout = clone_into(servers_dir / "clone")
     newcomer = Newcomer(checkout)
     yield newcomer

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tests.command import tallyhook_beside
 from tests.e2e.test_stripe_payment import read_json, records_about, state_of
 from tests.sender import post_stripe
 from tests.simulators import stripe
@@ -53,20 +51,7 @@ async def test_a_reconciliation_brings_what_never_came(
 ) -> None:
     invoice = stripe.Invoice(amount=700)
     stripe_list.keep({**invoice_object(invoice, int(time.time()) - 5), "status": "paid", "amount_paid": 700})
-    command = [
-        sys.executable,
-        "-c",
-        "from ops.cli import main; main()",
-        "reconcile",
-        "stripe",
-        "--from",
-        "1h",
-        "--apply",
-        "--json",
-    ]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=system.environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = await tallyhook_beside(system.environment, "reconcile", "stripe", "--from", "1h", "--apply", "--json")
     report = json.loads(done.stdout)
     [found] = [each for each in report["differences"] if each["id"] == invoice.id]
     assert (found["what"], found["mended"]) == ("missing_here", True)

@@ -113,7 +113,7 @@ async def test_what_is_really_said_is_what_is_declared(system: System, http: aio
         found = said(system)
         return found if all(wanted[role] <= found[role] for role in ROLES) else None
 
-    found = await eventually(all_said, seconds=60, every=0.2)
+    found = await eventually(all_said, every=0.2)
     for role in ROLES:
         assert found[role] - {Topic.ALERTS} == wanted[role]
     assert found["gateway"] <= set(AGENTS["gateway"].produces)

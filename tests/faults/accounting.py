@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncConnection
 
 from operations.ledger import books as ledger
+from operations.ledger import states
 from tests.kafka import Stored, read_topic
 from tests.simulators import stripe
 from tests.waiting import wait_until
@@ -57,11 +58,11 @@ def make_load(payments: int, *, seed: int) -> Load:
     return Load(lives, bodies, events, refunded)
 
 
-def assert_all_accounted(system: System, load: Load, *, seconds: float = 60) -> None:
+def assert_all_accounted(system: System, load: Load) -> None:
     """Wait for the last effect, then compare every count; a difference in either direction fails."""
     marked = "consumed where consumer = 'payments'"
-    wait_until(lambda: system.count(marked) >= load.events, seconds=seconds)
-    wait_until(lambda: system.count("outbox_pending") == 0, seconds=seconds)
+    wait_until(lambda: system.count(marked) >= load.events)
+    wait_until(lambda: system.count("outbox_pending") == 0)
     _assert_tables(system, load)
     assert_ledger(system, stripe=load.events)
     _assert_topic(system, load)
@@ -89,7 +90,7 @@ def assert_ledger(system: System, *, commands: int | None = None, **processed: i
 async def _read_ledger(url: str) -> ledger.Ledger:
     now = datetime.now(UTC)
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        return await ledger.read(connection, now - timedelta(hours=2), ledger.present(now))
+        return await ledger.read(connection, now - timedelta(hours=2), states.present(now))
 
 
 def _assert_tables(system: System, load: Load) -> None:

@@ -1,4 +1,4 @@
-"""A system of its own for every test that harms one."""
+"""A system of its own for every test that harms one, on servers that were emptied for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.system import System, running_system
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
+def system(empty_stack: Stack) -> Iterator[System]:
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s"}
-    with running_system(own_stack("postgres", "kafka"), workers=("payments",), **settings) as running:
+    with running_system(empty_stack, workers=("payments",), **settings) as running:
         yield running

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 KINDS = 5
@@ -32,9 +32,9 @@ KILLS = 3
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
+def system(empty_stack: Stack) -> Iterator[System]:
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "ALERT_TO": "operators@example.com", "STREAMS_BATCH": "50"}
-    with running_system(own_stack("postgres", "kafka"), workers=("alerts",), **settings) as running:
+    with running_system(empty_stack, workers=("alerts",), **settings) as running:
         yield running
 
 
@@ -58,10 +58,10 @@ async def test_a_worker_killed_again_and_again_tells_of_each_condition_once_a_wi
         await raise_alerts(system, range(part * share, (part + 1) * share))
         if part < KILLS:
             some = part * share + share // 10
-            await asyncio.to_thread(wait_until, lambda some=some: system.count(handled) > some, seconds=60)
+            await asyncio.to_thread(wait_until, lambda some=some: system.count(handled) > some)
             killed = system.kill("worker-alerts")
             await asyncio.to_thread(system.wait_back, "worker-alerts", killed)
-    await asyncio.to_thread(wait_until, lambda: system.count(handled) == ALERTS, seconds=60)
+    await asyncio.to_thread(wait_until, lambda: system.count(handled) == ALERTS)
     counts = system.query("select alert, started_at, count from alert_windows where subject = 'operators'")
     assert len(counts) == KINDS * WINDOWS
     assert {count for _, _, count in counts} == {ALERTS // (KINDS * WINDOWS)}

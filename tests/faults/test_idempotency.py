@@ -15,7 +15,7 @@ from tests.system import ADMIN, running_system
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 CALLS = 800
@@ -25,8 +25,8 @@ SOON = 10  # seconds that a repeated call may take, the gateway's start among th
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
-    with running_system(own_stack("postgres", "kafka", "redis"), workers=("cache",), STREAMS_SESSION_TIMEOUT="6s") as running:
+def system(empty_stack: Stack) -> Iterator[System]:
+    with running_system(empty_stack, workers=("cache",), STREAMS_SESSION_TIMEOUT="6s") as running:
         yield running
 
 

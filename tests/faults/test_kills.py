@@ -12,7 +12,7 @@ from tests.sender import Provider
 from tests.system import running_system
 
 if TYPE_CHECKING:
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 KILLS = 4
@@ -34,11 +34,10 @@ async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system
 
 
 @pytest.mark.timeout(240)
-async def test_relays_and_workers_side_by_side_lose_and_double_nothing_while_each_is_killed(own_stack: StartStack) -> None:
+async def test_relays_and_workers_side_by_side_lose_and_double_nothing_while_each_is_killed(empty_stack: Stack) -> None:
     """Shards and partitions move under load, away from the dead and back to the living."""
     load = make_load(1000, seed=17)
-    stack = own_stack("postgres", "kafka")
-    with running_system(stack, workers=("payments",), doubled=True, STREAMS_SESSION_TIMEOUT="6s") as system:
+    with running_system(empty_stack, workers=("payments",), doubled=True, STREAMS_SESSION_TIMEOUT="6s") as system:
         provider = Provider(system.public)
         delivery = asyncio.create_task(provider.deliver(load.bodies))
         victims = ["relay-2", "worker-payments", "relay", "worker-payments-2"]

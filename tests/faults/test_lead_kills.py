@@ -17,7 +17,7 @@ from tests.system import running_system
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.servers import StartStack
+    from ops.stack import Stack
     from tests.system import System
 
 LEADS = 400
@@ -46,22 +46,21 @@ async def send_all(system: System) -> set[str]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victims", [("worker-leads",), ("worker-leads", "worker-leads-2")], ids=["alone", "of two"])
-async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartStack, victims: tuple[str, ...]) -> None:
+async def test_a_worker_killed_again_and_again_loses_no_lead(empty_stack: Stack, victims: tuple[str, ...]) -> None:
     async with running_crm() as crm:
         for path in ("/acme", "/other"):
             crm.answers(path, slow(0.05))
         settings = SETTINGS | partner.settings(crm.url, SECRET, "acme", "other")
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
-        running = running_system(stack, workers=("leads",), doubled=len(victims) > 1, **settings)
+        running = running_system(empty_stack, workers=("leads",), doubled=len(victims) > 1, **settings)
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)
             for number in range(1, KILLS + 1):
-                await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due), seconds=60)
+                await eventually(lambda due=number * LEADS // (KILLS + 1): _taken(crm.taken, due))
                 victim = victims[number % len(victims)]
                 killed = system.kill(victim)
                 await asyncio.to_thread(system.wait_back, victim, killed)
-            await eventually(lambda: _delivered(system), seconds=90)
+            await eventually(lambda: _delivered(system))
             assert_each_arrived(system, ids, Counter(taken.message_id for taken in crm.taken))
             await asyncio.to_thread(assert_ledger, system, partner=LEADS)
         finally:
@@ -69,7 +68,7 @@ async def test_a_worker_killed_again_and_again_loses_no_lead(own_stack: StartSta
 
 
 @pytest.mark.timeout(240)
-async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_no_other(own_stack: StartStack) -> None:
+async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_no_other(empty_stack: Stack) -> None:
     async with running_crm() as crm:
         crm.answers("/acme", close)
         retries = {
@@ -79,16 +78,15 @@ async def test_a_crm_that_goes_away_and_comes_back_gets_every_lead_and_holds_up_
             "LEAD_BREAKER_COOLDOWN": "500ms",
         }
         settings = SETTINGS | retries | partner.settings(crm.url, SECRET, "acme", "other")
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
-        running = running_system(stack, workers=("leads",), **settings)
+        running = running_system(empty_stack, workers=("leads",), **settings)
         system = await asyncio.to_thread(running.__enter__)
         try:
             ids = await send_all(system)
-            await eventually(lambda: _taken(crm.ids("/other"), LEADS // 2), seconds=60)
+            await eventually(lambda: _taken(crm.ids("/other"), LEADS // 2))
             assert len(crm.ids("/other")) == LEADS // 2  # none of them twice
             assert await asyncio.to_thread(system.count, "leads where partner_id = 'acme' and status = 'delivered'") == 0
             crm.answers("/acme", status(204))
-            await eventually(lambda: _delivered(system), seconds=90)
+            await eventually(lambda: _delivered(system))
             assert {*crm.ids("/acme"), *crm.ids("/other")} == ids
             assert system.count("outbox where type = 'lead.delivered'") == LEADS
             assert system.count("lead_attempts where status = 204") == LEADS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from tests.kafka import delete_records
 from tests.sender import post_stripe
 from tests.simulators import stripe
@@ -14,25 +15,24 @@ from tests.system import running_system
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 NUMBER: Final = 20
 TOPIC: Final = "webhooks.stripe"
 
 
-async def test_webhooks_that_kafka_lost_before_the_worker_ran_have_their_effects_once(own_stack: StartStack) -> None:
-    stack = own_stack("postgres", "kafka")
-    with running_system(stack, workers=()) as alone:
+async def test_webhooks_that_kafka_lost_before_the_worker_ran_have_their_effects_once(empty_stack: Stack) -> None:
+    with running_system(empty_stack, workers=()) as alone:
         async with aiohttp.ClientSession() as http:
             for _ in range(NUMBER):
                 assert (await post_stripe(http, alone.public, stripe.Payment().succeeded())).status == 200
         wait_until(lambda: alone.count("outbox_pending") == 0)
-        spans = Offsets(alone.kafka).spans([TOPIC])
+        spans = Offsets(Cluster(alone.kafka)).spans([TOPIC])
         assert sum(span.end for span in spans.values()) == NUMBER
         delete_records(alone.kafka, TOPIC, {place.partition: span.end for place, span in spans.items()})
-    with running_system(stack, workers=("payments",)) as system:
-        wait_until(lambda: system.count("consumed where consumer = 'payments'") == NUMBER, seconds=60)
-        wait_until(lambda: system.count("lost_ranges where finished_at is null") == 0, seconds=60)
+    with running_system(empty_stack, workers=("payments",)) as system:
+        wait_until(lambda: system.count("consumed where consumer = 'payments'") == NUMBER)
+        wait_until(lambda: system.count("lost_ranges where finished_at is null") == 0)
         assert system.count("lost_ranges") == sum(span.end > 0 for span in spans.values())
         assert system.count("payments where status = 'succeeded'") == NUMBER
         assert system.count("outbox where topic = 'billing.payment.events'") == NUMBER

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 DATA_LIMIT: Final = 400 * 1024 * 1024
 """What a process may have of writable memory, the stacks of its threads among it; at rest they have 110 to 260 MB."""
@@ -105,11 +105,10 @@ def write_backlog(url: str) -> None:
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
-    stack = own_stack("postgres", "kafka", "redis", "elasticsearch")
+def system(empty_stack: Stack) -> Iterator[System]:
     with crm_of_its_own() as crm, mail_server() as mail:
         settings = partner.settings(crm.url, SECRET, *PARTNERS) | {"NOTIFY_EMAIL_URL": mail.url, "CACHE_KEY_PREFIX": "shop:"}
-        system = System(stack, data_limit=DATA_LIMIT, **settings)
+        system = System(empty_stack, data_limit=DATA_LIMIT, **settings)
         system.prepare()
         write_backlog(system.database_url)
         try:
@@ -119,13 +118,14 @@ def system(own_stack: StartStack) -> Iterator[System]:
             system.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_a_backlog_of_large_events_has_all_its_effects_within_little_memory(system: System) -> None:
     provider = Provider(system.public)
     await provider.deliver([Payment(id=f"pi_posted_{n}").succeeded(description=WORDS) for n in range(POSTED)])
     assert provider.answers == {"200": POSTED}
     written = {name: rows for name, (rows, _) in BACKLOG.items()}
-    await asyncio.to_thread(wait_until, lambda: handled(system) == written, seconds=120)
+    await asyncio.to_thread(wait_until, lambda: handled(system) == written)
     outcomes = {
         "payments where status = 'succeeded'": BACKLOG["payments"][0] + POSTED,
         "leads where status = 'delivered'": BACKLOG["leads"][0],
@@ -133,7 +133,7 @@ async def test_a_backlog_of_large_events_has_all_its_effects_within_little_memor
         "alert_windows where alert ~ '^test_'": BACKLOG["alerts"][0],
         "dead_letters": 0,
     }
-    await asyncio.to_thread(wait_until, lambda: {each: system.count(each) for each in outcomes} == outcomes, seconds=60)
+    await asyncio.to_thread(wait_until, lambda: {each: system.count(each) for each in outcomes} == outcomes)
     async with aiohttp.ClientSession() as http:
         for path in ("webhooks/deliveries?limit=500", "dead-letters", "audit?limit=500"):
             async with http.get(f"{system.internal}/v1/admin/{path}", headers=ADMIN) as answer:

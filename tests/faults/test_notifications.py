@@ -17,8 +17,8 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ops.stack import Stack
     from tests.mail import MailServer
-    from tests.servers import StartStack
     from tests.system import System
 
 NUMBER = 400
@@ -32,7 +32,7 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def system(own_stack: StartStack, mail: MailServer) -> Iterator[System]:
+def system(empty_stack: Stack, mail: MailServer) -> Iterator[System]:
     settings = {
         "STREAMS_SESSION_TIMEOUT": "6s",
         "NOTIFY_EMAIL_URL": mail.url,
@@ -42,7 +42,7 @@ def system(own_stack: StartStack, mail: MailServer) -> Iterator[System]:
         "NOTIFY_ATTEMPTS_MAX": "60",
         "NOTIFY_POLL": "50ms",
     }
-    with running_system(own_stack("postgres", "kafka"), workers=("notifications",), **settings) as running:
+    with running_system(empty_stack, workers=("notifications",), **settings) as running:
         yield running
 
 
@@ -56,7 +56,7 @@ async def command(http: aiohttp.ClientSession, system: System, number: int) -> s
 
 def assert_all_sent(system: System, mail: MailServer, number: int) -> None:
     """Every notification is sent, its mail came, and whatever came twice came under the same id."""
-    wait_until(lambda: system.count("notifications where status = 'sent'") == number, seconds=90)
+    wait_until(lambda: system.count("notifications where status = 'sent'") == number)
     rows = dict(system.query("select message_id, recipient from notifications"))
     assert len(rows) == number
     assert set(mail.ids) == set(rows)
@@ -73,7 +73,7 @@ async def test_a_worker_killed_again_and_again_loses_no_mail(system: System, mai
             numbers = range(kill * NUMBER // KILLS, (kill + 1) * NUMBER // KILLS)
             taken = len(mail.ids)
             await asyncio.gather(*(command(http, system, number) for number in numbers))
-            await asyncio.to_thread(wait_until, lambda taken=taken: len(mail.ids) > taken + 10, seconds=60)
+            await asyncio.to_thread(wait_until, lambda taken=taken: len(mail.ids) > taken + 10)
             killed = system.kill("worker-notifications")
             await asyncio.to_thread(system.wait_back, "worker-notifications", killed)
     await asyncio.to_thread(assert_all_sent, system, mail, NUMBER)
@@ -86,7 +86,7 @@ async def test_with_the_mail_server_away_messages_wait_and_none_is_lost(system: 
     mail.go()
     async with aiohttp.ClientSession() as http:
         await asyncio.gather(*(command(http, system, number) for number in range(60)))
-    await asyncio.to_thread(wait_until, lambda: system.count("notifications where reason = 'smtp_unavailable'") == 60, seconds=60)
+    await asyncio.to_thread(wait_until, lambda: system.count("notifications where reason = 'smtp_unavailable'") == 60)
     assert mail.mails == []
     mail.come()
     await asyncio.to_thread(assert_all_sent, system, mail, 60)

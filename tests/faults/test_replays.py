@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from ops.stack import Stack
 from tests.faults.accounting import Load, assert_all_accounted, make_load
 from tests.kafka import Stored, read_topic
 from tests.sender import Provider, post_razorpay, post_stripe
@@ -23,6 +22,9 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from ops.stack import Stack
+    from tests.lasting import Lasting
 
 WRONG: Final = "whsec_of_another_endpoint"
 RECOVERED: Final = 150
@@ -47,9 +49,8 @@ KEPT: Final = {
 
 
 @pytest.fixture(scope="module")
-def stack(servers_dir: Path) -> Iterator[Stack]:
-    with Stack(servers_dir / "replays", ("postgres", "kafka")) as running:
-        yield running
+def stack(lasting: Lasting) -> Stack:
+    return lasting.emptied()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def figures(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_taken_up(system: System, number: int) -> None:
-    wait_until(lambda: system.count("webhook_replay_items where state <> 'waiting'") >= number, seconds=60)
+    wait_until(lambda: system.count("webhook_replay_items where state <> 'waiting'") >= number)
 
 
 @pytest.mark.timeout(280)
@@ -187,7 +188,7 @@ async def test_a_day_of_traffic_sent_again_twice_changes_nothing(system: System)
 def settled(system: System) -> None:
     """Nothing waits for Kafka, and what Kafka has is handled."""
     handled = "webhook_deliveries d where outcome = 'accepted' and not exists (select from consumed c where c.event_id = d.id)"
-    wait_until(lambda: system.count("outbox_pending") + system.count(handled) == 0, seconds=60)
+    wait_until(lambda: system.count("outbox_pending") + system.count(handled) == 0)
 
 
 def snapshot(system: System) -> dict[str, list[tuple[Any, ...]]]:

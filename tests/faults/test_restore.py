@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -17,7 +15,9 @@ import psycopg
 import pytest
 
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.topology import group_of
+from tests.command import tallyhook
 from tests.faults.accounting import assert_ledger
 from tests.mail import mail_server
 from tests.sender import post_stripe
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from ops.stack import Stack
     from tests.mail import MailServer
-    from tests.servers import StartStack
     from tests.simulators.crm import Taken
     from tests.system import System
 
@@ -66,20 +65,19 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.mark.timeout(300)
-async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(own_stack: StartStack, mail: MailServer) -> None:
+async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack: Stack, mail: MailServer) -> None:
     async with running_crm() as crm:
         crm.answers("/slow", status(503))
-        stack = await asyncio.to_thread(own_stack, "postgres", "kafka")
         settings = SETTINGS | {"NOTIFY_EMAIL_URL": mail.url} | partner.settings(crm.url, SECRET, "acme", "slow")
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await bring(system, "early", NUMBER)
             await send_lead(system, "slow", "taken-later")
             await until(lambda: system.count("lead_attempts where error = 'http_503'") > 0)
-        database = Database(stack.postgres.url)
+        database = Database(empty_stack.postgres.url)
         await asyncio.to_thread(database.back_up)
         moment = datetime.now(UTC)
         crm.answers("/slow", status(204))
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await bring(system, "lost", 2 * NUMBER)
             await until(lambda: system.count("leads where status = 'delivered'") == 2 * LEADS + 1)
         lost, mails, calls = [system.query(query) for query in TABLES], Counter(mail.ids), Counter(map(message_of, crm.taken))
@@ -89,7 +87,7 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(own_stack: 
         for role, topic in TOPICS.items():
             told = await asyncio.to_thread(replay, system, role, topic, moment)
             assert (told["moved"], told["marked"], told["sideEffects"]) == (True, 0, "suppressed")
-        async with running(stack, settings) as system:
+        async with running(empty_stack, settings) as system:
             await until(lambda: system.count("offset_replays where finished_at is null") == 0)
             assert [system.query(query) for query in TABLES] == lost
             assert system.count("notifications where status = 'suppressed' and reason = 'replay'") == NUMBER
@@ -113,7 +111,7 @@ async def running(stack: Stack, settings: dict[str, str]) -> AsyncIterator[Syste
 
 
 async def until(fact: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, fact, seconds=60)
+    await asyncio.to_thread(wait_until, fact)
 
 
 async def bring(system: System, name: str, mails: int) -> None:
@@ -148,9 +146,8 @@ def message_of(taken: Taken) -> tuple[str, str]:
 def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str, Any]:
     """What the runbook says, once for each worker."""
     arguments = ["--worker", role, "--topic", topic, "--from-time", moment.isoformat(), "--json"]
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "replay", "offsets", *arguments]
-    wait_until(lambda: not Offsets(system.kafka).group(group_of(role)).live)
-    ended = subprocess.run(command, env=system.environment, capture_output=True, text=True, check=False)
+    wait_until(lambda: not Offsets(Cluster(system.kafka)).group(group_of(role)).live)
+    ended = tallyhook(system.environment, "replay", "offsets", *arguments)
     assert ended.returncode == 0, ended.stderr
     told: dict[str, Any] = json.loads(ended.stdout)
     return told

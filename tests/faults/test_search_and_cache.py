@@ -18,17 +18,16 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from ops.stack import Stack
 
 DOCUMENTS, CHANGES = 40, 20
 KEYS = 600
 
 
 @pytest.fixture
-def system(own_stack: StartStack) -> Iterator[System]:
+def system(empty_stack: Stack) -> Iterator[System]:
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s", "COMMAND_WAIT": "100ms"}
-    stack = own_stack("postgres", "kafka", "redis", "elasticsearch")
-    with running_system(stack, workers=("cache", "search"), CACHE_KEY_PREFIX="shop:", **settings) as running:
+    with running_system(empty_stack, workers=("cache", "search"), CACHE_KEY_PREFIX="shop:", **settings) as running:
         yield running
 
 
@@ -55,7 +54,7 @@ class Caller:
 
 
 def all_done(system: System, commands: int) -> None:
-    wait_until(lambda: system.count("tasks where status = 'done'") == commands, seconds=90)
+    wait_until(lambda: system.count("tasks where status = 'done'") == commands)
     assert system.count("tasks") == commands
     assert_ledger(system, commands=commands)
 

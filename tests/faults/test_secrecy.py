@@ -29,7 +29,7 @@ from schemas.topics import Topic
 from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.simulators.partner import lead, sign
-from tests.system import System, running_system
+from tests.system import PROCESS_LOGS, System, running_system
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.stack import Stack
-    from tests.servers import StartStack
 
 PASSWORD: Final = "Pq7@%zz:/w#r?d&' \"ünï\\x"
 TOKEN: Final = "Tk9%en@:/#?&='x%2Fy"
@@ -113,9 +112,9 @@ def settings_with(password: str, stack: Stack, *, crm: int) -> dict[str, str]:
 
 
 @pytest.fixture
-def stack(own_stack: StartStack) -> Stack:
+def stack(empty_stack: Stack) -> Stack:
     """Servers that let `app` in by an awkward password."""
-    stack = own_stack("postgres", "kafka", "redis", "elasticsearch")
+    stack = empty_stack
     with psycopg.connect(stack.postgres.url, autocommit=True) as connection:
         connection.execute(sql.SQL("create role app superuser login password {}").format(sql.Literal(PASSWORD)))
     with redis.Redis.from_url(stack.redis.url) as client:
@@ -130,7 +129,7 @@ async def test_nobody_ever_shows_or_stores_a_secret(stack: Stack, tmp_path: Path
         await use(system)
         await look(system, run_all(system.environment, [command for command in COMMANDS if command not in PROCESSES], tmp_path))
         environment = system.environment
-    assert_silent("".join(log.read_text() for log in (stack.data_dir / "process-logs").iterdir()), "the log of a process")
+    assert_silent("".join(log.read_text() for log in (stack.data_dir / PROCESS_LOGS).iterdir()), "the log of a process")
     wrong = environment | settings_with(quote(PASSWORD[::-1] + PASSWORD, safe=""), stack, crm=dead)
     for command, text in run_all(wrong, COMMANDS, tmp_path).items():
         assert_silent(text, f"{command} with a wrong password")
@@ -173,7 +172,7 @@ async def use(system: System) -> None:
         async def exhausted() -> bool:
             return system.count("leads where status = 'exhausted'") == 2
 
-        await eventually(exhausted, seconds=30)
+        await eventually(exhausted)
 
 
 async def look(system: System, told: dict[str, str]) -> None:

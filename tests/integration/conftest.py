@@ -36,7 +36,8 @@ def template_database(postgres_server: str) -> Iterator[str]:
 def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
     """The address of an empty, migrated database that only this test sees."""
     name = f"test_{uuid4().hex[:12]}"
-    _on_server(postgres_server, "create database {} template {}", name, template_database)
+    # Copying files costs a third of what writing the copy to the log as well does.
+    _on_server(postgres_server, "create database {} template {} strategy file_copy", name, template_database)
     yield f"{postgres_server}/{name}"
     _on_server(postgres_server, "drop database {} with (force)", name)
 

@@ -20,7 +20,7 @@ from ops.dev.processes import WORKERS
 from ops.processes.worker import ROLES
 from outbox.settings import KafkaSettings, RelaySettings, RetentionSettings
 from projections.retention import RecordSettings
-from runtime.partners import FIELDS, PartnerSettings
+from schemas.partners import FIELDS, PartnerSettings
 from streams.settings import CacheSettings, StreamSettings
 from tests.compose import FILE, VARIABLE, Missing, resolve
 

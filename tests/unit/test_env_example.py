@@ -14,7 +14,8 @@ from limits import RateLimitItem
 import gateway.settings
 import outbox.settings
 import projections.retention
-import runtime.partners
+import runtime.kafka
+import schemas.partners
 import streams.alerts.settings
 import streams.notifications.settings
 import streams.settings
@@ -47,6 +48,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         backfill_settings,
         outbox.settings,
         projections.retention,
+        runtime.kafka,
         streams.settings,
         streams.notifications.settings,
         streams.alerts.settings,
@@ -59,7 +61,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
 
 
 # Each is read from variables that a pattern names.
-GATHERED: Final = {*runtime.partners.PartnerSettings.model_fields}
+GATHERED: Final = {*schemas.partners.PartnerSettings.model_fields}
 FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items() if name not in GATHERED}
 
 
@@ -77,7 +79,7 @@ def test_exactly_what_is_read_is_listed() -> None:
 
 def test_the_variables_of_a_partner_are_shown_as_a_pattern() -> None:
     shown = {line for line in LINES if line.startswith("#PARTNER_")}
-    assert shown == {f"#PARTNER_{{ID}}{suffix}=" for suffix in runtime.partners.FIELDS}
+    assert shown == {f"#PARTNER_{{ID}}{suffix}=" for suffix in schemas.partners.FIELDS}
 
 
 def test_nothing_is_listed_twice() -> None:

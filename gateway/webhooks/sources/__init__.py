@@ -1,23 +1,31 @@
 """
-The integrators whose webhooks are taken, one file each.
+The senders of webhooks, one file each.
 
-A source is data: its name, which headers to keep of what is rejected, how a delivery proves its origin, and what it says.
+A source is data: its name, the headers that are kept of a rejected delivery, and the functions that verify and translate one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 from multidict import CIMultiDictProxy
 
+from gateway.errors import GatewayError, Reason
 from gateway.webhooks.variants import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
-from schemas.stripe import ModeOrAny
+from schemas.numbers import Decoder
+from schemas.providers import ModeOrAny, Provider
 
 Headers = CIMultiDictProxy[str]
+T = TypeVar("T")
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The exceptions of a decoder that meets another body than it expects."""
+WORD_MAX: Final = 255
+"""Characters of a word of the provider's that becomes a key of ours."""
 
 
 class Arrival(NamedTuple):
@@ -32,14 +40,13 @@ class Arrival(NamedTuple):
 
 class Source(NamedTuple):
     """
-    One integrator.
+    One sender of webhooks.
 
     `verify(body, headers, secrets, now)` returns the secret that matched; the request never chooses it. `now` is Unix seconds.
-    `translate(arrival)` says which event it is. Both raise GatewayError.
-    `signed(headers)` says whether a signature is stated at all, right or wrong, and even where a proxy has damaged its header.
-    `handles(type)` says whether events of the type go to a worker, unless they are of another `mode` than is wanted; others are
-    stored.
-    `gives_up` is how long the provider sends again what it gets no 2xx for, as it says itself.
+    `translate(arrival)` returns the event. Both raise GatewayError.
+    `signed(headers)` is true if a signature is present, right or wrong, even if a proxy has damaged its header.
+    `handles(type)` is true if events of the type go to a worker, unless their mode is not the wanted `mode`; others are stored.
+    `gives_up` is how long the provider retries a delivery without a 2xx, by its own documents.
     """
 
     name: str
@@ -52,21 +59,77 @@ class Source(NamedTuple):
     mode: ModeOrAny = "any"
 
     def receive(self, arrival: Arrival) -> Received:
-        """What the delivery says, and whether it goes to a worker. Raises GatewayError."""
+        """Translate the delivery, and mark it as ignored if its mode is not wanted. Raises GatewayError."""
         received = self.translate(arrival)
         return msgspec.structs.replace(received, ignored=OTHER_MODE) if self._is_other(received.event.livemode) else received
 
     def ignores(self, kind: str | None, livemode: bool | None) -> str | None:  # noqa: FBT001  # what the event states, or nothing
-        """Why such an event goes to no worker, if so."""
+        """The reason why such an event goes to no worker; None if it goes to one."""
         if self._is_other(livemode):
             return OTHER_MODE
         return None if self.handles(kind or "") else UNHANDLED
 
     def _is_other(self, livemode: bool | None) -> bool:  # noqa: FBT001  # same
-        """One that states no mode is of every mode: nothing is guessed."""
+        """Return True for an event of the mode that is not wanted; one that states no mode is of every mode."""
         return self.mode != "any" and livemode is not None and livemode != (self.mode == "live")
 
 
+def source_of(
+    provider: Provider,
+    verify: Callable[[bytes, Headers, Sequence[Secret], float], Secret],
+    translate: Callable[[Arrival], Received],
+    *,
+    handles: Callable[[str], bool] | None = None,
+    mode: ModeOrAny = "any",
+) -> Source:
+    """The source of a provider; it `handles` the types of the provider's record, unless it is given another rule."""
+    return Source(
+        provider.name,
+        provider.headers,
+        verify,
+        translate,
+        handles or provider.handled_types.__contains__,
+        lambda headers: states_digest(headers, provider.signature.header),
+        provider.gives_up,
+        mode,
+    )
+
+
+def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
+    """The header's value, empty without one. Raises GatewayError with the reason `otherwise` if it came more than once."""
+    values = headers.getall(name, [])
+    if len(values) > 1:
+        raise GatewayError(otherwise, f"there is more than one {name}")
+    return values[0] if values else ""
+
+
+def parsed(decoder: Decoder[T], body: bytes, what: str) -> T:
+    """The body as a record; `what` it should be. Raises GatewayError `body_not_utf8`, `body_not_json` or `event_malformed`."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise misfit(body, error, what) from error
+
+
+def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
+    """The refusal of a body. A typed decoder stops at its first fault, so the whole body is read to see whether it is JSON."""
+    try:
+        body.decode()
+        msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
+    except (msgspec.DecodeError, RecursionError):
+        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
+    return GatewayError(Reason.EVENT_MALFORMED, f"this is not a {what}: {error}")
+
+
+def check_words(words: Mapping[str, str]) -> None:
+    """Raises GatewayError `event_malformed` for an empty word, and for one so long that an index of Postgres might refuse it."""
+    for name, word in words.items():
+        if not 0 < len(word) <= WORD_MAX:
+            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {WORD_MAX} characters")
+
+
 def states_digest(headers: Headers, name: str) -> bool:
-    """Whether the header, even if it was split, joined or re-cased on its way, holds what may be a SHA-256 digest."""
+    """Return True if the header holds a possible SHA-256 digest, even if it was split, joined or re-cased on its way."""
     return bool(digests_of(", ".join(headers.getall(name, []))))

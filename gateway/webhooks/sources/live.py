@@ -10,14 +10,13 @@ from gateway.webhooks.leads import claim_key
 from gateway.webhooks.sources import Headers, Source
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import partner_source
-from gateway.webhooks.sources.razorpay import RAZORPAY
-from gateway.webhooks.sources.stripe import stripe_source
 from outbox.received import Received
 from runtime.settings import Secret
+from schemas.providers import providers
 
 
 class LiveSource(NamedTuple):
-    """A source with its live secrets, newest first; `claim` may refuse what is understood, in the transaction that records it."""
+    """A source with its live secrets, newest first; `claim` may refuse a parsed delivery in the transaction that records it."""
 
     source: Source
     secrets: Sequence[Secret]
@@ -25,12 +24,18 @@ class LiveSource(NamedTuple):
 
 
 def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
-    """By name. Partners are always there: whom nobody knows is refused like whose signature is wrong."""
-    partners = settings.partners
-    of_partners = [secret for partner in partners.values() for secret in (*partner.secret, *partner.token)]
-    stripe = stripe_source(asks=bool(settings.stripe_api_key))._replace(mode=settings.stripe_mode)
-    providers = ((stripe, settings.stripe_webhook_secret), (RAZORPAY, settings.razorpay_webhook_secret))
-    return {
-        PARTNER: LiveSource(partner_source(partners), of_partners, claim_key),
-        **{source.name: LiveSource(source, secrets) for source, secrets in providers if secrets},
-    }
+    """
+    The sources by name.
+
+    Partners are always among them: a lead of an unknown partner is refused like one with a wrong signature.
+    """
+    found = {PARTNER: _partners(settings)}
+    for provider in providers():
+        if secrets := settings.webhook_secrets(provider):
+            found[provider.name] = LiveSource(provider.part("gateway.webhooks.sources", "source")(settings), secrets)
+    return found
+
+
+def _partners(settings: GatewaySettings) -> LiveSource:
+    secrets = [secret for partner in settings.partners.values() for secret in (*partner.secret, *partner.token)]
+    return LiveSource(partner_source(settings.partners), secrets, claim_key)

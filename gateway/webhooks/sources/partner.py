@@ -15,14 +15,14 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
 from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import time_of
-from runtime.partners import Partner, key_of
 from runtime.settings import Secret
 from schemas.leads import RECEIVED, LeadReceived
 from schemas.numbers import Decoder
+from schemas.partners import Partner, key_of
 from schemas.registry import EVENT_TYPES
 from schemas.text import PartnerId
 
@@ -40,7 +40,7 @@ _KIND: Final = EVENT_TYPES[RECEIVED]
 
 
 class _Sender(msgspec.Struct, frozen=True, rename="camel"):
-    """As much of the body as tells whose secret must have signed it."""
+    """The part of the body that identifies the partner whose secret must have signed it."""
 
     partner_id: PartnerId
 
@@ -50,14 +50,14 @@ _lead: Final = Decoder(LeadReceived)
 
 
 def partner_source(partners: Mapping[str, Partner]) -> Source:
-    """The source of all partners; they are told apart by what the body says, and believed by their secrets."""
+    """The source of all partners: the body names the partner, and the partner's secrets verify it."""
     signers = _Candidates({key: partner.secret for key, partner in partners.items()})
     holders = _Candidates({key: partner.token for key, partner in partners.items()})
 
     def verify(body: bytes, headers: Headers, _: Sequence[Secret], now: float) -> Secret:
         key = key_of(_parse(_sender, body).partner_id)
         if SIGNATURE_HEADER in headers:
-            return _signer(body, _only_header(headers), signers.of(key), now)
+            return _signer(body, only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED), signers.of(key), now)
         return _holder(headers, holders.of(key))
 
     return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, _KIND.name.__eq__, signed)
@@ -87,7 +87,7 @@ def translate(arrival: Arrival) -> Received:
 
 
 def signed(headers: Headers) -> bool:
-    """Whether a signature or a bearer token is there."""
+    """Return True if there is a signature or a bearer token."""
     if SIGNATURE_HEADER in headers:
         return states_digest(headers, SIGNATURE_HEADER)
     return len(headers.get("Authorization", "")) > len(_BEARER)
@@ -110,16 +110,9 @@ class _Candidates:
         return self._live.get(key, self._nobody)
 
 
-def _only_header(headers: Headers) -> str:
-    values = headers.getall(SIGNATURE_HEADER)
-    if len(values) > 1:
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"there is more than one {SIGNATURE_HEADER}")
-    if not values[0].isascii():
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
-    return values[0]
-
-
 def _signer(body: bytes, header: str, candidates: Sequence[Secret], now: float) -> Secret:
+    if not header.isascii():
+        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [(name.strip(), value.strip()) for name, _, value in (item.partition("=") for item in header.split(","))]
     timestamp = next((value for name, value in pairs if name == "t"), None)
     if timestamp is None:
@@ -160,7 +153,7 @@ def _holder(headers: Headers, candidates: Sequence[Secret]) -> Secret:
         if hmac.compare_digest(presented, secret.value.encode()):
             found = secret
     if found is None:
-        raise GatewayError(Reason.TOKEN_WRONG, "this is no live token of this partner")
+        raise GatewayError(Reason.TOKEN_WRONG, "this is not a live token of this partner")
     return found
 
 
@@ -168,6 +161,6 @@ def _parse(decoder: Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise GatewayError(Reason.EVENT_MALFORMED, f"this is no lead: {error}") from error
+        raise GatewayError(Reason.EVENT_MALFORMED, f"this is not a lead: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

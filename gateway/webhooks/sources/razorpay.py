@@ -9,34 +9,33 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.settings import GatewaySettings
+from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only_value, parsed, source_of
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.numbers import Decoder
-from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
-from schemas.stripe import Aggregate, account_of
+from schemas.providers import account_of
+from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.text import Word, accepts
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 
-SIGNATURE_HEADER: Final = "X-Razorpay-Signature"
+SIGNATURE_HEADER: Final = PROVIDER.signature.header
 EVENT_ID_HEADER: Final = "X-Razorpay-Event-Id"
 EVENT_SOURCE: Final = "/webhooks/razorpay"
-_WORD_MAX: Final = 255  # beyond it an index of Postgres might refuse the row
+_TOPIC: Final = webhooks_of(PROVIDER.name)
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 _decoder: Final = Decoder(RazorpayEvent)
 
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -> Secret:
-    """The live secret that signed the body; when, nobody can tell."""
-    presented = _only(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
+    """The live secret that signed the body; the signature has no time."""
+    presented = only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
     if not presented:
         raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
     if not _SIGNATURE.fullmatch(presented):
@@ -50,15 +49,15 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -
 
 def translate(arrival: Arrival) -> Received:
     """The event that a verified body states; without an id (test mode sends none) its digest is the id."""
-    event = _parse(arrival.body)
+    event = parsed(_decoder, arrival.body, "Razorpay event")
     digest = hashlib.sha256(arrival.body).digest()
     event_id = _event_id(arrival.headers) or digest.hex()
     aggregate = aggregate_of(event, event_id)
-    _check_words(event, aggregate)
+    check_words({"event": event.event, "the entity's name": aggregate.type, "the entity's id": aggregate.id})
     return Received(
         event=NewEvent(
             id=arrival.id,
-            topic=Topic.WEBHOOKS_RAZORPAY,
+            topic=_TOPIC,
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
             source=EVENT_SOURCE,
@@ -78,61 +77,19 @@ def translate(arrival: Arrival) -> Received:
     )
 
 
-def signed(headers: Headers) -> bool:
-    """Whether a signature is there."""
-    return states_digest(headers, SIGNATURE_HEADER)
+def source(_: GatewaySettings) -> Source:
+    """Razorpay's source, which is the same for all settings."""
+    return RAZORPAY
 
 
-# After 24 hours of failures it disables the webhook as well (https://razorpay.com/docs/webhooks/faqs).
-RAZORPAY: Final = Source(
-    SOURCE,
-    (SIGNATURE_HEADER, EVENT_ID_HEADER),
-    verify,
-    translate,
-    HANDLED_TYPES.__contains__,
-    signed,
-    gives_up=timedelta(hours=24),
-)
-
-
-def _only(headers: Headers, name: str, otherwise: Reason) -> str:
-    values = headers.getall(name, [])
-    if len(values) > 1:
-        raise GatewayError(otherwise, f"there is more than one {name}")
-    return values[0] if values else ""
+RAZORPAY: Final = source_of(PROVIDER, verify, translate)
 
 
 def _event_id(headers: Headers) -> str | None:
-    named = _only(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
+    named = only_value(headers, EVENT_ID_HEADER, Reason.EVENT_MALFORMED)
     if named and not accepts(Word, named):
-        raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} is no word of at most 255 ASCII characters")
+        raise GatewayError(Reason.EVENT_MALFORMED, f"{EVENT_ID_HEADER} must be 1-255 printable ASCII characters without spaces")
     return named or None
-
-
-def _parse(body: bytes) -> RazorpayEvent:
-    try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _misfit(body, error) from error
-
-
-def _misfit(body: bytes, error: Exception) -> GatewayError:
-    """The typed decoder stops at the first thing that does not fit, be the rest JSON or not: so the whole is looked at."""
-    try:
-        body.decode()
-        msgspec.json.decode(body)
-    except UnicodeDecodeError:
-        return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
-    except (msgspec.DecodeError, RecursionError):
-        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
-    return GatewayError(Reason.EVENT_MALFORMED, f"this is no Razorpay event: {error}")
-
-
-def _check_words(event: RazorpayEvent, aggregate: Aggregate) -> None:
-    words = {"event": event.event, "the entity's name": aggregate.type, "the entity's id": aggregate.id}
-    for name, word in words.items():
-        if not 0 < len(word) <= _WORD_MAX:
-            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {_WORD_MAX} characters")
 
 
 def _occurred_at(event: RazorpayEvent) -> datetime:

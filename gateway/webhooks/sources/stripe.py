@@ -1,7 +1,7 @@
 """Stripe's webhooks (https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]`."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -9,21 +9,23 @@ import msgspec
 from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, states_digest
+from gateway.settings import GatewaySettings
+from gateway.webhooks.sources import UNREADABLE, Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
 from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST
 from schemas.numbers import Decoder
-from schemas.stripe import DATASCHEMA, HANDLED_TYPES, SOURCE, THIN, TYPE_PREFIX, Aggregate, StripeEvent, account_of, aggregate_of
+from schemas.providers import ModeOrAny, account_of
+from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, THIN, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 
-SIGNATURE_HEADER: Final = "Stripe-Signature"
+SIGNATURE_HEADER: Final = PROVIDER.signature.header
 TOLERANCE: Final = 300  # seconds, on either side
 EVENT_SOURCE: Final = "/webhooks/stripe"
-_WORD_MAX: Final = 255  # Stripe's own bound on ids; beyond it an index of Postgres might refuse the row
+_TOPIC: Final = webhooks_of(PROVIDER.name)
 _TIMESTAMP_MAX: Final = 12  # digits
 
 _decoder: Final = Decoder(StripeEvent)
@@ -39,7 +41,9 @@ _kind_decoder: Final = msgspec.json.Decoder(_Kind)
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float) -> Secret:
     """The live secret that signed the body, at most five minutes from now."""
-    header = _only_header(headers)
+    header = only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED)
+    if not header:
+        raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
     timestamp = _timestamp_of(header)
     secret = _signer(body, header, secrets)
     # The SDK knows too old only, and only by its own clock: a captured delivery dated ahead would pass for ever.
@@ -51,15 +55,15 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float)
 
 
 def translate(arrival: Arrival, *, asks: bool = False) -> Received:
-    """The event that a verified body states; `asks` says that the API can be asked for what a thin event names."""
+    """The event that a verified body states; `asks` means that the object of a thin event can be fetched from the API."""
     event = _parse(arrival.body)
     is_thin = isinstance(event, ThinEvent)
     aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
-    _check_words(event, aggregate)
+    check_words({"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id})
     return Received(
         event=NewEvent(
             id=arrival.id,
-            topic=Topic.WEBHOOKS_STRIPE,
+            topic=_TOPIC,
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
             source=EVENT_SOURCE,
@@ -79,30 +83,25 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
     )
 
 
-def signed(headers: Headers) -> bool:
-    """Whether a signature is there."""
-    return states_digest(headers, SIGNATURE_HEADER)
+def source(settings: GatewaySettings) -> Source:
+    """Stripe as the settings have it: thin events are handled where there is an API key to ask by."""
+    return stripe_source(asks=bool(settings.stripe_api_key), mode=settings.stripe_mode)
 
 
-def stripe_source(*, asks: bool = False) -> Source:
-    """Stripe, with an API key or without: `asks` says that there is one."""
-    return Source(
-        SOURCE,
-        (SIGNATURE_HEADER,),
-        verify,
-        partial(translate, asks=asks),
-        lambda kind: kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind)),
-        signed,
-        # Three days in live mode (https://docs.stripe.com/webhooks#retries); in a sandbox three tries within hours.
-        gives_up=timedelta(days=3),
-    )
+def stripe_source(*, asks: bool = False, mode: ModeOrAny = "any") -> Source:
+    """The source with an API key (`asks`) or without, for events of a mode."""
+
+    def handles(kind: str) -> bool:
+        return kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind))
+
+    return source_of(PROVIDER, verify, partial(translate, asks=asks), handles=handles, mode=mode)
 
 
 STRIPE: Final = stripe_source()
 
 
 def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
-    """Why it goes to no worker, where it does not."""
+    """The reason why the event goes to no worker; None if it goes to one."""
     if isinstance(event, StripeEvent):
         return None if event.type in HANDLED_TYPES else UNHANDLED
     if not asks:
@@ -112,17 +111,8 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
     return None if event.related_object and event.related_object.id else thin.OBJECT_UNNAMED
 
 
-def _only_header(headers: Headers) -> str:
-    values = headers.getall(SIGNATURE_HEADER, [])
-    if not any(values):
-        raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
-    if len(values) > 1:
-        raise GatewayError(Reason.SIGNATURE_MALFORMED, f"there is more than one {SIGNATURE_HEADER}")
-    return values[0]
-
-
 def _timestamp_of(header: str) -> int:
-    """When it claims to be signed; a header that the SDK would choke on ends here (it compares text, which must be ASCII)."""
+    """The time of signing that the header states; a header that would crash the SDK, as it compares ASCII text, is refused."""
     if not header.isascii():
         raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [item.partition("=") for item in header.split(",")]
@@ -152,39 +142,20 @@ def _parse(body: bytes) -> StripeEvent | ThinEvent:
     """A snapshot is what most are, so that is tried first; a thin one never passes for it, as its `created` is no number."""
     try:
         event = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if not _is_thin(body):
-            raise _misfit(body, error) from error
+            raise misfit(body, error, "Stripe event") from error
     else:
         if event.object != THIN:
             return event
-    try:
-        return _thin_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _misfit(body, error) from error
+    return parsed(_thin_decoder, body, "Stripe event")
 
 
 def _is_thin(body: bytes) -> bool:
     try:
         return _kind_decoder.decode(body).object == THIN
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
-
-
-def _misfit(body: bytes, error: Exception) -> GatewayError:
-    """The typed decoder stops at the first thing that does not fit, be the rest JSON or not: so the whole is looked at."""
-    try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
-    return GatewayError(Reason.EVENT_MALFORMED, f"this is no Stripe event: {error}")
-
-
-def _check_words(event: StripeEvent | ThinEvent, aggregate: Aggregate) -> None:
-    words = {"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id}
-    for name, word in words.items():
-        if not 0 < len(word) <= _WORD_MAX:
-            raise GatewayError(Reason.EVENT_MALFORMED, f"{name} is empty or longer than {_WORD_MAX} characters")
 
 
 def _occurred_at(event: StripeEvent | ThinEvent) -> datetime:

@@ -1,7 +1,7 @@
 """
-Stripe's API asked for objects, beside the handler.
+Fetches objects from Stripe's API, beside the handler.
 
-The handler writes down what is to be asked for, in its own transaction, and waits for nobody: a slow or dead API holds up no
-other payment. A loop of the same worker asks, within a rate, and hands in what it gets as an event of ours: the fold, its marks
-and the log know nothing of asking, and who reads the log again has the answer.
+The handler records the objects to fetch in its own transaction and does not wait: a slow or dead API holds up no other payment.
+A loop of the same worker fetches them within a rate and records each answer as an event of ours. So the fold, its marks and the
+log need to know nothing of fetching, and a replay of the log has the answer.
 """

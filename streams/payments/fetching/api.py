@@ -19,10 +19,10 @@ import msgspec
 
 from runtime.outgoing import trusted
 from runtime.settings import Secret
-from schemas.stripe import account_of
+from schemas.providers import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
 from streams.errors import FetchReason
-from streams.payments.fetching.store import Claimed
+from streams.payments.fetching.store import Wanted
 from streams.retry_after import parse_http_date, parse_retry_after
 
 _BODY_MAX: Final = 4 * 1024 * 1024
@@ -60,7 +60,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class StripeApi:
-    """The API, with a key; `now` is this machine's clock, for an answer that does not say what time it is."""
+    """The API, with a key; `now` is this machine's clock, for an answer without a `Date`."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, key: Secret, now: Callable[[], datetime]) -> None:
         self._session = session
@@ -68,7 +68,7 @@ class StripeApi:
         self._key = key
         self._now = now
 
-    async def ask(self, claimed: Claimed) -> Answer | Gone | Failed:
+    async def ask(self, claimed: Wanted) -> Answer | Gone | Failed:
         """For the object as it is now."""
         if (other := self._of_other_mode(claimed)) is not None:
             return other
@@ -91,7 +91,7 @@ class StripeApi:
         answer = _answer(claimed, body, at, response.headers.get("Stripe-Version"))
         return answer._replace(until=math.floor(until)) if isinstance(answer, Answer) else answer
 
-    def _of_other_mode(self, claimed: Claimed) -> Failed | None:
+    def _of_other_mode(self, claimed: Wanted) -> Failed | None:
         """To the API an object of the other mode is one that does not exist."""
         live = mode_of(self._key.value)
         if live is None or claimed.livemode is None or live == claimed.livemode:
@@ -100,7 +100,7 @@ class StripeApi:
             FetchReason.API_KEY_OF_OTHER_MODE, "the event is of live mode and the key is not, or the other way round", final=True
         )
 
-    def _headers(self, claimed: Claimed) -> dict[str, str]:
+    def _headers(self, claimed: Wanted) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._key.value}", "Accept": "application/json"}
         if claimed.context:
             headers["Stripe-Context"] = claimed.context
@@ -134,7 +134,7 @@ _REFUSALS: Final[dict[int, tuple[FetchReason, bool]]] = {
 }
 
 
-def _answer(claimed: Claimed, body: bytes, at: int, version: str | None) -> Answer | Gone | Failed:
+def _answer(claimed: Wanted, body: bytes, at: int, version: str | None) -> Answer | Gone | Failed:
     try:
         found = _object.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

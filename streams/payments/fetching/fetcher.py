@@ -1,8 +1,8 @@
 """
-Asks Stripe's API for what is due, and hands the answers in.
+Fetches due objects from Stripe's API, and hands the answers in.
 
-What belongs to one object is asked for once. Calls keep within a rate of this process; while the API is away or wants to be left
-alone, nothing is asked, and no object pays for that with its attempts.
+The claims of one object share one call. Calls keep within the rate of this process; while the API is away or asks for a pause,
+no call is made, and no object loses an attempt by that.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from streams.errors import FetchReason
 from streams.payments.fetching import store
 from streams.payments.fetching.api import Failed, Gone, StripeApi
 from streams.payments.fetching.received import received_of
-from streams.payments.fetching.store import Claimed
+from streams.payments.fetching.store import Wanted
 from streams.processor import passing_reason
 from streams.retry_after import RETRY_AFTER_MAX
 
@@ -52,9 +52,9 @@ _DOUBLINGS_MAX: Final = 30
 
 class Limits(NamedTuple):
     """
-    How often is asked: `rate` calls a second, for one object at most `attempts` times, with pauses that double.
+    The bounds of fetching: `rate` calls a second, and at most `attempts` for one object, with pauses that double.
 
-    `kept` is how long an event can be read again, and with it what became of its question is kept.
+    `kept` is how long an event can be replayed, and for that time its claims are kept.
     """
 
     rate: float
@@ -68,7 +68,7 @@ class Limits(NamedTuple):
 
 
 class Fetcher:
-    """One worker's questions; without an `api`, which takes a key, it only tells how much waits."""
+    """The fetches of one worker; without an `api`, which needs a key, it only reports the backlog."""
 
     def __init__(
         self,
@@ -102,9 +102,8 @@ class Fetcher:
 
     async def run_once(self) -> int:
         """
-        Ask for what is due, up to a batch; returns how much that was.
-
-        Raises only what may pass later, after all others have ended.
+        Fetch due objects, up to a batch, and return their number. Raises only errors that may pass, after all others have
+        ended.
         """
         if self._api is None or time.monotonic() < self._held_until:
             return 0
@@ -116,8 +115,8 @@ class Fetcher:
             raise failures[0]
         return len(claimed)
 
-    async def _settle(self, api: StripeApi, group: Sequence[Claimed]) -> None:
-        """Of one object: whatever is raised is its own failure."""
+    async def _settle(self, api: StripeApi, group: Sequence[Wanted]) -> None:
+        """Settle the claims of one object: any error is a failure of this object alone."""
         try:
             await self._ask(api, group)
         except Exception as error:
@@ -126,7 +125,7 @@ class Fetcher:
             log.exception("fetch_failed", reason="fetch_failed", kind=group[0].kind, object=group[0].object_id)
             await self._fail(group, Failed(FetchReason.FETCH_FAILED, described(error)))
 
-    async def _ask(self, api: StripeApi, group: Sequence[Claimed]) -> None:
+    async def _ask(self, api: StripeApi, group: Sequence[Wanted]) -> None:
         await self._take_turn()
         if time.monotonic() < self._held_until:  # since the batch was claimed
             await self._put_back(group)
@@ -145,13 +144,13 @@ class Fetcher:
                 await self._fail(group, answer)
 
     async def _take_turn(self) -> None:
-        """Calls are as far apart as the rate says."""
+        """Wait until the rate allows the next call."""
         moment = time.monotonic()
         self._next_call = max(self._next_call, moment) + 1 / self._limits.rate
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
 
-    async def _hand_in(self, group: Sequence[Claimed], latest: Claimed, answer: Answer) -> None:
-        # Of the cause, not of the answer: whoever asks for the same sake a second time finds it known, whatever the answer.
+    async def _hand_in(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
+        # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
         event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         body = snapshot_of(answer, event_id, latest.cause)
         if body is None:
@@ -162,7 +161,7 @@ class Fetcher:
             done = await store.hand_in(connection, group, received, latest.event_id)
         FETCHES.labels(latest.why, "fetched" if done else "overtaken").inc()
 
-    async def _end(self, group: Sequence[Claimed], outcome: store.Outcome, reason: str) -> None:
+    async def _end(self, group: Sequence[Wanted], outcome: store.Outcome, reason: str) -> None:
         for claimed in group:
             async with self._pool.connection() as connection:
                 await store.settle(connection, claimed, outcome, reason)
@@ -171,12 +170,12 @@ class Fetcher:
                 "fetch_ended", reason=reason, kind=claimed.kind, object=claimed.object_id, trace_id=claimed.traceparent[3:35]
             )
 
-    async def _fail(self, group: Sequence[Claimed], failed: Failed) -> None:
+    async def _fail(self, group: Sequence[Wanted], failed: Failed) -> None:
         if failed.concerns_all:
             self._hold(failed)
         for claimed in group:
-            told = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
-            log.warning("fetch_failed", **told, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
+            facts = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
+            log.warning("fetch_failed", **facts, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
             async with self._pool.connection() as connection:
                 if failed.final or (failed.blamed and claimed.attempts >= self._limits.attempts):
                     detail = (
@@ -190,7 +189,7 @@ class Fetcher:
                     )
                     FETCHES.labels(claimed.why, "failed").inc()
 
-    async def _put_back(self, group: Sequence[Claimed]) -> None:
+    async def _put_back(self, group: Sequence[Wanted]) -> None:
         """Nothing was asked."""
         pause = timedelta(seconds=max(0.0, self._held_until - time.monotonic()))
         for claimed in group:
@@ -198,7 +197,7 @@ class Fetcher:
                 await store.postpone(connection, claimed, pause, "stripe_held", counts=False)
 
     def _hold(self, failed: Failed) -> None:
-        """Leave the API alone: as long as it says, else longer with each time in a row."""
+        """Make no calls for a while: as long as the API asks for, otherwise longer with each time in a row."""
         self._holds += 1
         until = time.monotonic() + self._pause(self._holds, failed).total_seconds()
         self._held_until = max(self._held_until, until)
@@ -210,13 +209,13 @@ class Fetcher:
         return max(pause, min(failed.patience or pause, RETRY_AFTER_MAX))
 
     async def _look(self) -> None:
-        """Tell how much waits, and forget what nobody can ask about any more."""
+        """Report the backlog, and delete claims whose event cannot be replayed any more."""
         moment = time.monotonic()
         if moment < self._look_at:
             return
         self._look_at = moment + _LOOK_EVERY
         async with self._pool.connection() as connection:
-            due, lateness = await store.standing(connection)
+            due, lateness = await store.backlog(connection)
             if moment >= self._forget_at:
                 self._forget_at = moment + _FORGET_EVERY
                 await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
@@ -224,6 +223,6 @@ class Fetcher:
         LATENESS.set(lateness)
 
 
-def _object_of(claimed: Claimed) -> tuple[str, ...]:
-    """What can be asked for once, and told by one event."""
+def _object_of(claimed: Wanted) -> tuple[str, ...]:
+    """The key of claims that one call can answer, and one event."""
     return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", telling(claimed.cause)

@@ -1,4 +1,4 @@
-"""An answer of Stripe's API as intake would have received it, but by nobody's signature."""
+"""Makes an answer of Stripe's API into what intake would have received, without a signature."""
 
 from typing import Final
 from uuid import UUID
@@ -7,8 +7,9 @@ import msgspec
 
 from outbox.append import NewEvent
 from outbox.received import Received
-from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, account_of, aggregate_of
-from schemas.topics import Topic
+from schemas.providers import account_of
+from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topics import webhooks_of
 
 _event: Final = msgspec.json.Decoder(StripeEvent)
 
@@ -20,7 +21,7 @@ def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:
     return Received(
         event=NewEvent(
             id=event_id,
-            topic=Topic.WEBHOOKS_STRIPE,
+            topic=webhooks_of("stripe"),
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
             source="/webhooks/stripe",

@@ -1,4 +1,4 @@
-"""All SQL of what Stripe's API is to be asked for."""
+"""All SQL of the objects to fetch from Stripe's API."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from outbox.received import Received, record
 from schemas.envelope import Envelope, to_headers
-from schemas.topics import Topic
+from schemas.topics import webhooks_of
 from streams.errors import FetchReason, Poison, Transient, TransientReason
 from streams.records import Record
 from streams.store import set_aside
@@ -25,7 +25,12 @@ CAUSE: Final = "X-Tallyhook-Cause"
 
 
 class Wanted(NamedTuple):
-    """An object to ask for, and the event that is the cause; `after` is the second of Stripe's that the answer must be past."""
+    """
+    An object to ask for, and the event that is the cause.
+
+    `after` is the second, by Stripe's clock, that the answer must be past. `attempts` counts the questions so far, with the one
+    for which a worker has claimed it.
+    """
 
     event_id: UUID
     kind: str
@@ -37,22 +42,7 @@ class Wanted(NamedTuple):
     account: str | None
     livemode: bool | None
     traceparent: str
-
-
-class Claimed(NamedTuple):
-    """One that this worker asks for now, for the `attempts`-th time."""
-
-    event_id: UUID
-    kind: str
-    object_id: str
-    why: Why
-    cause: str
-    after: int
-    context: str | None
-    account: str | None
-    livemode: bool | None
-    traceparent: str
-    attempts: int
+    attempts: int = 0
 
 
 # A thin event that was given up and is sent again by an operator is asked for anew; every other repetition changes nothing.
@@ -87,7 +77,7 @@ _EVENT: Final = """
 select id, source, type, aggregate_id, occurred_at, dataschema, traceparent, data, causation_id, livemode, account
 from outbox where id = %s
 """
-_STANDING: Final = """
+_BACKLOG: Final = """
 select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
 from stripe_fetches where next_attempt_at <= now()
 """
@@ -98,20 +88,20 @@ delete from stripe_fetches where ctid = any(array(
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Write down what is to be asked for, in the open transaction; due when the second that counts is over at Stripe's."""
+    """Record the objects to fetch, in the open transaction; they are due once the second that counts is over at Stripe."""
     if wanted:
-        columns = [list(column) for column in zip(*wanted, strict=True)]
+        columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
         await connection.execute(_WANT, columns)
 
 
-async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Claimed]:
-    """Take what is due, oldest first, for the time of the lease; every other worker passes over it."""
-    async with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Wanted]:
+    """Claim due objects, oldest first, for the time of the lease; every other worker passes over them."""
+    async with connection.cursor(row_factory=class_row(Wanted)) as cursor:
         await cursor.execute(_CLAIM, (limit, lease))
         return await cursor.fetchall()
 
 
-async def hand_in(connection: AsyncConnection, group: Sequence[Claimed], received: Received, cause: UUID) -> bool:
+async def hand_in(connection: AsyncConnection, group: Sequence[Wanted], received: Received, cause: UUID) -> bool:
     """
     Write the answer down as intake does, and settle all that it answers, in one transaction; False where every claim was lost.
 
@@ -127,8 +117,8 @@ async def hand_in(connection: AsyncConnection, group: Sequence[Claimed], receive
         return True
 
 
-async def settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome, reason: str) -> bool:
-    """Nothing comes of it, and that is right; the delivery of a thin event says why. False where the claim was lost."""
+async def settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome, reason: str) -> bool:
+    """Settle a claim that rightly has no event; the delivery of a thin event gets the reason. False if the claim was lost."""
     async with connection.transaction():
         if not await _settle(connection, claimed, outcome, reason):
             return False
@@ -137,11 +127,11 @@ async def settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome
         return True
 
 
-async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, reason: FetchReason, detail: str) -> bool:
+async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, reason: FetchReason, detail: str) -> bool:
     """
-    Ask no more. A thin event is set aside, to be sent again by an operator; an order that stays undecided is as the fold has it.
+    Make no more attempts. A thin event becomes a dead letter, which an operator can retry; an undecided order stays as folded.
 
-    False where the claim was lost.
+    Returns False if the claim was lost.
     """
     async with connection.transaction():
         if not await _settle(connection, claimed, "given_up", reason):
@@ -150,34 +140,34 @@ async def give_up(connection: AsyncConnection, claimed: Claimed, consumer: str, 
         if claimed.why == "thin" and row is not None:
             event = _envelope(row)
             headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
-            # It is set aside long after its record was read, so it has no place on Kafka: each time another one below all places.
-            place = Record(Topic.WEBHOOKS_STRIPE, -1, await _number(connection), event.subject.encode(), event.data, headers)
+            # Its record was read long ago, so the dead letter has no place on Kafka: each gets a number that no place has.
+            place = Record(webhooks_of("stripe"), -1, await _number(connection), event.subject.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True
 
 
-async def postpone(connection: AsyncConnection, claimed: Claimed, pause: timedelta, reason: str, *, counts: bool = True) -> None:
+async def postpone(connection: AsyncConnection, claimed: Wanted, pause: timedelta, reason: str, *, counts: bool = True) -> None:
     """Let it be due again after the pause."""
     attempts = claimed.attempts if counts else claimed.attempts - 1
     await connection.execute(_POSTPONE, (pause, reason, attempts, *_key(claimed)))
 
 
-async def standing(connection: AsyncConnection) -> tuple[int, float]:
-    """How many are due, and for how many seconds the one that has waited longest is."""
-    row = await (await connection.execute(_STANDING)).fetchone()
+async def backlog(connection: AsyncConnection) -> tuple[int, float]:
+    """The number of due objects, and the seconds for which the oldest of them has been due."""
+    row = await (await connection.execute(_BACKLOG)).fetchone()
     return (row[0], row[1]) if row else (0, 0.0)
 
 
 async def forget(connection: AsyncConnection, before: UUID) -> int:
-    """Delete what is settled and whose event nobody can read again; how many, at most 1000."""
+    """Delete settled claims whose event cannot be replayed any more, at most 1000, and return their number."""
     return (await connection.execute(_FORGET, (before,))).rowcount
 
 
-async def _settle(connection: AsyncConnection, claimed: Claimed, outcome: Outcome, reason: str | None) -> bool:
+async def _settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome, reason: str | None) -> bool:
     return (await connection.execute(_SETTLE, (outcome, reason, *_key(claimed)))).rowcount == 1
 
 
-def _key(claimed: Claimed) -> tuple[Any, ...]:
+def _key(claimed: Wanted) -> tuple[Any, ...]:
     return claimed.event_id, claimed.kind, claimed.object_id, claimed.attempts
 
 

@@ -1,4 +1,4 @@
-"""What a batch of events makes us ask Stripe's API for. Pure functions, but for what they count."""
+"""The objects that a batch of events makes us fetch from Stripe's API. Pure functions, except for a counter."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -23,7 +23,7 @@ CONTESTS = Counter(
 
 
 class _Marks(msgspec.Struct, frozen=True):
-    """Of an event's body: whose it is."""
+    """The fields of an event's body that identify its mode and account."""
 
     livemode: bool | None = None
     account: str | None = None
@@ -41,10 +41,10 @@ def of_thin_events(events: Iterable[Envelope]) -> list[Wanted]:
 
 def _of_thin(event: Envelope) -> Wanted | None:
     try:
-        told = _thin.decode(event.data)
+        thin = _thin.decode(event.data)
     except msgspec.DecodeError as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error), event.id) from error
-    named = told.related_object
+    named = thin.related_object
     if named is None or named.id is None or named.type not in KINDS:
         return None
     return Wanted(
@@ -52,11 +52,11 @@ def _of_thin(event: Envelope) -> Wanted | None:
         kind=named.type,
         object_id=named.id,
         why="thin",
-        cause=told.type.removeprefix("v1."),
+        cause=thin.type.removeprefix("v1."),
         after=int(event.time.timestamp()),
-        context=told.context,
+        context=thin.context,
         account=None,
-        livemode=told.livemode,
+        livemode=thin.livemode,
         traceparent=event.traceparent,
     )
 
@@ -93,7 +93,7 @@ def _contested(steps: Steps) -> Iterator[tuple[Key, Step]]:
 
 
 def _kind_of(key: Key) -> str:
-    """A payment is what its id says: an intent, or a charge that has none."""
+    """The kind of the aggregate's object: a payment is an intent or, by its id, a charge without one."""
     if key.kind == "payment":
         return "payment_intent" if key.id.startswith("pi_") else "charge"
     return key.kind
@@ -102,5 +102,5 @@ def _kind_of(key: Key) -> str:
 def _marks_of(event: Envelope) -> _Marks:
     try:
         return _marks.decode(event.data)
-    except msgspec.DecodeError:  # nobody else needs them to be sound
+    except msgspec.DecodeError:  # no other code needs them to be sound
         return _Marks()

@@ -20,6 +20,7 @@ from ops.processes.routes import COMMANDS, HEALTH, INTERNAL, PROCESS, WEBHOOKS
 from runtime.ids import new_id
 from tests.gateways import ADMIN, SECRET
 from tests.simulators import partner, razorpay, stripe
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -122,7 +123,7 @@ async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(told: Gateway) -
     answers = {}
     for route in ROUTES:
         paths = [re.sub(r"\{\w+\}", lambda _, text=text: text, route.path) for text in ENCODED if route.ids]
-        names = [parameter.name for parameter in route.query] or ["key"]
+        names = [parameter.name for parameter in route.parameters] or ["key"]
         if route.name != _ASKS_KAFKA:
             paths += [f"{fixed(route)}?{name}={text}" for name in names for text in ENCODED]
         paths += [f"{fixed(route)}?{text}={text}" for text in ENCODED if route.query]
@@ -169,7 +170,7 @@ async def send_raw(
     url = URL(gateway.public if route.name in _PUBLIC else gateway.internal)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"\r\n".join(lines))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return int(head.split()[1]), _reason(rest)

@@ -158,6 +158,10 @@ async def test_a_gateway_that_died_between_command_and_answer_makes_no_second_co
         again = await (await post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
         assert again == first
         assert len(await gateway.rows("outbox")) == len(await gateway.rows("tasks")) == 1
+        # Each call keeps an id of its own, under which it is in the audit log; the command has that of the first one.
+        await gateway.resources.audit.flush()
+        one, other = [str(row["id"]) for row in await gateway.rows("audit_log")]
+        assert one == first["taskId"] != other
 
 
 async def test_the_key_of_a_process_that_is_gone_is_taken_over_at_once_and_that_of_a_living_one_is_not(database_url: str) -> None:

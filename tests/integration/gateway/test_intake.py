@@ -17,6 +17,7 @@ from gateway.webhooks.intake import Intake
 from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import id_at, new_id
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +68,7 @@ async def values(database: psycopg.AsyncConnection, query: str) -> list[Any]:
 
 
 async def until_someone_waits_for_a_lock(database: psycopg.AsyncConnection) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         while not await values(database, "select 1 from pg_locks where not granted"):  # noqa: ASYNC110  # Postgres sends no signal for it
             await asyncio.sleep(0)
 
@@ -203,8 +204,8 @@ async def test_a_killed_connection_is_noticed_while_idle_and_replaced(intake: In
     intake._refuse_waiting = note  # type: ignore[method-assign]
     await intake.record(make_received("evt_1"))
     await database.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallyhook intake'")
-    await asyncio.wait_for(lost.wait(), 10)
-    await asyncio.wait_for(intake.until_ready(), 10)
+    await asyncio.wait_for(lost.wait(), LIMIT)
+    await asyncio.wait_for(intake.until_ready(), LIMIT)
     assert (await intake.record(make_received("evt_2"))).outcome == "accepted"
 
 
@@ -220,7 +221,7 @@ async def test_a_commit_that_hangs_is_refused_and_its_lane_rests_until_postgres_
             await intake.record(make_received())
         assert refusal.value.reason == "postgres_unavailable"
         await other.rollback()
-        await asyncio.wait_for(intake.until_ready(), 10)
+        await asyncio.wait_for(intake.until_ready(), LIMIT)
         assert (await intake.record(make_received())).outcome == "accepted"
         assert await values(database, "select count(*) from outbox") == [1]
 

@@ -23,6 +23,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 import migrations
+import operations
 import outbox
 import projections
 from migrations import chain
@@ -38,6 +39,8 @@ HERE: Final = Path(migrations.__file__).parent
 for package in (outbox, projections):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)  # declares its tables on the shared metadata
+for tables in Path(operations.__file__).parent.glob("*/tables.py"):
+    importlib.import_module(f"operations.{tables.parent.name}.tables")
 
 # What a database consists of, as the server itself tells it.
 LOOKS: Final = {
@@ -184,9 +187,9 @@ def test_a_migration_says_whether_it_expands_or_contracts(file: Path) -> None:
     assert re.fullmatch(r"\d{4}_(expand|contract)_[a-z0-9_]+", file.stem)
 
 
-@pytest.mark.parametrize("file", sorted(HERE.glob("versions/*_contract_*.py")), ids=lambda file: file.stem)
-def test_a_contract_names_the_oldest_release_that_may_run_on_it(file: Path) -> None:
-    assert re.search(r'^oldest_code = "\d{4}"$', file.read_text(), re.MULTILINE)
+def test_each_contract_names_the_oldest_release_that_may_run_on_it() -> None:
+    contracts = HERE.glob("versions/*_contract_*.py")
+    assert [file.stem for file in contracts if not re.search(r'^oldest_code = "\d{4}"$', file.read_text(), re.MULTILINE)] == []
 
 
 def test_what_a_contract_needs_is_kept_with_it(new_database: Callable[[], str], tmp_path: Path, monkeypatch: Any) -> None:

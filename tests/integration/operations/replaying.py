@@ -22,6 +22,7 @@ from ops.stack.ports import Ports
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope, to_headers
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
@@ -81,7 +82,7 @@ class World:
         self.kafka = kafka
         self.database_url = database_url
         self._backups: list[str] = []
-        self._offsets = Offsets(kafka)
+        self._offsets = Offsets(Cluster(kafka))
         self._admin = AdminClient({"bootstrap.servers": kafka})
         self.environment = {
             **os.environ,
@@ -121,7 +122,7 @@ class World:
         wanted = ConsumerGroupTopicPartitions(
             group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
         )
-        wait_until(lambda: self._accepts(wanted), seconds=60, every=0.2)
+        wait_until(lambda: self._accepts(wanted), every=0.2)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
         return dict(self._offsets.group(group_of(role), [topic]).committed)
@@ -187,7 +188,7 @@ class World:
         pool = make_pool(self.database_url, size=4, name="test")
         async with pool:
             processor = Processor(handler, pool, lanes=2, retry_max=timedelta(seconds=1))
-            for records in log.read(self.kafka, stretches):
+            for records in log.read(Cluster(self.kafka), stretches):
                 await processor.process(records)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -13,11 +13,12 @@ from confluent_kafka import Consumer, TopicPartition
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from gateway.paging import cursor_of
 from operations.dead_letters import listing
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.store import Search
+from operations.dead_letters.query import DeadLettersQuery
 from operations.errors import OperationError
-from operations.ledger import books
+from operations.ledger import books, states
 from outbox import tasks
 from outbox.append import NewEvent, append
 from runtime.database import make_pool
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
     from runtime.database import Pool
     from schemas.envelope import Envelope
-
-EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
-LAST: Final = UUID(int=(1 << 128) - 1)
 
 
 class Notes:
@@ -82,9 +80,10 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(self, **filters: Any) -> list[listing.SetAsideSetAside]:
-        search = Search(EVER, (datetime.now(UTC) + timedelta(minutes=1), LAST), **({"limit": 50} | filters))
-        return await listing.find(self.connection, search)
+    async def letters(
+        self, *, limit: int = 50, oldest_first: bool = False, **filters: Any
+    ) -> list[dead_letters.SetAsideSetAside]:
+        return await listing.find(self.connection, DeadLettersQuery(**filters), limit, oldest_first=oldest_first)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         async with self.connection.cursor(row_factory=dict_row) as cursor:
@@ -145,6 +144,10 @@ async def test_an_event_goes_out_again_as_it_was_and_only_its_worker_handles_it(
     first, again = await desk.relay()
     assert (again.key, again.value) == (first.key, first.value)
     assert again.headers == [*first.headers, ("ce_replayid", str(letter.id).encode())]
+    # What subscribers are promised of that id: it leads to the dead letter, as `GET /v1/admin/dead-letters/{id}` reads it.
+    sent_by = await listing.read(desk.connection, UUID(dict(again.headers)["ce_replayid"].decode()))
+    assert sent_by is not None
+    assert (sent_by[0].id, sent_by[0].status, sent_by[0].event_id) == (letter.id, "retried", event_id)
 
     sick.broken = False
     for worker in (fine, sick):
@@ -271,8 +274,7 @@ async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
     assert len(await desk.letters(fault="ours")) == 3
     assert await desk.letters(topic="elsewhere") == await desk.letters(status="retried") == []
     everything = await desk.letters()
-    search = Search(EVER, (everything[1].set_aside_at, everything[1].id), 50)
-    assert await listing.find(desk.connection, search) == everything[2:]
+    assert await desk.letters(cursor=cursor_of(everything[1].id, everything[1].set_aside_at)) == everything[2:]
     assert await dead_letters.open_letters(desk.connection) == [
         ("leads", "schema_too_new", 1), ("payments", "event_malformed", 1), ("payments", "handler_failed", 2),
     ]  # fmt: skip
@@ -358,7 +360,7 @@ async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
 
 async def figures(desk: Desk) -> tuple[int, ...]:
     now = datetime.now(UTC)
-    found = await books.read(desk.connection, now - timedelta(hours=1), books.present(now))
+    found = await books.read(desk.connection, now - timedelta(hours=1), states.present(now))
     assert found.balanced
     stripe = found.sources[-1]
     return stripe.received, stripe.processed, stripe.in_flight, stripe.dead_lettered

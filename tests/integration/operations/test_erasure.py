@@ -25,7 +25,7 @@ from operations.erasure.subjects import Subject, subject_of
 from operations.errors import OperationError
 from operations.ledger import books
 from operations.webhook_replay import store as replay_work
-from operations.webhook_replay.store import Task
+from operations.webhook_replay.store import Kept
 from outbox.append import append, event_of
 from outbox.received import Received, record
 from runtime.ids import new_id
@@ -111,8 +111,7 @@ async def test_a_copy_of_it_is_still_a_duplicate_and_the_ledger_still_balances(c
 async def test_it_cannot_be_replayed_and_says_why(connection: psycopg.AsyncConnection) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     await erase(connection)
-    task = Task(1, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id, None)
-    [verdict] = await replay_work.send(connection, new_id(), [task])
+    [verdict] = await replay_work.send(connection, new_id(), [kept(event_id)])
     assert (verdict.state, verdict.reason) == ("failed", "erased")
     assert await rows(connection, "select * from outbox_pending") == []
 
@@ -122,19 +121,21 @@ async def test_a_replay_and_an_erasure_of_one_event_do_not_pass_each_other(
 ) -> None:
     """Whichever is first, the other waits for it: what is sent again is whole, and what is erased is not sent."""
     ids = [await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded()) for _ in range(2)]
-    tasks = [
-        Task(n, event_id, "stripe", "payment_intent.succeeded", "accepted", event_id, None) for n, event_id in enumerate(ids)
-    ]
+    deliveries = [kept(event_id, n) for n, event_id in enumerate(ids)]
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as replaying:
         async with replaying.transaction():
-            await replay_work.send(replaying, new_id(), tasks[:1])
+            await replay_work.send(replaying, new_id(), deliveries[:1])
             erasing = asyncio.create_task(erase(connection))
             await wait_for_a_waiter(database_url)
         erasure = await erasing
         assert (erasure.state, erasure.waiting, erasure.erased["events"]) == ("incomplete", 1, 1)
-        verdicts = await replay_work.send(replaying, new_id(), tasks)
+        verdicts = await replay_work.send(replaying, new_id(), deliveries)
         assert [verdict.state for verdict in verdicts] == ["sent", "failed"]
     assert EMAIL.encode() in await data_of(connection, ids[0])
+
+
+def kept(event_id: UUID, n: int = 0) -> Kept:
+    return Kept(event_id, "stripe", outcome="accepted", type="payment_intent.succeeded", event_id=event_id, n=n)
 
 
 async def wait_for_a_waiter(database_url: str) -> None:

@@ -12,6 +12,8 @@ from psycopg import AsyncConnection
 
 from operations.errors import OperationError
 from operations.ledger import books as ledger
+from operations.ledger.books import SourceLedger
+from operations.ledger.states import SETTLED_BY, present
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
 from outbox.append import NewEvent, append
@@ -77,14 +79,14 @@ class Books:
 
     async def read(self) -> ledger.Ledger:
         now = datetime.now(UTC)
-        return await ledger.read(self.connection, now - timedelta(hours=1), ledger.present(now))
+        return await ledger.read(self.connection, now - timedelta(hours=1), present(now))
 
     async def of(self, source: str) -> SourceLedger:
         return next(figures for figures in (await self.read()).sources if figures.source == source)
 
     async def of_day(self, source: str) -> SourceLedger:
         now = datetime.now(UTC)
-        found = await ledger.read(self.connection, now - timedelta(days=1), ledger.present(now))
+        found = await ledger.read(self.connection, now - timedelta(days=1), present(now))
         return next(figures for figures in found.sources if figures.source == source)
 
     async def break_(self, table: str, event_id: UUID) -> None:
@@ -229,8 +231,8 @@ async def test_commands_are_counted_by_what_became_of_them(books: Books) -> None
 
 def test_every_source_is_settled_by_a_worker_that_reads_its_topic() -> None:
     topics = {"stripe": "webhooks.stripe", "razorpay": "webhooks.razorpay", "partner": "lead.partner.events"}
-    assert topics.keys() == ledger.SETTLED_BY.keys()
-    assert all(topics[source] in ROLES[consumer].topics for source, consumer in ledger.SETTLED_BY.items())
+    assert topics.keys() == SETTLED_BY.keys()
+    assert all(topics[source] in ROLES[consumer].topics for source, consumer in SETTLED_BY.items())
 
 
 async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arrives(books: Books) -> None:
@@ -287,9 +289,9 @@ async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(boo
     now = datetime.now(UTC)
     event_id = await books.take("stripe", "ignored", at=now - timedelta(hours=2))
     await sweep(books.connection, GRACE, now)
-    task = replay_work.Task(1, event_id, "stripe", None, "ignored", event_id, None)
+    kept = replay_work.Kept(event_id, "stripe", outcome="ignored", event_id=event_id, n=1)
     async with books.connection.transaction():
-        await replay_work.send(books.connection, new_id(), [task])
+        await replay_work.send(books.connection, new_id(), [kept])
     assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)
     assert (await sweep(books.connection, GRACE, now + timedelta(minutes=6))).in_flight["stripe"].overdue == 1
 

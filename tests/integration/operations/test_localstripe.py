@@ -16,7 +16,7 @@ from runtime.settings import Secret
 from runtime.tracing import new_trace
 from schemas.stripe_snapshots import Answer
 from streams.payments.fetching.api import Gone, opened_api
-from streams.payments.fetching.store import Claimed
+from streams.payments.fetching.store import Wanted
 from tests.integration.operations.test_reconcile import rows, worker
 from tests.localstripe import KEY, LocalStripe, localstripe
 
@@ -36,7 +36,7 @@ async def test_it_gives_an_object_or_says_that_there_is_none(stripe: LocalStripe
     made = stripe.pay(1234, "eur")["id"]
     async with opened_api(stripe.url, Secret(KEY), timedelta(seconds=10)) as api:
         for name, kind in ((made, Answer), ("pi_none", Gone)):
-            asked = Claimed(
+            asked = Wanted(
                 uuid4(), "payment_intent", name, "thin", "", AFTER, None, None, False, new_trace().traceparent, attempts=1
             )
             assert isinstance(await api.ask(asked), kind)

@@ -15,6 +15,7 @@ from outbox import lost
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from schemas.topology import group_of
 from tests.kafka import delete_records, make_anew, make_topic
 
@@ -36,7 +37,7 @@ class Bench:
         self.connection = connection
         self.topic = make_topic(server, partitions=1)
         self.place = Place(self.topic, 0)
-        self.offsets = Offsets(server)
+        self.offsets = Offsets(Cluster(server))
 
     async def events(self, number: int, *, outcome: str = "accepted", data: bytes = b"{}") -> list[UUID]:
         ids = [new_id() for _ in range(number)]

@@ -17,6 +17,7 @@ from outbox.append import event_of
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
+from runtime.kafka import Cluster
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
@@ -39,9 +40,9 @@ NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands"
 def kafka(start_stack: StartStack) -> str:
     """A Kafka whose topics have their real names, so that nobody else may use it."""
     url = start_stack("kafka").kafka.url
-    topics.ensure(url)
-    offsets = Offsets(url)
-    wait_until(lambda: led(offsets), seconds=60, every=0.2)
+    topics.ensure(Cluster(url))
+    offsets = Offsets(Cluster(url))
+    wait_until(lambda: led(offsets), every=0.2)
     return url
 
 
@@ -177,7 +178,7 @@ def test_what_a_killed_run_left_behind_goes_with_the_next_and_what_is_kept_stays
     kept = world.data(*PAYMENTS, *at(begin), "--shadow", "--keep")["schema"]
     assert world.rows(f"select count(*) from {kept}.payments") == [{"count": 400}]
     with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--shadow") as command:
-        wait_until(lambda: len(schemas(world)) == 2, seconds=60)
+        wait_until(lambda: len(schemas(world)) == 2)
         command.send_signal(signal.SIGKILL)
     [left] = set(schemas(world)) - {kept}
     wait_until(lambda: not world.rows("select from pg_stat_activity where application_name like 'tallyhook shadow%%'"))
@@ -196,7 +197,7 @@ def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_no
     world.commit("payments", begin)
     world.produce(map(envelope, lives(60, seed=6)))
     with world.start("worker", "payments") as worker:
-        wait_until(lambda: world.rows("select count(*) from consumed") == [{"count": 300}], seconds=60)
+        wait_until(lambda: world.rows("select count(*) from consumed") == [{"count": 300}])
         code, _, err = world.run(*PAYMENTS, *at(begin))
         assert code == 1
         assert re.match(r"tallyhook: group_live: tallyhook-payments is stable: \S+ at 127.0.0.1. Stop every payments worker", err)
@@ -207,7 +208,7 @@ def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_no
     assert (moved["exit"], moved["moved"], moved["records"], moved["marked"], moved["toProcess"]) == (0, True, 300, 300, 0)
     assert world.committed("payments") == begin
     with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--wait") as waiting:
-        wait_until(lambda: world.rows("select count(distinct id) from offset_replays") == [{"count": 2}], seconds=60)
+        wait_until(lambda: world.rows("select count(distinct id) from offset_replays") == [{"count": 2}])
         with world.start("worker", "payments") as worker:
             _, err = waiting.communicate(timeout=90)
             assert (waiting.returncode, err.partition(" in ")[0]) == (0, "300 records read again")

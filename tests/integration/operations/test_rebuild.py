@@ -11,6 +11,7 @@ import pytest
 
 from outbox import topics
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from tests.integration.operations.rebuilding import Log
 from tests.integration.operations.replaying import STRIPE, World, envelope, lives
 from tests.integration.operations.test_offset_replay import led
@@ -28,9 +29,9 @@ WHOLE = (*BILLING, "history", "reconciliations")
 def kafka(start_stack: StartStack) -> str:
     """A Kafka whose topics have their real names, so that nobody else may use it."""
     url = start_stack("kafka").kafka.url
-    topics.ensure(url)
-    offsets = Offsets(url)
-    wait_until(lambda: led(offsets), seconds=60, every=0.2)
+    topics.ensure(Cluster(url))
+    offsets = Offsets(Cluster(url))
+    wait_until(lambda: led(offsets), every=0.2)
     return url
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from outbox import topics
+from runtime.kafka import Cluster
 from schemas.topics import TOPICS
 from tests.gateways import ADMIN, SERVICE
 from tests.waiting import eventually
@@ -21,7 +22,7 @@ PAGE = ADMIN | {"Accept": "text/html,application/xhtml+xml"}
 
 
 async def test_it_is_the_declared_record_with_the_numbers_of_kafka(start_gateway: StartGateway, kafka_server: str) -> None:
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     async with start_gateway(KAFKA_BOOTSTRAP_SERVERS=kafka_server) as gateway:
 
         async def look() -> Topology | None:

@@ -25,8 +25,8 @@ from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from ops.stack.jars import ensure_jars
 from runtime.ids import new_id
 from runtime.outgoing import VARIABLES, elastic_trust, follow
-from runtime.partners import Partner
 from runtime.settings import Secret
+from schemas.partners import Partner
 from schemas.stripe_snapshots import KINDS
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Answer as Answered
@@ -34,7 +34,7 @@ from streams.leads.delivery_store import Claimed
 from streams.notifications.senders import Message, ProviderSender, SendFailed
 from streams.notifications.texts import Text
 from streams.payments.fetching.api import opened_api
-from streams.payments.fetching.store import Claimed as Wanted
+from streams.payments.fetching.store import Wanted
 from tests.company import NAME, Answer, Company, company
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from ops.doctor.postgres import check_postgres
 from outbox import topics
 from outbox.partitions import name
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from schemas.topics import TOPICS, TopicSpec
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ SERVERS: Final = {
 
 @pytest.fixture(scope="session")
 def topics_made(kafka_server: str) -> str:
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     return kafka_server
 
 

@@ -26,6 +26,7 @@ from ops.stack.child import Identity
 from ops.stack.state import ProcessState, StateFile
 from outbox import topics
 from runtime.ids import id_at, new_id
+from runtime.kafka import Cluster
 from tests.integration.ops.processes import SECRETS, ask, free_port, running
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
@@ -43,7 +44,7 @@ PORTS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_P
 
 @pytest.fixture(scope="module")
 def kafka(kafka_server: str) -> str:
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     return kafka_server
 
 
@@ -129,7 +130,7 @@ def test_a_gateway_whose_every_webhook_is_refused_and_a_missing_relay_and_worker
     port = str(free_port())
     environ = SECRETS | {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "PUBLIC_PORT": port}
     with running(("gateway",), tmp_path, **environ) as gateway:
-        wait_until(lambda: gateway.ready()[0] == 200, seconds=40)
+        wait_until(lambda: gateway.ready()[0] == 200)
         assert [post(f"http://127.0.0.1:{port}", Payment().succeeded(), "whsec_of_another_endpoint") for _ in range(4)] == [
             401
         ] * 4
@@ -137,7 +138,7 @@ def test_a_gateway_whose_every_webhook_is_refused_and_a_missing_relay_and_worker
         def failures() -> list[Finding]:
             return [finding for finding in examine(closed_ports() | environ, tmp_path) if finding.level == "fail"]
 
-        wait_until(lambda: of(failures(), "webhooks", "fail"), seconds=40, every=0.5)
+        wait_until(lambda: of(failures(), "webhooks", "fail"), every=0.5)
         told = "\n".join(finding.text for finding in failures())
         assert "4 of 4 for any reason within 15 minutes" in told
         assert "no relay works: 0 sessions" in told
@@ -148,7 +149,7 @@ def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(database_url: 
     environ = SECRETS | {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     assert of(list(check_kafka(environ)), "workers", "fail") == []
     with running(("relay",), tmp_path, **environ) as relay:
-        wait_until(lambda: relay.ready()[0] == 200, seconds=40)
+        wait_until(lambda: relay.ready()[0] == 200)
         found = list(check_kafka(environ))
     assert of(found, "workers", "fail")[0].text.startswith("no payments worker runs: the group")
 
@@ -157,7 +158,7 @@ def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kaf
     port = str(free_port())
     settings = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_WEB_PORT": port}
     with running(("relay",), tmp_path, **settings) as relay:
-        wait_until(lambda: relay.ready()[0] == 200, seconds=40)
+        wait_until(lambda: relay.ready()[0] == 200)
         environ = closed_ports() | settings
         assert [finding.level for finding in check_listeners(environ)] == ["ok"] * 4
         relay.process.send_signal(signal.SIGSTOP)
@@ -197,7 +198,7 @@ def test_a_worker_of_another_system_is_a_failure(
     port = str(free_port())
     settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_WEB_PORT": port}
     with running(("worker", "payments"), tmp_path, DATABASE_URL=other, **settings) as worker:
-        wait_until(lambda: worker.ready()[0] == 200, seconds=60)
+        wait_until(lambda: worker.ready()[0] == 200)
         [finding] = of(list(check_listeners(closed_ports() | settings | {"DATABASE_URL": database_url})), "listeners", "fail")
         assert "worker-payments answers for another system" in finding.text
         own = list(check_listeners(closed_ports() | settings | {"DATABASE_URL": other}))

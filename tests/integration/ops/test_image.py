@@ -139,7 +139,7 @@ def test_every_process_starts_and_tells_its_spans(running: Running) -> None:
     told = [state.name for state in running.system.states if "spans_off" in running.system.log_of(state.name)]
     assert told == []
     requests.get(f"{running.system.internal}/v1/admin/ledger", headers=ADMIN, timeout=10).raise_for_status()
-    wait_until(lambda: running.collector.spans, seconds=30)
+    wait_until(lambda: running.collector.spans)
 
 
 def test_every_command_works_or_says_in_words_why_not(running: Running) -> None:

@@ -18,6 +18,7 @@ from ops.dev.processes import TALLYHOOK
 from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import make_days_ahead
+from runtime.kafka import Cluster
 from runtime.schema import needed, newest
 from tests.integration.ops.processes import SECRETS, ask, running
 from tests.waiting import wait_until
@@ -44,7 +45,7 @@ def empty_database(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def kafka(kafka_server: str) -> str:
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     return kafka_server
 
 
@@ -59,7 +60,7 @@ def execute(url: str, statement: str, *values: str) -> None:
 
 def told(process: Running, status: int) -> dict[str, object]:
     """What it says of itself once it answers with the status."""
-    wait_until(lambda: process.ready()[0] == status, seconds=40)
+    wait_until(lambda: process.ready()[0] == status)
     return process.ready()[1]
 
 

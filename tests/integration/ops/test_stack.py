@@ -81,8 +81,8 @@ def test_data_that_trusted_everybody_comes_up_again_and_asks_for_a_password() ->
     shutil.rmtree(data_dir)
 
 
-def test_postgres_waits_for_the_disk_at_every_commit(postgres_server: str) -> None:
-    with psycopg.connect(f"{postgres_server}/postgres") as connection:
+def test_postgres_waits_for_the_disk_at_every_commit(own_stack: StartStack) -> None:
+    with psycopg.connect(own_stack("postgres").postgres.url) as connection:
         settings = [connection.execute(f"show {name}").fetchone() for name in ("fsync", "synchronous_commit", "full_page_writes")]
     assert settings == [("on",)] * 3
 

@@ -53,7 +53,7 @@ class Watched:
             self.supervisor.run_once()
             return self.state.state == state and self.state.pid != not_pid
 
-        wait_until(reached, seconds=30)
+        wait_until(reached)
         assert self.state.pid is not None
         return self.state.pid
 

@@ -19,10 +19,11 @@ from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.tables import SHARDS
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from tests.kafka import Stored, make_topic, read_topic
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def running_relay(url: str, kafka: str, **changes: object) -> Iterator[Relay]:
         {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_REBALANCE": "100ms"}
         | {name.upper(): str(value) for name, value in changes.items()}
     )
-    stop, publisher = Stop(), Publisher(kafka)
+    stop, publisher = Stop(), Publisher(Cluster(kafka))
     relay = Relay(settings, publisher, stop)
     thread = threading.Thread(target=relay.run)
     thread.start()
@@ -63,7 +64,7 @@ def running_relay(url: str, kafka: str, **changes: object) -> Iterator[Relay]:
         yield relay
     finally:
         stop.ask()
-        thread.join(20)
+        thread.join(LIMIT)
         publisher.close()
         stop.close()
         assert not thread.is_alive()
@@ -157,7 +158,7 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     with running_relay(database_url, kafka_server):
         found = read_topic(kafka_server, topic, until=at_least(20))
         with psycopg.connect(database_url, autocommit=True) as connection:
-            wait_until(lambda: len(relay_store.parked(connection)) == 3, seconds=30)
+            wait_until(lambda: len(relay_store.parked(connection)) == 3)
             parked = {row.event_id: row.reason for row in relay_store.parked(connection)}
             alerts = connection.execute("select causation_id, data from outbox where topic = 'alert.events'").fetchall()
     assert {record.headers["ce_id"] for record in found} == {str(e.id) for e in fine}
@@ -169,7 +170,7 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
 def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka_server: str) -> None:
     write(database_url, event("alert.events", data=b"x" * 3_000_000))
     with running_relay(database_url, kafka_server), psycopg.connect(database_url, autocommit=True) as connection:
-        wait_until(lambda: relay_store.parked(connection), seconds=30)
+        wait_until(lambda: relay_store.parked(connection))
         assert connection.execute("select count(*) from outbox").fetchone() == (1,)
 
 

@@ -14,10 +14,10 @@ from outbox.tasks import open_task
 from projections.config_view import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
-from runtime.partners import Partner
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
+from schemas.partners import Partner
 from schemas.registry import EVENT_TYPES, encode
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy

@@ -16,6 +16,7 @@ from streams.cache.handler import CACHE
 from streams.processor import Processor
 from streams.settings import CacheSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,7 +138,7 @@ async def test_redis_away_is_waited_for_and_every_command_has_its_effect(databas
         done, _ = await asyncio.wait({working}, timeout=0.5)
         assert not done
         await asyncio.to_thread(server.start)
-        await asyncio.wait_for(working, 30)
+        await asyncio.wait_for(working, LIMIT)
         async with Redis.from_url(server.url) as redis:
             assert await redis.dbsize() == 0
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}

@@ -12,11 +12,11 @@ from operations.erasure import erasures
 from operations.erasure.subjects import Subject
 from outbox.append import append, event_of
 from runtime.ids import new_id
-from runtime.partners import Partner
 from runtime.service import running
 from runtime.tracing import new_trace
 from schemas.envelope import Envelope
 from schemas.leads import RECEIVED, LeadReceived
+from schemas.partners import Partner
 from streams.leads.handler import LeadsHandler
 from tests.integration.streams.delivering import Leads, came, leads_on, round_of
 from tests.simulators.crm import SECRET, Crm, close, hang, status

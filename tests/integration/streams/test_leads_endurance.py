@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.partners import Partner
 from runtime.service import running
+from schemas.partners import Partner
 from streams.leads import crm as crm_module
 from streams.leads import delivery_store, settling
 from streams.leads import dispatcher as dispatcher_module

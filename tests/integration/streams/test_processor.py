@@ -17,6 +17,7 @@ from schemas.envelope import Envelope, to_headers
 from streams.errors import Poison, Transient
 from streams.processor import Processor
 from streams.records import Record
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -186,7 +187,7 @@ async def test_a_missing_table_stops_the_worker_instead_of_costing_events(pool: 
         done, _ = await asyncio.wait({working}, timeout=0.5)
         assert not done
         connection.execute("alter table gone rename to notes")
-        await asyncio.wait_for(working, 10)
+        await asyncio.wait_for(working, LIMIT)
     assert lines(database_url) == ["later"]
     assert rows(database_url, "select * from dead_letters") == []
 

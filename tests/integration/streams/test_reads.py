@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from psycopg import AsyncConnection
 
 from projections import reads
 from projections.expectations import expect
-from runtime.database import make_engine
 from runtime.tracing import new_trace
 from tests.simulators.stripe import START, Invoice, Payment, Subscription
 from tests.simulators.stripe_objects import DAY
@@ -18,17 +18,13 @@ from tests.simulators.stripe_objects import DAY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from tests.integration.streams.conftest import Worker
 
 
 @pytest.fixture
 async def reader(database_url: str) -> AsyncIterator[AsyncConnection]:
-    engine = make_engine(database_url, name="test")
-    async with engine.connect() as connection:
+    async with await AsyncConnection.connect(database_url) as connection:
         yield connection
-    await engine.dispose()
 
 
 async def test_a_payment_is_read_with_its_links_its_events_and_its_reconciliation(

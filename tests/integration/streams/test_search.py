@@ -19,12 +19,13 @@ from streams.processor import Processor
 from streams.search.handler import SEARCH
 from streams.settings import SearchSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ops.stack.elasticsearch import Elasticsearch
     from schemas.envelope import Envelope
-    from tests.servers import StartStack
 
 
 @pytest.fixture
@@ -148,20 +149,22 @@ async def test_a_text_that_looks_like_a_date_does_not_decide_for_others(
 
 
 @pytest.mark.timeout(180)
-async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(database_url: str, own_stack: StartStack) -> None:
-    server = own_stack("elasticsearch").elasticsearch
+async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(
+    database_url: str, elasticsearch_node: Elasticsearch, elastic: AsyncElasticsearch
+) -> None:
     events = [upserted(f"p{n}", 1, n=n) for n in range(20)]
     await open_tasks(database_url, *events)
-    async with processing(database_url, server.url, lanes=2) as processor:
+    async with processing(database_url, elasticsearch_node.url, lanes=2) as processor:
         await take(processor, events[0])
-        await asyncio.to_thread(server.kill)
-        working = asyncio.create_task(take(processor, *events))
-        done, _ = await asyncio.wait({working}, timeout=1)
-        assert not done
-        await asyncio.to_thread(server.start)
-        await asyncio.wait_for(working, 60)
-    async with AsyncElasticsearch(server.url, request_timeout=30) as elastic:
-        assert await found(elastic) == {f"p{n}": {"n": n} for n in range(20)}
+        await asyncio.to_thread(elasticsearch_node.kill)
+        try:
+            working = asyncio.create_task(take(processor, *events))
+            done, _ = await asyncio.wait({working}, timeout=1)
+            assert not done
+        finally:
+            await asyncio.to_thread(elasticsearch_node.start)
+        await asyncio.wait_for(working, LIMIT)
+    assert await found(elastic) == {f"p{n}": {"n": n} for n in range(20)}
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from ops.stack.ports import Ports
 from outbox import topics
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 from streams.pages import WorkerTopology
 from tests.integration.streams.conftest import envelope
@@ -34,8 +35,8 @@ NOWHERE: Final = "postgresql://postgres@127.0.0.1:1/none"
 @pytest.fixture(scope="module")
 def kafka(kafka_server: str) -> str:
     """The session's Kafka with the real topics, each with a leader."""
-    topics.ensure(kafka_server)
-    wait_until(lambda: not take(Offsets(kafka_server)).kafka.reason, seconds=60)
+    topics.ensure(Cluster(kafka_server))
+    wait_until(lambda: not take(Offsets(Cluster(kafka_server))).kafka.reason)
     return kafka_server
 
 
@@ -44,7 +45,9 @@ def payments(seen: Topology) -> AgentView:
 
 
 def lag(kafka: str) -> int | None:
-    return next(edge.lag for edge in take(Offsets(kafka)).edges if (edge.source, edge.target) == ("webhooks.stripe", "payments"))
+    return next(
+        edge.lag for edge in take(Offsets(Cluster(kafka))).edges if (edge.source, edge.target) == ("webhooks.stripe", "payments")
+    )
 
 
 def produce(kafka: str, number: int) -> None:
@@ -71,7 +74,7 @@ def worker(kafka: str, database_url: str) -> Iterator[str]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         web = f"http://127.0.0.1:{port}"
         try:
-            wait_until(lambda: ready(web), seconds=60, every=0.1)
+            wait_until(lambda: ready(web), every=0.1)
             yield web
         finally:
             process.terminate()
@@ -100,7 +103,7 @@ def exposed(web: str) -> dict[tuple[str, int], int]:
 def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, database_url: str) -> None:
     before = lag(kafka) or 0
     produce(kafka, 37)
-    seen = take(Offsets(kafka))
+    seen = take(Offsets(Cluster(kafka)))
     assert payments(seen).group is not None
     assert payments(seen).group.members == []
     assert lag(kafka) == before + 37
@@ -109,8 +112,8 @@ def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, databas
     assert len([number for number in by_partition.values() if number]) > 1
 
     with worker(kafka, database_url) as web:
-        wait_until(lambda: lag(kafka) == 0, seconds=30, every=0.1)
-        group = payments(take(Offsets(kafka))).group
+        wait_until(lambda: lag(kafka) == 0, every=0.1)
+        group = payments(take(Offsets(Cluster(kafka)))).group
         assert group is not None
         assert (group.state, group.lag, len(group.members)) == ("stable", 0, 1)
         assert group.members[0].partitions == {t: [*range(8)] for t in ("webhooks.razorpay", "webhooks.stripe")}
@@ -118,7 +121,7 @@ def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, databas
         assert len(exposed(web)) == 16
 
     produce(kafka, 5)
-    group = payments(take(Offsets(kafka))).group
+    group = payments(take(Offsets(Cluster(kafka)))).group
     assert group is not None
     assert (group.state, group.lag, group.members) == ("empty", 5, [])
 
@@ -145,7 +148,7 @@ def worker_topology(web: str) -> WorkerTopology:
 
 
 def test_one_look_sees_every_topic_and_group(kafka: str) -> None:
-    seen = look_at(Offsets(kafka))
+    seen = look_at(Offsets(Cluster(kafka)))
     assert len(seen.spans) == 87
     assert set(seen.groups) == {
         f"tallyhook-{name}" for name in ("payments", "leads", "search", "cache", "alerts", "notifications")

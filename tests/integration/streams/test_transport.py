@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from outbox.losses import Loss
 from outbox.offsets import Offsets, Place
+from runtime.kafka import Cluster
 from streams.agents import Work
 from streams.batches import Most
 from streams.transport import App
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 BATCH: Final = 50
 TO_AND_FRO: Final = 20
 """How often partitions change hands: each worker that comes or goes is once."""
-LIMIT: Final = 60.0  # seconds
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Bench:
         moved[self.group].result(20)
 
     async def committed(self) -> dict[Place, int]:
-        found = await asyncio.to_thread(Offsets(self.server).group, self.group, [self.topic])
+        found = await asyncio.to_thread(Offsets(Cluster(self.server)).group, self.group, [self.topic])
         return dict(found.committed)
 
     async def until_committed(self, numbers: dict[int, int]) -> None:
@@ -147,14 +147,14 @@ class Bench:
         async def look() -> bool | None:
             return await self.committed() == wanted or None
 
-        await eventually(look, seconds=LIMIT, every=0.05)
+        await eventually(look, every=0.05)
 
 
 async def until(fact: Callable[[], bool]) -> None:
     async def look() -> bool | None:
         return fact() or None
 
-    await eventually(look, seconds=LIMIT)
+    await eventually(look)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.sources.partner import TOLERANCE, partner_source
-from runtime.partners import Partner
+from schemas.partners import Partner
 from tests.simulators.partner import lead, sign, sign_body
 
 NOW: Final = 1_800_000_000

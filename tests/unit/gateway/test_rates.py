@@ -65,8 +65,8 @@ async def test_no_more_clients_are_remembered_than_memory_is_for(monkeypatch: py
     limited = alone("1/minute", Clock())
     for client in "abcd":
         await limited.ask(client)
-    assert (len(limited._shares), len(limited._alone._buckets)) == (3, 3)
-    assert "a" not in limited._shares
+    assert (len(limited._allowances), len(limited._alone._buckets)) == (3, 3)
+    assert "a" not in limited._allowances
 
 
 @given(st.integers(1, 100_000))

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from gateway.secrets.uses import Use
-from gateway.secrets.witness import Live, Standing, live_secrets, standings
+from gateway.secrets.witness import Live, Standing, live_secrets, states_of
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
 
@@ -29,7 +29,7 @@ def use(secret: Secret, first: timedelta, last: timedelta = timedelta(0), last_h
 
 
 def older(*uses: Use) -> Standing:
-    found = standings(BOTH, uses, NOW)
+    found = states_of(BOTH, uses, NOW)
     assert [each.id for each in found[:2]] == [NEWEST.id, OLDER.id]
     assert not found[0].safe_to_drop
     return found[1]
@@ -63,13 +63,13 @@ def test_it_is_not_while_the_newest_has_not_been_used(uses: tuple[Use, ...]) -> 
 
 
 def test_the_only_one_never_is() -> None:
-    [found] = standings([Live(SETTING, OLDER, 0, 1, DAY)], [use(NEWEST, 90 * DAY)], NOW)[:1]
+    [found] = states_of([Live(SETTING, OLDER, 0, 1, DAY)], [use(NEWEST, 90 * DAY)], NOW)[:1]
     assert (found.safe_to_drop, found.why) == (False, "it is the only one of its setting")
 
 
 def test_one_that_signs_what_we_send_is_for_its_receiver_to_tell() -> None:
     live = [Live("PARTNER_ACME_CRM_SECRET", secret, n, 2, DAY, "signs") for n, secret in enumerate((NEWEST, OLDER))]
-    found = standings(live, [], NOW)[1]
+    found = states_of(live, [], NOW)[1]
     assert not found.safe_to_drop
     assert "ask the partner" in found.why
     assert found.uses_last_hour is None
@@ -80,7 +80,7 @@ def test_the_use_of_another_setting_says_nothing() -> None:
 
 
 def test_what_was_used_and_is_configured_no_more_is_shown_as_gone() -> None:
-    [_, gone] = standings([Live(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
+    [_, gone] = states_of([Live(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
     assert (gone.id, gone.configured, gone.position, gone.uses_last_hour) == (OLDER.id, False, None, 7)
 
 

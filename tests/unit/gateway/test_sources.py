@@ -15,11 +15,11 @@ from gateway.webhooks.sources.razorpay import RAZORPAY
 from gateway.webhooks.sources.stripe import STRIPE
 from outbox.received import OTHER_MODE, UNHANDLED
 from runtime.settings import SettingsError
-from schemas.stripe import account_of
+from schemas.providers import account_of
 from tests.unit.gateway.test_stripe_translation import arrive, make_event
 
 if TYPE_CHECKING:
-    from schemas.stripe import Mode
+    from schemas.providers import Mode
 
 HANDLED = "payment_intent.succeeded"
 ENVIRON = {

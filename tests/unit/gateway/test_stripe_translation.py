@@ -65,7 +65,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (b"", Reason.BODY_NOT_JSON),
         (b"{", Reason.BODY_NOT_JSON),
         (b'{"id":"evt', Reason.BODY_NOT_JSON),
-        (b'{"id":"\xff"}', Reason.BODY_NOT_JSON),
+        (b'{"id":"\xff"}', Reason.BODY_NOT_UTF8),
         (b"[" * 100_000, Reason.BODY_NOT_JSON),
         (b"null", Reason.EVENT_MALFORMED),
         (b"[]", Reason.EVENT_MALFORMED),
@@ -100,4 +100,4 @@ def test_any_other_json_is_a_malformed_event(value: Any) -> None:
 
 @given(st.binary())
 def test_any_other_bytes_are_refused_and_never_a_crash(body: bytes) -> None:
-    assert reason_of(body) in {Reason.BODY_NOT_JSON, Reason.EVENT_MALFORMED}
+    assert reason_of(body) in {Reason.BODY_NOT_UTF8, Reason.BODY_NOT_JSON, Reason.EVENT_MALFORMED}

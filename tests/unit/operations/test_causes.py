@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from operations.dead_letters.causes import CAUSES, LEAD_EXHAUSTED, LEAD_REJECTED, THEIRS, cause_of
-from operations.dead_letters.listing import SetAsideSetAside
+from operations.dead_letters.store import SetAsideSetAside
 from schemas.errors import Reason
 from streams.errors import FetchReason, PoisonReason
 

@@ -13,7 +13,6 @@ from ops.contracts import asyncapi
 from ops.contracts.records import text_of
 from schemas.registry import EVENT_TYPES
 from schemas.topics import TOPICS, Topic
-from tests.npm import ASYNCAPI_SPECS, npm_package
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(text_of(asyncapi.document()))
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -21,11 +20,6 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 def test_its_file_is_as_the_code_has_it() -> None:
     assert asyncapi.FILE.read_bytes() == text_of(asyncapi.document()), "run `python -m ops.contracts.asyncapi`"
-
-
-def test_it_is_asyncapi_30() -> None:
-    specs = npm_package(ASYNCAPI_SPECS) / "node_modules" / "@asyncapi" / "specs" / "schemas"
-    jsonschema.validate(DOCUMENT, msgspec.json.decode((specs / "3.0.0.json").read_bytes()))
 
 
 def test_every_topic_is_a_channel_with_its_partitions_and_its_retention() -> None:

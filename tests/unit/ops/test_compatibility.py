@@ -12,6 +12,7 @@ import pytest
 from ops.contracts.compatibility import Reference, breaks, problems_of, references_of
 from ops.contracts.json_schema import FOLDER, document, export, path_of, topic_of
 from schemas.registry import EVENT_TYPES, EventType
+from schemas.rules import OPEN
 from schemas.topics import Topic
 
 if TYPE_CHECKING:
@@ -53,11 +54,21 @@ def schema(**fields: Any) -> dict[str, Any]:
 
 STATE = Literal["open", "paid"]
 STATES = Literal["open", "paid", "void"]
+ANY_STATE = Annotated[STATE, msgspec.Meta(extra_json_schema={OPEN: True})]
+ANY_STATES = Annotated[STATES, msgspec.Meta(extra_json_schema={OPEN: True})]
 
 OPTIONAL_TEXT = '{"anyOf":[{"type":"string"},{"type":"null"}]}'
 CHANGES = [
     ("nothing", schema(a=int), schema(a=int), []),
     ("an optional field more", schema(a=int), schema(a=int, b=(str | None, None)), []),
+    ("a list of values that becomes open", schema(a=STATE), schema(a=ANY_STATE), []),
+    ("a value more in an open list", schema(a=ANY_STATE), schema(a=ANY_STATES), []),
+    (
+        "a value less in an open list",
+        schema(a=ANY_STATES),
+        schema(a=ANY_STATE),
+        ['`a.enum` changed from ["open","paid","void"] to ["open","paid"]'],
+    ),
     ("a required field more", schema(a=int), schema(a=int, b=str), ['`required` changed from ["a"] to ["a","b"]']),
     (
         "a required field gone",

@@ -17,6 +17,7 @@ from ops.doctor.postgres import _check_clock
 from ops.doctor.settings import check_secrets, check_settings
 from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS
+from schemas.stripe import PROVIDER
 
 ROOT: Final = Path(__file__).parents[3]
 GOOD: Final = {
@@ -136,7 +137,7 @@ def test_an_examination_that_breaks_does_not_hide_the_others(monkeypatch: pytest
 def test_live_and_test_events_that_are_not_told_apart_are_told(
     wanted: str, live: int, test: int, level: str | None, word: str
 ) -> None:
-    found = [*judge_modes(wanted, live, test)]
+    found = [*judge_modes(PROVIDER, wanted, live, test)]
     assert [finding.level for finding in found] == ([] if level is None else [level])
     for finding in found:
         assert word in finding.text

@@ -24,8 +24,8 @@ from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS, OTHERS, PROCESSES
 from ops.settings.names import SETTINGS, unread
 from ops.settings.review import Review, review, review_of
-from runtime.partners import PartnerSettings
 from runtime.settings import Settings, SettingsError
+from schemas.partners import PartnerSettings
 
 if TYPE_CHECKING:
     from types import ModuleType

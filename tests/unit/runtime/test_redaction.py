@@ -21,9 +21,9 @@ from psycopg.conninfo import conninfo_to_dict
 from runtime import redaction
 from runtime.excerpts import described, excerpt_of
 from runtime.logs import configure_logs
-from runtime.partners import PartnerSettings
 from runtime.redaction import HIDDEN, Redaction, error_text, redacted
 from runtime.settings import DatabaseUrl, ServerUrl, Settings, SettingsError
+from schemas.partners import PartnerSettings
 from streams.notifications.settings import ProviderUrl  # noqa: TC001  # pydantic resolves it
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from schemas import billing
 from streams.payments import news
 from streams.payments.facts import Before, Stamp, SubscriptionFact
 from streams.payments.fold import fold
-from streams.payments.rows import row_of, state_in, stored
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
-from streams.payments.store import Held, Key
+from streams.payments.store import Held, Key, row_of, state_in, stored
 from streams.payments.stripe import TRANSLATORS, facts_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription, event
 from tests.simulators.stripe_objects import Shape, subscription_object

@@ -18,11 +18,10 @@ from schemas import registry
 from schemas.envelope import Envelope
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
-from streams.payments.handler import _listen
-from streams.payments.rows import row_of, state_in, stored
+from streams.payments.handler import _interpret
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
-from streams.payments.steps import claims_of, lines_of, speak, take
-from streams.payments.store import Held, Key, Loaded, Saved
+from streams.payments.steps import claims_of, emitted, lines_of, take
+from streams.payments.store import Held, Key, Loaded, Saved, row_of, state_in, stored
 from tests.simulators import razorpay, stripe
 from tests.stripe_data import events
 
@@ -47,12 +46,12 @@ class Effects:
             id=event.id, source=event.source, type=event.type, subject=event.aggregate_id, time=event.occurred_at,
             dataschema=event.dataschema, traceparent=event.traceparent, data=body, livemode=event.livemode, account=event.account,
         )  # fmt: skip
-        told = _listen(envelope)
+        told = _interpret(envelope)
         self.lines = lines_of([told])
         self.steps = take([told], {}, Loaded({}, set()))
         self.states: dict[Key, State] = {key: taken[-1].new for key, taken in self.steps.items()}
         self.claims = claims_of(self.steps)
-        self.said: list[NewEvent] = speak(self.steps, Saved({}, {}))
+        self.said: list[NewEvent] = emitted(self.steps, Saved({}, {}))
         for key, state in self.states.items():
             row_of(state, 1)
             assert state_in(key, Held(1, stored(state))) == state

@@ -15,10 +15,9 @@ from schemas.envelope import Envelope
 from streams.payments import news
 from streams.payments.facts import DisputeFact, InvoiceFact, Money, PaymentFact, RefundFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
-from streams.payments.handler import _listen
-from streams.payments.rows import row_of, state_in, stored
-from streams.payments.steps import key_of, speak, take
-from streams.payments.store import Held, Loaded, Saved
+from streams.payments.handler import _interpret
+from streams.payments.steps import emitted, key_of, take
+from streams.payments.store import Held, Loaded, Saved, row_of, state_in, stored
 from tests.simulators.stripe import START, Invoice, Payment, Subscription
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def test_all_that_is_said_of_an_event_has_its_mode_and_account(
         dataschema="urn:tallyhook:com.stripe.event:1", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", data=body,
         livemode=livemode, account=account,
     )  # fmt: skip
-    said = speak(take([_listen(envelope)], {}, Loaded({}, set())), Saved({}, {}))
+    said = emitted(take([_interpret(envelope)], {}, Loaded({}, set())), Saved({}, {}))
     assert [event for event in said if event.type.startswith("billing.")]
     for event in said:
         assert (event.livemode, event.account) == (livemode, account)

@@ -18,10 +18,9 @@ from streams.payments import news
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
 from streams.payments.razorpay import facts_of
-from streams.payments.rows import state_in, stored
 from streams.payments.states import PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
-from streams.payments.store import Held
+from streams.payments.store import Held, state_in, stored
 from tests.simulators.razorpay import MONTH, START, Payment, Subscription
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streams.payments import stripe
 from streams.payments.fold import fold
-from streams.payments.rows import row_of
 from streams.payments.steps import key_of
+from streams.payments.store import row_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from schemas import billing
 from streams.payments import news, razorpay, stripe
 from streams.payments.facts import PaymentFact, RefundFact
 from streams.payments.fold import fold
-from streams.payments.rows import state_in, stored
 from streams.payments.states import PaymentState, RefundState, State
 from streams.payments.steps import key_of
-from streams.payments.store import Held
+from streams.payments.store import Held, state_in, stored
 from tests.simulators.razorpay import Payment as RazorpayPayment
 from tests.simulators.stripe import START, Payment, event
 

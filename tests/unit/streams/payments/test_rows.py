@@ -10,9 +10,8 @@ import pytest
 
 from projections.tables import invoices, payments, subscriptions
 from streams.payments.fold import fold
-from streams.payments.rows import row_of, state_in
 from streams.payments.steps import key_of
-from streams.payments.store import Held
+from streams.payments.store import Held, row_of, state_in
 from streams.payments.stripe import facts_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription
 from tests.simulators.stripe_objects import DAY

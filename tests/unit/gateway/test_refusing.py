@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from prometheus_client import REGISTRY
 
-from gateway.webhooks.standing import Standing
+from gateway.webhooks.reception import Refusing
 
 
 class Clock:
@@ -23,20 +23,20 @@ def refusing(source: str) -> float | None:
 
 def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
     clock = Clock()
-    standing = Standing("here", timedelta(days=3), now=clock)
+    source = Refusing("here", timedelta(days=3), now=clock)
     assert refusing("here") == 0
-    standing.refused()
+    source.refused()
     clock.now += 60
-    standing.refused()
+    source.refused()
     assert refusing("here") == 60
-    standing.taken()
+    source.taken()
     assert refusing("here") == 0
-    standing.refused()
+    source.refused()
     assert refusing("here") == 0
 
 
 def test_how_long_a_provider_tries_is_told_where_it_is_known() -> None:
-    Standing("patient", timedelta(days=3))
-    Standing("unknown", None)
+    Refusing("patient", timedelta(days=3))
+    Refusing("unknown", None)
     assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "patient"}) == 259_200
     assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "unknown"}) is None

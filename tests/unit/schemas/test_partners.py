@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.partners import PartnerSettings, key_of
 from runtime.settings import Secret, SettingsError
+from schemas.partners import PartnerSettings, key_of
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from runtime.credentials import only
 from runtime.settings import HttpUrl, Secret, Secrets, Settings
+from schemas.credentials import only
 
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
 FIELDS: Final[Mapping[str, str]] = {"_CRM_SECRET": "crm_secret", "_CRM_URL": "crm_url", "_SECRET": "secret", "_TOKEN": "token"}

@@ -1,0 +1,44 @@
+"""Answers in JSON: a record, or a page of a list."""
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, Reason
+from gateway.paging import Item, Page, cursor_of, id_of
+
+
+def answer(record: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """The record as JSON."""
+    return web.json_response(status=status, body=msgspec.json.encode(record))
+
+
+def asked_id(request: web.Request, noun: str) -> UUID:
+    """The one id in the path. Raises GatewayError `not_found`."""
+    (text,) = request.match_info.values()
+    return id_of(text, noun)
+
+
+def known(found: Item | None, absent: str) -> Item:
+    """The found item. Raises GatewayError `not_found` with the text if there is none."""
+    if found is None:
+        raise GatewayError(Reason.NOT_FOUND, absent)
+    return found
+
+
+def answer_page(
+    page: type[Page[Item]], found: Sequence[Item], limit: int, cursor: Callable[[Item], str], *, more: bool | None = None
+) -> web.Response:
+    """A page of at most so many; `found` has one more where there is more, unless `more` says so."""
+    items = list(found[:limit])
+    more = len(found) > limit if more is None else more
+    return answer(page(items, cursor(items[-1]) if more else None))
+
+
+def by_id(item: object) -> str:
+    """The cursor of an item in a list in the order of ids."""
+    found: UUID = item.id  # type: ignore[attr-defined]  # every record of such a list has one
+    return cursor_of(found)

@@ -1,0 +1,38 @@
+"""The selection of dead letters: the query of the list, and the options of the command."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from msgspec import Meta
+
+from gateway.paging import Paged, last_of, up_to
+from operations.dead_letters.causes import Fault
+from runtime.moments import EPOCH
+from schemas.text import Filter
+
+Status = Literal["open", "retried", "discarded"]
+
+_LAST: Final = UUID(int=(1 << 128) - 1)
+
+
+class DeadLettersQuery(Paged, frozen=True, kw_only=True):
+    """Narrows the dead letters: one is meant if it fits all that is given."""
+
+    status: Annotated[Status, Meta(description="Only dead letters with this status.")] | None = None
+    consumer: Annotated[Filter, Meta(description="Only dead letters of this worker role.")] | None = None
+    reason: Annotated[Filter, Meta(description="Only dead letters with this reason.")] | None = None
+    topic: Annotated[Filter, Meta(description="Only dead letters of records of this topic.")] | None = None
+    fault: (
+        Annotated[
+            Fault,
+            Meta(description="Only dead letters that we have to repair (`ours`) or a provider or partner (`theirs`)."),
+        ]
+        | None
+    ) = None
+
+    def span(self) -> tuple[datetime, tuple[datetime, UUID]]:
+        """The time of the first one, and the time and id that the others come before. Raises GatewayError `query_malformed`."""
+        begin, end = self.period(EPOCH, up_to(datetime.now(UTC)))
+        before = (end, _LAST)
+        return begin, min(before, last_of(self.cursor)) if self.cursor else before

@@ -1,0 +1,108 @@
+"""
+The state of each webhook that came in: the one question behind the ledger, its sweep, and the delivery log's `settled`.
+
+`RULES` decides it, the first that holds. The ledger asks it of all webhooks of a span at once, `condition` of the delivery log
+alone, so that Postgres can stop at the end of a page.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from runtime.ids import first_id_of
+from schemas.providers import providers
+
+SETTLED_BY: Final[dict[str, str]] = {**{provider.name: provider.settled_by for provider in providers()}, "partner": "leads"}
+"""The consumer whose mark says that a webhook of the source has had its effects."""
+
+Settled = Literal["processed", "inFlight", "deadLettered", "ignored", "missing"]
+"""The states of a delivery that was taken."""
+
+_AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
+
+# A letter that is not retried comes before the mark, since an event that became a dead letter is marked too.
+RULES: Final[tuple[tuple[str, str], ...]] = (
+    ("rejected", "outcome = 'rejected'"),
+    ("duplicate", "outcome = 'duplicate'"),
+    ("missing", "not {event}"),
+    ("deadLettered", "{letter}"),
+    ("processed", "{mark}"),
+    ("ignored", "outcome = 'ignored'"),
+    ("deadLettered", "{parked}"),
+    ("inFlight", "true"),
+)
+_CASE: Final = " ".join(f"when {test} then '{state}'" for state, test in RULES).format(
+    event="(joined.event_id is not null)", letter="letters.id is not null", mark="marks.id is not null", parked="waiting.parked"
+)
+
+_SPAN: Final = "id >= %(first)s and id < %(before)s"
+_ROWS: Final = f"""(
+with log as (select id, source, outcome, recovered_as is not null as recovered from webhook_deliveries where {{scope}}),
+events as (select id, substr(source, 11) as source from outbox where {{scope}} and starts_with(source, '/webhooks/')),
+settlers as (select * from unnest(%(sources)s::text[], %(consumers)s::text[]) as t(source, consumer)),
+marks as (select id, consumer from (select event_id as id, consumer from consumed) c
+  where {{scope}} and consumer = any(%(consumers)s::text[])),
+letters as (select id, consumer, bool_or(status = 'discarded') as discarded
+  from (select event_id as id, consumer, status from dead_letters where event_id is not null and status <> 'retried') d
+  where {{scope}} group by 1, 2),
+waiting as (select id, bool_or(parked_at is not null) as parked from (select event_id as id, parked_at from outbox_pending) p
+  where {{scope}} group by 1),
+joined as (
+  select coalesce(log.id, events.id) as id, coalesce(log.source, events.source) as source, log.outcome, log.recovered,
+         log.id is not null as logged, events.id as event_id
+  from log full join events on events.id = log.id)
+select joined.id, joined.source, logged, recovered, waiting.id is not null as waiting,
+  coalesce(waiting.parked, false) as parked, coalesce(letters.discarded, false) as discarded, case {_CASE} end as state
+from joined left join settlers on settlers.source = joined.source
+  left join marks on marks.id = joined.event_id and marks.consumer = settlers.consumer
+  left join letters on letters.id = joined.event_id and letters.consumer = settlers.consumer
+  left join waiting on waiting.id = joined.event_id) rows
+"""
+
+OF_SPAN: Final = _ROWS.format(scope=_SPAN)
+"""A relation: one row for everything that came in within `span_values`, with its state."""
+OF_FINDINGS: Final = _ROWS.format(scope=f"{_SPAN} and id in (select event_id from ledger_findings)")
+"""The same of what the sweep follows; the scope bounds each table, so that days without any are left out."""
+
+TIME_OF: Final = "to_timestamp(('x' || translate(left({id}::text, 13), '-', ''))::bit(48)::int8 / 1000.0)"
+"""The time of an id: the upper 48 bits of a UUIDv7."""
+
+# The same for one row `d` of the delivery log. A subquery that is not bound to the row is asked once.
+_ASKED: Final = {
+    "event": "exists (select from outbox o where o.id = d.id)",
+    "letter": "exists (select from dead_letters l where l.event_id = d.id and l.consumer = {settler} and l.status <> 'retried')",
+    "mark": "exists (select from consumed c where c.event_id = d.id and c.consumer = {settler})",
+    "parked": "d.id in (select event_id from outbox_pending where parked_at is not null)",
+}
+_SETTLER: Final = f"case d.source {' '.join(f'when {source!r} then {by!r}' for source, by in SETTLED_BY.items())} end"
+
+
+def condition(state: Settled) -> str:
+    """The SQL condition that a row `d` of the delivery log is in this state."""
+    tests = {name: text.format(settler=_SETTLER) for name, text in _ASKED.items()}
+    return _condition(state, [(name, test.format(**tests)) for name, test in RULES])
+
+
+def span_values(begin: datetime, end: datetime) -> dict[str, Any]:
+    """The parameters of a relation of this module."""
+    return {
+        "first": first_id_of(begin),
+        "before": first_id_of(end),
+        "sources": list(SETTLED_BY),
+        "consumers": list(SETTLED_BY.values()),
+    }
+
+
+def present(now: datetime) -> datetime:
+    """Later than every id that can have been made by now."""
+    return now + _AHEAD
+
+
+def _condition(state: str, rules: list[tuple[str, str]]) -> str:
+    """The condition as the first rule decides it, else as the others do; rules after the last one of the state do not matter."""
+    if state not in {name for name, _ in rules}:
+        return ""
+    (name, test), *others = rules
+    later = _condition(state, others)
+    if name == state:
+        return f"({test} or {later})" if later else test
+    return f"{test.removeprefix('not ') if test.startswith('not ') else f'not ({test})'} and {later}"

@@ -1,0 +1,73 @@
+"""Options of a command from the fields of a record: the words and the checks that the same question has over HTTP."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+import msgspec
+import typer
+
+from operations.output import CommandError, parse_moment
+from schemas.fields import Field, FieldMalformed, fields_of, record_of
+
+WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
+
+
+def asks(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """
+    Decorate a command whose first argument is the record: its fields of these names become options.
+
+    The command raises CommandError where an option has not the type of its field.
+    """
+    fields = [field for field in fields_of(record) if field.name in names]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        _, *own = signature.parameters.values()
+        places = [each for each in own if each.kind is not each.KEYWORD_ONLY]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            asked = _read(record, {field: given.pop(field.attribute) for field in fields})
+            command(asked, **given)
+
+        parameters = [*places, *map(_parameter, fields), *(each for each in own if each not in places)]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # `inspect` and typer read it
+        return run
+
+    return decorate
+
+
+def _read(record: type[msgspec.Struct], given: dict[Field, str | list[str] | None]) -> msgspec.Struct:
+    now = datetime.now(UTC)
+    texts = [(field.name, text) for field, value in given.items() for text in _texts(value)]
+    try:
+        return record_of(record, texts, lambda text: parse_moment(text, now))
+    except FieldMalformed as error:
+        option = next((_option(field) for field in given if field.name == error.name), error.name)
+        raise CommandError(f"{option} {error.expected}".strip()) from error
+
+
+def _texts(value: str | list[str] | None) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    else:
+        yield from value or ()
+
+
+def _parameter(field: Field) -> inspect.Parameter:
+    words = " ".join([field.description, *(["Several times for several."] if field.many else [])])
+    option = typer.Option(_option(field), help=f"{words} {WHEN}" if field.bare is datetime else words, metavar=_metavar(field))
+    kind = list[str] | None if field.many else str | None
+    return inspect.Parameter(field.attribute, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+
+
+def _option(field: Field) -> str:
+    """`--id` for `ids`, since it is given once for each."""
+    return f"--{field.name.removesuffix('s') if field.many else field.name}"
+
+
+def _metavar(field: Field) -> str:
+    return "|".join(get_args(field.bare)) if get_origin(field.bare) is Literal else "TIME" if field.bare is datetime else "TEXT"

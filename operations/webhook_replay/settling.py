@@ -1,0 +1,59 @@
+"""The outcomes of the items that were sent: looked up from time to time, until none is open."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_of, marked, note
+
+
+async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
+    """
+    See what became of items that were sent, those after number `after`, in the open transaction.
+
+    Returns the number to go on after; 0 where the last one was reached.
+    """
+    query = """select n, event_id from webhook_replay_items
+               where replay_id = %s and state = 'sent' and n > %s order by n limit %s"""
+    sent: list[tuple[int, UUID]] = await (await connection.execute(query, (replay_id, after, limit))).fetchall()
+    if sent:
+        await note(connection, replay_id, await _settled(connection, replay_id, sent))
+    return sent[-1][0] if len(sent) == limit else 0
+
+
+async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
+    """End a replay of which nothing is open any more; its state then."""
+    query = """update webhook_replays r set finished_at = now(), state = case when exists (
+                 select from webhook_replay_items i where i.replay_id = r.id and i.state = 'failed') then 'failed' else 'done' end
+               where id = %s and state = 'running' and not exists (
+                 select from webhook_replay_items i where i.replay_id = r.id and i.state in ('waiting', 'sent'))
+               returning state"""
+    row = await (await connection.execute(query, (replay_id,))).fetchone()
+    return row[0] if row else None
+
+
+async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[tuple[int, UUID]]) -> list[Verdict]:
+    """The verdicts on items; a dead letter comes before its mark, since a dead letter is marked too."""
+    events = await events_of(connection, [event_id for _, event_id in sent])
+    done = await marked(connection, events)
+    letters = await _set_aside(connection, replay_id, [event_id for _, event_id in sent])
+    verdicts = []
+    for n, event_id in sent:
+        if event_id in letters:
+            verdicts.append(Verdict(n, "failed", letters[event_id]))
+        elif event_id in done:
+            verdicts.append(Verdict(n, "processed"))
+        elif event_id not in events:
+            verdicts.append(Verdict(n, "failed", OUTSIDE_RETENTION))
+    return verdicts
+
+
+async def _set_aside(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Why an event of the replay went no further: a dead letter since then, or Kafka refuses it."""
+    query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
+               union all
+               select event_id, reason from dead_letters where event_id = any(%(ids)s) and status = 'open'
+                 and created_at >= (select created_at from webhook_replays where id = %(id)s)"""
+    cursor = await connection.execute(query, {"id": replay_id, "ids": list(ids)})
+    return {row[0]: row[1] for row in await cursor.fetchall()}

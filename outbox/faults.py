@@ -1,0 +1,66 @@
+"""Why Kafka cannot be used, in words: librdkafka reports that beside the call, which then merely times out."""
+
+import re
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+
+from runtime.kafka import Cluster
+
+
+class Fault(NamedTuple):
+    """What is wrong with a connection, and which settings mend it."""
+
+    text: str
+    settings: str
+
+
+_CREDENTIALS: Final = Fault(
+    "the brokers refuse these credentials", "KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+)
+_TOKEN: Final = Fault(
+    "the token endpoint gives no token", "KAFKA_OAUTH_TOKEN_URL, KAFKA_OAUTH_CLIENT_ID and KAFKA_OAUTH_CLIENT_SECRET"
+)
+_UNTRUSTED: Final = Fault("the brokers' certificate is not trusted, or is not theirs", "KAFKA_SSL_CA and KAFKA_BOOTSTRAP_SERVERS")
+_UNKNOWN: Final = Fault("the brokers do not accept our certificate, or miss it", "KAFKA_SSL_CERT and KAFKA_SSL_KEY")
+_NO_TLS: Final = Fault("this listener does not speak TLS", "KAFKA_SECURITY_PROTOCOL and the port in KAFKA_BOOTSTRAP_SERVERS")
+_NO_HOST: Final = Fault("the host name has no address", "KAFKA_BOOTSTRAP_SERVERS")
+_REFUSED: Final = Fault("nothing listens there", "KAFKA_BOOTSTRAP_SERVERS")
+_MUTE: Final = Fault(
+    "the listener closes the connection or is silent, as one does that expects TLS or SASL", "KAFKA_SECURITY_PROTOCOL"
+)
+
+# In OpenSSL's words (https://github.com/openssl/openssl/blob/master/crypto/err/openssl.txt), as librdkafka passes them on.
+_SIGNS: Final = (
+    (re.compile(r"OAUTHBEARER token"), _TOKEN),
+    (re.compile(r"SASL authentication error|Authentication failed|SASL handshake|mechanism", re.IGNORECASE), _CREDENTIALS),
+    (re.compile(r"certificate verify failed|hostname mismatch", re.IGNORECASE), _UNTRUSTED),
+    (re.compile(r"alert (?:bad certificate|certificate|unknown ca|handshake)", re.IGNORECASE), _UNKNOWN),
+    (re.compile(r"wrong version number|connecting to a PLAINTEXT broker listener", re.IGNORECASE), _NO_TLS),
+    (re.compile(r"Failed to resolve"), _NO_HOST),
+    (re.compile(r"Connection refused"), _REFUSED),
+)
+
+
+class Faults:
+    """Takes what a client of librdkafka reports of its connections, and keeps the last thing that explains something."""
+
+    def __init__(self) -> None:
+        self.last: Fault | None = None
+
+    def client(self, kafka: Cluster) -> dict[str, Any]:
+        """The settings of a client of this cluster that reports here, and prints nothing."""
+        return kafka.client | {"log_level": 0, "error_cb": self.take}
+
+    def take(self, error: KafkaError) -> None:
+        """Keep what the error explains."""
+        self.last = next((fault for sign, fault in _SIGNS if sign.search(error.str())), self.last)
+
+    def describe(self, kafka: Cluster, error: KafkaException) -> str:
+        """One sentence for an error of a client that cannot reach the brokers."""
+        text, settings = self.explain()
+        return f"Kafka does not answer at {kafka.servers}: {text} ({error.args[0].str()}); see {settings}"
+
+    def explain(self) -> Fault:
+        """The last fault that was reported; without any, the server does not speak as it is spoken to."""
+        return self.last or _MUTE
