@@ -78,7 +78,7 @@ class Bench:
     group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
 
     @asynccontextmanager
-    async def worker(self, handler: Handler) -> AsyncIterator[App]:
+    async def worker(self, handler: Handler, *, commit_interval: float = 0.2) -> AsyncIterator[App]:
         app = App(
             self.group,
             [self.topic],
@@ -89,7 +89,7 @@ class Bench:
             topic_disable_leader=True,
             topic_allow_declare=False,
             table_standby_replicas=0,
-            broker_commit_interval=0.2,
+            broker_commit_interval=commit_interval,
             broker_heartbeat_interval=0.5,
             consumer_auto_offset_reset="earliest",
             stream_wait_empty=False,
@@ -288,6 +288,17 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Benc
     async with bench.worker(second):
         await bench.until_committed({0: 30})
     assert [record.offset for record in second.done] == [*range(30)]
+
+
+async def test_one_commit_takes_all_that_is_acknowledged(bench: Bench) -> None:
+    handler = Handler()
+    handler.gate.set()
+    async with bench.worker(handler, commit_interval=1000) as app:
+        for number in (20, 40, 60, 80):
+            bench.produce({0: 20})
+            await until(lambda number=number: len(handler.done) == number and not app.consumer.in_hand.records)
+            await app.consumer.commit()
+            assert await bench.committed() == {Place(bench.topic, 0): number}
 
 
 async def test_a_record_that_came_alone_first_does_not_stop_the_commits(bench: Bench) -> None:
