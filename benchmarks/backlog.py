@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
 
-from outbox.append import APPEND, NewEvent, columns_of
+from outbox.append import APPEND, columns_of
 from runtime.ids import new_id
 from runtime.tracing import new_trace
+from schemas.envelope import Event
 from schemas.stripe import DATASCHEMA
 from schemas.topics import Topic
 
@@ -75,8 +76,8 @@ def write_paced(url: str, rate: float, seconds: float, start_at: float) -> Commi
     return Committed(at, late)
 
 
-def _event(key: str, data: bytes) -> NewEvent:
-    return NewEvent(
+def _event(key: str, data: bytes) -> Event:
+    return Event(
         id=new_id(),
         topic=TOPIC,
         aggregate_type="payment",

@@ -10,7 +10,7 @@ from benchmarks.bodies import make_bodies
 from benchmarks.producer import Ready, produce
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.stripe import DATASCHEMA, TYPE_PREFIX
 from schemas.topics import Topic
 
@@ -24,14 +24,15 @@ def preload(bootstrap: str, number: int) -> int:
 
 
 def _record(body: Body) -> Ready:
-    event = Envelope(
+    event = Event(
         id=new_id(),
+        topic=Topic.WEBHOOKS_STRIPE,
         source="/webhooks/stripe",
         type=f"{TYPE_PREFIX}payment_intent.succeeded",
-        subject=body.payment,
-        time=datetime.fromtimestamp(int(time.time()), tz=UTC),
+        aggregate_id=body.payment,
+        occurred_at=datetime.fromtimestamp(int(time.time()), tz=UTC),
         dataschema=DATASCHEMA,
         traceparent=new_trace().traceparent,
         data=body.data,
     )
-    return Ready(Topic.WEBHOOKS_STRIPE, event.data, event.subject, to_headers(event))
+    return Ready(event.topic, event.data, event.aggregate_id, to_headers(event))

@@ -47,7 +47,7 @@ def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
 def _read(url: str, rows: int) -> list[Ready]:
     with psycopg.connect(url, autocommit=True) as connection:
         pending = relay_store.read_pending(connection, range(SHARDS), [], relay_store.Room(rows, sys.maxsize)).rows
-    return [Ready(row.topic, row.event.data, row.event.subject, to_headers(row.event)) for row in pending]
+    return [Ready(row.event.topic, row.event.data, row.event.aggregate_id, to_headers(row.event)) for row in pending]
 
 
 async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> int:

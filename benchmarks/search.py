@@ -16,7 +16,7 @@ from benchmarks.producer import Ready, produce
 from benchmarks.system import Running, System, system
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.registry import type_of
 from schemas.search import PROPERTIES, PropertyUpserted
 from schemas.topics import Topic
@@ -80,17 +80,18 @@ def preload(bootstrap: str, ids: list[UUID]) -> int:
 
 def _record(event_id: UUID, number: int) -> Ready:
     told = PropertyUpserted(id=f"p{number}", version=1, doc=document(number))
-    event = Envelope(
+    event = Event(
         id=event_id,
+        topic=Topic.PROPERTIES,
         source="/internal/search",
         type=type_of(told).name,
-        subject=told.id,
-        time=datetime.now(UTC),
+        aggregate_id=told.id,
+        occurred_at=datetime.now(UTC),
         dataschema=type_of(told).dataschema,
         traceparent=new_trace().traceparent,
         data=msgspec.json.encode(told),
     )
-    return Ready(Topic.PROPERTIES, event.data, event.subject, to_headers(event))
+    return Ready(event.topic, event.data, event.aggregate_id, to_headers(event))
 
 
 def _work(ours: System, documents: int) -> float:

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-from outbox.append import NewEvent, append, event_of
+from outbox.append import append, event_of
 from runtime.ids import id_at
 from runtime.tracing import new_trace
+from schemas.envelope import Event
 from schemas.operations import AlertRaised
 
 Detail = str | Callable[[], Awaitable[str]]
@@ -167,7 +168,7 @@ def _total_of(condition: Condition) -> str:
     return f"{condition.alert}_total"
 
 
-def _alert(condition: Condition, subject: str, facts: Mapping[str, object], moment: datetime) -> NewEvent:
+def _alert(condition: Condition, subject: str, facts: Mapping[str, object], moment: datetime) -> Event:
     minutes = int(condition.window.total_seconds() // 60)
     alert = AlertRaised(
         alert=condition.alert,

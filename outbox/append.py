@@ -13,28 +13,10 @@ from outbox.tables import SHARDS
 from runtime import spans
 from runtime.ids import new_id
 from runtime.tracing import Trace
+from schemas.envelope import Event
 from schemas.registry import encode, type_of
 
 WAKE_CHANNEL: Final = "outbox"
-
-
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to be appended; `aggregate_id` is the record key and so the order it keeps."""
-
-    id: UUID
-    topic: str
-    aggregate_type: str
-    aggregate_id: str
-    source: str
-    type: str
-    dataschema: str
-    occurred_at: datetime
-    traceparent: str
-    data: bytes
-    aggregate_version: int | None = None
-    causation_id: UUID | None = None
-    livemode: bool | None = None
-    account: str | None = None
 
 
 def shard_of(aggregate_id: str) -> int:
@@ -53,10 +35,10 @@ def event_of(
     causation_id: UUID | None = None,
     livemode: bool | None = None,
     account: str | None = None,
-) -> NewEvent:
+) -> Event:
     """The event that states the record: its registered type decides topic and schema."""
     kind = type_of(record)
-    return NewEvent(
+    return Event(
         id=new_id(),
         topic=kind.topic,
         aggregate_type=kind.aggregate,
@@ -75,27 +57,25 @@ def event_of(
 
 
 # `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY a commit, and only as a hint.
-_APPEND: Final = """
+APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
                        %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::bool[], %b::text[],
-                       %b::int2[]{array}) with ordinality
+                       %b::int2[], %b::uuid[]) with ordinality
     as t(id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data, livemode, account, shard{column}, n)),
+         occurred_at, traceparent, causation_id, data, livemode, account, shard, replay_id, n)),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
                       occurred_at, traceparent, causation_id, data, livemode, account)
   select id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
          occurred_at, traceparent, causation_id, data, livemode, account from v),
 listed as (
-  insert into outbox_pending (event_id, shard{column}) select id, shard{column} from v order by n)
+  insert into outbox_pending (event_id, shard, replay_id) select id, shard, replay_id from v order by n)
 select pg_notify('outbox', '')
 """
-APPEND: Final = _APPEND.format(array="", column="")
-_APPEND_REPLAYED: Final = _APPEND.format(array=", %b::uuid[]", column=", replay_id")
 
 
-async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
     """
     Append events inside the transaction that is open on the connection; the relay sees them when it commits.
 
@@ -106,13 +86,7 @@ async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> Non
         spans.note_written(events)
 
 
-async def append_replayed(connection: AsyncConnection, events: Sequence[NewEvent], replays: Sequence[UUID]) -> None:
-    """As `append`, for events that may have been told before: each record carries the id of the replay that tells it again."""
-    if events:
-        await connection.execute(_APPEND_REPLAYED, [*columns_of(events), list(replays)], prepare=True)
-
-
-def columns_of(events: Sequence[NewEvent]) -> list[list[object]]:
+def columns_of(events: Sequence[Event]) -> list[list[object]]:
     """The parameters of APPEND."""
     return [
         [e.id for e in events],
@@ -130,4 +104,5 @@ def columns_of(events: Sequence[NewEvent]) -> list[list[object]]:
         [e.livemode for e in events],
         [e.account for e in events],
         [shard_of(e.aggregate_id) for e in events],
+        [e.replay_id for e in events],
     ]

@@ -169,9 +169,9 @@ class Publisher:
         event = row.event
         if event.type == resend.TYPE:
             raw = resend.record_of(event.data)
-            self._producer.produce(row.topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
+            self._producer.produce(event.topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
             return
-        self._producer.produce(row.topic, event.data, event.subject, headers=to_headers(event), on_delivery=report)
+        self._producer.produce(event.topic, event.data, event.aggregate_id, headers=to_headers(event), on_delivery=report)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
         """False where there is none for too long: nothing that follows may go either then."""

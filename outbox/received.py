@@ -7,7 +7,8 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection
 
-from outbox.append import NewEvent, shard_of
+from outbox.append import shard_of
+from schemas.envelope import Event
 
 Outcome = Literal["accepted", "duplicate", "ignored"]
 UNHANDLED: Final = "type_not_handled"
@@ -25,7 +26,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     nowhere until someone replays it.
     """
 
-    event: NewEvent
+    event: Event
     source: str
     provider_event_id: str
     type: str

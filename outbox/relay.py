@@ -18,7 +18,7 @@ import structlog
 from psycopg import Connection, Notify
 
 from outbox import metrics, relay_store
-from outbox.append import WAKE_CHANNEL, NewEvent, event_of
+from outbox.append import WAKE_CHANNEL, event_of
 from outbox.publisher import Batch, Publisher
 from outbox.refusals import Isolate, Park, decide
 from outbox.settings import RelaySettings
@@ -33,6 +33,7 @@ from runtime.lease import Lease
 from runtime.process import Stop
 from runtime.sessions import connect
 from runtime.tracing import Trace, continue_trace, new_trace, parse_traceparent
+from schemas.envelope import Event
 from schemas.operations import AlertRaised
 from schemas.topics import Topic
 
@@ -232,8 +233,8 @@ class _Session:
 
     def _park_refused(self, row: relay_store.PendingRow, reason: str, detail: str) -> None:
         trace = continue_trace(row.event.traceparent)
-        said = f"Kafka refuses an event for {row.topic}: {detail}"
-        self._park(relay_store.UnreadableRow(row.id, row.event.id, row.topic, reason, detail), said, trace)
+        said = f"Kafka refuses an event for {row.event.topic}: {detail}"
+        self._park(relay_store.UnreadableRow(row.id, row.event.id, row.event.topic, reason, detail), said, trace)
 
     def _park_unreadable(self, row: relay_store.UnreadableRow) -> None:
         self._park(row, f"An event cannot be sent to {row.topic or 'its topic'}: {row.detail}", new_trace())
@@ -292,7 +293,7 @@ class _Session:
         metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
 
     def _count(self, rows: list[relay_store.PendingRow]) -> None:
-        for topic, number in Counter(row.topic for row in rows).items():
+        for topic, number in Counter(row.event.topic for row in rows).items():
             metrics.RELAYED.labels(topic).inc(number)
         if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
             metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(first.id)).total_seconds()))
@@ -309,7 +310,7 @@ def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bo
     return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
 
 
-def _alert(event_id: UUID, summary: str, trace: Trace) -> NewEvent:
+def _alert(event_id: UUID, summary: str, trace: Trace) -> Event:
     alert = AlertRaised(
         alert="outbox_event_parked",
         subject=str(event_id),
@@ -331,14 +332,14 @@ def _tell(rows: list[relay_store.PendingRow], began: int) -> None:
     for row in rows:
         if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
             spans.record(
-                f"publish {row.topic}",
+                f"publish {row.event.topic}",
                 caller.child(),
                 began,
                 parent=caller.span_id,
                 kind="producer",
                 messaging__system="kafka",
                 messaging__operation__type="send",
-                messaging__destination__name=row.topic,
+                messaging__destination__name=row.event.topic,
                 messaging__message__id=str(row.event.id),
                 messaging__batch__message_count=len(rows),
             )

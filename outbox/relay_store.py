@@ -9,12 +9,12 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from outbox.append import APPEND, NewEvent, columns_of
+from outbox.append import APPEND, columns_of
 from outbox.refusals import MISSING, UNREADABLE
 from runtime.database import UNAVAILABLE
 from runtime.excerpts import described
 from runtime.ids import time_of
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 
 log = structlog.get_logger()
 
@@ -23,8 +23,7 @@ class PendingRow(NamedTuple):
     """One row of the work list with the event it stands for."""
 
     id: int
-    topic: str
-    event: Envelope
+    event: Event
 
 
 class Room(NamedTuple):
@@ -154,21 +153,22 @@ def _is_of_a_row(error: Exception) -> bool:
 
 
 def _row_of(row: tuple[Any, ...]) -> PendingRow:
-    event = Envelope(
+    event = Event(
         replay_id=row[1],
         id=row[2],
-        subject=row[4],
+        topic=row[3],
+        aggregate_id=row[4],
         source=row[5],
         type=row[6],
         dataschema=row[7],
-        time=row[8],
+        occurred_at=row[8],
         traceparent=row[9],
         causation_id=row[10],
         data=row[11],
         livemode=row[12],
         account=row[13],
     )
-    return PendingRow(row[0], row[3], event)
+    return PendingRow(row[0], event)
 
 
 def _array(ids: Collection[int]) -> str:
@@ -181,7 +181,7 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(_FORGET, (_array(ids),), prepare=True)
 
 
-def park(connection: Connection, row_id: int, reason: str, alert: NewEvent | None) -> None:
+def park(connection: Connection, row_id: int, reason: str, alert: Event | None) -> None:
     """Set a row aside and raise the alert, where there is one, in one transaction."""
     with connection.transaction():
         connection.execute(_PARK, (reason, row_id))

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 
-from outbox.append import NewEvent
 from runtime.ids import new_id
 from runtime.tracing import Trace
+from schemas.envelope import Event
 
 TYPE: Final = "dead-letter.resent"
 _SCHEMA: Final = "urn:tallyhook:record.raw:1"
@@ -37,13 +37,13 @@ def raw_record(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
     return RawRecord(key, value, [(name, None if text is None else b64decode(text)) for name, text in headers])
 
 
-def resend_of(record: RawRecord, topic: str, *, letter: UUID, event_id: UUID | None, now: datetime, trace: Trace) -> NewEvent:
+def resend_of(record: RawRecord, topic: str, *, letter: UUID, event_id: UUID | None, now: datetime, trace: Trace) -> Event:
     """
     The event that carries the record of a letter back to the topic; in order with others of its key, where the key is a text.
 
     It is caused by the event that the record holds, so that whoever looks for that event or erases it finds this copy.
     """
-    return NewEvent(
+    return Event(
         id=new_id(),
         topic=topic,
         aggregate_type="record",

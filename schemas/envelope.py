@@ -20,23 +20,27 @@ Headers = Sequence[tuple[str, bytes | None]]
 """The headers of a record that was read: Kafka allows one without a value. A header to write may be a text as well."""
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One event.
+    One event: as it is appended, as the outbox keeps it and as a worker reads it.
 
-    `id` is a UUIDv7 and stays the same through replays; `subject` is the aggregate's id and the record key;
-    `time` is when it happened at its source; `dataschema` names type and version of the data. `livemode` is false where no real
-    money moves, `account` is the provider's account that it is of; None where the provider does not state it.
+    `id` is a UUIDv7 and stays the same through replays. `aggregate_id` is the record key, and so the order that the event keeps.
+    `occurred_at` is when it happened at its source; `dataschema` names type and version of the data. `livemode` is false where no
+    real money moves, `account` is the provider's account that it is of; both are None where the provider does not state them.
+    The type and the version of the aggregate stay in the outbox: they are None in an event that was read from Kafka.
     """
 
     id: UUID
+    topic: str
+    aggregate_id: str
     source: str
     type: str
-    subject: str
-    time: datetime
     dataschema: str
+    occurred_at: datetime
     traceparent: str
     data: bytes
+    aggregate_type: str | None = None
+    aggregate_version: int | None = None
     causation_id: UUID | None = None
     replay_id: UUID | None = None
     livemode: bool | None = None
@@ -44,14 +48,14 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = JSON
 
 
-def to_headers(event: Envelope) -> list[tuple[str, str | bytes | None]]:
+def to_headers(event: Event) -> list[tuple[str, str | bytes | None]]:
     """The Kafka headers of an event, in the order of `docs/contract.md`, "Events on Kafka"."""
     headers: list[tuple[str, str | bytes | None]] = [
         ("ce_id", str(event.id)),
         ("ce_source", event.source),
         ("ce_type", event.type),
-        ("ce_subject", event.subject),
-        ("ce_time", format_time(event.time)),
+        ("ce_subject", event.aggregate_id),
+        ("ce_time", format_time(event.occurred_at)),
         ("ce_specversion", SPECVERSION),
         ("ce_dataschema", event.dataschema),
         ("content-type", event.content_type),
@@ -68,9 +72,9 @@ def to_headers(event: Envelope) -> list[tuple[str, str | bytes | None]]:
     return headers
 
 
-def from_headers(headers: Headers, data: bytes) -> Envelope:
+def from_headers(topic: str, headers: Headers, data: bytes) -> Event:
     """
-    The event of a Kafka record.
+    The event of a record on this topic.
 
     Raises SchemaError with reason `envelope_incomplete` or `envelope_malformed`.
     """
@@ -78,13 +82,14 @@ def from_headers(headers: Headers, data: bytes) -> Envelope:
     try:
         if found["ce_specversion"].decode() != SPECVERSION:
             raise SchemaError(Reason.ENVELOPE_MALFORMED, "ce_specversion is not 1.0")
-        return Envelope(
+        return Event(
             id=UUID(found["ce_id"].decode()),
+            topic=topic,
+            aggregate_id=found["ce_subject"].decode(),
             source=found["ce_source"].decode(),
             type=found["ce_type"].decode(),
-            subject=found["ce_subject"].decode(),
-            time=_time(found["ce_time"].decode()),
             dataschema=found["ce_dataschema"].decode(),
+            occurred_at=_time(found["ce_time"].decode()),
             traceparent=found["traceparent"].decode(),
             data=data,
             causation_id=_optional_id(found.get("ce_causationid")),

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from psycopg import AsyncConnection
 
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 
 
 class Handler(Protocol):
@@ -20,7 +20,7 @@ class Handler(Protocol):
     @property
     def consumer(self) -> str: ...
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...
 
 
 @runtime_checkable
@@ -32,4 +32,4 @@ class RestoringHandler(Handler, Protocol):
     replay's. It brings back what the database held, and sends, calls and orders nothing. Without it, `handle` gets them.
     """
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None: ...
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...

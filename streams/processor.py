@@ -26,7 +26,7 @@ from outbox.losses import Loss
 from runtime import database, spans
 from runtime.database import Pool
 from runtime.excerpts import excerpt_of
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from streams import metrics, store
 from streams.errors import Poison, PoisonReason, Transient
 from streams.handler import Handler, RestoringHandler
@@ -45,7 +45,7 @@ class Item(NamedTuple):
     """A record and the event that it holds, and the offset replay that it belongs to."""
 
     record: Record
-    event: Envelope
+    event: Event
     replay: UUID | None = None
 
 
@@ -82,7 +82,7 @@ class Processor:
                     await self._set_aside(record, None, poison)
                 else:
                     replay = self._replays.holding(record) if self._replays.open else None
-                    lanes[crc32(event.subject.encode()) % self._lanes].append(Item(record, event, replay))
+                    lanes[crc32(event.aggregate_id.encode()) % self._lanes].append(Item(record, event, replay))
             await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
         if self._replays.open and (over := self._replays.passed(records)):
             await self._persist(lambda connection: self._replays.finish(connection, over))
@@ -119,8 +119,8 @@ class Processor:
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
         spans.discard_written()
         fresh = await self._mark(connection, items)
-        events: list[Envelope] = []
-        restored: list[Envelope] = []
+        events: list[Event] = []
+        restored: list[Event] = []
         for item in items:
             if item.event.id in fresh:
                 fresh.discard(item.event.id)  # the same event twice in a batch is handled once
@@ -144,7 +144,7 @@ class Processor:
             # No partition for that day: its marks are gone, so it is not known whether the event was handled before.
             raise Poison(PoisonReason.EVENT_OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
 
-    async def _set_aside(self, record: Record, event: Envelope | None, poison: Poison) -> None:
+    async def _set_aside(self, record: Record, event: Event | None, poison: Poison) -> None:
         async def work(connection: AsyncConnection) -> None:
             if await store.set_aside(connection, self._worker, record, event, poison):
                 metrics.DEAD_LETTERED.labels(self._worker, poison.reason).inc()

@@ -6,7 +6,7 @@ import msgspec
 
 from runtime.ids import is_time_ordered
 from schemas import registry
-from schemas.envelope import EARLIEST, LATEST, Envelope, Headers, from_headers
+from schemas.envelope import EARLIEST, LATEST, Event, Headers, from_headers
 from schemas.errors import Reason as SchemaReason
 from schemas.errors import SchemaError
 from streams.errors import Poison, PoisonReason
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def decode(record: Record) -> Envelope:
+def decode(record: Record) -> Event:
     """
     The event in a record.
 
@@ -34,7 +34,7 @@ def decode(record: Record) -> Envelope:
     if record.value is None:
         raise Poison(PoisonReason.VALUE_MISSING, "the record has no value")
     try:
-        event = from_headers(record.headers, record.value)
+        event = from_headers(record.topic, record.headers, record.value)
     except SchemaError as error:
         raise Poison(error.reason, str(error)) from error
     if (fault := _fault_of(event)) is not None:
@@ -44,15 +44,15 @@ def decode(record: Record) -> Envelope:
     return event
 
 
-def _fault_of(event: Envelope) -> str | None:
+def _fault_of(event: Event) -> str | None:
     """Return why no table can hold the headers' values, or None; everything that is made of the event would fail."""
-    if not EARLIEST <= event.time <= LATEST:
+    if not EARLIEST <= event.occurred_at <= LATEST:
         return f"ce_time is not between the years {EARLIEST.year} and {LATEST.year} in UTC"
-    words = (event.source, event.type, event.subject, event.dataschema, event.traceparent, event.content_type)
+    words = (event.source, event.type, event.aggregate_id, event.dataschema, event.traceparent, event.content_type)
     return "a header holds a NUL, which Postgres cannot store" if any("\0" in word for word in words) else None
 
 
-def data_of(event: Envelope, *kinds: type[Data]) -> Data:
+def data_of(event: Event, *kinds: type[Data]) -> Data:
     """
     The data of an event of ours, as one of the records that a worker knows.
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from runtime import spans
 from runtime.tracing import continue_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from streams.records import Record
 
 
@@ -16,7 +16,7 @@ class Handled(Protocol):
     @property
     def record(self) -> Record: ...
     @property
-    def event(self) -> Envelope: ...
+    def event(self) -> Event: ...
 
 
 @contextmanager

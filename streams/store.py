@@ -14,7 +14,7 @@ from outbox.alerts import DEAD_LETTERS, note
 from outbox.append import append, event_of
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import DeadLetterRecorded
 from streams.errors import Poison, PoisonReason
 from streams.records import Record
@@ -47,7 +47,7 @@ async def mark(connection: AsyncConnection, consumer: str, ids: Sequence[UUID]) 
     return {row[0] for row in await cursor.fetchall()}
 
 
-async def set_aside(connection: AsyncConnection, consumer: str, record: Record, event: Envelope | None, poison: Poison) -> bool:
+async def set_aside(connection: AsyncConnection, consumer: str, record: Record, event: Event | None, poison: Poison) -> bool:
     """
     Record a dead letter and its event, in the open transaction; returns False if the record was dead-lettered before.
 

@@ -21,7 +21,7 @@ from outbox.erased import is_marker
 from outbox.offsets import Offsets
 from runtime.database import Pool, make_pool
 from runtime.ids import first_id_of
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from streams.errors import Poison
 from streams.processor import Processor
 from streams.records import Record, decode
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 _LANES: Final = 4
 _OVERLAP: Final = timedelta(minutes=10)  # by how much clocks may differ, and how long a transaction may take
-_ATTRIBUTES: Final = frozenset(Envelope.__struct_fields__)
+_ATTRIBUTES: Final = frozenset(Event.__struct_fields__)
 _OF_THE_LOG: Final = -1  # the number of a partition, for records that come from the log and not from Kafka
 
 Progress = Callable[[int, int], object]
@@ -183,11 +183,10 @@ class Builder:
 
 
 def _record(number: int, row: Mapping[str, Any]) -> Record:
-    """An event of the log as the record that Kafka had of it; what an envelope holds has its name in the log, but for two."""
-    attributes = {name: value for name, value in row.items() if name in _ATTRIBUTES}
-    event = Envelope(**attributes, subject=row["aggregate_id"], time=row["occurred_at"])
+    """An event of the log as the record that Kafka had of it."""
+    event = Event(**{name: value for name, value in row.items() if name in _ATTRIBUTES})
     headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
-    return Record(row["topic"], _OF_THE_LOG, number, event.subject.encode(), event.data, headers)
+    return Record(event.topic, _OF_THE_LOG, number, event.aggregate_id.encode(), event.data, headers)
 
 
 def _id_of(record: Record) -> UUID | None:

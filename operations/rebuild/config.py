@@ -10,7 +10,7 @@ from operations.rebuild.parts import Part
 from operations.rebuild.sources import Events, Source
 from projections.config_tables import config, config_history
 from schemas.config import ConfigChanged
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.topics import Topic
 from streams.records import data_of
 
@@ -43,9 +43,9 @@ class ConfigHandler:
 
     consumer: Final = "config"
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         told = [(event, data_of(event, ConfigChanged)) for event in events]
-        rows = [(each.key, each.version, Jsonb(each.value), event.id, event.time, each.changed_by) for event, each in told]
+        rows = [(each.key, each.version, Jsonb(each.value), event.id, event.occurred_at, each.changed_by) for event, each in told]
         await connection.cursor().executemany(_KEEP, rows)
 
 

@@ -11,7 +11,6 @@ from operations.rebuild.sources import Events, Source
 from outbox.erased import is_marker
 from projections.leads import lead_attempts, leads
 from projections.tables import history
-from schemas.envelope import Envelope
 from schemas.topics import Topic
 from streams.leads.handler import LeadsHandler
 
@@ -66,7 +65,7 @@ class RetoldLeads:
 
     consumer: Final = LeadsHandler.consumer
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         await LeadsHandler().rebuild(connection, events)
 
 

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from operations.rebuild.parts import Part
 from operations.rebuild.sources import Events, Source
 from projections.notifications import notifications
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed
 from schemas.topics import Topic
 from streams.notifications.handler import NotificationsHandler
@@ -55,18 +55,18 @@ _UPDATED: Final = (*_TOLD, "status", "reason", "attempts", "next_attempt_at", "u
 class RetoldNotifications(NotificationsHandler):
     """Commands as the worker takes them, by today's contacts, and then what became of them."""
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         await super().handle(connection, [event for event in events if event.type == _COMMAND])
         for event in events:
             if event.type != _COMMAND:
                 await self._apply(connection, event)
 
     @staticmethod
-    async def _apply(connection: AsyncConnection, event: Envelope) -> None:
+    async def _apply(connection: AsyncConnection, event: Event) -> None:
         told = data_of(event, NotificationSent, NotificationFailed, NotificationSuppressed)
         status = STATUS[type(told)]
         reason = getattr(told, "reason", None)
-        values = (status, reason, told.attempts, told.message_id, event.time, status, told.id)
+        values = (status, reason, told.attempts, told.message_id, event.occurred_at, status, told.id)
         await connection.execute(_TELL, values)
 
 

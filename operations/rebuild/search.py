@@ -14,7 +14,7 @@ from operations.rebuild.parts import Part
 from operations.rebuild.sources import Events, Source
 from outbox.erased import is_marker
 from projections.search import raise_versions, search_documents
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.search import PROPERTIES
 from schemas.topics import Topic
 from streams.search.documents import Change, Documents
@@ -33,7 +33,7 @@ where o.topic = 'property.events' and not {is_marker("o.data")} order by o.aggre
 """
 _KNOWN: Final = "select id from search_documents where index_name = %s"
 _EVENTS: Final = """
-select id, source, type, aggregate_id as subject, occurred_at as time, dataschema, traceparent, data
+select id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, data
 from outbox where id = any(%s)
 """
 
@@ -43,7 +43,7 @@ class VersionsHandler:
 
     consumer: Final = "search"
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         changes = [change_of(event) for event in events]
         await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
 
@@ -113,7 +113,7 @@ async def _missing(client: AsyncElasticsearch, wanted: Mapping[str, int]) -> lis
 def _changes(connection: Connection, ids: Sequence[UUID]) -> Iterable[Change]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows: list[dict[str, Any]] = cursor.execute(_EVENTS, (list(ids),)).fetchall()
-    return (change_of(Envelope(**row)) for row in rows)
+    return (change_of(Event(**row)) for row in rows)
 
 
 def _pages(keys: Sequence[str]) -> Iterator[list[str]]:

@@ -8,11 +8,11 @@ from prometheus_client import Counter
 from psycopg import AsyncConnection
 
 from outbox.alerts import window_of
-from outbox.append import NewEvent, append, event_of
+from outbox.append import append, event_of
 from runtime.database import Pool
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import AlertRaised, SendNotification
 from streams.alerts.settings import AlertSettings
 from streams.records import data_of
@@ -38,30 +38,30 @@ class AlertsHandler:
     def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        for event in sorted(events, key=lambda event: event.subject):  # one order of the windows' rows in all workers
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
+        for event in sorted(events, key=lambda event: event.aggregate_id):  # one order of the windows' rows in all workers
             alert = data_of(event, AlertRaised)
             RAISED.labels(alert.alert).inc()
             if await self._is_first(connection, alert, event) and self._settings.alert_to:
                 await append(connection, [self._message(alert, event, self._settings.alert_to)])
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Count the alerts again; their notifications have been sent."""
-        for event in sorted(events, key=lambda event: event.subject):
+        for event in sorted(events, key=lambda event: event.aggregate_id):
             await self._is_first(connection, data_of(event, AlertRaised), event)
 
-    async def _is_first(self, connection: AsyncConnection, alert: AlertRaised, event: Envelope) -> bool:
-        started = window_of(event.time, self._settings.alert_window)
+    async def _is_first(self, connection: AsyncConnection, alert: AlertRaised, event: Event) -> bool:
+        started = window_of(event.occurred_at, self._settings.alert_window)
         row = await (await connection.execute(_COUNT, (alert.alert, started))).fetchone()
         return row is not None and row[0] == 1
 
-    def _message(self, alert: AlertRaised, event: Envelope, to: str) -> NewEvent:
+    def _message(self, alert: AlertRaised, event: Event, to: str) -> Event:
         data = {"alert": alert.alert, "subject": alert.subject, "summary": alert.summary, "runbook": alert.runbook}
         return event_of(
             SendNotification(to=to, channel=self._settings.alert_channel, template="operator-alert", data=data),
             aggregate_id=str(new_id()),
             source="/workers/alerts",
-            occurred_at=event.time,
+            occurred_at=event.occurred_at,
             trace=continue_trace(event.traceparent),
             causation_id=event.id,
         )

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from outbox import tasks
 from runtime.database import Pool
 from schemas.cache import InvalidateCache
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from streams.cache.connection import client_of
 from streams.cache.keyspace import Keyspace
 from streams.records import data_of
@@ -34,7 +34,7 @@ class CacheHandler:
     def __init__(self, keyspace: Keyspace) -> None:
         self._keyspace = keyspace
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, data_of(event, InvalidateCache)) for event in events]
         for event, command in commands:
             removed = await self._keyspace.remove(command.keys) if command.keys else 0

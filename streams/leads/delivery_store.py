@@ -7,9 +7,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from outbox.append import NewEvent
 from projections.leads import LeadStatus
-from schemas.envelope import EARLIEST, LATEST
+from schemas.envelope import EARLIEST, LATEST, Event
 
 
 class Claimed(NamedTuple):
@@ -190,7 +189,7 @@ select 'lead', t.* from unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %
 """
 
 
-async def remember(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+async def remember(connection: AsyncConnection, events: Sequence[Event]) -> None:
     """Write events of leads into their history."""
     ids = [event.id for event in events]
     columns = [

@@ -9,7 +9,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox import tasks
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.errors import Reason as SchemaReason
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
 from schemas.partners import key_of
@@ -35,15 +35,15 @@ class LeadsHandler:
 
     consumer: Final = "leads"
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        came = [_lead(e.id, e.data, e.traceparent, e.time) for e in events if e.type == RECEIVED]
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
+        came = [_lead(e.id, e.data, e.traceparent, e.occurred_at) for e in events if e.type == RECEIVED]
         commands = [(event.id, data_of(event, DeliverLead)) for event in events if event.type == DELIVER]
         if came:
             await store.take_in(connection, came)
         for task_id, command in commands:
             await _deliver(connection, task_id, command, datetime.now(UTC))
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """
         Bring the leads to the state that their own events describe, in their order.
 
@@ -52,21 +52,22 @@ class LeadsHandler:
         """
         for event in events:
             if event.type == RECEIVED:
-                await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.time)], held=REPLAYED)
+                lead = _lead(event.id, event.data, event.traceparent, event.occurred_at)
+                await store.take_in(connection, [lead], held=REPLAYED)
             elif event.type in OUTCOMES:
                 await store.apply(connection, own_event_of(event), REPLAYED)
             elif event.type == DELIVER:
                 await tasks.fail(connection, event.id, REPLAYED)
 
-    async def rebuild(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def rebuild(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Bring the leads to the state of their own events and commands, due as they were, in tables that no worker uses."""
         for event in events:
             if event.type == RECEIVED:
-                await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.time)])
+                await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.occurred_at)])
             elif event.type in OUTCOMES:
                 await store.apply(connection, own_event_of(event))
             elif event.type == DELIVER:
-                await _deliver(connection, event.id, data_of(event, DeliverLead), event.time)
+                await _deliver(connection, event.id, data_of(event, DeliverLead), event.occurred_at)
 
 
 async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverLead, now: datetime) -> None:

@@ -5,9 +5,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from outbox.append import NewEvent, event_of
+from outbox.append import event_of
 from projections.leads import LeadStatus
 from runtime.tracing import continue_trace
+from schemas.envelope import Event
 from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
 from schemas.operations import AlertRaised
 from streams.leads.decisions import Answer, Decision, Delivered, Exhausted, Rejected, RetryAt
@@ -41,8 +42,8 @@ class Outcome(NamedTuple):
     """The rows to write: the move, the events of the lead, and an alert if an operator should look."""
 
     move: Move
-    events: list[NewEvent]
-    alert: NewEvent | None
+    events: list[Event]
+    alert: Event | None
 
 
 def outcome_of(ended: Ended, version: int) -> Outcome:
@@ -83,7 +84,7 @@ def _records(ended: Ended, version: int) -> list[msgspec.Struct]:
     return records
 
 
-def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEvent:
+def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> Event:
     lead = ended.lead
     return event_of(
         record,
@@ -96,7 +97,7 @@ def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> NewEven
     )
 
 
-def alert_of(ended: Ended) -> NewEvent | None:
+def alert_of(ended: Ended) -> Event | None:
     """Return an alert where nothing more happens by itself, so that an operator looks."""
     lead, answer = ended.lead, ended.answer
     if not isinstance(ended.decision, Exhausted | Rejected):

@@ -4,7 +4,6 @@ from typing import Final
 from uuid import UUID
 
 from projections.leads import LeadStatus
-from schemas.envelope import Envelope
 from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
 from streams.leads.store import OwnEvent
 from streams.records import data_of
@@ -15,14 +14,14 @@ OUTCOMES: Final = frozenset({"lead.delivered", "lead.delivery.failed", "lead.del
 _Outcome = LeadDelivered | LeadDeliveryFailed | LeadDeliveryExhausted
 
 
-def own_event_of(event: Envelope) -> OwnEvent:
+def own_event_of(event: Event) -> OwnEvent:
     """Return the state in the event. Raises Poison."""
     record: _Outcome = data_of(event, LeadDelivered, LeadDeliveryFailed, LeadDeliveryExhausted)  # type: ignore[assignment]  # mypy joins the three to their base
     return OwnEvent(
-        lead_id=UUID(event.subject),
+        lead_id=UUID(event.aggregate_id),
         event_id=event.id,
         type=event.type,
-        at=event.time,
+        at=event.occurred_at,
         attempt=record.attempt,
         version=record.version,
         status=_status_of(record),

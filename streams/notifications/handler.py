@@ -11,7 +11,7 @@ from projections import contacts
 from projections.config_view import following
 from projections.contacts import Contact
 from runtime.database import Pool
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
 from schemas.templates import TemplateError, check, fields_of
 from streams.due import hearing
@@ -41,7 +41,7 @@ class NotificationsHandler:
         self._configured = configured
         self._domain = domain
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, command_of(event)) for event in events]
         known = await contacts.named(connection, sorted({name for _, command in commands for name in names_of(command)}))
         queued: list[Notification] = []
@@ -59,11 +59,11 @@ class NotificationsHandler:
         await store.enqueue(connection, queued)
         await store.refuse(connection, refused)
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Write the commands down as suppressed: whether they were sent is not known any more."""
         await store.suppress(connection, [self._notification(event, command_of(event), None) for event in events], REPLAYED)
 
-    def _notification(self, event: Envelope, command: SendNotification, address: str | None) -> Notification:
+    def _notification(self, event: Event, command: SendNotification, address: str | None) -> Notification:
         return Notification(
             id=event.id,
             recipient=command.to,
@@ -77,7 +77,7 @@ class NotificationsHandler:
         )
 
 
-def command_of(event: Envelope) -> SendNotification:
+def command_of(event: Event) -> SendNotification:
     """
     Return the command, with the data that its template declares and no other.
 

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from outbox import tasks
-from outbox.append import NewEvent, append, event_of
+from outbox.append import append, event_of
 from runtime.tracing import continue_trace
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.due import announce
@@ -182,7 +182,7 @@ async def settle(connection: AsyncConnection, ended: Sequence[Ended]) -> list[En
     return [each for each, _ in held]
 
 
-def _settled(ended: Ended, event: NewEvent | None) -> tuple[Any, ...]:
+def _settled(ended: Ended, event: Event | None) -> tuple[Any, ...]:
     """Return the values of `_SETTLE` for one row."""
     row, outcome = ended.row, ended.outcome
     reason = None if isinstance(outcome, NotificationSent) else outcome.reason
@@ -229,7 +229,7 @@ async def _settle_task(connection: AsyncConnection, each: Notification, news: Ne
         await tasks.finish(connection, each.id, {"status": STATUS[type(news)], "messageId": each.message_id})
 
 
-def _event(each: Notification, news: News) -> NewEvent:
+def _event(each: Notification, news: News) -> Event:
     return event_of(
         news,
         aggregate_id=str(each.id),

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 from psycopg import AsyncConnection, Rollback
 
-from outbox.append import NewEvent, append, append_replayed
-from schemas.envelope import Envelope
+from outbox.append import append
+from schemas.envelope import Event
 from schemas.providers import providers
 from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
@@ -49,28 +50,27 @@ class PaymentsHandler:
         self._fetches = fetches
         self._decides = decides
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         steps = await _take(connection, events, append)
         contests = of_contests(steps, decides=self._decides)
         if self._fetches:
             await want(connection, [*of_thin_events(events), *contests])
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Emit the news again under the replay's id, without the messages to people and the alerts."""
-        replays = {event.id: event.replay_id for event in events}
+        replays = dict[UUID | None, UUID | None]((event.id, event.replay_id) for event in events)
 
-        async def emit(connection: AsyncConnection, news: Sequence[NewEvent]) -> None:
-            kept = [event for event in news if event.topic not in _TO_PEOPLE]
-            ids = [replay for event in kept if event.causation_id and (replay := replays[event.causation_id])]
-            await append_replayed(connection, kept, ids)
+        async def emit(connection: AsyncConnection, news: Sequence[Event]) -> None:
+            kept = (event for event in news if event.topic not in _TO_PEOPLE)
+            await append(connection, [replace(event, replay_id=replays.get(event.causation_id)) for event in kept])
 
         await _take(connection, events, emit)
 
 
-_Emit = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
+_Emit = Callable[[AsyncConnection, Sequence[Event]], Awaitable[None]]
 
 
-async def _take(connection: AsyncConnection, events: Sequence[Envelope], emit: _Emit) -> Steps:
+async def _take(connection: AsyncConnection, events: Sequence[Event], emit: _Emit) -> Steps:
     interpreted = [found for event in events if (found := _interpret(event)).facts]
     # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
     while interpreted:
@@ -83,7 +83,7 @@ REBUILDING: Final = role_of(PaymentsHandler())
 """The role for a replay of the log: it fetches nothing."""
 
 
-def _interpret(event: Envelope) -> Interpreted:
+def _interpret(event: Event) -> Interpreted:
     kind, facts = event.type, list[Fact]()
     try:
         for prefix, facts_of in _INTERPRETERS.items():
@@ -95,13 +95,13 @@ def _interpret(event: Envelope) -> Interpreted:
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
     if event.livemode is not None or event.account is not None:
-        facts = [msgspec.structs.replace(fact, livemode=event.livemode, account=event.account) for fact in facts]
+        facts = [replace(fact, livemode=event.livemode, account=event.account) for fact in facts]
     if not facts and event.dataschema != THIN:
         log.info("event_says_nothing", event_id=event.id, type=event.type)
     return Interpreted(event, kind, facts)
 
 
-def _storable(event: Envelope, facts: Sequence[Fact]) -> list[Fact]:
+def _storable(event: Event, facts: Sequence[Fact]) -> list[Fact]:
     checked = [storable(fact) for fact in facts]
     if left_out := sorted({name for _, names in checked for name in names}):
         log.warning("words_left_out", event_id=event.id, type=event.type, fields=left_out)

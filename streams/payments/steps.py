@@ -6,12 +6,12 @@ from uuid import UUID
 
 import msgspec
 
-from outbox.append import NewEvent, event_of
+from outbox.append import event_of
 from projections.reconciliation import SOURCE, Paid
 from runtime.ids import new_id
 from runtime.tracing import Trace, new_trace, parse_traceparent
 from schemas import billing
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import AlertRaised
 from streams.payments import news
 from streams.payments.facts import DisputeFact, Fact, InvoiceFact, PaymentFact, RefundFact, SubscriptionFact
@@ -23,7 +23,7 @@ from streams.payments.store import Claims, Key, Kind, Line, Loaded, Saved
 class Interpreted(NamedTuple):
     """An event with the facts that were extracted from it, at most one an aggregate."""
 
-    event: Envelope
+    event: Event
     type: str
     facts: Sequence[Fact]
 
@@ -31,7 +31,7 @@ class Interpreted(NamedTuple):
 class Step(NamedTuple):
     """The effect of one event on one aggregate; `contested` if it cannot be put in order with another one of its second."""
 
-    event: Envelope
+    event: Event
     old: State | None
     new: State
     version: int
@@ -58,7 +58,7 @@ _KINDS: Final[dict[type[Fact], Kind]] = {
 def lines_of(interpreted: Iterable[Interpreted]) -> list[Line]:
     """The batch as lines of history."""
     return [
-        Line(key.kind, key.id, event.id, fact.stamp.event, kind, event.time)
+        Line(key.kind, key.id, event.id, fact.stamp.event, kind, event.occurred_at)
         for event, kind, facts in interpreted
         for fact in facts
         for key in [key_of(fact)]
@@ -112,9 +112,9 @@ def claim_of(state: State | None) -> Paid | None:
 _News = list[tuple[msgspec.Struct, news.Payer | None]]
 
 
-def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[NewEvent]:
+def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[Event]:
     """The events that the steps emit, each aggregate's in order, with the notification right after its news."""
-    events: list[NewEvent] = []
+    events: list[Event] = []
     payments = _payments_after(steps)
     for key, taken in steps.items():
         for step in taken:
@@ -203,14 +203,14 @@ def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
     return pair.expected_amount, pair.expected_currency
 
 
-def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None, trace: Trace) -> list[NewEvent]:
+def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None, trace: Trace) -> list[Event]:
     event = step.event
     events = [
         event_of(
             record,
             aggregate_id=record.alert if isinstance(record, AlertRaised) else key.id,
             source=SOURCE,
-            occurred_at=event.time,
+            occurred_at=event.occurred_at,
             trace=trace,
             version=None if isinstance(record, AlertRaised) else step.version,
             causation_id=event.id,
@@ -225,7 +225,7 @@ def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None,
                 command,
                 aggregate_id=str(new_id()),
                 source=SOURCE,
-                occurred_at=event.time,
+                occurred_at=event.occurred_at,
                 trace=trace,
                 causation_id=event.id,
                 livemode=step.new.livemode,

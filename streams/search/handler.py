@@ -14,7 +14,7 @@ from projections.search import raise_versions
 from runtime.database import Pool
 from runtime.outgoing import elastic_trust
 from runtime.sessions import DEFAULT_LEASE, spoken_for
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
 from streams.errors import Poison, PoisonReason
 from streams.records import data_of
@@ -38,7 +38,7 @@ class SearchHandler:
         self._documents = documents
         self._lease = lease
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         changes = [change_of(event) for event in events]
         async with spoken_for(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
             refusals = await self._documents.write(changes)
@@ -50,14 +50,14 @@ class SearchHandler:
             {event.id: {"id": change.id, "version": change.version} for event, change in zip(events, changes, strict=True)},
         )
 
-    async def restore(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Index the changes again, and raise the versions past them: the index would keep a change whose version is reused."""
         await self.handle(connection, events)
         changes = [change_of(event) for event in events]
         await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
 
 
-def change_of(event: Envelope) -> Change:
+def change_of(event: Event) -> Change:
     change = data_of(event, PropertyUpserted, PropertyDeleted)
     source = msgspec.json.encode(change.doc) if isinstance(change, PropertyUpserted) else GONE
     return Change(change.id, change.version, source)

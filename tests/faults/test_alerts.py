@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from outbox.append import NewEvent, append, event_of
+from outbox.append import append, event_of
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised, SendNotification
 from tests.faults.accounting import assert_ledger
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ops.stack import Stack
+    from schemas.envelope import Event
     from tests.system import System
 
 KINDS = 5
@@ -38,7 +39,7 @@ def system(empty_stack: Stack) -> Iterator[System]:
         yield running
 
 
-def raised(number: int) -> NewEvent:
+def raised(number: int) -> Event:
     kind, window = number % KINDS, number // KINDS % WINDOWS
     alert = AlertRaised(alert=f"kind_{kind}", subject=f"s-{number}", summary=f"number {number}", runbook="runbooks/README.md")
     moment = datetime(2026, 1, 1, tzinfo=UTC) + window * WINDOW + timedelta(seconds=number % 300)

@@ -12,10 +12,11 @@ import aiohttp
 import psycopg
 import pytest
 
-from outbox.append import APPEND, NewEvent, columns_of, event_of
+from outbox.append import APPEND, columns_of, event_of
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.cache import InvalidateCache
+from schemas.envelope import Event
 from schemas.leads import LeadReceived
 from schemas.operations import AlertRaised, SendNotification
 from schemas.search import PropertyUpserted
@@ -44,9 +45,9 @@ POSTED: Final = 100
 WORDS: Final = " ".join(random.Random(7).randbytes(4).hex() for _ in range(SIZE // 9))  # nothing shrinks it
 
 
-def stripe(number: int) -> NewEvent:
+def stripe(number: int) -> Event:
     payment = Payment(id=f"pi_{number}")
-    return NewEvent(
+    return Event(
         id=new_id(),
         topic=Topic.WEBHOOKS_STRIPE,
         aggregate_type="payment",
@@ -60,34 +61,34 @@ def stripe(number: int) -> NewEvent:
     )
 
 
-def of(record: msgspec.Struct, key: str) -> NewEvent:
+def of(record: msgspec.Struct, key: str) -> Event:
     return event_of(record, aggregate_id=key, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
 
 
-def lead(number: int) -> NewEvent:
+def lead(number: int) -> Event:
     name = PARTNERS[number % len(PARTNERS)]
     return of(LeadReceived(partner_id=name, external_lead_id=str(number), payload={"note": WORDS}), f"{name}/{number}")
 
 
-def document(number: int) -> NewEvent:
+def document(number: int) -> Event:
     return of(PropertyUpserted(id=str(number), version=1, doc={"text": WORDS}), str(number))
 
 
-def invalidation(number: int) -> NewEvent:
+def invalidation(number: int) -> Event:
     return of(InvalidateCache(keys=[f"{number}:{word}" for word in WORDS.split()][: SIZE // 16]), f"all-{number}")
 
 
-def message(number: int) -> NewEvent:
+def message(number: int) -> Event:
     data = {"alert": "test", "subject": str(number), "summary": WORDS, "runbook": "none"}
     record = SendNotification(to=f"{number}@example.com", channel="EMAIL", template="operator-alert", data=data)
     return of(record, record.to)
 
 
-def alert(number: int) -> NewEvent:
+def alert(number: int) -> Event:
     return of(AlertRaised(alert=f"test_{number}", subject="test", summary=WORDS, runbook="none"), str(number))
 
 
-BACKLOG: Final[dict[str, tuple[int, Callable[[int], NewEvent]]]] = {
+BACKLOG: Final[dict[str, tuple[int, Callable[[int], Event]]]] = {
     "payments": (300, stripe),
     "leads": (200, lead),
     "search": (200, document),

@@ -16,10 +16,10 @@ import msgspec
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
-from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import time_of
 from runtime.settings import Secret
+from schemas.envelope import Event
 from schemas.leads import RECEIVED, LeadReceived
 from schemas.numbers import Decoder
 from schemas.partners import Partner, key_of
@@ -67,7 +67,7 @@ def translate(arrival: Arrival) -> Received:
     """The lead that a verified body states; its id is that of the delivery."""
     lead = _parse(_lead, arrival.body)
     return Received(
-        event=NewEvent(
+        event=Event(
             id=arrival.id,
             topic=_KIND.topic,
             aggregate_type=_KIND.aggregate,

@@ -15,9 +15,9 @@ from typing import Final
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
 from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only_value, parsed, source_of
-from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
+from schemas.envelope import Event
 from schemas.numbers import Decoder
 from schemas.providers import account_of
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
@@ -55,7 +55,7 @@ def translate(arrival: Arrival) -> Received:
     aggregate = aggregate_of(event, event_id)
     check_words({"event": event.event, "the entity's name": aggregate.type, "the entity's id": aggregate.id})
     return Received(
-        event=NewEvent(
+        event=Event(
             id=arrival.id,
             topic=_TOPIC,
             aggregate_type=aggregate.type,

@@ -11,11 +11,10 @@ from stripe import SignatureVerificationError, WebhookSignature
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
 from gateway.webhooks.sources import UNREADABLE, Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
-from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
-from schemas.envelope import EARLIEST, LATEST
+from schemas.envelope import EARLIEST, LATEST, Event
 from schemas.numbers import Decoder
 from schemas.providers import ModeOrAny, account_of
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, THIN, TYPE_PREFIX, StripeEvent, aggregate_of
@@ -61,7 +60,7 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
     aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
     check_words({"id": event.id, "type": event.type, "data.object.object": aggregate.type, "data.object.id": aggregate.id})
     return Received(
-        event=NewEvent(
+        event=Event(
             id=arrival.id,
             topic=_TOPIC,
             aggregate_type=aggregate.type,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from outbox.append import NewEvent
 from outbox.received import Received
+from schemas.envelope import Event
 from schemas.providers import account_of
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.topics import webhooks_of
@@ -19,7 +19,7 @@ def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:
     event = _event.decode(body)
     aggregate = aggregate_of(event)
     return Received(
-        event=NewEvent(
+        event=Event(
             id=event_id,
             topic=webhooks_of("stripe"),
             aggregate_type=aggregate.type,

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from outbox.received import Received, record
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.topics import webhooks_of
 from streams.errors import FetchReason, Poison, Transient, TransientReason
 from streams.records import Record
@@ -74,7 +74,7 @@ update webhook_deliveries set outcome = 'ignored', reason = %s where id = %s and
 """
 _NOTE: Final = "update webhook_deliveries set headers = %s where id = %s and headers is null"
 _EVENT: Final = """
-select id, source, type, aggregate_id, occurred_at, dataschema, traceparent, data, causation_id, livemode, account
+select id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, data, causation_id, livemode, account
 from outbox where id = %s
 """
 _BACKLOG: Final = """
@@ -136,12 +136,11 @@ async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, r
     async with connection.transaction():
         if not await _settle(connection, claimed, "given_up", reason):
             return False
-        row = await (await connection.execute(_EVENT, (claimed.event_id,))).fetchone()
-        if claimed.why == "thin" and row is not None:
-            event = _envelope(row)
+        event = await (await connection.cursor(row_factory=class_row(Event)).execute(_EVENT, (claimed.event_id,))).fetchone()
+        if claimed.why == "thin" and event is not None:
             headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
             # Its record was read long ago, so the dead letter has no place on Kafka: each gets a number that no place has.
-            place = Record(webhooks_of("stripe"), -1, await _number(connection), event.subject.encode(), event.data, headers)
+            place = Record(webhooks_of("stripe"), -1, await _number(connection), event.aggregate_id.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True
 
@@ -176,11 +175,3 @@ async def _number(connection: AsyncConnection) -> int:
     assert row is not None  # noqa: S101  # narrows the type
     number: int = row[0]
     return number
-
-
-def _envelope(row: tuple[Any, ...]) -> Envelope:
-    event_id, source, kind, subject, time, dataschema, traceparent, data, causation_id, livemode, account = row
-    return Envelope(
-        id=event_id, source=source, type=kind, subject=subject, time=time, dataschema=dataschema, traceparent=traceparent,
-        data=bytes(data), causation_id=causation_id, livemode=livemode, account=account,
-    )  # fmt: skip

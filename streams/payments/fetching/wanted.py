@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.stripe import SOURCE, TYPE_PREFIX
 from schemas.stripe_snapshots import KINDS
 from schemas.stripe_thin import DATASCHEMA, ThinEvent
@@ -34,12 +34,12 @@ _thin: Final = msgspec.json.Decoder(ThinEvent)
 _marks: Final = msgspec.json.Decoder(_Marks)
 
 
-def of_thin_events(events: Iterable[Envelope]) -> list[Wanted]:
+def of_thin_events(events: Iterable[Event]) -> list[Wanted]:
     """The objects that they name. Raises Poison `event_malformed`, with the event's id."""
     return [wanted for event in events if event.dataschema == DATASCHEMA and (wanted := _of_thin(event))]
 
 
-def _of_thin(event: Envelope) -> Wanted | None:
+def _of_thin(event: Event) -> Wanted | None:
     try:
         thin = _thin.decode(event.data)
     except msgspec.DecodeError as error:
@@ -53,7 +53,7 @@ def _of_thin(event: Envelope) -> Wanted | None:
         object_id=named.id,
         why="thin",
         cause=thin.type.removeprefix("v1."),
-        after=int(event.time.timestamp()),
+        after=int(event.occurred_at.timestamp()),
         context=thin.context,
         account=None,
         livemode=thin.livemode,
@@ -72,7 +72,7 @@ def of_contests(steps: Steps, *, decides: bool) -> list[Wanted]:
     return found
 
 
-def _of_contest(key: Key, event: Envelope) -> Wanted:
+def _of_contest(key: Key, event: Event) -> Wanted:
     marks = _marks_of(event)
     return Wanted(
         event_id=event.id,
@@ -80,7 +80,7 @@ def _of_contest(key: Key, event: Envelope) -> Wanted:
         object_id=key.id,
         why="order",
         cause=event.type.removeprefix(TYPE_PREFIX),
-        after=int(event.time.timestamp()),
+        after=int(event.occurred_at.timestamp()),
         context=marks.context,
         account=marks.account,
         livemode=marks.livemode,
@@ -99,7 +99,7 @@ def _kind_of(key: Key) -> str:
     return key.kind
 
 
-def _marks_of(event: Envelope) -> _Marks:
+def _marks_of(event: Event) -> _Marks:
     try:
         return _marks.decode(event.data)
     except msgspec.DecodeError:  # no other code needs them to be sound

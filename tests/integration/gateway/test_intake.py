@@ -14,9 +14,9 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.intake import Intake
-from outbox.append import NewEvent
 from outbox.received import Received
 from runtime.ids import id_at, new_id
+from schemas.envelope import Event
 from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_received(provider_event_id: str = "evt_1", **changes: Any) -> Received:
-    event = NewEvent(
+    event = Event(
         id=new_id(),
         topic="webhooks.stripe",
         aggregate_type="payment",

@@ -11,8 +11,9 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from outbox.append import NewEvent, append
+from outbox.append import append
 from runtime.database import make_pool
+from schemas.envelope import Event
 from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
 from streams.store import mark
@@ -21,19 +22,15 @@ from tests.integration.operations.replaying import PROJECTED, envelope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schemas.envelope import Envelope
+    from schemas.envelope import Event
     from streams.handler import Handler
 
 COMMAND: Final = [sys.executable, "-c", "from ops.cli import main; main()"]
 
 
-def logged(event: Envelope, topic: str) -> NewEvent:
+def logged(event: Event, topic: str) -> Event:
     """The event as a row of the outbox."""
-    return NewEvent(
-        id=event.id, topic=topic, aggregate_type="test", aggregate_id=event.subject, source=event.source, type=event.type,
-        dataschema=event.dataschema, occurred_at=event.time, traceparent=event.traceparent, data=event.data,
-        causation_id=event.causation_id, livemode=event.livemode, account=event.account,
-    )  # fmt: skip
+    return msgspec.structs.replace(event, topic=topic, aggregate_type="test")
 
 
 class Log:
@@ -43,7 +40,7 @@ class Log:
         self.database_url = database_url
         self.environment = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "PATH": "/usr/bin:/bin"}
 
-    def write(self, events: Iterable[Envelope], topic: str) -> None:
+    def write(self, events: Iterable[Event], topic: str) -> None:
         """As the gateway does."""
 
         async def work(connection: psycopg.AsyncConnection) -> None:
@@ -51,7 +48,7 @@ class Log:
 
         self.work(work)
 
-    def handle(self, events: Sequence[Envelope], handler: Handler, batch: int = 50) -> None:
+    def handle(self, events: Sequence[Event], handler: Handler, batch: int = 50) -> None:
         """As a worker does: what has its mark is passed over."""
 
         async def work(connection: psycopg.AsyncConnection) -> None:
@@ -64,7 +61,7 @@ class Log:
 
         self.work(work)
 
-    def payments(self, bodies: Iterable[bytes], topic: str = Topic.WEBHOOKS_STRIPE, batch: int = 50) -> list[Envelope]:
+    def payments(self, bodies: Iterable[bytes], topic: str = Topic.WEBHOOKS_STRIPE, batch: int = 50) -> list[Event]:
         """Provider events that came in, in this order, and were handled."""
         events = [envelope(body) for body in bodies]
         self.write(events, topic)

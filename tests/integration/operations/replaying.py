@@ -24,8 +24,9 @@ from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.kafka import Cluster
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topics import Topic
 from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
@@ -50,11 +51,12 @@ PROJECTED: Final = {
 _DECODER: Final = msgspec.json.Decoder(StripeEvent)
 
 
-def envelope(body: bytes) -> Envelope:
+def envelope(body: bytes) -> Event:
     """The event as the gateway would have recorded it."""
     told = _DECODER.decode(body)
-    return Envelope(
-        id=new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
+    return Event(
+        id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(told).id, source=SOURCE, type=TYPE_PREFIX + told.type,
+        occurred_at=told.occurred_at,
         dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body, livemode=told.livemode, account="acct_1",
     )  # fmt: skip
 
@@ -92,10 +94,10 @@ class World:
             "STREAMS_SESSION_TIMEOUT": "6s",
         }
 
-    def produce(self, events: Iterable[Envelope], topic: str = STRIPE) -> None:
+    def produce(self, events: Iterable[Event], topic: str = STRIPE) -> None:
         producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 20})
         for event in events:
-            producer.produce(topic, event.data, event.subject.encode(), headers=[(n, v) for n, v in to_headers(event)])
+            producer.produce(topic, event.data, event.aggregate_id.encode(), headers=[(n, v) for n, v in to_headers(event)])
             producer.poll(0)
         assert producer.flush(30) == 0
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from outbox.append import NewEvent, append
+from outbox.append import append
 from runtime.ids import new_id, time_of
+from schemas.envelope import Event
 from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.simulators.stripe import Payment
 
@@ -111,7 +112,7 @@ async def test_the_journey_follows_what_an_event_caused(gateway: Gateway, databa
     fields = {
         name: cause[name] for name in ("aggregate_type", "aggregate_id", "occurred_at", "traceparent", "source", "dataschema")
     }
-    effect = NewEvent(
+    effect = Event(
         id=new_id(),
         topic="billing.payment.events",
         type="billing.payment.succeeded",
@@ -119,9 +120,7 @@ async def test_the_journey_follows_what_an_event_caused(gateway: Gateway, databa
         causation_id=cause["id"],
         **fields,
     )
-    last = NewEvent(
-        id=new_id(), topic="notification.commands", type="notification.send", data=b"", causation_id=effect.id, **fields
-    )
+    last = Event(id=new_id(), topic="notification.commands", type="notification.send", data=b"", causation_id=effect.id, **fields)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         await append(connection, [effect, last])
         await connection.execute("delete from outbox_pending where event_id = %s", (cause["id"],))

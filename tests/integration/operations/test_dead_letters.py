@@ -20,10 +20,11 @@ from operations.dead_letters.query import DeadLettersQuery
 from operations.errors import OperationError
 from operations.ledger import books, states
 from outbox import tasks
-from outbox.append import NewEvent, append
+from outbox.append import append
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
+from schemas.envelope import Event
 from schemas.leads import DeliverLead
 from schemas.registry import decode
 from streams.errors import Poison
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from runtime.database import Pool
-    from schemas.envelope import Envelope
 
 
 class Notes:
@@ -47,7 +47,7 @@ class Notes:
         self.consumer = consumer
         self.broken = False
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         for event in events:
             if self.broken:
                 raise Poison("rule_broken", "not today", event.id)
@@ -65,7 +65,7 @@ class Desk:
         self._pool = pool
 
     async def write(self, line: str, key: str = "k") -> UUID:
-        event = NewEvent(
+        event = Event(
             id=new_id(), topic=self.topic, aggregate_type="note", aggregate_id=key, source="/test", type="note.taken",
             dataschema="urn:test:note:1", occurred_at=datetime.now(UTC), traceparent=new_trace().traceparent, data=line.encode(),
         )  # fmt: skip
@@ -283,7 +283,7 @@ async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
 async def set_aside_as(desk: Desk, consumer: str, reason: str, offset: int) -> None:
     handler = Notes(consumer)
 
-    async def fail(_: AsyncConnection, __: Sequence[Envelope]) -> None:
+    async def fail(_: AsyncConnection, __: Sequence[Event]) -> None:
         raise Poison(reason, "as told")
 
     handler.handle = fail

@@ -16,9 +16,10 @@ from operations.ledger.books import SourceLedger
 from operations.ledger.states import SETTLED_BY, present
 from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
-from outbox.append import NewEvent, append
+from outbox.append import append
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
+from schemas.envelope import Event
 from streams.roles import ROLES
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Books:
         return [(told["alert"], told["subject"]) for told in (json.loads(row[0]) for row in rows)]
 
 
-def event(event_id: UUID, source: str) -> NewEvent:
-    return NewEvent(
+def event(event_id: UUID, source: str) -> Event:
+    return Event(
         id=event_id, topic=f"webhooks.{source}", aggregate_type="payment", aggregate_id="pi_1", source=f"/webhooks/{source}",
         type="com.stripe.charge.refunded", dataschema="urn:tallyhook:com.stripe.event:1", occurred_at=datetime.now(UTC),
         traceparent=new_trace().traceparent, data=b"{}",

@@ -19,7 +19,6 @@ from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
 from runtime.kafka import Cluster
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from streams.notifications.handler import NotificationsHandler
 from tests.integration.operations.replaying import STRIPE, World, at, envelope, lives
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from outbox.offsets import Place
+    from schemas.envelope import Event
     from tests.servers import StartStack
 
 PAYMENTS = ("--worker", "payments", "--topic", STRIPE)
@@ -305,22 +305,18 @@ def test_a_message_that_waited_in_the_backup_is_what_its_event_tells(world: Worl
     ]
 
 
-def told_of(each: Envelope) -> dict[str, Any]:
-    names = {"to": each.subject, "channel": "EMAIL", "template": "payment-succeeded"}
+def told_of(each: Event) -> dict[str, Any]:
+    names = {"to": each.aggregate_id, "channel": "EMAIL", "template": "payment-succeeded"}
     return {"id": each.id, "message_id": f"<{each.id.hex}@tallyhook.test>", "attempts": 1, **names}
 
 
-def command(to: str) -> Envelope:
+def command(to: str) -> Event:
     data = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
     return event_from(SendNotification(to=to, channel="EMAIL", template="payment-succeeded", data=data), to)
 
 
-def event_from(record: msgspec.Struct, subject: str = "s") -> Envelope:
-    event = event_of(record, aggregate_id=subject, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
-    return Envelope(
-        id=event.id, source=event.source, type=event.type, subject=subject, time=event.occurred_at, dataschema=event.dataschema,
-        traceparent=event.traceparent, data=event.data,
-    )  # fmt: skip
+def event_from(record: msgspec.Struct, subject: str = "s") -> Event:
+    return event_of(record, aggregate_id=subject, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
 
 
 def test_a_replay_that_was_never_read_is_replaced_by_the_next(world: World) -> None:

@@ -10,13 +10,12 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from ops.doctor.projections import check_projections
-from outbox.append import NewEvent, append, event_of
+from outbox.append import append, event_of
 from projections import config
 from projections.search import take_version
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
 from schemas.leads import DELIVER, DeliverLead
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from schemas.search import PropertyDeleted, PropertyUpserted
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
+
+    from schemas.envelope import Event
 
 LEADS: Final = ("leads", "lead_attempts", "history")
 
@@ -118,7 +119,7 @@ def test_a_delivery_that_was_asked_for_stays_asked_for(log: Log) -> None:
     assert log.rebuild("leads", "--with-side-effects")["exit"] == 0
     [after] = log.rows("select * from leads where id = %s", ids["bad"])
     assert {**after, "next_attempt_at": None} == {**before, "next_attempt_at": None}
-    assert after["next_attempt_at"] == asked.time
+    assert after["next_attempt_at"] == asked.occurred_at
 
 
 def test_a_lead_whose_event_is_gone_is_counted(log: Log) -> None:
@@ -128,12 +129,12 @@ def test_a_lead_whose_event_is_gone_is_counted(log: Log) -> None:
     assert (found["exit"], found["lost"], log.table(found, "leads")["samples"]["lost"]) == (1, 1, [str(ids["good"])])
 
 
-def command_to(to: str) -> Envelope:
+def command_to(to: str) -> Event:
     data = {"providerPaymentId": "pi_1", "amount": 2990, "currency": "eur"}
     return envelope_of(SendNotification(to=to, channel="EMAIL", template="payment-succeeded", data=data))
 
 
-def send(log: Log, commands: Sequence[Envelope]) -> None:
+def send(log: Log, commands: Sequence[Event]) -> None:
     """The first is sent, the second fails, the third waits, the fourth has no address."""
     log.write(commands, Topic.NOTIFICATION_COMMANDS)
     log.handle(commands, NotificationsHandler(frozenset({"EMAIL"}), "t.localhost"))
@@ -194,9 +195,9 @@ def test_configuration_comes_back_with_its_history(log: Log) -> None:
     assert log.dump("config") == {"config": before["config"]}
 
 
-async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Envelope]:
+async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Event]:
     """As the gateway tells of them, each under the next version."""
-    made: list[NewEvent] = []
+    made: list[Event] = []
 
     async def work(connection: psycopg.AsyncConnection) -> None:
         for name, doc in changes:
@@ -212,13 +213,7 @@ async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any
                 made.append(event)
 
     await asyncio.to_thread(log.work, work)
-    return [
-        Envelope(
-            id=e.id, source=e.source, type=e.type, subject=e.aggregate_id, time=e.occurred_at, dataschema=e.dataschema,
-            traceparent=e.traceparent, data=e.data,
-        )
-        for e in made
-    ]  # fmt: skip
+    return made
 
 
 async def test_documents_come_back_in_their_last_version(log: Log) -> None:

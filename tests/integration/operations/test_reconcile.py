@@ -22,8 +22,9 @@ from operations.reconcile.lists import StripeLists
 from operations.reconcile.run import Asked, Report, reconcile
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topics import Topic
 from streams import store as marks
 from streams.payments.handler import PaymentsHandler
 from tests.simulators import stripe
@@ -64,8 +65,9 @@ async def heard(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
     for body in bodies:
         told = msgspec.json.decode(body, type=StripeEvent)
         events.append(
-            Envelope(
-                id=new_id(), source=SOURCE, type=TYPE_PREFIX + told.type, subject=aggregate_of(told).id, time=told.occurred_at,
+            Event(
+                id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(told).id, source=SOURCE,
+                type=TYPE_PREFIX + told.type, occurred_at=told.occurred_at,
                 dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body,
             )
         )  # fmt: skip
@@ -92,14 +94,8 @@ def worker(database_url: str) -> Iterator[None]:
                     plain = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
                     async with plain, plain.transaction():
                         await marks.mark(plain, "payments", [row["id"] for row in rows])
-                        names = ("id", "source", "type", "dataschema", "traceparent", "data")
-                        await PaymentsHandler().handle(
-                            plain,
-                            [
-                                Envelope(subject=row["aggregate_id"], time=row["occurred_at"], **{n: row[n] for n in names})
-                                for row in rows
-                            ],
-                        )
+                        named = [{name: row[name] for name in Event.__struct_fields__ if name in row} for row in rows]
+                        await PaymentsHandler().handle(plain, [Event(**each) for each in named])
                 await asyncio.sleep(0.02)  # a stand-in for the relay and the worker: it looks again, and no test waits for it
 
     thread = threading.Thread(target=asyncio.run, args=(work(),))

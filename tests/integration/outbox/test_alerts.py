@@ -14,9 +14,10 @@ from psycopg import AsyncConnection
 from gateway.webhooks.rejections import Rejected, RejectedLog
 from outbox.alerts import PARTNER_FAILING, Condition, forget_windows, note, tally, window_of
 from runtime.ids import new_id
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import AlertRaised
 from schemas.registry import EVENT_TYPES, encode
+from schemas.topics import Topic
 from streams.alerts.handler import AlertSettings, AlertsHandler
 
 if TYPE_CHECKING:
@@ -92,11 +93,11 @@ async def test_a_flood_of_bad_signatures_is_one_alert_though_few_are_kept(databa
     assert "30 within 5 minutes" in alert["summary"]
 
 
-def raised(alert: str, at: datetime) -> Envelope:
+def raised(alert: str, at: datetime) -> Event:
     data = encode(AlertRaised(alert=alert, subject="s", summary="look", runbook="runbooks/x.md"))
     schema = EVENT_TYPES["alert.raised"].dataschema
-    return Envelope(
-        id=new_id(), source="/x", type="alert.raised", subject=alert, time=at, dataschema=schema,
+    return Event(
+        id=new_id(), topic=Topic.ALERTS, aggregate_id=alert, source="/x", type="alert.raised", occurred_at=at, dataschema=schema,
         traceparent=f"00-{'1' * 32}-{'2' * 16}-01", data=data,
     )  # fmt: skip
 

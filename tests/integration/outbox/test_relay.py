@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from outbox import relay_store
-from outbox.append import APPEND, NewEvent, columns_of
+from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings
@@ -22,6 +22,7 @@ from runtime.ids import new_id
 from runtime.kafka import Cluster
 from runtime.process import Stop
 from runtime.tracing import new_trace
+from schemas.envelope import Event
 from tests.kafka import Stored, make_topic, read_topic
 from tests.waiting import LIMIT, wait_until
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def event(topic: str, key: str = "pi_1", **changes: object) -> NewEvent:
+def event(topic: str, key: str = "pi_1", **changes: object) -> Event:
     fields: dict[str, object] = {
         "id": new_id(),
         "topic": topic,
@@ -42,10 +43,10 @@ def event(topic: str, key: str = "pi_1", **changes: object) -> NewEvent:
         "traceparent": new_trace().traceparent,
         "data": b'{"id":"evt_1"}',
     }
-    return NewEvent(**(fields | changes))
+    return Event(**(fields | changes))
 
 
-def write(url: str, *events: NewEvent) -> None:
+def write(url: str, *events: Event) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(APPEND, columns_of(events))
 

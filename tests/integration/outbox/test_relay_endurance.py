@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from outbox.append import NewEvent
+    from schemas.envelope import Event
 
 UNREADABLE: Final = (
     "infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "4713-01-01 00:00:00+00 BC", "0001-01-01T00:00:00+14:00",
@@ -116,7 +116,7 @@ def test_a_row_whose_alert_cannot_be_written_is_parked_without(
     old = first_id_of(datetime(2001, 1, 1, tzinfo=UTC))  # no partition can hold it
     event_of = relay_module.event_of
 
-    def misplaced(*given: Any, **named: Any) -> NewEvent:
+    def misplaced(*given: Any, **named: Any) -> Event:
         made = event_of(*given, **named)
         return type(made)(**{name: getattr(made, name) for name in made.__struct_fields__} | {"id": old})
 
@@ -179,7 +179,7 @@ def test_no_row_stops_the_relay(database_url: str, kafka_server: str) -> None:
         rows.append(row)
 
     collect()
-    bad: Sequence[NewEvent] = [event(topic, f"pi_{number % 7}") for number in range(len(rows))]
+    bad: Sequence[Event] = [event(topic, f"pi_{number % 7}") for number in range(len(rows))]
     good = [event(topic, "good", id=new_id()) for _ in range(5)]
     write(database_url, *bad, *good)
     for each, row in zip(bad, rows, strict=True):

@@ -10,7 +10,7 @@ import psycopg
 from outbox import tasks
 from outbox.append import event_of
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from streams.records import Record
 
 if TYPE_CHECKING:
@@ -19,21 +19,17 @@ if TYPE_CHECKING:
     import msgspec
 
 
-def envelope_of(record: msgspec.Struct, *, subject: str = "s") -> Envelope:
+def envelope_of(record: msgspec.Struct, *, subject: str = "s") -> Event:
     """The event that states the record, as it comes from Kafka."""
-    event = event_of(record, aggregate_id=subject, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
-    return Envelope(
-        id=event.id, source=event.source, type=event.type, subject=subject, time=event.occurred_at,
-        dataschema=event.dataschema, traceparent=event.traceparent, data=event.data,
-    )  # fmt: skip
+    return event_of(record, aggregate_id=subject, source="/test", occurred_at=datetime.now(UTC), trace=new_trace())
 
 
-def record_of(event: Envelope, *, offset: int = 0) -> Record:
+def record_of(event: Event, *, offset: int = 0) -> Record:
     headers = [(name, str(value).encode()) for name, value in to_headers(event)]
-    return Record("commands", 0, offset, event.subject.encode(), event.data, headers)
+    return Record("commands", 0, offset, event.aggregate_id.encode(), event.data, headers)
 
 
-async def open_tasks(url: str, *events: Envelope) -> None:
+async def open_tasks(url: str, *events: Event) -> None:
     async with await psycopg.AsyncConnection.connect(url) as connection:
         for event in events:
             await tasks.open_task(connection, event.id, event.type)

@@ -14,8 +14,9 @@ from psycopg.rows import dict_row
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas import registry
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
+from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 
-def envelope(body: bytes) -> Envelope:
+def envelope(body: bytes) -> Event:
     """The event as the gateway would have recorded it."""
     told = msgspec.json.decode(body, type=StripeEvent)
-    return Envelope(
+    return Event(
         id=new_id(),
+        topic=Topic.WEBHOOKS_STRIPE,
         source=SOURCE,
         type=TYPE_PREFIX + told.type,
-        subject=aggregate_of(told).id,
-        time=told.occurred_at,
+        aggregate_id=aggregate_of(told).id,
+        occurred_at=told.occurred_at,
         dataschema=DATASCHEMA,
         traceparent=new_trace().traceparent,
         data=body,
@@ -45,12 +47,12 @@ class Worker:
 
     connection: AsyncConnection
 
-    async def handle(self, *bodies: bytes) -> list[Envelope]:
+    async def handle(self, *bodies: bytes) -> list[Event]:
         events = [envelope(body) for body in bodies]
         await self.handle_events(events)
         return events
 
-    async def handle_events(self, events: Sequence[Envelope]) -> None:
+    async def handle_events(self, events: Sequence[Event]) -> None:
         async with self.connection.transaction():
             await PaymentsHandler().handle(self.connection, events)
 

@@ -15,7 +15,7 @@ from projections.config_view import Config
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.leads import DELIVER, RECEIVED, DeliverLead
 from schemas.partners import Partner
 from schemas.registry import EVENT_TYPES, encode
@@ -78,7 +78,7 @@ class Leads:
             limits = limits._replace(**changes)
             yield Dispatcher(self.pool, crm, self.partners, limits, self.config, holds=holds, now=self.clock, draw=lambda: 1.0)
 
-    async def handle(self, *events: Envelope) -> None:
+    async def handle(self, *events: Event) -> None:
         async with self.pool.connection() as connection, connection.transaction():
             await LeadsHandler().handle(connection, events)
 
@@ -90,8 +90,9 @@ class Leads:
     async def command(self, lead_id: UUID, attempt: int | None = None, partner: str = "acme") -> UUID:
         """A command to deliver, with its task."""
         record = DeliverLead(lead_id=lead_id, partner_id=partner, attempt=attempt)
-        event = Envelope(
-            id=new_id(), source="/test", type=DELIVER, subject=str(lead_id), time=self.clock.now,
+        event = Event(
+            id=new_id(), topic=EVENT_TYPES[DELIVER].topic, aggregate_id=str(lead_id), source="/test", type=DELIVER,
+            occurred_at=self.clock.now,
             dataschema=EVENT_TYPES[DELIVER].dataschema, traceparent=new_trace().traceparent, data=encode(record),
         )  # fmt: skip
         async with self.pool.connection() as connection:
@@ -119,10 +120,11 @@ class Leads:
         return [(row["type"], json.loads(row["data"])) for row in rows]
 
 
-def came(body: bytes, at: datetime) -> Envelope:
+def came(body: bytes, at: datetime) -> Event:
     lead_id = new_id()
-    return Envelope(
-        id=lead_id, source="/webhooks/partner", type=RECEIVED, subject=str(lead_id), time=at,
+    return Event(
+        id=lead_id, topic=EVENT_TYPES[RECEIVED].topic, aggregate_id=str(lead_id), source="/webhooks/partner", type=RECEIVED,
+        occurred_at=at,
         dataschema=EVENT_TYPES[RECEIVED].dataschema, traceparent=new_trace().traceparent, data=body,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from outbox.append import append, event_of
 from runtime.ids import new_id
 from runtime.service import running
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.leads import RECEIVED, LeadReceived
 from schemas.partners import Partner
 from streams.leads.handler import LeadsHandler
@@ -467,21 +467,21 @@ from leads l order by id
 """
 
 
-async def retold(leads: Leads) -> list[Envelope]:
+async def retold(leads: Leads) -> list[Event]:
     """The worker's own events about leads, as they come back from Kafka."""
     rows = await leads.rows(
         "select o.* from outbox_pending p join outbox o on o.id = event_id where topic = 'lead.partner.events' order by p.id"
     )
     return [
-        Envelope(
-            id=row["id"], source=row["source"], type=row["type"], subject=row["aggregate_id"], time=row["occurred_at"],
-            dataschema=row["dataschema"], traceparent=row["traceparent"], data=bytes(row["data"]),
+        Event(
+            id=row["id"], topic=row["topic"], aggregate_id=row["aggregate_id"], source=row["source"], type=row["type"],
+            dataschema=row["dataschema"], occurred_at=row["occurred_at"], traceparent=row["traceparent"], data=bytes(row["data"]),
         )
         for row in rows
     ]  # fmt: skip
 
 
-async def restored(leads: Leads, *events: Envelope, lose: bool = True) -> None:
+async def restored(leads: Leads, *events: Event, lose: bool = True) -> None:
     """Lose the tables, and let the handler bring them back."""
     async with leads.pool.connection() as connection, connection.transaction():
         if lose:

@@ -23,7 +23,7 @@ from runtime.ids import new_id
 from runtime.service import running
 from runtime.tracing import new_trace
 from schemas import registry
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.operations import SendNotification
 from streams.due import hearing
 from streams.errors import Poison
@@ -80,8 +80,9 @@ class Worker:
         shown = PAID if data is None else data
         record = SendNotification(to=to, channel="EMAIL", template=template, data=shown, fallback=fallback)
         kind = registry.type_of(record)
-        event = Envelope(
-            id=new_id(), source="/test", type=kind.name, subject="k", time=datetime.now(UTC), dataschema=kind.dataschema,
+        event = Event(
+            id=new_id(), topic=kind.topic, aggregate_id="k", source="/test", type=kind.name, dataschema=kind.dataschema,
+            occurred_at=datetime.now(UTC),
             traceparent=new_trace().traceparent, data=registry.encode(record),
         )  # fmt: skip
         async with self._connection.transaction():

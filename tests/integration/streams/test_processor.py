@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from runtime.database import make_pool
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from streams.errors import Poison, Transient
 from streams.processor import Processor
 from streams.records import Record
@@ -33,15 +33,15 @@ class Notes:
 
     consumer = "notes"
 
-    def __init__(self, fault: Callable[[Envelope], None] = lambda _: None) -> None:
+    def __init__(self, fault: Callable[[Event], None] = lambda _: None) -> None:
         self.batches: list[list[str]] = []
         self._fault = fault
 
-    async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
-        self.batches.append([event.subject for event in events])
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
+        self.batches.append([event.aggregate_id for event in events])
         for event in events:
             self._fault(event)
-            await connection.execute("insert into notes (line, key) values (%s, %s)", (event.data.decode(), event.subject))
+            await connection.execute("insert into notes (line, key) values (%s, %s)", (event.data.decode(), event.aggregate_id))
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def processor(pool: Pool, handler: Notes, lanes: int = 2) -> Processor:
 
 
 def record(line: str, *, key: str = "k", offset: int = 0, event_id: UUID | None = None) -> Record:
-    event = Envelope(
-        id=event_id or new_id(), source="/test", type="note.taken", subject=key, time=datetime.now(UTC),
-        dataschema="urn:test:note:1", traceparent=new_trace().traceparent, data=line.encode(),
+    event = Event(
+        id=event_id or new_id(), topic="notes", aggregate_id=key, source="/test", type="note.taken",
+        occurred_at=datetime.now(UTC), dataschema="urn:test:note:1", traceparent=new_trace().traceparent, data=line.encode(),
     )  # fmt: skip
     headers = [(name, str(value).encode()) for name, value in to_headers(event)]
     return Record("notes", 0, offset, key.encode(), event.data, headers)
@@ -103,7 +103,7 @@ async def test_events_of_a_key_keep_their_order_and_share_a_lane(pool: Pool, dat
 async def test_only_the_culprit_is_set_aside(pool: Pool, database_url: str, names_the_culprit: bool) -> None:
     batch = [record(f"{n}", offset=n) for n in range(9)]
 
-    def fault(event: Envelope) -> None:
+    def fault(event: Event) -> None:
         if event.data == b"6":
             raise Poison("rule_broken", "six is not allowed", event.id if names_the_culprit else None)
 
@@ -117,7 +117,7 @@ async def test_only_the_culprit_is_set_aside(pool: Pool, database_url: str, name
 
 
 async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(pool: Pool, database_url: str) -> None:
-    def fault(event: Envelope) -> None:
+    def fault(event: Event) -> None:
         if event.data == b"2":
             raise KeyError("amount")
 
@@ -129,7 +129,7 @@ async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(poo
 
 async def test_a_value_that_postgres_refuses_costs_its_event_only(pool: Pool, database_url: str) -> None:
     class Strict(Notes):
-        async def handle(self, connection: AsyncConnection, events: Sequence[Envelope]) -> None:
+        async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
             for event in events:
                 await connection.execute("insert into notes (line) values (%s::int::text)", (event.data.decode(),))
 
@@ -148,7 +148,7 @@ async def test_a_record_that_does_not_decode_is_set_aside_once_however_often_it_
 
 
 async def test_an_event_set_aside_is_not_tried_again_when_it_is_repeated(pool: Pool, database_url: str) -> None:
-    def fault(event: Envelope) -> None:
+    def fault(event: Event) -> None:
         raise Poison("rule_broken", "never", event.id)
 
     event = record("no")
@@ -168,7 +168,7 @@ async def test_an_event_older_than_the_retention_is_set_aside_rather_than_double
 async def test_what_is_away_is_waited_for_and_nothing_is_set_aside(pool: Pool, database_url: str) -> None:
     calls = 0
 
-    def fault(_: Envelope) -> None:
+    def fault(_: Event) -> None:
         nonlocal calls
         calls += 1
         if calls < 4:

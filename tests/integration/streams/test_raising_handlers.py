@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from ops.stack.ports import Ports
 from outbox import topics
 from outbox.offsets import Offsets
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.topics import Topic
 from schemas.topology import group_of
 from tests.integration.streams.conftest import envelope
@@ -45,7 +45,7 @@ sys.exit(worker.main("cache", os.environ))
 
 
 @pytest.fixture
-def event(kafka_server: str) -> Envelope:
+def event(kafka_server: str) -> Event:
     """An event on the topic of the cache worker, behind what others have left there."""
     topics.ensure(kafka_server)
     made = envelope(stripe.Payment().created(stripe.START))
@@ -80,7 +80,7 @@ def lag(kafka: str) -> int:
     return sum(end - found.committed.get(place, 0) for place, end in ends.items())
 
 
-def handled(database_url: str, event: Envelope) -> bool:
+def handled(database_url: str, event: Event) -> bool:
     with psycopg.connect(database_url) as connection:
         found = connection.execute("select from consumed where event_id = %s and consumer = 'cache'", (event.id,))
         return found.fetchone() is not None
@@ -88,7 +88,7 @@ def handled(database_url: str, event: Envelope) -> bool:
 
 @pytest.mark.parametrize("raised", ["asyncio.CancelledError()", "GeneratorExit()", "Ours()"])
 def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
-    kafka_server: str, database_url: str, event: Envelope, raised: str
+    kafka_server: str, database_url: str, event: Event, raised: str
 ) -> None:
     before = lag(kafka_server)
     assert before > 0
@@ -100,7 +100,7 @@ def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
 
 
 @pytest.mark.parametrize("raised", ["ZeroDivisionError()", "TimeoutError()", "StopAsyncIteration()"])
-def test_an_exception_sets_the_event_aside(kafka_server: str, database_url: str, event: Envelope, raised: str) -> None:
+def test_an_exception_sets_the_event_aside(kafka_server: str, database_url: str, event: Event, raised: str) -> None:
     assert run(kafka_server, database_url, raised, until=lambda: lag(kafka_server) == 0) == 0
     with psycopg.connect(database_url) as connection:
         letters = connection.execute("select reason, detail from dead_letters where event_id = %s", (event.id,)).fetchall()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ops.stack.elasticsearch import Elasticsearch
-    from schemas.envelope import Envelope
+    from schemas.envelope import Event
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ async def processor(
         yield running
 
 
-def upserted(name: str, version: int, **doc: Any) -> Envelope:
+def upserted(name: str, version: int, **doc: Any) -> Event:
     return envelope_of(PropertyUpserted(id=name, version=version, doc=doc), subject=name)
 
 
-def deleted(name: str, version: int) -> Envelope:
+def deleted(name: str, version: int) -> Event:
     return envelope_of(PropertyDeleted(id=name, version=version), subject=name)
 
 
@@ -74,7 +74,7 @@ async def found(elastic: AsyncElasticsearch) -> dict[str, Any]:
     return {hit["_id"]: hit["_source"] for hit in hits}
 
 
-async def take(processor: Processor, *events: Envelope) -> None:
+async def take(processor: Processor, *events: Event) -> None:
     await processor.process([record_of(event, offset=n) for n, event in enumerate(events)])
 
 

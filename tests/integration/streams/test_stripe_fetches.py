@@ -25,7 +25,7 @@ from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.settings import Secret
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from streams.payments.fetching.api import opened_api
 from streams.payments.fetching.fetcher import Fetcher, Limits
 from streams.payments.fetching.wanted import CONTESTS
@@ -67,23 +67,21 @@ class World:
     connection: psycopg.AsyncConnection
     fetcher: Fetcher
 
-    async def arrive(self, *bodies: bytes, handler: PaymentsHandler | None = None) -> list[Envelope]:
+    async def arrive(self, *bodies: bytes, handler: PaymentsHandler | None = None) -> list[Event]:
         """Take them in as the gateway does with a key, and handle them."""
         for body in bodies:
             arrival = Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict()))
             await record(self.connection, [translate(arrival, asks=True)])
         return await self.handle(handler)
 
-    async def handle(self, handler: PaymentsHandler | None = None) -> list[Envelope]:
+    async def handle(self, handler: PaymentsHandler | None = None) -> list[Event]:
         rows = await self.rows(
             """with gone as (delete from outbox_pending where event_id in (select id from outbox where topic = 'webhooks.stripe')
                  returning id, event_id)
                select o.* from gone join outbox o on o.id = gone.event_id order by gone.id"""
         )
-        names = ("id", "source", "type", "dataschema", "traceparent", "data")
-        events = [
-            Envelope(subject=row["aggregate_id"], time=row["occurred_at"], **{name: row[name] for name in names}) for row in rows
-        ]
+        names = ("id", "topic", "aggregate_id", "source", "type", "dataschema", "occurred_at", "traceparent", "data")
+        events = [Event(**{name: row[name] for name in names}) for row in rows]
         async with self.connection.transaction():
             await (handler or PaymentsHandler(fetches=True, decides=True)).handle(self.connection, events)
         return events

@@ -55,7 +55,7 @@ def produce(kafka: str, number: int) -> None:
     producer = Producer({"bootstrap.servers": kafka})
     for n in range(number):
         event = envelope(stripe.Payment().created(stripe.START + n))
-        producer.produce("webhooks.stripe", event.data, event.subject, headers=to_headers(event))
+        producer.produce("webhooks.stripe", event.data, event.aggregate_id, headers=to_headers(event))
     assert producer.flush(30) == 0
 
 

@@ -14,7 +14,7 @@ from operations.offset_replay.plan import Stand, moves_of, refuse_live, stops_of
 from outbox.offsets import Group, Member, Place, Span
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from schemas.topology import worker, workers
 from streams.records import Record
 
@@ -140,8 +140,8 @@ def test_ends_lie_within_the_log() -> None:
 
 
 def record(offset: int, event_id: UUID | None = None) -> Record:
-    event = Envelope(
-        id=event_id or new_id(), source="/t", type="t", subject="k", time=NOW, dataschema="urn:t:1",
+    event = Event(
+        id=event_id or new_id(), topic="t", aggregate_id="k", source="/t", type="t", occurred_at=NOW, dataschema="urn:t:1",
         traceparent=new_trace().traceparent, data=b"{}",
     )  # fmt: skip
     return Record("t", 0, offset, b"k", b"{}", [(name, str(value).encode()) for name, value in to_headers(event)])

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.append import NewEvent, columns_of, event_of, shard_of
+from outbox.append import columns_of, event_of, shard_of
 from runtime.ids import is_time_ordered, new_id
 from runtime.tracing import Trace
+from schemas.envelope import Event
 from schemas.operations import AlertRaised
 from schemas.registry import decode
 
@@ -36,7 +37,7 @@ def test_every_key_has_a_shard(key: str) -> None:
 def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
     cause = new_id()
     first, second = (
-        NewEvent(
+        Event(
             id=new_id(),
             topic=f"topic-{n}",
             aggregate_type=f"aggregate-{n}",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import Envelope, format_time, from_headers, to_headers
+from schemas.envelope import Event, format_time, from_headers, to_headers
 from schemas.errors import SchemaError
 
 ID: Final = UUID("019ab2f0-6c00-7abc-8def-0123456789ab")
@@ -18,32 +18,34 @@ OTHER_ID: Final = UUID("019ab2f0-6c01-7abc-8def-0123456789ab")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def envelope(**changes: Any) -> Envelope:
+def envelope(**changes: Any) -> Event:
     fields = {
         "id": ID,
+        "topic": "webhooks.stripe",
         "source": "stripe",
         "type": "com.stripe.payment_intent.succeeded",
-        "subject": "pi_1",
-        "time": datetime(2026, 11, 24, 12, tzinfo=UTC),
+        "aggregate_id": "pi_1",
+        "occurred_at": datetime(2026, 11, 24, 12, tzinfo=UTC),
         "dataschema": "urn:tallyhook:com.stripe.event:1",
         "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
         "data": b"{}",
     }
-    return Envelope(**(fields | changes))
+    return Event(**(fields | changes))
 
 
-def on_the_wire(event: Envelope, **changes: bytes | None) -> list[tuple[str, bytes | None]]:
+def on_the_wire(event: Event, **changes: bytes | None) -> list[tuple[str, bytes | None]]:
     return [(name, changes.get(name, str(value).encode())) for name, value in to_headers(event)]
 
 
 @given(
     event=st.builds(
-        Envelope,
+        Event,
         id=st.uuids(),
+        topic=TEXT,
         source=TEXT,
         type=TEXT,
-        subject=TEXT,
-        time=st.datetimes(timezones=st.just(UTC)),
+        aggregate_id=TEXT,
+        occurred_at=st.datetimes(timezones=st.just(UTC)),
         dataschema=TEXT,
         traceparent=TEXT,
         data=st.binary(),
@@ -54,8 +56,8 @@ def on_the_wire(event: Envelope, **changes: bytes | None) -> list[tuple[str, byt
         content_type=TEXT,
     )
 )
-def test_an_event_survives_its_way_through_a_record(event: Envelope) -> None:
-    assert from_headers(on_the_wire(event), event.data) == event
+def test_an_event_survives_its_way_through_a_record(event: Event) -> None:
+    assert from_headers(event.topic, on_the_wire(event), event.data) == event
 
 
 def test_the_headers_are_those_of_the_contract() -> None:
@@ -84,14 +86,14 @@ REQUIRED = [name for name, _ in to_headers(envelope())]
 def test_a_missing_header_is_named(missing: str) -> None:
     headers = [(name, value) for name, value in on_the_wire(envelope()) if name != missing]
     with pytest.raises(SchemaError, match=f"the header {missing} is missing") as caught:
-        from_headers(headers, b"{}")
+        from_headers("t", headers, b"{}")
     assert caught.value.reason == "envelope_incomplete"
 
 
 @pytest.mark.parametrize("empty", REQUIRED)
 def test_a_header_without_a_value_is_missing(empty: str) -> None:
     with pytest.raises(SchemaError) as caught:
-        from_headers(on_the_wire(envelope(), **{empty: None}), b"{}")
+        from_headers("t", on_the_wire(envelope(), **{empty: None}), b"{}")
     assert caught.value.reason == "envelope_incomplete"
 
 
@@ -110,7 +112,7 @@ def test_a_header_without_a_value_is_missing(empty: str) -> None:
 def test_a_header_that_makes_no_sense_is_malformed(header: str, value: bytes) -> None:
     whole = envelope(causation_id=OTHER_ID, replay_id=OTHER_ID)
     with pytest.raises(SchemaError) as caught:
-        from_headers(on_the_wire(whole, **{header: value}), b"{}")
+        from_headers("t", on_the_wire(whole, **{header: value}), b"{}")
     assert caught.value.reason == "envelope_malformed"
 
 

@@ -8,16 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Event, to_headers
 from streams.errors import Poison
 from streams.records import Record, decode
 
-EVENT: Final = Envelope(
+EVENT: Final = Event(
     id=UUID("019ab2f0-6c00-7abc-8def-0123456789ab"),
+    topic="webhooks.stripe",
     source="stripe",
     type="com.stripe.payment_intent.succeeded",
-    subject="pi_1",
-    time=datetime(2026, 11, 24, 12, tzinfo=UTC),
+    aggregate_id="pi_1",
+    occurred_at=datetime(2026, 11, 24, 12, tzinfo=UTC),
     dataschema="urn:tallyhook:com.stripe.event:1",
     traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
     data=b"{}",

@@ -15,7 +15,7 @@ from gateway.webhooks.sources.stripe import translate as translate_stripe
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas import registry
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
 from streams.payments.handler import _interpret
@@ -28,8 +28,8 @@ from tests.stripe_data import events
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from outbox.append import NewEvent
     from outbox.received import Received
+    from schemas.envelope import Event
 
 _HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 STATUSES: Final = {"pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"}
@@ -42,16 +42,12 @@ class Effects:
         trace = new_trace()
         received = translate(Arrival(new_id(), trace.traceparent, "secret", body, _HEADERS))
         self.handled, event = received.handled, received.event
-        envelope = Envelope(
-            id=event.id, source=event.source, type=event.type, subject=event.aggregate_id, time=event.occurred_at,
-            dataschema=event.dataschema, traceparent=event.traceparent, data=body, livemode=event.livemode, account=event.account,
-        )  # fmt: skip
-        told = _interpret(envelope)
+        told = _interpret(event)
         self.lines = lines_of([told])
         self.steps = take([told], {}, Loaded({}, set()))
         self.states: dict[Key, State] = {key: taken[-1].new for key, taken in self.steps.items()}
         self.claims = claims_of(self.steps)
-        self.said: list[NewEvent] = emitted(self.steps, Saved({}, {}))
+        self.said: list[Event] = emitted(self.steps, Saved({}, {}))
         for key, state in self.states.items():
             row_of(state, 1)
             assert state_in(key, Held(1, stored(state))) == state

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.ids import new_id
-from schemas.envelope import Envelope
+from schemas.envelope import Event
 from streams.payments import news
 from streams.payments.facts import DisputeFact, InvoiceFact, Money, PaymentFact, RefundFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
@@ -93,8 +93,9 @@ PAYMENT = Payment(receipt_email="payer@example.com")
 def test_all_that_is_said_of_an_event_has_its_mode_and_account(
     kind: str, body: bytes, livemode: bool | None, account: str | None
 ) -> None:
-    envelope = Envelope(
-        id=new_id(), source="/webhooks/stripe", type=f"com.stripe.{kind}", subject="x", time=datetime.fromtimestamp(START, UTC),
+    envelope = Event(
+        id=new_id(), topic="webhooks.stripe", aggregate_id="x", source="/webhooks/stripe", type=f"com.stripe.{kind}",
+        occurred_at=datetime.fromtimestamp(START, UTC),
         dataschema="urn:tallyhook:com.stripe.event:1", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", data=body,
         livemode=livemode, account=account,
     )  # fmt: skip

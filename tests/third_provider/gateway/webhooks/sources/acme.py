@@ -10,9 +10,9 @@ from schemas.acme import DATASCHEMA, HANDLED_TYPES, PROVIDER, TYPE_PREFIX, AcmeE
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
 from gateway.webhooks.sources import Arrival, Headers, Source, only_value, parsed, source_of
-from outbox.append import NewEvent
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
+from schemas.envelope import Event
 from schemas.numbers import Decoder
 from schemas.topics import webhooks_of
 
@@ -36,7 +36,7 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -
 def translate(arrival: Arrival) -> Received:
     event = parsed(_decoder, arrival.body, "event of Acme Pay")
     return Received(
-        event=NewEvent(
+        event=Event(
             id=arrival.id,
             topic=webhooks_of(PROVIDER.name),
             aggregate_type="payment",
