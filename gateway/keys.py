@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.commands.settlements import Settlements
 from gateway.days import Days
+from gateway.presence import Presence
 from gateway.refusal_log import RefusalLog
 from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
@@ -18,7 +19,6 @@ from gateway.webhooks.intake import Intake
 from outbox.audit import AuditLog
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
-from runtime.presence import Presence
 from runtime.schema import SchemaWatch
 from runtime.tracing import Trace
 

@@ -11,8 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from outbox.locks import Lock
 from runtime.database import sqlalchemy_url
-from runtime.locks import Lock
 from runtime.schema import check_schema, newest
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 

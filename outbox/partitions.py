@@ -14,9 +14,9 @@ import psycopg
 from psycopg import AsyncConnection, Connection, sql
 
 from outbox import cutoffs
+from outbox.locks import Lock
 from outbox.tables import DAILY
 from runtime.ids import first_id_of
-from runtime.locks import Lock
 
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)

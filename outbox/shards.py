@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from psycopg import Connection
 
+from outbox.locks import Kind
 from outbox.tables import SHARDS
-from runtime.locks import Kind
 
 
 class Sharers(NamedTuple):

@@ -1,4 +1,4 @@
-"""Addresses as clients need them, and as they may be shown: where they lead, and never who is let in there."""
+"""Addresses as clients need them, and as they may be shown: without user and password."""
 
 import re
 from typing import Final
@@ -27,7 +27,7 @@ def shown(url: str) -> str:
     An address that does not read cleanly is not shown at all: an unquoted `/`, `#` or `@` in a password makes a part of it look
     like a host or a path.
     """
-    if not leads_somewhere(url):
+    if not has_target(url):
         return WITHHELD
     parts = urlsplit(url)
     if "@" in f"{parts.path}{parts.query}{parts.fragment}":
@@ -36,8 +36,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
 
-def leads_somewhere(url: str) -> bool:
-    """Whether what is taken for a host in it can be one; a piece of an unquoted password seldom can."""
+def has_target(url: str) -> bool:
+    """Report whether the part that is read as a host can be one; a piece of an unquoted password seldom can."""
     try:
         parts = urlsplit(url)
         _ = parts.port if "," not in parts.netloc else None

@@ -4,15 +4,15 @@ import gc
 from typing import Final
 
 _YOUNG: Final = 20_000
-"""New objects until it looks at the youngest. Python's 700 are a fraction of one batch, which is then looked through often."""
+"""New objects until the collector examines the youngest ones. Python's 700 are a fraction of one batch."""
 
 
-def relax() -> None:
+def tune_gc() -> None:
     """
-    Let it look less often, and never at what is loaded by now; called when a process begins its work.
+    Freeze the objects that exist at startup, and raise the threshold of generation 0 from 700 to 20,000.
 
-    Records are freed by their counts; what is left in cycles comes from errors and from asyncio, and can wait. It made the relay
-    and the payments worker a fifth faster.
+    Reference counts free the records; cycles come only from errors and from asyncio, and can wait. This made the relay and the
+    workers a fifth faster.
     """
     gc.collect()
     gc.freeze()

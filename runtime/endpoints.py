@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from runtime.addresses import WITHHELD, leads_somewhere, shown
+from runtime.addresses import WITHHELD, has_target, shown
 
 _QUOTE: Final = (
     "write each special character of its password as %XX (%25 for %, %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?)"
@@ -28,7 +28,7 @@ _HTTP: Final = "an address like https://host/path is expected"
 
 def check_address(url: str) -> str:
     """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
-    if not leads_somewhere(url):
+    if not has_target(url):
         raise ValueError(f"is no address that can be read: {_QUOTE}")
     return url
 

@@ -140,7 +140,7 @@ class Lease:
 
 
 def _wait(limit: timedelta, *files: int) -> None:
-    """Until one of the files can be read; a leads worker may have more open than `select` can take."""
+    """Wait until one of the files can be read. By `poll`: a process may have more files open than `select` can take."""
     poll = select.poll()
     for each in files:
         poll.register(each, select.POLLIN)

@@ -19,11 +19,7 @@ HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 """Characters. What is shorter occurs in ordinary words, and replacing it would make every line unreadable."""
 
-_SECRET_NAME: Final = re.compile(
-    r"(?:.+_WEBHOOK_SECRET|.+_API_(?:TOKEN|KEY)|POSTGRES_PASSWORD|PGPASSWORD"
-    r"|KAFKA_SASL_PASSWORD|KAFKA_OAUTH_CLIENT_SECRET|KAFKA_SSL_KEY_PASSWORD"
-    r"|PARTNER_.+_(?:SECRET|TOKEN)|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)"
-)
+_SECRET_NAME: Final = re.compile(r"(?:.+_(?:SECRET|TOKEN|API_KEY|PASSWORD)|PGPASSWORD|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)")
 _ADDRESS_NAME: Final = re.compile(r"(?:.+_URL|.+_API_BASE|.+_PROXY|.+_MIRROR|OTEL_EXPORTER_OTLP_(?:.+_)?ENDPOINT)", re.IGNORECASE)
 _NOTIFY: Final = re.compile(r"NOTIFY_.+_URL")
 _SECRET_PARAMETER: Final = re.compile(r"pass|pwd|secret|token|key|sig|auth|credential|sid", re.IGNORECASE)

@@ -17,7 +17,6 @@ from psycopg import AsyncConnection
 
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
-from runtime.locks import Lock
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 
 Hold = Callable[[], Awaitable[float]]
@@ -176,7 +175,7 @@ def connected(
 
 async def lead(
     connection: AsyncConnection,
-    lock: Lock,
+    lock: int,
     run_once: Callable[[AsyncConnection], Awaitable[float]],
     *,
     every: float,
@@ -196,7 +195,7 @@ async def lead(
         await wait(connection, await run_once(connection), lease)
 
 
-async def try_lock(connection: AsyncConnection, lock: Lock) -> bool:
+async def try_lock(connection: AsyncConnection, lock: int) -> bool:
     """Take the lock for the rest of the connection; False where another session has it."""
     row = await (await connection.execute("select pg_try_advisory_lock(%s)", (lock,))).fetchone()
     return bool(row and row[0])

@@ -64,6 +64,18 @@ def parse_traceparent(header: str | None) -> Trace | None:
     return Trace(match[2], match[3], bool(int(match[4], 16) & 1))
 
 
+def trace_id_of(header: str | None) -> str | None:
+    """The trace id of a `traceparent` header; None where the header breaks the rule."""
+    trace = parse_traceparent(header)
+    return trace.trace_id if trace else None
+
+
+def span_id_of(header: str | None) -> str | None:
+    """The span id of a `traceparent` header; None where the header breaks the rule."""
+    trace = parse_traceparent(header)
+    return trace.span_id if trace else None
+
+
 def continue_trace(header: str | None) -> Trace:
     """Return the next step of the caller's trace, or of a new one."""
     caller = parse_traceparent(header)

@@ -26,6 +26,7 @@ from outbox.losses import Loss
 from runtime import database, spans
 from runtime.database import Pool
 from runtime.excerpts import excerpt_of
+from runtime.tracing import trace_id_of
 from schemas.envelope import Event
 from streams import metrics, store
 from streams.errors import Poison, PoisonReason, Transient
@@ -157,7 +158,7 @@ class Processor:
             partition=record.partition,
             offset=record.offset,
             event_id=event.id if event else None,
-            trace_id=event.traceparent[3:35] if event else None,
+            trace_id=trace_id_of(event.traceparent) if event else None,
         )
         with handling(self._worker, [Item(record, event)] if event else [], reason=poison.reason):
             await self._persist(work)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from runtime import spans
-from runtime.tracing import continue_trace
+from runtime.tracing import continue_trace, span_id_of
 from schemas.envelope import Event
 from streams.records import Record
 
@@ -38,7 +38,7 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
             f"process {item.record.topic}",
             step,
             began,
-            parent=item.event.traceparent[36:52],
+            parent=span_id_of(item.event.traceparent),
             kind="consumer",
             failed=reason is not None,
             error__type=reason,

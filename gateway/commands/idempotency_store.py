@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from runtime.locks import Kind
+from outbox.locks import Kind
 
 KEPT: Final = timedelta(hours=24)
 """For how long a key is remembered; after that it is free again."""
@@ -68,7 +68,7 @@ async def claim(connection: AsyncConnection, key: Key, call_id: UUID, holder: in
     """
     Take the key, on a connection in autocommit mode; `call_id` is used where no earlier call has claimed it.
 
-    `holder` is under which number the caller's process is present (`runtime.presence`), if it is.
+    `holder` is under which number the caller's process is present (`gateway.presence`), if it is.
     """
     cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE, holder))
     if row := await cursor.fetchone():

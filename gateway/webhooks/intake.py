@@ -24,6 +24,7 @@ from runtime import spans
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
+from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
 
@@ -258,7 +259,7 @@ class Intake:
         """Close in on the row that was refused, so that only its own request hears of it."""
         if len(batch) == 1:
             received = batch[0].received
-            trace_id = received.event.traceparent[3:35]
+            trace_id = trace_id_of(received.event.traceparent)
             log.warning(
                 "event_unstorable",
                 reason="event_unstorable",

@@ -26,7 +26,7 @@ from outbox.received import Received, Recorded
 from runtime import spans
 from runtime.redaction import redacted
 from runtime.settings import Secret
-from runtime.tracing import Trace
+from runtime.tracing import parse_traceparent
 from schemas.text import storable
 
 _KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
@@ -157,8 +157,7 @@ class Reception:
     async def _record(self, received: Received, call: Call) -> Recorded:
         began = spans.now()
         recorded = await self._intake.record(received)
-        if began:
-            trace = Trace(call.trace.trace_id, received.event.traceparent[36:52], call.trace.sampled)
+        if began and (trace := parse_traceparent(received.event.traceparent)):
             spans.record(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
         return recorded
 

@@ -22,7 +22,7 @@ from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
-from runtime.tracing import continue_trace
+from runtime.tracing import continue_trace, trace_id_of
 from schemas.leads import DELIVER, DeliverLead
 from schemas.registry import EVENT_TYPES
 from schemas.topics import Topic
@@ -182,7 +182,7 @@ def _of_lead(lead: _Lead) -> SetAsideSetAside:
         set_aside_at=lead.updated_at,
         runbook=cause.runbook,
         event_id=lead.id,
-        trace_id=lead.traceparent[3:35],
+        trace_id=trace_id_of(lead.traceparent),
         settled_at=lead.discarded_at,
         settled_by=lead.discarded_by,
         discard_reason=lead.discard_reason,

@@ -11,9 +11,9 @@ from operations.dead_letters.store import open_letters
 from operations.ledger.states import SETTLED_BY
 from operations.ledger.sweep import Swept, sweep
 from outbox.clock import ask_clock
+from outbox.locks import Lock
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
-from runtime.locks import Lock
 from runtime.service import Service, connected, lead
 
 IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Accepted webhooks that have had no effect yet.", ["source"])

@@ -17,11 +17,11 @@ from psycopg import AsyncConnection
 from operations.lost_records import store as lost_search
 from outbox import lost
 from outbox.errors import BrokerError
+from outbox.locks import Lock
 from outbox.losses import Loss, Seen, losses_of
 from outbox.offsets import Look, Offsets, Place
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
-from runtime.locks import Lock
 from runtime.service import Service, connected, lead
 from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.topology import group_of, workers

@@ -14,9 +14,9 @@ from typing import Final
 from psycopg import Connection, sql
 
 from operations.offset_replay.declared import create, is_there
+from outbox.locks import Kind
 from outbox.tables import metadata
 from runtime.ids import new_id
-from runtime.locks import Kind
 
 _MADE: Final = "tallyhook shadow"
 _KEPT: Final = "tallyhook shadow, kept"

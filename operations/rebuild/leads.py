@@ -11,6 +11,7 @@ from operations.rebuild.sources import Events, Source
 from outbox.erased import is_marker
 from projections.leads import lead_attempts, leads
 from projections.tables import history
+from schemas.envelope import Event
 from schemas.topics import Topic
 from streams.leads.handler import LeadsHandler
 

@@ -22,10 +22,10 @@ from operations.webhook_replay import store as work
 from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
 from operations.webhook_replay.verification import Judged, Sources, claim, judge
+from outbox.locks import Lock
 from runtime.database import UNAVAILABLE, Pool
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
-from runtime.locks import Lock
 from runtime.service import Service, connected, try_lock
 from runtime.sessions import DEFAULT_LEASE
 

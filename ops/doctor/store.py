@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from runtime.locks import Kind
+from outbox.locks import Kind
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -36,6 +36,7 @@ from gateway.keys import (
 )
 from gateway.middlewares import require_token, trace_and_refuse
 from gateway.parameters import check_parameters
+from gateway.presence import Presence
 from gateway.route import serve
 from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
@@ -59,7 +60,6 @@ from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
 from outbox.audit import AuditLog
 from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
-from runtime.presence import Presence
 from runtime.schema import SchemaWatch
 from runtime.service import running
 

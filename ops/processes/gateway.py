@@ -72,7 +72,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
         # The last one entered is the first one left: the world is shut out before our own services are.
         internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
-        collector.relax()
+        collector.tune_gc()
         log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
         resources.stopping.set()

@@ -49,7 +49,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     if schema.wait_fit(stop):
         for service in services(settings, forgets):
             service.run_in_thread()
-        collector.relax()
+        collector.tune_gc()
         relay.run()
     publisher.close()
     schema.stop()

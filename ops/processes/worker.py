@@ -49,7 +49,7 @@ def main(name: str, environ: Mapping[str, str]) -> int:
         return 0
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
-    collector.relax()
+    collector.tune_gc()
     try:
         return run(role, settings, datadir, schema, stop)
     finally:

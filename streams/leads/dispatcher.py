@@ -23,7 +23,7 @@ from runtime.excerpts import described
 from runtime.heartbeat import Heartbeat, now
 from runtime.service import Hold
 from runtime.sessions import DEFAULT_LEASE
-from runtime.tracing import continue_trace
+from runtime.tracing import continue_trace, span_id_of, trace_id_of
 from schemas.partners import Partner
 from streams.due import DueSender, Words
 from streams.leads import delivery_store, metrics
@@ -157,7 +157,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return self._end(row, answer)
 
     def broken(self, row: Claimed, error: BaseException) -> Ended:
-        trace_id = row.traceparent[3:35]
+        trace_id = trace_id_of(row.traceparent)
         log.error(ATTEMPT_FAILED, reason=ATTEMPT_FAILED, lead=str(row.id), partner=row.partner, trace_id=trace_id, exc_info=error)
         return self._end(row, Answer(error=ATTEMPT_FAILED, excerpt=described(error)))
 
@@ -235,7 +235,7 @@ def _record_span(lead: Claimed, answer: Answer, began: int) -> None:
         "deliver lead",
         continue_trace(lead.traceparent),
         began,
-        parent=lead.traceparent[36:52],
+        parent=span_id_of(lead.traceparent),
         kind="client",
         failed=not answer.delivered,
         http__response__status_code=answer.status,

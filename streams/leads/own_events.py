@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from projections.leads import LeadStatus
+from schemas.envelope import Event
 from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
 from streams.leads.store import OwnEvent
 from streams.records import data_of

@@ -18,7 +18,7 @@ from runtime.database import Pool
 from runtime.excerpts import described, excerpt_of
 from runtime.heartbeat import Heartbeat, now
 from runtime.service import Hold
-from runtime.tracing import continue_trace, parse_traceparent
+from runtime.tracing import continue_trace, parse_traceparent, span_id_of, trace_id_of
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.claims import ClaimOver
 from streams.due import UNWRITABLE, DueSender, Words, settle_apart
@@ -132,7 +132,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         return Message(notification.message_id, notification.address, text)
 
     def _after(self, notification: Notification, failure: SendFailed) -> Ended:
-        error, trace_id = excerpt_of(failure), notification.traceparent[3:35]
+        error, trace_id = excerpt_of(failure), trace_id_of(notification.traceparent)
         log.warning("attempt_failed", reason=failure.reason, notification=str(notification.id), error=error, trace_id=trace_id)
         decision = after_failure(failure, notification.attempts, self._policy, self._random)
         if isinstance(decision, RetryIn):
@@ -152,7 +152,7 @@ class Dispatcher(DueSender[Notification, Ended]):
     async def _lose(self, ended: Ended, error: Exception) -> int:
         """Give up an outcome that cannot be written: its row is due again when its claim ends, unless it has no attempt left."""
         row = ended.row
-        log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(row.id), trace_id=row.traceparent[3:35], exc_info=error)
+        log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(row.id), trace_id=trace_id_of(row.traceparent), exc_info=error)
         if row.attempts < self._policy.attempts_max:
             self._count(["unwritten"])
             return 0
@@ -184,7 +184,7 @@ def _record_span(notification: Notification, began: int, reason: str | None) -> 
             f"send {notification.channel}",
             continue_trace(notification.traceparent),
             began,
-            parent=notification.traceparent[36:52],
+            parent=span_id_of(notification.traceparent),
             kind="client",
             failed=reason is not None,
             error__type=reason,

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from outbox import tasks
 from outbox.append import append, event_of
 from runtime.tracing import continue_trace
+from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.due import announce
 

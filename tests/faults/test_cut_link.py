@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from ops.dev.processes import TALLYHOOK
-from runtime.locks import Kind
+from outbox.locks import Kind
 from tests.faults.accounting import assert_ledger
 from tests.faults.waits import LONGEST, UNDER_WAY, Client, Served, load
 from tests.needs import missing

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from ops.dev.processes import WORKERS
-from runtime.locks import Lock
+from outbox.locks import Lock
 from tests.faults.accounting import assert_ledger
 from tests.faults.waits import LONGEST, UNDER_WAY, Client, Served, load
 from tests.kafka import read_topic

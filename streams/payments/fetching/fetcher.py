@@ -22,7 +22,7 @@ from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.ids import first_id_of, new_id
 from runtime.service import Hold, Service
-from runtime.tracing import continue_trace
+from runtime.tracing import continue_trace, trace_id_of
 from schemas.stripe_snapshots import Answer, snapshot_of, telling
 from streams.errors import FetchReason
 from streams.payments.fetching import store
@@ -167,7 +167,11 @@ class Fetcher:
                 await store.settle(connection, claimed, outcome, reason)
             FETCHES.labels(claimed.why, outcome).inc()
             log.info(
-                "fetch_ended", reason=reason, kind=claimed.kind, object=claimed.object_id, trace_id=claimed.traceparent[3:35]
+                "fetch_ended",
+                reason=reason,
+                kind=claimed.kind,
+                object=claimed.object_id,
+                trace_id=trace_id_of(claimed.traceparent),
             )
 
     async def _fail(self, group: Sequence[Wanted], failed: Failed) -> None:
@@ -175,7 +179,7 @@ class Fetcher:
             self._hold(failed)
         for claimed in group:
             facts = {"reason": failed.reason, "kind": claimed.kind, "object": claimed.object_id, "attempt": claimed.attempts}
-            log.warning("fetch_failed", **facts, detail=failed.detail[:200], trace_id=claimed.traceparent[3:35])
+            log.warning("fetch_failed", **facts, detail=failed.detail[:200], trace_id=trace_id_of(claimed.traceparent))
             async with self._pool.connection() as connection:
                 if failed.final or (failed.blamed and claimed.attempts >= self._limits.attempts):
                     detail = (

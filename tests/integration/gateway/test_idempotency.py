@@ -12,12 +12,12 @@ import pytest
 
 from gateway.commands import idempotency_store
 from gateway.commands.idempotency_store import Claimed, InProgress, Key
+from gateway.presence import Presence
 from ops.processes.forgetting import forgets
 from outbox import tasks
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.ids import new_id
-from runtime.presence import Presence
 from tests.gateways import ADMIN, SERVICE, Gateway
 from tests.waiting import eventually
 

@@ -10,9 +10,9 @@ import psycopg
 from prometheus_client import REGISTRY
 
 from operations.ledger import loop as sweeper
+from outbox.locks import Lock
 from outbox.settings import RelaySettings
 from runtime.ids import new_id
-from runtime.locks import Lock
 from runtime.service import running
 from tests.waiting import eventually
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import psycopg
 
+from outbox.locks import Kind
 from runtime.failures import Failures
-from runtime.locks import Kind
 from runtime.service import Service, connected
 from runtime.sessions import DEFAULT_LEASE, wait
 
