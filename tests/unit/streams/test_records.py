@@ -14,7 +14,7 @@ from streams.records import Record, decode
 
 EVENT: Final = Event(
     id=UUID("019ab2f0-6c00-7abc-8def-0123456789ab"),
-    topic="webhooks.stripe",
+    topic="topic",
     source="stripe",
     type="com.stripe.payment_intent.succeeded",
     aggregate_id="pi_1",
