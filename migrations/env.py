@@ -17,7 +17,7 @@ import projections.leads
 import projections.notifications
 import projections.search
 import projections.stripe_fetches
-import projections.tables  # noqa: F401  # declares its tables on the shared metadata
+import projections.tables  # noqa: F401  # each declares its tables on the shared metadata
 from outbox.tables import metadata, schema_contracts
 
 

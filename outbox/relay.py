@@ -1,57 +1,24 @@
 """
 Carries pending rows to Kafka.
 
-`run` owns time: it connects, shares out shards, waits for hints, and starts over when Postgres goes away. `run_once` does one
-batch. Two batches are under way at once, and while there is a backlog the next one is read ahead on a second connection, so that
-reading, sending and deleting overlap. A batch is bounded in rows and in bytes, so that a backlog of large events costs no more
-memory than one of small events.
+`Relay` owns time: it connects, hands its connections to a session, and starts over when Postgres goes away. `Session` shares out
+shards, waits for hints and sends one batch after the other.
 """
 
-import time
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Final, NamedTuple
-from uuid import UUID
+from concurrent.futures import ThreadPoolExecutor
 
-import structlog
-from psycopg import Connection, Notify
+from psycopg import Connection
 
-from outbox import metrics, relay_store
-from outbox.append import WAKE_CHANNEL, event_of
-from outbox.publisher import Batch, Publisher
-from outbox.refusals import Isolate, Park, decide
+from outbox import metrics
+from outbox.publisher import Publisher
+from outbox.relay_session import ReadAhead, Session
 from outbox.settings import RelaySettings
-from outbox.shards import RELAYS, Shards
-from runtime import spans
 from runtime.database import UNAVAILABLE
-from runtime.excerpts import excerpt_of
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
-from runtime.ids import time_of
 from runtime.lease import Lease
 from runtime.process import Stop
 from runtime.sessions import connect
-from runtime.tracing import Trace, continue_trace, new_trace, parse_traceparent
-from schemas.envelope import Event
-from schemas.operations import AlertRaised
-from schemas.topics import Topic
-
-log = structlog.get_logger()
-
-BATCHES_UNDER_WAY: Final = 2
-_MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
-_RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
-_GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
-
-
-class Counts(NamedTuple):
-    """What one turn did with events; of those parked some were sent and refused, the others could not be sent at all."""
-
-    sent: int
-    acknowledged: int
-    parked: int
-    resent: int
 
 
 class Relay:
@@ -61,7 +28,7 @@ class Relay:
         self._settings = settings
         self._publisher = publisher
         self._stop = stop
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self.heartbeat = Heartbeat("relay")
 
     def readiness(self) -> dict[str, int] | None:
@@ -81,8 +48,8 @@ class Relay:
                     self._connect() as reader,
                     ThreadPoolExecutor(1, "read-ahead") as ahead,
                 ):
-                    reading = _ReadAhead(reader, ahead)
-                    self._session = _Session(
+                    reading = ReadAhead(reader, ahead)
+                    self._session = Session(
                         lease, connection, reading, settings=self._settings, publisher=self._publisher, stop=self._stop
                     )
                     self._session.run()
@@ -105,241 +72,3 @@ class Relay:
         # at every batch would be felt by every commit of intake.
         connection.execute("set synchronous_commit = off")
         return connection
-
-
-class _ReadAhead:
-    """The next batch, read by another thread on a connection of its own while the present one is sent."""
-
-    def __init__(self, connection: Connection, executor: ThreadPoolExecutor) -> None:
-        self._connection = connection
-        self._executor = executor
-        self._reading: Future[relay_store.Pending] | None = None
-
-    def start(self, shards: list[int], under_way: list[int], room: relay_store.Room) -> None:
-        self._reading = self._executor.submit(relay_store.read_pending, self._connection, list(shards), under_way, room)
-
-    def take(self) -> relay_store.Pending | None:
-        """What was read ahead, or None where nothing was started."""
-        reading, self._reading = self._reading, None
-        return reading.result() if reading else None
-
-
-class _Session:
-    """
-    The relay while its connections live: its shards and what is under way die with them.
-
-    The shards are locks of the lease. What Kafka has is deleted whoever has its shard by now; nothing else is done without them.
-    """
-
-    def __init__(
-        self,
-        lease: Lease,
-        connection: Connection,
-        ahead: _ReadAhead,
-        *,
-        settings: RelaySettings,
-        publisher: Publisher,
-        stop: Stop,
-    ) -> None:
-        self._lease = lease
-        self._connection = connection
-        self._ahead = ahead
-        self._settings = settings
-        self._publisher = publisher
-        self._stop = stop
-        self._under_way: deque[Batch] = deque()
-        self._woken = False
-        self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
-        self._rebalance_at = 0.0
-        self._measure_at = 0.0
-        self.shards = Shards(lease.connection, RELAYS)
-
-    def run(self) -> None:
-        self._connection.add_notify_handler(self._wake)
-        self._connection.execute(f"listen {WAKE_CHANNEL}")
-        self.shards.join()
-        while not self._stop.asked:
-            self._keep_time()
-            self._woken = False
-            counts = self.run_once()
-            if not any(counts) and not self._woken:
-                self._lease.rest()
-                self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
-            elif counts.resent:
-                self._stop.wait(_RESEND_AFTER)
-        self._finish_all(limit=_GIVE_UP_AFTER)
-
-    def run_once(self) -> Counts:
-        """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
-        self._lease.beat()
-        # A row is alone only while no other one is under way: librdkafka puts what waits into one request.
-        waits = self._publisher.silent or (self._one_by_one_up_to > 0 and self._under_way)
-        rows, unreadable = ([], []) if waits else self._next_rows()
-        for each in unreadable:
-            self._park_unreadable(each)
-        if rows:
-            metrics.BATCH.observe(len(rows))
-            self._under_way.append(self._publisher.send(rows, self._lease.check))
-        counts = Counts(len(rows), 0, 0, 0)
-        if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
-            counts = self._finish_oldest()._replace(sent=len(rows))
-        return counts._replace(parked=counts.parked + len(unreadable))
-
-    def _next_rows(self) -> relay_store.Pending:
-        whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
-        room = whole._replace(rows=1) if self._one_by_one_up_to else whole
-        pending = self._ahead.take()
-        if pending is None:
-            pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
-        rows = pending.rows
-        if not rows or rows[0].id >= self._one_by_one_up_to:
-            self._one_by_one_up_to = 0
-        if not pending.unreadable and _is_filled(rows, whole):
-            self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], room)
-        return pending
-
-    def _finish_oldest(self) -> Counts:
-        """Wait for the oldest batch, delete what Kafka has and deal with the rest; nothing is done if asked to stop first."""
-        batch = self._under_way[0]
-        if not self._publisher.settle(batch, self._keep_waiting):
-            return Counts(0, 0, 0, 0)
-        self._under_way.popleft()
-        done = batch.acknowledged
-        if done:
-            relay_store.forget(self._connection, [row.id for row in done])
-            self._count(done)
-            if batch.began:
-                _tell(done, batch.began)
-        self._lease.check()
-        parked = resent = 0
-        for place, refusal in batch.refused.items():
-            row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
-            if isinstance(decision, Park):
-                self._park_refused(row, decision.reason, refusal.detail)
-                parked += 1
-            else:
-                metrics.RESENT.labels(decision.reason).inc()
-                self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
-                resent += 1
-        if resent:
-            self._start_over()
-        return Counts(0, len(done), parked, resent)
-
-    def _start_over(self) -> None:
-        """Begin a new producer session at the oldest pending row; what this one had under way is sent again."""
-        self._publisher.renew()
-        self._under_way.clear()
-        self._ahead.take()
-
-    def _park_refused(self, row: relay_store.PendingRow, reason: str, detail: str) -> None:
-        trace = continue_trace(row.event.traceparent)
-        said = f"Kafka refuses an event for {row.event.topic}: {detail}"
-        self._park(relay_store.UnreadableRow(row.id, row.event.id, row.event.topic, reason, detail), said, trace)
-
-    def _park_unreadable(self, row: relay_store.UnreadableRow) -> None:
-        self._park(row, f"An event cannot be sent to {row.topic or 'its topic'}: {row.detail}", new_trace())
-
-    def _park(self, row: relay_store.UnreadableRow, summary: str, trace: Trace) -> None:
-        self._lease.check()
-        reason, topic = row.reason, row.topic
-        log.error("event_parked", reason=reason, event_id=row.event_id, topic=topic, error=row.detail, trace_id=trace.trace_id)
-        # An alert about an alert that cannot go out would not go out either, and so on for ever.
-        alert = None if topic == Topic.ALERTS else _alert(row.event_id, summary, trace)
-        try:
-            relay_store.park(self._connection, row.id, reason, alert)
-        except UNAVAILABLE:
-            raise
-        except Exception:  # the log line and the metric still speak of it; a row that stays would be met at every turn
-            log.exception("alert_unwritable", reason="internal_error", event_id=row.event_id)
-            relay_store.park(self._connection, row.id, reason, None)
-        metrics.PARKED.labels(reason).inc()
-
-    def _keep_time(self) -> None:
-        self._lease.check()
-        now = time.monotonic()
-        if now >= self._rebalance_at:
-            self._rebalance_at = now + self._settings.relay_rebalance.total_seconds()
-            if surplus := self.shards.surplus():
-                # Nothing of a shard may be under way when another relay takes it.
-                self._finish_all(limit=_GIVE_UP_AFTER)
-                if not self._under_way:
-                    self._ahead.take()
-                    self.shards.release(surplus)
-            metrics.SHARDS_OWNED.set(len(self.shards.owned))
-        if now >= self._measure_at:
-            self._measure_at = now + _MEASURE_EVERY
-            self._measure()
-
-    def _keep_waiting(self) -> bool:
-        """Called while Kafka is silent: keeps the connections honest, so that a lost one is noticed while waiting."""
-        self._lease.beat()
-        self._lease.check()
-        if time.monotonic() >= self._measure_at:
-            self._measure_at = time.monotonic() + _MEASURE_EVERY
-            self._measure()
-        return not self._stop.asked
-
-    def _finish_all(self, limit: float) -> None:
-        until = time.monotonic() + limit
-        while self._under_way and time.monotonic() < until:
-            batch = self._under_way[0]
-            if self._publisher.settle(batch, lambda: time.monotonic() < until):
-                self._finish_oldest()
-
-    def _measure(self) -> None:
-        depth = relay_store.depth(self._connection)
-        metrics.PENDING.set(depth.pending)
-        metrics.PARKED_NOW.set(depth.parked)
-        metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
-
-    def _count(self, rows: list[relay_store.PendingRow]) -> None:
-        for topic, number in Counter(row.event.topic for row in rows).items():
-            metrics.RELAYED.labels(topic).inc(number)
-        if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
-            metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(first.id)).total_seconds()))
-
-    def _ids_under_way(self) -> list[int]:
-        return [row.id for batch in self._under_way for row in batch.rows]
-
-    def _wake(self, _: Notify) -> None:
-        self._woken = True
-
-
-def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:
-    """Whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
-    return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
-
-
-def _alert(event_id: UUID, summary: str, trace: Trace) -> Event:
-    alert = AlertRaised(
-        alert="outbox_event_parked",
-        subject=str(event_id),
-        summary=excerpt_of(summary),
-        runbook="runbooks/outbox-backlog.md",
-    )
-    return event_of(
-        alert,
-        aggregate_id=alert.alert,
-        source="/relay",
-        occurred_at=datetime.now(UTC),
-        trace=trace,
-        causation_id=event_id,
-    )
-
-
-def _tell(rows: list[relay_store.PendingRow], began: int) -> None:
-    """A span for each event that is sampled: from its handing over to Kafka's acknowledgement of the batch."""
-    for row in rows:
-        if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
-            spans.record(
-                f"publish {row.event.topic}",
-                caller.child(),
-                began,
-                parent=caller.span_id,
-                kind="producer",
-                messaging__system="kafka",
-                messaging__operation__type="send",
-                messaging__destination__name=row.event.topic,
-                messaging__message__id=str(row.event.id),
-                messaging__batch__message_count=len(rows),
-            )

@@ -121,29 +121,6 @@ webhook_deliveries = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# How many rejected deliveries of a source were kept in an hour: the bound on what a stranger can make us store.
-rejected_quota = Table(
-    "rejected_quota",
-    metadata,
-    Column("source", Text, nullable=False),
-    Column("hour", DateTime(timezone=True), nullable=False),
-    Column("kept", Integer, nullable=False),
-    Column("refused", BigInteger, nullable=False, server_default=text("0")),
-    PrimaryKeyConstraint("source", "hour"),
-)
-
-# Those that are kept, as far as it matters for which of them gives way to a worthier one within its hour.
-rejected_kept = Table(
-    "rejected_kept",
-    metadata,
-    Column("source", Text, nullable=False),
-    Column("hour", DateTime(timezone=True), nullable=False),
-    Column("id", Uuid, nullable=False),
-    Column("client", Text, nullable=False),
-    Column("worth", SmallInteger, nullable=False),
-    PrimaryKeyConstraint("hour", "source", "id"),
-)
-
 # "This consumer has had the effects of this event": written in the transaction of those effects.
 consumed = Table(
     "consumed",
@@ -187,26 +164,6 @@ dead_letters = Table(
     Index("dead_letters_unread_idx", "consumer", "topic", postgresql_where=text("status = 'retried' and event_id is null")),
 )
 
-# What the ledger's sweep found and follows until it is settled: webhooks in flight for long, and rows that miss their other half.
-ledger_findings = Table(
-    "ledger_findings",
-    metadata,
-    Column("event_id", Uuid, primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("since", DateTime(timezone=True), nullable=False),
-    CheckConstraint("kind in ('in_flight', 'parked', 'missing', 'unlogged')", name="kind_known"),
-)
-
-# One row: what came before is swept.
-ledger_sweeps = Table(
-    "ledger_sweeps",
-    metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")),
-    Column("swept_to", DateTime(timezone=True), nullable=False),
-    CheckConstraint("id = 1", name="one_row"),
-)
-
 # Commands whose outcome somebody may ask for; the id is that of the command's event.
 tasks = Table(
     "tasks",
@@ -242,86 +199,6 @@ audit_log = Table(
     CheckConstraint("role in ('service', 'admin')", name="role_known"),
     CheckConstraint("(role is null) = (secret_id is null)", name="caller_whole"),
     postgresql_partition_by="RANGE (id)",
-)
-
-# What was answered under an `Idempotency-Key`; without an answer yet, a call works on it until `claimed_until`, or until the
-# process that is present under the number `holder` is gone.
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("scope", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-    Column("call_id", Uuid, nullable=False),
-    Column("claimed_until", DateTime(timezone=True), nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()"), index=True),
-    Column("status", SmallInteger),
-    Column("body", LargeBinary),
-    Column("content_type", Text),
-    Column("holder", Integer),
-    PrimaryKeyConstraint("scope", "key"),
-    CheckConstraint("(status is null) = (body is null) and (status is null) = (content_type is null)", name="answer_whole"),
-)
-
-# Offsets of a worker's group that were moved back, until they are read past: events of the range were handled once, so what they
-# did outside is not done again unless `effects` allows it. One open range a partition.
-offset_replays = Table(
-    "offset_replays",
-    metadata,
-    Column("id", Uuid, nullable=False),
-    Column("consumer", Text, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("partition", Integer, nullable=False),
-    Column("from_offset", BigInteger, nullable=False),
-    Column("until_offset", BigInteger, nullable=False),
-    Column("effects", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    Column("finished_at", DateTime(timezone=True)),
-    PrimaryKeyConstraint("id", "topic", "partition"),
-    CheckConstraint("effects in ('suppressed', 'allowed')", name="effects_known"),
-    CheckConstraint("from_offset >= 0 and from_offset < until_offset", name="range_not_empty"),
-    Index("offset_replays_open_idx", "consumer", "topic", "partition", unique=True, postgresql_where=text("finished_at is null")),
-)
-
-# How often a secret of ours proved somebody, in slots of minutes; `secret_id` is its public id, never the secret.
-secret_uses = Table(
-    "secret_uses",
-    metadata,
-    Column("setting", Text, nullable=False),
-    Column("secret_id", Text, nullable=False),
-    Column("slot", DateTime(timezone=True), nullable=False),
-    Column("uses", BigInteger, nullable=False),
-    Column("first_used_at", DateTime(timezone=True), nullable=False),
-    Column("last_used_at", DateTime(timezone=True), nullable=False),
-    PrimaryKeyConstraint("setting", "secret_id", "slot"),
-    CheckConstraint("uses > 0", name="uses_positive"),
-    CheckConstraint("first_used_at <= last_used_at", name="first_before_last"),
-)
-
-# What was erased when, why and by whom; of whom, only as a digest, which tells whether a subject that is named was erased.
-erasures = Table(
-    "erasures",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("subject", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("requested_by", Text, nullable=False),
-    Column("state", Text, nullable=False, server_default=text("'running'")),
-    Column("stage", Text, nullable=False, server_default=text("'searching'")),
-    Column("erased", JSONB, nullable=False, server_default=text("'{}'")),
-    # Events that could not be erased yet: Kafka does not have them, or a lead or message of theirs is being sent.
-    Column("waiting", Integer, nullable=False, server_default=text("0")),
-    # Until when Kafka holds copies of what was erased.
-    Column("kafka_until", DateTime(timezone=True)),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    Column("touched_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    Column("finished_at", DateTime(timezone=True)),
-    Column("failure", Text),
-    CheckConstraint("state in ('running', 'done', 'incomplete', 'failed')", name="state_known"),
-    CheckConstraint("(state = 'running') = (finished_at is null)", name="finished_with_time"),
-    CheckConstraint("state <> 'done' or waiting = 0", name="done_without_waiting"),
-    CheckConstraint("(state = 'failed') = (failure is not null)", name="failed_with_failure"),
 )
 
 # How often a condition occurred about a subject in a window, and whether somebody was told.

@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine
 
+import gateway
 import migrations
 import operations
 import outbox
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE: Final = Path(migrations.__file__).parent
-for package in (outbox, projections):
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        importlib.import_module(module.name)  # declares its tables on the shared metadata
-for tables in Path(operations.__file__).parent.glob("*/tables.py"):
-    importlib.import_module(f"operations.{tables.parent.name}.tables")
+for package in (outbox, projections, gateway, operations):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if package is projections or module.name.endswith("tables"):
+            importlib.import_module(module.name)  # declares its tables on the shared metadata
 
 # What a database consists of, as the server itself tells it.
 LOOKS: Final = {
