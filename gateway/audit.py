@@ -6,9 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.audit_log import Audited
 from gateway.keys import AUDIT, CALL, CALLER, REFUSAL
 from gateway.paths import pattern_of
-from outbox.audit import Audited
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from gateway.audit_log import AuditLog
 from gateway.commands.settlements import Settlements
 from gateway.days import Days
 from gateway.presence import Presence
@@ -16,7 +17,6 @@ from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
 from gateway.secrets.witness import Live
 from gateway.webhooks.intake import Intake
-from outbox.audit import AuditLog
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch

@@ -23,7 +23,6 @@ PROCESSES: Final = {
     "projections.config_view": "gateway, worker leads, worker notifications",
     "gateway": "gateway",
     "outbox": "relay",
-    "outbox.audit": "gateway",
     "operations": "relay",
     "operations.webhook_replay": "gateway",
     "streams": "every worker",

@@ -14,7 +14,7 @@ import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
-from outbox.write_behind import WriteBehind
+from gateway.write_behind import WriteBehind
 from runtime.database import Pool
 
 KEPT: Final = timedelta(days=30)

@@ -22,8 +22,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from gateway.webhooks.worth import Candidate, Waiting, Worth, choose
+from gateway.write_behind import WriteBehind
 from outbox.alerts import SIGNATURE_FAILURES, note
-from outbox.write_behind import WriteBehind
 from runtime.database import Pool, passing_reason
 from runtime.ids import time_of
 

@@ -8,11 +8,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from gateway import audit_log as log
 from gateway.answers import answer_page, by_id
 from gateway.paging import Page, Paged
 from gateway.parameters import query_of
 from gateway.postgres import reading
-from outbox import audit as log
 from schemas.text import Filter
 
 

@@ -11,12 +11,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg import AsyncConnection, DataError
 from psycopg.errors import ProgramLimitExceeded
 
+from gateway.audit_log import note_command
 from gateway.errors import GatewayError
 from gateway.webhooks.sources import Arrival, Source
 from gateway.webhooks.sources.stripe import STRIPE
 from operations.backfill import store
 from operations.backfill.stripe_api import Listed
-from outbox.audit import note_command
 from outbox.received import UNHANDLED, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace

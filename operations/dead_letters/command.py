@@ -154,8 +154,8 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
     from rich.console import Console
     from rich.progress import track
 
+    from gateway.audit_log import note_command
     from operations.errors import OperationError
-    from outbox.audit import note_command
 
     failed: dict[str, str] = {}
     console = Console(stderr=True)

@@ -76,8 +76,8 @@ def _subject(named: dict[str, str]) -> "Subject":
 
 
 def _carry_out(subject: "Subject", reason: str) -> "Erasure":
+    from gateway.audit_log import note_command
     from operations.erasure import erasures
-    from outbox.audit import note_command
     from runtime.ids import new_id
 
     erasure_id, by = new_id(), getpass.getuser()

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection, DataError
 
+from gateway.audit_log import note_command
 from operations.backfill.store import put_in
 from operations.backfill.stripe_api import StripeApiError
 from operations.reconcile import store
@@ -25,7 +26,6 @@ from operations.reconcile.sides import (
     unexpanded_charge,
 )
 from operations.reconcile.store import Scope
-from outbox.audit import note_command
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from streams.errors import Poison

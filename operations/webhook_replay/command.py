@@ -99,8 +99,8 @@ def _sources() -> Sources | None:
 
 async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UUID, int]:
     """The job and its row in the audit log, together."""
+    from gateway.audit_log import note_command
     from operations.webhook_replay import jobs
-    from outbox.audit import note_command
     from runtime.ids import new_id
 
     replay_id = new_id()
@@ -112,8 +112,8 @@ async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UU
 
 
 async def _cancel(connection: AsyncConnection, replay_id: UUID) -> Replay:
+    from gateway.audit_log import note_command
     from operations.webhook_replay import jobs
-    from outbox.audit import note_command
 
     async with connection.transaction():
         cancelled = await jobs.cancel(connection, replay_id)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from gateway.audit import audit_call
+from gateway.audit_log import AuditLog
 from gateway.clients import Clients
 from gateway.commands.idempotency import honour_key
 from gateway.commands.settlements import Settlements
@@ -57,7 +58,6 @@ from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
-from outbox.audit import AuditLog
 from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from outbox.audit import Audited, AuditLog
+from gateway.audit_log import Audited, AuditLog
 from runtime.ids import new_id
 from runtime.settings import Secret
 from tests.gateways import ADMIN, SERVICE, Gateway

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from gateway.audit_log import Audited, AuditLog
 from gateway.days import Days
 from gateway.errors import Reason
-from outbox.audit import Audited, AuditLog
 from outbox.partitions import make_days, name
 from outbox.tables import DAILY
 from runtime.database import make_pool

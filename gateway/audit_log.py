@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
-from outbox.write_behind import WriteBehind
+from gateway.write_behind import WriteBehind
 from runtime.database import UNAVAILABLE, Pool, is_missing_day
 from runtime.ids import new_id, time_of
 from runtime.tracing import new_trace
