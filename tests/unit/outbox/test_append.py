@@ -49,6 +49,7 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
             occurred_at=AT,
             traceparent=f"trace-{n}",
             causation_id=cause if n == 1 else None,
+            replay_id=cause if n == 2 else None,
             data=b"%d" % n,
             livemode=n == 1,
             account=f"acct_{n}",
@@ -71,6 +72,7 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
         [True, False],
         ["acct_1", "acct_2"],
         [shard_of("pi_1"), shard_of("pi_2")],
+        [None, cause],
     ]
 
 
