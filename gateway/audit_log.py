@@ -1,8 +1,8 @@
 """
-The audit log: who called what on the internal listener, and what was said.
+The audit log: every call of the internal listener, with its caller and its status.
 
-Written beside the calls, in small batches, so that it costs none of them anything. What waits is bounded: with Postgres away for
-long, or without a partition for the day, the newest rows are dropped, and counted.
+Rows are written in batches by a background task, so that no call waits for them. The queue is bounded: while Postgres is away for
+long, or the day has no partition, the newest rows are dropped and counted.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ _BATCH: Final = 500
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `path` is the route's pattern, or says that there is none. Role and secret are of a token that is known."""
+    """One call; `path` is the pattern of the route. Role and secret are those of a known token."""
 
     id: UUID
     method: str
@@ -49,12 +49,12 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def at(self) -> datetime:
-        """When the call came."""
+        """The time of the call."""
         return time_of(self.id)
 
 
 class AuditLog:
-    """Takes calls without waiting and writes them; at the end what waits is written as far as Postgres lets it."""
+    """Takes calls without waiting and writes them; at the end the queue is written as far as Postgres allows."""
 
     def __init__(self, url: str, *, waiting_max: int = 10_000) -> None:
         self._buffer = WriteBehind(url, self._flush, name="audit", every=_EVERY, waiting=lambda: len(self._queue))
@@ -71,7 +71,7 @@ class AuditLog:
             DROPPED.labels("postgres_unavailable").inc(len(self._queue))
 
     def offer(self, audited: Audited) -> None:
-        """Take it without waiting; dropped where too many wait already."""
+        """Take a call without waiting; drop it if too many wait already."""
         if len(self._queue) >= self._waiting_max:
             DROPPED.labels("queue_full").inc()
         else:
@@ -147,7 +147,7 @@ order by id desc limit %(limit)s
 
 
 class Search(NamedTuple):
-    """Which calls: `first` <= id < `before`, by a secret or a role, on paths that begin so."""
+    """A search of calls: `first` <= id < `before`, by a secret or a role, on paths with this prefix."""
 
     first: UUID
     before: UUID
@@ -163,7 +163,7 @@ async def find(connection: AsyncConnection, search: Search) -> list[Audited]:
 
 
 async def note_command(connection: AsyncConnection, command: str, operator: str) -> None:
-    """Write down what an operator did at a shell, in the transaction that does it; no token tells who it is."""
+    """Record the command of an operator at a shell, in the transaction of its effects; the account names the operator."""
     called = Audited(
         id=new_id(), method="CLI", path=command, status=200, trace_id=new_trace().trace_id, duration_ms=0, client=operator
     )

@@ -1,5 +1,5 @@
 """
-The promise: what is appended in a transaction reaches Kafka at least once, in order per aggregate, and can always be found.
+The promise: an event appended in a transaction reaches Kafka at least once, in order per aggregate, and can always be found.
 
 `append` writes events in the caller's transaction, `relay` carries them to Kafka, `partitions` makes days ahead and drops
 old ones.

@@ -1,7 +1,7 @@
 """
-Conditions that somebody should look at: counted in the transaction of what is counted, told once a window.
+Conditions that need an operator: counted in the transaction that causes them, and raised once a window.
 
-Counts live in Postgres, so that they survive whoever counts, are exact under repeats, and add up over all processes.
+Counts live in Postgres, so that they survive restarts, are exact under repeats, and add up over all processes.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,9 +22,9 @@ Detail = str | Callable[[], Awaitable[str]]
 
 class Condition(NamedTuple):
     """
-    So many occurrences about one subject within a window are an alert.
+    An alert that is raised when `threshold` occurrences about one subject fall into one window.
 
-    With a `share` they also have to be that part of all that might have been occurrences, which `tally` counts.
+    With a `share` they must also be that part of all possible occurrences, which `tally` counts.
     """
 
     alert: str
@@ -127,9 +127,9 @@ async def note(  # the condition, what occurred, and what a test passes in
     detail: Detail = "",
 ) -> bool:
     """
-    Count occurrences, in the caller's transaction where one is open, and append the alert when they reach the threshold.
+    Count occurrences, in the caller's transaction if one is open, and append the alert when they reach the threshold.
 
-    True when this call did. `detail` is what the summary says besides; a function that finds it out is called only then.
+    Returns True if this call raised it. `detail` completes the summary; a function for it is called only then.
     The row of the window stays locked until the transaction ends, so no two can both find it reached.
     Windows go by Postgres' clock unless `now` is given; the alert's id always does: a process with a wrong one must be heard.
     """
@@ -153,7 +153,7 @@ async def note(  # the condition, what occurred, and what a test passes in
 async def tally(
     connection: AsyncConnection, condition: Condition, numbers: Mapping[str, int], now: datetime | None = None
 ) -> None:
-    """Count all that may or may not be occurrences, by subject, in the caller's transaction and before they are noted."""
+    """Count all possible occurrences by subject, in the caller's transaction and before the real ones are noted."""
     values = {"alert": _total_of(condition), "window": condition.window, "now": now}
     await connection.execute(_TALLY, values | {"subjects": list(numbers), "numbers": list(numbers.values())})
 
@@ -164,7 +164,7 @@ async def _total(connection: AsyncConnection, condition: Condition, key: tuple[s
 
 
 def _total_of(condition: Condition) -> str:
-    """Under which name the windows of its total are kept."""
+    """The name of the windows that count all possible occurrences."""
     return f"{condition.alert}_total"
 
 
@@ -181,11 +181,11 @@ def _alert(condition: Condition, subject: str, facts: Mapping[str, object], mome
 
 
 def window_of(moment: datetime, window: timedelta) -> datetime:
-    """When the window that holds the moment began: windows tumble, and begin at whole multiples of their length."""
+    """Return the begin of the window that holds the moment: windows tumble, and begin at whole multiples of their length."""
     seconds = window.total_seconds()
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, tz=UTC)
 
 
 def forget_windows(connection: Connection, before: datetime) -> int:
-    """Delete the windows that began before; how many."""
+    """Delete the windows that began before, and return their number."""
     return connection.execute("delete from alert_windows where started_at < %s", (before,)).rowcount

@@ -1,4 +1,4 @@
-"""Writing events down: in the caller's transaction, so that an event exists exactly when its cause does."""
+"""Appending events in the caller's transaction, so that an event exists exactly when its cause does."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ def event_of(
     livemode: bool | None = None,
     account: str | None = None,
 ) -> Event:
-    """The event that states the record: its registered type decides topic and schema."""
+    """Return the event that states the record: its registered type decides topic and schema."""
     kind = type_of(record)
     return Event(
         id=new_id(),

@@ -1,8 +1,8 @@
 """
 Postgres' clock, which all processes share: it decides which rows are due, which are over and which may be dropped.
 
-A process compares its own clock with it. Nothing is dropped while the two differ by more than a minute, since nobody can tell
-which of them is wrong.
+A process compares its own clock with it. Nothing is dropped while the two differ by more than a minute, since either
+of them may be wrong.
 """
 
 import time
@@ -35,7 +35,7 @@ _ASK: Final = "select clock_timestamp()"
 
 
 class Reading(NamedTuple):
-    """The time by Postgres, and how far the clock of this process was ahead of it; the answer's travel is no part of that."""
+    """The time by Postgres, and how far the clock of this process was ahead of it; the travel time of the answer is left out."""
 
     now: datetime
     skew: timedelta
@@ -100,11 +100,11 @@ class ServerClock:
         return self._read is not None
 
     def set(self, now: datetime, monotonic: float) -> None:
-        """It was `now` when the monotonic clock read so."""
+        """Set the time: it was `now` when the monotonic clock read `monotonic`."""
         self._read = (now, monotonic)
 
     def now(self) -> datetime:
-        """The time. It has been read before."""
+        """Return the time; the clock must have been read before."""
         assert self._read is not None, "the clock is read before it is used"  # noqa: S101  # a fault of ours
         then, monotonic = self._read
         return then + timedelta(seconds=time.monotonic() - monotonic)

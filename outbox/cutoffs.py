@@ -1,7 +1,7 @@
 """
-Up to where upkeep has deleted, by kind of record: a cut-off moves by one day an hour at most, unless an operator says otherwise.
+The cut-offs of upkeep, one a kind of record: each moves by at most one day an hour, unless an operator decides otherwise.
 
-So neither a clock that jumped nor a setting with a slip in it erases more than a day before somebody can look. A relay that was
+So neither a clock that jumped nor a mistyped setting erases more than a day before an operator can react. A relay that was
 off for days, or a shorter retention, catches up a day an hour.
 """
 
@@ -11,20 +11,20 @@ from typing import Final, NamedTuple
 from psycopg import Connection
 
 STEP: Final = timedelta(days=1)
-"""By how much a cut-off moves at once."""
+"""The longest step of a cut-off."""
 PACE: Final = timedelta(minutes=50)
-"""How long it then stays, over all relays together: a little less than the hour between two runs."""
+"""The pause after a step, over all relays together: a little less than the hour between two runs."""
 
 
 class Cutoff(NamedTuple):
-    """What is before `at` is deleted, since `moved_at`."""
+    """Records before `at` are deleted, since `moved_at`."""
 
     at: datetime
     moved_at: datetime
 
 
 def decide(wanted: datetime, last: Cutoff | None, now: datetime, *, all_due: bool = False) -> datetime:
-    """Where the cut-off goes: to `wanted`, or less far where that is more than a step away; back at once."""
+    """Return the next cut-off: `wanted`, or one step towards it where it is further away. A cut-off moves back at once."""
     if last is None or all_due or wanted <= last.at:
         return wanted
     if last.moved_at <= now < last.moved_at + PACE:
@@ -49,9 +49,9 @@ def advance(
     all_due: bool = False,
 ) -> datetime:
     """
-    Move the cut-off of a kind towards `wanted` and write it down; returns it.
+    Move the cut-off of a kind towards `wanted`, store it and return it.
 
-    `first` is where it is taken to have been when it was never written down. Two at once move it once.
+    `first` is its assumed place if none was stored yet. Two concurrent calls move it once.
     """
     row = connection.execute(_READ, (kind,)).fetchone()
     never = Cutoff(first, datetime.min.replace(tzinfo=UTC)) if first else None

@@ -1,7 +1,7 @@
 """
-What stands in place of a payload that was erased: its SHA-256 and its length, and which erasure it was.
+The marker that replaces an erased payload: its SHA-256, its length, and the id of the erasure.
 
-It is JSON, so that who reads a payload reads this; and it begins like no event, so that it is known again without parsing.
+The marker is JSON, as every payload is. It begins like no event, so that it is recognised without parsing.
 """
 
 from typing import Final, LiteralString
@@ -9,11 +9,11 @@ from typing import Final, LiteralString
 _BEGINS: Final = b'{"erased":{"sha256":"'
 
 ERASED: Final = "erased"
-"""The reason of whatever is not done with an erased payload."""
+"""The reason of every refusal that is due to an erased payload."""
 
 
 def marker(column: LiteralString, erasure: LiteralString = "%(erasure)s") -> LiteralString:
-    """SQL: the marker for the bytes of a column."""
+    """Return the SQL of the marker for the bytes of a column."""
     return (
         'convert_to(format(\'{"erased":{"sha256":"%%s","bytes":%%s,"erasure":"%%s"}}\', encode(sha256('
         + column
@@ -26,10 +26,10 @@ def marker(column: LiteralString, erasure: LiteralString = "%(erasure)s") -> Lit
 
 
 def is_marker(column: LiteralString) -> LiteralString:
-    """SQL: whether the bytes of a column are a marker; null where there are none."""
+    """Return the SQL condition that the bytes of a column are a marker; it is null where the column is null."""
     return "starts_with(encode(substr(" + column + ', 1, 21), \'escape\'), \'{"erased":{"sha256":"\')'
 
 
 def is_erased(data: bytes) -> bool:
-    """Whether a payload is a marker."""
+    """Report whether a payload is a marker."""
     return data.startswith(_BEGINS)

@@ -1,8 +1,8 @@
 """
-Where Kafka has lost records that a consumer had not read: by what is committed, where logs begin and end, and where they did.
+Records that Kafka has lost before a consumer read them, by its commits and by the ends of the logs now and before.
 
-Retention, a lost disk or an operator may take a log's beginning; a broker that comes back with an older disk, its end; a topic
-that is made anew has neither. A consumer that finds its place gone goes on elsewhere, and says nothing.
+Retention, a lost disk or an operator may remove the beginning of a log; a broker that comes back with an older disk, its end; a
+topic that is created again has neither. A consumer that finds its place gone continues elsewhere, and reports nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from outbox.offsets import Place, Span
 
 class Loss(NamedTuple):
     """
-    Records of a partition, from an offset to, but without, another, that a consumer had not read and Kafka has no more.
+    Records of a partition, from an offset to, but without, another, that Kafka lost before a consumer read them.
 
-    `anew` where the log lost its end, so that offsets count again: what was sent again before may be gone too.
+    `anew` is true if the log lost its end, so that offsets are reused: records that were sent again before may be gone too.
     """
 
     consumer: str
@@ -26,7 +26,7 @@ class Loss(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many records, at most: some of them may have been read."""
+        """The largest possible number of lost records: some of them may have been read."""
         return self.until_offset - self.from_offset
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Loss(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A topic as it was seen: Kafka's id of it, and the ends of its partitions in their order."""
+    """One look at a topic: Kafka's id of it, and the ends of its partitions in their order."""
 
     topic_id: str
     ends: Sequence[int]
@@ -51,9 +51,9 @@ def losses_of(
     now: Mapping[str, Seen],
 ) -> Iterator[Loss]:
     """
-    What one consumer has lost in the partitions that it reads.
+    Find the losses of one consumer in the partitions that it reads.
 
-    Where it never committed it has read nothing: it begins at the beginning, which then was 0.
+    A consumer that never committed has read nothing: it begins at the beginning, which was 0 then.
     """
     for place, span in spans.items():
         was, at = before.get(place.topic), committed.get(place, 0)

@@ -1,4 +1,4 @@
-"""What Kafka has lost, written down by whoever finds it: the same gap twice is one, and raises one alert."""
+"""Reports of records that Kafka has lost: a gap that is reported twice is stored once, and raises one alert."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -28,7 +28,7 @@ class _Known(NamedTuple):
 
 
 async def report(connection: AsyncConnection, losses: Iterable[Loss]) -> list[Loss]:
-    """Write losses down and raise alerts, on a connection in autocommit mode; those that nobody had reported before."""
+    """Store losses and raise alerts, on a connection in autocommit mode; return those that were not reported before."""
     fresh: list[Loss] = []
     for (consumer, topic), group in groupby(sorted(losses), key=lambda loss: (loss.consumer, loss.place.topic)):
         async with connection.transaction():
@@ -69,7 +69,7 @@ update lost_ranges set cursor = null, searched_at = null where consumer = %s and
 
 
 async def _write(connection: AsyncConnection, loss: Loss) -> bool:
-    """Write one down; False where it is known."""
+    """Store one loss; return False if it is known."""
     key = (loss.consumer, *loss.place)
     await connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"lost {key}",))
     row = await (await connection.execute(_KNOWN, key)).fetchone()

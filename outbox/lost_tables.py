@@ -1,4 +1,4 @@
-"""What Kafka has lost before a worker read it, and how far the relay is with sending it again."""
+"""Records that Kafka lost before a worker read them, and the progress of the relay in sending them again."""
 
 from sqlalchemy import (
     BigInteger,

@@ -1,4 +1,4 @@
-"""What the relay tells Prometheus."""
+"""The metrics of the relay."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -1,7 +1,7 @@
 """
-Where Kafka's partitions begin and end, and how far each consumer group is: read at the broker, in three rounds of calls at most.
+The begins and ends of Kafka's partitions, and the committed offsets of consumer groups, read in at most three rounds of calls.
 
-Everything blocks, within the limit given; an event loop calls it in a thread.
+Every call blocks, within the given limit; an event loop makes it in a thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -34,18 +34,18 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What a partition holds: from `begin` up to, but without, `end`, which is the offset that its next record gets."""
+    """The offsets of a partition from `begin` up to, but without, `end`, which is the offset of its next record."""
 
     begin: int
     end: int
 
     def lag(self, committed: int | None) -> int:
-        """How many records are left to read after a commit; all that are there where there was none, or one before `begin`."""
+        """Return the number of records after a commit: all of them if nothing was committed, or something before `begin`."""
         return max(0, self.end - max(self.begin, self.begin if committed is None else committed))
 
 
 class Member(NamedTuple):
-    """One consumer of a group, and what is assigned to it."""
+    """One consumer of a group, with its assigned partitions."""
 
     id: str
     client: str
@@ -55,10 +55,10 @@ class Member(NamedTuple):
 
 class Group(NamedTuple):
     """
-    A consumer group as its coordinator sees it.
+    A consumer group, by the view of its coordinator.
 
-    `state` is Kafka's word in lower case: `stable`, `empty` (nobody reads, the offsets are kept), `preparing_rebalancing`,
-    `completing_rebalancing`, or `dead` (nothing is known of it: nobody has read, or its offsets have expired).
+    `state` is Kafka's word in lower case: `stable`, `empty` (no member, the offsets are kept), `preparing_rebalancing`,
+    `completing_rebalancing`, or `dead` (unknown: it has never read, or its offsets have expired).
     """
 
     name: str
@@ -68,7 +68,7 @@ class Group(NamedTuple):
 
     @property
     def live(self) -> bool:
-        """Whether anybody is in it, so that its offsets cannot be moved from outside."""
+        """Report whether the group has members, so that its offsets cannot be moved from outside."""
         return bool(self.members) or self.state not in {"empty", "dead"}
 
 
@@ -93,10 +93,10 @@ class Offsets:
 
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """
-        The spans of all partitions of these topics, and these groups with what they have committed there.
+        Read the spans of all partitions of these topics, and these groups with their commits there.
 
-        What is committed lies within the spans unless records are gone: beginnings, commits and ends are asked in this order, and
-        each of them only grows. A topic that is not there has no spans. Raises BrokerError.
+        A commit lies within its span unless records are gone: begins, commits and ends are read in this order, and each of them
+        only grows. A missing topic has no spans. Raises BrokerError.
         """
         places = self._places(topics)
         first = self._offsets(self._list_offsets(places, _EARLIEST))
@@ -110,16 +110,16 @@ class Offsets:
         )
 
     def spans(self, topics: Collection[str]) -> dict[Place, Span]:
-        """What the partitions of these topics hold. Raises BrokerError."""
+        """Read the spans of the partitions of these topics. Raises BrokerError."""
         return self.look(topics, ()).spans
 
     def group(self, name: str, topics: Collection[str] = ()) -> Group:
-        """One group, with what it has committed in these topics. Raises BrokerError."""
+        """Read one group, with its commits in these topics. Raises BrokerError."""
         return self.look(topics, (name,)).groups[name]
 
     def at(self, moment: datetime, topics: Collection[str]) -> dict[Place, int]:
         """
-        The offset of the first record at or after the moment, in each partition; its end where there is none so young.
+        Read the offset of the first record at or after the moment in each partition, or its end if all records are older.
 
         Raises BrokerError.
         """
@@ -130,7 +130,7 @@ class Offsets:
 
     def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """
-        Kafka's own id of each of these topics that is there: a topic of the same name that is made anew has another.
+        Read Kafka's id of each of these topics that exists: a topic that is created again under the same name has another one.
 
         Raises BrokerError.
         """
@@ -162,7 +162,7 @@ class Offsets:
 
     def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
         """
-        What the group has committed, asked by a consumer that never joins it.
+        Read the commits of the group by a consumer that never joins it.
 
         The administration's own call ends the process when the group's coordinator has just moved
         (https://github.com/confluentinc/librdkafka/issues/5040).
@@ -182,14 +182,14 @@ class Offsets:
 
     def _group(self, name: str, described: Future[Any], committed: Mapping[Place, int]) -> Group:
         try:
-            told = self._result(described)
+            seen = self._result(described)
         except _NotKnown:
             return Group(name, "dead", (), {})
         members = tuple(
             Member(m.member_id, m.client_id, m.host.lstrip("/"), tuple(sorted(_place(p) for p in m.assignment.topic_partitions)))
-            for m in told.members
+            for m in seen.members
         )
-        return Group(name, told.state.name.lower(), members, committed)
+        return Group(name, seen.state.name.lower(), members, committed)
 
     def _result(self, future: "Future[T]") -> T:
         try:
@@ -204,15 +204,15 @@ class Offsets:
             ) from error
 
     def _failure(self, error: KafkaException) -> BrokerError:
-        told = error.args[0]
-        if told.code() < 0 or told.retriable():  # the client's own codes: transport, time-out, no broker
-            self._admin.poll(0)  # what is wrong is reported beside
+        cause = error.args[0]
+        if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
+            self._admin.poll(0)  # the client reports the fault separately
             return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, error))
-        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {told.str()}")
+        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")
 
 
 class _NotKnown(Exception):
-    """Kafka has never heard of the group."""
+    """Kafka does not know the group."""
 
 
 def _place(partition: TopicPartition) -> Place:

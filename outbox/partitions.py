@@ -1,8 +1,8 @@
 """
-Days of the daily tables: made ahead, detached whole when their time is over, and dropped some time after that.
+The days of the daily tables: made ahead, detached as a whole at the end of the retention, and dropped some time later.
 
-A detached day is a table of its own, `detached_outbox_20261124`, that nobody reads or writes. It comes back by itself, with all
-that is in it, as soon as its day is within the retention again: after a wrong clock, or a RETENTION_DAYS that was too short.
+A detached day is a table of its own, `detached_outbox_20261124`, that no process reads or writes. It comes back by itself, with
+its rows, as soon as its day is within the retention again: after a wrong clock, or a RETENTION_DAYS that was too short.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _DETACHED: Final = "detached_"
 
 class Upkeep(NamedTuple):
     """
-    What one run did: names of the partitions, oldest first.
+    The outcome of one run: names of the partitions, oldest first.
 
     `restored` were detached and are in use again; `deferred` are due but still in use. `behind` is how many days are due and left
     for later runs.
@@ -95,7 +95,7 @@ def missing(connection: Connection, days: list[date]) -> list[str]:
 
 
 async def is_there(connection: AsyncConnection, day: date) -> bool:
-    """Whether every daily table has a partition for the day."""
+    """Report whether every daily table has a partition for the day."""
     wanted = [name(table.name, day) for table in DAILY]
     query = "select count(*) from pg_inherits where inhrelid = any(array(select to_regclass(t) from unnest(%s::text[]) t))"
     row = await (await connection.execute(query, (wanted,))).fetchone()
@@ -180,7 +180,7 @@ def _attach(connection: Connection, table: str, day: date) -> None:
 
 
 def _holds_pending(connection: Connection, partition: str) -> bool:
-    """Whether rows of that day still wait for Kafka, or are parked: they would be lost with it."""
+    """Report whether rows of that day still wait for Kafka, or are parked: they would be lost with it."""
     day = day_of(partition)
     bounds = (first_id_of(day), first_id_of(day + timedelta(days=1)))
     query = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
@@ -189,7 +189,7 @@ def _holds_pending(connection: Connection, partition: str) -> bool:
 
 
 def _detach(connection: Connection, partition: str, now: datetime) -> bool:
-    """Take a day out of use; False where somebody reads it, or events of it are pending."""
+    """Detach a day; return False if another session reads it, or events of it are pending."""
     table = partition.rpartition("_")[0]
     parent, day, away = sql.Identifier(table), sql.Identifier(partition), sql.Identifier(_DETACHED + partition)
     if _holds_pending(connection, partition):
@@ -206,7 +206,7 @@ def _detach(connection: Connection, partition: str, now: datetime) -> bool:
 
 
 def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
-    """Drop what was detached before; what somebody reads is left for the next run."""
+    """Drop the days that were detached before; one that another session reads is left for the next run."""
     for partition in [each.partition for each in detached(connection) if each.detached_at <= before]:
         try:
             with connection.transaction():

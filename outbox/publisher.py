@@ -1,4 +1,4 @@
-"""Kafka as the relay sees it: batches go out in order, each comes back whole with the rows that were refused."""
+"""Kafka as the relay sees it: batches are sent in order, and each is reported as a whole with the rows that were refused."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,31 +24,31 @@ Report = Callable[[KafkaError | None, Message], None]
 
 # Parts of the lease.
 _UNKNOWN: Final = 0.2
-"""For so long a topic may be new to Kafka; longer than the patience, and a row for one that is missing would never be parked."""
+"""How long a topic may be unknown to Kafka; with more than the patience, a row for a missing topic would never be parked."""
 _PATIENCE: Final = 0.4
 _KEPT: Final = 0.7
-"""The server may end a session by then that last spoke a quarter of the lease before."""
+"""By then the server may end a session that was last used a quarter of the lease before."""
 _SILENT: Final = 0.5
-"""Seconds without an acknowledgement after which nothing more is handed over: few records then wait beside each other."""
+"""Seconds without an acknowledgement after which nothing more is handed over, so that few records wait at once."""
 _TAKEN_BACK: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
 _QUIET: Final = 30.0  # seconds
 _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is acknowledged
 
 
 class Refusal(NamedTuple):
-    """Why a row did not go out; `alone` where the answer was about this row only."""
+    """The refusal of a row; `alone` if the answer was about this row only."""
 
     error: KafkaError | Exception
     alone: bool
 
     @property
     def detail(self) -> str:
-        """For an operator."""
+        """The text for an operator."""
         return self.error.str() if isinstance(self.error, KafkaError) else described(self.error)
 
 
 class Batch:
-    """Rows on their way; complete when each has been acknowledged or refused."""
+    """Rows under way; complete when each has been acknowledged or refused."""
 
     def __init__(self, rows: Sequence[PendingRow]) -> None:
         self.rows = rows
@@ -77,7 +77,7 @@ class Batch:
             self.refuse(each, error, alone=False)
 
     def report(self, place: int, error: KafkaError | None, _: Message) -> None:
-        """The producer's word on one row, called from within `poll`."""
+        """Take the producer's report on one row; called from within `poll`."""
         if error is None:
             self._outstanding -= 1
         else:
@@ -88,11 +88,11 @@ class Publisher:
     """
     An idempotent producer that keeps no record for as long as the lease.
 
-    Where Kafka has not acknowledged a batch after `_PATIENCE` of the lease, all that is under way is taken back at once, and goes
-    out again in its order: a record that timed out by itself while a later one of its key went through would break the order that
+    If Kafka has not acknowledged a batch after `_PATIENCE` of the lease, everything under way is taken back at once and sent
+    again in order: a record that timed out by itself while a later one of its key went through would break the order that
     the relay promises. The producer's own limit for a record (`message.timeout.ms`) is well above that and below the lease, so it
-    is for a process that was stopped: what that had handed over would otherwise still go out once it goes on, from a share that
-    it has lost by then.
+    serves a process that was stopped: its records would otherwise still be sent once it continues, from shards that it has lost
+    by then.
     """
 
     def __init__(self, kafka: Cluster, lease: timedelta = DEFAULT_LEASE) -> None:
@@ -121,11 +121,11 @@ class Publisher:
 
     @property
     def silent(self) -> bool:
-        """Whether Kafka has something that it has not acknowledged for a while: then it should not get more."""
+        """Report whether Kafka has left something unacknowledged for a while; then it should not get more."""
         return self._age > _SILENT
 
     def send(self, rows: Sequence[PendingRow], check: Callable[[], None]) -> Batch:
-        """Hand rows to the producer in their order, without waiting for Kafka; `check` raises where no row may go any more."""
+        """Hand rows to the producer in their order, without waiting for Kafka; `check` raises if no row may be sent any more."""
         batch = Batch(rows)
         self._under_way = [*(each for each in self._under_way if not each.complete), batch]
         report = batch.report
@@ -143,9 +143,9 @@ class Publisher:
 
     def settle(self, batch: Batch, meanwhile: Callable[[], bool]) -> bool:
         """
-        Wait until the batch is complete; False where `meanwhile`, asked again and again, says to stop waiting.
+        Wait until the batch is complete; return False if `meanwhile`, which is called again and again, returns False.
 
-        Where Kafka is silent for too long, what it has not acknowledged of any batch is refused.
+        If Kafka is silent for too long, every row that it has not acknowledged is refused.
         """
         while not batch.complete:
             if self._age > self._patience:
@@ -155,12 +155,12 @@ class Publisher:
         return True
 
     def renew(self) -> None:
-        """Forget everything under way and start a new producer session; what was not acknowledged is still pending."""
+        """Forget everything under way and start a new producer session; rows that were not acknowledged are still pending."""
         self.close()
         self._producer = Producer(self._config)
 
     def close(self) -> None:
-        """Forget everything under way: the rows are still pending and go out with the next start."""
+        """Forget everything under way: the rows are still pending and are sent after the next start."""
         self._producer.purge()
         self._poll(0)
         self._under_way.clear()
@@ -174,7 +174,7 @@ class Publisher:
         self._producer.produce(event.topic, event.data, event.aggregate_id, headers=to_headers(event), on_delivery=report)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
-        """False where there is none for too long: nothing that follows may go either then."""
+        """Return False if there is no room for too long: then no later row may be sent either."""
         while True:
             try:
                 self._produce(row, report)
@@ -187,12 +187,12 @@ class Publisher:
 
     @property
     def _age(self) -> float:
-        """How long the oldest batch under way has waited for Kafka, in seconds."""
+        """The seconds that the oldest batch under way has waited for Kafka."""
         oldest = next((batch for batch in self._under_way if not batch.complete), None)
         return now() - oldest.handed_over_at if oldest else 0.0
 
     def _poll(self, seconds: float) -> int:
-        """Serve reports; the number served. The end of a session counts as one: the rows' own reports tell the rest."""
+        """Serve reports and return their number. The end of a session counts as one: each row gets a report of its own."""
         try:
             return self._producer.poll(seconds)
         except KafkaException as fatal:
@@ -200,7 +200,7 @@ class Publisher:
             return 1
 
     def _log_error(self, error: KafkaError) -> None:
-        """Each kind once in a while: every new session meets the same while Kafka is away."""
+        """Log each kind of error every 30 s at most: every new session meets the same one while Kafka is away."""
         reason = error.name().lower().lstrip("_")
         if now() - self._logged.get(reason, -_QUIET) >= _QUIET:
             self._logged[reason] = now()

@@ -1,4 +1,4 @@
-"""What intake writes and answers, and the one statement that writes it."""
+"""The rows of a received webhook, its outcome, and the one statement that writes them."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
@@ -12,18 +12,18 @@ from schemas.envelope import Event
 
 Outcome = Literal["accepted", "duplicate", "ignored"]
 UNHANDLED: Final = "type_not_handled"
-"""Why an event is stored and goes nowhere: no worker handles its type."""
+"""The reason of an event that is stored and not sent: no worker handles its type."""
 OTHER_MODE: Final = "other_mode"
-"""The same, where it is not of the mode that is wanted."""
+"""The reason of an event that is stored and not sent: it is of the other mode than the wanted one."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
     """
     One verified webhook.
 
-    `event.id` is also the id of its delivery. `digest` is given where the provider's id is not signed: then the body alone says
-    which event it is, whatever the id. `ignored` is a stable word for why no worker handles it: then it is stored, and goes
-    nowhere until someone replays it.
+    `event.id` is also the id of its delivery. `digest` is given if the provider's id is not signed: then the body alone
+    identifies the event. `ignored` is the stable reason why no worker handles it: then it is stored, and not sent to Kafka until
+    an operator replays it.
     """
 
     event: Event
@@ -40,7 +40,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorded(NamedTuple):
-    """What became of it, committed: the event's id is the original's for a duplicate."""
+    """The committed outcome of a webhook; the event id of a duplicate is that of the original."""
 
     outcome: Outcome
     event_id: UUID
@@ -93,7 +93,7 @@ async def record(connection: AsyncConnection, batch: Sequence[Received]) -> list
     """
     Write a batch in one transaction of its own; the connection is in autocommit mode.
 
-    None stands for a copy whose original was not to be seen yet: nothing is written for it, and it should go again.
+    None means a copy whose original is not visible yet: nothing is written for it, and the caller should try it again.
     """
     cursor = connection.cursor(binary=True)
     await cursor.execute(_RECORD, _columns_of(batch), prepare=True)

@@ -1,23 +1,23 @@
-"""What to do when Kafka refuses: a pure decision."""
+"""The decision about a row that Kafka has refused, as a pure function."""
 
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
 UNREADABLE: Final = "row_unreadable"
-"""No record can be made of the row: its own values do not allow it."""
+"""The values of the row do not make a record."""
 MISSING: Final = "event_missing"
 """The log holds no event for the row."""
 
 
 class Park(NamedTuple):
-    """Set the row aside under this reason: sending it again cannot help."""
+    """Park the row under this reason: sending it again cannot help."""
 
     reason: str
 
 
 class Resend(NamedTuple):
-    """Leave the row where it is; it goes out again, with all that followed it, from a new producer session."""
+    """Leave the row in line; it is sent again, with all that followed it, from a new producer session."""
 
     reason: str
 

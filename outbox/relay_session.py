@@ -34,7 +34,7 @@ _GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
 
 
 class Counts(NamedTuple):
-    """What one turn did with events; of those parked some were sent and refused, the others could not be sent at all."""
+    """The events of one turn, by outcome; of those parked some were refused by Kafka, the others could not be sent at all."""
 
     sent: int
     acknowledged: int
@@ -54,16 +54,17 @@ class ReadAhead:
         self._reading = self._executor.submit(relay_store.read_pending, self._connection, list(shards), under_way, room)
 
     def take(self) -> relay_store.Pending | None:
-        """What was read ahead, or None where nothing was started."""
+        """Return the batch that was read ahead, or None if no read was started."""
         reading, self._reading = self._reading, None
         return reading.result() if reading else None
 
 
 class Session:
     """
-    The relay while its connections live: its shards and what is under way die with them.
+    One life of the relay's connections: its shards and the batches under way end with them.
 
-    The shards are locks of the lease. What Kafka has is deleted whoever has its shard by now; nothing else is done without them.
+    The shards are locks of the lease. Rows that Kafka has acknowledged are deleted even if another relay owns their shard by
+    now; nothing else is done without the lock.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Session:
             self._measure()
 
     def _keep_waiting(self) -> bool:
-        """Called while Kafka is silent: keeps the connections honest, so that a lost one is noticed while waiting."""
+        """Use the connections while Kafka is silent, so that a lost one is noticed; return False when asked to stop."""
         self._lease.beat()
         self._lease.check()
         if time.monotonic() >= self._measure_at:
@@ -220,12 +221,12 @@ class Session:
 
 
 def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:
-    """Whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
+    """Report whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
     return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
 
 
 def _record_spans(rows: list[relay_store.PendingRow], began: int) -> None:
-    """A span for each event that is sampled: from its handing over to Kafka's acknowledgement of the batch."""
+    """Record a span for each sampled event, from the hand-over to Kafka's acknowledgement of the batch."""
     for row in rows:
         if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
             spans.record(

@@ -20,14 +20,14 @@ log = structlog.get_logger()
 
 
 class PendingRow(NamedTuple):
-    """One row of the work list with the event it stands for."""
+    """One row of the work list with its event."""
 
     id: int
     event: Event
 
 
 class Room(NamedTuple):
-    """How much is read at once, in rows and in bytes of their data; a row that is larger than that comes alone."""
+    """The bounds of one read, in rows and in bytes of their data; a row that is larger is read alone."""
 
     rows: int
     size: int
@@ -35,7 +35,7 @@ class Room(NamedTuple):
 
 class UnreadableRow(NamedTuple):
     """
-    A row of the work list that no event can be made of.
+    A row of the work list that yields no event.
 
     `reason` is `event_missing` where the log has no such event, else `row_unreadable`; `topic` is None where it is missing.
     """
@@ -48,14 +48,14 @@ class UnreadableRow(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What is to be sent, and what cannot be."""
+    """The rows to send, and those that cannot be sent."""
 
     rows: list[PendingRow]
     unreadable: list[UnreadableRow]
 
 
 class Depth(NamedTuple):
-    """How much waits for Kafka, since when (by the ids of events that go their first way), and how much is parked."""
+    """The number of pending rows, the time of the oldest (of those that are sent for the first time), and the number parked."""
 
     pending: int
     oldest: datetime | None
@@ -146,7 +146,7 @@ def _read_one_by_one(connection: Connection, values: tuple[object, ...]) -> Pend
 
 
 def _is_of_a_row(error: Exception) -> bool:
-    """Whether the driver cannot give back a value of some row: not that Postgres is away, or this process short of memory."""
+    """Report whether the fault is a value of some row that the driver cannot read, and not Postgres or a lack of memory."""
     if isinstance(error, psycopg.Error):
         return isinstance(error, psycopg.DataError) or (error.sqlstate is not None and not isinstance(error, UNAVAILABLE))
     return not isinstance(error, MemoryError | OSError)
@@ -172,7 +172,7 @@ def _row_of(row: tuple[Any, ...]) -> PendingRow:
 
 
 def _array(ids: Collection[int]) -> str:
-    """An array as Postgres reads it; psycopg's own dumper takes a microsecond a number, which the relay would feel."""
+    """Return an array as Postgres reads it; psycopg's own dumper takes a microsecond a number, which would slow the relay."""
     return "{" + ",".join(map(str, ids)) + "}"
 
 
@@ -182,7 +182,7 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def park(connection: Connection, row_id: int, reason: str, alert: Event | None) -> None:
-    """Set a row aside and raise the alert, where there is one, in one transaction."""
+    """Park a row and append the alert, if there is one, in one transaction."""
     with connection.transaction():
         connection.execute(_PARK, (reason, row_id))
         if alert:
@@ -194,7 +194,7 @@ def parked(connection: Connection) -> list[ParkedRow]:
 
 
 def unpark(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Put parked rows back in their place; returns those that were parked."""
+    """Put parked rows back in line, and return the ids of those that were parked."""
     return [row[0] for row in connection.execute(_UNPARK, (ids,))]
 
 

@@ -1,8 +1,8 @@
 """
-A record that goes back to its topic byte for byte: one that was set aside and is no event of the log.
+The record of a dead letter that is no event of the log, sent back to its topic byte for byte.
 
-It travels as an event of its own, so that the relay orders, parks and forgets it like any other; only what the publisher makes
-of it differs.
+It travels as an event of its own, so that the relay orders, parks and deletes it like any other; only the publisher treats it
+differently.
 """
 
 from base64 import b64decode
@@ -22,7 +22,7 @@ _SCHEMA: Final = "urn:tallyhook:record.raw:1"
 
 
 class RawRecord(msgspec.Struct, frozen=True):
-    """What Kafka keeps of a record; no value is no value, not an empty one."""
+    """Key, value and headers of a record; a missing value is not an empty one."""
 
     key: bytes | None
     value: bytes | None
@@ -39,9 +39,10 @@ def raw_record(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
 
 def resend_of(record: RawRecord, topic: str, *, letter: UUID, event_id: UUID | None, now: datetime, trace: Trace) -> Event:
     """
-    The event that carries the record of a letter back to the topic; in order with others of its key, where the key is a text.
+    Return the event that carries the record of a letter back to the topic.
 
-    It is caused by the event that the record holds, so that whoever looks for that event or erases it finds this copy.
+    It keeps its order among records with the same key if the key is valid UTF-8; otherwise the letter's id is the key. Its cause
+    is the event in the record, so that a search for that event, or its erasure, finds this copy.
     """
     return Event(
         id=new_id(),
@@ -59,7 +60,7 @@ def resend_of(record: RawRecord, topic: str, *, letter: UUID, event_id: UUID | N
 
 
 def record_of(data: bytes) -> RawRecord:
-    """The record that such an event carries."""
+    """Return the record that such an event carries."""
     return _decoder.decode(data)
 
 

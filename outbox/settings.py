@@ -1,4 +1,4 @@
-"""What the relay and the upkeep of its tables can be told."""
+"""The settings of the relay and of the upkeep of its tables."""
 
 from datetime import timedelta
 
@@ -10,16 +10,16 @@ from runtime.settings import DatabaseUrl, Grace, Host, LockLease, Poll, Port, Se
 
 
 class DatabaseSettings(Settings):
-    """Where Postgres is."""
+    """The address of Postgres, and the lease of locks there."""
 
     database_url: DatabaseUrl
     """`postgresql://user:password@host:port/name`."""
     lock_lease: LockLease = DEFAULT_LEASE
-    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
+    """How long a silent process keeps its shards and claims; then the server ends its session."""
 
 
 class RetentionSettings(DatabaseSettings):
-    """How long the daily tables keep their days."""
+    """The retention of the daily tables."""
 
     retention_days: int = Field(default=30, ge=1, le=3650)
     """Days for which raw payloads, the delivery log and consumed marks are kept."""

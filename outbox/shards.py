@@ -1,5 +1,5 @@
 """
-Who does what: shards owned through session-level advisory locks, shared out fairly over the live processes of a kind.
+The shares of work: shards owned through session-level advisory locks, spread evenly over the live processes of a kind.
 
 A lock dies with its connection, so a killed process's shards are free as soon as Postgres sees the connection close.
 """
@@ -14,7 +14,7 @@ from outbox.tables import SHARDS
 
 
 class Sharers(NamedTuple):
-    """Processes that share out shards among them, by the locks that each of them has and those of the shards."""
+    """A kind of processes that share shards, by the lock that each member holds and the locks of the shards."""
 
     members: Kind
     shards: Kind
@@ -40,14 +40,14 @@ class Shards:
         self.owned: list[int] = []
 
     def join(self) -> None:
-        """Count as a live process from now on."""
+        """Count this process as a live member from now on."""
         self._connection.execute("select pg_advisory_lock_shared(%s, 0)", (self._sharers.members,))
 
     def surplus(self) -> list[int]:
         """
-        Take what is free up to the fair share; returns what is owned beyond it.
+        Take free shards up to the fair share, and return the owned ones beyond it.
 
-        The caller gives those back by `release` once nothing of them is in flight.
+        The caller gives these back by `release` once nothing of them is under way.
         """
         row = self._connection.execute(_SEEN, self._sharers._asdict(), prepare=True).fetchone()
         members, taken = (row[0], set(row[1] or ())) if row else (1, set())
@@ -71,5 +71,5 @@ class Shards:
 
 
 def fair_share(members: int) -> int:
-    """How many shards one of so many may hold: enough that all are held."""
+    """Return how many shards each of so many members may hold, so that all shards are held."""
     return -(-SHARDS // max(1, members))

@@ -1,5 +1,5 @@
 """
-The log, the relay's work list, and the records of what came in and what was handled.
+The tables of the promise: log, work list of the relay, deliveries, marks of handled events, dead letters and tasks.
 
 The wide tables are partitioned by the day inside their UUIDv7 key: one rule says which partition holds an id, uniqueness holds
 over all partitions, and a lookup by id reads one of them. They have no default partition, so that dropping a day never waits.
@@ -109,7 +109,7 @@ webhook_deliveries = Table(
     Column("body", LargeBinary),
     # The delivery that a rejected one became when it was verified again.
     Column("recovered_as", Uuid),
-    # As the provider states them; nobody knows them of a rejected delivery, and of one that came before they were kept.
+    # As the provider states them; unknown for a rejected delivery, and for one that came before they were kept.
     Column("livemode", Boolean),
     Column("account", Text),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
@@ -164,7 +164,7 @@ dead_letters = Table(
     Index("dead_letters_unread_idx", "consumer", "topic", postgresql_where=text("status = 'retried' and event_id is null")),
 )
 
-# Commands whose outcome somebody may ask for; the id is that of the command's event.
+# Commands whose outcome can be read; the id is that of the command's event.
 tasks = Table(
     "tasks",
     metadata,
@@ -182,7 +182,7 @@ tasks = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# Every call of the internal listener; the id is the call's, so it tells the time and the command that the call gave.
+# Every call of the internal listener; the id is the call's, so it gives the time and the command of the call.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -201,7 +201,7 @@ audit_log = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# How often a condition occurred about a subject in a window, and whether somebody was told.
+# The occurrences of a condition about a subject in a window, and the time of its alert.
 alert_windows = Table(
     "alert_windows",
     metadata,

@@ -1,5 +1,5 @@
 """
-What became of a command: a row that its worker settles in the transaction of the effects.
+The state of a command: a row that its worker settles in the transaction of the effects.
 
 A task's id is the id of its command's event, so one id leads from the answer to the record on Kafka and the mark of its worker.
 """
@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 Status = Literal["pending", "done", "failed"]
 
 SETTLED_CHANNEL: Final = "tasks"
-"""NOTIFY's payload is the task's id: a hint for who waits, who reads the row then."""
+"""The payload of NOTIFY is the task's id: a hint to waiting requests, which then read the row."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -48,18 +48,18 @@ select pg_notify('tasks', id::text) from settled
 
 
 async def open_task(connection: AsyncConnection, task_id: UUID, kind: str) -> bool:
-    """Write down that a command is under way, in the transaction that appends it; False where it is known already."""
+    """Open the task of a command in the transaction that appends it; return False if it exists already."""
     cursor = await connection.execute("insert into tasks (id, kind) values (%s, %s) on conflict do nothing", (task_id, kind))
     return cursor.rowcount == 1
 
 
 async def finish(connection: AsyncConnection, task_id: UUID, result: dict[str, Any]) -> None:
-    """Settle a task as done, in the transaction of its effects; one that is settled, or no task at all, stays as it is."""
+    """Settle a task as done, in the transaction of its effects; a settled or missing task stays as it is."""
     await connection.execute(_SETTLE, ("done", Jsonb(result), None, task_id))
 
 
 async def finish_all(connection: AsyncConnection, results: Mapping[UUID, dict[str, Any]]) -> None:
-    """The same for many, in one statement."""
+    """Settle many tasks as done, in one statement."""
     if results:
         rows = [{"id": task_id, "result": result} for task_id, result in results.items()]
         # As one document: a list of them takes psycopg longer than all else that a worker does with a task.
@@ -67,7 +67,7 @@ async def finish_all(connection: AsyncConnection, results: Mapping[UUID, dict[st
 
 
 async def fail(connection: AsyncConnection, task_id: UUID, reason: str) -> None:
-    """Settle a task as failed, likewise."""
+    """Settle a task as failed, in the transaction that records the failure."""
     await connection.execute(_SETTLE, ("failed", None, reason, task_id))
 
 

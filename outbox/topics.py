@@ -1,4 +1,4 @@
-"""Makes every topic of the table before anything starts: Faust and the relay need them there, with the right partition count."""
+"""Creates every topic of `schemas.topics` before anything starts: Faust and the relay need it, with its partition count."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -18,7 +18,7 @@ _LIMIT: Final = 30.0
 
 
 class Ensured(NamedTuple):
-    """What one run did: names of topics."""
+    """The outcome of one run: names of topics."""
 
     created: list[str]
     grown: list[str]
@@ -27,7 +27,7 @@ class Ensured(NamedTuple):
 
 def ensure(kafka: Cluster, replication: int = 1) -> Ensured:
     """
-    Create what is missing and add partitions where there are too few; never take any away.
+    Create the topics that are missing, and add partitions to those that have too few; never remove any.
 
     Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """

@@ -1,7 +1,7 @@
 """
 The upkeep of records that have an end: days are made ahead, and records beyond their time are deleted.
 
-It goes by Postgres' clock, read once a run. While the clock of its own machine differs from that, days are made and nothing is
+Upkeep uses Postgres' clock, read once a run. While the clock of its own machine differs from it, days are made and nothing is
 deleted. A day that is missing now is made within seconds.
 """
 
@@ -34,10 +34,10 @@ _BEHIND: Final = 1
 
 class Due(NamedTuple):
     """
-    The times that a run of the upkeep goes by.
+    The times of one run of the upkeep.
 
-    `now` is Postgres' time. `reached` is as far as the daily tables have come, which is earlier while days are left for later
-    runs; `before` is where their retention begins. Everything that is due goes at once if `all_due`, else one day's worth.
+    `now` is Postgres' time. `reached` is the progress of the daily tables, which is earlier while days are left for later runs;
+    `before` is the begin of their retention. A run deletes everything that is due if `all_due`, else one day's worth.
     """
 
     now: datetime
@@ -47,16 +47,16 @@ class Due(NamedTuple):
 
 
 class Forget(Protocol):
-    """Deletes what else is beyond its time, on a connection in autocommit mode."""
+    """Deletes other records beyond their retention, on a connection in autocommit mode."""
 
     def __call__(self, connection: psycopg.Connection, due: Due) -> object: ...
 
 
 def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool = False, own: Own = own_clock) -> Upkeep:
     """
-    Make the days ahead, take those beyond the retention out of use, and delete what else has an end, once.
+    Make the days ahead, take those beyond the retention out of use, and delete other expired records, once.
 
-    One day's worth goes at a time, unless `all_due`. Raises ClockSkewed, after the days are made.
+    Only one day's worth is deleted, unless `all_due`. Raises ClockSkewed, after the days are made.
     """
     retention = timedelta(days=settings.retention_days)
     with _connect(settings) as connection:
@@ -74,7 +74,7 @@ def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool
 
 
 def make_days_ahead(settings: RetentionSettings) -> Upkeep:
-    """Make the days that are missing, and take nothing away."""
+    """Make the days that are missing, and remove nothing."""
     with _connect(settings) as connection:
         return make_days(connection, read_clock(connection).now, timedelta(days=settings.retention_days))
 

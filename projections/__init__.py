@@ -1,1 +1,1 @@
-"""What the events add up to: tables of current state and their reads. Written by streams, read by the gateway and operations."""
+"""Tables of current state, and their reads. Streams and commands write them; the gateway and operations read them."""

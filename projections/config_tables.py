@@ -1,4 +1,4 @@
-"""Runtime configuration: what holds now, and everything that ever held."""
+"""The runtime configuration: the current value of each key, and its history."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from outbox.tables import metadata
 
 CHANGED_CHANNEL: Final = "config"
-"""NOTIFY's payload is the key: a hint for who follows, who reads the table then."""
+"""The payload of NOTIFY is the key: a hint to the processes that follow, which then read the table."""
 
 config = Table(
     "config",

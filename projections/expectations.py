@@ -1,4 +1,4 @@
-"""What a service expects to be paid, compared with what was paid the moment both are known."""
+"""The amount that a service expects to be paid, compared with the paid one as soon as both are known."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -30,8 +30,8 @@ async def expect(  # noqa: PLR0917  # four words of one expectation; who calls i
     """
     Expect `amount` minor units under the reference, in the transaction that is open on the connection.
 
-    Saying it twice changes nothing; another amount replaces the first while nothing is paid, and raises ProjectionError
-    afterwards. Where the money is in already and differs, `billing.payment.mismatched` is appended, once.
+    A repeated call changes nothing; another amount replaces the first while nothing is paid, and raises ProjectionError
+    `expectation_settled` afterwards. If another amount was paid before, `billing.payment.mismatched` is appended, once.
     """
     wanted = (amount, currency.lower())
     payment_id = await _payment_behind(connection, reference)

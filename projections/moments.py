@@ -9,7 +9,7 @@ from schemas.envelope import EARLIEST, LATEST
 
 
 def readable(moment: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The time, or the end of our calendar that is nearest to it; what is unknown stays so."""
+    """Return the time, or the nearest end of our calendar; null stays null."""
     kind = DateTime(timezone=True)
     nearest = func.least(func.greatest(moment, literal(EARLIEST, kind)), literal(LATEST, kind), type_=kind)
     return case((moment.is_not(None), nearest))  # `greatest` passes over a null

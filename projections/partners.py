@@ -1,4 +1,4 @@
-"""How it stands with partners: what waits for each of them, and why; and how somebody has a CRM tried now."""
+"""The state of partners: the leads that wait for each, the reason, and the request to try a CRM now."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -34,7 +34,7 @@ class PartnerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Why the leads of a partner wait, and until when as far as that is known."""
+    """The reason why the leads of a partner wait, and the end of the wait if it is known."""
 
     reason: WaitingFor
     detail: str
@@ -54,13 +54,13 @@ from waiting full join lead_breakers using (partner) order by partner
 
 
 async def read_partners(connection: AsyncConnection) -> list[PartnerView]:
-    """Every partner of which leads wait, or whose CRM has failed."""
+    """Read every partner with waiting leads, or with a CRM that has failed."""
     async with connection.cursor(row_factory=class_row(PartnerView)) as cursor:
         return await (await cursor.execute(_READ)).fetchall()
 
 
 async def why_waiting(connection: AsyncConnection, partner: str) -> Wait | None:
-    """What keeps the partner's leads from being delivered now; None where nothing does that is known here."""
+    """Read the reason why the partner's leads are not delivered now; None if none is known here."""
     if await in_force(connection, f"partner.{partner}.paused", default=False):
         return Wait("partner_paused", f"partner.{partner}.paused is true in the runtime configuration")
     row = await (await connection.execute(_OPEN, (partner,))).fetchone()
@@ -79,7 +79,7 @@ on conflict (partner) do update set asked_at = excluded.asked_at returning asked
 
 
 async def ask_probe(connection: AsyncConnection, partner: str) -> datetime:
-    """Have the partner's CRM tried now, whatever its breaker says; returns since when that is asked."""
+    """Ask for an attempt at the partner's CRM now, regardless of its breaker; return the time of the request."""
     row = await (await connection.execute(_ASK, (partner,))).fetchone()
     assert row is not None  # noqa: S101  # the statement inserts or updates one row
     asked_at: datetime = row[0]

@@ -1,7 +1,7 @@
 """
-The paid half of `reconciliations`: written by the payments worker when money is in.
+The paid half of `reconciliations`, which the payments worker writes when a payment succeeds.
 
-A reference belongs to one payment. Where two payments claim one (somebody paid twice) the smaller id has it, whichever came
+A reference belongs to one payment. Where two payments claim one (it was paid twice) the smaller id has it, whichever came
 first, so that a rebuilt table equals the live one; the other payment is unexpected.
 """
 
@@ -12,13 +12,13 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import class_row
 
 SOURCE: Final = "/payments"
-"""The CloudEvents source of what payments worker and expectations have to say."""
+"""The CloudEvents source of events about reconciliation, from the payments worker and from expectations."""
 
 Outcome = Literal["awaited", "unexpected", "matched", "mismatched"]
 
 
 class Paid(NamedTuple):
-    """What a payment brought in, in minor units of its currency."""
+    """The paid amount of a payment, in minor units of its currency."""
 
     reference: str
     payment_id: str
@@ -78,13 +78,13 @@ async def settle(connection: AsyncConnection, payments: Iterable[Paid]) -> Async
 
 
 async def free(connection: AsyncConnection, claims: Iterable[tuple[str, str]]) -> None:
-    """Take the paid halves back from references that their payments no longer go by: pairs of reference and payment id."""
+    """Remove the paid halves from references that payments no longer name; `claims` are pairs of reference and payment id."""
     references, payments = zip(*claims, strict=True)
     await connection.execute(_FREE, (list(references), list(payments)), prepare=True)
 
 
 async def expected_users(connection: AsyncConnection, references: Iterable[str]) -> AsyncCursor[tuple[str, str]]:
-    """Who is expected to pay: rows of reference and user id, to be fetched when the caller's pipeline is synced."""
+    """Read who is expected to pay: rows of reference and user id, to be fetched after the caller's pipeline is synced."""
     cursor: AsyncCursor[tuple[str, str]] = connection.cursor()
     await cursor.execute(_EXPECTED_USERS, (list(references),), prepare=True)
     return cursor

@@ -1,5 +1,5 @@
 """
-Business records beyond their time: leads with all that belongs to them, the keys that leads came under, and notifications.
+The retention of business records: leads with their attempts and events, the keys of leads, and notifications.
 
 Only what is settled goes, a batch a transaction, so that a year's worth at the first run holds up nobody. A lead stays known to
 the deduplication: a copy that comes later is a duplicate still.
@@ -20,7 +20,7 @@ BATCH: Final = 1000
 
 
 class RecordSettings(Settings):
-    """How long records are kept that outlive the daily tables."""
+    """The retention of records that outlive the daily tables."""
 
     lead_retention_days: int = Field(default=365, ge=1, le=7300)
     """Days for which a lead is kept, with its attempts and events, once it is delivered, exhausted or rejected for good."""
@@ -29,7 +29,7 @@ class RecordSettings(Settings):
 
 
 class Forgotten(NamedTuple):
-    """How many of each went."""
+    """The number of deleted records of each kind."""
 
     leads: int
     lead_keys: int
@@ -66,15 +66,15 @@ select count(*) from gone
 
 
 def forgetting(settings: RecordSettings) -> Forget:
-    """What the upkeep of a relay does besides its own."""
+    """Return the function by which the upkeep of a relay deletes these records."""
     return lambda connection, due: forget_records(connection, settings, due.now, all_due=due.all_due)
 
 
 def forget_records(connection: Connection, settings: RecordSettings, now: datetime, *, all_due: bool = False) -> Forgotten:
     """
-    Delete what is beyond its time, on a connection in autocommit mode.
+    Delete the records beyond their retention, on a connection in autocommit mode.
 
-    It is a day's worth at a time, unless `all_due`: what is deleted here cannot come back.
+    Only a day's worth is deleted, unless `all_due`: these records cannot come back.
     """
     leads_due = now - timedelta(days=settings.lead_retention_days)
     notifications_due = now - timedelta(days=settings.notification_retention_days)

@@ -1,4 +1,4 @@
-"""Documents that can be searched for: which version each has, so that the next one can be given out."""
+"""The versions of searchable documents, from which each change gets the next one."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -34,15 +34,15 @@ on conflict (index_name, id) do update set version = greatest(d.version, exclude
 
 
 async def raise_versions(connection: AsyncConnection, index: str, versions: Sequence[tuple[str, int]]) -> None:
-    """Let no document's next version be one that it has had: pairs of document id and version."""
+    """Raise the versions of documents, given as pairs of id and version, so that no document gets a version twice."""
     await connection.execute(_RAISE, (index, [each for each, _ in versions], [version for _, version in versions]))
 
 
 async def take_version(connection: AsyncConnection, index: str, document_id: str, given: int | None) -> int:
     """
-    The version of a change to a document: the one that is given, else the one after the highest so far.
+    Return the version of a change to a document: the given one, else the one after the highest so far.
 
-    Locks the document until the open transaction ends, so that what is appended meanwhile keeps the order of its versions.
+    The document stays locked until the open transaction ends, so that appended events keep the order of its versions.
     """
     cursor = await connection.execute(_NEXT, {"index": index, "id": document_id, "version": given})
     highest: int = (await cursor.fetchall())[0][0]

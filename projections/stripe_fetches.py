@@ -1,5 +1,5 @@
 """
-Objects that Stripe's API is to be asked for, and what came of it.
+The objects to fetch from Stripe's API, and the outcome of each fetch.
 
 `next_attempt_at` is what makes one due; while it is asked for, that is the end of its claim: what a worker had that died becomes
 due again. What is settled stays as long as the event that was the cause can be read again, so that nobody asks twice.

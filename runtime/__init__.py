@@ -1,1 +1,1 @@
-"""What every process needs and no business knows: settings, logs, metrics, traces, ids, the database. Imports nothing of ours."""
+"""The tools of every process, whatever its business: settings, logs, metrics, traces, ids, Postgres. Imports nothing of ours."""

@@ -1,4 +1,4 @@
-"""Addresses as settings give them, each kind checked for what its client needs, before anything connects. No error quotes one."""
+"""Checks of the addresses in settings, by the needs of each client, before anything connects. No error quotes an address."""
 
 import re
 from ipaddress import ip_address
@@ -27,14 +27,14 @@ _HTTP: Final = "an address like https://host/path is expected"
 
 
 def check_address(url: str) -> str:
-    """Raises ValueError for an address that no client could use: they would quote it in their own errors, with its password."""
+    """Refuse an address that no client could use: a client would quote it in its error, with the password. Raises ValueError."""
     if not has_target(url):
         raise ValueError(f"is no address that can be read: {_QUOTE}")
     return url
 
 
 def check_server(url: str) -> str:
-    """Raises ValueError for what is no address of a server, which has an @ only before its host."""
+    """Refuse a text that is no address of a server, which has an @ only before its host. Raises ValueError."""
     if "://" not in url:
         raise ValueError("an address with its scheme, like scheme://host:port, is expected")
     if shown(url) == WITHHELD:
@@ -43,7 +43,7 @@ def check_server(url: str) -> str:
 
 
 def check_database(url: str) -> str:
-    """Raises ValueError for what is no address of Postgres; libpq itself looks at ports and hosts only when it connects."""
+    """Refuse a text that is no address of Postgres; libpq checks ports and hosts only when it connects. Raises ValueError."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError(_POSTGRES)
     try:
@@ -63,7 +63,7 @@ def check_database(url: str) -> str:
 
 
 def check_redis(url: str) -> str:
-    """Raises ValueError for what is no address of Redis; its client would take the database 0 for one that is no number."""
+    """Refuse a text that is no address of Redis; its client would use database 0 if the name is no number. Raises ValueError."""
     if not url.startswith(("redis://", "rediss://")):
         raise ValueError(_REDIS)
     check_server(url)
@@ -76,7 +76,7 @@ def check_redis(url: str) -> str:
 
 
 def check_kafka(servers: str) -> str:
-    """Raises ValueError for what are no bootstrap servers, each with its port."""
+    """Refuse a text that is no list of bootstrap servers, each with its port. Raises ValueError."""
     for server in servers.split(","):
         match = _BROKER.fullmatch(server.strip())
         if match is None or not _is_port(match["port"]) or not _is_host(match["host"].strip("[]")):
@@ -85,7 +85,7 @@ def check_kafka(servers: str) -> str:
 
 
 def check_elasticsearch(url: str) -> str:
-    """Raises ValueError for what is no address of Elasticsearch; its client knows a port by itself for https alone."""
+    """Refuse a text that is no address of Elasticsearch; its client has a default port for https alone. Raises ValueError."""
     check_http(url, _ELASTICSEARCH)
     if urlsplit(url).scheme == "http" and urlsplit(url).port is None:
         raise ValueError(_ELASTICSEARCH)
@@ -93,7 +93,7 @@ def check_elasticsearch(url: str) -> str:
 
 
 def check_http(url: str, expected: str = _HTTP) -> str:
-    """Raises ValueError for what is no address of something that speaks HTTP."""
+    """Refuse a text that is no address of an HTTP server. Raises ValueError."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(expected)
     check_address(url)
@@ -104,7 +104,7 @@ def check_http(url: str, expected: str = _HTTP) -> str:
 
 
 def check_host(host: str) -> str:
-    """Raises ValueError for what nothing can listen on."""
+    """Refuse a host on which no process can listen. Raises ValueError."""
     if not _is_host(host):
         raise ValueError("a host name or an address such as 127.0.0.1, without scheme and port, is expected")
     return host

@@ -1,4 +1,4 @@
-"""The `.env` of a directory: what it sets, and which of its lines nobody could understand."""
+"""The `.env` of a directory: the variables that it sets, and the lines that make no sense."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)\}")
 
 
 class EnvFile(NamedTuple):
-    """`lines` has the numbers of the lines that set a name; a problem names its line and never shows what stands there."""
+    """The values of the file; `lines` has the number of the line of each name. A problem names its line and never quotes it."""
 
     values: dict[str, str]
     lines: dict[str, list[int]]
@@ -24,7 +24,7 @@ NOTHING: Final = EnvFile({}, {}, [])
 
 
 def read(path: Path) -> EnvFile:
-    """The file as python-dotenv reads it, and without a file nothing; it never raises."""
+    """Read the file as python-dotenv does; a missing file has no values. It never raises."""
     try:
         text = path.read_text("utf-8-sig")  # editors on Windows write a byte order mark
     except FileNotFoundError:

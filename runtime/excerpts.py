@@ -1,4 +1,4 @@
-"""Texts of strangers and of errors, as a log line and a column of Postgres can hold them."""
+"""Texts of outsiders and of errors, cut for a log line and a column of Postgres."""
 
 from typing import Final
 
@@ -9,16 +9,16 @@ LENGTH: Final = 500
 
 def excerpt_of(text: object, length: int = LENGTH) -> str:
     """
-    The beginning of the text; what UTF-8 or Postgres cannot hold (lone surrogates, NUL) is shown as an escape.
+    Return the beginning of the text, with an escape for what UTF-8 or Postgres cannot hold (lone surrogates, NUL).
 
-    Secrets are taken out before it is cut: half of one would not be known as such.
+    Secrets are replaced before the cut: half of one would not be recognised.
     """
     text = error_text(str(text))
     return text[:length].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:length]
 
 
 def described(error: BaseException, length: int = LENGTH) -> str:
-    """An error of any kind, for an operator: its type and the beginning of its own words."""
+    """Return an error for an operator: its type and the beginning of its text."""
     try:
         words = str(error)
     except Exception:  # noqa: BLE001  # an error that cannot even be shown is still to be reported

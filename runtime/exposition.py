@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from runtime.heartbeat import Heartbeat, liveness
 
 Readiness = Callable[[], dict[str, Any]]
-"""What `/health/ready` shows; a `ready` of false says that the process is not."""
+"""The answer of `/health/ready`; it is 503 if `ready` is false."""
 
 _THREADS: Final = 32
 _JSON: Final = "application/json"
@@ -39,7 +39,7 @@ class Exposition:
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread a connection, but no more of them than a few: the next one is hung up on."""
+    """A server with one thread a connection, and few of them: a connection beyond the limit is closed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -87,4 +87,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-        """Say nothing: scrapes and probes are no news."""
+        """Log nothing: scrapes and probes are routine."""

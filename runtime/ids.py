@@ -1,4 +1,4 @@
-"""UUIDv7 (RFC 9562): one id follows an event everywhere, and tells the day of the partition that holds it."""
+"""UUIDv7 (RFC 9562): one id follows an event everywhere, and gives the day of the partition that holds it."""
 
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -14,22 +14,22 @@ new_id = uuid_utils.compat.uuid7
 
 
 def id_at(moment: datetime) -> UUID:
-    """An id as if it were made at the moment: of a clock that is not this machine's."""
+    """Return an id for the moment of a clock that is not this machine's."""
     return uuid_utils.compat.uuid7(nanoseconds=(moment - _EPOCH) // timedelta(microseconds=1) * 1000)
 
 
 def is_time_ordered(value: UUID) -> bool:
-    """Whether the id is a UUIDv7, the only kind the daily partitions can hold."""
+    """Report whether the id is a UUIDv7, the only kind that the daily partitions can hold."""
     return value.version == _VERSION
 
 
 def time_of(value: UUID) -> datetime:
-    """When the id was made, to the millisecond; an id that claims to be made after the year 9999, at the end of it."""
+    """Return the time at which the id was made, to the millisecond; for a time after the year 9999, the end of that year."""
     return _EPOCH + timedelta(milliseconds=min(value.int >> _TIME_SHIFT, _LAST))
 
 
 def first_id_of(moment: date | datetime) -> UUID:
-    """The smallest id that can be made at or after the moment: a bound for partitions and time ranges."""
+    """Return the smallest id of the moment: a bound for partitions and time ranges."""
     at = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     # The first 48 bits only: version and variant bits would put the bound above ids of the same millisecond
     # whose random part is smaller.

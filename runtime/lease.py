@@ -1,8 +1,8 @@
 """
-Locks that a process has only while it is known to speak with the server.
+Locks that a process holds only while its session with the server is known to be alive.
 
 The locks belong to a session of their own, which a thread of its own keeps alive while the loop that works under them turns; so a
-long statement or a full interpreter costs no share, and a loop that hangs gives its share away as a stopped process does.
+long statement or a busy interpreter loses no locks, and a loop that hangs loses them as a stopped process does.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ log = structlog.get_logger()
 LOST: Final = Counter("tallyhook_lease_lost_total", "Times that a process lost the locks under which it worked.", ["holder"])
 
 _SURE: Final = 0.9
-"""Of the lease: after that the server may have ended the session, by a clock a little faster than ours."""
+"""The part of the lease after which the server may have ended the session, if its clock is a little faster than ours."""
 
 
 _TURN: Final = 1.2
-"""In leases, how long a turn of the loop may take: a statement ends within one, and some time goes by around it."""
+"""The longest turn of the loop, in leases: a statement ends within one, and some time goes by around it."""
 _LAST_WORD: Final = 1.0  # seconds
 
 
@@ -72,7 +72,7 @@ class Lease:
             self._thread.start()
 
     def close(self) -> None:
-        """Give the locks back; waits for an `open` that is under way in another thread."""
+        """Give the locks back, after an `open` that is under way in another thread."""
         self._closing.set()
         with self._changing:
             self._waker.send(b"!")
@@ -97,16 +97,16 @@ class Lease:
         self.close()
 
     def beat(self) -> None:
-        """The loop that works under the locks has turned."""
+        """Note that the loop that works under the locks has turned."""
         self._heartbeat.beat()
 
     def rest(self) -> None:
-        """The loop waits for work, until its next beat."""
+        """Note that the loop waits for work, until its next beat."""
         self._heartbeat.rest()
 
     @property
     def held(self) -> bool:
-        """Whether nobody else can have the locks yet, as far as the clock tells, which goes on while the process is stopped."""
+        """Report whether no other session can hold the locks yet, by a clock that continues while the process is stopped."""
         return not self._lost and now() - self._spoke_at < self._lease.total_seconds() * _SURE
 
     def check(self) -> None:
@@ -148,6 +148,6 @@ def _wait(limit: timedelta, *files: int) -> None:
 
 
 def _cut(connection: Connection) -> None:
-    """End the session at once, and whatever statement another thread waits for on it."""
+    """End the session at once, with any statement for which another thread waits."""
     with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,8 @@
 """
-How our clients reach what is outside: they trust what this machine trusts, and go through the proxy that it names.
+Outgoing connections: our clients trust the certificates of this machine, and use the proxy that it names.
 
 Several libraries bring a bundle of certificates of their own, which knows no company's CA. So they are pointed to the store that
-OpenSSL, and with it `curl`, uses: SSL_CERT_FILE or SSL_CERT_DIR, else that of the system. docs/network.md says who does what.
+OpenSSL, and with it `curl`, uses: SSL_CERT_FILE or SSL_CERT_DIR, else that of the system. docs/network.md lists the clients.
 """
 
 import os
@@ -16,17 +16,17 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _NO_PROXY: Final = "NO_PROXY"
 _BUNDLE: Final = "REQUESTS_CA_BUNDLE"
 VARIABLES: Final = (*_PROXIES, _NO_PROXY, _BUNDLE, "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Those for proxies count in lower case too, as everywhere; in lower case they come first."""
+"""The variables of proxies count in lower case too, as everywhere; in lower case they come first."""
 MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
-"""Names where the jars of the local stack come from."""
+"""The source of the jars of the local stack."""
 _OURS: Final = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 
 def follow(environ: Mapping[str, str]) -> None:
     """
-    Let libraries, which read the process environment, see what `.env` says of certificates and proxies.
+    Set the certificates and proxies of `.env` in the process environment, from which libraries read them.
 
-    What listens on the loopback is never reached through a proxy.
+    Connections to the loopback never go through a proxy.
     """
     for name in (*VARIABLES, *map(str.lower, (*_PROXIES, _NO_PROXY))):
         if text := environ.get(name):
@@ -41,24 +41,24 @@ def follow(environ: Mapping[str, str]) -> None:
 
 
 def ca_bundle() -> str | None:
-    """The file or folder of the certificates that this machine trusts; None where it has none, and a library's own are used."""
+    """Return the file or folder of the certificates that this machine trusts; None if it has none, and a library uses its own."""
     paths = ssl.get_default_verify_paths()
     return os.environ.get(_BUNDLE) or os.environ.get("CURL_CA_BUNDLE") or paths.cafile or _unless_empty(paths.capath)
 
 
 def _unless_empty(folder: str | None) -> str | None:
-    """A system without certificates has the folder for them nevertheless."""
+    """Return the folder if it has certificates: a system without any has the folder nevertheless."""
     with suppress(OSError):
         return folder if folder and any(Path(folder).iterdir()) else None
     return None
 
 
 def trusted() -> ssl.SSLContext:
-    """For aiohttp, whose own context is made when it is imported, before `.env` is read."""
+    """Return a TLS context for aiohttp, which makes its own when it is imported, before `.env` is read."""
     return ssl.create_default_context()
 
 
 def elastic_trust(url: str) -> dict[str, Any]:
-    """What a client of Elasticsearch is told for this address: it takes options of TLS for `https` alone."""
+    """Return the TLS options of a client of Elasticsearch for this address; it takes them for `https` alone."""
     bundle = ca_bundle() if url.startswith("https://") else None
     return {"ca_certs": bundle} if bundle else {}

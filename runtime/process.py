@@ -1,4 +1,4 @@
-"""What every long-running process does alike: stop when asked, wait without polling."""
+"""The stop of a long-running process: it ends when asked, and waits without polling."""
 
 import select
 import signal
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Those that ask a process to stop, all in the same way; SIGHUP only where nobody had it ignored, as `nohup` does."""
+    """Return the signals that ask a process to stop; SIGHUP only if it was not ignored before, as `nohup` does."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hang_up]
 
@@ -19,7 +19,7 @@ class HasFileno(Protocol):
 
 
 class Stop:
-    """A request to stop that a blocking wait can be woken by."""
+    """A request to stop, which can wake a blocking wait."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -36,12 +36,12 @@ class Stop:
             self._writer.send(b"!")
 
     def on_signals(self) -> None:
-        """Let SIGTERM, SIGINT and SIGHUP ask; main thread only."""
+        """Stop at SIGTERM, SIGINT and SIGHUP; main thread only."""
         for number in stop_signals():
             signal.signal(number, lambda *_: self.ask())
 
     def wait(self, seconds: float, *readable: HasFileno) -> Sequence[HasFileno]:
-        """Return at the request, after the time, or as soon as one of the others can be read; those that can."""
+        """Wait for the request, for the time, or until one of the others can be read; return those that can be read."""
         if self.asked:
             return ()
         ready, _, _ = select.select([self._reader, *readable], [], [], max(0.0, seconds))

@@ -1,5 +1,5 @@
 """
-Which revisions of the schema this code can run on, and whether the database is at one of them.
+The revisions of the schema that this code can run on, and the check of the database against them.
 
 The range follows from the names of the migrations. The lower bound is this release's newest `expand`: below it tables or columns
 are missing. Above its own newest revision every further `expand` is fine, since old code runs on it; a `contract` is fine for as
@@ -42,9 +42,9 @@ from pg_control_system() s, pg_database d where d.datname = current_database()
 
 class Schema(NamedTuple):
     """
-    What is there: the revision, None in an empty database; the oldest code that may still run on it, where a contract says so.
+    The schema of a database: its revision, None if it is empty, and the oldest code that may run on it, if a contract names one.
 
-    `system` identifies the database among all others, and tells nothing about it; None where Postgres does not let us know.
+    `system` identifies the database among all others, as a digest; None where this account may not read it.
     """
 
     revision: str | None
@@ -53,7 +53,7 @@ class Schema(NamedTuple):
 
 
 class Unfit(NamedTuple):
-    """Why this code cannot run on what is there, with both revisions and what to do about it."""
+    """The reason why this code cannot run on a schema, with both revisions and the remedy."""
 
     reason: Reason
     detail: str
@@ -68,23 +68,23 @@ class SchemaUnfit(Failure[Reason]):
 
 @cache
 def _migrations() -> tuple[tuple[str, str], ...]:
-    """Revision and kind of each migration that this release ships with, in their order."""
+    """Return revision and kind of each migration of this release, in order."""
     names = (_MIGRATION.fullmatch(file.name) for file in files("migrations").joinpath("versions").iterdir())
     return tuple(sorted((name[1], name[2]) for name in names if name))
 
 
 def needed() -> str:
-    """The oldest revision that this code can run on."""
+    """Return the oldest revision that this code can run on."""
     return max(revision for revision, kind in _migrations() if kind == "expand")
 
 
 def newest() -> str:
-    """The newest revision that this code knows."""
+    """Return the newest revision that this code knows."""
     return _migrations()[-1][0]
 
 
 def read_schema(connection: Connection[Any]) -> Schema:
-    """What is there; the connection is in autocommit mode. Raises psycopg.Error."""
+    """Read the schema of the database; the connection is in autocommit mode. Raises psycopg.Error."""
     known, contracts = _row(connection, _TABLES)
     [revision] = _row(connection, _REVISION) if known else (None,)
     [oldest] = _row(connection, _OLDEST_CODE) if contracts else (None,)
@@ -100,7 +100,7 @@ def _row(connection: Connection[Any], statement: Any) -> tuple[Any, ...]:
 
 
 def unfit(found: Schema) -> Unfit | None:
-    """Why this code cannot run on it, or None."""
+    """Return the reason why this code cannot run on the schema, or None."""
     if found.revision is None:
         return Unfit(Reason.SCHEMA_MISSING, f"the database has no schema, revision {needed()} is needed: run `tallyhook migrate`")
     if found.revision < needed():
@@ -116,7 +116,7 @@ def unfit(found: Schema) -> Unfit | None:
 
 
 def check_schema(connection: Connection[Any]) -> None:
-    """Raises SchemaUnfit unless this code can run on what is there."""
+    """Check that this code can run on the database. Raises SchemaUnfit."""
     if found := unfit(read_schema(connection)):
         raise SchemaUnfit(found)
 
@@ -135,13 +135,13 @@ class SchemaWatch:
         self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self.found: Schema | None = None
-        """What was seen last, None before the first look."""
+        """The schema at the last look, None before the first one."""
         self.unfit: Unfit | None = None
-        """Why this process cannot work on what was seen last."""
+        """The reason why this process cannot work on that schema."""
 
     @property
     def fits(self) -> bool:
-        """Whether a schema was seen that this process can work on."""
+        """Report whether the last look found a schema that this process can work on."""
         return self.found is not None and self.unfit is None
 
     def start(self) -> None:
@@ -151,17 +151,17 @@ class SchemaWatch:
         self._ending.set()
 
     def wait_looked(self, seconds: float) -> bool:
-        """Return after the first look, or after the time; whether there was one."""
+        """Wait for the first look, or for the time; return whether there was one."""
         return self._looked.wait(seconds)
 
     def wait_fit(self, stop: Stop) -> bool:
-        """Return once the process can work, or is asked to stop; whether it can."""
+        """Wait until the process can work, or is asked to stop; return whether it can work."""
         while not self.fits and not stop.asked:
             stop.wait(_TURN)
         return self.fits
 
     def told(self) -> dict[str, Any]:
-        """For a page of the process: which system it belongs to, and the revisions that are there and needed."""
+        """Return the fields for a page of the process: its system, and the revisions found and needed."""
         found = self.found or Schema(None)
         said: dict[str, Any] = {"schema": {"found": found.revision, "needed": needed()}}
         if found.system:
