@@ -34,7 +34,7 @@ def read(path: Path) -> EnvFile:
     except OSError as error:
         return NOTHING._replace(problems=[f".env: cannot be read: {error.strerror}"])
     found = [binding for binding in parse_stream(StringIO(text)) if binding.key or binding.error]
-    # A line that cannot be read is told below; python-dotenv would log it, too.
+    # A line that cannot be read is reported below; python-dotenv would log it too.
     kept = "".join(binding.original.string for binding in found if not binding.error)
     values = {name: value for name, value in dotenv_values(stream=StringIO(kept)).items() if value is not None}
     lines: dict[str, list[int]] = {}

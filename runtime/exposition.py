@@ -73,9 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
                     HTTPStatus.OK if state["live"] else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, msgspec.json.encode(state)
                 )
             case "/health/ready":
-                told = {"ready": True} | self.readiness()
-                status = HTTPStatus.OK if told["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
-                self._answer(status, _JSON, msgspec.json.encode(told))
+                answer = {"ready": True} | self.readiness()
+                status = HTTPStatus.OK if answer["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
+                self._answer(status, _JSON, msgspec.json.encode(answer))
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, _JSON, b'{"reason":"not_found"}')
 

@@ -160,13 +160,13 @@ class SchemaWatch:
             stop.wait(_TURN)
         return self.fits
 
-    def told(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Return the fields for a page of the process: its system, and the revisions found and needed."""
         found = self.found or Schema(None)
-        said: dict[str, Any] = {"schema": {"found": found.revision, "needed": needed()}}
+        shown: dict[str, Any] = {"schema": {"found": found.revision, "needed": needed()}}
         if found.system:
-            said["system"] = found.system
-        return said | (self.unfit._asdict() if self.unfit else {})
+            shown["system"] = found.system
+        return shown | (self.unfit._asdict() if self.unfit else {})
 
     def _run(self) -> None:
         while not self._ending.is_set():

@@ -41,7 +41,7 @@ def parse_duration(value: object) -> object:
     try:
         return timedelta(seconds=float(match["amount"]) * _SECONDS[match["unit"]])
     except OverflowError:
-        raise ValueError("this duration is longer than can be told") from None
+        raise ValueError("this duration is too large") from None
 
 
 class Secret:

@@ -85,7 +85,7 @@ def _add_health(
 
     @app.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:
-        answer = {"process": process} | schema.told()
+        answer = {"process": process} | schema.fields()
         if not schema.unfit and (app.should_stop or not group["joined"]):
             answer["reason"] = "stopping" if app.should_stop else "group_joining"
         fit = "reason" not in answer

@@ -65,7 +65,7 @@ def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service
 
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:
     """Return the body of `/health/ready`: the shards while it is ready, else the reason why it is not."""
-    owned, told = relay.readiness(), {"process": "relay"} | schema.told()
+    owned, told = relay.readiness(), {"process": "relay"} | schema.fields()
     if stop.asked:
         told |= {"reason": "stopping", "detail": "the relay has been asked to stop"}
     elif not schema.unfit and owned is None:

@@ -101,7 +101,7 @@ def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop
         return not stop.asked
 
     def readiness() -> dict[str, Any]:
-        return {"ready": False, "process": f"worker-{name}", "partitions": 0} | schema.told()
+        return {"ready": False, "process": f"worker-{name}", "partitions": 0} | schema.fields()
 
     web = Exposition(settings.streams_web_host, settings.streams_web_port, readiness)
     web.start()
