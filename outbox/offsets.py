@@ -18,6 +18,18 @@ from outbox.errors import BrokerError, Reason
 from outbox.faults import Faults
 from runtime.kafka import Cluster
 
+_MOVING: Final = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+"""Brokers answer so for a while; librdkafka marks only some of them as retriable."""
+
 T = TypeVar("T")
 
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves these untyped
@@ -208,6 +220,8 @@ class Offsets:
         if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
             self._admin.poll(0)  # the client reports the fault separately
             return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, error))
+        if cause.code() in _MOVING:
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
         return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")
 
 

@@ -12,7 +12,7 @@ import msgspec
 from schemas.providers import ProviderName
 from schemas.rules import OPEN
 
-Provider = Annotated[ProviderName, msgspec.Meta(extra_json_schema={OPEN: True})]
+Provider = Annotated[ProviderName, msgspec.Meta(extra_json_schema=OPEN)]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Livemode = Annotated[bool, msgspec.Meta(description="False if no real money moves; absent if not stated.")]

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
-OPEN: Final = "x-open-enum"
-"""The keyword that marks a list of values as open: within a version of the schema, values may be added."""
+OPEN: Final[Json] = {"$comment": "This list is open: within a version of the schema, values may be added."}
+"""Marks a list of values as open, by a keyword that strict validators know."""
 
 
 def by_case(field: str, cases: Iterable[tuple[Json, Json]]) -> Json:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 pytest_plugins = ["tests.servers", "tests.promtool", "tests.gateways"]
 
 # How long an example takes says nothing of what it finds, and on a busy machine a deadline fails by chance.
-settings.register_profile("suite")
+# On CI the examples are the same at each run, as hypothesis' own profile for CI has it.
+settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Take back what a test's settings made of the process environment (`runtime/outgoing.py`): other tests share the process."""
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -41,7 +41,7 @@ def breaks(old: Json, new: Json) -> list[str]:
 def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for word in sorted(old.keys() | new.keys()):
-            if word == OPEN or (word == "enum" and OPEN in new and {*old.get(word, ())} <= {*new.get(word, ())}):
+            if word in OPEN or (word == "enum" and _is_open(new) and {*old.get(word, ())} <= {*new.get(word, ())}):
                 continue
             if word == "properties" and word in old:
                 yield from _field_changes(old[word], new.get(word, {}), path)
@@ -52,6 +52,10 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
             yield from _changes(*pair, f"{path}.{place}")
     elif old != new:
         yield f"`{path.removeprefix('.')}` changed from {_written(old)} to {_written(new)}"
+
+
+def _is_open(schema: Json) -> bool:
+    return schema.items() >= OPEN.items()
 
 
 def _field_changes(old: Json, new: Json, path: str) -> Iterator[str]:
@@ -73,8 +77,12 @@ def _inlined(schema: Any, root: Json, above: tuple[str, ...] = ()) -> Any:
         if word == "properties"
         else _inlined(value, root, above)
         for word, value in schema.items()
-        if word not in _NOTES and (word, value) != ("default", None)
+        if not _is_note(word, value) and (word, value) != ("default", None)
     }
+
+
+def _is_note(word: str, value: Any) -> bool:
+    return (word in _NOTES or word.startswith("x-")) and OPEN.get(word) != value
 
 
 def _written(value: Any) -> str:

@@ -83,7 +83,7 @@ def _check(connection: Connection) -> Iterator[Finding]:
             looked += seen
             found += [_lost(table, f"{lost} of {seen} {table} that the history names have no row")] if lost else []
     found += [_lost(table, f"the table {table} is empty, and was not") for table in _emptied(connection, gone)]
-    yield from found or [ok(AREA, f"the rows are there that the history tells of ({looked} looked at)")]
+    yield from found or [ok(AREA, f"the rows are there that the history names ({looked} looked at)")]
 
 
 def _emptied(connection: Connection, gone: set[str]) -> Iterator[str]:

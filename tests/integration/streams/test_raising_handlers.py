@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -13,7 +14,9 @@ from confluent_kafka import Producer
 
 from ops.stack.ports import Ports
 from outbox import topics
+from outbox.errors import BrokerError
 from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from schemas.envelope import Event, to_headers
 from schemas.topics import Topic
 from schemas.topology import group_of
@@ -47,7 +50,7 @@ sys.exit(worker.main("cache", os.environ))
 @pytest.fixture
 def event(kafka_server: str) -> Event:
     """An event on the topic of the cache worker, behind what others have left there."""
-    topics.ensure(kafka_server)
+    topics.ensure(Cluster(kafka_server))
     made = envelope(stripe.Payment().created(stripe.START))
     producer = Producer({"bootstrap.servers": kafka_server})
     producer.produce(Topic.CACHE_COMMANDS, made.data, made.aggregate_id, headers=to_headers(made))
@@ -75,8 +78,21 @@ def run(kafka: str, database_url: str, *raised: str, until: Callable[[], bool] =
 
 
 def lag(kafka: str) -> int:
-    found = Offsets(kafka).group(group_of("cache"), [Topic.CACHE_COMMANDS])
-    ends = {place: span.end for place, span in Offsets(kafka).spans([Topic.CACHE_COMMANDS]).items()}
+    """The lag of the group, as soon as its coordinator answers: it loads the group's offsets when they are first asked for."""
+    found: list[int] = []
+
+    def answers() -> bool:
+        with suppress(BrokerError):
+            found.append(_lag(kafka))
+        return bool(found)
+
+    wait_until(answers)
+    return found[0]
+
+
+def _lag(kafka: str) -> int:
+    found = Offsets(Cluster(kafka)).group(group_of("cache"), [Topic.CACHE_COMMANDS])
+    ends = {place: span.end for place, span in Offsets(Cluster(kafka)).spans([Topic.CACHE_COMMANDS]).items()}
     return sum(end - found.committed.get(place, 0) for place, end in ends.items())
 
 

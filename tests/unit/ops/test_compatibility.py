@@ -54,8 +54,8 @@ def schema(**fields: Any) -> dict[str, Any]:
 
 STATE = Literal["open", "paid"]
 STATES = Literal["open", "paid", "void"]
-ANY_STATE = Annotated[STATE, msgspec.Meta(extra_json_schema={OPEN: True})]
-ANY_STATES = Annotated[STATES, msgspec.Meta(extra_json_schema={OPEN: True})]
+ANY_STATE = Annotated[STATE, msgspec.Meta(extra_json_schema=OPEN)]
+ANY_STATES = Annotated[STATES, msgspec.Meta(extra_json_schema=OPEN)]
 
 OPTIONAL_TEXT = '{"anyOf":[{"type":"string"},{"type":"null"}]}'
 CHANGES = [
