@@ -1,1 +1,1 @@
-"""How fast Tallyhook is, as ratios to what the same machine can do in the same minutes; see README.md."""
+"""Measures the speed of Tallyhook, as ratios to what the same machine can do in the same minutes; see README.md."""

@@ -38,7 +38,7 @@ insert into outbox_pending (event_id, shard) select id, crc32(convert_to(aggrega
 
 
 class Committed(NamedTuple):
-    """When each event's commit returned, by its id, and how far behind its grid the writer fell at worst."""
+    """The moment at which each event's commit returned, by its id, and the longest delay of the writer behind its grid."""
 
     at: dict[str, float]
     late: float

@@ -86,7 +86,7 @@ def _remove_bare(client: redis.Redis, keys: int) -> float:
 
 
 async def _call_often(ours: System, calls: int) -> list[float]:
-    """How long each call took, from the moment at which it was due."""
+    """The duration of each call, from the moment at which it was due."""
     begin = time.perf_counter() + 0.1
 
     async def call(number: int) -> float:

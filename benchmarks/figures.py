@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Void(Exception):
-    """What came out is not what went in: the figures of this run mean nothing."""
+    """The output is not the input: the figures of this run mean nothing."""
 
     reason = "run_void"
 
 
 class Aim(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a figure should reach, or stay within."""
+    """The value that a figure should reach, or stay within."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -46,7 +46,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """What one benchmark found; with anything in `void` its figures do not count."""
+    """The result of one benchmark; with anything in `void` its figures do not count."""
 
     benchmark: str
     figures: list[Figure] = []

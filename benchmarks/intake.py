@@ -107,7 +107,7 @@ def _through_pgbench(ours: System, script: Path, seconds: float) -> float:
 
 
 def _stored(ours: System) -> int:
-    """How many rows each table of intake has; they must agree."""
+    """Count the rows of each table of intake; the counts must agree."""
     counts = {table: ours.count(table) for table in _TABLES}
     if len(set(counts.values())) > 1:
         raise Void(f"the tables of intake disagree: {counts}")

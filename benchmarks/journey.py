@@ -61,7 +61,7 @@ def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
 
 
 def _arrivals(topic: Topic, before: Offsets, number: int, deadline: float) -> dict[str, float]:
-    """When the news of each payment could be read."""
+    """The moment at which the event of each payment could be read."""
     arrived: dict[str, float] = {}
     for message in topic.arriving(before):
         now = time.monotonic()

@@ -26,7 +26,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Plan(NamedTuple):
-    """What to send: at most `seconds` long where given, at `rate` requests a second from `start_at` on where given."""
+    """The requests to send: at most `seconds` long where given, at `rate` requests a second from `start_at` on where given."""
 
     requests: Path
     address: tuple[str, int]
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
 
 class Answers(NamedTuple):
     """
-    What came back; times are of the machine's one monotonic clock, `answered_at` in the order of the requests.
+    The answers; times are of the machine's one monotonic clock, `answered_at` in the order of the requests.
 
     `late` is how long after its time on the grid a request left at worst.
     """

@@ -1,4 +1,4 @@
-"""What Postgres itself reaches: `pgbench` on the same server, one event a transaction, the same rows as intake writes."""
+"""The speed of Postgres itself: `pgbench` on the same server, one event a transaction, the same rows as intake writes."""
 
 from __future__ import annotations
 

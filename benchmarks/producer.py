@@ -65,7 +65,7 @@ async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> in
 
 
 def produce(bootstrap: str, records: Sequence[Ready]) -> int:
-    """As fast as the library takes them; returns how many Kafka acknowledged."""
+    """Produce as fast as the library takes records; returns the number that Kafka acknowledged."""
     # The very configuration of the relay, wherever that moves.
     producer = Producer(Publisher(Cluster(bootstrap))._config)  # noqa: SLF001
     acknowledged = 0

@@ -24,7 +24,7 @@ _GIB: Final = 1024**3
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where and when it was measured."""
+    """The place and time of a measurement."""
 
     date: str
     cores: int

@@ -1,4 +1,4 @@
-"""How much a run measures: the sizes of README.md, or a share of them for trying things out."""
+"""The sizes of a run: those of README.md, or a share of them for trying things out."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Shared(NamedTuple):
 
     @property
     def least(self) -> float:
-        """The share of whoever did least."""
+        """The share of the process that did least."""
         return min(self.done) / sum(self.done)
 
 
@@ -123,7 +123,7 @@ def _held(processes: Sequence[Running]) -> Iterator[None]:
 
 
 def _told(process: Running, metric: str) -> int:
-    """The sum of a metric over its labels, as the process tells it."""
+    """The sum of a metric over its labels, as the process exports it."""
     text = requests.get(f"{process.web}/metrics", timeout=10).text
     return int(sum(float(value) for value in re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)))
 

@@ -61,7 +61,7 @@ def run(scale: Scale, report: Report) -> Result:
 
 
 def document(number: int) -> dict[str, Any]:
-    """What is said of a property, a little under 1 KB."""
+    """A description of a property, a little under 1 KB."""
     return {
         "title": f"Flat {number}",
         "city": ("Berlin", "Hamburg", "Leipzig", "Bremen")[number % 4],

@@ -22,7 +22,7 @@ Offsets = dict[int, int]
 
 
 class Span(NamedTuple):
-    """When the first and the last of the awaited records could be read, on the monotonic clock, and how many in between."""
+    """The moments (monotonic clock) at which the first and the last awaited record could be read, and the number in between."""
 
     first: float
     last: float
@@ -44,7 +44,7 @@ class Topic:
         self._partitions = [*self._admin.list_topics(name, timeout=10).topics[name].partitions]
 
     def starts(self) -> Offsets:
-        """Where a topic starts that nothing has been removed from."""
+        """The offsets at which a topic starts that nothing has been removed from."""
         return dict.fromkeys(self._partitions, 0)
 
     def ends(self) -> Offsets:
@@ -67,7 +67,7 @@ class Topic:
             time.sleep(_LOOK_EVERY)
 
     def records(self, after: Offsets) -> Iterator[Message]:
-        """What stands between those offsets and the present ends, each partition in its order."""
+        """Yield the records between those offsets and the present ends, each partition in its order."""
         missing = sum(self.ends().values()) - sum(after.values())
         for message in self.arriving(after):
             if message is None:

@@ -1,4 +1,4 @@
-"""What a process uses: processor time, and the most memory it ever held."""
+"""The processor time of a process, and the most memory that it ever held."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What wrk counted; times in microseconds. At its end it drops the requests that are under way, which may still commit."""
+    """The counts of wrk; times in microseconds. At its end it drops the requests that are under way, which may still commit."""
 
     requests: int
     microseconds: int

@@ -137,7 +137,7 @@ STATUS: Final[dict[Reason, HTTPStatus]] = {
 
 
 class GatewayError(Failure[Reason]):
-    """A refusal; `detail` is for people and may be shown to whoever asked, `fields` names what of the body is at fault."""
+    """A refusal; `detail` is for people and may be shown to the caller, `fields` names the parts of the body at fault."""
 
     def __init__(self, reason: Reason, detail: str, fields: Sequence[str] = ()) -> None:
         super().__init__(reason, detail)

@@ -9,7 +9,7 @@ from runtime.kafka import Cluster
 
 
 class Fault(NamedTuple):
-    """What is wrong with a connection, and which settings mend it."""
+    """The fault of a connection, and the settings that mend it."""
 
     text: str
     settings: str

@@ -65,7 +65,7 @@ async def last_usable(connection: AsyncConnection, key: str) -> Any:
 
 
 async def in_force(connection: AsyncConnection, key: str, default: _Value) -> _Value:
-    """What the key holds at this moment, read for this one question."""
+    """Read the present value of one key."""
     entry = await read(connection, key)
     value = decoded(entry.value) if entry else None
     if not is_usable(key, value):

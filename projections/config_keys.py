@@ -1,5 +1,5 @@
 """
-Every key of the runtime configuration that something reads: what its value may be, and what it does.
+Every key of the runtime configuration that has a reader: its effect and the values it may have.
 
 A value is checked when it is set and again when it is read, for the table may have been written by SQL or by an older version.
 Keys whose first word is none of these are anybody's own, and hold whatever JSON Postgres can store.
@@ -91,12 +91,12 @@ _PATTERNS: Final = tuple((key.pattern, key) for key in KEYS)
 
 
 def is_read(name: str) -> bool:
-    """Whether anything here reads the key, which else is somebody's own."""
+    """Return true if a process of ours reads the key; other keys belong to their authors."""
     return _find(name) is not None
 
 
 def is_usable(name: str, value: Any) -> bool:
-    """Whether what reads the key can use the value."""
+    """Return true if the reader of the key can use the value."""
     found = _find(name)
     return found is not None and (value is None or found[0].fits(value))
 

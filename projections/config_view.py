@@ -29,7 +29,7 @@ _Value = TypeVar("_Value", bool, int, float, str)
 
 class Config:
     """
-    What the keys that are read hold: usable values only.
+    The usable values of the keys that have a reader.
 
     A value that cannot be used (SQL or an older version wrote it) is not taken: the last good one stays, else the default.
     """
@@ -60,7 +60,7 @@ class Config:
 
     @property
     def unusable(self) -> int:
-        """How many keys have a value that cannot be used."""
+        """The number of keys whose value cannot be used."""
         return len(self._unusable)
 
 
@@ -106,7 +106,7 @@ def _passing(error: Exception) -> str | None:
 
 
 async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:
-    """Say once of a value that it is ignored, and find what was in force before this process began."""
+    """Log once that a value is ignored, and find the value that was in force before this process began."""
     for key in keys:
         config.fall_back(key, await last_usable(connection, key))
         log.warning("config_ignored", reason=Reason.CONFIG_VALUE_INVALID, key=key)

@@ -1,4 +1,4 @@
-"""How a user can be reached, and over which channels not."""
+"""The addresses of users, and the channels that they have switched off."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -52,7 +52,7 @@ order by user_id
 
 
 async def put(connection: AsyncConnection, user_id: str, reach: Reach) -> Contact:
-    """Write down how the user can be reached, in place of what was known."""
+    """Store the addresses of the user, in place of the former ones."""
     opt_outs: list[str] = sorted(set(reach.opt_outs))
     cursor = connection.cursor(row_factory=class_row(Contact))
     await cursor.execute(_PUT, (user_id, reach.email, reach.phone, reach.push, opt_outs, reach.locale))

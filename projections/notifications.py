@@ -1,4 +1,4 @@
-"""What is to be told to people, and how they can be reached."""
+"""Messages to people, and their states."""
 
 from datetime import datetime
 from typing import Any, Final, Literal

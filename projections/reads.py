@@ -167,7 +167,7 @@ def _one(table: Table, query: Select[Any]) -> Read:
 
 
 def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
-    """In the same statement as the state, so that both are of one moment: as many events as the version says."""
+    """Select the history in the same statement as the state, so that both are of one moment."""
     event = func.jsonb_build_object(
         "id", history.c.provider_event_id,
         "type", history.c.type,
@@ -180,7 +180,7 @@ def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
 
 
 def _parts(table: Table, *names: str) -> ColumnElement[Any]:
-    """What belongs to the payment in another table, in the order of the ids."""
+    """Select the rows of another table that belong to the payment, in the order of the ids."""
     fields = [part for name in ("id", "status", "amount", "currency", "reason", *names) for part in (_camel(name), table.c[name])]
     in_order = aggregate_order_by(func.jsonb_strip_nulls(func.jsonb_build_object(*fields)), table.c.id)
     of_this = and_(table.c.payment_id == payments.c.id, table.c.provider == payments.c.provider)

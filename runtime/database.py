@@ -33,7 +33,7 @@ _STATEMENT: Final = timedelta(seconds=30)
 
 
 def is_missing_day(error: BaseException) -> bool:
-    """Whether a row found no partition for the day of its id: the upkeep of days has stopped, or a clock is wrong."""
+    """Return true if a row found no partition for the day of its id: the upkeep of days has stopped, or a clock is wrong."""
     return isinstance(error, CheckViolation) and error.diag.constraint_name is None
 
 

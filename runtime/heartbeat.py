@@ -49,6 +49,6 @@ class Heartbeat:
 
 
 def liveness(loops: Iterable[Heartbeat], limit: timedelta = HUNG_AFTER) -> dict[str, Any]:
-    """What `/health/live` says: whether every loop turns, and which of them have been silent for longer than the limit."""
+    """Return the answer of `/health/live`: whether every loop turns, and which have been silent for longer than the limit."""
     hung = [loop.name for loop in loops if loop.silent > limit]
     return {"live": False, "reason": "loop_hung", "loops": hung} if hung else {"live": True}

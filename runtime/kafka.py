@@ -1,4 +1,4 @@
-"""How Kafka is reached: addresses, TLS and SASL, the same for librdkafka (relay, administration) and for Faust's aiokafka."""
+"""The connection to Kafka: addresses, TLS and SASL, the same for librdkafka (relay, administration) and for Faust's aiokafka."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -115,7 +115,7 @@ File = Annotated[Path, AfterValidator(_check_readable)]
 
 
 class KafkaClientSettings(Settings):
-    """What a client of Kafka needs besides the addresses."""
+    """The settings of every client of Kafka besides the addresses."""
 
     kafka_security_protocol: Protocol = "PLAINTEXT"
     """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`, as the brokers' listener has it."""
@@ -174,7 +174,7 @@ class KafkaClientSettings(Settings):
 
 
 class KafkaSettings(KafkaClientSettings):
-    """Where Kafka is, and what it asks of a client."""
+    """The settings of a client of Kafka."""
 
     kafka_bootstrap_servers: KafkaServers
     """`host:port`, comma-separated."""

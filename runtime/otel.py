@@ -82,7 +82,7 @@ class Recorder:
         return found.decision is Decision.RECORD_AND_SAMPLE
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._processor.shutdown()
 
 

@@ -1,5 +1,5 @@
 """
-Texts without the secrets of this process: what a library says of an error may quote the address that it could not use.
+Removes the secrets of this process from texts: a library's error may quote the address that it could not use.
 
 `environment` in `runtime/settings.py` makes the secrets known as it reads them; from then on `redacted` replaces them in
 whatever is logged, printed as an error, answered, or stored as the text of an error.
@@ -71,13 +71,13 @@ def redacted(text: str) -> str:
 
 
 def error_text(error: BaseException | str, limit: int | None = None) -> str:
-    """What an error says: without secrets, and without the row that Postgres quotes."""
+    """Return the text of an error without secrets, and without the row that Postgres quotes."""
     text = redacted(_ROW.sub(_without_row, str(error).strip()))
     return text if limit is None else text[:limit]
 
 
 def redacted_value(value: Any) -> Any:
-    """The same for whatever a log line may hold."""
+    """Redact any value that a log line may hold."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, BaseException):
@@ -94,7 +94,7 @@ def _without_row(match: re.Match[str]) -> str:
 
 
 def secrets_of(environ: Mapping[str, str]) -> set[str]:
-    """Every secret in these settings, as far as they can be told from what is none."""
+    """Return every secret in these settings, as far as a secret can be recognised."""
     found: set[str] = set()
     for name, text in environ.items():
         if not text:
@@ -146,7 +146,7 @@ def _cut(password: str) -> Iterator[str]:
 
 
 def forms_of(secret: str) -> set[str]:
-    """How a secret may be written: decoded or encoded for an address, in base64, in JSON, in HTML, as Python shows it."""
+    """Return the forms that a secret may take: decoded or encoded for an address, in base64, JSON, HTML or Python's own."""
     plain = {secret, unquote(secret), unquote_plus(secret), secret.removeprefix("whsec_"), secret.strip()}
     found = set(plain)
     for text in plain:

@@ -29,7 +29,7 @@ SET: Final[LiteralString] = "select set_config(name, value, false) from unnest(%
 
 def server_settings(lease: timedelta, *, holds: bool, statement: timedelta | None) -> dict[str, str]:
     """
-    What ends a silent session within the lease; its times are in UTC.
+    Return the server settings that end a silent session within the lease; its times are in UTC.
 
     One that `holds` locks between its statements must also speak; one that does not may be idle for as long as it likes.
     """
@@ -50,7 +50,7 @@ def server_settings(lease: timedelta, *, holds: bool, statement: timedelta | Non
 
 
 def client_options(lease: timedelta) -> dict[str, Any]:
-    """How soon the client gives up a server that is gone."""
+    """Return the client settings that give up a server that is gone."""
     return {
         "connect_timeout": CONNECT_TIMEOUT,
         "keepalives_idle": _seconds(lease / 2),
@@ -99,7 +99,7 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) ->
 
 @asynccontextmanager
 async def spoken_for(connection: AsyncConnection, lease: timedelta) -> AsyncIterator[None]:
-    """Say on the connection that we are there while the block waits for something else, such as in an open transaction."""
+    """Keep the session alive while the block waits for something else, such as in an open transaction."""
     done = asyncio.Event()
     speaking = asyncio.create_task(_speak(connection, lease, done))
     try:

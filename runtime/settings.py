@@ -155,7 +155,7 @@ class Settings(BaseModel):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for those that have some
-        """What is wrong with several variables together, each by itself right or wrong: `NAME: what`."""
+        """Yield the faults of several variables together, each by itself right or wrong: `NAME: fault`."""
         yield from ()
 
     @classmethod
@@ -165,7 +165,7 @@ class Settings(BaseModel):
 
     @classmethod
     def value(cls, name: str, given: Mapping[str, str]) -> Any:
-        """What this variable alone means, its default where it is not set; None where it means nothing."""
+        """Parse this variable alone; returns its default if it is not set, and None if its text is malformed."""
         field = cls.model_fields[name.lower()]
         if name not in given:
             return field.get_default() if not field.is_required() else None
@@ -193,7 +193,7 @@ _PLAIN: Final = {
 
 
 def _plain(problem: Any) -> str:
-    """What pydantic found, in words for someone who does not know pydantic."""
+    """Return pydantic's finding in words for a reader who does not know pydantic."""
     context = problem.get("ctx", {})
     if problem["type"] == "value_error":
         return str(context["error"])

@@ -1,5 +1,5 @@
 r"""
-What a text may be, in one place: its characters and its length.
+The characters and the length that a text may have, in one place.
 
 Records name these types in their fields, routes in their paths, queries and headers, commands in their options. Nothing is
 trimmed: a text that is not as it should be is refused, never mended. Patterns end in `\Z`, for `$` lets a last newline pass;

@@ -1,4 +1,4 @@
-"""What Kafka asks of a client, as Faust takes it."""
+"""Faust's credentials for Kafka, made from our settings."""
 
 import asyncio
 import time

@@ -15,7 +15,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def internal_context(settings: GatewaySettings) -> ssl.SSLContext | None:
     """
-    What the internal listener speaks, None for plain HTTP; with a client CA a handshake without a certificate of it fails.
+    Return the TLS context of the internal listener, None for plain HTTP.
+
+    With a client CA, a handshake without a certificate of it fails.
 
     Raises OSError where a file cannot be read or is no certificate (ssl.SSLError is one).
     """

@@ -1,5 +1,5 @@
 """
-How often each of our secrets proves somebody, by its public id, over all processes.
+Counts how often each of our secrets proves a caller, by its public id, over all processes.
 
 A use is a number in memory; every few seconds they are added to slots of five minutes, in one statement. So a process that is
 killed loses seconds of them, and a time of use is true to some seconds.

@@ -1,5 +1,5 @@
 """
-What proxies, frameworks and people make of a body, a secret or a signature on its way: pure functions that undo it.
+Pure functions that undo what proxies, frameworks and people do to a body, a secret or a signature on its way.
 
 A webhook's signature covers bytes. A proxy that parses a body and writes it again, or a secret copied with a space, changes them.
 """

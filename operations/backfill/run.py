@@ -118,7 +118,7 @@ def _is_wanted(ignored: str | None, asked: Asked) -> bool:
 
 
 def _received(source: Source, listed: Listed, report: Report) -> Received | None:
-    """The event as the webhook route would have received it, but by nobody's signature."""
+    """Return the event as the webhook route would have received it, but without a signature."""
     arrival = Arrival(new_id(), new_trace().traceparent, None, listed.body, CIMultiDictProxy(CIMultiDict()))
     try:
         return source.receive(arrival)

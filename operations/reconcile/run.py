@@ -193,7 +193,7 @@ class _Work:
             self._report.differences.append(difference)
 
     async def _hand_in(self, compared: Compared, difference: Difference, theirs: Theirs) -> None:
-        """As the webhook route would have received it, but by nobody's signature."""
+        """Return the event as the webhook route would have received it, but without a signature."""
         waiting = [received_of(event, new_id(), new_trace().traceparent) for event in theirs.events]
         events: list[UUID] = []
         for _ in range(_TRIES):

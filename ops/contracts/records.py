@@ -100,7 +100,7 @@ def _with_fields(schema: Json, kind: inspect.StructType) -> Json:
 
 
 def _is_time(kind: inspect.Type) -> bool:
-    """Whether it is a time, or may be one; a type with a description has it within."""
+    """Return true for a time and for a union with one; a type with a description holds the type itself."""
     parts = _parts(kind) if isinstance(kind, inspect.UnionType | inspect.Metadata) else ()
     return isinstance(kind, inspect.DateTimeType) or any(_is_time(part) for part in parts)
 

@@ -80,7 +80,7 @@ def _await_kafka(name: str, settings: StreamSettings, stop: Stop) -> bool:
 
 
 def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
-    """None where the brokers answer; else what is wrong."""
+    """Ask the brokers; returns None if they answer, else a description of the fault."""
     try:
         admin.list_topics(timeout=_KAFKA_LOOK)
     except KafkaException as error:

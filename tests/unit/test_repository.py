@@ -1,5 +1,6 @@
 """The documents lead somewhere, and name no document that is not here."""
 
+import ast
 import json
 import re
 import subprocess
@@ -108,3 +109,18 @@ def test_each_release_has_its_section_and_its_commit_and_none_is_newer_than_the_
 
 def _git(*arguments: str) -> str:
     return subprocess.run(("git", *arguments), cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607  # whichever git the developer has
+
+
+RIDDLE: Final = re.compile(r"(?:What|Whether|Where|Who|Whose|Of|That|Which|How|When|As)\b")
+
+
+def test_every_docstring_opens_with_its_subject_or_its_verb() -> None:
+    """A docstring that opens with a question word leaves its reader to guess what is described (CONTRIBUTING)."""
+    found = []
+    for path in _listed("*.py", ":!tests"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if RIDDLE.match(text):
+                    found.append(f"{path.relative_to(CHECKOUT)}: {text.splitlines()[0]}")
+    assert found == []
