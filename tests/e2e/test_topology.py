@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from ops import cli
 from schemas.topics import Topic
 from schemas.topology import AGENTS, worker, workers
+from streams.dashboard import Dashboard
 from streams.pages import WorkerTopology
 from tests.sender import post_stripe
 from tests.simulators import partner, stripe
@@ -69,7 +70,9 @@ async def test_of_fausts_own_pages_those_that_are_safe_and_true_are_on(system: S
     base = web(system, "payments")
     assert base.startswith("http://127.0.0.1:")
     status, _, body = await read(http, f"{base}/")
-    assert (status, json.loads(body)) == (200, {"status": "OK"})
+    figures = msgspec.json.decode(body, type=Dashboard)
+    assert (status, figures.worker) == (200, "payments")
+    assert [agent.name for agent in figures.agents] == ["webhooks.stripe", "webhooks.razorpay"]
     status, _, body = await read(http, f"{base}/assignment/")
     everything = {topic: [*range(8)] for topic in ("webhooks.razorpay", "webhooks.stripe")}
     assert (status, json.loads(body)) == (200, {"actives": everything, "standbys": {}})
