@@ -4,6 +4,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from runtime.kafka import Cluster
 
@@ -56,11 +57,12 @@ class Faults:
         """Keep what the error explains."""
         self.last = next((fault for sign, fault in _SIGNS if sign.search(error.str())), self.last)
 
-    def describe(self, kafka: Cluster, error: KafkaException) -> str:
+    def describe(self, kafka: Cluster, client: AdminClient, error: KafkaException) -> str:
         """One sentence for an error of a client that cannot reach the brokers."""
-        text, settings = self.explain()
+        text, settings = self.explain(client)
         return f"Kafka does not answer at {kafka.servers}: {text} ({error.args[0].str()}); see {settings}"
 
-    def explain(self) -> Fault:
-        """The last fault that was reported; without any, the server does not speak as it is spoken to."""
+    def explain(self, client: AdminClient) -> Fault:
+        """The last fault that the client reports; without any, the server does not speak as it is spoken to."""
+        client.poll(0)  # a client reports only when it is asked
         return self.last or _MUTE

@@ -218,8 +218,7 @@ class Offsets:
     def _failure(self, error: KafkaException) -> BrokerError:
         cause = error.args[0]
         if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
-            self._admin.poll(0)  # the client reports the fault separately
-            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, error))
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, self._admin, error))
         if cause.code() in _MOVING:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
         return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")

@@ -36,8 +36,7 @@ def ensure(kafka: Cluster, replication: int = 1) -> Ensured:
     try:
         present = admin.list_topics(timeout=_LIMIT).topics
     except KafkaException as error:
-        admin.poll(0)  # what is wrong is reported beside
-        raise BrokerError(Reason.KAFKA_UNAVAILABLE, faults.describe(kafka, error)) from error
+        raise BrokerError(Reason.KAFKA_UNAVAILABLE, faults.describe(kafka, admin, error)) from error
     missing = [topic for topic in TOPICS if topic not in present]
     short = {t: s.partitions for t, s in TOPICS.items() if t in present and len(present[t].partitions) < s.partitions}
     new = [

@@ -15,7 +15,7 @@ from gateway.errors import Reason
 from gateway.secrets.witness import Live
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER
-from gateway.webhooks.variants import Variant, bodies_of, digests_of, keys_of, timestamp_of
+from gateway.webhooks.variants import bodies_of, digests_of, keys_of, timestamp_of
 from operations.webhook_replay.store import Kept
 from outbox.received import OTHER_MODE
 from runtime.ids import time_of
@@ -63,11 +63,6 @@ class Marks(NamedTuple):
 
     live: bool | None = None
     account: str | None = None
-
-
-class _Found(NamedTuple):
-    variant: Variant
-    live: Live
 
 
 def explain(refused: Kept, known: Surroundings) -> Explanation:

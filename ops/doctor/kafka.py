@@ -31,7 +31,6 @@ AREA: Final = "kafka"
 WORKERS: Final = "workers"
 _LIMIT: Final = 5.0
 _LAG: Final = 10_000
-_SAFE_REPLICAS: Final = 3
 
 
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -44,8 +43,7 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
-        admin.poll(0)  # what is wrong is reported beside
-        text, settings = faults.explain()
+        text, settings = faults.explain(admin)
         act = f"start it, or mend {settings}; intake goes on, and the outbox keeps everything meanwhile"
         yield fail(AREA, f"{servers} does not answer: {text} ({error.args[0].str()})", act, "kafka-down")
         return

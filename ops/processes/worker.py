@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -66,16 +67,11 @@ def _await_kafka(name: str, settings: StreamSettings, stop: Stop) -> bool:
     admin = AdminClient(faults.client(kafka))
     if not (detail := _look(kafka, admin, faults)):
         return True
-    readiness = {"ready": False, "process": f"worker-{name}", "partitions": 0, "waiting": "kafka_unavailable"}
-    web = Exposition(settings.streams_web_host, settings.streams_web_port, lambda: readiness)
-    web.start()
-    try:
+    with _waiting(name, settings, lambda: {"waiting": "kafka_unavailable"}):
         while detail and not stop.asked:
             log.warning("worker_waiting", role=name, reason="kafka_unavailable", error=detail)
             stop.wait(settings.streams_retry_max.total_seconds())
             detail = None if stop.asked else _look(kafka, admin, faults)
-    finally:
-        web.stop()
     return not stop.asked
 
 
@@ -84,8 +80,7 @@ def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
     try:
         admin.list_topics(timeout=_KAFKA_LOOK)
     except KafkaException as error:
-        admin.poll(0)  # what is wrong is reported beside
-        return faults.describe(kafka, error)
+        return faults.describe(kafka, admin, error)
     return None
 
 
@@ -99,13 +94,20 @@ def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop
     schema.wait_looked(_FIRST_LOOK)
     if not schema.unfit:
         return not stop.asked
+    with _waiting(name, settings, schema.fields):
+        return schema.wait_fit(stop)
+
+
+@contextmanager
+def _waiting(name: str, settings: StreamSettings, fields: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Serve health pages while the block waits for what Faust needs: not ready, with these fields for the reason."""
 
     def readiness() -> dict[str, Any]:
-        return {"ready": False, "process": f"worker-{name}", "partitions": 0} | schema.fields()
+        return {"ready": False, "process": f"worker-{name}", "partitions": 0, **fields()}
 
     web = Exposition(settings.streams_web_host, settings.streams_web_port, readiness)
     web.start()
     try:
-        return schema.wait_fit(stop)
+        yield
     finally:
         web.stop()
