@@ -66,6 +66,7 @@ def mail() -> Iterator[MailServer]:
 
 @pytest.mark.timeout(300)
 async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack: Stack, mail: MailServer) -> None:
+    moment = datetime.now(UTC)  # The runbook begins "a little before the backup": what is on Kafka by then may not have been read.
     async with running_crm() as crm:
         crm.answers("/slow", status(503))
         settings = SETTINGS | {"NOTIFY_EMAIL_URL": mail.url} | partner.settings(crm.url, SECRET, "acme", "slow")
@@ -75,18 +76,19 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack
             await until(lambda: system.count("lead_attempts where error = 'http_503'") > 0)
         database = Database(empty_stack.postgres.url)
         await asyncio.to_thread(database.back_up)
-        moment = datetime.now(UTC)
         crm.answers("/slow", status(204))
         async with running(empty_stack, settings) as system:
             await bring(system, "lost", 2 * NUMBER)
             await until(lambda: system.count("leads where status = 'delivered'") == 2 * LEADS + 1)
+            await until(lambda: read_to_its_end(system))
         lost, mails, calls = [system.query(query) for query in TABLES], Counter(mail.ids), Counter(map(message_of, crm.taken))
         assert mails.total() == 2 * NUMBER
         await asyncio.to_thread(database.restore)
         assert system.count("payments") == NUMBER
         for role, topic in TOPICS.items():
             told = await asyncio.to_thread(replay, system, role, topic, moment)
-            assert (told["moved"], told["marked"], told["sideEffects"]) == (True, 0, "suppressed")
+            assert (told["moved"], told["sideEffects"]) == (True, "suppressed")
+            assert told["marked"] > 0
         async with running(empty_stack, settings) as system:
             await until(lambda: system.count("offset_replays where finished_at is null") == 0)
             assert [system.query(query) for query in TABLES] == lost
@@ -127,6 +129,15 @@ async def bring(system: System, name: str, mails: int) -> None:
     await until(lambda: system.count("notifications where status = 'sent'") == mails)
     await until(lambda: system.count("leads where partner_id = 'acme' and status <> 'delivered'") == 0)
     await until(lambda: system.count("outbox_pending") == 0)
+
+
+def read_to_its_end(system: System) -> bool:
+    """Report whether each event that was ever made is on Kafka, and each worker has committed all of its topic."""
+    if system.count("outbox_pending"):
+        return False
+    seen = Offsets(Cluster(system.kafka)).look(TOPICS.values(), [group_of(role) for role in TOPICS])
+    committed = {topic: seen.groups[group_of(role)].committed for role, topic in TOPICS.items()}
+    return all(span.lag(committed[place.topic].get(place)) == 0 for place, span in seen.spans.items())
 
 
 async def send_lead(system: System, name: str, external_id: str) -> None:
