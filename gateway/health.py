@@ -44,7 +44,7 @@ async def ready(request: web.Request) -> web.Response:
     if request.app[STOPPING].is_set():
         raise GatewayError(Reason.STOPPING, "the gateway has been asked to stop")
     if schema.unfit:
-        raise GatewayError(Reason(schema.unfit.reason), schema.unfit.detail)
+        raise GatewayError.of(*schema.unfit)
     if schema.found is None or not request.app[INTAKE].ready:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away")
     if found := request.app[DAYS].wrong:

@@ -61,7 +61,7 @@ def _require_schema(request: web.Request) -> None:
     """Refuse what would meet tables that are missing, or not those that this release knows."""
     unfit = request.app[SCHEMA].unfit if SCHEMA in request.app else None
     if unfit and not request.path.startswith(_WITHOUT_SCHEMA):
-        raise GatewayError(Reason(unfit.reason), unfit.detail)
+        raise GatewayError.of(*unfit)
 
 
 async def _in_span(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.errors import STATUS, GatewayError, Reason
+from gateway.errors import GatewayError, Reason
 from runtime.redaction import redacted
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -48,7 +48,7 @@ def title_of(status: HTTPStatus) -> str:
 
 
 def response_of(error: GatewayError, trace_id: str | None = None) -> web.Response:
-    status = STATUS[error.reason]
+    status = error.status
     detail = redacted(error.detail)
     problem = Problem(f"urn:tallyhook:problem:{error.reason}", title_of(status), status, detail, error.reason, trace_id)
     if error.fields:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from gateway import bodies
 from gateway.answers import answer, answer_page, by_id, known
 from gateway.commands.acceptance import command_id
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError, Reason, refusing
 from gateway.keys import CALL, CALLER, PARTNERS
 from gateway.paging import Page, Paged
 from gateway.parameters import query_of
@@ -112,8 +112,8 @@ async def change(request: web.Request) -> web.Response:
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
     check(asked, request.app[PARTNERS])
-    async with transaction(request) as connection:
-        try:
+    with refusing(ProjectionError):
+        async with transaction(request) as connection:
             entry = await config.change(
                 connection,
                 asked.key,
@@ -123,8 +123,6 @@ async def change(request: web.Request) -> web.Response:
                 by=caller.secret_id,
                 trace=call.trace,
             )
-        except ProjectionError as error:
-            raise GatewayError(Reason.VERSION_STALE, str(error)) from error
     return answer(Changed(entry.key, entry.value, entry.version))
 
 
@@ -138,7 +136,5 @@ def check(asked: ChangeConfig, partners: Collection[str]) -> None:
         raise GatewayError(Reason.FIELD_INVALID, "a text in the value holds a NUL, which cannot be stored - at `$.value`")
     if len(msgspec.json.encode(asked.value)) > _VALUE_BYTES:
         raise GatewayError(Reason.CONFIG_VALUE_INVALID, f"the value is longer than {_VALUE_BYTES} bytes")
-    try:
+    with refusing(ProjectionError):
         config_keys.check(asked.key, asked.value, partners)
-    except ProjectionError as error:
-        raise GatewayError(Reason(error.reason), str(error)) from error

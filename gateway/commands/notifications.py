@@ -76,6 +76,6 @@ def command_of(asked: Send) -> SendNotification:
     try:
         template = check(asked.template, channel, asked.data)
     except TemplateError as error:
-        raise GatewayError(Reason(error.reason), str(error), error.fields) from error
+        raise GatewayError.of(error.reason, str(error), error.fields) from error
     data = {name: value for name, value in fields_of(template, asked.data).items() if value is not None}
     return SendNotification(to=asked.to, channel=channel, template=template.code, data=data)

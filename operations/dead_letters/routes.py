@@ -1,7 +1,5 @@
 """Dead letters: found, looked at, sent out again, or given up."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -11,7 +9,7 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.answers import answer, answer_page, asked_id, known
-from gateway.errors import GatewayError, Reason
+from gateway.errors import refusing
 from gateway.keys import CALLER
 from gateway.paging import Page, cursor_of
 from gateway.parameters import query_of
@@ -86,7 +84,7 @@ async def retry(request: web.Request) -> web.Response:
     letter.
     """
     asked = asked_id(request, _NOUN)
-    with _refusing():
+    with refusing(OperationError):
         async with transaction(request) as connection:
             sent = await listing.retry(connection, asked, request[CALLER].secret_id)
     return answer(sent, HTTPStatus.ACCEPTED)
@@ -100,15 +98,7 @@ async def discard(request: web.Request) -> web.Response:
     """
     asked = asked_id(request, _NOUN)
     why = await bodies.read(request, Discard)
-    with _refusing():
+    with refusing(OperationError):
         async with transaction(request) as connection:
             await listing.discard(connection, asked, why.reason, request[CALLER].secret_id)
     return answer(Discarded(asked))
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except OperationError as error:
-        raise GatewayError(Reason(error.reason), str(error)) from error

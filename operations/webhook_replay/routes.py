@@ -1,7 +1,5 @@
 """Replays of webhooks: asked for, looked at beforehand, followed and called off."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -14,7 +12,7 @@ from msgspec import Meta
 from gateway import bodies
 from gateway.answers import answer, answer_page, asked_id, known
 from gateway.commands.acceptance import command_id
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError, Reason, refusing
 from gateway.keys import CALLER, RECORDED
 from gateway.paging import Limited, Page, cursor_of, up_to
 from gateway.parameters import query_of
@@ -74,7 +72,7 @@ async def begin(request: web.Request) -> web.Response:
     delivery that has had its effects changes nothing. With `dryRun` the deliveries are only counted.
     """
     asked = await bodies.read(request, ReplayWebhooks)
-    with _refusing():
+    with refusing(OperationError):
         async with transaction(request) as connection:
             if asked.dry_run:
                 return answer(await preview(connection, asked.filters, request.app[REPLAYS].sources))
@@ -134,11 +132,3 @@ async def cancel(request: web.Request) -> web.Response:
     if not cancelled and found.state != "cancelled":
         raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended: it is {found.state}")
     return answer(found)
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except OperationError as error:
-        raise GatewayError(Reason(error.reason), str(error)) from error

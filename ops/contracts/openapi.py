@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 import schemas
-from gateway.errors import STATUS, Reason
+from gateway.errors import Reason
 from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem, title_of
 from gateway.proofs import INTERNAL_TOKEN, PROOFS
 from gateway.route import KEY, Parameter, Route, records_of
@@ -173,7 +173,7 @@ def _responses(route: Route, references: References) -> Json:
     refused: dict[HTTPStatus, list[Reason]] = {}
     for reason in Reason:
         if reason in route.reasons:
-            refused.setdefault(STATUS[reason], []).append(reason)
+            refused.setdefault(reason.status, []).append(reason)
     answered = {int(status): _answer(route, status, references) for status in route.answers}
     problems = {int(status): _problem(status, reasons, references) for status, reasons in refused.items()}
     return {str(status): response for status, response in sorted({**answered, **problems}.items())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.errors import STATUS, GatewayError, Reason
+from gateway.errors import GatewayError, Reason
 from gateway.problems import of_http, response_of
 
 
@@ -15,7 +15,7 @@ def test_every_reason_has_a_status_and_a_problem_body(reason: Reason) -> None:
     assert isinstance(response.body, bytes)
     problem = msgspec.json.decode(response.body)
     assert response.content_type == "application/problem+json"
-    assert response.status == STATUS[reason] == problem["status"]
+    assert response.status == reason.status == problem["status"]
     assert problem["reason"] == reason.value
     assert problem["type"].endswith(reason)
     assert problem["detail"] == "because"
