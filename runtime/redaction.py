@@ -59,6 +59,11 @@ _nothing: Final = Redaction(())
 _current = _nothing
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a setting of this name is a secret, or an address that may hold one."""
+    return bool(_SECRET_NAME.fullmatch(name) or _ADDRESS_NAME.fullmatch(name))
+
+
 def learn(environ: Mapping[str, str]) -> None:
     """Let `redacted` replace the secrets among these settings from now on, and no longer those of before."""
     global _current  # noqa: PLW0603  # one a process, as with logging

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from runtime import env_file, outgoing, redaction
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
 from runtime.errors import Failure, Reason
+from runtime.secret_files import FOLDER, Environ
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
 _QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
@@ -131,7 +132,9 @@ class Settings(BaseModel):
         Raises SettingsError with every problem at once.
         """
         given = cls.given(environ)
-        quoted = [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
+        faults = environ.files.faults if isinstance(environ, Environ) else {}
+        quoted = [f"{name}: {fault}" for name, fault in faults.items() if name == FOLDER or cls.reads(name)]
+        quoted += [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
         problems: list[str] = []
         try:
             found = cls.model_validate(cls.gather(given))
@@ -139,9 +142,16 @@ class Settings(BaseModel):
             problems = [f"{cls.variable(problem['loc'])}: {_plain(problem)}" for problem in error.errors()]
         named = {problem.partition(":")[0] for problem in quoted}
         problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
-        if problems := problems + list(cls.conflicts(given)):
+        unread = {name for name in faults if cls.reads(name)}
+        problems += [problem for problem in cls.conflicts(given) if problem.partition(":")[0] not in unread]
+        if problems:
             raise SettingsError(problems)
         return found
+
+    @classmethod
+    def reads(cls, name: str) -> bool:
+        """Whether this variable is read here; a kind of settings that reads others than its fields' names adds them."""
+        return name.lower() in cls.model_fields
 
     @classmethod
     def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
@@ -200,9 +210,9 @@ def _plain(problem: Any) -> str:
     return _PLAIN[problem["type"]].format(**context) if problem["type"] in _PLAIN else str(problem["msg"])
 
 
-def environment(directory: Path | None = None) -> dict[str, str]:
+def environment(directory: Path | None = None) -> Environ:
     """
-    The process environment over the `.env` file of the directory (default: the working directory).
+    The process environment over the `.env` file of the directory (default: the working directory), with what files hold put in.
 
     Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`); and libraries go by what
     it says of certificates and proxies (`runtime/outgoing.py`).
@@ -215,9 +225,9 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     return merged(file)
 
 
-def merged(file: env_file.EnvFile) -> dict[str, str]:
+def merged(file: env_file.EnvFile) -> Environ:
     """The process environment over this file; its secrets are known from then on."""
-    found = file.values | dict(os.environ)
+    found = Environ(file.values | dict(os.environ))
     redaction.learn(found)
     outgoing.follow(found)
     return found

@@ -55,6 +55,10 @@ class PartnerSettings(Settings):
     """By the `{ID}` of their variables."""
 
     @classmethod
+    def reads(cls, name: str) -> bool:
+        return super().reads(name) or partner_of(name) is not None
+
+    @classmethod
     def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
         return super().given(environ) | {name: text for name, text in environ.items() if text and partner_of(name)}
 

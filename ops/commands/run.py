@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from ops.settings.review import Review
+    from runtime.secret_files import Environ
 
 
 def gateway() -> None:
@@ -43,7 +44,7 @@ def worker(
     raise typer.Exit(process.main(role, _settings_of(f"worker-{role}")))
 
 
-def _settings_of(process: str) -> dict[str, str]:
+def _settings_of(process: str) -> "Environ":
     """
     Return the settings after a review of all of them together; doubtful ones are logged.
 

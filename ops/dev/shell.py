@@ -39,7 +39,7 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     before = dict(os.environ)
     settings = environment(checkout)
     status = describe(state)
-    found = {name: value for name, value in settings.items() if name not in before} | state.environment
+    found = {name: value for name, value in settings.given.items() if name not in before} | state.environment
     found |= {name: os.environ[name] for name in _DIRECT if os.environ.get(name) != before.get(name)}
     found |= _libpq(found["DATABASE_URL"]) | {
         "TALLYHOOK_DATA_DIR": str(data_dir),
@@ -47,6 +47,8 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
         "INTERNAL_URL": status.internal or "",
         "ADMIN_TOKEN": settings.get("ADMIN_API_TOKEN", "").partition(",")[0].strip(),
     }
+    for name in settings.files.texts:  # the same setting twice is refused
+        found.pop(name, None)
     # Not what the user had set alike, nor what is more than `.env` says.
     set_here = {name: value for name, value in found.items() if before.get(name) != value and name not in _DIRECT}
     found[NAME] = Mark.made(checkout, data_dir, set_here).text

@@ -84,8 +84,9 @@ def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[]
         listeners, specs = plan.processes(stack.ports, settings)
         at_end.callback(stack.stop)
         stack.start()
-        whole = {**settings, **stack.environment, **listeners}
-        public = {name: whole[name] for name in (*VARIABLES.values(), *listeners)}
+        whole = {**settings.given, **stack.environment, **listeners}  # what files hold, each process reads itself
+        known = settings | whole
+        public = {name: known[name] for name in (*VARIABLES.values(), *listeners)}
         state.change(ports=stack.ports.taken, environment=public)
         _set_up(plan, whole, progress)
         supervisor = _supervisor(plan, specs, whole, state)

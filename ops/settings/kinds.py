@@ -9,7 +9,7 @@ from gateway.settings import GatewaySettings
 from operations.backfill.settings import StripeSettings
 from outbox.settings import RelaySettings
 from projections.retention import RecordSettings
-from runtime import outgoing
+from runtime import outgoing, secret_files
 from runtime.settings import HttpUrl, Settings
 from streams.alerts.settings import AlertSettings
 from streams.notifications.settings import NotificationSettings
@@ -52,6 +52,7 @@ ELSEWHERE: Final = frozenset(
     {
         *outgoing.VARIABLES,
         outgoing.MIRROR,
+        secret_files.FOLDER,
         *(f"{name}_PORT" for name in ("POSTGRES", "KAFKA", "REDIS", "ELASTICSEARCH", "PROMETHEUS", "GRAFANA")),
         *(f"{process.replace('-', '_').upper()}_PORT" for process in PROCESSES if process.startswith("worker-")),
     }

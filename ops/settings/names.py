@@ -6,6 +6,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import Final, NamedTuple
 
 from ops.settings.kinds import ELSEWHERE, KINDS, OTHERS
+from runtime.secret_files import SUFFIX, setting_of
 from schemas.partners import FIELDS, partner_of
 
 SETTINGS: Final = ELSEWHERE | {field.upper() for kind in (*KINDS, *OTHERS) for field in kind.model_fields if field != "partners"}
@@ -36,11 +37,16 @@ class Unread(NamedTuple):
 def unread(names: Iterable[str], *, families: bool) -> Iterator[Unread]:
     """Names that look like ours and are not; with `families` also those that only begin like ours."""
     for name in names:
-        if name in SETTINGS or partner_of(name):
+        if _is_known(name):
             continue
         meant, near = _meant(name)
         if near or (families and (meant or name.partition("_")[0] in _FAMILIES)):
             yield Unread(name, meant, near)
+
+
+def _is_known(name: str) -> bool:
+    setting = setting_of(name) or name
+    return setting in SETTINGS or partner_of(setting) is not None
 
 
 def is_service_link(name: str) -> bool:
@@ -49,6 +55,9 @@ def is_service_link(name: str) -> bool:
 
 def _meant(name: str) -> tuple[str | None, bool]:
     upper = name.upper().replace("-", "_").strip("_")
+    if setting := setting_of(upper):
+        meant, near = _meant(setting)
+        return meant and meant + SUFFIX, near
     if upper in SETTINGS or partner_of(upper):
         return upper, True
     if get_close_matches(upper.partition("_")[0], ["PARTNER"], cutoff=_NEAR):

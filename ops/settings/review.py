@@ -10,6 +10,7 @@ from ops.settings.kinds import KINDS, OTHERS, PROCESSES
 from ops.settings.names import OF_SHELLS, SETTINGS, Unread, is_service_link, unread
 from runtime import env_file
 from runtime.env_file import EnvFile
+from runtime.secret_files import Environ
 from runtime.settings import Settings, SettingsError, merged
 
 _MISSING: Final = ": is required"
@@ -44,7 +45,9 @@ def review(
     """
     file = env_file.read(directory / ".env")
     found = merged(file)
-    environ = {**(provided or {}), **{name: text for name, text in found.items() if text}}
+    environ = Environ({name: text for name, text in found.given.items() if text})
+    for name, text in (provided or {}).items():
+        environ.setdefault(name, text)
     return review_of(environ, file, processes, one_machine=one_machine)
 
 

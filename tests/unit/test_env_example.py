@@ -22,7 +22,7 @@ import streams.settings
 from operations.backfill import settings as backfill_settings
 from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
-from runtime import outgoing
+from runtime import outgoing, secret_files
 from runtime.settings import Settings, SettingsError
 from tests.compose import FILE, VARIABLE
 
@@ -38,6 +38,7 @@ READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPO
 OPTIONAL_ELSEWHERE: Final = {
     *outgoing.VARIABLES,
     outgoing.MIRROR,
+    secret_files.FOLDER,
     *(match["name"] for match in VARIABLE.finditer(FILE.read_text())),
 }
 

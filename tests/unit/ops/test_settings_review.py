@@ -22,7 +22,7 @@ from ops.dev.preflight import check_settings
 from ops.dev.processes import TALLYHOOK
 from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS, OTHERS, PROCESSES
-from ops.settings.names import SETTINGS, unread
+from ops.settings.names import SETTINGS, Unread, unread
 from ops.settings.review import Review, review, review_of
 from runtime.settings import Settings, SettingsError
 from schemas.partners import PartnerSettings
@@ -310,3 +310,9 @@ def test_the_check_is_for_programs_too_and_for_one_process(tmp_path: Path) -> No
     assert run("relay", **relay) == (0, {"ok": True, "problems": [], "warnings": []})
     code, told = run(**relay)
     assert (code, told["ok"]) == (1, False)
+
+
+def test_a_file_of_a_setting_is_a_setting_too_and_a_slip_in_its_name_is_found() -> None:
+    assert [*unread(["STRIPE_WEBHOOK_SECRET_FILE", "PARTNER_ACME_TOKEN_FILE", "SECRETS_DIR"], families=True)] == []
+    slip = Unread("STRIPE_WEBHOK_SECRET_FILE", "STRIPE_WEBHOOK_SECRET_FILE", near=True)
+    assert [*unread(["STRIPE_WEBHOK_SECRET_FILE"], families=False)] == [slip]
