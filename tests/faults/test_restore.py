@@ -66,7 +66,8 @@ def mail() -> Iterator[MailServer]:
 
 @pytest.mark.timeout(300)
 async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack: Stack, mail: MailServer) -> None:
-    moment = datetime.now(UTC)  # The runbook begins "a little before the backup": what is on Kafka by then may not have been read.
+    # The runbook begins "a little before the backup": what is on Kafka by then may not have been read.
+    moment = datetime.now(UTC)
     async with running_crm() as crm:
         crm.answers("/slow", status(503))
         settings = SETTINGS | {"NOTIFY_EMAIL_URL": mail.url} | partner.settings(crm.url, SECRET, "acme", "slow")
