@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but for its stubs
 
 from outbox.errors import BrokerError, Reason
@@ -95,13 +95,13 @@ class Offsets:
     """Kafka's administration, connected to at the first call; safe to share between threads."""
 
     def __init__(self, kafka: Cluster, limit: timedelta = LIMIT) -> None:
-        self._kafka = kafka
+        self.kafka = kafka
         self._faults = Faults()
         self._limit = limit.total_seconds()
 
     @cached_property
     def _admin(self) -> AdminClient:
-        return AdminClient(self._faults.client(self._kafka))
+        return AdminClient(self._faults.client(self.kafka))
 
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """
@@ -112,7 +112,7 @@ class Offsets:
         """
         places = self._places(topics)
         first = self._offsets(self._list_offsets(places, _EARLIEST))
-        described = self._admin.describe_consumer_groups([*groups], **self._patience) if groups else {}
+        described = self._describe(groups)
         # One after the other: each has half a dozen threads of its own, and a limit of memory counts all their stacks.
         committed = {name: self._committed(name, places) for name in groups}
         last = self._offsets(self._list_offsets(places, _LATEST))
@@ -149,8 +149,13 @@ class Offsets:
         there = {place.topic for place in self._places(topics)}
         if not there:
             return {}
-        described = self._admin.describe_topics(TopicCollection([*there]), **self._patience)
-        return {topic: str(self._result(future).topic_id) for topic, future in described.items()}
+        described = self._admin.describe_topics(TopicCollection([*map(self.kafka.named, there)]), **self._patience)
+        return {self.kafka.ours(name): str(self._result(future).topic_id) for name, future in described.items()}
+
+    def _describe(self, groups: Collection[str]) -> dict[str, Future[Any]]:
+        named = [*map(self.kafka.named, groups)]
+        described = self._admin.describe_consumer_groups(named, **self._patience) if groups else {}
+        return {self.kafka.ours(name): future for name, future in described.items()}
 
     @property
     def _patience(self) -> dict[str, Any]:
@@ -163,14 +168,15 @@ class Offsets:
             known = self._admin.list_topics(timeout=self._limit).topics
         except KafkaException as error:
             raise self._failure(error) from error
-        return [Place(t, number) for t in topics if t in known for number in sorted(known[t].partitions)]
+        named = ((topic, self.kafka.named(topic)) for topic in topics)
+        return [Place(topic, number) for topic, name in named if name in known for number in sorted(known[name].partitions)]
 
     def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
-        asked = {TopicPartition(*place): spec for place in places}
+        asked = {partition_of(self.kafka, place): spec for place in places}
         return self._admin.list_offsets(asked, **self._patience) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
-        return {Place(where.topic, where.partition): self._result(future).offset for where, future in asked.items()}
+        return {self._place(where): self._result(future).offset for where, future in asked.items()}
 
     def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
         """
@@ -181,16 +187,16 @@ class Offsets:
         """
         if not places:
             return {}
-        consumer = Consumer(self._faults.client(self._kafka) | {"group.id": name})
+        consumer = Consumer(self._faults.client(self.kafka) | {"group.id": self.kafka.named(name)})
         try:
-            found = consumer.committed([TopicPartition(*place) for place in places], timeout=self._limit)
+            found = consumer.committed([partition_of(self.kafka, place) for place in places], timeout=self._limit)
         except KafkaException as error:
             raise self._failure(error) from error
         finally:
             consumer.close()
         if broken := next((each.error for each in found if each.error is not None), None):
             raise self._failure(KafkaException(broken))
-        return {_place(each): each.offset for each in found if each.offset >= 0}
+        return {self._place(each): each.offset for each in found if each.offset >= 0}
 
     def _group(self, name: str, described: Future[Any], committed: Mapping[Place, int]) -> Group:
         try:
@@ -198,7 +204,9 @@ class Offsets:
         except _NotKnown:
             return Group(name, "dead", (), {})
         members = tuple(
-            Member(m.member_id, m.client_id, m.host.lstrip("/"), tuple(sorted(_place(p) for p in m.assignment.topic_partitions)))
+            Member(
+                m.member_id, m.client_id, m.host.lstrip("/"), tuple(sorted(self._place(p) for p in m.assignment.topic_partitions))
+            )
             for m in seen.members
         )
         return Group(name, seen.state.name.lower(), members, committed)
@@ -212,13 +220,16 @@ class Offsets:
             raise self._failure(error) from error
         except FutureTimeout as error:
             raise BrokerError(
-                Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self._kafka.servers} in {self._limit:g} s"
+                Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self.kafka.servers} in {self._limit:g} s"
             ) from error
+
+    def _place(self, partition: TopicPartition) -> Place:
+        return Place(self.kafka.ours(partition.topic), partition.partition)
 
     def _failure(self, error: KafkaException) -> BrokerError:
         cause = error.args[0]
         if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
-            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self._kafka, self._admin, error))
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self.kafka, self._admin, error))
         if cause.code() in _MOVING:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
         return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")
@@ -228,5 +239,6 @@ class _NotKnown(Exception):
     """Kafka does not know the group."""
 
 
-def _place(partition: TopicPartition) -> Place:
-    return Place(partition.topic, partition.partition)
+def partition_of(kafka: Cluster, place: Place, offset: int = OFFSET_INVALID) -> TopicPartition:
+    """The partition as the cluster names it, at this offset."""
+    return TopicPartition(kafka.named(place.topic), place.partition, offset)

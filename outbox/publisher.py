@@ -100,6 +100,7 @@ class Publisher:
         self._patience = lease.total_seconds() * _PATIENCE
         self._logged: dict[str, float] = {}
         self._under_way: list[Batch] = []
+        self._kafka = kafka
         self._config: dict[str, Any] = kafka.client | {
             "client.id": "tallyhook-relay",
             "enable.idempotence": True,
@@ -166,12 +167,12 @@ class Publisher:
         self._under_way.clear()
 
     def _produce(self, row: PendingRow, report: Report) -> None:
-        event = row.event
+        event, topic = row.event, self._kafka.named(row.event.topic)
         if event.type == resend.TYPE:
             raw = resend.record_of(event.data)
-            self._producer.produce(event.topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
+            self._producer.produce(topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
             return
-        self._producer.produce(event.topic, event.data, event.aggregate_id, headers=to_headers(event), on_delivery=report)
+        self._producer.produce(topic, event.data, event.aggregate_id, headers=to_headers(event), on_delivery=report)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
         """Return False if there is no room for too long: then no later row may be sent either."""

@@ -1,5 +1,6 @@
 """The settings of the relay and of the upkeep of its tables."""
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from pydantic import Field
@@ -25,6 +26,22 @@ class RetentionSettings(DatabaseSettings):
     """Days for which raw payloads, the delivery log and consumed marks are kept."""
     retention_grace: Grace = timedelta(days=1)
     """How long a day beyond RETENTION_DAYS is kept out of use, and can come back, before it is dropped."""
+
+
+class TopicSettings(KafkaSettings):
+    """The settings of the topics that `tallyhook topics ensure` creates, by which the doctor judges those that are there."""
+
+    kafka_replication_factor: int = Field(default=1, ge=1, le=100)
+    """Brokers that keep a copy of each record; 3 where the cluster has them."""
+    kafka_min_insync_replicas: int | None = Field(default=None, ge=1, le=100)
+    """Copies without which nothing is acknowledged; 2 of 3 lets a broker be away. Unset, the brokers' own default holds."""
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().conflicts(given)
+        copies, least = cls.value("KAFKA_REPLICATION_FACTOR", given), cls.value("KAFKA_MIN_INSYNC_REPLICAS", given)
+        if copies and least and least > copies:
+            yield "KAFKA_MIN_INSYNC_REPLICAS: is more than KAFKA_REPLICATION_FACTOR, so that no record would ever be acknowledged"
 
 
 class RelaySettings(RetentionSettings, KafkaSettings):

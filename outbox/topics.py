@@ -25,26 +25,34 @@ class Ensured(NamedTuple):
     kept: list[str]
 
 
-def ensure(kafka: Cluster, replication: int = 1) -> Ensured:
+def ensure(kafka: Cluster, replication: int = 1, insync: int | None = None) -> Ensured:
     """
     Create the topics that are missing, and add partitions to those that have too few; never remove any.
 
-    Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
+    A new one has `replication` copies, of which `insync` must have a record before it is acknowledged; by default as many as the
+    brokers have it. Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """
     faults = Faults()
     admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
     try:
-        present = admin.list_topics(timeout=_LIMIT).topics
+        known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
         raise BrokerError(Reason.KAFKA_UNAVAILABLE, faults.describe(kafka, admin, error)) from error
-    missing = [topic for topic in TOPICS if topic not in present]
-    short = {t: s.partitions for t, s in TOPICS.items() if t in present and len(present[t].partitions) < s.partitions}
+    there = {topic: len(known.topics[name].partitions) for topic in TOPICS if (name := kafka.named(topic)) in known.topics}
+    missing = [topic for topic in TOPICS if topic not in there]
+    short = {topic: TOPICS[topic].partitions for topic, number in there.items() if number < TOPICS[topic].partitions}
+    if missing and replication > len(known.brokers):
+        brokers = "1 broker" if len(known.brokers) == 1 else f"{len(known.brokers)} brokers"
+        text = f"the cluster has {brokers}, and cannot keep {replication} copies: KAFKA_REPLICATION_FACTOR is too large"
+        raise BrokerError(Reason.TOPIC_REFUSED, text)
+    least = {"min.insync.replicas": str(insync)} if insync else {}
     new = [
-        NewTopic(t, TOPICS[t].partitions, replication, config={"retention.ms": _milliseconds(TOPICS[t].retention)})
-        for t in missing
+        NewTopic(kafka.named(t), spec.partitions, replication, config={"retention.ms": _milliseconds(spec.retention)} | least)
+        for t, spec in TOPICS.items()
+        if t in missing
     ]
     _await(admin.create_topics(new, operation_timeout=_LIMIT) if new else {})
-    _await(admin.create_partitions([NewPartitions(str(t), n) for t, n in short.items()]) if short else {})
+    _await(admin.create_partitions([NewPartitions(kafka.named(t), n) for t, n in short.items()]) if short else {})
     changed = {*missing, *short}
     return Ensured([str(t) for t in missing], [str(t) for t in short], [str(t) for t in TOPICS if t not in changed])
 

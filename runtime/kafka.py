@@ -1,5 +1,6 @@
 """The connection to Kafka: addresses, TLS and SASL, the same for librdkafka (relay, administration) and for Faust's aiokafka."""
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from runtime.settings import HttpUrl, KafkaServers, Secret, Settings
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
+_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")  # a topic's name has 249 characters at most
 _MECHANISM: Final = ("KAFKA_SASL_MECHANISM",)
 _USER: Final = ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
 _OAUTH: Final = ("KAFKA_OAUTH_TOKEN_URL", "KAFKA_OAUTH_CLIENT_ID", "KAFKA_OAUTH_CLIENT_SECRET")
@@ -56,6 +58,16 @@ class Cluster(NamedTuple):
     password: Secret | None = None
     oauth: OAuth | None = None
     tls: Tls | None = None
+    prefix: str = ""
+    """The beginning of the name of each topic and group that is ours, where others use the cluster too."""
+
+    def named(self, name: str) -> str:
+        """The name on the cluster of this topic or group of ours."""
+        return self.prefix + name
+
+    def ours(self, name: str) -> str:
+        """The topic or group of ours that has this name on the cluster."""
+        return name.removeprefix(self.prefix)
 
     @property
     def client(self) -> dict[str, Any]:
@@ -110,6 +122,13 @@ def _check_readable(path: Path) -> Path:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _check_prefix(prefix: str) -> str:
+    """Raises ValueError for a text with which no topic's name can begin."""
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("up to 100 letters, digits, dots, hyphens and underscores are expected, such as acme.")
+    return prefix
+
+
 OneSecret = Annotated[Secret, BeforeValidator(_secret_of)]
 File = Annotated[Path, AfterValidator(_check_readable)]
 
@@ -117,6 +136,8 @@ File = Annotated[Path, AfterValidator(_check_readable)]
 class KafkaClientSettings(Settings):
     """The settings of every client of Kafka besides the addresses."""
 
+    kafka_topic_prefix: Annotated[str, AfterValidator(_check_prefix)] = ""
+    """Put before the name of every topic and consumer group, such as `acme.`, where others use the same cluster."""
     kafka_security_protocol: Protocol = "PLAINTEXT"
     """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`, as the brokers' listener has it."""
     kafka_sasl_mechanism: Mechanism | None = None
@@ -158,6 +179,7 @@ class KafkaClientSettings(Settings):
             self.kafka_sasl_password,
             self._oauth,
             self._tls if self.kafka_security_protocol.endswith("SSL") else None,
+            self.kafka_topic_prefix,
         )
 
     @property

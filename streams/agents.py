@@ -38,7 +38,7 @@ def add_agents(app: "App", topics: Sequence[str], work: Work) -> None:
 
     for topic in topics:
 
-        @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=topic)
+        @app.agent(app.topic(app.kafka.named(topic), key_serializer="raw", value_serializer="raw"), name=topic)
         async def agent(stream: StreamT[Chunk]) -> None:
             """Give every event of the topic its effects, once."""
             chunks = cast("Stream[Chunk]", stream).noack()  # by itself Faust acknowledges also what has failed or was interrupted
@@ -66,7 +66,9 @@ class _Desk:
             if batch.generation != self._generation:
                 self._generation, self._continuity = batch.generation, Continuity(self._work.consumer)
                 self._work.reassigned()
-            begun = self._app.consumer.begun
-            if losses := self._continuity.follow(batch.records, lambda place: begun.get(TP(*place))):
+            begun, kafka = self._app.consumer.begun, self._app.kafka
+            if losses := self._continuity.follow(
+                batch.records, lambda place: begun.get(TP(kafka.named(place.topic), place.partition))
+            ):
                 await self._work.lost(losses)
             await self._work.handle(batch.records)

@@ -6,7 +6,6 @@ from mode import Service
 
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
-from streams.credentials import credentials_of
 from streams.pages import add_pages
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -35,8 +34,7 @@ def build_app(role: Role, settings: StreamSettings, datadir: str, schema: Schema
         role.group,
         role.topics,
         tools.work,
-        broker=[f"aiokafka://{server.strip()}" for server in settings.kafka.servers.split(",")],
-        broker_credentials=credentials_of(settings.kafka),
+        kafka=settings.kafka,
         store="memory://",
         datadir=datadir,
         topic_disable_leader=True,

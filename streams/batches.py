@@ -11,6 +11,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, ChannelT, EventT, StreamT
 from typing_extensions import override
 
+from runtime.kafka import Cluster
 from streams.records import Record
 
 
@@ -37,10 +38,14 @@ class Chunks(DefaultSchedulingStrategy):
     for a gap in the partition, which it commits past.
     """
 
+    def __init__(self, kafka: Cluster) -> None:
+        self._kafka = kafka
+
     @override
     def iterate(self, records: Mapping[TP, list[ConsumerRecord]]) -> Iterator[tuple[TP, Any]]:
         for place, found in records.items():
-            chunk = Chunk(Record(each.topic, each.partition, each.offset, each.key, each.value, each.headers) for each in found)
+            topic = self._kafka.ours(place.topic)
+            chunk = Chunk(Record(topic, each.partition, each.offset, each.key, each.value, each.headers) for each in found)
             yield place, replace(found[-1], key=None, value=chunk, headers=())
 
 

@@ -9,7 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from prometheus_client import Counter, Gauge
 
 from streams import metrics
-from streams.monitor import Monitor, Tally
+from streams.monitor import Tally
 from streams.progress import Held
 from streams.transport import App
 from topology.levels import level_of, short
@@ -79,7 +79,7 @@ def look(app: App, worker: str, held: list[Held]) -> Dashboard:
         retries=_total(metrics.RETRIED, worker),
         dead_letters=_total(metrics.DEAD_LETTERED, worker),
         rebalances=monitor.rebalances,
-        agents=[_figures(name, monitor, held) for name in app.agents],
+        agents=[_figures(name, monitor.tallies.get(app.kafka.named(name), Tally()), held, monitor.time()) for name in app.agents],
     )
 
 
@@ -89,9 +89,9 @@ def render(dashboard: Dashboard) -> str:
     return template.render(now=dashboard, links=_LINKS, level_of=level_of, short=short, seconds=_seconds)
 
 
-def _figures(name: str, monitor: Monitor, held: list[Held]) -> AgentFigures:
-    tally, places = monitor.tallies.get(name, Tally()), [place for place in held if place.topic == name]
-    chunks, events = tally.rates(monitor.time())
+def _figures(name: str, tally: Tally, held: list[Held], now: float) -> AgentFigures:
+    places = [place for place in held if place.topic == name]
+    chunks, events = tally.rates(now)
     return AgentFigures(
         name=name,
         chunks=tally.chunks,

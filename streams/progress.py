@@ -51,7 +51,7 @@ class Progress:
         committed = self._committed(places)
         await self._ask(places, [place for place in places if committed[place] is None])
         return [
-            Held(p.topic, p.partition, committed[p], self._ends[p], self._lag(p, committed[p]))
+            Held(self._app.kafka.ours(p.topic), p.partition, committed[p], self._ends[p], self._lag(p, committed[p]))
             for p in sorted(places)
             if p in self._ends
         ]

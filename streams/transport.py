@@ -12,6 +12,7 @@ at each name, and `tests/unit/streams/test_overridden_names.py` fails where a pa
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import faust
@@ -26,9 +27,11 @@ from typing_extensions import override
 from yarl import URL
 
 from runtime.excerpts import described
+from runtime.kafka import Cluster
 from streams.agents import Work, add_agents
 from streams.batches import Chunks, Most, size_of
 from streams.coordinator import guard
+from streams.credentials import credentials_of
 from streams.monitor import Monitor
 
 log = structlog.get_logger()
@@ -50,14 +53,17 @@ class App(faust.App):
     consumer: "Consumer"
     monitor: Monitor
 
-    def __init__(self, group: str, topics: Sequence[str], work: Work, *, broker: Sequence[str], **conf: Any) -> None:
+    def __init__(self, group: str, topics: Sequence[str], work: Work, *, kafka: Cluster, **conf: Any) -> None:
+        self.kafka: Final = kafka
+        broker = [f"aiokafka://{server.strip()}" for server in kafka.servers.split(",")]
         super().__init__(
-            group,
-            broker=[*broker],
+            kafka.named(group),
+            broker=broker,
+            broker_credentials=credentials_of(kafka),
             broker_max_poll_records=work.most.records,
             broker_max_poll_interval=_FOR_EVER,
             stream_buffer_maxsize=4 * work.most.records + 16,  # chunks; more than may be in hand
-            ConsumerScheduler=Chunks,
+            ConsumerScheduler=partial(Chunks, kafka),
             Monitor=Monitor,
             **conf,
         )

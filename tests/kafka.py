@@ -10,10 +10,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from outbox.errors import BrokerError
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from outbox.offsets import Offsets
 
 
 class Stored(NamedTuple):
@@ -33,6 +36,14 @@ def make_topic(bootstrap: str, *, partitions: int = 4, **config: str) -> str:
     made = admin.create_topics([NewTopic(name, partitions, 1, config=config)])
     made[name].result(20)
     return name
+
+
+def led(offsets: Offsets, topics: Collection[str]) -> bool:
+    """Whether these topics are there, and every new partition has its leader."""
+    try:
+        return {place.topic for place in offsets.spans(topics)} == {*topics}
+    except BrokerError:
+        return False
 
 
 def delete_records(bootstrap: str, topic: str, before: dict[int, int]) -> None:

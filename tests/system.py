@@ -112,7 +112,7 @@ class System:
         """Migrate, make the partitions and the topics."""
         chain.upgrade(self.database_url)
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
-        topics.ensure(Cluster(self.kafka))
+        topics.ensure(Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", "")))
 
     def begin(self) -> None:
         """Start the processes, without waiting until they are ready."""

@@ -98,6 +98,8 @@ def _tiles(topology: Topology) -> list[_Tile]:
         _Tile(f"{len(topology.topics)}", f"topics, {sum(topic.partitions for topic in topology.topics)} partitions", "unknown"),
         _Tile(short(sum(records)) if records else "?", "records kept by Kafka", "unknown"),
     ]
+    if topology.kafka.prefix:
+        tiles.append(_Tile(topology.kafka.prefix, "before each name on Kafka", "unknown"))
     if missing:
         tiles.append(_Tile(f"{len(missing)}", "topics are missing: tallyhook topics ensure", "stopped"))
     return tiles

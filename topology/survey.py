@@ -28,7 +28,7 @@ def take(offsets: Offsets | None) -> Topology:
     if offsets is None:
         return declared(datetime.now(UTC), Kafka(live=False, reason="kafka_unavailable", detail=_UNSET))
     try:
-        return joined(look_at(offsets), datetime.now(UTC))
+        return joined(look_at(offsets), datetime.now(UTC), offsets.kafka.prefix or None)
     except BrokerError as error:
         return declared(datetime.now(UTC), Kafka(live=False, reason=error.reason, detail=str(error)))
 

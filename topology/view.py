@@ -21,6 +21,7 @@ class Kafka(_Record, frozen=True):
     live: bool  #: True if the broker answered.
     reason: str | None = None  #: Why it did not; absent otherwise.
     detail: str | None = None  #: The error in words.
+    prefix: str | None = None  #: The beginning of every topic's and group's name on the broker, which is left out here.
 
 
 class Member(_Record, frozen=True):
@@ -132,9 +133,9 @@ def declared(now: datetime, kafka: Kafka) -> Topology:
     return _made(now, kafka, None)
 
 
-def joined(look: Look, now: datetime) -> Topology:
+def joined(look: Look, now: datetime, prefix: str | None = None) -> Topology:
     """The declared graph with the figures of the broker."""
-    return _made(now, Kafka(live=True), look)
+    return _made(now, Kafka(live=True, prefix=prefix), look)
 
 
 def _made(now: datetime, kafka: Kafka, look: Look | None) -> Topology:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from operations.errors import OperationError, Reason
 from outbox.errors import BrokerError
 from outbox.errors import Reason as BrokerReason
-from outbox.offsets import Place
+from outbox.offsets import Place, partition_of
 from runtime.kafka import Cluster
 
 _LIMIT: Final = 15.0  # seconds
@@ -24,8 +24,9 @@ def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     Raises OperationError with reason `group_live`, and BrokerError.
     """
     admin = AdminClient(kafka.client | {"log_level": 0})
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
-    future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[group]
+    places = [partition_of(kafka, place, offset) for place, offset in offsets.items()]
+    wanted = ConsumerGroupTopicPartitions(kafka.named(group), places)
+    future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[wanted.group_id]
     try:
         moved = future.result(_LIMIT)
     except KafkaException as error:

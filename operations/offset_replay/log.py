@@ -30,17 +30,31 @@ class Stretch(NamedTuple):
         return max(0, self.stop - self.start)
 
 
+class _Wanted(NamedTuple):
+    """The stretch of a partition; the cluster may know its topic by another name."""
+
+    place: Place
+    stretch: Stretch
+
+
+_Left = dict[tuple[str, int], _Wanted]
+
+
 def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
     """
     Every record of the stretches, in the order of each partition, many at a time.
 
     Raises BrokerError where Kafka goes away.
     """
-    left = {place: stretch.stop for place, stretch in stretches.items() if stretch.length}
+    left = {
+        (kafka.named(place.topic), place.partition): _Wanted(place, stretch)
+        for place, stretch in stretches.items()
+        if stretch.length
+    }
     consumer = Consumer(
         kafka.client
         | {
-            "group.id": "tallyhook-reader",  # demanded by the client; never joined, and nothing is committed
+            "group.id": kafka.named("tallyhook-reader"),  # demanded by the client; never joined, and nothing is committed
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
@@ -51,13 +65,13 @@ def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH
         }
     )
     try:
-        consumer.assign([TopicPartition(*place, stretches[place].start) for place in left])
+        consumer.assign([TopicPartition(*place, wanted.stretch.start) for place, wanted in left.items()])
         yield from _rounds(consumer, left, batch)
     finally:
         consumer.close()
 
 
-def _rounds(consumer: Consumer, left: dict[Place, int], batch: int) -> Iterator[list[Record]]:
+def _rounds(consumer: Consumer, left: _Left, batch: int) -> Iterator[list[Record]]:
     heard = time.monotonic()
     while left:
         messages = _consume(consumer, batch)
@@ -82,20 +96,21 @@ def _consume(consumer: Consumer, batch: int) -> list[Any]:
     return found
 
 
-def _take(consumer: Consumer, left: dict[Place, int], message: Any) -> Record | None:
+def _take(consumer: Consumer, left: _Left, message: Any) -> Record | None:
     """The record, where it is one of those wanted; a partition that has come to its end is let go."""
-    place = Place(message.topic(), message.partition())
+    place = message.topic(), message.partition()
     error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name for it
         if error.retriable() or error.code() == KafkaError._TRANSPORT:  # noqa: SLF001  # same
             return None
-        raise BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not give {place.topic} {place.partition}: {error.str()}")
-    stop = left.get(place)
-    if stop is None:
+        raise BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not give {place[0]} {place[1]}: {error.str()}")
+    wanted = left.get(place)
+    if wanted is None:
         return None
+    stop = wanted.stretch.stop
     if error is not None or message.offset() >= stop - 1:
         del left[place]
         consumer.incremental_unassign([TopicPartition(*place)])
     if error is not None or message.offset() >= stop:
         return None
-    return Record(*place, message.offset(), message.key(), message.value(), message.headers() or [])
+    return Record(*wanted.place, message.offset(), message.key(), message.value(), message.headers() or [])

@@ -69,6 +69,8 @@ def _show(seen: "Topology", *, partitions: bool) -> None:
         console.print(part)
     lag = "unknown" if seen.lag is None else f"{seen.lag:,}"
     console.print(f"{len(seen.topics)} topics, {sum(topic.partitions for topic in seen.topics)} partitions, lag {lag}")
+    if seen.kafka.prefix:
+        console.print(f"on Kafka, the name of each topic and group begins with {seen.kafka.prefix}")
     for topic in seen.topics:
         if topic.missing:
             console.print(f"[bold red]missing[/] {topic.name}: make it with `tallyhook topics ensure`")

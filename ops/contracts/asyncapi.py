@@ -30,7 +30,10 @@ _ABOUT: Final = """\
 Tallyhook publishes CloudEvents 1.0 on Kafka, in binary mode: a record's value is the data, its headers are the attributes.
 
 A record's key is the id of the event's aggregate, and order holds per key. Delivery is at least once: a repeated record has the
-same `ce_id`."""
+same `ce_id`.
+
+On a cluster that others use too, the setting `KAFKA_TOPIC_PREFIX` stands before the name of each topic and consumer group: with
+`acme.`, the topic `alert.events` is `acme.alert.events`."""
 
 
 class _Kind(NamedTuple):

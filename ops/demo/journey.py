@@ -106,10 +106,13 @@ def text_of(title: str, stations: list[Station]) -> str:
 @contextmanager
 def _listening(kafka: Cluster) -> Iterator[Consumer]:
     """Return a consumer at the end of every topic, so that it sees all later records."""
-    consumer = Consumer(kafka.client | {"group.id": "tallyhook-demo", "enable.auto.commit": False, "fetch.wait.max.ms": 5})
+    consumer = Consumer(
+        kafka.client | {"group.id": kafka.named("tallyhook-demo"), "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+    )
     try:
         known = consumer.list_topics(timeout=10).topics
-        places = [TopicPartition(str(name), number) for name in TOPICS if name in known for number in known[name].partitions]
+        names = [name for topic in TOPICS if (name := kafka.named(topic)) in known]
+        places = [TopicPartition(name, number) for name in names for number in known[name].partitions]
         for place in places:
             place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
         consumer.assign(places)

@@ -14,11 +14,11 @@ from ops.doctor.settings import address_in
 from outbox.errors import BrokerError
 from outbox.faults import Faults
 from outbox.offsets import Offsets
+from outbox.settings import TopicSettings
 from runtime.endpoints import check_database
-from runtime.kafka import KafkaSettings
 from runtime.settings import SettingsError
 from schemas.topics import TOPICS, Topic
-from schemas.topology import AGENTS
+from schemas.topology import AGENTS, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ops.doctor.findings import Finding
     from outbox.offsets import Look
     from runtime.kafka import Cluster
+    from schemas.topology import Agent
 
 AREA: Final = "kafka"
 WORKERS: Final = "workers"
@@ -35,61 +36,69 @@ _LAG: Final = 10_000
 
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
-        kafka = KafkaSettings.load(environ).kafka
+        settings = TopicSettings.load(environ)
     except SettingsError:
         return  # said among the settings
-    servers, faults = kafka.servers, Faults()
+    kafka, faults = settings.kafka, Faults()
+    servers = kafka.servers
     admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
     try:
         known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
-        text, settings = faults.explain(admin)
-        act = f"start it, or mend {settings}; intake goes on, and the outbox keeps everything meanwhile"
+        text, names = faults.explain(admin)
+        act = f"start it, or mend {names}; intake goes on, and the outbox keeps everything meanwhile"
         yield fail(AREA, f"{servers} does not answer: {text} ({error.args[0].str()})", act, "kafka-down")
         return
     yield ok(AREA, f"{servers} answers, {len(known.brokers)} brokers")
-    there = {name: topic for name, topic in known.topics.items() if name in TOPICS}
-    yield from _check_topics(there)
-    yield from _check_replicas(there, len(known.brokers))
-    yield from _check_configuration(admin, list(there))
+    there = {topic: known.topics[name] for topic in TOPICS if (name := kafka.named(topic)) in known.topics}
+    yield from _check_topics(kafka, there)
+    yield from _check_replicas(there, settings.kafka_replication_factor, len(known.brokers))
+    yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas)
     yield from _check_groups(kafka, wanted=_are_wanted(environ))
 
 
-def _check_topics(there: Mapping[str, Any]) -> Iterator[Finding]:
-    missing = [str(topic) for topic in TOPICS if topic not in there]
-    short = [str(topic) for topic, spec in TOPICS.items() if topic in there and len(there[topic].partitions) < spec.partitions]
+def _check_topics(kafka: Cluster, there: Mapping[Topic, Any]) -> Iterator[Finding]:
+    missing = [kafka.named(topic) for topic in TOPICS if topic not in there]
+    short = [kafka.named(topic) for topic, found in there.items() if len(found.partitions) < TOPICS[topic].partitions]
     act = "run `tallyhook topics ensure`"
     if missing:
         yield fail(AREA, f"topics are missing: {', '.join(missing)}", act, "outbox-backlog")
     if short:
         yield warn(AREA, f"topics have too few partitions: {', '.join(short)}", act, "scale-out")
     if not missing and not short:
-        yield ok(AREA, f"all {len(TOPICS)} topics are there with their partitions")
+        begin = f", named {kafka.prefix}…" if kafka.prefix else ""
+        yield ok(AREA, f"all {len(TOPICS)} topics are there with their partitions{begin}")
 
 
-def _check_replicas(there: Mapping[str, Any], brokers: int) -> Iterator[Finding]:
+def _check_replicas(there: Mapping[Topic, Any], copies: int, brokers: int) -> Iterator[Finding]:
     partitions = [partition for topic in there.values() for partition in topic.partitions.values()]
     behind = sum(len(partition.isrs) < len(partition.replicas) for partition in partitions)
     leaderless = sum(partition.leader < 0 for partition in partitions)
+    few = sum(len(partition.replicas) < copies for partition in partitions)
     alone = sum(len(partition.replicas) == 1 for partition in partitions)
     if leaderless:
         yield fail(AREA, f"{leaderless} partitions have no leader", "bring back the broker that holds them", "kafka-down")
     if behind:
         yield warn(AREA, f"{behind} partitions have a replica that is behind", "see which broker is away", "kafka-down")
-    if alone and brokers > 1:
-        act = "`tallyhook topics ensure --replication 3` for new topics; kafka-reassign-partitions for these"
+    act = "set KAFKA_REPLICATION_FACTOR for new topics, and use kafka-reassign-partitions for these"
+    if few:
+        yield warn(AREA, f"{few} partitions have fewer copies than KAFKA_REPLICATION_FACTOR, {copies}", act, "scale-out")
+    elif alone and brokers > 1:
         yield warn(AREA, f"{alone} partitions are on one broker only", act, "scale-out")
 
 
-def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Finding]:
-    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic) for topic in topics], request_timeout=_LIMIT)
-    soon, thin = [], []
+def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic], insync: int | None) -> Iterator[Finding]:
+    resources = [ConfigResource(ResourceType.TOPIC, kafka.named(topic)) for topic in topics]
+    asked = admin.describe_configs(resources, request_timeout=_LIMIT)
+    soon, thin, weak = [], [], []
     try:
         for resource, future in asked.items():
             config = future.result(_LIMIT)
             kept = int(config["retention.ms"].value)
-            if 0 <= kept < TOPICS[Topic(resource.name)].retention.total_seconds() * 1000:
+            if 0 <= kept < TOPICS[Topic(kafka.ours(resource.name))].retention.total_seconds() * 1000:
                 soon.append(resource.name)
+            if int(config["min.insync.replicas"].value) < (insync or 0):
+                weak.append(resource.name)
             if config["cleanup.policy"].value != "delete":
                 thin.append(resource.name)
     except (KafkaException, TimeoutError) as error:
@@ -100,6 +109,11 @@ def _check_configuration(admin: AdminClient, topics: list[str]) -> Iterator[Find
     if soon:
         act = "raise retention.ms: a worker that is away for longer would miss events"
         yield warn(AREA, f"topics are kept for less time than they should be: {', '.join(soon)}", act, "scale-out")
+    if weak:
+        act = f"set their min.insync.replicas to {insync}: kafka-configs --alter"
+        yield warn(
+            AREA, f"topics acknowledge with fewer copies than KAFKA_MIN_INSYNC_REPLICAS: {', '.join(weak)}", act, "scale-out"
+        )
     if thin:
         yield fail(AREA, f"topics are compacted and lose events: {', '.join(thin)}", "set cleanup.policy=delete", "kafka-down")
 
@@ -127,16 +141,16 @@ def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
         )
         return
     wanted = wanted or any(group.members for group in look.groups.values())
-    for name, agent in workers.items():
-        yield _check_group(look, name, agent.name, agent.consumes, wanted=wanted)
+    for agent in workers.values():
+        yield _check_group(kafka, look, agent, wanted=wanted)
 
 
-def _check_group(look: Look, name: str, role: str, topics: tuple[str, ...], *, wanted: bool) -> Finding:
-    group = look.groups[name]
-    behind = sum(span.lag(group.committed.get(place)) for place, span in look.spans.items() if place.topic in topics)
+def _check_group(kafka: Cluster, look: Look, agent: Agent, *, wanted: bool) -> Finding:
+    role, group = agent.name, look.groups[group_of(agent.name)]
+    behind = sum(span.lag(group.committed.get(place)) for place, span in look.spans.items() if place.topic in agent.consumes)
     if not group.members:
         act = f"start one with `tallyhook worker {role}`"
-        text = f"no {role} worker runs: the group {name} has no members, {behind} events wait for it"
+        text = f"no {role} worker runs: the group {kafka.named(group.name)} has no members, {behind} events wait for it"
         return (fail if wanted or behind else warn)(WORKERS, text, act, "process-down")
     text = f"{role}: {len(group.members)} run, {group.state.replace('_', ' ')}, {behind} events behind"
     if behind > _LAG:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from gateway.settings import GatewaySettings
 from operations.backfill.settings import StripeSettings
-from outbox.settings import RelaySettings
+from outbox.settings import RelaySettings, TopicSettings
 from projections.retention import RecordSettings
 from runtime import outgoing, secret_files
 from runtime.settings import HttpUrl, Settings
@@ -45,7 +45,7 @@ class SurroundingSettings(Settings):
 
 
 KINDS: Final[tuple[type[Settings], ...]] = tuple(dict.fromkeys(kind for kinds in PROCESSES.values() for kind in kinds))
-OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, SurroundingSettings)
+OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, TopicSettings, SurroundingSettings)
 """Read by commands and by others than us: what is missing there is no fault."""
 # Of any form: in Kubernetes REDIS_PORT and its like are addresses.
 ELSEWHERE: Final = frozenset(

@@ -1,4 +1,4 @@
-"""The system on brokers that speak TLS, ask for a password and grant no more than docs/kafka.md lists."""
+"""The system on brokers that speak TLS, ask for a password and grant no more than docs/kafka.md lists, of names with a prefix."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
     from tests.servers import StartStack
 
+PREFIX: Final = "acme."
 RIGHTS: Final = {
-    ResourceType.TOPIC: ("*", ResourcePatternType.LITERAL, (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)),
-    ResourceType.GROUP: ("tallyhook-", ResourcePatternType.PREFIXED, (AclOperation.READ, AclOperation.DESCRIBE)),
+    ResourceType.TOPIC: (PREFIX, ResourcePatternType.PREFIXED, (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)),
+    ResourceType.GROUP: (f"{PREFIX}tallyhook-", ResourcePatternType.PREFIXED, (AclOperation.READ, AclOperation.DESCRIBE)),
 }
 
 
@@ -56,7 +57,7 @@ def grant(admin: AdminClient) -> None:
 
 
 def system_on(stack: StartStack, kafka: SecuredKafka, **settings: str) -> System:
-    environment = kafka.environment("SASL_SSL", "SCRAM-SHA-512") | settings
+    environment = kafka.environment("SASL_SSL", "SCRAM-SHA-512") | {"KAFKA_TOPIC_PREFIX": PREFIX} | settings
     return System(stack("postgres", "redis"), workers=("payments",), kafka=kafka.url, **environment)
 
 
@@ -77,6 +78,7 @@ async def test_a_payment_goes_all_the_way_with_no_right_too_many(
         await eventually(is_there)
         async with http.get(f"{system.internal}/v1/admin/topology", headers=ADMIN) as answer:
             assert answer.status == 200, await answer.text()
+            assert (await answer.json())["kafka"] == {"live": True, "prefix": PREFIX}
     finally:
         system.stop()
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka.admin import AdminClient
 from psycopg.rows import dict_row
 
 from operations.offset_replay import log
 from operations.offset_replay.log import Stretch
 from ops.stack.ports import Ports
-from outbox.offsets import Offsets, Place
+from outbox.offsets import Offsets, Place, partition_of
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.kafka import Cluster
@@ -80,16 +80,18 @@ def lives(number: int, seed: int) -> list[bytes]:
 class World:
     """One Kafka, one database, and no process but those a test starts."""
 
-    def __init__(self, kafka: str, database_url: str) -> None:
+    def __init__(self, kafka: str, database_url: str, prefix: str = "") -> None:
         self.kafka = kafka
+        self.cluster = Cluster(kafka, prefix=prefix)
         self.database_url = database_url
         self._backups: list[str] = []
-        self._offsets = Offsets(Cluster(kafka))
+        self._offsets = Offsets(self.cluster)
         self._admin = AdminClient({"bootstrap.servers": kafka})
         self.environment = {
             **os.environ,
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "KAFKA_TOPIC_PREFIX": prefix,
             "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
             "STREAMS_SESSION_TIMEOUT": "6s",
         }
@@ -97,13 +99,14 @@ class World:
     def produce(self, events: Iterable[Event], topic: str = STRIPE) -> None:
         producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 20})
         for event in events:
-            producer.produce(topic, event.data, event.aggregate_id.encode(), headers=[(n, v) for n, v in to_headers(event)])
+            headers = [(name, value) for name, value in to_headers(event)]
+            producer.produce(self.cluster.named(topic), event.data, event.aggregate_id.encode(), headers=headers)
             producer.poll(0)
         assert producer.flush(30) == 0
 
     def produce_raw(self, value: bytes, topic: str = STRIPE) -> None:
         producer = Producer({"bootstrap.servers": self.kafka})
-        producer.produce(topic, value, b"raw")
+        producer.produce(self.cluster.named(topic), value, b"raw")
         assert producer.flush(30) == 0
 
     def ends(self, topic: str = STRIPE) -> dict[Place, int]:
@@ -121,9 +124,8 @@ class World:
         self.handle(self.committed((handler or PaymentsHandler()).consumer, topic), handler, topic)
 
     def commit(self, role: str, offsets: dict[Place, int]) -> None:
-        wanted = ConsumerGroupTopicPartitions(
-            group_of(role), [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        )
+        places = [partition_of(self.cluster, place, offset) for place, offset in offsets.items()]
+        wanted = ConsumerGroupTopicPartitions(self.cluster.named(group_of(role)), places)
         wait_until(lambda: self._accepts(wanted), every=0.2)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
@@ -190,7 +192,7 @@ class World:
         pool = make_pool(self.database_url, size=4, name="test")
         async with pool:
             processor = Processor(handler, pool, lanes=2, retry_max=timedelta(seconds=1))
-            for records in log.read(Cluster(self.kafka), stretches):
+            for records in log.read(self.cluster, stretches):
                 await processor.process(records)
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from outbox import topics
 from outbox.append import event_of
-from outbox.errors import BrokerError
 from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
 from runtime.kafka import Cluster
@@ -22,6 +21,7 @@ from runtime.tracing import new_trace
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from streams.notifications.handler import NotificationsHandler
 from tests.integration.operations.replaying import STRIPE, World, at, envelope, lives
+from tests.kafka import led
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
@@ -32,31 +32,24 @@ if TYPE_CHECKING:
     from schemas.envelope import Event
     from tests.servers import StartStack
 
+PREFIX = "acme."
 PAYMENTS = ("--worker", "payments", "--topic", STRIPE)
 NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands")
 
 
 @pytest.fixture(scope="module")
 def kafka(start_stack: StartStack) -> str:
-    """A Kafka whose topics have their real names, so that nobody else may use it."""
+    """A Kafka whose topics have their real names behind a prefix, so that nobody else may use it."""
     url = start_stack("kafka").kafka.url
-    topics.ensure(Cluster(url))
-    offsets = Offsets(Cluster(url))
-    wait_until(lambda: led(offsets), every=0.2)
+    topics.ensure(Cluster(url, prefix=PREFIX))
+    offsets = Offsets(Cluster(url, prefix=PREFIX))
+    wait_until(lambda: led(offsets, [STRIPE, "notification.commands"]), every=0.2)
     return url
-
-
-def led(offsets: Offsets) -> bool:
-    """Whether every new partition has its leader."""
-    try:
-        return bool(offsets.spans([STRIPE, "notification.commands"]))
-    except BrokerError:
-        return False
 
 
 @pytest.fixture
 def world(kafka: str, database_url: str) -> Iterator[World]:
-    made = World(kafka, database_url)
+    made = World(kafka, database_url, PREFIX)
     yield made
     made.drop_backups()
 

@@ -83,7 +83,7 @@ class Bench:
             self.group,
             [self.topic],
             Work("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
-            broker=[f"aiokafka://{self.server}"],
+            kafka=Cluster(self.server),
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
             topic_disable_leader=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+from runtime.kafka import Cluster
 from streams.batches import Batch, Chunk, Chunks, Gathered, Most
 from streams.records import Record
 
@@ -111,7 +112,7 @@ def fetched(offset: int, value: bytes | None = b"{}") -> ConsumerRecord:
 
 def test_a_message_is_all_that_was_fetched_of_a_partition_and_has_its_last_offset() -> None:
     other = TP("other", 3)
-    found = dict(Chunks().iterate({PLACE: [fetched(7), fetched(8)], other: [fetched(1, None)]}))
+    found = dict(Chunks(Cluster("kafka:9092")).iterate({PLACE: [fetched(7), fetched(8)], other: [fetched(1, None)]}))
     assert (found[PLACE].offset, found[other].offset) == (8, 1)
     assert found[PLACE].value == [Record("topic", 0, offset, b"key", b"{}", (("ce_id", b"1"),)) for offset in (7, 8)]
     assert found[other].value[0].value is None
