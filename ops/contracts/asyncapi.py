@@ -32,8 +32,8 @@ Tallyhook publishes CloudEvents 1.0 on Kafka, in binary mode: a record's value i
 A record's key is the id of the event's aggregate, and order holds per key. Delivery is at least once: a repeated record has the
 same `ce_id`.
 
-The setting `KAFKA_TOPIC_PREFIX` adds a beginning to the name of each topic and consumer group. With the prefix `acme.`, the channel
-`alert.events` is the topic `acme.alert.events`."""
+The setting `KAFKA_TOPIC_PREFIX` adds a beginning to the name of each topic and consumer group. With the prefix `acme.`, the
+channel `alert.events` is the topic `acme.alert.events`."""
 
 
 class _Kind(NamedTuple):
