@@ -11,6 +11,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from runtime.identity import working_as
 from runtime.redaction import error_text, redacted_value
 
 _FIXED: Final = frozenset({"time", "level", "process", "logger", "reason"})
@@ -26,7 +27,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
     """
 
     def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        event["process"] = process
+        event["process"] = working_as(process)
         return event
 
     shared: list[Any] = [

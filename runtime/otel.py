@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from opentelemetry.trace.status import Status, StatusCode
 
 from runtime.build import release
+from runtime.identity import working_as
 from runtime.tracing import Trace
 
 _KINDS: Final = {kind.name.lower(): kind for kind in SpanKind}
@@ -33,10 +34,9 @@ class Recorder:
     def __init__(self, process: str, environ: Mapping[str, str], processor: SpanProcessor | None = None) -> None:
         # The SDK reads the process environment only; what `.env` sets counts too.
         os.environ.update({name: text for name, text in environ.items() if name.startswith("OTEL_")})
-        attributes = {"service.version": release(), "tallyhook.process": process}
-        if not environ.get("OTEL_SERVICE_NAME"):
-            attributes["service.name"] = f"tallyhook-{process}"
-        self._resource = Resource.create(attributes)
+        self._process = process
+        self._is_named = bool(environ.get("OTEL_SERVICE_NAME"))
+        self._resources: dict[str, Resource] = {}
         self._scope = InstrumentationScope("tallyhook", release())
         self._sampler = TracerProvider(shutdown_on_exit=False).sampler  # the one that OTEL_TRACES_SAMPLER names
         self._processor = processor or BatchSpanProcessor(OTLPSpanExporter())
@@ -60,7 +60,7 @@ class Recorder:
                 name=name,
                 context=_context(trace),
                 parent=_context(trace._replace(span_id=parent)) if parent else None,
-                resource=self._resource,
+                resource=self._resource_of(working_as(self._process)),
                 attributes=attributes,
                 links=[Link(_context(each)) for each in links[:_LINKS_MAX]],
                 kind=_KINDS[kind],
@@ -80,6 +80,14 @@ class Recorder:
         """
         found = self._sampler.should_sample(_PARENTS[caller and caller.sampled], int(trace_id, 16) << _RANDOM_BITS, "")
         return found.decision is Decision.RECORD_AND_SAMPLE
+
+    def _resource_of(self, process: str) -> Resource:
+        if process not in self._resources:
+            attributes = {"service.version": release(), "tallyhook.process": process}
+            if not self._is_named:
+                attributes["service.name"] = f"tallyhook-{process}"
+            self._resources[process] = Resource.create(attributes)
+        return self._resources[process]
 
     def close(self) -> None:
         """Send the remaining spans."""
