@@ -5,13 +5,15 @@ All events go through the outbox, and the relay carries them to Kafka: `produces
 the topics that they read from here, and a test compares `produces` with the events that they really append.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, Literal, NamedTuple
 
 from schemas.providers import providers
 from schemas.topics import Topic, webhooks_of
 
 GROUP_PREFIX: Final = "tallyhook-"
+EVERY_ROLE: Final = "all"
+"""Stands for every role where those of a process are named."""
 
 
 Kind = Literal["outside", "gateway", "relay", "worker"]
@@ -66,6 +68,11 @@ def worker(role: str) -> Agent:
 def workers() -> tuple[Agent, ...]:
     """The roles, in the order of the declaration."""
     return tuple(agent for agent in AGENTS.values() if agent.kind == "worker")
+
+
+def process_of(roles: Collection[str]) -> str:
+    """The name of a process that has these roles: `worker-payments`, `worker-payments-leads`, or `worker-all`."""
+    return f"worker-{EVERY_ROLE if {agent.name for agent in workers()} <= {*roles} else '-'.join(roles)}"
 
 
 def edges() -> Iterator[Edge]:

@@ -1,12 +1,15 @@
-"""The Faust application of one worker, and the process that runs it until a signal."""
+"""The Faust applications of a worker, one for each of its roles, and the process that runs them until a signal."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from mode import Service
 
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
+from streams.member import Member
 from streams.pages import add_pages
+from streams.progress import Progress
 from streams.role import Role
 from streams.settings import StreamSettings
 from streams.stopping import QuietWorker, Worker
@@ -16,10 +19,11 @@ from streams.transport import App
 _FETCH_SIZE: Final = 1024 * 1024  # bytes of each partition that aiokafka holds; a record that is larger is fetched alone
 
 
-def run(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch, stop: Stop) -> int:
-    """Run a worker of the role until it is stopped by a signal; returns the exit code."""
+def run(process: str, roles: Mapping[Role, StreamSettings], datadir: str, schema: SchemaWatch, stop: Stop) -> int:
+    """Run a worker of these roles until it is stopped by a signal; returns the exit code."""
+    first, *others = build_apps(process, roles, datadir, schema)
     try:
-        worker = QuietWorker(build_app(role, settings, datadir, schema), loglevel=None, redirect_stdouts=False, quiet=True)
+        worker = QuietWorker(first, *others, loglevel=None, redirect_stdouts=False, quiet=True)
         worker.asked = stop
         worker.execute_from_commandline()
     except SystemExit as ended:
@@ -27,8 +31,24 @@ def run(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch,
     return 0
 
 
-def build_app(role: Role, settings: StreamSettings, datadir: str, schema: SchemaWatch, *first: Service) -> App:
-    """Make the application with its agents, tools and pages; `first` starts before them. Nothing connects until then."""
+def build_apps(
+    process: str, roles: Mapping[Role, StreamSettings], datadir: str, schema: SchemaWatch, before: Service | None = None
+) -> list[App]:
+    """
+    Make an application for each role, with its agents and tools; the first one's web has the pages of all.
+
+    `before` starts before the tools of a single role. Nothing connects until then.
+    """
+    members = [_member(role, settings, datadir, web=n == 0) for n, (role, settings) in enumerate(roles.items())]
+    for member in members:
+        if before:
+            member.app.add_dependency(before)
+        member.app.add_dependency(member.tools)
+    add_pages(process, members, next(iter(roles.values())).kafka, schema)
+    return [member.app for member in members]
+
+
+def _member(role: Role, settings: StreamSettings, datadir: str, *, web: bool) -> Member:
     tools = Tools(role, settings)
     app = App(
         role.group,
@@ -48,6 +68,7 @@ def build_app(role: Role, settings: StreamSettings, datadir: str, schema: Schema
         stream_wait_empty=False,
         worker_redirect_stdouts=False,
         Worker=Worker,
+        web_enabled=web,
         web_host=settings.streams_web_host,
         web_bind=settings.streams_web_host,
         web_port=settings.streams_web_port,
@@ -57,7 +78,4 @@ def build_app(role: Role, settings: StreamSettings, datadir: str, schema: Schema
         web_graph_enabled=False,
         web_metrics_enabled=False,
     )
-    for service in (*first, tools):
-        app.add_dependency(service)
-    add_pages(app, role, settings, lambda: tools.heartbeats, schema)
-    return app
+    return Member(role, app, tools, Progress(app, role.name))

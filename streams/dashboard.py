@@ -1,17 +1,18 @@
-"""The first page of a worker's web: live figures of its agents."""
+"""The first page of a worker's web: live figures of its roles and their agents."""
 
 import os
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from prometheus_client import Counter, Gauge
 
 from streams import metrics
+from streams.member import Member
 from streams.monitor import Tally
 from streams.progress import Held
-from streams.transport import App
 from topology.levels import level_of, short
 from topology.page import HyperLink
 
@@ -39,11 +40,10 @@ class AgentFigures(msgspec.Struct, frozen=True, rename="camel"):
     lag: int
 
 
-class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
-    """The figures of one worker's process; those of its metrics are of the role, whichever agent brought the events."""
+class WorkerFigures(msgspec.Struct, frozen=True, rename="camel"):
+    """The figures of one role; those of its metrics are of the role, whichever agent brought the events."""
 
     worker: str
-    pid: int
     waiting: bool
     """True while it waits for a server that is away."""
     in_hand: int
@@ -57,7 +57,7 @@ class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def lag(self) -> int:
-        """Records that this process has yet to commit."""
+        """Records that the role has yet to commit in this process."""
         return sum(agent.lag for agent in self.agents)
 
     @property
@@ -66,12 +66,26 @@ class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
         return sum(agent.events_per_second for agent in self.agents)
 
 
-def look(app: App, worker: str, held: list[Held]) -> Dashboard:
+class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
+    """The figures of one worker's process, by its roles."""
+
+    pid: int
+    workers: list[WorkerFigures]
+
+    def total(self, figure: str) -> Any:
+        """A figure of the roles, over all of them."""
+        return sum(getattr(worker, figure) for worker in self.workers)
+
+
+def look(members: Iterable[Member], held: Sequence[Held]) -> Dashboard:
     """Read the figures of the process, with the partitions that it has."""
-    monitor = app.monitor
-    return Dashboard(
+    return Dashboard(os.getpid(), [_role(member, [each for each in held if each.worker == member.name]) for member in members])
+
+
+def _role(member: Member, held: list[Held]) -> WorkerFigures:
+    worker, app, monitor = member.name, member.app, member.app.monitor
+    return WorkerFigures(
         worker=worker,
-        pid=os.getpid(),
         waiting=bool(_total(metrics.BLOCKED, worker)),
         in_hand=app.consumer.in_hand.records,
         handled=_total(metrics.HANDLED, worker),
@@ -83,10 +97,10 @@ def look(app: App, worker: str, held: list[Held]) -> Dashboard:
     )
 
 
-def render(dashboard: Dashboard) -> str:
+def render(dashboard: Dashboard, title: str) -> str:
     """The page, which looks again every few seconds."""
     template = _environment().get_template("agents.html")
-    return template.render(now=dashboard, links=_LINKS, level_of=level_of, short=short, seconds=_seconds)
+    return template.render(now=dashboard, title=title, links=_LINKS, level_of=level_of, short=short, seconds=_seconds)
 
 
 def _figures(name: str, tally: Tally, held: list[Held], now: float) -> AgentFigures:

@@ -1,5 +1,7 @@
 """
-The pages of a worker's web. It has no authentication, and so listens on loopback unless it is set otherwise.
+The pages of a worker's web, which are those of all roles of its process.
+
+The web has no authentication, and so listens on loopback unless it is set otherwise.
 
 Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. `/assignment/`, which is
 ours as well, and `/router/` read its own assignor, which a worker without tables does not use: both would always be empty.
@@ -8,8 +10,9 @@ every partition.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +21,12 @@ from markupsafe import Markup
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from outbox.offsets import Offsets
-from runtime.heartbeat import Heartbeat, liveness
+from runtime.heartbeat import liveness
+from runtime.kafka import Cluster
 from runtime.schema import SchemaWatch
 from streams import dashboard
-from streams.progress import Held, Progress
-from streams.role import Role
-from streams.settings import StreamSettings
+from streams.member import Member
+from streams.progress import Held, expose, read_all
 from streams.transport import App
 from topology.page import CONTENT_SECURITY, HyperLink, render
 from topology.survey import Survey
@@ -40,99 +43,118 @@ _FOOTER: Final = Markup(
 
 
 class Process(msgspec.Struct, frozen=True, rename="camel"):
-    """The process that answers, and the partitions that it has."""
+    """The process that answers, its roles and the partitions that it has."""
 
-    worker: str
+    workers: list[str]
     pid: int
     partitions: list[Held]
 
 
 class WorkerTopology(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer of a worker's `/topology`: the system around its role, and its own process."""
+    """The answer of a worker's `/topology`: the system around its roles, and its own process."""
 
     process: Process
     topology: Topology
 
 
-def add_pages(
-    app: App, role: Role, settings: StreamSettings, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch
-) -> None:
-    """Register the pages; no server is queried before a page is opened."""
-    progress = Progress(app, role.name)
-    _add_health(app, progress, heartbeats, schema, f"worker-{role.name}")
-    _add_agents(app, role, progress)
-    _add_topology(app, role, progress, Survey(Offsets(settings.kafka, _PATIENCE)))
+def add_pages(process: str, members: Sequence[Member], kafka: Cluster, schema: SchemaWatch) -> None:
+    """Register the pages of all members with the web of the first; no server is queried before a page is opened."""
+    web = members[0].app
+    _add_health(web, process, members, schema)
+    _add_agents(web, process, members)
+    _add_topology(web, members, Survey(Offsets(kafka, _PATIENCE)))
 
 
-def _add_health(
-    app: App, progress: Progress, heartbeats: Callable[[], Iterable[Heartbeat]], schema: SchemaWatch, process: str
-) -> None:
-    group = {"joined": False}
+async def _held(members: Sequence[Member]) -> list[Held]:
+    return await read_all(member.progress for member in members)
 
-    @app.on_partitions_assigned.connect
-    async def assigned(*_: Any, **__: Any) -> None:
-        group["joined"] = True
 
-    @app.page("/metrics")
+def _add_health(web: App, process: str, members: Sequence[Member], schema: SchemaWatch) -> None:
+    joined: set[str] = set()
+
+    async def join(name: str, *_: Any, **__: Any) -> None:
+        joined.add(name)
+
+    for member in members:
+        member.app.on_partitions_assigned.connect(partial(join, member.name))
+
+    @web.page("/metrics")
     async def metrics(self: View, _: Request) -> Response:
-        await progress.expose()
+        expose(await _held(members))
         return self.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @app.page("/health/live")
+    @web.page("/health/live")
     async def live(self: View, _: Request) -> Response:
-        state = liveness(heartbeats())
+        state = liveness(heartbeat for member in members for heartbeat in member.tools.heartbeats)
         return self.json(state, status=200 if state["live"] else 503)
 
-    @app.page("/health/ready")
+    @web.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:
-        answer = {"process": process} | schema.fields()
-        if not schema.unfit and (app.should_stop or not group["joined"]):
-            answer["reason"] = "stopping" if app.should_stop else "group_joining"
+        states = {member.name: _state(member.app, joined=member.name in joined) for member in members}
+        reasons = {} if schema.unfit else next(({"reason": each["reason"]} for each in states.values() if "reason" in each), {})
+        answer = {"process": process} | schema.fields() | reasons
         fit = "reason" not in answer
-        answer |= {"ready": fit, "partitions": len(app.consumer.assignment()) if fit else 0}
+        answer |= {"ready": fit, "partitions": sum(each["partitions"] for each in states.values()), "workers": states}
         return self.json(answer, status=200 if fit else 503)
 
 
-def _add_agents(app: App, role: Role, progress: Progress) -> None:
-    async def look() -> dashboard.Dashboard:
-        return dashboard.look(app, role.name, await progress.read())
+def _state(app: App, *, joined: bool) -> Mapping[str, Any]:
+    """The readiness of one role, with its reason where it is not ready."""
+    reason = "stopping" if app.should_stop else None if joined else "group_joining"
+    if reason:
+        return {"ready": False, "partitions": 0, "reason": reason}
+    return {"ready": True, "partitions": len(app.consumer.assignment())}
 
-    @app.page("/")
+
+def _add_agents(web: App, process: str, members: Sequence[Member]) -> None:
+    async def look() -> dashboard.Dashboard:
+        return dashboard.look(members, await _held(members))
+
+    @web.page("/")
     async def agents(self: View, request: Any) -> Response:
         found = await look()
         if not _wants_page(request):
             return _json(self, found)
-        return _html(self, dashboard.render(found))
+        return _html(self, dashboard.render(found, process))
 
-    @app.page("/agents.json")
+    @web.page("/agents.json")
     async def agents_json(self: View, _: Any) -> Response:
         return _json(self, await look())
 
 
-def _add_topology(app: App, role: Role, progress: Progress, survey: Survey) -> None:
-    async def look(request: Any) -> WorkerTopology:
-        seen = await survey.now()
-        seen = seen if request.query.get("scope") == "system" else around(seen, role.name)
-        return WorkerTopology(Process(role.name, os.getpid(), await progress.read()), seen)
+def _add_topology(web: App, members: Sequence[Member], survey: Survey) -> None:
+    names = [member.name for member in members]
 
-    @app.page("/topology")
+    async def look(request: Any) -> WorkerTopology:
+        seen, scope = await survey.now(), request.query.get("scope")
+        if scope != "system":
+            seen = around(seen, *([scope] if scope in names else names))
+        return WorkerTopology(Process(names, os.getpid(), await _held(members)), seen)
+
+    @web.page("/topology")
     async def topology(self: View, request: Any) -> Response:
         found = await look(request)
         if not _wants_page(request):
             return _json(self, found, _status(found))
-        return _html(self, _page(found, role, whole=request.query.get("scope") == "system"), _status(found))
+        return _html(self, _page(found, request.query.get("scope")), _status(found))
 
-    @app.page("/topology.json")
+    @web.page("/topology.json")
     async def topology_json(self: View, request: Any) -> Response:
         found = await look(request)
         return _json(self, found, _status(found))
 
-    @app.page("/assignment/")
+    @web.page("/assignment/")
     async def assignment(self: View, _: Any) -> Response:
-        found: dict[str, list[int]] = {}
-        for held in await progress.read():
-            found.setdefault(held.topic, []).append(held.partition)
-        return self.json({"actives": found, "standbys": {}})
+        held = await _held(members)
+        workers = {name: _by_topic(each for each in held if each.worker == name) for name in names}
+        return self.json({"actives": _by_topic(held), "standbys": {}, "workers": workers})
+
+
+def _by_topic(held: Iterable[Held]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place in held:
+        found.setdefault(place.topic, []).append(place.partition)
+    return found
 
 
 def _wants_page(request: Any) -> bool:
@@ -152,15 +174,17 @@ def _status(found: WorkerTopology) -> int:
     return 200 if found.topology.kafka.live else 503
 
 
-def _page(found: WorkerTopology, role: Role, *, whole: bool) -> str:
-    other = (
-        HyperLink(f"the {role.name} worker", "/topology") if whole else HyperLink("the whole system", "/topology?scope=system")
-    )
+def _page(found: WorkerTopology, scope: str | None) -> str:
+    names = found.process.workers
+    shown = [] if scope == "system" else [scope] if scope in names else names
+    title = f"{', '.join(shown)} {'worker' if len(shown) == 1 else 'workers'}" if shown else "the whole system"
+    others = [HyperLink(name, f"/topology?scope={name}") for name in names if [name] != shown]
+    system = [HyperLink("the whole system", "/topology?scope=system")] if shown else []
     return render(
         found.topology,
-        title="the whole system" if whole else f"{role.name} worker",
-        focus=role.name,
+        title=title,
+        focus=frozenset(names),
         mine=frozenset((held.topic, held.partition) for held in found.process.partitions),
-        links=(HyperLink("agents", "/"), other, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
+        links=(HyperLink("agents", "/"), *others, *system, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
         footer=_FOOTER,
     )

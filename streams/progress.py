@@ -1,6 +1,7 @@
 """The progress of one worker process in its partitions, read from its own consumer."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -19,8 +20,9 @@ _PATIENCE: Final = 2.0
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A partition that this process has; `end` is the offset that its next record gets."""
+    """A partition that this process has as a worker of that role; `end` is the offset that its next record gets."""
 
+    worker: str
     topic: str
     partition: int
     committed: int | None
@@ -51,17 +53,17 @@ class Progress:
         committed = self._committed(places)
         await self._ask(places, [place for place in places if committed[place] is None])
         return [
-            Held(self._app.kafka.ours(p.topic), p.partition, committed[p], self._ends[p], self._lag(p, committed[p]))
+            Held(
+                self._worker,
+                self._app.kafka.ours(p.topic),
+                p.partition,
+                committed[p],
+                self._ends[p],
+                self._lag(p, committed[p]),
+            )
             for p in sorted(places)
             if p in self._ends
         ]
-
-    async def expose(self) -> None:
-        """Set the lag of every partition for a scrape; partitions that have gone to another process are gone here."""
-        held = await self.read()
-        metrics.LAG.clear()
-        for place in held:
-            metrics.LAG.labels(self._worker, place.topic, str(place.partition)).set(place.lag)
 
     def _committed(self, places: set[TP]) -> dict[TP, int | None]:
         return {place: self._app.consumer.committed(place) for place in places}
@@ -79,5 +81,17 @@ class Progress:
                 if fresh:
                     self._begins.update(await consumer.earliest_offsets(*fresh))
         except (TimeoutError, KafkaError, ConsumerNotStarted) as error:
-            log.warning("lag_stale", reason="kafka_unavailable", error=str(error) or type(error).__name__)
+            log.warning("lag_stale", role=self._worker, reason="kafka_unavailable", error=str(error) or type(error).__name__)
             self._ends |= {p: mark for p in places - self._ends.keys() if (mark := consumer.highwater(p)) is not None}
+
+
+async def read_all(readers: Iterable[Progress]) -> list[Held]:
+    """Read the partitions of several roles at once."""
+    return [held for found in await asyncio.gather(*(reader.read() for reader in readers)) for held in found]
+
+
+def expose(held: Iterable[Held]) -> None:
+    """Set the lag of every partition for a scrape; partitions that have gone to another process are gone here."""
+    metrics.LAG.clear()
+    for place in held:
+        metrics.LAG.labels(place.worker, place.topic, str(place.partition)).set(place.lag)

@@ -28,7 +28,7 @@ from schemas.partners import PartnerSettings
 
 
 class StreamSettings(KafkaSettings):
-    """One worker process of one role; any number of the same role share the partitions."""
+    """One worker of one role; any number of the same role share the partitions."""
 
     database_url: DatabaseUrl
     """Where effects and marks are written, `postgresql://…`."""
@@ -37,7 +37,7 @@ class StreamSettings(KafkaSettings):
     streams_web_host: Host = "127.0.0.1"
     """Where the worker's Faust web listens; it has no authentication, so keep it on a private address."""
     streams_web_port: Port = 6066
-    """Each worker on a machine needs its own."""
+    """Each worker process on a machine needs its own."""
     streams_batch: int = Field(default=400, ge=1, le=5000)
     """Events handled in one round, over all lanes."""
     streams_batch_bytes: int = Field(default=4_194_304, ge=1, le=1_073_741_824)

@@ -1,12 +1,20 @@
-"""The end of a worker's process, within a time limit: Faust cannot stop while a join is pending or Kafka is away."""
+"""
+The applications of a worker's process side by side, and its end.
 
+The end has a time limit: Faust cannot stop while a join is pending or Kafka is away.
+"""
+
+import asyncio
 import os
 import signal
 import threading
+from collections.abc import Iterable
 from typing import Any, Final
 
 import faust
 import structlog
+from mode import Service
+from mode.types import ServiceT
 from typing_extensions import override
 
 from runtime.process import Stop, stop_signals
@@ -22,6 +30,10 @@ class Worker(faust.Worker):
 
     asked: Stop | None = None
     """The request to stop that took the signals until here."""
+
+    @override
+    def on_init_dependencies(self) -> Iterable[ServiceT]:
+        return [_SideBySide([*super().on_init_dependencies()])]
 
     @override
     def install_signal_handlers(self) -> None:
@@ -50,6 +62,30 @@ class QuietWorker(Worker):
     @override
     def _setup_logging(self) -> None:
         self.spinner = None
+
+
+class _SideBySide(Service):
+    """
+    Starts and stops services at the same time.
+
+    An application has started when it has its first partitions, and stopped when its batch is done: none waits for another.
+    """
+
+    def __init__(self, services: Iterable[ServiceT]) -> None:
+        super().__init__()
+        self._services = [*services]
+
+    @override
+    async def on_start(self) -> None:
+        for service in self._services:
+            self.add_future(service.maybe_start())
+
+    @override
+    async def on_stop(self) -> None:
+        ended = await asyncio.gather(*(service.stop() for service in self._services), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
 
 
 def _leave_within(seconds: float, code: int) -> None:

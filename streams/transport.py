@@ -27,6 +27,7 @@ from typing_extensions import override
 from yarl import URL
 
 from runtime.excerpts import described
+from runtime.identity import work_as
 from runtime.kafka import Cluster
 from streams.agents import Work, add_agents
 from streams.batches import Chunks, Most, size_of
@@ -70,6 +71,20 @@ class App(faust.App):
         self.work: Final = work
         self.transport = Transport([URL(each) for each in broker], self)
         add_agents(self, topics, work)
+
+    def work_as_role(self) -> None:
+        """Have this task, and what it begins, log under the name of the role."""
+        work_as(f"worker-{self.work.consumer}")
+
+    @override
+    async def on_first_start(self) -> None:
+        self.work_as_role()
+        await super().on_first_start()
+
+    @override
+    async def on_stop(self) -> None:
+        self.work_as_role()
+        await super().on_stop()
 
 
 class InHand:
@@ -235,11 +250,13 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 class Thread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer."""
 
+    app: App
     consumer: Consumer
 
     @override
     async def on_start(self) -> None:
         """Guard the coordinator and set the length of polls: aiokafka makes both by itself, when it starts."""
+        self.app.work_as_role()
         await super().on_start()
         consumer = self._ensure_consumer()
         guard(consumer._coordinator, lambda: self.app.consumer_generation_id)  # noqa: SLF001  # it has no other seam

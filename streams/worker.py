@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from runtime.schema import SchemaWatch
 from runtime.settings import SettingsError, environment
-from streams.app import build_app
+from streams.app import build_apps
 from streams.roles import ROLES
 from streams.transport import App
 
@@ -39,7 +39,8 @@ def _app() -> App:
     except SettingsError as error:
         raise SystemExit(str(error)) from error
     schema = SchemaWatch(settings.database_url, f"worker {role.name}")
-    return build_app(role, settings, _datadir().name, schema, _Schema(schema))
+    [app] = build_apps(f"worker-{role.name}", {role: settings}, _datadir().name, schema, _Schema(schema))
+    return app
 
 
 @cache

@@ -48,13 +48,13 @@ def render(
     topology: Topology,
     *,
     title: str = "topology",
-    focus: str = "",
+    focus: frozenset[str] = frozenset(),
     mine: frozenset[tuple[str, int]] = frozenset(),
     links: Sequence[HyperLink] = (),
     fresh: bool = True,
     footer: Markup | str = "",
 ) -> str:
-    """The page; `focus` is its agent, `mine` are the partitions of the process that serves it, and `fresh` makes it
+    """The page; `focus` are its agents, `mine` are the partitions of the process that serves it, and `fresh` makes it
     reload its figures every few seconds.
     """
     return (

@@ -108,19 +108,20 @@ class Topology(_Record, frozen=True):
     edges: list[EdgeView]  #: The edges between agents and topics.
 
 
-def around(topology: Topology, agent: str) -> Topology:
-    """The part of an agent: its topics, who writes and reads them, and what it reaches."""
-    topics = {edge.source for edge in topology.edges if edge.target == agent and edge.tie == "consumes"}
-    topics |= {edge.target for edge in topology.edges if edge.source == agent and edge.tie == "produces"}
+def around(topology: Topology, *agents: str) -> Topology:
+    """The part of these agents: their topics, who writes and reads them, and what they reach."""
+    topics = {edge.source for edge in topology.edges if edge.target in agents and edge.tie == "consumes"}
+    topics |= {edge.target for edge in topology.edges if edge.source in agents and edge.tie == "produces"}
+    lags = [each.group.lag for each in topology.agents if each.name in agents and each.group and each.group.lag is not None]
     kept = [
         edge
         for edge in topology.edges
-        if agent in {edge.source, edge.target} or (topics & {edge.source, edge.target} and not edge.trouble)
+        if {edge.source, edge.target}.intersection(agents) or (topics & {edge.source, edge.target} and not edge.trouble)
     ]
     names = {edge.source for edge in kept} | {edge.target for edge in kept}
     return msgspec.structs.replace(
         topology,
-        lag=next((each.group.lag for each in topology.agents if each.name == agent and each.group), None),
+        lag=sum(lags) if lags else None,
         agents=[each for each in topology.agents if each.name in names],
         topics=[topic for topic in topology.topics if topic.name in topics],
         partitions=[partition for partition in topology.partitions if partition.topic in topics],

@@ -33,20 +33,28 @@ def relay() -> None:
 
 
 def worker(
-    role: Annotated[str, typer.Argument(help="The role: alerts, cache, leads, notifications, payments or search.")],
+    roles: Annotated[
+        list[str],
+        typer.Argument(metavar="ROLE...", help="alerts, cache, leads, notifications, payments, search, or all of them: all."),
+    ],
 ) -> None:
-    """Run one worker of a role until SIGTERM; workers of a role share its partitions."""
+    """Run a worker of one role or of several until SIGTERM; workers of a role share its partitions."""
     from ops.processes import worker as process
+    from schemas.topology import EVERY_ROLE, process_of
     from streams.roles import ROLES
 
-    if role not in ROLES:
-        raise typer.BadParameter(f"there is no worker {role!r}; there are: {', '.join(ROLES)}", param_hint="ROLE")
-    raise typer.Exit(process.main(role, _settings_of(f"worker-{role}")))
+    if unknown := [role for role in roles if role not in {*ROLES, EVERY_ROLE}]:
+        there_are = ", ".join((*ROLES, EVERY_ROLE))
+        raise typer.BadParameter(f"there is no worker {unknown[0]!r}; there are: {there_are}", param_hint="ROLE")
+    names = [*ROLES] if EVERY_ROLE in roles else list(dict.fromkeys(roles))
+    raise typer.Exit(process.main(names, _settings_of(process_of(names), *(f"worker-{role}" for role in names))))
 
 
-def _settings_of(process: str) -> "Environ":
+def _settings_of(process: str, *parts: str) -> "Environ":
     """
     Return the settings after a review of all of them together; doubtful ones are logged.
+
+    `parts` are the processes of which it does the work, where they are several.
 
     Raises SettingsError with everything that keeps this process from starting.
     """
@@ -55,7 +63,7 @@ def _settings_of(process: str) -> "Environ":
     # Beside this process: the settings of all the others bring libraries of which it would hold the memory for life.
     context = get_context("fork")
     ours, theirs = context.Pipe(duplex=False)  # where a pool would need shared memory, which not every container has
-    beside = context.Process(target=_review, args=(theirs, process))
+    beside = context.Process(target=_review, args=(theirs, parts or (process,)))
     beside.start()
     theirs.close()
     found: Review = ours.recv()
@@ -67,7 +75,7 @@ def _settings_of(process: str) -> "Environ":
     return environment()
 
 
-def _review(answer: "Connection", process: str) -> None:
+def _review(answer: "Connection", processes: tuple[str, ...]) -> None:
     from ops.settings.review import review
 
-    answer.send(review(Path.cwd(), (process,)))
+    answer.send(review(Path.cwd(), processes))

@@ -1,8 +1,8 @@
-"""The worker process: the composition root of every role."""
+"""The worker process: the composition root of every role, and of several at once."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.spans import configure_spans
+from schemas.topology import process_of
 from streams.app import run
 from streams.roles import ROLES
 from streams.settings import StreamSettings
@@ -30,34 +31,36 @@ _FIRST_LOOK: Final = 1.0  # seconds until the web opens without a schema
 _KAFKA_LOOK: Final = 5.0  # seconds
 
 
-def main(name: str, environ: Mapping[str, str]) -> int:
+def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     """
-    Run one worker of the role until SIGTERM, SIGINT or SIGHUP; returns the exit code.
+    Run a worker of these roles until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
     Raises SettingsError.
     """
-    role = ROLES[name]
-    settings = role.settings.load(environ)
-    configure_logs(f"worker-{name}")
-    register_build(f"worker-{name}")
-    configure_spans(f"worker-{name}", environ)
+    roles = {ROLES[name]: ROLES[name].settings.load(environ) for name in names}
+    settings: StreamSettings = next(iter(roles.values()))
+    process = process_of(names)
+    configure_logs(process)
+    for role in roles:
+        register_build(f"worker-{role.name}")
+    configure_spans(process, environ)
     stop = Stop()
     stop.on_signals()
-    schema = SchemaWatch(settings.database_url, f"worker {name}")
+    schema = SchemaWatch(settings.database_url, process.replace("-", " ", 1))
     schema.start()
-    log.info("worker_starting", role=name, topics=list(role.topics))
-    if not (_await_schema(name, settings, schema, stop) and _await_kafka(name, settings, stop)):
+    log.info("worker_starting", roles=list(names), topics=[topic for role in roles for topic in role.topics])
+    if not (_await_schema(process, settings, schema, stop) and _await_kafka(process, settings, stop)):
         return 0
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
     collector.tune_gc()
     try:
-        return run(role, settings, datadir, schema, stop)
+        return run(process, roles, datadir, schema, stop)
     finally:
         shutil.rmtree(datadir, ignore_errors=True)
 
 
-def _await_kafka(name: str, settings: StreamSettings, stop: Stop) -> bool:
+def _await_kafka(process: str, settings: StreamSettings, stop: Stop) -> bool:
     """
     Return once the brokers answer, or the worker is asked to stop; False where it is.
 
@@ -67,9 +70,9 @@ def _await_kafka(name: str, settings: StreamSettings, stop: Stop) -> bool:
     admin = AdminClient(faults.client(kafka))
     if not (detail := _look(kafka, admin, faults)):
         return True
-    with _waiting(name, settings, lambda: {"waiting": "kafka_unavailable"}):
+    with _waiting(process, settings, lambda: {"waiting": "kafka_unavailable"}):
         while detail and not stop.asked:
-            log.warning("worker_waiting", role=name, reason="kafka_unavailable", error=detail)
+            log.warning("worker_waiting", reason="kafka_unavailable", error=detail)
             stop.wait(settings.streams_retry_max.total_seconds())
             detail = None if stop.asked else _look(kafka, admin, faults)
     return not stop.asked
@@ -84,7 +87,7 @@ def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
     return None
 
 
-def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:
+def _await_schema(process: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:
     """
     Wait until there may be a schema to work on; returns False where the worker was asked to stop.
 
@@ -94,16 +97,16 @@ def _await_schema(name: str, settings: StreamSettings, schema: SchemaWatch, stop
     schema.wait_looked(_FIRST_LOOK)
     if not schema.unfit:
         return not stop.asked
-    with _waiting(name, settings, schema.fields):
+    with _waiting(process, settings, schema.fields):
         return schema.wait_fit(stop)
 
 
 @contextmanager
-def _waiting(name: str, settings: StreamSettings, fields: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+def _waiting(process: str, settings: StreamSettings, fields: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     """Serve health pages while the block waits for what Faust needs: not ready, with these fields for the reason."""
 
     def readiness() -> dict[str, Any]:
-        return {"ready": False, "process": f"worker-{name}", "partitions": 0, **fields()}
+        return {"ready": False, "process": process, "partitions": 0, **fields()}
 
     web = Exposition(settings.streams_web_host, settings.streams_web_port, readiness)
     web.start()

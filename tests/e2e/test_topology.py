@@ -52,7 +52,7 @@ async def test_a_worker_shows_its_part_and_the_whole(system: System, http: aioht
         status, kind, body = await read(http, url)
         assert (status, kind) == (200, "application/json")
         told = msgspec.json.decode(body, type=WorkerTopology)
-        assert told.process.worker == role
+        assert told.process.workers == [role]
         assert {(held.topic, held.partition) for held in told.process.partitions} == {
             (partition.topic, partition.partition)
             for partition in told.topology.partitions
@@ -70,12 +70,15 @@ async def test_of_fausts_own_pages_those_that_are_safe_and_true_are_on(system: S
     base = web(system, "payments")
     assert base.startswith("http://127.0.0.1:")
     status, _, body = await read(http, f"{base}/")
-    figures = msgspec.json.decode(body, type=Dashboard)
+    [figures] = msgspec.json.decode(body, type=Dashboard).workers
     assert (status, figures.worker) == (200, "payments")
     assert [agent.name for agent in figures.agents] == ["webhooks.stripe", "webhooks.razorpay"]
     status, _, body = await read(http, f"{base}/assignment/")
     everything = {topic: [*range(8)] for topic in ("webhooks.razorpay", "webhooks.stripe")}
-    assert (status, json.loads(body)) == (200, {"actives": everything, "standbys": {}})
+    assert (status, json.loads(body)) == (
+        200,
+        {"actives": everything, "standbys": {}, "workers": {"payments": everything}},
+    )
     for path in ("/table/", "/router/", "/router/topics", "/graph/", "/performance/"):
         assert (await read(http, base + path))[0] == 404, path
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import requests
 
-from streams.dashboard import Dashboard
+from streams.dashboard import Dashboard, WorkerFigures
 from tests.integration.streams.test_topology import exposed, kafka, produce, worker
 from tests.waiting import wait_until
 
@@ -19,10 +19,12 @@ EVENTS: Final = 10_000
 __all__ = ["kafka"]
 
 
-def dashboard(web: str) -> Dashboard:
+def figures(web: str) -> WorkerFigures:
+    """Those of the only role."""
     answer = requests.get(f"{web}/", timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    return msgspec.json.decode(answer.content, type=Dashboard)
+    [found] = msgspec.json.decode(answer.content, type=Dashboard).workers
+    return found
 
 
 def counted(web: str, name: str) -> int:
@@ -34,8 +36,8 @@ def counted(web: str, name: str) -> int:
 def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, database_url: str) -> None:
     produce(kafka, EVENTS)
     with worker(kafka, database_url) as web:
-        wait_until(lambda: dashboard(web).handled >= EVENTS and dashboard(web).lag == 0, seconds=120, every=0.2)
-        found = dashboard(web)
+        wait_until(lambda: figures(web).handled >= EVENTS and figures(web).lag == 0, seconds=120, every=0.2)
+        found = figures(web)
         events = counted(web, "tallyhook_worker_handled_total") + counted(web, "tallyhook_worker_repeated_total")
         assert found.handled + found.repeated == events == sum(agent.events for agent in found.agents)
         assert counted(web, "tallyhook_worker_batch_events_sum") == events
@@ -55,6 +57,7 @@ def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, 
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert f'<td class="number" data-of="Events">{stripe.events:,}</td>' in page.text
         assert 'href="/topology"' in page.text
-        assert requests.get(f"{web}/agents.json", timeout=10).json().keys() == msgspec.to_builtins(found).keys()
+        [again] = requests.get(f"{web}/agents.json", timeout=10).json()["workers"]
+        assert again.keys() == msgspec.to_builtins(found).keys()
         for off in ("/router/", "/table/", "/graph/", "/performance/"):
             assert requests.get(f"{web}{off}", timeout=10).status_code == 404

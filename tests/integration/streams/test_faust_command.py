@@ -88,6 +88,7 @@ def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(
 
 def dead_letters(web: int) -> int:
     try:
-        return int(requests.get(f"http://127.0.0.1:{web}/agents.json", timeout=5).json()["deadLetters"])
+        [worker] = requests.get(f"http://127.0.0.1:{web}/agents.json", timeout=5).json()["workers"]
+        return int(worker["deadLetters"])
     except requests.ConnectionError:
         return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
@@ -39,12 +41,18 @@ class Handler:
     consumer = "cache"
 
     async def handle(self, connection, events):
-        if sys.argv[1:]:
-            raise eval(sys.argv[1])
+        if sys.argv[2:]:
+            raise eval(sys.argv[2])
 
-worker.ROLES = {"cache": role_of(Handler())}
-sys.exit(worker.main("cache", os.environ))
+class Quiet(Handler):
+    consumer = "alerts"
+
+worker.ROLES = {"cache": role_of(Handler()), "alerts": role_of(Quiet())}
+sys.exit(worker.main(sys.argv[1].split(), os.environ))
 """
+ALONE: Final = "cache"
+BESIDE: Final = "alerts cache"
+each_process = pytest.mark.parametrize("roles", [ALONE, BESIDE])
 
 
 @pytest.fixture
@@ -58,8 +66,10 @@ def event(kafka_server: str) -> Event:
     return made
 
 
-def run(kafka: str, database_url: str, *raised: str, until: Callable[[], bool] = lambda: False) -> int:
-    """Run a worker whose handler raises this until it ends, or until the fact; returns the exit code."""
+def run(
+    kafka: str, database_url: str, *raised: str, roles: str = ALONE, until: Callable[[], bool] = lambda: False
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run a worker whose handler raises this until it ends, or until the fact; returns the exit code and the log."""
     environment = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -67,14 +77,19 @@ def run(kafka: str, database_url: str, *raised: str, until: Callable[[], bool] =
         "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
         "STREAMS_COMMIT_INTERVAL": "100ms",
     }
-    with subprocess.Popen(
-        [sys.executable, "-c", WORKER, *raised], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with (
+        TemporaryFile() as log,
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, roles, *raised], env=environment, stdout=subprocess.DEVNULL, stderr=log
+        ) as process,
+    ):
         try:
             wait_until(lambda: process.poll() is not None or until(), seconds=60, every=0.05)
         finally:
             process.terminate()
-        return process.wait(30)
+        code = process.wait(30)
+        log.seek(0)
+        return code, [json.loads(line) for line in log if line.startswith(b"{")]
 
 
 def lag(kafka: str) -> int:
@@ -102,22 +117,26 @@ def handled(database_url: str, event: Event) -> bool:
         return found.fetchone() is not None
 
 
+@each_process
 @pytest.mark.parametrize("raised", ["asyncio.CancelledError()", "GeneratorExit()", "Ours()"])
 def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
-    kafka_server: str, database_url: str, event: Event, raised: str
+    kafka_server: str, database_url: str, event: Event, raised: str, roles: str
 ) -> None:
     before = lag(kafka_server)
     assert before > 0
-    assert run(kafka_server, database_url, raised) == EX_SOFTWARE
+    code, log = run(kafka_server, database_url, raised, roles=roles)
+    assert code == EX_SOFTWARE
+    assert [(line["process"], line["level"]) for line in log if line["event"] == "loop_failed"] == [("worker-cache", "critical")]
     assert lag(kafka_server) == before
     assert not handled(database_url, event)
-    assert run(kafka_server, database_url, until=lambda: lag(kafka_server) == 0) == 0
+    code, log = run(kafka_server, database_url, roles=roles, until=lambda: lag(kafka_server) == 0)
+    assert (code, [line for line in log if line["event"] == "left_without_faust"]) == (0, [])
     assert handled(database_url, event)
 
 
 @pytest.mark.parametrize("raised", ["ZeroDivisionError()", "TimeoutError()", "StopAsyncIteration()"])
 def test_an_exception_sets_the_event_aside(kafka_server: str, database_url: str, event: Event, raised: str) -> None:
-    assert run(kafka_server, database_url, raised, until=lambda: lag(kafka_server) == 0) == 0
+    assert run(kafka_server, database_url, raised, until=lambda: lag(kafka_server) == 0)[0] == 0
     with psycopg.connect(database_url) as connection:
         letters = connection.execute("select reason, detail from dead_letters where event_id = %s", (event.id,)).fetchall()
     assert [(reason, detail.split(":")[0]) for reason, detail in letters] == [("handler_failed", raised.removesuffix("()"))]

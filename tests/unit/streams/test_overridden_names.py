@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from streams import batches, monitor, stopping, transport
 
 OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
+    transport.App: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None"},
     transport.Consumer: {
         "_new_consumer_thread": "(self) -> 'AIOKafkaConsumerThread'",
         "on_partitions_revoked": "(self, revoked: Set[faust.types.tuples.TP]) -> None",
@@ -33,6 +34,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         ),
     },
     stopping.Worker: {
+        "on_init_dependencies": "(self) -> Iterable[mode.types.services.ServiceT]",
         "install_signal_handlers": "(self) -> None",
         "_schedule_shutdown": "(self, signal: signal.Signals) -> None",
         "_crash": "(self, reason: BaseException) -> None",
@@ -54,6 +56,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     },
 }
 PARENTS: Final[dict[type, type]] = {
+    transport.App: faust.App,
     transport.Consumer: driver.Consumer,
     transport.Thread: driver.AIOKafkaConsumerThread,
     stopping.Worker: faust.Worker,
