@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from ops.dev.processes import TALLYHOOK, processes, take_listeners
+from ops.dev.processes import SPLIT, TALLYHOOK, processes, take_listeners
 from ops.dev.secrets_file import NEEDED
 from ops.stack import Stack
 from ops.stack.child import Child, spawn, tail
@@ -60,7 +60,7 @@ class System:
 
     def __init__(self, stack: Stack, **settings: str) -> None:
         self.stack = stack
-        listeners = take_listeners(stack.ports, {})
+        listeners = take_listeners(stack.ports, {}, SPLIT)
         made = {name: make() for name, make in NEEDED.items()}
         self.settings = made | _LIMITS | stack.environment | listeners.environment | settings
         self.public = listeners.public

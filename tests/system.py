@@ -72,6 +72,7 @@ class System:
         stack: Stack,
         *,
         workers: Collection[str] = WORKERS,
+        together: bool = False,
         doubled: bool = False,
         hung_after: timedelta = HUNG_AFTER,
         data_limit: int | None = None,
@@ -84,11 +85,10 @@ class System:
         self.database_url = stack.postgres.url
         self.kafka = kafka or stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
-        self._listeners = take_listeners(stack.ports, settings)
-        others = {f"worker-{role}" for role in WORKERS if role not in workers}
-        if "notifications" not in workers:
-            others.add(SINK)
-        self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in others)
+        roles = tuple(role for role in WORKERS if role in workers)
+        self._listeners = take_listeners(stack.ports, settings, (roles,) if together else tuple((role,) for role in roles))
+        without = () if "notifications" in workers else (SINK,)
+        self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in without)
         if doubled:
             self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
         self._specs = tuple(
@@ -187,12 +187,17 @@ def running_system(
     stack: Stack,
     *,
     workers: Collection[str] = WORKERS,
+    together: bool = False,
     doubled: bool = False,
     hung_after: timedelta = HUNG_AFTER,
     **settings: str,
 ) -> Iterator[System]:
-    """A prepared and started system of these workers, by default all; `doubled` has two processes of each kind."""
-    system = System(stack, workers=workers, doubled=doubled, hung_after=hung_after, **settings)
+    """
+    A prepared and started system of these workers, by default all.
+
+    The workers are one process if they are `together`; `doubled` has two processes of each kind.
+    """
+    system = System(stack, workers=workers, together=together, doubled=doubled, hung_after=hung_after, **settings)
     system.prepare()
     try:
         system.start()

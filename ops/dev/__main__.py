@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from ops.dev.report import report_of
 from ops.dev.shell import exports
 from ops.dev.status import examine
 from ops.dev.suite import run_suite
-from ops.dev.up import Plan
+from ops.dev.up import Plan, our_processes
 from ops.dev.up import up as bring_up
 from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir
@@ -70,6 +71,7 @@ def up(
     data_dir: DataDir = None,
     *,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is ready; `./dev down` stops it.")] = False,
+    split: Annotated[bool, typer.Option("--split", help="Run a worker process for each role, in place of one for all.")] = False,
 ) -> None:
     """Start the servers that are missing, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
@@ -77,7 +79,7 @@ def up(
         CHECKOUT, _ignore if detach else _print_wrapped
     )  # detached, the process in the background prints doubtful settings
     if detach:
-        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place)]
+        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place), *(["--split"] if split else [])]
         background.up_detached(command, CHECKOUT, place, _print)
         _print(f"\n{report_of(examine(place), place)}")
         return
@@ -87,7 +89,7 @@ def up(
             progress.settle()
             _print(f"\n{report_of(examine(place), place, foreground=True)}")
 
-        bring_up(Plan(CHECKOUT, place), progress, show)
+        bring_up(Plan(CHECKOUT, place, processes=partial(our_processes, split=split)), progress, show)
 
 
 @app.command()

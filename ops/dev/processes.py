@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Final
 from ops.stack.errors import PortTaken
 from ops.stack.supervisor import ProcessSpec
 from runtime.addresses import LOOPBACK, address
+from schemas.topology import EVERY_ROLE, process_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ops.stack.ports import Ports
 
 WORKERS: Final = ("payments", "cache", "search", "notifications", "leads", "alerts")
+TOGETHER: Final = (WORKERS,)
+"""One process for all roles."""
+SPLIT: Final = tuple((role,) for role in WORKERS)
+"""A process for each role."""
 TALLYHOOK: Final = str(Path(sys.executable).with_name("tallyhook"))
 SINK: Final = "mail-sink"
 _SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
@@ -53,7 +58,8 @@ class Listeners:
     public: tuple[str, int]
     internal: tuple[str, int]
     relay: int
-    workers: Mapping[str, int]
+    workers: Mapping[tuple[str, ...], int]
+    """By the roles of each process."""
     sink: Sink
     internal_cert: str | None = None
 
@@ -70,9 +76,11 @@ class Listeners:
         }
 
 
-def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
+def take_listeners(ports: Ports, settings: Mapping[str, str], workers: Sequence[tuple[str, ...]] = TOGETHER) -> Listeners:
     """
     A port for each listener: the one that is set, which must be free, else its default or a free one.
+
+    `workers` are the roles of each of their processes.
 
     Raises PortTaken with every one that is set and cannot be had.
     """
@@ -93,7 +101,7 @@ def take_listeners(ports: Ports, settings: Mapping[str, str]) -> Listeners:
         public=(public_host, take("public", "PUBLIC_PORT", 8080, public_host)),
         internal=(internal_host, take("internal", "INTERNAL_PORT", 8081, internal_host)),
         relay=take("relay", "RELAY_WEB_PORT", 6060),
-        workers={role: ports.take(f"worker_{role}", first_worker + place) for place, role in enumerate(WORKERS)},
+        workers={roles: ports.take(process_of(roles), first_worker + place) for place, roles in enumerate(workers)},
         sink=Sink(
             smtp=ports.take("mail_sink_smtp", 2525),
             web=ports.take("mail_sink", 8025),
@@ -121,7 +129,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
             stop_rank=_RELAY,
             stop_limit=timedelta(seconds=15),
         ),
-        *(_worker(role, port) for role, port in listeners.workers.items()),
+        *(_worker(roles, port) for roles, port in listeners.workers.items()),
         ProcessSpec(
             name="gateway",
             command=(TALLYHOOK, "gateway"),
@@ -141,11 +149,11 @@ def _sink(sink: Sink) -> tuple[ProcessSpec, ...]:
     return (spec,) if sink.variables else ()
 
 
-def _worker(role: str, port: int) -> ProcessSpec:
+def _worker(roles: tuple[str, ...], port: int) -> ProcessSpec:
     web = address((LOOPBACK, port))
     return ProcessSpec(
-        name=f"worker-{role}",
-        command=(TALLYHOOK, "worker", role),
+        name=process_of(roles),
+        command=(TALLYHOOK, "worker", *((EVERY_ROLE,) if roles == WORKERS else roles)),
         environment={"STREAMS_WEB_PORT": str(port)},
         ready_url=f"{web}/health/ready",
         live_url=f"{web}/health/live",

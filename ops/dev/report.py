@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ops.dev.status import ProcessStatus, StackStatus
 
 _READY: Final = "ready"
+_SHOWING: Final = ("worker-all", "worker-payments")
+"""The workers whose page shows most."""
 _ROW: Final = "{:<22}{:<12}{:>8}{:>10}  "
 _REMARK: Final = 26
 """The column in which the remark on a command begins; that on a page begins one further."""
@@ -73,7 +75,7 @@ def _pages(status: StackStatus) -> Iterator[tuple[str, str]]:
     ready = {each.name: each.web for each in status.processes if each.web and each.state == _READY}
     if sink := ready.get(SINK):
         yield sink, "mail, SMS, push and partners' leads"
-    if worker := ready.get("worker-payments"):
+    if worker := next((web for name, web in ready.items() if name in _SHOWING), None):
         yield f"{worker}/topology", "readers and writers of each topic, and their lag"
     if "gateway" in ready and status.internal and status.internal.startswith("http://"):  # no browser has the certificate for TLS
         yield f"{status.internal}/openapi.json", "every route of both listeners"

@@ -40,8 +40,9 @@ _REVIVAL_PAUSE = 5.0  # seconds
 _BOUND_EVERY = 10.0
 
 
-def _our_processes(ports: Ports, settings: dict[str, str]) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
-    listeners = processes.take_listeners(ports, settings)
+def our_processes(ports: Ports, settings: dict[str, str], *, split: bool = False) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
+    """Our processes and what they listen on; `split` has a worker for each role, in place of one for all."""
+    listeners = processes.take_listeners(ports, settings, processes.SPLIT if split else processes.TOGETHER)
     sink = listeners.sink
     demo = partner_environment(settings, sink.web) if sink.variables else {}
     delay = {} if settings.get("SHUTDOWN_DELAY") else {"SHUTDOWN_DELAY": "0s"}  # nobody balances load over a gateway of `./dev`
@@ -55,7 +56,7 @@ class Plan:
     checkout: Path
     data_dir: Path
     setup: Sequence[tuple[str, tuple[str, ...]]] = SETUP
-    processes: Callable[[Ports, dict[str, str]], tuple[dict[str, str], Sequence[ProcessSpec]]] = field(default=_our_processes)
+    processes: Callable[[Ports, dict[str, str]], tuple[dict[str, str], Sequence[ProcessSpec]]] = field(default=our_processes)
 
 
 def up(plan: Plan, progress: Progress, on_ready: Callable[[], None]) -> None:
