@@ -54,6 +54,7 @@ ELSEWHERE: Final = frozenset(
         outgoing.MIRROR,
         secret_files.FOLDER,
         *(f"{name}_PORT" for name in ("POSTGRES", "KAFKA", "REDIS", "ELASTICSEARCH", "PROMETHEUS", "GRAFANA")),
+        "WORKER_PORT",
         *(f"{process.replace('-', '_').upper()}_PORT" for process in PROCESSES if process.startswith("worker-")),
     }
 )

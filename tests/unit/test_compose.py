@@ -38,8 +38,9 @@ READS: Final[dict[str, tuple[type[Settings], ...]]] = {
     "setup": (RetentionSettings, KafkaSettings),
     "gateway": (GatewaySettings,),
     "relay": (RelaySettings, RecordSettings),
-    **{f"worker-{role}": (ROLES[role].settings,) for role in WORKERS},
+    "worker": tuple(ROLES[role].settings for role in WORKERS),
 }
+SPLIT: Final[dict[str, tuple[type[Settings], ...]]] = {f"worker-{role}": (ROLES[role].settings,) for role in WORKERS}
 # What only the Compose file can know.
 ITS_OWN: Final = {
     "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "ELASTICSEARCH_URL",
@@ -47,12 +48,17 @@ ITS_OWN: Final = {
 }  # fmt: skip
 PORTS: Final = {"PUBLIC_PORT": 18080, "INTERNAL_PORT": 18081, "RELAY_WEB_PORT": 16060, "STREAMS_WEB_PORT": 16066}
 OTHER_PORTS: Final = SET + "".join(f"{name}={port}\n" for name, port in PORTS.items())
-each_process = pytest.mark.parametrize("process", sorted(READS))
+each_process = pytest.mark.parametrize("process", sorted(READS | SPLIT))
+each_layout = pytest.mark.parametrize("split", [False, True], ids=["one worker", "a worker for each role"])
 
 
-def services(env_file: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = resolve(env_file)["services"]
+def services(env_file: str, *, split: bool = False) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = resolve(env_file, split=split)["services"]
     return found
+
+
+def of_workers(*, split: bool) -> dict[str, tuple[type[Settings], ...]]:
+    return SPLIT if split else {"worker": READS["worker"]}
 
 
 def published(service: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -63,16 +69,22 @@ def published(service: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 def test_every_process_and_server_is_a_service() -> None:
     assert services(SET).keys() == SERVERS | READS.keys()
+    assert services(SET, split=True).keys() == SERVERS | (READS.keys() - {"worker"}) | SPLIT.keys()
+    assert services(SET)["worker"]["command"] == ["worker", "all"]
+    found = services(SET, split=True)
+    assert [found[f"worker-{role}"]["command"] for role in WORKERS] == [["worker", role] for role in WORKERS]
 
 
 @each_process
 def test_a_process_reads_what_env_says(process: str) -> None:
-    names = {name.upper() for kind in READS[process] for name in kind.model_fields} - {"PARTNERS"}
+    names = {name.upper() for kind in (READS | SPLIT)[process] for name in kind.model_fields} - {"PARTNERS"}
     others = {f"PARTNER_ACME{suffix}" for suffix in FIELDS} | {
         "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
     }  # fmt: skip
     given = {name: str(PORTS.get(name, f"given as {name}")) for name in names | others}
-    reads = services(SET + "".join(f"{name}='{text}'\n" for name, text in given.items()))[process]["environment"]
+    reads = services(SET + "".join(f"{name}='{text}'\n" for name, text in given.items()), split=process in SPLIT)[process][
+        "environment"
+    ]
     assert {name: reads.get(name) for name in given.keys() - ITS_OWN} == {
         name: text for name, text in given.items() if name not in ITS_OWN
     }
@@ -80,25 +92,26 @@ def test_a_process_reads_what_env_says(process: str) -> None:
 
 def test_every_setting_that_is_listed_reaches_every_process() -> None:
     listed = {*re.findall(r"^#?([A-Z][A-Z0-9_]*)=", EXAMPLE, re.MULTILINE)} - ITS_OWN - PORTS.keys()
-    found = services("".join(f"{name}='given as {name}'\n" for name in listed))
-    for process in READS:
+    text = "".join(f"{name}='given as {name}'\n" for name in listed)
+    found = services(text) | services(text, split=True)
+    for process in READS | SPLIT:
         assert {name for name in listed if found[process]["environment"].get(name) != f"given as {name}"} == set(), process
 
 
 def test_settings_that_used_to_be_lost_are_what_the_records_hold() -> None:
     found = services(f"{SET}CACHE_KEY_PREFIX=shop:\nRETENTION_DAYS=7\nSTREAMS_BATCH=50\nPARTNER_ACME_SECRET=abc\n")
-    assert CacheSettings.load(found["worker-cache"]["environment"]).cache_key_prefix == "shop:"
+    assert CacheSettings.load(found["worker"]["environment"]).cache_key_prefix == "shop:"
     assert RelaySettings.load(found["relay"]["environment"]).retention_days == 7
     assert RetentionSettings.load(found["setup"]["environment"]).retention_days == 7
-    assert StreamSettings.load(found["worker-payments"]["environment"]).streams_batch == 50
-    assert PartnerSettings.load(found["worker-leads"]["environment"]).partners.keys() == {"ACME"}
+    assert StreamSettings.load(found["worker"]["environment"]).streams_batch == 50
+    assert PartnerSettings.load(found["worker"]["environment"]).partners.keys() == {"ACME"}
 
 
 @each_process
 def test_a_copy_of_env_example_with_its_secrets_is_enough_to_start(process: str) -> None:
     for text in (SET, EXAMPLE + SET):
-        environment = services(text)[process]["environment"]
-        for kind in READS[process]:
+        environment = services(text, split=process in SPLIT)[process]["environment"]
+        for kind in (READS | SPLIT)[process]:
             assert kind.load(environment)
 
 
@@ -118,36 +131,39 @@ def test_a_password_of_its_own_is_the_servers_and_the_processes() -> None:
         assert urls == {f"postgresql://tallyhook:{password}@postgres:5432/tallyhook"}
 
 
+@each_layout
 @pytest.mark.parametrize("env_file", [SET, OTHER_PORTS], ids=["default ports", "other ports"])
-def test_mappings_and_health_checks_follow_the_ports(env_file: str) -> None:
-    found = services(env_file)
+def test_mappings_and_health_checks_follow_the_ports(env_file: str, split: bool) -> None:
+    found = services(env_file, split=split)
     gateway = GatewaySettings.load(found["gateway"]["environment"])
     relay = RelaySettings.load(found["relay"]["environment"])
     assert published(found["gateway"]) == [("127.0.0.1", port, port) for port in (gateway.public_port, gateway.internal_port)]
     assert published(found["relay"]) == [("127.0.0.1", relay.relay_web_port, relay.relay_web_port)]
     listens = {"gateway": gateway.public_port, "relay": relay.relay_web_port}
-    for process in (f"worker-{role}" for role in WORKERS):
-        listens[process] = ROLES[process[7:]].settings.load(found[process]["environment"]).streams_web_port
+    for process in of_workers(split=split):
+        listens[process] = StreamSettings.load(found[process]["environment"]).streams_web_port
         assert [inside for *_, inside in published(found[process])] == [listens[process]]
     assert {process: int(found[process]["healthcheck"]["test"][-1]) for process in listens} == listens
 
 
-def test_prometheus_scrapes_the_ports_that_are_set() -> None:
-    resolved = resolve(OTHER_PORTS)
+@each_layout
+def test_prometheus_scrapes_the_ports_that_are_set(split: bool) -> None:
+    resolved = resolve(OTHER_PORTS, split=split)
     [mounted] = resolved["services"]["prometheus"]["configs"]
     reads = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     assert [each["file_sd_configs"][0]["files"] for each in reads] == [[mounted["target"]]]
     groups = yaml.safe_load(resolved["configs"][mounted["source"]]["content"])
     found = {target for group in groups for target in group["targets"]}
-    assert found == {"gateway:18081", "relay:16060", *(f"worker-{role}:16066" for role in WORKERS)}
+    assert found == {"gateway:18081", "relay:16060", *(f"{process}:16066" for process in of_workers(split=split))}
     jobs = {group["labels"]["job"] for group in groups}
     assert jobs == {"tallyhook-gateway", "tallyhook-relay", "tallyhook-worker"}
 
 
-def test_ports_are_published_on_the_loopback_only_and_none_twice() -> None:
-    mappings = [mapping for service in services(SET).values() for mapping in published(service)]
+@each_layout
+def test_ports_are_published_on_the_loopback_only_and_none_twice(split: bool) -> None:
+    mappings = [mapping for service in services(SET, split=split).values() for mapping in published(service)]
     assert {address for address, *_ in mappings} == {"127.0.0.1"}
-    assert len({outside for _, outside, _ in mappings}) == len(mappings) > 10
+    assert len({outside for _, outside, _ in mappings}) == len(mappings) > 8
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])

@@ -24,7 +24,7 @@ from ops.dev.secrets_file import NEEDED
 from ops.stack.stack import VARIABLES
 from runtime import outgoing, secret_files
 from runtime.settings import Settings, SettingsError
-from tests.compose import FILE, VARIABLE
+from tests.compose import FILE, SPLIT, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ OPTIONAL_ELSEWHERE: Final = {
     *outgoing.VARIABLES,
     outgoing.MIRROR,
     secret_files.FOLDER,
-    *(match["name"] for match in VARIABLE.finditer(FILE.read_text())),
+    *(match["name"] for file in (FILE, SPLIT) for match in VARIABLE.finditer(file.read_text())),
 }
 
 
