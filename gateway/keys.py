@@ -1,7 +1,7 @@
 """The typed keys of applications and requests."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -15,7 +15,7 @@ from gateway.presence import Presence
 from gateway.refusal_log import RefusalLog
 from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Live
+from gateway.settings import GatewaySettings
 from gateway.webhooks.intake import Intake
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
@@ -54,10 +54,9 @@ ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
 CACHE_ALLOW_ALL: Final = web.AppKey("cache_allow_all", bool)
-PARTNERS: Final = web.AppKey("partners", Collection[str])
-"""The `{ID}`s of those that are configured."""
 PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
-LIVE_SECRETS: Final = web.AppKey("live_secrets", list[Live])
+SETTINGS: Final = web.AppKey("settings", GatewaySettings)
+"""As they were at the start; their `newest` have the secrets of now."""
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)

@@ -100,8 +100,14 @@ class Offsets:
         self._limit = limit.total_seconds()
 
     @cached_property
-    def _admin(self) -> AdminClient:
+    def _made(self) -> AdminClient:
         return AdminClient(self._faults.client(self.kafka))
+
+    @property
+    def _admin(self) -> AdminClient:
+        if self.kafka.login:  # the password may have changed since
+            self._made.set_sasl_credentials(*self.kafka.login)
+        return self._made
 
     def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
         """

@@ -155,6 +155,12 @@ class Publisher:
                 return False
         return True
 
+    def log_in(self, kafka: Cluster) -> None:
+        """Let new connections use this name and password; those that are open stay."""
+        self._config |= kafka.client
+        if kafka.login:
+            self._producer.set_sasl_credentials(*kafka.login)
+
     def renew(self) -> None:
         """Forget everything under way and start a new producer session; rows that were not acknowledged are still pending."""
         self.close()

@@ -13,7 +13,7 @@ from psycopg.errors import (
 )
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
+from runtime.sessions import DEFAULT_LEASE, SET, Session, client_options, columns_of, server_settings
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
@@ -72,6 +72,7 @@ def make_pool(
     path = f" -c search_path={search_path.replace(' ', '')}" if search_path else ""
     return AsyncConnectionPool(
         url,
+        connection_class=Session,
         min_size=1,
         max_size=size,
         open=False,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from runtime.outgoing import ca_bundle
+from runtime.renewal import newest
 from runtime.settings import HttpUrl, KafkaServers, Secret, Settings
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -70,6 +71,11 @@ class Cluster(NamedTuple):
         return name.removeprefix(self.prefix)
 
     @property
+    def login(self) -> tuple[str, str] | None:
+        """The user and the password as it is now, for PLAIN and SCRAM."""
+        return (self.username, newest(self.password.value)) if self.username and self.password else None
+
+    @property
     def client(self) -> dict[str, Any]:
         """
         The settings that reach the cluster, for a librdkafka client to add its own to.
@@ -79,8 +85,8 @@ class Cluster(NamedTuple):
         found: dict[str, Any] = {"bootstrap.servers": self.servers, "security.protocol": self.protocol.lower()}
         if self.mechanism:
             found["sasl.mechanisms"] = self.mechanism
-        if self.username and self.password:
-            found |= {"sasl.username": self.username, "sasl.password": self.password.value}
+        if self.login:
+            found |= dict(zip(("sasl.username", "sasl.password"), self.login, strict=True))
         return found | self._oauth() | self._tls()
 
     def _oauth(self) -> dict[str, str]:
@@ -90,7 +96,7 @@ class Cluster(NamedTuple):
             "sasl.oauthbearer.method": "oidc",
             "sasl.oauthbearer.token.endpoint.url": self.oauth.token_url,
             "sasl.oauthbearer.client.id": self.oauth.client_id,
-            "sasl.oauthbearer.client.secret": self.oauth.client_secret.value,
+            "sasl.oauthbearer.client.secret": newest(self.oauth.client_secret.value),
         }
         bundle = ca_bundle()
         found |= {"https.ca.location": bundle} if bundle else {}

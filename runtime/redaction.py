@@ -42,11 +42,12 @@ class Redaction:
         self._replacements = sorted(found.items(), key=lambda pair: -len(pair[0]))
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> "Redaction":
+    def of(cls, *environs: Mapping[str, str]) -> "Redaction":
         """For the secrets among these settings, and those inside their addresses."""
-        named = {name: text for name, text in environ.items() if "://" in text and _ADDRESS_NAME.fullmatch(name)}
-        providers = {text for name, text in named.items() if _NOTIFY.fullmatch(name)}
-        return cls(secrets_of(environ) | providers, set(named.values()) - providers)
+        named = {(name, text) for environ in environs for name, text in environ.items() if "://" in text and _is_address(name)}
+        providers = {text for name, text in named if _NOTIFY.fullmatch(name)}
+        addresses = {text for _, text in named} - providers
+        return cls(set().union(*map(secrets_of, environs)) | providers, addresses)
 
     def apply(self, text: str) -> str:
         for found, shown_as in self._replacements:
@@ -61,13 +62,17 @@ _current = _nothing
 
 def is_secret_name(name: str) -> bool:
     """Whether a setting of this name is a secret, or an address that may hold one."""
-    return bool(_SECRET_NAME.fullmatch(name) or _ADDRESS_NAME.fullmatch(name))
+    return bool(_SECRET_NAME.fullmatch(name)) or _is_address(name)
 
 
-def learn(environ: Mapping[str, str]) -> None:
+def _is_address(name: str) -> bool:
+    return bool(_ADDRESS_NAME.fullmatch(name))
+
+
+def learn(*environs: Mapping[str, str]) -> None:
     """Let `redacted` replace the secrets among these settings from now on, and no longer those of before."""
     global _current  # noqa: PLW0603  # one a process, as with logging
-    _current = Redaction.of(environ)
+    _current = Redaction.of(*environs)
 
 
 def redacted(text: str) -> str:

@@ -15,9 +15,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, Self
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, OperationalError
+from typing_extensions import override
+
+from runtime.renewal import logins
 
 DEFAULT_LEASE: Final = timedelta(seconds=10)
 SPOKEN: Final = 4
@@ -60,11 +63,46 @@ def client_options(lease: timedelta) -> dict[str, Any]:
     }
 
 
+class Session(AsyncConnection):
+    """A connection to the address as it is now; where the server does not take its password yet, to the one before."""
+
+    @classmethod
+    @override
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        newest, *before = logins(conninfo)
+        try:
+            return await super().connect(newest, **options)
+        except OperationalError as error:
+            if not (before and _is_refused(error)):
+                raise
+        return await super().connect(before[0], **options)
+
+
+class _BlockingSession(Connection):
+    """The same for threads."""
+
+    @classmethod
+    @override
+    def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        newest, *before = logins(conninfo)
+        try:
+            return super().connect(newest, **options)
+        except OperationalError as error:
+            if not (before and _is_refused(error)):
+                raise
+        return super().connect(before[0], **options)
+
+
+def _is_refused(error: OperationalError) -> bool:
+    """Whether the server got as far as to ask for a password; it says in its own language that it is wrong."""
+    return bool(error.pgconn and error.pgconn.used_password)
+
+
 def connect(
     url: str, *, name: str, lease: timedelta = DEFAULT_LEASE, holds: bool = False, statement: timedelta | None = None
 ) -> Connection:
     """Connect in autocommit mode, under the application name `tallyhook <name>`."""
-    connection = Connection.connect(url, autocommit=True, application_name=f"tallyhook {name}", **client_options(lease))
+    connection = _BlockingSession.connect(url, autocommit=True, application_name=f"tallyhook {name}", **client_options(lease))
     try:
         connection.execute(SET, columns_of(server_settings(lease, holds=holds, statement=statement)))
     except BaseException:
@@ -78,7 +116,7 @@ async def connect_async(
 ) -> AsyncConnection:
     """Connect in autocommit mode, under the application name `tallyhook <name>`."""
     options = client_options(lease)
-    connection = await AsyncConnection.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
+    connection = await Session.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
     try:
         await connection.execute(SET, columns_of(server_settings(lease, holds=holds, statement=statement)))
     except BaseException:

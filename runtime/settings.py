@@ -3,14 +3,14 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from runtime import env_file, outgoing, redaction
 from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
@@ -123,6 +123,23 @@ class Settings(BaseModel):
     """The base of every process's settings: frozen, and named after the environment variable in lower case."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    _newest: "Settings | None" = PrivateAttr(default=None)
+    _followers: list[Callable[[Any], None]] = PrivateAttr(default_factory=list)
+
+    @property
+    def newest(self) -> Self:
+        """The same with its secrets as they are now: a file that holds one may have changed since these were read."""
+        return cast("Self", self._newest or self)
+
+    def on_change(self, follow: Callable[[Self], None]) -> None:
+        """Call this with the newest settings whenever a secret has changed, in a thread of the watch's."""
+        self._followers.append(follow)
+
+    def renew(self, newest: "Settings") -> None:
+        """Let these be the newest settings from now on."""
+        self._newest = newest
+        for follow in self._followers:
+            follow(newest)
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

@@ -13,6 +13,7 @@ from faust.auth import Credentials, OAuthCredentials
 
 from runtime.kafka import Cluster, OAuth
 from runtime.outgoing import trusted
+from runtime.renewal import newest
 
 _RENEWED_AT: Final = 0.8
 """The part of its life after which a token is replaced."""
@@ -54,7 +55,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
 
     async def _fetch(self) -> tuple[str, float]:
         form = {"grant_type": "client_credentials"} | ({"scope": self._oauth.scope} if self._oauth.scope else {})
-        client = aiohttp.encode_basic_auth(quote_plus(self._oauth.client_id), quote_plus(self._oauth.client_secret.value))
+        client = aiohttp.encode_basic_auth(quote_plus(self._oauth.client_id), quote_plus(newest(self._oauth.client_secret.value)))
         async with (
             aiohttp.ClientSession(timeout=_LIMIT, trust_env=True, connector=aiohttp.TCPConnector(ssl=trusted())) as session,
             session.post(self._oauth.token_url, data=form, headers={"Authorization": client}, raise_for_status=True) as answer,

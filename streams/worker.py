@@ -13,7 +13,9 @@ from typing import Any, Final
 from mode import Service
 from typing_extensions import override
 
+from outbox.secret_changes import written_by
 from runtime.schema import SchemaWatch
+from runtime.secret_watch import SecretWatch
 from runtime.settings import SettingsError, environment
 from streams.app import build_apps
 from streams.roles import ROLES
@@ -39,7 +41,9 @@ def _app() -> App:
     except SettingsError as error:
         raise SystemExit(str(error)) from error
     schema = SchemaWatch(settings.database_url, f"worker {role.name}")
-    [app] = build_apps(f"worker-{role.name}", {role: settings}, _datadir().name, schema, _Schema(schema))
+    secrets = SecretWatch((settings,), environ, written_by(f"worker-{role.name}", settings.database_url))
+    watches = _Watches(schema, secrets)
+    [app] = build_apps(f"worker-{role.name}", {role: settings}, _datadir().name, schema, watches)
     return app
 
 
@@ -48,19 +52,22 @@ def _datadir() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="tallyhook-")
 
 
-class _Schema(Service):
+class _Watches(Service):
     """Starts before everything else, and waits for a schema that this code can work on."""
 
-    def __init__(self, watch: SchemaWatch) -> None:
+    def __init__(self, schema: SchemaWatch, secrets: SecretWatch) -> None:
         super().__init__()
-        self._watch = watch
+        self._schema = schema
+        self._secrets = secrets
 
     @override
     async def on_start(self) -> None:
-        self._watch.start()
-        while not (self._watch.fits or self.should_stop):
+        self._secrets.start()
+        self._schema.start()
+        while not (self._schema.fits or self.should_stop):
             await self.sleep(_TURN)
 
     @override
     async def on_stop(self) -> None:
-        self._watch.stop()
+        self._schema.stop()
+        self._secrets.stop()

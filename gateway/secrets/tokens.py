@@ -21,6 +21,10 @@ class Gatekeeper:
     """Knows the live tokens."""
 
     def __init__(self, service: Sequence[Secret], admin: Sequence[Secret]) -> None:
+        self.renew(service, admin)
+
+    def renew(self, service: Sequence[Secret], admin: Sequence[Secret]) -> None:
+        """Let these be the live tokens from now on."""
         self._tokens: list[tuple[Role, Secret]] = [("service", token) for token in service] + [
             ("admin", token) for token in admin
         ]

@@ -45,6 +45,10 @@ class SecretUses:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._buffer = WriteBehind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
 
+    def renew(self, settings: Mapping[str, tuple[str, ...]]) -> None:
+        """Let these hold the secrets from now on; one that is gone may still be counted for a request under way."""
+        self._settings = {**self._settings, **settings}
+
     async def open(self) -> None:
         await self._buffer.open()
 

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.secrets.uses import Use
 from gateway.settings import GatewaySettings
+from outbox.secret_changes import SecretChange
 from runtime.settings import Secret
 from schemas.providers import providers
 
@@ -56,6 +57,7 @@ class Secrets(msgspec.Struct, frozen=True):
     """Every secret of this gateway, and those that were used lately."""
 
     items: list[Standing]  #: The secrets by setting, newest first, then those that are no longer configured.
+    changes: list[SecretChange]  #: The latest changes of files with secrets in any process, newest first.
     rule: str = msgspec.field(default=RULE)  #: The rule that `safeToDrop` follows.
 
 

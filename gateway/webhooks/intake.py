@@ -24,6 +24,7 @@ from runtime import spans
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
+from runtime.sessions import Session
 from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
@@ -162,7 +163,7 @@ class Intake:
         # The server bounds a statement that waits, the kernel a peer that is gone, and `_overdue` what neither of them sees.
         # A custom plan for every batch would cost more than the batch.
         limit = int(self._limit * 1000)
-        return await AsyncConnection.connect(
+        return await Session.connect(
             self._url,
             autocommit=True,
             application_name="tallyhook intake",

@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import CalledTooOften
+from runtime.redis_address import readdress
 
 log = structlog.get_logger()
 
@@ -78,6 +79,11 @@ class Rates:
         self._lot = lot_of(self._rate.amount)
         self._allowances: dict[str, _Allowance] = {}
         self._alone = _Buckets(self._rate.amount, self._window)
+
+    def readdress(self, redis_url: str | None) -> None:
+        """Let new connections go to this address; to count in Redis or not at all is for the start."""
+        if self._pool and redis_url:
+            readdress(self._pool, redis_url)
 
     async def close(self) -> None:
         for task in self._tasks:

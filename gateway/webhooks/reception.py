@@ -5,13 +5,14 @@ The effects of an event are the business of streams. So an answer is quick, and 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from prometheus_client import Counter
 
 from gateway import metrics
 from gateway.bodies import check_content_type
@@ -75,6 +76,12 @@ class Refusing:
         return 0.0 if since is None else self._now() - since
 
 
+class _Live(NamedTuple):
+    source: Source
+    secrets: Sequence[Secret]
+    uses: Mapping[str, Counter]
+
+
 class Reception:
     """
     The route of one source.
@@ -102,30 +109,39 @@ class Reception:
         self._clients = clients
         self._admit = admit
         self._answer = answer or acknowledge
-        self._secrets = secrets
         self._intake = intake
         self._rejections = rejections
         self._max_body_bytes = max_body_bytes
         self._now = now
         self._refusing = Refusing(source.name, source.gives_up)
-        # Looked up once: a label costs more than the count.
-        self._uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
+        self.renew(source, secrets)
         self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
+
+    def renew(self, source: Source, secrets: Sequence[Secret]) -> None:
+        """Verify by these secrets from now on, and by this source, which may hold some too."""
+        # Looked up once: a label costs more than the count.
+        uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
+        self._live = _Live(source, secrets, uses)  # in one step: requests are under way
+
+    def close(self) -> None:
+        """Verify nothing from now on: there is no secret any more."""
+        self._live = self._live._replace(secrets=())
 
     async def receive(self, request: web.Request) -> web.Response:
         """The checklist: size, type, raw bytes, signature, parse, record, answer."""
         call = request[CALL]
         body: bytes | None = None
         secret: Secret | None = None
+        live = self._live
         try:
             self._check_size(request)
             check_content_type(request.headers.get("Content-Type", ""))
             body = await self._read(request)
-            secret = self._source.verify(body, request.headers, self._secrets, self._now())
-            self._uses[secret.id].inc()
+            secret = live.source.verify(body, request.headers, live.secrets, self._now())
+            live.uses[secret.id].inc()
             self._used(secret.id)
             traceparent = call.trace.child().traceparent
-            received = self._source.receive(Arrival(call.id, traceparent, secret.id, body, request.headers))
+            received = live.source.receive(Arrival(call.id, traceparent, secret.id, body, request.headers))
             if self._admit:
                 await self._admit(request, received)
             recorded = await self._record(received, call)

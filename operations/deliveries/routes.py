@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.keys import SETTINGS
 from gateway.paging import Page
 from gateway.parameters import query_of
 from gateway.postgres import reading
@@ -14,7 +15,6 @@ from operations.deliveries import clues, store
 from operations.deliveries.query import DeliveriesQuery
 from operations.deliveries.store import Delivery, Journey
 
-CLUES: Final = web.AppKey("clues", clues.Settings)
 _NOUN: Final = "delivery"
 _ABSENT: Final = "no delivery has this id, or its day is past retention"
 
@@ -77,4 +77,5 @@ async def explanation(request: web.Request) -> web.Response:
     """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
-        return answer(known(await clues.explained(connection, asked, request.app[CLUES]), _ABSENT))
+        found = await clues.explained(connection, asked, clues.settings_of(request.app[SETTINGS].newest))
+        return answer(known(found, _ABSENT))

@@ -115,10 +115,12 @@ async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets import uses as secret_uses
     from gateway.secrets.witness import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
+    from outbox import secret_changes
 
     now = datetime.now(UTC)
     live = live_secrets(GatewaySettings.load(environment()))
-    return Secrets(states_of(live, await secret_uses.read(connection, now), now))
+    uses, changes = await secret_uses.read(connection, now), await secret_changes.latest(connection, now)
+    return Secrets(states_of(live, uses, now), changes)
 
 
 def _text(found: "Secrets") -> str:
@@ -135,9 +137,14 @@ def _text(found: "Secrets") -> str:
     with console.capture() as captured:
         console.print(table)
         console.print(found.rule, style="dim")
+        for change in found.changes[:_CHANGES]:
+            ids = ", ".join(change.ids) or "none"
+            console.print(f"{_time(change.at)} {change.process} {_OUTCOMES[change.outcome]} {change.setting}: {ids}")
     return captured.get().rstrip()
 
 
+_CHANGES: Final = 20
+_OUTCOMES: Final = {"taken": "took", "refused": "refused"}
 _COLUMNS: Final[dict[str, Any]] = {
     "setting": "left",
     "id": "left",

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from gateway.keys import LIVE_SECRETS, SECRET_USES
+from gateway.keys import SECRET_USES, SETTINGS
 from gateway.postgres import transaction
 from gateway.secrets import uses as secret_uses
-from gateway.secrets.witness import Secrets, states_of
+from gateway.secrets.witness import Secrets, live_secrets, states_of
+from outbox import secret_changes
 
 
 async def secrets(request: web.Request) -> web.Response:
@@ -21,6 +22,7 @@ async def secrets(request: web.Request) -> web.Response:
         await request.app[SECRET_USES].flush()
         now = datetime.now(UTC)
         uses = await secret_uses.read(connection, now)
-    live = request.app[LIVE_SECRETS]
-    found = Secrets(states_of(live, uses, now))
+        changes = await secret_changes.latest(connection, now)
+    live = live_secrets(request.app[SETTINGS].newest)
+    found = Secrets(states_of(live, uses, now), changes)
     return web.json_response(body=msgspec.json.encode(found))

@@ -1,13 +1,14 @@
 """The gateway on one page: the services that it opens, and the tools of each listener; its routes are in `routes`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from typing import Final, NamedTuple
 
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from gateway.audit import audit_call
 from gateway.audit_log import AuditLog
@@ -25,13 +26,12 @@ from gateway.keys import (
     DAYS,
     GATEKEEPER,
     INTAKE,
-    LIVE_SECRETS,
     LOOPS,
-    PARTNERS,
     PRESENCE,
     READS,
     SCHEMA,
     SECRET_USES,
+    SETTINGS,
     SETTLEMENTS,
     STOPPING,
 )
@@ -52,7 +52,6 @@ from gateway.webhooks.rejections import RejectedLog
 from gateway.webhooks.sources.live import LiveSource, live_sources
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.deliveries import clues
-from operations.deliveries.routes import CLUES
 from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
@@ -95,7 +94,10 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         batch_max=settings.intake_batch_max,
         limit=settings.intake_commit_limit,
     )
-    why = partial(clues.latest, settings=clues.settings_of(settings))
+
+    def why(connection: AsyncConnection, source: str) -> Awaitable[str]:
+        return clues.latest(connection, source, clues.settings_of(settings.newest))
+
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
     reads = make_pool(settings.database_url, size=5, name="reads", lease=settings.lock_lease, statement=None)
@@ -105,6 +107,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     presence = Presence(settings.database_url, settings.lock_lease)
     replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
     secret_uses = SecretUses(settings.database_url, verifying_settings(live_secrets(settings)))
+    settings.on_change(lambda newest: secret_uses.renew(verifying_settings(live_secrets(newest))))
+    settings.on_change(lambda newest: setattr(replays, "sources", live_sources(newest)))
     erasing = Erasing(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
@@ -154,6 +158,7 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
         else _reception(live, settings, resources)
         for name, live in live_sources(settings).items()
     }
+    settings.on_change(partial(_renew, receptions))
     serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
     return app
 
@@ -175,6 +180,16 @@ def _reception(
     )
 
 
+def _renew(receptions: Mapping[str, Reception], settings: GatewaySettings) -> None:
+    """Hand each reception its secrets; one of a provider that has none any more verifies nothing."""
+    found = live_sources(settings)
+    for name, reception in receptions.items():
+        if name in found:
+            reception.renew(found[name].source, found[name].secrets)
+        else:
+            reception.close()
+
+
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """Build the application that our own services and operators may reach."""
     door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
@@ -193,13 +208,12 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[REPLAYS] = resources.replays
     app[SURVEY] = survey_of(settings.kafka)
     app[COMMAND_WAIT] = settings.command_wait
-    app[PARTNERS] = settings.partners
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
-    app[CLUES] = clues.settings_of(settings)
-    app[LIVE_SECRETS] = live_secrets(settings)
+    app[SETTINGS] = settings
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
-    app[GATEKEEPER] = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
+    app[GATEKEEPER] = gatekeeper = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
+    settings.on_change(lambda newest: gatekeeper.renew(newest.internal_api_token, newest.admin_api_token))
     app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)
     return app

@@ -16,10 +16,12 @@ from gateway.secrets.tls import internal_context
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from ops.processes.applications import build_internal, build_public, opened
+from outbox.secret_changes import written_by
 from runtime import collector
 from runtime.build import register_build
 from runtime.logs import configure_logs
 from runtime.process import stop_signals
+from runtime.secret_watch import SecretWatch
 from runtime.spans import configure_spans
 
 log = structlog.get_logger()
@@ -40,11 +42,15 @@ def main(environ: Mapping[str, str]) -> int:
     except OSError as error:
         log.error("gateway_failed", reason="tls_unusable", error=str(error))  # noqa: TRY400  # a wrong file needs no stack trace
         return 1
+    watch = SecretWatch((settings,), environ, written_by("gateway", settings.database_url))
     try:
+        watch.start()
         uvloop.run(run(settings, secure))
     except OSError as error:
         log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
         return 1
+    finally:
+        watch.stop()
     return 0
 
 

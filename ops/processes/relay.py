@@ -11,6 +11,7 @@ from operations.ledger.loop import sweeping
 from operations.lost_records.loop import recovering
 from outbox.publisher import Publisher
 from outbox.relay import Relay
+from outbox.secret_changes import written_by
 from outbox.settings import RelaySettings
 from outbox.upkeep import Forget, keeping_days
 from runtime import collector
@@ -19,6 +20,7 @@ from runtime.exposition import Exposition
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
+from runtime.secret_watch import SecretWatch
 from runtime.service import Service
 from runtime.spans import configure_spans
 
@@ -39,7 +41,10 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     stop = Stop()
     stop.on_signals()
     publisher = Publisher(settings.kafka, settings.lock_lease)
+    settings.on_change(lambda newest: publisher.log_in(newest.kafka))
     relay = Relay(settings, publisher, stop)
+    watch = SecretWatch((settings,), environ, written_by("relay", settings.database_url))
+    watch.start()
     schema = SchemaWatch(settings.database_url, "relay")
     schema.start()
     readiness = partial(_readiness, relay, schema, stop)
@@ -53,6 +58,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
         relay.run()
     publisher.close()
     schema.stop()
+    watch.stop()
     web.stop()
     log.info("relay_stopped")
     return 0

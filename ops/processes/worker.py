@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from outbox.faults import Faults
+from outbox.secret_changes import written_by
 from runtime import collector
 from runtime.build import register_build
 from runtime.exposition import Exposition
@@ -19,6 +20,7 @@ from runtime.kafka import Cluster
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
+from runtime.secret_watch import SecretWatch
 from runtime.spans import configure_spans
 from schemas.topology import process_of
 from streams.app import run
@@ -48,6 +50,8 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     stop.on_signals()
     schema = SchemaWatch(settings.database_url, process.replace("-", " ", 1))
     schema.start()
+    watch = SecretWatch(tuple(roles.values()), environ, written_by(process, settings.database_url))
+    watch.start()
     log.info("worker_starting", roles=list(names), topics=[topic for role in roles for topic in role.topics])
     if not (_await_schema(process, settings, schema, stop) and _await_kafka(process, settings, stop)):
         return 0
@@ -57,6 +61,7 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return run(process, roles, datadir, schema, stop)
     finally:
+        watch.stop()
         shutil.rmtree(datadir, ignore_errors=True)
 
 

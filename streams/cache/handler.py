@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 
 from outbox import tasks
 from runtime.database import Pool
+from runtime.redis_address import readdress
 from schemas.cache import InvalidateCache
 from schemas.envelope import Event
 from streams.cache.connection import client_of
@@ -49,6 +50,7 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     client = client_of(
         settings.redis_url, retry=once, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, health_check_interval=30
     )
+    settings.on_change(lambda newest: readdress(client.connection_pool, newest.redis_url))
     try:
         yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix)))
     finally:

@@ -41,6 +41,10 @@ class Breakers:
         self._pulled: dict[UUID, datetime] = {}
         self._look_at = 0.0
 
+    def know(self, partners: Iterable[str]) -> None:
+        """Have a breaker for each of these too."""
+        self._breakers = {key: self._make() for key in partners} | self._breakers
+
     def room(self, partner: str, busy: int, cap: int) -> int:
         """Return how many more attempts to the partner may begin."""
         return 0 if self._is_held(partner) else self._breakers[partner].room(time.monotonic(), busy, cap)

@@ -99,6 +99,11 @@ class Dispatcher(DueSender[Claimed, Ended]):
         self._claiming: Collection[str] = ()
         self._strangers_at = 0.0
 
+    def know(self, partners: Mapping[str, Partner]) -> None:
+        """Deliver to these partners from now on, as they are now."""
+        self._breakers.know(partners)
+        self._partners = partners
+
     def busy(self) -> set[str]:
         """Return the partners with attempts under way, or about to be."""
         return {lead.partner for lead in self._under_way.values()} | {*self._claiming}

@@ -59,7 +59,8 @@ class Dispatcher(DueSender[Notification, Ended]):
         heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
         super().__init__(pool, words, heartbeat, lease=lease, poll=poll, hold=hold, context=context)
         self._channel: Channel = channel
-        self._sender = sender
+        self.sender = sender
+        """May be replaced: messages under way keep theirs."""
         self._texts = texts
         self._policy = policy
         self._config = config
@@ -111,7 +112,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         message = self._message(notification)
         try:
             check()
-            await asyncio.wait_for(self._sender.send(message), self._timeout)
+            await asyncio.wait_for(self.sender.send(message), self._timeout)
         except SendFailed:
             raise
         except ClaimOver as error:

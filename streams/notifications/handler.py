@@ -1,6 +1,6 @@
 """Handles notification commands: each becomes a row that waits for its channel, or ends at once with an event."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -128,8 +128,18 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     hold=after_replays(handler.consumer, pool, settings.kafka),
                 )
             )
+        settings.on_change(lambda newest: _renew(dict(zip(settings.urls, dispatchers, strict=True)), newest, exits))
         heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
         yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
+
+
+def _renew(dispatchers: Mapping[Channel, Dispatcher], settings: NotificationSettings, exits: AsyncExitStack) -> None:
+    """Let each channel send by the address that it has now."""
+    seconds = settings.notify_send_timeout.total_seconds()
+    for channel, dispatcher in dispatchers.items():
+        if url := settings.urls.get(channel):
+            dispatcher.sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
+            exits.callback(dispatcher.sender.close)
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 import structlog
 
 from runtime.database import Pool
-from streams.payments.fetching.api import opened_api
+from streams.payments.fetching.api import StripeApi, opened_api
 from streams.payments.fetching.fetcher import Fetcher, Limits
 from streams.payments.handler import PaymentsHandler
 from streams.replays import after_replays
@@ -27,11 +28,17 @@ async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Runnin
         if settings.stripe_api_key:
             key, limit = settings.stripe_api_key[0], settings.stripe_api_timeout
             api = await exits.enter_async_context(opened_api(settings.stripe_api_base, key, limit))
+            settings.on_change(partial(_renew, api))
         handler = PaymentsHandler(fetches=True, decides=api is not None)
         fetcher = Fetcher(pool, api, limits_of(settings), consumer=handler.consumer)
         # An answer may be among the events that are still to be read again.
         hold = after_replays(handler.consumer, pool, settings.kafka)
         yield Running(handler, (fetcher.asking(hold),), (fetcher.heartbeat,))
+
+
+def _renew(api: StripeApi, settings: PaymentSettings) -> None:
+    if settings.stripe_api_key:
+        api.renew(settings.stripe_api_key[0])
 
 
 def limits_of(settings: PaymentSettings) -> Limits:

@@ -50,6 +50,10 @@ class Documents:
         self._index = index
         self._ready = False
 
+    def renew(self, client: AsyncElasticsearch) -> None:
+        """Ask by this client from now on."""
+        self._client = client
+
     def preparing(self) -> Service:
         """Return the service that creates the index if it is missing: a search before the first document should not fail."""
 

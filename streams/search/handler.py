@@ -1,7 +1,7 @@
 """Handles changes to documents: they are written to the index, and each task is finished."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -65,10 +65,17 @@ def change_of(event: Event) -> Change:
 
 @asynccontextmanager
 async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
-    url = settings.elasticsearch_url
-    # The processor owns the waiting, so the client tries once.
-    async with AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **elastic_trust(url)) as client:
-        documents = Documents(client, PROPERTIES.name)
+    async with AsyncExitStack() as exits:
+
+        def client(settings: SearchSettings) -> AsyncElasticsearch:
+            url = settings.elasticsearch_url
+            # The processor owns the waiting, so the client tries once.
+            made = AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **elastic_trust(url))
+            exits.push_async_callback(made.close)
+            return made
+
+        documents = Documents(client(settings), PROPERTIES.name)
+        settings.on_change(lambda newest: documents.renew(client(newest)))
         yield Running(SearchHandler(documents, settings.lock_lease), (documents.preparing(),))
 
 

@@ -68,6 +68,10 @@ class StripeApi:
         self._key = key
         self._now = now
 
+    def renew(self, key: Secret) -> None:
+        """Ask with this key from now on."""
+        self._key = key
+
     async def ask(self, claimed: Wanted) -> Answer | Gone | Failed:
         """For the object as it is now."""
         if (other := self._of_other_mode(claimed)) is not None:

@@ -1,0 +1,90 @@
+"""
+Changes of secrets in the audit log: which process took or refused which, by their public ids.
+
+A row has the method `SECRET`, the setting and its ids as the path, and the process as the client.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, Connection
+
+from runtime.ids import first_id_of, id_at, time_of
+from runtime.secret_watch import Change, Report
+from runtime.sessions import connect
+from runtime.tracing import new_trace
+
+METHOD: Final = "SECRET"
+_KEPT: Final = timedelta(days=30)
+_SHOWN: Final = 200
+_STATUS: Final = {"taken": 200, "refused": 422}
+_REFUSED: Final = "secret_refused"
+
+_INSERT: Final = """
+insert into audit_log (id, method, path, status, reason, trace_id, duration_ms, client)
+values (%s, %s, %s, %s, %s, %s, 0, %s) on conflict (id) do nothing
+"""
+_LATEST: Final = """
+select id, path, status, client from audit_log where method = %s and id >= %s order by id desc limit %s
+"""
+
+
+class SecretChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that changed in its file, as one process took it, or refused it."""
+
+    at: datetime  #: When the process took or refused it.
+    setting: str  #: The setting that holds the secret.
+    ids: list[str]  #: The public ids of all secrets in the file, newest first; empty if the secret is gone or unreadable.
+    outcome: Literal["taken", "refused"]  #: `refused` if the file makes no sense: the process goes on with what it had.
+    process: str  #: The process, its number and its host.
+
+
+def written_by(process: str, database_url: str) -> Report:
+    """Return the report that writes changes down as those of this process. It raises psycopg.Error."""
+    client = f"{process} {os.getpid()} on {socket.gethostname()}"
+
+    def report(changes: Sequence[Change]) -> None:
+        with connect(database_url, name="secrets", statement=timedelta(seconds=10)) as connection:
+            write(connection, changes, client)
+
+    return report
+
+
+def write(connection: Connection, changes: Sequence[Change], client: str) -> None:
+    """Write down what this client took or refused."""
+    rows = [
+        (
+            id_at(change.at),
+            METHOD,
+            f"{change.setting}={','.join(change.ids)}",
+            _STATUS[change.outcome],
+            _REFUSED if change.outcome == "refused" else None,
+            new_trace().trace_id,
+            client,
+        )
+        for change in changes
+    ]
+    with connection.transaction():
+        connection.cursor().executemany(_INSERT, rows)
+
+
+async def latest(connection: AsyncConnection, now: datetime) -> list[SecretChange]:
+    """The latest changes, newest first."""
+    found = await connection.execute(_LATEST, (METHOD, first_id_of(now - _KEPT), _SHOWN))
+    return [_change_of(*row) for row in await found.fetchall()]
+
+
+def _change_of(row_id: UUID, path: str, status: int, client: str) -> SecretChange:
+    setting, _, ids = path.partition("=")
+    return SecretChange(
+        at=time_of(row_id),
+        setting=setting,
+        ids=ids.split(",") if ids else [],
+        outcome="taken" if status == _STATUS["taken"] else "refused",
+        process=client,
+    )

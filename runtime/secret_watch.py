@@ -1,0 +1,170 @@
+"""
+The watch over the files that hold secrets: what changes there is in force within seconds, without a restart.
+
+It reads the files every second and compares them. That holds for links that are swapped and for network file systems, of which
+the kernel reports no changes, and costs some microseconds a file; without files there is no watch. A change counts once the files
+are the same at two looks in a row, so that nothing is taken that is still being written. What makes no sense is refused, and what
+was in force before stays so.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+import structlog
+from prometheus_client import Counter
+
+from runtime import redaction, renewal, secret_files
+from runtime.failures import Failures
+from runtime.secret_files import FOLDER, Environ, Found
+from runtime.settings import Secret, Settings, SettingsError, parse_secrets
+
+log = structlog.get_logger()
+
+CHANGES: Final = Counter(
+    "tallyhook_secret_changes_total",
+    "Changes of files with secrets, by setting: those in force (`taken`), and those that make no sense (`refused`).",
+    ["setting", "outcome"],
+)
+_EVERY: Final = 1.0  # seconds
+_REMEMBERED: Final = 8
+"""The settings of before that are still kept out of the logs: an error may quote an old password."""
+_OF_CONNECTIONS: Final = frozenset({"DATABASE_URL", "KAFKA_SASL_PASSWORD", "KAFKA_OAUTH_CLIENT_SECRET"})
+"""What the parts of a process are given once, and ask `runtime.renewal` about at each new connection."""
+
+
+class Change(NamedTuple):
+    """A change of one setting: the public ids of its secrets, newest first, of which there are none where it is gone."""
+
+    setting: str
+    ids: tuple[str, ...]
+    at: datetime
+    outcome: Literal["taken", "refused"]
+    why: str = ""
+
+
+Report = Callable[[Sequence[Change]], None]
+
+
+class SecretWatch:
+    """
+    Watches the files of these settings, which are all those of a process, between `start` and `stop`, and renews the settings.
+
+    `report` may raise: it is called again, later, until it returns.
+    """
+
+    def __init__(self, settings: Sequence[Settings], environ: Mapping[str, str], report: Report) -> None:
+        self._settings = settings
+        self._environ = environ if isinstance(environ, Environ) else Environ({})
+        self._texts = dict(self._environ.files.texts)
+        self._judged = self._environ.files
+        self._seen: Found | None = None
+        self._known = deque([dict(environ)], _REMEMBERED)
+        self._report = report
+        self._failures = Failures("secrets")
+        self._untold = list[Change]()
+        self._telling = threading.Event()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Watch from now on; without a file there is nothing to watch."""
+        if self._environ.has_files:
+            threading.Thread(target=self._run, name="secrets", daemon=True).start()
+            threading.Thread(target=self._tell, name="secrets told", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._telling.set()
+
+    def look(self) -> list[Change]:
+        """Look at the files once; returns the changes that have been judged."""
+        found = secret_files.read(self._environ.given)
+        settled, self._seen = found == self._seen, found
+        if not settled or found == self._judged:
+            return []
+        changes = [*self._faults(found), *self._judge(self._changed(found))]
+        self._judged = found
+        for change in changes:
+            CHANGES.labels(change.setting, change.outcome).inc()
+            if change.outcome == "taken":
+                log.info("secret_changed", setting=change.setting, ids=change.ids)
+            else:
+                log.error("secret_refused", reason="secret_refused", setting=change.setting, ids=change.ids, error=change.why)
+        return changes
+
+    def _faults(self, found: Found) -> Iterator[Change]:
+        for name, fault in found.faults.items():
+            if name == FOLDER or self._reads(name):
+                yield Change(name, (), datetime.now(UTC), "refused", f"{name}: {fault}")
+
+    def _changed(self, found: Found) -> dict[str, str]:
+        """The new texts by name, empty where a file is gone; what cannot be read stays as it is."""
+        changed = {name: text for name, text in found.texts.items() if text != self._texts.get(name)}
+        if FOLDER not in found.faults:
+            changed |= dict.fromkeys(self._texts.keys() - found.texts.keys() - found.faults.keys(), "")
+        return changed
+
+    def _judge(self, changed: Mapping[str, str]) -> Iterator[Change]:
+        """Take all of them together, as settings may need each other; where that makes no sense, each by itself."""
+        if not changed:
+            return
+        environ = {**self._environ.given, **self._texts, **changed}
+        try:
+            newest = [settings.load(environ) for settings in self._settings]
+        except SettingsError as error:
+            if len(changed) > 1:
+                for name, text in changed.items():
+                    yield from self._judge({name: text})
+                return
+            yield from self._changes(changed, "refused", "; ".join(error.problems))
+            return
+        self._known.append(environ)
+        redaction.learn(*self._known)
+        for name in _OF_CONNECTIONS & changed.keys():
+            if changed[name] and self._texts.get(name):
+                renewal.renew(self._texts[name], changed[name])
+        for settings, found in zip(self._settings, newest, strict=True):
+            settings.renew(found)
+        self._texts = {name: text for name, text in {**self._texts, **changed}.items() if text}
+        yield from self._changes(changed, "taken")
+
+    def _changes(self, changed: Mapping[str, str], outcome: Literal["taken", "refused"], why: str = "") -> Iterator[Change]:
+        for name, text in changed.items():
+            if self._reads(name):
+                yield Change(name, ids_of(text), datetime.now(UTC), outcome, why)
+
+    def _reads(self, name: str) -> bool:
+        return any(settings.reads(name) for settings in self._settings)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_EVERY):
+            try:
+                self._untold += self.look()
+            except Exception as error:  # noqa: BLE001  # a watch that ends of a surprise would be missed at the next change only
+                self._failures.note(error)
+            if self._untold:
+                self._telling.set()
+
+    def _tell(self) -> None:
+        """Beside the watch: Postgres, in which a change is written down, may be away for long."""
+        failures = Failures("secrets_told")
+        while self._telling.wait() and not self._stopping.is_set():
+            self._telling.clear()
+            told = list(self._untold)
+            try:
+                self._report(told)
+            except Exception as error:  # noqa: BLE001  # likewise
+                self._stopping.wait(failures.pause_after(error))
+                self._telling.set()
+            else:
+                failures.passed()
+                del self._untold[: len(told)]
+
+
+def ids_of(text: str) -> tuple[str, ...]:
+    """The public ids of comma-separated secrets; an address is one secret."""
+    found = (Secret(text),) if "://" in text else parse_secrets(text)
+    assert isinstance(found, tuple)  # noqa: S101  # of a text
+    return tuple(secret.id for secret in found)

@@ -1,0 +1,153 @@
+"""A secret that changes in its file is in force at the second look that shows it; what makes no sense is refused and told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from gateway.settings import Tokens  # noqa: TC001  # pydantic reads it
+from runtime import renewal
+from runtime.redaction import learn, redacted
+from runtime.secret_files import Environ
+from runtime.secret_watch import CHANGES, Change, SecretWatch, ids_of
+from runtime.settings import DatabaseUrl  # noqa: TC001  # likewise
+from schemas.partners import PartnerSettings
+from tests.mounts import Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Example(PartnerSettings):
+    """Secrets of each kind."""
+
+    database_url: DatabaseUrl = "postgresql://nobody@nowhere/none"
+    admin_api_token: Tokens
+
+
+FIRST: Final = {"ADMIN_API_TOKEN": "first-token", "DATABASE_URL": "postgresql://me:first@db/x"}
+
+
+class Watched:
+    """The settings of a mount, and their watch."""
+
+    def __init__(self, folder: Path, **secrets: str) -> None:
+        self.mount = Mount(folder, **FIRST | secrets)
+        environ = Environ({"SECRETS_DIR": str(folder)})
+        self.settings = Example.load(environ)
+        self.told = list[Change]()
+        self.watch = SecretWatch((self.settings,), environ, self.told.extend)
+
+    def look(self) -> list[tuple[str, str]]:
+        """Look twice, as a change counts once it has settled."""
+        assert self.watch.look() == []
+        return [(change.setting, change.outcome) for change in self.watch.look()]
+
+    @property
+    def token(self) -> str:
+        return self.settings.newest.admin_api_token[0].value
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    yield Watched(tmp_path)
+    learn({})
+
+
+def test_what_does_not_change_is_no_change(watched: Watched) -> None:
+    assert (watched.look(), watched.look()) == ([], [])
+    assert watched.settings.newest is watched.settings
+
+
+def test_a_swapped_secret_is_in_force_and_followers_have_it(watched: Watched) -> None:
+    seen = list[str]()
+    watched.settings.on_change(lambda newest: seen.append(newest.admin_api_token[0].value))
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token,first-token"})
+    assert watched.look() == [("ADMIN_API_TOKEN", "taken")]
+    assert (watched.token, seen) == ("second-token", ["second-token"])
+    assert watched.look() == []
+
+
+def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
+    for text in ("sec", "second", "second-token"):
+        watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
+        assert watched.watch.look() == []
+    assert watched.token == "first-token"
+    assert [change.ids for change in watched.watch.look()] == [ids_of("second-token")]
+    assert watched.token == "second-token"
+
+
+@pytest.mark.parametrize("text", ["", "whsec_of-another-kind", "changeme", "two words", "one\ntwo"])
+def test_what_makes_no_sense_is_refused_once_and_what_was_stays(watched: Watched, text: str) -> None:
+    before = CHANGES.labels("ADMIN_API_TOKEN", "refused")._value.get()
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
+    assert watched.look() == [("ADMIN_API_TOKEN", "refused")]
+    assert watched.look() == []
+    assert watched.token == "first-token"
+    assert CHANGES.labels("ADMIN_API_TOKEN", "refused")._value.get() == before + 1
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    assert watched.look() == [("ADMIN_API_TOKEN", "taken")]
+
+
+def test_the_reason_names_the_setting_and_quotes_nothing(watched: Watched) -> None:
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "hunter2 hunter3"})
+    watched.watch.look()
+    (change,) = watched.watch.look()
+    assert change.why.startswith("ADMIN_API_TOKEN: has a space")
+    assert "hunter" not in str(change)
+
+
+def test_one_that_makes_no_sense_does_not_hold_up_the_others(watched: Watched) -> None:
+    watched.mount.swap(ADMIN_API_TOKEN="changeme", DATABASE_URL="postgresql://me:second@db/x")
+    assert sorted(watched.look()) == [("ADMIN_API_TOKEN", "refused"), ("DATABASE_URL", "taken")]
+    assert watched.settings.newest.database_url == "postgresql://me:second@db/x"
+
+
+def test_settings_that_need_each_other_are_taken_together(watched: Watched) -> None:
+    crm = {"PARTNER_ACME_CRM_URL": "https://crm.example/leads", "PARTNER_ACME_CRM_SECRET": "whsec_c2VjcmV0"}
+    watched.mount.swap(**FIRST | crm)
+    assert sorted(watched.look()) == sorted((name, "taken") for name in crm)
+    assert watched.settings.newest.partners["ACME"].crm_url == "https://crm.example/leads"
+
+
+def test_a_file_that_is_gone_takes_its_secret_with_it_where_none_is_needed(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, PARTNER_ACME_TOKEN="proves-acme")
+    watched.mount.swap(DATABASE_URL=FIRST["DATABASE_URL"])
+    assert sorted(watched.look()) == [("ADMIN_API_TOKEN", "refused"), ("PARTNER_ACME_TOKEN", "taken")]
+    assert watched.settings.newest.partners == {}
+    assert watched.token == "first-token"
+    watched.mount.swap(**FIRST | {"PARTNER_ACME_TOKEN": "proves-acme"})
+    assert watched.look() == [("PARTNER_ACME_TOKEN", "taken")]
+
+
+def test_a_folder_that_is_away_changes_nothing(watched: Watched, tmp_path: Path) -> None:
+    tmp_path.rename(tmp_path.with_name("away"))
+    assert watched.look() == [("SECRETS_DIR", "refused")]
+    assert watched.token == "first-token"
+    tmp_path.with_name("away").rename(tmp_path)
+    assert watched.look() == []
+
+
+def test_what_other_processes_read_is_not_told(watched: Watched) -> None:
+    watched.mount.swap(**FIRST | {"NOTIFY_SMS_URL": "json://sms.example"})
+    assert watched.look() == []
+
+
+def test_an_address_is_renewed_for_whoever_was_given_an_older_one(watched: Watched) -> None:
+    addresses = [FIRST["DATABASE_URL"], "postgresql://me:second@db/x", "postgresql://me:third@db/x"]
+    for address in addresses[1:]:
+        watched.mount.swap(**FIRST | {"DATABASE_URL": address})
+        watched.look()
+    assert [renewal.newest(address) for address in addresses] == [addresses[-1]] * 3
+    assert renewal.logins(addresses[0]) == (addresses[2], addresses[1])
+    watched.mount.swap(**FIRST)
+    watched.look()
+    assert [renewal.newest(address) for address in addresses] == [addresses[0]] * 3
+
+
+def test_an_old_secret_and_a_new_one_are_both_kept_out_of_the_logs(watched: Watched) -> None:
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    watched.look()
+    assert redacted("first-token and second-token") == "*** and ***"
