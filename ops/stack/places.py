@@ -29,9 +29,13 @@ def default_data_dir(checkout: Path) -> Path:
     return (roots_folder() if as_root() else _home("XDG_STATE_HOME", ".local/state") / "tallyhook") / name
 
 
-def temporary_data_dir() -> Path:
-    """A new empty folder for a stack of tests; the caller removes it, or after its death the next one that asks for a folder."""
-    parent = roots_folder() if as_root() else Path(tempfile.gettempdir())
+def temporary_data_dir(parent: Path | None = None) -> Path:
+    """
+    Make an empty folder for a stack of tests, below `parent` or where temporary folders go.
+
+    The caller removes it, or after its death the next one that asks for a folder there.
+    """
+    parent = parent or (roots_folder() if as_root() else Path(tempfile.gettempdir()))
     _remove_ownerless(parent)
     folder = private_folder(Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent)), passable=as_root())
     _own(folder)
