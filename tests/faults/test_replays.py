@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import pytest
 
+from tests.command import tallyhook_beside
 from tests.faults.accounting import Load, assert_all_accounted, make_load
 from tests.kafka import Stored, read_topic
 from tests.sender import Provider, post_razorpay, post_stripe
@@ -86,15 +84,11 @@ def _wait_kept(system: System, number: int) -> None:
     wait_until(lambda: system.count("webhook_deliveries where outcome = 'rejected'") == number)
 
 
-def tallyhook(system: System, *words: str) -> subprocess.Popen[str]:
-    program = str(Path(sys.executable).with_name("tallyhook"))
-    return subprocess.Popen([program, *words], env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def said(child: subprocess.Popen[str], *, code: int = 0) -> Any:
-    out, err = child.communicate(timeout=120)
-    assert child.returncode == code, f"{out}\n{err}"
-    return json.loads(out)
+async def tallyhook(system: System, *words: str) -> Any:
+    """What the command prints as JSON."""
+    done = await tallyhook_beside(system.environment, *words, "--json")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
 
 
 def figures(found: dict[str, Any]) -> dict[str, Any]:
@@ -112,17 +106,18 @@ async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_th
     """Under load from the same provider, which goes on delivering."""
     more, matched = make_load(MEANWHILE, seed=6), refused.rejected
     filters = ("--source", "stripe", "--status", "rejected", "--from", "1h")
-    preview = said(tallyhook(system, "replay", "webhooks", *filters, "--dry-run", "--json"))
+    preview = await tallyhook(system, "replay", "webhooks", *filters, "--dry-run")
     assert preview["rejected"] == {"matched": matched, "checked": matched, "recoverable": matched, "stillRefused": {}}
 
     provider = Provider(system.public)
     delivery = asyncio.create_task(provider.deliver(more.bodies))
-    replay = tallyhook(system, "replay", "webhooks", *filters, "--rate", "100", "--reason", "wrong secret", "--json")
+    words = ("replay", "webhooks", *filters, "--rate", "100", "--reason", "wrong secret")
+    replay = asyncio.create_task(tallyhook(system, *words))
     for number in range(1, KILLS + 1):
         await asyncio.to_thread(wait_taken_up, system, number * matched // (KILLS + 1))
         killed = system.kill("gateway")
         await asyncio.to_thread(system.wait_back, "gateway", killed)
-    found = await asyncio.to_thread(said, replay)
+    found = await replay
     await delivery
     assert figures(found) == {
         "state": "done",
@@ -134,7 +129,7 @@ async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_th
     await asyncio.to_thread(assert_all_accounted, system, refused + more)
     _assert_told(system, found["replayId"])
 
-    again = await asyncio.to_thread(said, tallyhook(system, "replay", "webhooks", *filters, "--rate", "1000", "--json"))
+    again = await tallyhook(system, "replay", "webhooks", *filters, "--rate", "1000")
     assert figures(again) == {"state": "done", "matched": matched, "unchanged": matched}
 
 
@@ -169,8 +164,7 @@ async def test_a_day_of_traffic_sent_again_twice_changes_nothing(system: System)
         for table in ("payments", "refunds", "disputes", "subscriptions", "invoices", "reconciliations", "history", "outbox")
     )
     for _ in range(2):
-        replay = tallyhook(system, "replay", "webhooks", "--from", "1d", "--rate", "1000", "--json")
-        found = await asyncio.to_thread(said, replay)
+        found = await tallyhook(system, "replay", "webhooks", "--from", "1d", "--rate", "1000")
         ignored = system.count("webhook_deliveries where outcome = 'ignored'")
         rejected = system.count("webhook_deliveries where outcome = 'rejected'")
         events = system.count("dedup")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import multiprocessing
-import os
 import socket
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
@@ -21,16 +19,15 @@ import redis
 from confluent_kafka import Consumer, TopicPartition
 from psycopg import sql
 
-from ops import cli
 from ops.dev.processes import WORKERS
 from runtime.addresses import LOOPBACK
-from runtime.ids import new_id
 from schemas.topics import Topic
+from tests.command import Command
 from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.simulators.partner import lead, sign
 from tests.system import PROCESS_LOGS, System, running_system
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,10 +52,6 @@ COMMANDS: Final = (
 _LONG: Final = 60.0  # seconds for a command
 _RUNS: Final = 6.0  # seconds in which a process that is to be stopped fails often enough
 _SIDE_BY_SIDE: Final = 6
-FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["ops.cli", "ops.processes.gateway", "ops.processes.relay", "projections.retention", "ops.processes.worker", __name__]
-)
 PROCESSES: Final = frozenset(command for command in COMMANDS if command.split()[0] in {"relay", "gateway", "worker"})
 
 
@@ -227,36 +220,18 @@ def run_all(environment: dict[str, str], commands: Iterable[str], folder: Path) 
     """What each of them prints; those that run until they are stopped are stopped once they have had time to fail."""
 
     def run(command: str) -> str:
-        output = folder / f"{new_id()}.txt"
         ports = dict.fromkeys(("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT"), "0")
         settings = environment | ports | {"STREAMS_WEB_PORT": str(_free_port())}
-        process = FORKS.Process(target=_command, args=(command.split(), settings, output))
-        process.start()
-        process.join(_LONG if command not in PROCESSES else _RUNS)
-        process.terminate()
-        process.join(20)
-        process.kill()
-        process.join()
-        return output.read_text(errors="replace")
+        until = time.monotonic() + (_RUNS if command in PROCESSES else _LONG)
+        with Command(settings, *command.split(), folder=folder) as running:
+            wait_until(lambda: not running.runs() or time.monotonic() > until)
+            running.kill(SIGTERM)
+            done = running.ended()
+        return done.stdout + done.stderr
 
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         commands = list(commands)
         return dict(zip(commands, pool.map(run, commands), strict=True))
-
-
-def _command(words: list[str], settings: dict[str, str], output: Path) -> None:
-    """The command, in a process that has all modules already: importing them is most of what a command costs."""
-    with output.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(settings)
-    os.chdir(output.parent)
-    sys.argv = ["tallyhook", *words]
-    try:
-        cli.main()
-    except Exception:  # noqa: BLE001  # as at the end of a process of its own
-        sys.excepthook(*sys.exc_info())
 
 
 def _free_port() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,6 +15,7 @@ from schemas.envelope import Event
 from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
 from streams.store import mark
+from tests.command import Command
 from tests.integration.operations.replaying import PROJECTED, envelope
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from schemas.envelope import Event
     from streams.handler import Handler
-
-COMMAND: Final = [sys.executable, "-c", "from ops.cli import main; main()"]
 
 
 def logged(event: Event, topic: str) -> Event:
@@ -91,20 +88,15 @@ class Log:
         """Everything that is said to anybody."""
         return self.rows("select id from outbox order by id") + self.rows("select id from outbox_pending order by id")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Command:
         """`tallyhook rebuild …`."""
-        return self.command("rebuild", *arguments)
-
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, *arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return Command(self.environment, "rebuild", *arguments)
 
     def rebuild(self, *arguments: str) -> dict[str, Any]:
         with self.start(*arguments, "--json") as command:
-            out, err = command.communicate(timeout=120)
-        assert out, (command.returncode, err)
-        return {**msgspec.json.decode(out), "exit": command.returncode, "err": err}
+            done = command.ended()
+        assert done.stdout, done
+        return {**msgspec.json.decode(done.stdout), "exit": done.returncode, "err": done.stderr}
 
     def table(self, told: dict[str, Any], name: str) -> dict[str, Any]:
         """What was said of one table."""

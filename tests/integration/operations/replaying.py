@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +28,7 @@ from schemas.topics import Topic
 from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
+from tests.command import Command, tallyhook
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
@@ -168,15 +167,13 @@ class World:
         with psycopg.connect(self.database_url.removesuffix(self._name) + "postgres", autocommit=True) as connection:
             connection.execute(statement.encode())
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
-        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(self, *arguments: str) -> Command:
+        return Command(self.environment, *arguments)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """`tallyhook replay offsets …`: exit code, what it printed, and its errors."""
-        with self.start("replay", "offsets", *arguments) as command:
-            out, err = command.communicate(timeout=120)
-        return command.returncode, out, err
+        done = tallyhook(self.environment, "replay", "offsets", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     def data(self, *arguments: str) -> dict[str, Any]:
         code, out, err = self.run(*arguments, "--json")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +20,12 @@ from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.stripe import HANDLED_TYPES
+from tests.command import tallyhook
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Iterator
 
 NOW: Final = datetime.now(UTC)
@@ -193,25 +193,18 @@ async def arrive(database_url: str, body: bytes) -> None:
         await intake.close()
 
 
-def tallyhook(api: StripeApi, database_url: str, *arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "DATABASE_URL": database_url,
-        "STRIPE_API_KEY": key,
-        "STRIPE_API_BASE": api.url,
-        "PATH": "/usr/bin",
-        "USER": "x",
-    }
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "backfill", "stripe", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+def backfill_command(api: StripeApi, database_url: str, *arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+    environment = {"DATABASE_URL": database_url, "STRIPE_API_KEY": key, "STRIPE_API_BASE": api.url, "USER": "x"}
+    return tallyhook(environment, "backfill", "stripe", *arguments)
 
 
 def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: StripeApi, database_url: str) -> None:
     api.hold(*(stripe.Payment().succeeded(AT + n) for n in range(3)))
-    done = tallyhook(api, database_url, "--since", "2h", "--json")
+    done = backfill_command(api, database_url, "--since", "2h", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["seen"], told["missing"], told["putIn"], told["known"]) == (3, 3, 3, 0)
-    again = tallyhook(api, database_url, "--since", "2h")
+    again = backfill_command(api, database_url, "--since", "2h")
     assert re.search(r"3 had arrived\n +0 never arrived, 0 of them put in now", again.stdout)
     with psycopg.connect(database_url) as connection:
         [(method, path)] = {*connection.execute("select method, path from audit_log").fetchall()}
@@ -228,14 +221,14 @@ def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: Stri
     ],
 )
 def test_what_cannot_be_had_is_said_in_one_line(api: StripeApi, database_url: str, arguments: list[str], says: str) -> None:
-    done = tallyhook(api, database_url, *arguments)
+    done = backfill_command(api, database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert says in done.stderr
     assert api.asked == []
 
 
 def test_a_time_of_before_what_stripe_keeps_is_clipped_and_said(api: StripeApi, database_url: str) -> None:
-    done = tallyhook(api, database_url, "--since", "60d", "--dry-run")
+    done = backfill_command(api, database_url, "--since", "60d", "--dry-run")
     assert done.returncode == 0
     assert "last 30 days only: beginning at" in done.stderr
     [asked] = api.asked
@@ -243,6 +236,6 @@ def test_a_time_of_before_what_stripe_keeps_is_clipped_and_said(api: StripeApi, 
 
 
 def test_a_wrong_key_is_said_and_never_shown(api: StripeApi, database_url: str) -> None:
-    done = tallyhook(api, database_url, "--since", "1h", key="rk_wrong_but_secret")
+    done = backfill_command(api, database_url, "--since", "1h", key="rk_wrong_but_secret")
     assert done.returncode == 1
     assert done.stderr == "tallyhook: stripe_key_refused: Stripe does not know this STRIPE_API_KEY\n"

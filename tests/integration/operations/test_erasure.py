@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,10 +29,12 @@ from outbox.received import Received, record
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.cache import InvalidateCache
+from tests.command import tallyhook
 from tests.simulators import stripe
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator
     from uuid import UUID
 
@@ -318,10 +318,8 @@ def test_what_names_nobody_is_refused(kind: str, name: str) -> None:
         subject_of(kind, name)
 
 
-def tallyhook(database_url: str, *arguments: str, says: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "erase", *arguments]
-    environment = {"DATABASE_URL": database_url, "USER": "tester"}
-    return subprocess.run(command, env=environment, input=says, capture_output=True, text=True, check=False, timeout=60)
+def erase_command(database_url: str, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return tallyhook({"DATABASE_URL": database_url, "USER": "tester"}, "erase", *arguments, typed=typed)
 
 
 async def test_the_command_shows_what_it_would_erase_asks_and_erases(
@@ -329,12 +327,12 @@ async def test_the_command_shows_what_it_would_erase_asks_and_erases(
 ) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     body = await data_of(connection, event_id)
-    shown = tallyhook(database_url, "--email", EMAIL, "--dry-run", "--json")
+    shown = erase_command(database_url, "--email", EMAIL, "--dry-run", "--json")
     assert json.loads(shown.stdout)["wouldErase"] == {"events": 1}
-    asked = tallyhook(database_url, "--email", EMAIL, "--reason", "request 7", says="n\n")
+    asked = erase_command(database_url, "--email", EMAIL, "--reason", "request 7", typed="n\n")
     assert asked.returncode != 0
     assert await data_of(connection, event_id) == body
-    done = tallyhook(database_url, "--email", EMAIL, "--reason", "request 7", "--yes")
+    done = erase_command(database_url, "--email", EMAIL, "--reason", "request 7", "--yes")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Kafka holds copies until" in done.stdout
     assert (await data_of(connection, event_id)).startswith(b'{"erased"')
@@ -352,6 +350,6 @@ async def test_the_command_shows_what_it_would_erase_asks_and_erases(
     ],
 )
 def test_what_is_missing_is_said_in_one_line(database_url: str, arguments: list[str], says: str) -> None:
-    done = tallyhook(database_url, *arguments)
+    done = erase_command(database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert says in done.stderr

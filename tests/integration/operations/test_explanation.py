@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ops.doctor.refusals import check_refusals
 from runtime.ids import new_id
 from runtime.settings import Secret
+from tests.command import tallyhook_beside
 from tests.gateways import SECRET, SERVICE
 from tests.simulators.stripe import Payment
 
@@ -49,12 +48,8 @@ async def test_a_refused_delivery_is_explained_in_words(start_gateway: StartGate
         [finding] = await asyncio.to_thread(lambda: [*check_refusals(environ)])
         assert (finding.level, "1 from stripe" in finding.text, "secret_of_other_source" in finding.text) == ("warn", True, True)
         for asked in ((delivery,), ("--last", "stripe")):
-            command = [sys.executable, "-c", "from ops.cli import main; main()", "deliveries", "explain", *asked, "--json"]
-            process = await asyncio.create_subprocess_exec(
-                *command, env={**environ, "PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE
-            )
-            printed, _ = await process.communicate()
-            assert json.loads(printed) == {"id": delivery, **found}
+            done = await tallyhook_beside(environ, "deliveries", "explain", *asked, "--json")
+            assert json.loads(done.stdout) == {"id": delivery, **found}
 
 
 async def test_an_event_unlike_the_accepted_ones_is_of_another_mode_or_endpoint(gateway: Gateway) -> None:

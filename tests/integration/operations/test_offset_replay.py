@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from streams.notifications.handler import NotificationsHandler
 from tests.integration.operations.replaying import STRIPE, World, at, envelope, lives
 from tests.kafka import led
 from tests.simulators import stripe
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PREFIX = "acme."
 PAYMENTS = ("--worker", "payments", "--topic", STRIPE)
+PAYMENTS_WORKER: Final = (TALLYHOOK, "worker", "payments")
 NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands")
 
 
@@ -172,7 +173,7 @@ def test_what_a_killed_run_left_behind_goes_with_the_next_and_what_is_kept_stays
     assert world.rows(f"select count(*) from {kept}.payments") == [{"count": 400}]
     with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--shadow") as command:
         wait_until(lambda: len(schemas(world)) == 2)
-        command.send_signal(signal.SIGKILL)
+        command.kill()
     [left] = set(schemas(world)) - {kept}
     wait_until(lambda: not world.rows("select from pg_stat_activity where application_name like 'tallyhook shadow%%'"))
     code, _, err = world.run(*PAYMENTS, *at(begin), "--shadow")
@@ -189,26 +190,26 @@ def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_no
     begin = world.ends()
     world.commit("payments", begin)
     world.produce(map(envelope, lives(60, seed=6)))
-    with world.start("worker", "payments") as worker:
+    with subprocess.Popen(PAYMENTS_WORKER, env=world.environment) as worker:
         wait_until(lambda: world.rows("select count(*) from consumed") == [{"count": 300}])
         code, _, err = world.run(*PAYMENTS, *at(begin))
         assert code == 1
         assert re.match(r"tallyhook: group_live: tallyhook-payments is stable: \S+ at 127.0.0.1. Stop every payments worker", err)
         worker.terminate()
-        worker.communicate(timeout=30)
+        worker.wait(LIMIT)
     before, outbox = world.projected(), world.rows("select * from outbox order by id")
     moved = world.data(*PAYMENTS, *at(begin))
     assert (moved["exit"], moved["moved"], moved["records"], moved["marked"], moved["toProcess"]) == (0, True, 300, 300, 0)
     assert world.committed("payments") == begin
     with world.start("replay", "offsets", *PAYMENTS, *at(begin), "--wait") as waiting:
         wait_until(lambda: world.rows("select count(distinct id) from offset_replays") == [{"count": 2}])
-        with world.start("worker", "payments") as worker:
-            _, err = waiting.communicate(timeout=90)
-            assert (waiting.returncode, err.partition(" in ")[0]) == (0, "300 records read again")
+        with subprocess.Popen(PAYMENTS_WORKER, env=world.environment) as worker:
+            done = waiting.ended()
+            assert (done.returncode, done.stderr.partition(" in ")[0]) == (0, "300 records read again")
             assert world.committed("payments") == world.ends()
             assert world.rows("select count(*) from offset_replays where finished_at is null") == [{"count": 0}]
             worker.terminate()
-            worker.communicate(timeout=30)
+            worker.wait(LIMIT)
     assert world.projected() == before
     assert world.rows("select * from outbox order by id") == outbox
 

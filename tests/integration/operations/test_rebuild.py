@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 from outbox import topics
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
+from tests.command import tallyhook
 from tests.integration.operations.rebuilding import Log
 from tests.integration.operations.replaying import STRIPE, World, envelope, lives
 from tests.integration.operations.test_offset_replay import led
@@ -109,9 +109,9 @@ def test_the_paid_halves_come_back_and_what_is_expected_stays(log: Log) -> None:
     assert log.dump() == before
     for name in ("expectations", "contacts", "nonsense"):
         with log.start(name) as command:
-            _, err = command.communicate(timeout=60)
-        assert command.returncode == 1
-        assert err.startswith(f"tallyhook: projection_{'unknown' if name == 'nonsense' else 'not_in_log'}: ")
+            done = command.ended()
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"tallyhook: projection_{'unknown' if name == 'nonsense' else 'not_in_log'}: ")
 
 
 def test_what_the_log_no_longer_has_comes_from_kafka_else_it_is_said(log: Log, world: World) -> None:
@@ -161,9 +161,8 @@ def test_whoever_was_erased_stays_erased(log: Log, world: World) -> None:
     bodies = [life.created(1), life.succeeded(2), other.succeeded(3), invoice.created(4), invoice.paid(5)]
     world.produce(log.payments(bodies))
     log.change("truncate outbox_pending")
-    with log.command("erase", "--email", "ada@example.com", "--reason", "asked", "--yes") as command:
-        assert command.communicate(timeout=60)
-        assert command.returncode == 0
+    erased = tallyhook(log.environment, "erase", "--email", "ada@example.com", "--reason", "asked", "--yes")
+    assert erased.returncode == 0, erased.stderr
     before = log.dump()
     assert b"ada@" not in b"".join(row["state"] for row in before["payments"] + before["invoices"])
     log.change("truncate payments, invoices")
@@ -179,8 +178,8 @@ def test_after_an_erasure_nothing_comes_back_that_was_read_before_it(log: Log) -
         "insert into erasures (id, kind, subject, reason, requested_by) values (gen_random_uuid(), 'email', 'x', 'x', 'x')",
     )
     with log.start("payments") as command:
-        _, err = command.communicate(timeout=60)
-    assert (command.returncode, err.partition(": a ")[0]) == (1, "tallyhook: erasure_meanwhile")
+        done = command.ended()
+    assert (done.returncode, done.stderr.partition(": a ")[0]) == (1, "tallyhook: erasure_meanwhile")
     assert log.dump("payments") == {"payments": []}
 
 
@@ -221,7 +220,7 @@ def test_a_command_that_is_killed_has_changed_nothing_and_leaves_nothing_for_lon
         reader.execute("lock table payments in row share mode")
         with log.start("payments") as command:
             wait_until(lambda: log.rows("select from pg_locks where mode = 'ExclusiveLock' and relation = 'payments'::regclass"))
-            command.send_signal(signal.SIGKILL)
+            command.kill()
     assert log.dump("payments") == {"payments": []}
     [left] = log.rows("select nspname from pg_namespace where starts_with(nspname, 'shadow_')")
     wait_until(lambda: not log.rows("select from pg_stat_activity where application_name like 'tallyhook rebuild%%'"))
@@ -237,6 +236,6 @@ def test_tables_are_locked_for_no_longer_than_is_allowed(log: Log) -> None:
     with psycopg.connect(log.database_url) as reader:
         reader.execute("lock table payments in row share mode")
         with log.start("payments") as command:
-            _, err = command.communicate(timeout=60)
-    assert (command.returncode, err) == (1, "tallyhook: tables_busy: payments could not be locked: try again\n")
+            done = command.ended()
+    assert (done.returncode, done.stderr) == (1, "tallyhook: tables_busy: payments could not be locked: try again\n")
     assert log.dump("payments") == {"payments": []}

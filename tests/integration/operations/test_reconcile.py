@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggrega
 from schemas.topics import Topic
 from streams import store as marks
 from streams.payments.handler import PaymentsHandler
+from tests.command import tallyhook
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
 from tests.simulators.stripe_objects import (
@@ -40,6 +39,7 @@ from tests.simulators.stripe_objects import (
 )
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Iterator
 
 NOW: Final = datetime.now(UTC)
@@ -400,29 +400,28 @@ async def test_without_a_worker_it_says_that_it_only_handed_in(
     assert (report.handed_in, report.mended, report.waited_for, report.equal) == (1, 0, 1, False)
 
 
-def tallyhook(api: StripeApi, database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def reconcile_command(api: StripeApi, database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "DATABASE_URL": database_url, "STRIPE_API_KEY": KEY, "STRIPE_API_BASE": api.url, "STRIPE_API_RATE": "100",
-        "PATH": "/usr/bin", "USER": "x",
+        "USER": "x",
     }  # fmt: skip
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "reconcile", "stripe", *arguments]
-    return subprocess.run(command, env=environment | changes, capture_output=True, text=True, check=False, timeout=60)
+    return tallyhook(environment | changes, "reconcile", "stripe", *arguments)
 
 
 def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeApi, database_url: str, world: World) -> None:
     api.keep(world.paid)
-    first = tallyhook(api, database_url, "--from", "2h")
+    first = reconcile_command(api, database_url, "--from", "2h")
     assert first.returncode == 1, first.stderr
     assert (
         f"invoice {world.invoice.id} missing here: status paid, amount_due 2990, amount_paid 2990, currency eur" in first.stdout
     )
     assert "1 differences remain: --apply mends what Stripe has" in first.stdout
     with worker(database_url):
-        second = tallyhook(api, database_url, "--from", "2h", "--apply", "--json")
+        second = reconcile_command(api, database_url, "--from", "2h", "--apply", "--json")
     assert second.returncode == 0, second.stderr
     data = json.loads(second.stdout)
     assert (data["handedIn"], data["mended"], data["remaining"], data["equal"]) == (1, 1, 0, True)
-    third = tallyhook(api, database_url, "--from", "2h")
+    third = reconcile_command(api, database_url, "--from", "2h")
     assert (third.returncode, third.stdout.splitlines()[-1]) == (0, "both sides are the same")
 
 
@@ -441,7 +440,7 @@ def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeAp
 def test_what_cannot_be_done_is_said_in_one_line(
     api: StripeApi, database_url: str, arguments: list[str], changes: dict[str, str], says: str
 ) -> None:
-    done = tallyhook(api, database_url, *arguments, **changes)
+    done = reconcile_command(api, database_url, *arguments, **changes)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert says in done.stderr
     assert "rk_" not in done.stderr + done.stdout

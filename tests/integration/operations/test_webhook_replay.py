@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -19,6 +16,7 @@ from psycopg.types.json import Jsonb
 from operations.webhook_replay import jobs
 from outbox import relay_store
 from runtime.ids import first_id_of, new_id
+from tests.command import tallyhook_beside
 from tests.gateways import ADMIN, SECRET, SERVICE
 from tests.integration.gateway.test_webhooks import THIN
 from tests.simulators import stripe
@@ -484,17 +482,17 @@ async def test_a_replay_is_forgotten_with_its_items_after_the_retention_unless_i
 async def test_the_command_line_asks_follows_and_calls_off_in_the_name_of_who_types(gateway: Gateway) -> None:
     await payments(gateway, 2)
     await carried(gateway)
-    status, found, _ = await tallyhook(
+    status, found, _ = await command(
         gateway, "replay", "webhooks", "--source", "stripe", "--type", "payment_intent.succeeded", "--json"
     )
     assert (status, figures(json.loads(found))) == (0, {"state": "done", "matched": 2, "enqueued": 2, "unchanged": 2})
 
     slow = ("--from", "1h", "--rate", "0.001", "--reason", "slowly", "--no-wait", "--json")
-    _, begun, _ = await tallyhook(gateway, "replay", "webhooks", *slow)
+    _, begun, _ = await command(gateway, "replay", "webhooks", *slow)
     replay_id = json.loads(begun)["replayId"]
-    status, called_off, _ = await tallyhook(gateway, "replay", "cancel", replay_id, "--json")
+    status, called_off, _ = await command(gateway, "replay", "cancel", replay_id, "--json")
     assert (status, json.loads(called_off)["state"]) == (0, "cancelled")
-    _, shown, _ = await tallyhook(gateway, "replay", "show", "--json")
+    _, shown, _ = await command(gateway, "replay", "show", "--json")
     latest = json.loads(shown)["items"][0]
     assert (latest["replayId"], latest["reason"]) == (replay_id, "slowly")
     noted = {row["path"]: row["client"] for row in await gateway.rows("audit_log") if row["method"] == "CLI"}
@@ -507,7 +505,7 @@ async def test_the_command_line_fails_where_something_failed_and_says_in_one_lin
     gateway: Gateway,
 ) -> None:
     await refused(gateway, 1)
-    status, found, error = await tallyhook(gateway, "replay", "webhooks", "--status", "rejected", "--json")
+    status, found, error = await command(gateway, "replay", "webhooks", "--status", "rejected", "--json")
     assert (status, json.loads(found)["failures"]) == (1, {"signature_wrong": 1})
     assert error == "tallyhook: some failed: see runbooks/replay-webhooks.md\n"
     for words, said in {
@@ -516,15 +514,11 @@ async def test_the_command_line_fails_where_something_failed_and_says_in_one_lin
         ("--source", "stripe", "--rate", "0"): "--rate is more than 0 and at most 1000",
         ("--from", "yesterday"): "'yesterday' is neither a time",
     }.items():
-        status, _, error = await tallyhook(gateway, "replay", "webhooks", *words)
+        status, _, error = await command(gateway, "replay", "webhooks", *words)
         assert (status, error.count("\n")) == (1, 1)
         assert error.startswith(f"tallyhook: {said}")
 
 
-async def tallyhook(gateway: Gateway, *words: str) -> tuple[int | None, str, str]:
-    program = str(Path(sys.executable).with_name("tallyhook"))
-    environment = {**os.environ, "DATABASE_URL": gateway._database_url}
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(program, *words, env=environment, stdout=pipe, stderr=pipe)
-    out, err = await child.communicate()
-    return child.returncode, out.decode(), err.decode()
+async def command(gateway: Gateway, *words: str) -> tuple[int, str, str]:
+    done = await tallyhook_beside({**os.environ, "DATABASE_URL": gateway._database_url}, *words)
+    return done.returncode, done.stdout, done.stderr

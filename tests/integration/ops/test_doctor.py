@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import psycopg
 import pytest
 
-from ops.dev.processes import TALLYHOOK
 from ops.doctor import kafka as kafka_examination
 from ops.doctor.examination import LIMIT, examine
 from ops.doctor.kafka import check_kafka
@@ -27,6 +25,7 @@ from outbox.partitions import name
 from runtime.ids import new_id
 from runtime.kafka import Cluster
 from schemas.topics import TOPICS, TopicSpec
+from tests.command import tallyhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,10 +123,7 @@ def test_servers_that_hang_are_told_of_in_time(environ: dict[str, str], tmp_path
 
 def test_the_command_tells_all_of_it_as_json_and_fails(environ: dict[str, str], tmp_path: Path) -> None:
     def run(**changes: str) -> tuple[int, dict[str, Any]]:
-        settings = {**environ, **changes}
-        done = subprocess.run(
-            [TALLYHOOK, "doctor", "--json"], env=settings, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = tallyhook({**environ, **changes}, "doctor", "--json", folder=tmp_path)
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
-from ops.dev.processes import TALLYHOOK
 from ops.doctor.examination import examine
 from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
@@ -27,6 +25,7 @@ from ops.stack.state import ProcessState, StateFile
 from outbox import topics
 from runtime.ids import id_at, new_id
 from runtime.kafka import Cluster
+from tests.command import tallyhook
 from tests.integration.ops.processes import SECRETS, ask, free_port, running
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
@@ -84,9 +83,7 @@ def test_a_crm_that_is_down_with_leads_behind_an_open_breaker_is_a_failure(datab
     )
     assert ("partners probe ACME" in finding.act, finding.runbook) == (True, "runbooks/partner-down.md")
     assert "hush" not in "".join(finding)
-    done = subprocess.run(
-        [TALLYHOOK, "doctor", "--json"], env=environ | closed_ports(), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = tallyhook(environ | closed_ports(), "doctor", "--json", folder=tmp_path)
     assert done.returncode == 1
     assert finding.text in [each["text"] for each in json.loads(done.stdout)["findings"]]
     execute(database_url, "insert into config (key, value, version) values ('partner.ACME.paused', 'true', 1)")

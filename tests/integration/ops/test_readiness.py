@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -14,16 +13,17 @@ import pytest
 from psycopg import sql
 
 from migrations import chain
-from ops.dev.processes import TALLYHOOK
 from outbox import topics
 from outbox.settings import RetentionSettings
 from outbox.upkeep import make_days_ahead
 from runtime.kafka import Cluster
 from runtime.schema import needed, newest
+from tests.command import tallyhook
 from tests.integration.ops.processes import SECRETS, ask, running
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -131,7 +131,7 @@ def test_a_command_that_meets_another_schema_says_so_in_one_line(
 ) -> None:
     set_revision(database_url, "0018")
     environ = SECRETS | {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    done = subprocess.run([TALLYHOOK, *words], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = tallyhook(environ, *words, folder=tmp_path)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("tallyhook: schema_behind: the schema is at revision 0018")
@@ -141,8 +141,7 @@ def test_migrating_with_an_older_release_changes_nothing_and_fails_only_where_it
     database_url: str, tmp_path: Path
 ) -> None:
     def migrate() -> subprocess.CompletedProcess[str]:
-        environ = {"DATABASE_URL": database_url}
-        return subprocess.run([TALLYHOOK, "migrate"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return tallyhook({"DATABASE_URL": database_url}, "migrate", folder=tmp_path)
 
     set_revision(database_url, "9001")
     done = migrate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ops.dev.processes import TALLYHOOK
 from projections.partners import ask_probe, read_partners, why_waiting
 from runtime.service import running
+from tests.command import tallyhook_beside
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import SECRET, status
 from tests.simulators.partner import lead
@@ -133,12 +132,8 @@ async def working(leads: Leads, **limits: Any) -> AsyncIterator[None]:
 
 async def command(database_url: str, folder: Path, *words: str) -> tuple[int, str, str]:
     environ = {"DATABASE_URL": database_url, "PARTNER_ACME_CRM_URL": "http://127.0.0.1:1", "PARTNER_ACME_CRM_SECRET": SECRET}
-    process = await asyncio.create_subprocess_exec(
-        TALLYHOOK, "partners", *words, env=environ, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    done = await tallyhook_beside(environ, "partners", *words, folder=folder)
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_the_command_says_whether_the_crm_is_back(leads: Leads, database_url: str, tmp_path: Path) -> None:
