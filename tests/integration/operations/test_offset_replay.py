@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 import pytest
 
+from ops.dev.processes import TALLYHOOK
 from outbox import topics
 from outbox.append import event_of
 from outbox.offsets import Offsets
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 PREFIX = "acme."
 PAYMENTS = ("--worker", "payments", "--topic", STRIPE)
-PAYMENTS_WORKER: Final = (TALLYHOOK, "worker", "payments")
+PAYMENTS_WORKER = (TALLYHOOK, "worker", "payments")
 NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands")
 
 

@@ -31,7 +31,7 @@ def kafka(start_stack: StartStack) -> str:
     url = start_stack("kafka").kafka.url
     topics.ensure(Cluster(url))
     offsets = Offsets(Cluster(url))
-    wait_until(lambda: led(offsets), every=0.2)
+    wait_until(lambda: led(offsets, [STRIPE]), every=0.2)
     return url
 
 
