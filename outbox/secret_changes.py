@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection, Connection
 
+from runtime.errors import Reason
 from runtime.ids import first_id_of, id_at, time_of
 from runtime.secret_watch import Change, Report
 from runtime.sessions import connect
@@ -23,7 +24,6 @@ METHOD: Final = "SECRET"
 _KEPT: Final = timedelta(days=30)
 _SHOWN: Final = 200
 _STATUS: Final = {"taken": 200, "refused": 422}
-_REFUSED: Final = "secret_refused"
 
 _INSERT: Final = """
 insert into audit_log (id, method, path, status, reason, trace_id, duration_ms, client)
@@ -63,7 +63,7 @@ def write(connection: Connection, changes: Sequence[Change], client: str) -> Non
             METHOD,
             f"{change.setting}={','.join(change.ids)}",
             _STATUS[change.outcome],
-            _REFUSED if change.outcome == "refused" else None,
+            Reason.SECRET_REFUSED if change.outcome == "refused" else None,
             new_trace().trace_id,
             client,
         )

@@ -14,6 +14,7 @@ class Reason(StrEnum):
     SCHEMA_BEHIND = "schema_behind"
     SCHEMA_AHEAD = "schema_ahead"
     LEASE_LOST = "lease_lost"
+    SECRET_REFUSED = "secret_refused"  # noqa: S105  # a word
 
 
 class Failure(Exception, Generic[WordT]):

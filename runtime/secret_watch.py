@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from runtime import redaction, renewal, secret_files
+from runtime.errors import Reason
 from runtime.failures import Failures
 from runtime.secret_files import FOLDER, Environ, Found
 from runtime.settings import Secret, Settings, SettingsError, parse_secrets
@@ -28,6 +29,7 @@ CHANGES: Final = Counter(
     "Changes of files with secrets, by setting: those in force (`taken`), and those that make no sense (`refused`).",
     ["setting", "outcome"],
 )
+REFUSED: Final = Gauge("tallyhook_secrets_refused", "Settings whose file makes no sense now: what was in force before stays so.")
 _EVERY: Final = 1.0  # seconds
 _REMEMBERED: Final = 8
 """The settings of before that are still kept out of the logs: an error may quote an old password."""
@@ -64,6 +66,7 @@ class SecretWatch:
         self._known = deque([dict(environ)], _REMEMBERED)
         self._report = report
         self._failures = Failures("secrets")
+        self._refused = set[str]()
         self._untold = list[Change]()
         self._telling = threading.Event()
         self._stopping = threading.Event()
@@ -85,19 +88,29 @@ class SecretWatch:
         if not settled or found == self._judged:
             return []
         changes = [*self._faults(found), *self._judge(self._changed(found))]
+        changes += self._mended({change.setting for change in changes})
         self._judged = found
+        self._refused = {change.setting for change in changes if change.outcome == "refused"}
+        REFUSED.set(len(self._refused))
         for change in changes:
             CHANGES.labels(change.setting, change.outcome).inc()
             if change.outcome == "taken":
                 log.info("secret_changed", setting=change.setting, ids=change.ids)
             else:
-                log.error("secret_refused", reason="secret_refused", setting=change.setting, ids=change.ids, error=change.why)
+                log.error(
+                    "secret_refused", reason=Reason.SECRET_REFUSED, setting=change.setting, ids=change.ids, error=change.why
+                )
         return changes
 
     def _faults(self, found: Found) -> Iterator[Change]:
         for name, fault in found.faults.items():
             if name == FOLDER or self._reads(name):
                 yield Change(name, (), datetime.now(UTC), "refused", f"{name}: {fault}")
+
+    def _mended(self, changed: set[str]) -> Iterator[Change]:
+        """What was refused before and is as it was in force."""
+        for name in self._refused - changed:
+            yield Change(name, ids_of(self._texts.get(name, "")), datetime.now(UTC), "taken")
 
     def _changed(self, found: Found) -> dict[str, str]:
         """The new texts by name, empty where a file is gone; what cannot be read stays as it is."""

@@ -49,7 +49,8 @@ async def audit(request: web.Request) -> web.Response:
     """
     List the calls of the internal listener, newest first.
 
-    The log holds every call that needs a token, with its outcome and trace. `actor` and `path` narrow the list.
+    The log holds every call that needs a token, with its outcome and trace, and every change of a file with secrets: its
+    method is `SECRET`, its path the setting with the public ids, its client the process. `actor` and `path` narrow the list.
     """
     query = query_of(request, AuditQuery)
     search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)

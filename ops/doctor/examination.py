@@ -15,6 +15,7 @@ from ops.doctor.postgres import check_postgres
 from ops.doctor.projections import check_projections
 from ops.doctor.refusals import check_refusals
 from ops.doctor.restarts import check_restarts
+from ops.doctor.secret_changes import check_secret_changes
 from ops.doctor.settings import check_secrets, check_settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
+        "secret changes": lambda: check_secret_changes(environ),
         "postgres": lambda: check_postgres(environ),
         "outcomes": lambda: check_outcomes(environ),
         "projections": lambda: check_projections(environ),

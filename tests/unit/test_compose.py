@@ -115,6 +115,14 @@ def test_a_copy_of_env_example_with_its_secrets_is_enough_to_start(process: str)
             assert kind.load(environment)
 
 
+def test_secrets_in_files_reach_every_process_and_no_other_way() -> None:
+    over = yaml.safe_load((ROOT / "docker-compose.secrets.yml").read_text())["services"]
+    assert over.keys() == services(SET).keys() - SERVERS
+    for service in over.values():
+        assert service["environment"] == {"SECRETS_DIR": "/run/secrets", **dict.fromkeys(SECRETS, "")}
+        assert service["volumes"] == ["./secrets:/run/secrets:ro"]
+
+
 def test_without_secrets_one_message_names_all_that_is_missing() -> None:
     for text in (None, "", EXAMPLE, "STRIPE_WEBHOOK_SECRET=whsec_x\n"):
         with pytest.raises(Missing) as caught:

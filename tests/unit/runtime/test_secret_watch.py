@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.settings import Tokens  # noqa: TC001  # pydantic reads it
 from runtime import renewal
 from runtime.redaction import learn, redacted
 from runtime.secret_files import Environ
-from runtime.secret_watch import CHANGES, Change, SecretWatch, ids_of
+from runtime.secret_watch import Change, SecretWatch, ids_of
 from runtime.settings import DatabaseUrl  # noqa: TC001  # likewise
 from schemas.partners import PartnerSettings
 from tests.mounts import Mount
@@ -56,6 +57,10 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     learn({})
 
 
+def value_of(metric: str) -> float:
+    return REGISTRY.get_sample_value(metric, {"setting": "ADMIN_API_TOKEN", "outcome": "refused"}) or 0.0
+
+
 def test_what_does_not_change_is_no_change(watched: Watched) -> None:
     assert (watched.look(), watched.look()) == ([], [])
     assert watched.settings.newest is watched.settings
@@ -81,14 +86,15 @@ def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
 
 @pytest.mark.parametrize("text", ["", "whsec_of-another-kind", "changeme", "two words", "one\ntwo"])
 def test_what_makes_no_sense_is_refused_once_and_what_was_stays(watched: Watched, text: str) -> None:
-    before = CHANGES.labels("ADMIN_API_TOKEN", "refused")._value.get()
+    before = value_of("tallyhook_secret_changes_total")
     watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
     assert watched.look() == [("ADMIN_API_TOKEN", "refused")]
     assert watched.look() == []
     assert watched.token == "first-token"
-    assert CHANGES.labels("ADMIN_API_TOKEN", "refused")._value.get() == before + 1
-    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    assert (value_of("tallyhook_secret_changes_total"), REGISTRY.get_sample_value("tallyhook_secrets_refused")) == (before + 1, 1)
+    watched.mount.swap(**FIRST)
     assert watched.look() == [("ADMIN_API_TOKEN", "taken")]
+    assert REGISTRY.get_sample_value("tallyhook_secrets_refused") == 0
 
 
 def test_the_reason_names_the_setting_and_quotes_nothing(watched: Watched) -> None:
@@ -119,7 +125,7 @@ def test_a_file_that_is_gone_takes_its_secret_with_it_where_none_is_needed(tmp_p
     assert watched.settings.newest.partners == {}
     assert watched.token == "first-token"
     watched.mount.swap(**FIRST | {"PARTNER_ACME_TOKEN": "proves-acme"})
-    assert watched.look() == [("PARTNER_ACME_TOKEN", "taken")]
+    assert sorted(watched.look()) == [("ADMIN_API_TOKEN", "taken"), ("PARTNER_ACME_TOKEN", "taken")]
 
 
 def test_a_folder_that_is_away_changes_nothing(watched: Watched, tmp_path: Path) -> None:
@@ -127,6 +133,7 @@ def test_a_folder_that_is_away_changes_nothing(watched: Watched, tmp_path: Path)
     assert watched.look() == [("SECRETS_DIR", "refused")]
     assert watched.token == "first-token"
     tmp_path.with_name("away").rename(tmp_path)
+    assert watched.look() == [("SECRETS_DIR", "taken")]
     assert watched.look() == []
 
 

@@ -1,0 +1,58 @@
+"""The latest changes of files with secrets, as the processes wrote them down: which of them were refused."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from ops.doctor.findings import ok, warn
+from ops.doctor.settings import SECRETS, address_in
+from ops.doctor.store import OPTIONS
+from outbox import secret_changes
+from runtime.endpoints import check_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ops.doctor.findings import Finding
+    from outbox.secret_changes import SecretChange
+
+_RECENT: Final = timedelta(days=1)
+
+
+def check_secret_changes(environ: Mapping[str, str]) -> list[Finding]:
+    """Report what changed within a day, and what the last file of a setting was refused for."""
+    url = address_in(environ, "DATABASE_URL", check_database)
+    try:
+        return list(findings_of(asyncio.run(_read(url)))) if url else []
+    except psycopg.Error:
+        return []  # reported of Postgres
+
+
+async def _read(url: str) -> Sequence[SecretChange]:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=OPTIONS
+    ) as connection:
+        now = datetime.now(UTC)
+        return [change for change in await secret_changes.latest(connection, now) if change.at > now - _RECENT]
+
+
+def findings_of(changes: Sequence[SecretChange]) -> Iterator[Finding]:
+    """Report the last change of each setting in each process; `changes` are newest first."""
+    last = {(change.setting, change.process): change for change in reversed(changes)}
+    taken: dict[tuple[str, str], list[SecretChange]] = {}
+    for change in last.values():
+        if change.outcome == "refused":
+            act = "its log line secret_refused says why: mend the file"
+            text = (
+                f"{change.process} refused the file of {change.setting} at {change.at:%H:%M:%S} UTC, and uses the one of before"
+            )
+            yield warn(SECRETS, text, act, "rotate-secrets")
+        else:
+            taken.setdefault((change.setting, ", ".join(change.ids) or "none"), []).append(change)
+    for (setting, ids), found in taken.items():
+        latest = max(change.at for change in found)
+        yield ok(SECRETS, f"{setting} changed to {ids}, last at {latest:%H:%M:%S} UTC, in {len(found)} processes")
