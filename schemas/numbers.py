@@ -34,7 +34,16 @@ class Decoder(Generic[Record]):
         except msgspec.ValidationError as misfit:
             if "`float`" not in str(misfit):
                 raise
-            return msgspec.convert(_fitted(_exact.decode(body), self._shape), self._kind)
+            return msgspec.convert(_fitted(exact(body), self._shape), self._kind)
+
+
+def exact(body: bytes) -> Any:
+    """
+    The JSON value with every number exact, for `convert`.
+
+    Raises msgspec.DecodeError.
+    """
+    return _exact.decode(body)
 
 
 def convert(value: Any, kind: type[Record]) -> Record:

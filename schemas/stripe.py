@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from schemas import stripe_thin
+from schemas.foreign_json import Truth
 from schemas.providers import Aggregate, Credential, Message, Provider, Seconds, Signature, WebhookSecret, Word
 from schemas.rules import Json, never
 
@@ -102,7 +103,7 @@ class StripeEvent(msgspec.Struct, frozen=True):
     data: EventData | None = None  #: The object that the event is about.
     object: str = "event"  #: Always `event`.
     api_version: str | None = None  #: The version of Stripe's API that formed `data`.
-    livemode: bool | None = None  #: False if no real money moves.
+    livemode: Truth | None = None  #: False if no real money moves.
     account: str | None = None  #: The connected account, `acct_…`; absent for your own.
     context: str | None = None  #: The path of accounts, for endpoints of an organization.
 

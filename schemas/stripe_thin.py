@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from schemas.foreign_json import Truth
 from schemas.providers import Aggregate, Word
 
 DATASCHEMA: Final = "urn:tallyhook:com.stripe.v2.core.event:1"
@@ -39,7 +40,7 @@ class ThinEvent(msgspec.Struct, frozen=True):
     object: Literal["v2.core.event"]  #: The value that distinguishes it from a snapshot event.
     related_object: RelatedObject | None = None  #: The object that the event is about; absent if there is none.
     context: Word | None = None  #: The account that the object belongs to.
-    livemode: bool | None = None  #: False if no real money moves.
+    livemode: Truth | None = None  #: False if no real money moves.
 
 
 _FAMILIES: Final = (

@@ -15,7 +15,7 @@ import stripe
 
 from operations.errors import OperationError, Reason
 from runtime.outgoing import ca_bundle
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 
 KEPT: Final = timedelta(days=30)
 """For how long Stripe lists an event."""
@@ -58,7 +58,7 @@ class _Page(msgspec.Struct, frozen=True):
     data: list[msgspec.Raw]
 
 
-_page: Final = msgspec.json.Decoder(_Page)
+_page: Final = Decoder(_Page)
 _event: Final = Decoder(_Event)
 
 

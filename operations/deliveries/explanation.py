@@ -20,6 +20,7 @@ from operations.webhook_replay.store import Kept
 from outbox.received import OTHER_MODE
 from runtime.ids import time_of
 from runtime.settings import Secret
+from schemas.foreign_json import Decoder
 from schemas.partners import key_of
 from schemas.providers import ModeOrAny, account_of, provider_of, providers
 
@@ -223,7 +224,7 @@ class _Sender(msgspec.Struct, frozen=True, rename="camel"):
     partner_id: str
 
 
-_event: Final = msgspec.json.Decoder(_Event)
+_event: Final = Decoder(_Event)
 _sender: Final = msgspec.json.Decoder(_Sender)
 
 

@@ -16,6 +16,7 @@ import stripe
 
 from operations.backfill.stripe_api import PAUSES, StripeApiError, ask
 from operations.errors import Reason
+from schemas.foreign_json import Decoder
 from schemas.stripe_snapshots import KINDS, mode_of
 from streams.retry_after import parse_http_date
 
@@ -57,8 +58,8 @@ class _Page(msgspec.Struct, frozen=True):
     has_more: bool = False
 
 
-_page: Final = msgspec.json.Decoder(_Page)
-_object: Final = msgspec.json.Decoder(_Object)
+_page: Final = Decoder(_Page)
+_object: Final = Decoder(_Object)
 
 
 class StripeLists:

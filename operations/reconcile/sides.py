@@ -13,6 +13,7 @@ import msgspec
 from operations.reconcile.lists import Found
 from projections.tables import disputes, invoices, payments, refunds, subscriptions
 from runtime.ids import new_id
+from schemas.foreign_json import Decoder
 from schemas.stripe import SOURCE, StripeEvent
 from schemas.stripe_snapshots import Answer, StripeObject, snapshot_of
 from streams.payments.fold import fold
@@ -65,10 +66,10 @@ class _Charge(msgspec.Struct, frozen=True):
     payment_intent: Any = None
 
 
-_object: Final = msgspec.json.Decoder(StripeObject)
-_intent: Final = msgspec.json.Decoder(_Intent)
-_charge: Final = msgspec.json.Decoder(_Charge)
-_event: Final = msgspec.json.Decoder(StripeEvent)
+_object: Final = Decoder(StripeObject)
+_intent: Final = Decoder(_Intent)
+_charge: Final = Decoder(_Charge)
+_event: Final = Decoder(StripeEvent)
 
 
 def is_part_of_another(found: Found) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.numbers import whole
 from schemas.providers import ProviderName
+from schemas.text import Currency, accepts
 
 Progress = Literal["pending", "processing", "failed", "canceled"]
 InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
@@ -47,8 +48,9 @@ UNSTATED: Final = Money(0, NO_CURRENCY)
 
 
 def money(amount: int | None, currency: str | None) -> Money:
-    """The amount that a provider states; one without a currency is kept, to be completed later."""
-    return UNSTATED if amount is None else Money(amount, currency.lower() if currency else NO_CURRENCY)
+    """The amount that a provider states; one without a currency, or with a word that is none, is kept, to be completed later."""
+    code = currency or ""
+    return UNSTATED if amount is None else Money(amount, code.lower() if accepts(Currency, code) else NO_CURRENCY)
 
 
 class Total(NamedTuple):
@@ -124,15 +126,16 @@ class RefundFact(_Fact, frozen=True, kw_only=True):
     payment_id: str | None = None
 
 
-Funds = Literal["withdrawn", "reinstated"]
+Funds = Literal["withdrawn", "reinstated", "not_withdrawn"]
 
 
 class DisputeFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a dispute.
 
-    `status` is the provider's word, and `ended` is true if it is a last one. `funds` is the state of the disputed amount;
-    evidence is taken until `respond_by`, in Unix seconds.
+    `status` is the provider's word, and `ended` is true if it is a last one. `funds` is the state of the disputed amount:
+    `not_withdrawn` means that it is in hand, whether it had been withdrawn before or not. Evidence is taken until `respond_by`,
+    in Unix seconds.
     """
 
     status: str

@@ -97,7 +97,8 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
         updated=max(known.updated, stamp.at),
         stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
         reason=_latest(known.reason, _known(stamp, fact.reason)),
-        funds=_latest(known.funds, _known(stamp, fact.funds)),
+        said_funds=_latest(known.said_funds, _known(stamp, fact.funds)),
+        withdrawn=known.withdrawn or fact.funds == "withdrawn",
         respond_by=_latest(known.respond_by, respond_by),
         payment=_latest(known.payment, _known(stamp, fact.payment_id)),
     )

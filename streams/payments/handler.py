@@ -10,6 +10,7 @@ from psycopg import AsyncConnection, Rollback
 
 from outbox.append import append
 from schemas.envelope import Event
+from schemas.foreign_json import UNSTORABLE
 from schemas.providers import providers
 from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
@@ -19,7 +20,7 @@ from streams.payments.facts import Fact
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
-from streams.payments.storable import storable
+from streams.payments.storable import note_left_out, storable
 from streams.payments.store import row_of, state_in
 from streams.role import role_of
 
@@ -29,7 +30,6 @@ _INTERPRETERS: Final[Mapping[str, Callable[[str, bytes], list[Fact]]]] = {
     provider.type_prefix: provider.part("streams.payments", "facts_of") for provider in providers()
 }
 """The functions that extract the facts from an event, by the prefix of its type."""
-_NUL: Final = b"\\u0000"  # as JSON writes it
 _TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
 
@@ -90,7 +90,7 @@ def _interpret(event: Event) -> Interpreted:
             if event.type.startswith(prefix):
                 kind = event.type.removeprefix(prefix)
                 facts = facts_of(kind, event.data)
-        if _NUL in event.data:
+        if UNSTORABLE.search(event.data):
             facts = _storable(event, facts)
     except Poison as poison:
         raise Poison(poison.reason, str(poison), event.id) from poison
@@ -103,8 +103,7 @@ def _interpret(event: Event) -> Interpreted:
 
 def _storable(event: Event, facts: Sequence[Fact]) -> list[Fact]:
     checked = [storable(fact) for fact in facts]
-    if left_out := sorted({name for _, names in checked for name in names}):
-        log.warning("words_left_out", event_id=event.id, type=event.type, fields=left_out)
+    note_left_out(sorted({name for _, names in checked for name in names}), event_id=event.id, type=event.type)
     return [fact for fact, _ in checked]
 
 

@@ -136,7 +136,7 @@ def dispute_fields(state: DisputeState) -> dict[str, Any]:
         "amount": money.amount,
         "currency": money.currency,
         "reason": value_of(state.reason),
-        "funds": value_of(state.funds),
+        "funds": state.funds,
         "respond_by": time_of(state.respond_by.at if state.respond_by else None),
         "provider_payment_id": value_of(state.payment),
     }

@@ -6,13 +6,14 @@ from typing import Final
 
 import msgspec
 
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from schemas.razorpay import HANDLED_TYPES, SOURCE
 from streams.errors import Poison, PoisonReason
 from streams.payments.facts import (
     UNSTATED,
     DisputeFact,
     Fact,
+    Funds,
     PaymentFact,
     Progress,
     RefundFact,
@@ -24,7 +25,8 @@ from streams.payments.facts import (
     reference_in,
     user_in,
 )
-from streams.payments.razorpay_objects import Event, Payment, Refund, Subscription
+from streams.payments.razorpay_objects import Dispute, Event, Payment, Refund, Subscription
+from streams.payments.storable import note_left_out
 
 _decoder: Final = Decoder(Event)
 
@@ -38,13 +40,14 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     if kind not in HANDLED_TYPES:
         return []
     try:
-        event = _decoder.decode(body)
+        event, left_out = _decoder.read(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
         raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.event!r}")
     # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
+    note_left_out(left_out, provider_event=name, type=kind)
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
 
 
@@ -175,9 +178,16 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
         reason=dispute.reason_code,
         payment_id=dispute.payment_id or (event.payment.id if event.payment else None),
         respond_by=dispute.respond_by,
-        funds="withdrawn" if dispute.amount_deducted else None,
+        funds=_funds(dispute),
     )
     return [fact, *_of_payment(event, name)]
+
+
+def _funds(dispute: Dispute) -> Funds | None:
+    """Razorpay deducts the amount at the latest when the dispute is lost; nothing is deducted of one that is not."""
+    if dispute.amount_deducted is None:
+        return None
+    return "withdrawn" if dispute.amount_deducted else "not_withdrawn"
 
 
 # Within one second, the order of a life; what has ended stays so (https://razorpay.com/docs/payments/subscriptions/states).

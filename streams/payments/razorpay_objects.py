@@ -9,12 +9,14 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
+from schemas.foreign_json import NEEDED, Truth
 from streams.payments.facts import Notes
 
 # Bounds checked because what becomes a key must fit into an index.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=NEEDED)]
+Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800, extra=NEEDED)]  # Unix seconds before the year 10000
+Status = Annotated[str, msgspec.Meta(extra=NEEDED)]
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +25,9 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     amount: Amount | None = None
     currency: str | None = None
-    status: str | None = None
+    status: Status | None = None
     amount_refunded: Amount | None = None
-    captured: bool | None = None
+    captured: Truth | None = None
     order_id: Id | None = None
     invoice_id: Id | None = None
     customer_id: Id | None = None
@@ -40,7 +42,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     payment_id: Id | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: str | None = None
+    status: Status | None = None
     created_at: Instant | None = None
 
 
@@ -54,14 +56,14 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     amount_deducted: Amount | None = None
     reason_code: str | None = None
     respond_by: Instant | None = None
-    status: str | None = None
+    status: Status | None = None
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """`current_end` is missing until the first period has begun."""
 
     id: Id
-    status: str | None = None
+    status: Status | None = None
     customer_id: Id | None = None
     current_end: Instant | None = None
     notes: Notes = None
@@ -71,14 +73,14 @@ Entity = TypeVar("Entity")
 
 
 class Holder(msgspec.Struct, Generic[Entity], frozen=True):
-    entity: Entity | None = None
+    entity: Annotated[Entity, msgspec.Meta(extra=NEEDED)] | None = None
 
 
 class Payload(msgspec.Struct, frozen=True):
-    payment: Holder[Payment] | None = None
-    refund: Holder[Refund] | None = None
-    dispute: Holder[Dispute] | None = None
-    subscription: Holder[Subscription] | None = None
+    payment: Annotated[Holder[Payment], msgspec.Meta(extra=NEEDED)] | None = None
+    refund: Annotated[Holder[Refund], msgspec.Meta(extra=NEEDED)] | None = None
+    dispute: Annotated[Holder[Dispute], msgspec.Meta(extra=NEEDED)] | None = None
+    subscription: Annotated[Holder[Subscription], msgspec.Meta(extra=NEEDED)] | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ class Event(msgspec.Struct, frozen=True):
 
     event: str
     created_at: Instant
-    payload: Payload | list[Any] | None = None
+    payload: Annotated[Payload | list[Any], msgspec.Meta(extra=NEEDED)] | None = None
 
     @property
     def payment(self) -> Payment | None:

@@ -167,19 +167,28 @@ class RefundState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DisputeState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    """`funds` is what became of the disputed amount."""
+    """`said_funds` is where the latest event says that the disputed amount is; `withdrawn` if any says that it was taken."""
 
     fate: Fate
     updated: int = 0
     stated: Stated | None = None
     reason: Known | None = None
-    funds: Known | None = None
+    said_funds: Known | None = msgspec.field(default=None, name="funds")
+    withdrawn: bool = False
     respond_by: Moment | None = None
     payment: Known | None = None
 
     @property
     def money(self) -> Money:
         return self.stated.money if self.stated else UNSTATED
+
+    @property
+    def funds(self) -> str | None:
+        """Withdrawn, or reinstated since; None if the amount was never taken."""
+        said = self.said_funds.value if self.said_funds else None
+        if said == "not_withdrawn":
+            return "reinstated" if self.withdrawn else None
+        return said
 
 
 class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):

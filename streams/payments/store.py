@@ -247,7 +247,7 @@ def _refund(state: RefundState) -> tuple[Any, ...]:
 
 def _dispute(state: DisputeState) -> tuple[Any, ...]:
     respond_by = time_of(state.respond_by.at if state.respond_by else None)
-    return state.fate.status, *state.money, value_of(state.reason), value_of(state.funds), respond_by, value_of(state.payment)
+    return state.fate.status, *state.money, value_of(state.reason), state.funds, respond_by, value_of(state.payment)
 
 
 def _subscription(state: SubscriptionState) -> tuple[Any, ...]:

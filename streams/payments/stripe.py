@@ -5,11 +5,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments import stripe_billing as billing
 from streams.payments import stripe_payments as payments
 from streams.payments.facts import Fact
+from streams.payments.storable import note_left_out
 from streams.payments.stripe_objects import (
     Charge,
     CheckoutSession,
@@ -41,11 +42,12 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
 
     def read(body: bytes, kind: str) -> list[Fact]:
         try:
-            event = decoder.decode(body)
-        except msgspec.DecodeError as error:
+            event, left_out = decoder.read(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
         if event.type != kind:
             raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.type!r}")
+        note_left_out(left_out, provider_event=event.id, type=kind)
         subject = event.data.object if event.data else None
         return [] if subject is None else translate(event, subject)
 

@@ -79,16 +79,16 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
 
 def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
     """
-    Its status, or what was one before 2018-11-08, or else what the event is about.
+    Its status, or what was one before 2018-11-08; or what the event is about, if that comes later in an invoice's life.
 
-    A word that came after this was written is read by the other signs, too: the states that our subscribers know are fixed.
+    A deleted draft still says `draft`. A word that came after this was written is read by the other signs, too: the states that
+    our subscribers know are fixed.
     """
-    known = _STATUSES.get(invoice.status or "")
-    if known is not None:
-        return known
-    if invoice.paid:
-        return "paid"
-    return _PHASES.get(kind, "uncollectible" if invoice.forgiven else "open")
+    told = _PHASES.get(kind)
+    stated = _STATUSES.get(invoice.status or "") or ("paid" if invoice.paid else None)
+    if told is None and stated is None:
+        return "uncollectible" if invoice.forgiven else "open"
+    return max((phase for phase in (told, stated) if phase is not None), key=_INVOICE_RANKS.__getitem__)
 
 
 def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:

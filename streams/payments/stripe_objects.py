@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
+from schemas.foreign_json import NEEDED, Truth
 from schemas.stripe import reference
 from streams.payments.facts import Notes
 
@@ -19,11 +20,16 @@ from streams.payments.facts import Notes
 _ID_MAX: Final = 255
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=_ID_MAX)]
 
+Name = Annotated[Id, msgspec.Meta(extra=NEEDED)]
+"""The id of an object that is folded."""
+
 Reference = str | dict[str, Any] | None
 """An id, or the whole object if the API expanded it; `named` returns the id."""
 
-Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]  # Unix seconds before the year 10000
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=NEEDED)]
+Signed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1, extra=NEEDED)]
+Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800, extra=NEEDED)]  # Unix seconds before the year 10000
+Status = Annotated[str, msgspec.Meta(extra=NEEDED)]
 Item = TypeVar("Item")
 
 
@@ -40,7 +46,7 @@ class PaymentDetails(msgspec.Struct, frozen=True):
 
 
 class PaymentIntent(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id | None = None
+    id: Name | None = None
     amount: Amount | None = None
     currency: str | None = None
     amount_received: Amount | None = None
@@ -54,10 +60,10 @@ class PaymentIntent(msgspec.Struct, frozen=True, kw_only=True):
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
     """`charge` alone names the payment where the API is older than payment intents, or the charge has none."""
 
-    id: Id | None = None
+    id: Name | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: str | None = None
+    status: Status | None = None
     reason: str | None = None
     failure_reason: str | None = None
     created: Instant | None = None
@@ -72,13 +78,13 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     `refunds` holds the newest refunds in API versions before 2022-11-15, and afterwards where it was asked for.
     """
 
-    id: Id | None = None
+    id: Name | None = None
     amount: Amount | None = None
     amount_refunded: Amount | None = None
     currency: str | None = None
-    captured: bool | None = None
-    paid: bool | None = None
-    status: str | None = None
+    captured: Truth | None = None
+    paid: Truth | None = None
+    status: Status | None = None
     amount_captured: Amount | None = None
     payment_intent: Reference = None
     customer: Reference = None
@@ -93,10 +99,10 @@ class EvidenceDetails(msgspec.Struct, frozen=True):
 
 
 class Dispute(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id | None = None
+    id: Name | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: str | None = None
+    status: Status | None = None
     reason: str | None = None
     charge: Reference = None
     payment_intent: Reference = None
@@ -110,8 +116,8 @@ class CustomerDetails(msgspec.Struct, frozen=True):
 class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
     """A page that a payer was sent through: it names the objects that it led to."""
 
-    id: Id | None = None
-    payment_status: str | None = None
+    id: Name | None = None
+    payment_status: Status | None = None
     amount_total: Amount | None = None
     currency: str | None = None
     payment_intent: Reference = None
@@ -156,18 +162,18 @@ class InvoicePayment(msgspec.Struct, frozen=True, kw_only=True):
     amount_paid: Amount | None = None
     currency: str | None = None
     payment: Payment | None = None
-    status: str | None = None
+    status: Status | None = None
     is_default: bool | None = None
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id | None = None
-    status: str | None = None
-    paid: bool | None = None
-    forgiven: bool | None = None
-    paid_out_of_band: bool | None = None
+    id: Name | None = None
+    status: Status | None = None
+    paid: Truth | None = None
+    forgiven: Truth | None = None
+    paid_out_of_band: Truth | None = None
     currency: str | None = None
-    amount_due: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    amount_due: Signed | None = None
     amount_paid: Amount | None = None
     attempt_count: Amount | None = None
     customer: Reference = None
@@ -187,8 +193,8 @@ class SubscriptionItem(msgspec.Struct, frozen=True):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    id: Id | None = None
-    status: str | None = None
+    id: Name | None = None
+    status: Status | None = None
     customer: Reference = None
     current_period_end: Instant | None = None
     items: List[SubscriptionItem] | None = None
@@ -198,7 +204,7 @@ Subject = TypeVar("Subject")
 
 
 class Data(msgspec.Struct, Generic[Subject], frozen=True):
-    object: Subject | None = None
+    object: Annotated[Subject, msgspec.Meta(extra=NEEDED)] | None = None
     previous_attributes: dict[str, Any] | None = None
 
 
@@ -208,7 +214,7 @@ class Event(msgspec.Struct, Generic[Subject], frozen=True):
     id: Id
     type: str
     created: Instant
-    data: Data[Subject] | None = None
+    data: Annotated[Data[Subject], msgspec.Meta(extra=NEEDED)] | None = None
 
 
 def named(value: Reference) -> str | None:

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.webhooks.variants import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, Provider
 
 Headers = CIMultiDictProxy[str]

@@ -18,7 +18,7 @@ from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.envelope import Event
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from schemas.providers import account_of
 from schemas.razorpay import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, TYPE_PREFIX, RazorpayEvent, aggregate_of
 from schemas.text import Word, accepts

@@ -15,7 +15,7 @@ from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST, Event
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, account_of
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, THIN, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent
@@ -35,7 +35,7 @@ class _Kind(msgspec.Struct):
     object: str | None = None
 
 
-_kind_decoder: Final = msgspec.json.Decoder(_Kind)
+_kind_decoder: Final = Decoder(_Kind)
 
 
 def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float) -> Secret:

@@ -19,6 +19,7 @@ import msgspec
 
 from runtime.outgoing import trusted
 from runtime.settings import Secret
+from schemas.foreign_json import Decoder
 from schemas.providers import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
 from streams.errors import FetchReason
@@ -26,7 +27,7 @@ from streams.payments.fetching.store import Wanted
 from streams.retry_after import parse_http_date, parse_retry_after
 
 _BODY_MAX: Final = 4 * 1024 * 1024
-_object: Final = msgspec.json.Decoder(StripeObject)
+_object: Final = Decoder(StripeObject)
 
 
 class Gone(NamedTuple):

@@ -3,15 +3,14 @@
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from outbox.received import Received
 from schemas.envelope import Event
+from schemas.foreign_json import Decoder
 from schemas.providers import account_of
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.topics import webhooks_of
 
-_event: Final = msgspec.json.Decoder(StripeEvent)
+_event: Final = Decoder(StripeEvent)
 
 
 def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:

@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import Counter
 
 from schemas.envelope import Event
+from schemas.foreign_json import Decoder
 from schemas.stripe import SOURCE, TYPE_PREFIX
 from schemas.stripe_snapshots import KINDS
 from schemas.stripe_thin import DATASCHEMA, ThinEvent
@@ -30,8 +31,8 @@ class _Marks(msgspec.Struct, frozen=True):
     context: str | None = None
 
 
-_thin: Final = msgspec.json.Decoder(ThinEvent)
-_marks: Final = msgspec.json.Decoder(_Marks)
+_thin: Final = Decoder(ThinEvent)
+_marks: Final = Decoder(_Marks)
 
 
 def of_thin_events(events: Iterable[Event]) -> list[Wanted]:

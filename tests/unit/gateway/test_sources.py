@@ -79,12 +79,17 @@ def test_whatever_an_event_names_an_account_fits_into_a_column_and_a_header(acco
     assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= 255)
 
 
-@pytest.mark.parametrize("marks", [{"livemode": "yes"}, {"account": 7}, {"context": ["acct_1"]}])
-def test_a_mark_that_is_none_costs_no_more_than_its_event(marks: dict[str, Any]) -> None:
-    """Stripe promises a Boolean and texts (https://docs.stripe.com/api/events/object)."""
+def test_a_mode_that_is_none_costs_no_more_than_its_event() -> None:
+    """Stripe promises a Boolean (https://docs.stripe.com/api/events/object), and money depends on it."""
     with pytest.raises(GatewayError) as refusal:
-        STRIPE.receive(arrive(make_event(**marks)))
+        STRIPE.receive(arrive(make_event(livemode="yes")))
     assert refusal.value.reason is Reason.EVENT_MALFORMED
+
+
+@pytest.mark.parametrize("marks", [{"account": 7}, {"context": ["acct_1"]}, {"api_version": 2026}, {"object": None}])
+def test_another_mark_that_is_none_costs_not_even_its_event(marks: dict[str, Any]) -> None:
+    received = STRIPE.receive(arrive(make_event(**marks)))
+    assert (received.handled, received.event.account) == (True, None)
 
 
 def test_razorpays_events_are_of_no_mode_that_anybody_could_tell() -> None:

@@ -123,10 +123,6 @@ def test_its_time_is_read_in_any_offset_and_precision(created: str, moment: date
         METER | {"id": 7},
         without(METER, "type"),
         METER | {"type": "t" * 256},
-        METER | {"related_object": []},
-        METER | {"related_object": "mtr_1"},
-        METER | {"related_object": {"id": "m" * 256, "type": "billing.meter"}},
-        METER | {"context": "a" * 256},
         METER | {"object": "v3.core.event"},
     ],
 )  # fmt: skip
@@ -134,6 +130,18 @@ def test_what_is_none_is_malformed(event: dict[str, Any]) -> None:
     with pytest.raises(GatewayError) as refusal:
         received(event)
     assert refusal.value.reason is Reason.EVENT_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "related", [[], "mtr_1", {"id": "m" * 256, "type": "billing.meter"}, {"id": "", "type": "billing.meter"}, {"id": 7}]
+)
+def test_an_object_that_it_cannot_name_is_none(related: Any) -> None:
+    assert received(METER | {"related_object": related}).event.aggregate_id == METER["id"]
+
+
+@pytest.mark.parametrize("context", ["", "a" * 256, ["acct_1"]])
+def test_a_context_that_is_none_is_left_out(context: Any) -> None:
+    assert received(METER | {"context": context}).event.account is None
 
 
 def test_a_snapshot_is_what_it_was() -> None:

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from schemas.acme import HANDLED_TYPES, AcmeEvent
 
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from schemas import registry
 from schemas.envelope import Event
 from schemas.razorpay import HANDLED_TYPES as RAZORPAY_TYPES
 from schemas.stripe import HANDLED_TYPES as STRIPE_TYPES
+from streams.errors import Poison
 from streams.payments.handler import _interpret
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import claims_of, emitted, lines_of, take
@@ -225,6 +227,11 @@ def test_an_amount_that_nobody_states_whole_is_booked_as_none_and_told_to_nobody
         ("invoice.sent", {}, "open"),
         ("invoice.voided", {}, "void"),
         ("invoice.deleted", {"status": "deleted"}, "void"),
+        ("invoice.deleted", {"status": "draft"}, "void"),
+        ("invoice.voided", {"status": "open"}, "void"),
+        ("invoice.marked_uncollectible", {"status": "open"}, "uncollectible"),
+        ("invoice.created", {"status": "open"}, "open"),
+        ("invoice.updated", {"status": "draft"}, "draft"),
         ("invoice.deleted", {}, "void"),
         ("invoice.marked_uncollectible", {"status": None}, "uncollectible"),
         ("invoice.overdue", {"status": _NEW_WORD}, "open"),
@@ -250,3 +257,39 @@ def test_an_invoice_without_a_status_has_the_one_that_the_rest_tells(kind: str, 
 def test_a_subscription_keeps_the_word_that_it_has(kind: str, status: str | None, kept: str) -> None:
     state = told(f"customer.subscription.{kind}", {"id": "sub_1", "status": status}).only(SubscriptionState)
     assert (state.standing.status, state.standing.ended) == (kept, kept == "canceled")
+
+
+@pytest.mark.parametrize("value", ["", 5, True, [], ["a"], {"a": 1}, "x" * 300, "\ud83d", "a\0"])
+@pytest.mark.parametrize("name", ["order_id", "invoice_id", "customer_id", "email", "notes", "contact"])
+def test_no_field_that_nobody_needs_costs_a_razorpay_payment(name: str, value: Any) -> None:
+    body = orjson.loads(razorpay.Payment(amount=700, currency="INR").captured())
+    body["payload"]["payment"]["entity"][name] = value
+    state = Effects(json.dumps(body).encode(), translate_razorpay).only(PaymentState)
+    assert (state.status, state.money) == ("succeeded", (700, "inr"))
+
+
+@pytest.mark.parametrize("value", ["", 5, True, [], ["a"], {"a": 1}, {"id": 5}, "x" * 5000, "\ud83d", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["customer", "receipt_email", "metadata", "invoice", "payment_details", "description", "latest_charge", "unheard_of"]
+)
+def test_no_field_that_nobody_needs_costs_a_stripe_payment(name: str, value: Any) -> None:
+    subject = {"id": "pi_1", "object": "payment_intent", "amount_received": 700, "currency": "eur", name: value}
+    body = json.dumps({"id": "evt_1", "type": "payment_intent.succeeded", "created": 1795763000, "data": {"object": subject}})
+    state = Effects(body.encode()).only(PaymentState)
+    assert (state.status, state.money) == ("succeeded", (700, "eur"))
+
+
+@pytest.mark.parametrize("currency", ["us\0", "\ud83d", "", "dollars", 5, "€", "x" * 5000])
+def test_what_is_no_currency_costs_no_payment_and_is_told_to_nobody(currency: Any) -> None:
+    subject = {"id": "pi_1", "amount_received": 700, "currency": currency, "receipt_email": "a@example.com"}
+    body = json.dumps({"id": "evt_1", "type": "payment_intent.succeeded", "created": 1795763000, "data": {"object": subject}})
+    effects = Effects(body.encode())
+    effects.check()
+    state = effects.only(PaymentState)
+    assert (state.status, state.money, effects.mailed) == ("succeeded", (700, "xxx"), [])
+
+
+@pytest.mark.parametrize("value", ["700", 700.5, True, -700, [700]])
+def test_an_amount_that_is_none_is_a_dead_letter_and_no_payment_of_nothing(value: Any) -> None:
+    with pytest.raises(Poison, match="amount_received"):
+        told("payment_intent.succeeded", {"id": "pi_1", "amount_received": value, "currency": "eur"})

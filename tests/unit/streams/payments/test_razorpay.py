@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from schemas import billing
 from schemas.razorpay import HANDLED_TYPES
 from streams.errors import Poison
 from streams.payments import news
-from streams.payments.facts import Fact, Money, PaymentFact, Stamp, SubscriptionFact
+from streams.payments.facts import DisputeFact, Fact, Money, PaymentFact, Stamp, SubscriptionFact
 from streams.payments.fold import fold
 from streams.payments.razorpay import facts_of
-from streams.payments.states import PaymentState, State, SubscriptionState
+from streams.payments.states import DisputeState, PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
 from streams.payments.store import Held, state_in, stored
 from tests.simulators.razorpay import MONTH, START, Payment, Subscription
@@ -226,3 +227,29 @@ def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], 
     end = folded(_reordered(data, facts))[-1]
     assert isinstance(end, SubscriptionState)
     assert end.standing.ended == last.ended
+
+
+@pytest.mark.parametrize(
+    ("told", "funds"),
+    [
+        ([("created", 0)], None),
+        ([("created", 0), ("won", 0)], None),
+        ([("created", 0), ("lost", 700)], "withdrawn"),
+        ([("created", 700)], "withdrawn"),
+        ([("created", 700), ("under_review", 700), ("won", 0)], "reinstated"),
+        ([("created", 700), ("lost", 700)], "withdrawn"),
+        ([("created", None), ("won", None)], None),
+    ],
+)
+def test_the_disputed_amount_is_where_razorpay_says_whatever_came_first(told: list[tuple[str, int | None]], funds: str) -> None:
+    payment = Payment()
+    bodies = [
+        payment.disputed(step, START + number, amount_deducted=amount, status="open" if step == "created" else step)
+        for number, (step, amount) in enumerate(told)
+    ]
+    for order in itertools.permutations(bodies):
+        state: State | None = None
+        for body in (*order, order[0]):
+            state = fold(state, next(fact for fact in said_in(body) if isinstance(fact, DisputeFact)))
+        assert isinstance(state, DisputeState)
+        assert (state.funds, state.fate.status) == (funds, "open" if told[-1][0] == "created" else told[-1][0])

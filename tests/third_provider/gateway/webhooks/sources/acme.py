@@ -13,7 +13,7 @@ from gateway.webhooks.sources import Arrival, Headers, Source, only_value, parse
 from outbox.received import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.envelope import Event
-from schemas.numbers import Decoder
+from schemas.foreign_json import Decoder
 from schemas.topics import webhooks_of
 
 _decoder: Final = Decoder(AcmeEvent)
