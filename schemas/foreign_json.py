@@ -20,6 +20,8 @@ NEEDED: Final = {"needed": True}
 """The `extra` of a type whose value must not be left out, since it decides about money or a state."""
 Truth = Annotated[bool, msgspec.Meta(extra=NEEDED)]
 """A truth value that must not be left out."""
+State = Annotated[str, msgspec.Meta(extra=NEEDED)]
+"""A word that decides about a state."""
 UNSTORABLE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """Found wherever a text of a JSON body might hold what Postgres cannot."""
 _ESCAPES: Final = re.compile(

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.foreign_json import State, Truth
 from schemas.providers import Word
 
 
@@ -22,9 +23,9 @@ class StripeObject(msgspec.Struct, frozen=True):
 
     id: Word
     object: str
-    status: str | None = None
+    status: State | None = None
     last_payment_error: Any = None
-    livemode: bool | None = None
+    livemode: Truth | None = None
     deleted: bool = False
 
 

@@ -11,8 +11,8 @@ from psycopg import AsyncConnection
 
 from gateway.secrets.witness import Live, live_secrets
 from gateway.settings import GatewaySettings
+from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.live import live_sources
-from gateway.webhooks.variants import timestamp_of
 from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Kept
@@ -109,7 +109,7 @@ async def _skew(connection: AsyncConnection, refused: Kept) -> float | None:
     first = first_id_of(time_of(refused.id) - _SKEW_OVER)
     rows = await (await connection.execute(_HEADERS, (refused.source, first, refused.id))).fetchall()
     signed = [(time_of(row[0]).timestamp(), timestamp_of(header_of(refused.source, row[1]))) for row in rows]
-    late = [arrived - moment for arrived, moment in signed if moment is not None]
+    late = [arrived - moment.seconds for arrived, moment in signed if moment is not None]
     return median(late) if late else None
 
 

@@ -4,8 +4,7 @@ The cause of a refusal and its remedy: each usual cause is tried against the sto
 Only operators see an explanation; whoever sent the delivery gets the same answer as ever.
 """
 
-import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -13,15 +12,16 @@ import msgspec
 
 from gateway.errors import Reason
 from gateway.secrets.witness import Live
+from gateway.webhooks.signatures import digests_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER
-from gateway.webhooks.variants import bodies_of, digests_of, keys_of, timestamp_of
+from operations.deliveries.bodies import bodies_of
+from operations.deliveries.keys import keys_of, likely_keys_of
+from operations.deliveries.signed import ALWAYS_TIMED, Signed
 from operations.webhook_replay.store import Kept
 from outbox.received import OTHER_MODE
-from runtime.ids import time_of
 from runtime.settings import Secret
 from schemas.foreign_json import Decoder
-from schemas.partners import key_of
 from schemas.providers import ModeOrAny, account_of, provider_of, providers
 
 TOLERANCE: Final = timedelta(seconds=300)
@@ -29,7 +29,6 @@ _SIGNATURES: Final[dict[str, str]] = {
     **{provider.name: provider.signature.header for provider in providers()},
     PARTNER: PARTNER_HEADER,
 }
-_TIMED: Final = frozenset({PARTNER, *(provider.name for provider in providers() if provider.signature.timed)})
 _UNPROVEN: Final = ("signature_", "timestamp_")
 
 
@@ -76,14 +75,22 @@ def explain(refused: Kept, known: Surroundings) -> Explanation:
         return _because("body_not_kept", f"it was refused as {refused.reason} before its body was read")
     if not refused.reason.startswith(_UNPROVEN):
         return _because(refused.reason, "its signature was not the reason")
-    header = header_of(refused.source, refused.headers)
+    return _of_signature(refused, known, header_of(refused.source, refused.headers))
+
+
+def _of_signature(refused: Kept, known: Surroundings, header: str) -> Explanation:
     if not header.strip():
         return _because("signature_missing", f"it came without {_SIGNATURES.get(refused.source, 'a signature')}")
     digests = digests_of(header)
     if not digests:
         return _because("signature_malformed", "its header holds no SHA-256 digest, neither in hex nor in base64")
-    signed = _Signed(refused, header, digests)
-    return _by_secret(signed, known) or _by_key(signed, known) or _by_body(signed, known) or _by_marks(signed, known)
+    signed = Signed(refused, header, digests, known.secrets)
+    for guess in (_by_secret, _by_key, _by_time, _by_body):
+        if (found := guess(signed, known)) is not None:
+            return found
+    if signed.timestamp is None and refused.source in ALWAYS_TIMED:
+        return _because("signature_malformed", "its header states no time of signing, such as t=1795763000")
+    return _by_marks(signed, known)
 
 
 def not_rejected(source: str, outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
@@ -110,83 +117,79 @@ def header_of(source: str, headers: Mapping[str, str]) -> str:
     return next((value for header, value in headers.items() if header.lower() == name), "")
 
 
-class _Signed:
-    """The delivery with its signatures."""
-
-    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes]) -> None:
-        self.refused = refused
-        self.body = refused.body or b""
-        self.timestamp = timestamp_of(header) if refused.source in _TIMED else None
-        self._prefix = b"" if self.timestamp is None else f"{self.timestamp}.".encode()
-        self._digests = digests
-
-    def by(self, key: bytes, body: bytes) -> bool:
-        """True if this key and this body make one of its signatures."""
-        made = hmac.digest(key, self._prefix + body, "sha256")
-        return any(hmac.compare_digest(made, digest) for digest in self._digests)
-
-    def is_own(self, live: Live) -> bool:
-        """True if the secret is of the source, or of the partner, that sent the delivery."""
-        if self.refused.source == PARTNER:
-            return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
-        provider = provider_of(self.refused.source)
-        return provider is not None and live.setting == provider.secret_setting
-
-    @property
-    def late(self) -> float:
-        """The seconds from the signing to the arrival."""
-        return 0.0 if self.timestamp is None else time_of(self.refused.id).timestamp() - self.timestamp
-
-
-def _by_secret(signed: _Signed, known: Surroundings) -> Explanation | None:
+def _by_secret(signed: Signed, known: Surroundings) -> Explanation | None:
     """The signature is right for these very bytes: so something beside it was wrong."""
-    for live in _own_first(signed, known.secrets):
+    for live in signed.secrets:
         if not signed.by(live.secret.value.encode(), signed.body):
             continue
         if not signed.is_own(live):
-            return _because("secret_of_other_source", f"the secret {live.secret.id} of {live.setting} signed it", live.secret)
+            detail = f"the secret {live.secret.id} of {live.setting} signed it{_besides(signed, known)}"
+            return _because("secret_of_other_source", detail, live.secret)
+        if signed.timestamp and signed.timestamp.in_milliseconds:
+            return _because("timestamp_signed_otherwise", "its time of signing is in milliseconds, not in seconds", live.secret)
         if abs(signed.late) > TOLERANCE.total_seconds():
-            return _because("clock_skew", _lateness(signed, known), live.secret)
+            header = "" if signed.refused.reason.startswith("timestamp_") else f"; besides, {_REFORMATTED}"
+            return _because("clock_skew", _lateness(signed, known) + header, live.secret)
         if known.recoverable and signed.refused.reason == Reason.SIGNATURE_WRONG:
             return _because(
                 "secret_added_since", f"the secret {live.secret.id} signed it, and was not set yet when it came", live.secret
             )
-        return _because(
-            "signature_reformatted", "the signature is right, but its header was not as the sender writes it", live.secret
-        )
+        return _because("signature_reformatted", f"the signature is right, but {_REFORMATTED}", live.secret)
+    return None
+
+
+def _by_key(signed: Signed, known: Surroundings) -> Explanation | None:
+    """A key signed it that is no webhook's secret, or a secret of ours that was written otherwise."""
     for key in known.api_keys:
-        if signed.by(key.value.encode(), signed.body):
-            return _because("api_key_as_secret", "the API key signed it, not the endpoint's signing secret", key)
-    return None
-
-
-def _by_key(signed: _Signed, known: Surroundings) -> Explanation | None:
-    """A secret of ours signed it, but written otherwise."""
-    for live in _own_first(signed, known.secrets):
-        for variant in keys_of(live.secret.value):
+        keys = (key.value.encode(), *(variant.value for variant in keys_of(key.value)))
+        if any(signed.by(each, signed.body) for each in keys):
+            detail = f"the API key signed it, not the endpoint's signing secret{_besides(signed, known)}"
+            return _because("api_key_as_secret", detail, key)
+    for live in signed.secrets:
+        for variant in keys_of(live.secret.value, live.setting):
             if signed.by(variant.value, signed.body):
-                return _because(variant.cause, f"signed with {variant.detail}: {live.secret.id} of {live.setting}", live.secret)
-    return None
-
-
-def _by_body(signed: _Signed, known: Surroundings) -> Explanation | None:
-    """A secret of ours signed it, but other bytes."""
-    secrets = _own_first(signed, known.secrets)
-    for variant in bodies_of(signed.body):
-        for live in secrets:
-            if signed.by(live.secret.value.encode(), variant.value):
-                detail = f"the secret {live.secret.id} of {live.setting} signed other bytes: {variant.detail}"
+                detail = f"signed with {variant.detail}: {live.secret.id} of {live.setting}{_besides(signed, known)}"
                 return _because(variant.cause, detail, live.secret)
     return None
 
 
-def _by_marks(signed: _Signed, known: Surroundings) -> Explanation:
+def _by_time(signed: Signed, known: Surroundings) -> Explanation | None:
+    """A secret of ours signed it, but the time in another form than we do."""
+    if signed.timestamp is None:
+        return None
+    untimed = Signed(signed.refused, "", signed.digests, ())
+    for live in signed.secrets:
+        key = live.secret.value.encode()
+        if untimed.by(key, signed.body) or any(signed.by(key, signed.body, between) for between in ("", ":", "\n", ",", " ")):
+            detail = f"the secret {live.secret.id} of {live.setting} signed it, but not the time and the body as `<t>.<body>`"
+            return _because("timestamp_signed_otherwise", detail + _besides(signed, known), live.secret)
+    return None
+
+
+def _by_body(signed: Signed, known: Surroundings) -> Explanation | None:
+    """A secret of ours signed it, but other bytes; at last with a secret of the source that was written otherwise as well."""
+    mistaken = [(live, key) for live in signed.own for key in likely_keys_of(live.secret.value)]
+    for variant in bodies_of(signed.body):
+        for live in signed.secrets if signed.has_time else signed.own:
+            if signed.by(live.secret.value.encode(), variant.value):
+                detail = f"the secret {live.secret.id} of {live.setting} signed other bytes: {variant.detail}"
+                return _because(variant.cause, detail + _besides(signed, known), live.secret)
+        for live, key in mistaken if signed.has_time else ():
+            if signed.by(key.value, variant.value):
+                detail = f"two faults: {variant.detail}; and it was signed with {key.detail}, {live.secret.id} of {live.setting}"
+                return _because(variant.cause, detail + _besides(signed, known), live.secret)
+        if signed.given_up:
+            break
+    return None
+
+
+def _by_marks(signed: Signed, known: Surroundings) -> Explanation:
     """The explanation where no secret of ours signed it: the marks of endpoints lead further."""
     source = signed.refused.source
     if source == PARTNER:
-        if not any(signed.is_own(live) for live in known.secrets):
+        if not signed.own:
             return _because("partner_unknown", "no secret is configured for the partner that the body names")
-        return _because("unknown", "no secret of ours signed it, in any known form")
+        return _because("unknown", f"no secret of ours signed it, {signed.tried}")
     marks = marks_of(signed.body)
     if marks is None:
         return _because("unknown", f"no secret of ours signed it, and its body is no event of {source}")
@@ -220,26 +223,15 @@ class _Event(msgspec.Struct, frozen=True):
     context: str | None = None
 
 
-class _Sender(msgspec.Struct, frozen=True, rename="camel"):
-    partner_id: str
-
-
 _event: Final = Decoder(_Event)
-_sender: Final = msgspec.json.Decoder(_Sender)
 
 
-def _partner_of(body: bytes) -> str | None:
-    try:
-        return _sender.decode(body).partner_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _besides(signed: Signed, known: Surroundings) -> str:
+    """A second cause, for which it would have been refused as well."""
+    return f"; besides, {_lateness(signed, known)}" if abs(signed.late) > TOLERANCE.total_seconds() else ""
 
 
-def _own_first(signed: _Signed, secrets: Iterable[Live]) -> list[Live]:
-    return sorted(secrets, key=lambda live: not signed.is_own(live))
-
-
-def _lateness(signed: _Signed, known: Surroundings) -> str:
+def _lateness(signed: Signed, known: Surroundings) -> str:
     side = "after" if signed.late > 0 else "before"
     text = f"it arrived {abs(signed.late):.0f} s {side} it was signed, and 300 s are allowed"
     return (
@@ -252,6 +244,7 @@ def _words_of(marks: Marks) -> str:
     return f"{mode} of the account {marks.account}" if marks.account else mode
 
 
+_REFORMATTED: Final = "its header was not as the sender writes it"
 _RECOVER: Final = "Then run `tallyhook replay webhooks --status rejected --dry-run`: what was kept can be recovered."
 _ADVICE: Final[Mapping[str, str]] = {
     "body_not_kept": "Without a body nothing can be tried; the reason names what the sender must change.",
@@ -262,6 +255,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "secret_added_since": "The settings are right by now. " + _RECOVER,
     "secret_with_whitespace": "Copy the secret again, on both sides, without spaces, quotes or a line end. " + _RECOVER,
     "secret_without_prefix": "Use the whole secret on both sides, with its prefix. " + _RECOVER,
+    "secret_taken_for_hex": "The sender must use the text of the secret as its key, neither decoded from hex nor encoded in it.",
+    "timestamp_signed_otherwise": "The sender must state the time as t=<Unix seconds> and sign the text <t>.<raw body>.",
     "secret_taken_for_base64": "The sender must use the text of the secret as its key, neither decoded nor encoded as base64.",
     "api_key_as_secret": "Configure the endpoint's own signing secret instead of the API key. " + _RECOVER,
     "body_trimmed": "Have every proxy pass the body on byte for byte: something adds or removes white space.",

@@ -9,14 +9,13 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from schemas.foreign_json import NEEDED, Truth
+from schemas.foreign_json import NEEDED, State, Truth
 from streams.payments.facts import Notes
 
 # Bounds checked because what becomes a key must fit into an index.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=NEEDED)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800, extra=NEEDED)]  # Unix seconds before the year 10000
-Status = Annotated[str, msgspec.Meta(extra=NEEDED)]
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +24,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     amount: Amount | None = None
     currency: str | None = None
-    status: Status | None = None
+    status: State | None = None
     amount_refunded: Amount | None = None
     captured: Truth | None = None
     order_id: Id | None = None
@@ -42,7 +41,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     payment_id: Id | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: Status | None = None
+    status: State | None = None
     created_at: Instant | None = None
 
 
@@ -56,14 +55,14 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     amount_deducted: Amount | None = None
     reason_code: str | None = None
     respond_by: Instant | None = None
-    status: Status | None = None
+    status: State | None = None
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """`current_end` is missing until the first period has begun."""
 
     id: Id
-    status: Status | None = None
+    status: State | None = None
     customer_id: Id | None = None
     current_end: Instant | None = None
     notes: Notes = None

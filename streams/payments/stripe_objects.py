@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
-from schemas.foreign_json import NEEDED, Truth
+from schemas.foreign_json import NEEDED, State, Truth
 from schemas.stripe import reference
 from streams.payments.facts import Notes
 
@@ -29,7 +29,6 @@ Reference = str | dict[str, Any] | None
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=NEEDED)]
 Signed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1, extra=NEEDED)]
 Instant = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800, extra=NEEDED)]  # Unix seconds before the year 10000
-Status = Annotated[str, msgspec.Meta(extra=NEEDED)]
 Item = TypeVar("Item")
 
 
@@ -63,7 +62,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     id: Name | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: Status | None = None
+    status: State | None = None
     reason: str | None = None
     failure_reason: str | None = None
     created: Instant | None = None
@@ -84,7 +83,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     captured: Truth | None = None
     paid: Truth | None = None
-    status: Status | None = None
+    status: State | None = None
     amount_captured: Amount | None = None
     payment_intent: Reference = None
     customer: Reference = None
@@ -102,7 +101,7 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     id: Name | None = None
     amount: Amount | None = None
     currency: str | None = None
-    status: Status | None = None
+    status: State | None = None
     reason: str | None = None
     charge: Reference = None
     payment_intent: Reference = None
@@ -117,7 +116,7 @@ class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
     """A page that a payer was sent through: it names the objects that it led to."""
 
     id: Name | None = None
-    payment_status: Status | None = None
+    payment_status: State | None = None
     amount_total: Amount | None = None
     currency: str | None = None
     payment_intent: Reference = None
@@ -162,13 +161,13 @@ class InvoicePayment(msgspec.Struct, frozen=True, kw_only=True):
     amount_paid: Amount | None = None
     currency: str | None = None
     payment: Payment | None = None
-    status: Status | None = None
+    status: State | None = None
     is_default: bool | None = None
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     id: Name | None = None
-    status: Status | None = None
+    status: State | None = None
     paid: Truth | None = None
     forgiven: Truth | None = None
     paid_out_of_band: Truth | None = None
@@ -194,7 +193,7 @@ class SubscriptionItem(msgspec.Struct, frozen=True):
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     id: Name | None = None
-    status: Status | None = None
+    status: State | None = None
     customer: Reference = None
     current_period_end: Instant | None = None
     items: List[SubscriptionItem] | None = None

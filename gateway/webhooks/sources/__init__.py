@@ -13,7 +13,7 @@ import msgspec
 from multidict import CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.variants import digests_of
+from gateway.webhooks.signatures import digests_of
 from outbox.received import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.foreign_json import Decoder

@@ -19,7 +19,7 @@ from gateway.errors import GatewayError
 from gateway.secrets.witness import Live
 from gateway.webhooks.sources.razorpay import verify as verify_razorpay
 from gateway.webhooks.sources.stripe import verify as verify_stripe
-from gateway.webhooks.variants import bodies_of
+from operations.deliveries.bodies import bodies_of
 from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain
 from operations.webhook_replay.store import Kept
 from runtime.ids import new_id, time_of

@@ -1,0 +1,87 @@
+"""A refused delivery with its signatures, and the bound of the guesses at how they were made."""
+
+import hmac
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from gateway.secrets.witness import Live
+from gateway.webhooks.signatures import timestamp_of
+from gateway.webhooks.sources.partner import NAME as PARTNER
+from operations.webhook_replay.store import Kept
+from runtime.ids import time_of
+from schemas.partners import key_of
+from schemas.providers import provider_of, providers
+
+ALWAYS_TIMED: Final = frozenset(provider.name for provider in providers() if provider.signature.timed)
+_TIMED: Final = ALWAYS_TIMED | {PARTNER}
+_BYTES_MAX: Final = 300_000_000
+_BYTES_EACH: Final = 4000  # about what a signature of nothing costs
+
+
+class Signed:
+    """
+    The delivery with its signatures, and the secrets to try, those of its source first.
+
+    At most `_BYTES_MAX` are hashed, which takes some seconds; `given_up` is true if that was not enough for every guess, and
+    `has_time` while the most of it is left.
+    """
+
+    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes], secrets: Iterable[Live]) -> None:
+        self.refused = refused
+        self.body = refused.body or b""
+        self.timestamp = timestamp_of(header) if refused.source in _TIMED else None
+        self.secrets = sorted(secrets, key=lambda live: not self.is_own(live))
+        self.given_up = False
+        self.digests = digests
+        self._bytes_left = _BYTES_MAX
+
+    def by(self, key: bytes, body: bytes, between: str = ".") -> bool:
+        """True if this key and this body make one of its signatures; `between` is what follows the time in what is signed."""
+        self._bytes_left -= len(body) + _BYTES_EACH
+        if self._bytes_left < 0:
+            self.given_up = True
+            return False
+        prefix = b"" if self.timestamp is None else f"{self.timestamp.text}{between}".encode()
+        made = hmac.digest(key, prefix + body, "sha256")
+        return any(hmac.compare_digest(made, digest) for digest in self.digests)
+
+    def is_own(self, live: Live) -> bool:
+        """True if the secret is of the source, or of the partner, that sent the delivery."""
+        if self.refused.source == PARTNER:
+            return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
+        provider = provider_of(self.refused.source)
+        return provider is not None and live.setting == provider.secret_setting
+
+    @property
+    def has_time(self) -> bool:
+        return self._bytes_left > _BYTES_MAX * 0.8
+
+    @cached_property
+    def own(self) -> list[Live]:
+        return [live for live in self.secrets if self.is_own(live)]
+
+    @property
+    def late(self) -> float:
+        """The seconds from the signing to the arrival."""
+        return 0.0 if self.timestamp is None else time_of(self.refused.id).timestamp() - self.timestamp.seconds
+
+    @property
+    def tried(self) -> str:
+        return "in the forms that were tried: its body is too large for all of them" if self.given_up else "in any known form"
+
+
+class _Sender(msgspec.Struct, frozen=True, rename="camel"):
+    partner_id: str
+
+
+_sender: Final = msgspec.json.Decoder(_Sender)
+
+
+def _partner_of(body: bytes) -> str | None:
+    try:
+        return _sender.decode(body).partner_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
