@@ -66,8 +66,7 @@ class StripeEvents:
     """A client of the list; `pauses` are waited one after the other while Stripe is called too often."""
 
     def __init__(self, key: str, base: str, *, pauses: Sequence[float] = PAUSES, retries: int = _RETRIES) -> None:
-        stripe.ca_bundle_path = ca_bundle() or stripe.ca_bundle_path
-        self._client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
+        self._client = client_of(key, base, retries)
         self._pauses = pauses
 
     def pages(self, since: datetime, until: datetime, types: Sequence[str] = ()) -> Iterator[list[Listed]]:
@@ -86,6 +85,12 @@ class StripeEvents:
             if not page.has_more:
                 return
             page = ask(page.next_page, self._pauses)
+
+
+def client_of(key: str, base: str, retries: int) -> stripe.StripeClient:
+    """A client that trusts the certificates that this machine trusts."""
+    stripe.ca_bundle_path = ca_bundle() or stripe.ca_bundle_path
+    return stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
 
 
 def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str = "events") -> Result:

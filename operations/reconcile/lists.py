@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 import stripe
 
-from operations.backfill.stripe_api import PAUSES, StripeApiError, ask
+from operations.backfill.stripe_api import PAUSES, StripeApiError, ask, client_of
 from operations.errors import Reason
 from schemas.foreign_json import Decoder
 from schemas.stripe_snapshots import KINDS, mode_of
@@ -76,8 +76,7 @@ class StripeLists:
         retries: int = _RETRIES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        addresses: Any = {"api": base.rstrip("/")}
-        self._client = stripe.StripeClient(key, base_addresses=addresses, max_network_retries=retries)
+        self._client = client_of(key, base, retries)
         self._options = {"stripe_account": account} if account else {}
         self.livemode = mode_of(key)
         self._apart = 1 / rate

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -19,7 +19,9 @@ from operations.reconcile.sides import (
     COMPARED,
     Compared,
     Theirs,
+    deleted,
     differences,
+    is_deleted,
     is_part_of_another,
     plain,
     theirs_of,
@@ -156,8 +158,9 @@ class _Work:
             for object_id in (each for each in ours if each not in seen):
                 found = await asyncio.to_thread(self._lists.one, compared.kind, object_id)
                 if found is None:
-                    self._note(Difference(kind=compared.kind, id=object_id, what="missing_there"))
-                await self._compare(compared, [] if found is None else [found])
+                    await self._compare_gone(compared, object_id)
+                else:
+                    await self._compare(compared, [found])
         except StripeApiError as error:
             self._report.uncompared.append(Uncompared(compared.kind, error.reason, str(error)))
             return error
@@ -173,6 +176,18 @@ class _Work:
                 if self._asked.apply:
                     await self._hand_in(compared, difference, theirs)
         self._progress(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
+
+    async def _compare_gone(self, compared: Compared, object_id: str) -> None:
+        """Only a draft invoice can be deleted; an invoice that is void here may have been such a draft."""
+        ours = (await store.rows(self._connection, compared, [object_id]))[object_id]
+        if is_deleted(compared, ours):
+            self._report.compared[compared.kind] += 1
+            return
+        difference = Difference(kind=compared.kind, id=object_id, what="missing_there")
+        self._note(difference)
+        theirs = deleted(compared, object_id, ours, datetime.now(UTC), self._asked.account)
+        if theirs is not None and self._asked.apply:
+            await self._hand_in(compared, difference, theirs)
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
         """The provider's side, or None where the object is compared as a part of another, or states nothing by itself."""

@@ -104,6 +104,25 @@ def theirs_of(compared: Compared, found: Found, charge: Found | None = None, acc
     return Theirs(found.id, events, None if state is None else _columns(compared, state))
 
 
+def is_deleted(compared: Compared, ours: Row) -> bool:
+    """True for an invoice that we know to be deleted, or voided, which is the same to us."""
+    return compared.kind == "invoice" and ours["status"] == "void"
+
+
+def deleted(compared: Compared, object_id: str, ours: Row, at: datetime, account: str | None) -> Theirs | None:
+    """
+    The provider's side of a draft invoice that it does not have any more (https://docs.stripe.com/api/invoices/delete).
+
+    None for anything else: it cannot have been deleted, so the key, the account or the mode is another.
+    """
+    if compared.kind != "invoice" or ours["status"] != "draft":
+        return None
+    gone = msgspec.json.encode({"id": object_id, "object": "invoice", "deleted": True})
+    event = StripeEvent(f"reconciled_{new_id().hex}", "invoice.deleted", int(at.timestamp()), account=account)
+    body = msgspec.json.encode(msgspec.to_builtins(event) | {"data": {"object": msgspec.Raw(gone)}})
+    return Theirs(object_id, [body], {**ours, "status": "void"})
+
+
 def _event_of(found: Found, body: bytes, account: str | None) -> bytes | None:
     answer = Answer(_object.decode(body), body, found.at, found.api_version, account, found.until)
     return snapshot_of(answer, f"reconciled_{new_id().hex}")

@@ -10,7 +10,7 @@ import msgspec
 from projections.contacts import Contact
 from schemas.operations import Channel, SendNotification
 from schemas.text import Email, Phone, accepts
-from streams.notifications.senders import SendFailed
+from streams.notifications.senders import SendFailed, SendReason
 
 # What is an address by its look; a device's token has none, so PUSH needs a contact.
 _LOOKS: Final[dict[Channel, Any]] = {"EMAIL": Email, "SMS": Phone}
@@ -58,10 +58,18 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
         return Suppress("opted_out")
     address = _address(command, known) or _fallback(command, known)
     if address is None:
-        return Fail("address_unknown" if known else "contact_unknown")
+        return Fail(_why_nobody(command, known))
     if command.channel not in configured:
         return Fail("channel_not_configured")
     return Queue(address)
+
+
+def _why_nobody(command: SendNotification, known: Sequence[Contact]) -> str:
+    """An address that can never be one is said to be so, where nothing else tells whom to send to."""
+    if known:
+        return "address_unknown"
+    meant = command.to if command.fallback is None else command.fallback
+    return SendReason.ADDRESS_INVALID if command.channel == "EMAIL" and "@" in meant else "contact_unknown"
 
 
 def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:

@@ -39,7 +39,7 @@ from streams.payments.states import (
     SubscriptionState,
 )
 
-Part = TypeVar("Part", Known, Flag, Reached, Stated, Moment)
+Part = TypeVar("Part", Known, Flag, Reached, Moment)
 
 
 def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
@@ -51,13 +51,13 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         updated=max(known.updated, stamp.at),
         reached=_latest(known.reached, None if fact.progress is None or canceled else Reached(stamp, fact.progress)),
         canceled=known.canceled or canceled,
-        captured=_latest(known.captured, _stated(stamp, fact.captured)),
-        vouched=_latest(known.vouched, _stated(stamp, fact.vouched)),
+        captured=_best(known.captured, _stated(stamp, fact.captured)),
+        vouched=_best(known.vouched, _stated(stamp, fact.vouched)),
         refunded=latest(known.refunded, fact.refunded),
         refunds=merged(known.refunds, stamp, fact.returned) if fact.returned else known.refunds,
         refunded_before=known.refunded_before,
-        asked=_latest(known.asked, _stated(stamp, fact.asked)),
-        hinted=_latest(known.hinted, _stated(stamp, fact.hinted)),
+        asked=_best(known.asked, _stated(stamp, fact.asked)),
+        hinted=_best(known.hinted, _stated(stamp, fact.hinted)),
         said_reference=_latest(known.said_reference, _known(stamp, fact.reference)),
         customer=_latest(known.customer, _known(stamp, fact.customer_id)),
         user=_latest(known.user, _known(stamp, fact.user_id)),
@@ -74,7 +74,7 @@ def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:
         **_origin(known, fact),
         fate=max(known.fate, fate, key=_finality),
         updated=max(known.updated, stamp.at),
-        stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
+        stated=_best(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
         reason=_latest(known.reason, _known(stamp, fact.reason)),
         failure=_latest(known.failure, _known(stamp, fact.failure_reason)),
         payment=_latest(known.payment, _known(stamp, fact.payment_id)),
@@ -95,7 +95,7 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
         **_origin(known, fact),
         fate=max(known.fate, fate),
         updated=max(known.updated, stamp.at),
-        stated=_latest(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
+        stated=_best(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
         reason=_latest(known.reason, _known(stamp, fact.reason)),
         said_funds=_latest(known.said_funds, _known(stamp, fact.funds)),
         withdrawn=known.withdrawn or fact.funds == "withdrawn",
@@ -164,8 +164,8 @@ def fold_invoice(state: InvoiceState | None, fact: InvoiceFact) -> InvoiceState:
         phase=max(known.phase, fact.phase, key=lambda phase: _PHASES[phase]),
         attempt=max(known.attempt, fact.attempt),
         failed_attempt=max(known.failed_attempt, fact.attempt) if fact.failed else known.failed_attempt,
-        billed=_latest(known.billed, _stated(stamp, fact.billed)),
-        hinted=_latest(known.hinted, _stated(stamp, fact.hinted)),
+        billed=_best(known.billed, _stated(stamp, fact.billed)),
+        hinted=_best(known.hinted, _stated(stamp, fact.hinted)),
         amount_paid=max(known.amount_paid, fact.amount_paid),
         customer=_latest(known.customer, _known(stamp, fact.customer_id)),
         user=_latest(known.user, _known(stamp, fact.user_id)),
@@ -204,6 +204,17 @@ def _latest(known: Part | None, other: Part | None) -> Part | None:
     if known is None or other is None:
         return other if known is None else known
     return max(known, other)
+
+
+def _best(known: Stated | None, other: Stated | None) -> Stated | None:
+    """The latest amount that has a currency, if there is one: an event that leaves it out takes nothing away."""
+    if known is None or other is None:
+        return other if known is None else known
+    return max(known, other, key=_completeness)
+
+
+def _completeness(stated: Stated) -> tuple[bool, Stated]:
+    return stated.money.whole, stated
 
 
 def _known(stamp: Stamp, value: str | None) -> Known | None:

@@ -261,6 +261,23 @@ async def test_what_stripe_does_not_have_is_said_and_remains(
     assert (report.handed_in, report.remaining, report.equal) == (0, 2, False)
 
 
+async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_the_same(
+    connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
+) -> None:
+    drafts = [{**invoice_object(stripe.Invoice(), AT), "status": "draft"} for _ in range(2)]
+    api.keep(*world.theirs)
+    await heard(connection, *world.ours, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
+    await heard(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
+    report = await run(connection, api)
+    assert told(report) == [("invoice", drafts[1]["id"], "missing_there")]
+    with worker(database_url):
+        report = await run(connection, api, apply=True)
+    assert (report.handed_in, report.mended, report.equal) == (1, 1, True)
+    states = await rows(connection, "select status, amount_due from invoices where status <> 'paid'")
+    assert states == [{"status": "void", "amount_due": draft["amount_due"]} for draft in drafts]
+    assert (await run(connection, api)).equal
+
+
 @pytest.mark.parametrize(("livemode", "account"), [(True, None), (False, "acct_7")])
 async def test_what_is_of_another_mode_or_account_is_not_looked_for(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, livemode: bool, account: str | None

@@ -22,6 +22,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch, TransportError
 
 from operations.backfill.stripe_api import StripeApiError, StripeEvents
+from operations.reconcile.lists import StripeLists
 from ops.stack.jars import ensure_jars
 from runtime.ids import new_id
 from runtime.outgoing import VARIABLES, elastic_trust, follow
@@ -242,6 +243,19 @@ def test_stripe_is_trusted_as_the_machine_says_and_reached_through_the_proxy(
     now = datetime.now(UTC)
     with pytest.raises(StripeApiError) as caught:
         next(events.pages(now - timedelta(hours=1), now))
+    assert caught.value.reason == reason
+    assert set(network.proxy.wanted) == {f"{NAME}:443"}
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
+def test_the_lists_of_stripe_are_reached_likewise(network: Company, trusted: bool, reason: str) -> None:
+    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
+    lists = StripeLists("rk_test_x", f"https://{NAME}", pauses=(), retries=0)
+    now = datetime.now(UTC)
+    with pytest.raises(StripeApiError) as caught:
+        next(lists.pages("invoice", now - timedelta(hours=1), now))
     assert caught.value.reason == reason
     assert set(network.proxy.wanted) == {f"{NAME}:443"}
 

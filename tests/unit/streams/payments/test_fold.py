@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from schemas import billing
 from streams.payments import news
-from streams.payments.facts import Before, Stamp, SubscriptionFact
+from streams.payments.facts import (
+    NO_CURRENCY,
+    UNSTATED,
+    Before,
+    DisputeFact,
+    InvoiceFact,
+    Money,
+    PaymentFact,
+    RefundFact,
+    Stamp,
+    SubscriptionFact,
+)
 from streams.payments.fold import fold
 from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
@@ -348,3 +359,26 @@ def test_changes_that_go_in_a_circle_end_alike_in_every_order(words: list[str], 
     ]
     key = key_of(facts[0])
     assert folded(_reordered(data, facts), key)[0] == folded(facts, key)[0]
+
+
+OWN: Final = Stamp(1, 0, "evt_own")
+LESS: Final = (Stamp(2, 0, "evt_less"), Stamp(0, 0, "evt_before"))
+
+
+@pytest.mark.parametrize("stamp", LESS)
+@pytest.mark.parametrize("less", [UNSTATED, Money(700, NO_CURRENCY)])
+def test_an_event_without_amount_or_currency_takes_none_away(stamp: Stamp, less: Money) -> None:
+    def facts(money: Money, at: Stamp) -> list[Fact]:
+        stated = None if money == UNSTATED else money
+        return [
+            PaymentFact(provider="stripe", id="x", stamp=at, asked=stated, captured=money),
+            RefundFact(provider="stripe", id="x", stamp=at, status="pending", gone=False, amount=money),
+            DisputeFact(provider="stripe", id="x", stamp=at, status="won", ended=True, amount=money),
+            InvoiceFact(provider="stripe", id="x", stamp=at, billed=money, phase="draft"),
+        ]
+
+    for whole, part in zip(facts(Money(900, "eur"), OWN), facts(less, stamp), strict=True):
+        for first, second in ((whole, part), (part, whole)):
+            state = fold(fold(None, first), second)
+            assert not isinstance(state, SubscriptionState)
+            assert state.money == (900, "eur"), state
