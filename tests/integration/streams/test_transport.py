@@ -56,6 +56,14 @@ class Handler:
         self.assignments += 1
 
 
+class Once(Handler):
+    """Shuts its gate behind each batch."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await super().handle(records)
+        self.gate.clear()
+
+
 class Slow(Handler):
     """Takes a moment for every batch."""
 
@@ -78,10 +86,11 @@ class Bench:
     group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
 
     @asynccontextmanager
-    async def worker(self, handler: Handler, *, commit_interval: float = 0.2) -> AsyncIterator[App]:
+    async def worker(self, handler: Handler, *others: str, commit_interval: float = 0.2) -> AsyncIterator[App]:
+        """A worker of the topic and of others."""
         app = App(
             self.group,
-            [self.topic],
+            [self.topic, *others],
             Work("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
             kafka=Cluster(self.server),
             store="memory://",
@@ -101,11 +110,11 @@ class Bench:
         finally:
             await app.stop()
 
-    def produce(self, numbers: dict[int, int], *, size: int = 1) -> None:
+    def produce(self, numbers: dict[int, int], *, topic: str = "", size: int = 1) -> None:
         producer = Producer({"bootstrap.servers": self.server})
         for partition, number in numbers.items():
             for n in range(number):
-                producer.produce(self.topic, f"{n}".ljust(size), partition=partition)
+                producer.produce(topic or self.topic, f"{n}".ljust(size), partition=partition)
         assert producer.flush(20) == 0
 
     @asynccontextmanager
@@ -137,8 +146,8 @@ class Bench:
         moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, places)])
         moved[self.group].result(20)
 
-    async def committed(self) -> dict[Place, int]:
-        found = await asyncio.to_thread(Offsets(Cluster(self.server)).group, self.group, [self.topic])
+    async def committed(self, *others: str) -> dict[Place, int]:
+        found = await asyncio.to_thread(Offsets(Cluster(self.server)).group, self.group, [self.topic, *others])
         return dict(found.committed)
 
     async def until_committed(self, numbers: dict[int, int]) -> None:
@@ -223,6 +232,51 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
         await until(lambda: bool(heir.done))
     assert [record.offset for record in heir.done] == [100]
     assert handler.losses == heir.losses == []
+
+
+async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench: Bench) -> None:
+    """Faust forgets the acknowledgements of partitions that go; their records would come to the next owner again."""
+    first, second = Handler(), Handler()
+    first.gate.set()
+    second.gate.set()
+    bench.produce(dict.fromkeys(range(4), 20))
+    async with bench.worker(first, commit_interval=1000) as old:
+        await until(lambda: len(first.done) == 80 and not old.consumer.in_hand.records)
+        assert await bench.committed() == {}
+        async with bench.worker(second, commit_interval=1000) as new:
+            await until(lambda: len(old.consumer.assignment()) == len(new.consumer.assignment()) == 2)
+            assert await bench.committed() == {Place(bench.topic, partition): 20 for partition in range(4)}
+    assert second.done == []
+
+
+async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_acknowledged(bench: Bench) -> None:
+    """It comes again in the generation that is now; a crash before that would lose it."""
+    other = make_topic(bench.server, partitions=4)
+    first, second = Once(), Handler()
+    bench.produce(dict.fromkeys(range(4), 5))
+    bench.produce(dict.fromkeys(range(4), 5), topic=other)
+    async with bench.worker(first, other) as old:
+        await until(lambda: len(first.begun) == 1 and old.consumer.in_hand.records == 40)
+        async with bench.worker(second, other) as new:
+            await until(lambda: len(old.consumer.assignment()) == len(new.consumer.assignment()) == 4)
+            await until(lambda: old.consumer.in_hand.records == 20)
+            first.gate.set()
+            await until(lambda: len(first.begun) == 2)
+            await old.consumer.commit()
+            assert await bench.committed(other) == {}
+
+
+async def test_a_partition_whose_position_is_being_asked_for_does_not_crash_the_worker(bench: Bench) -> None:
+    """Faust looks at the positions every few seconds, and aiokafka has none between a rebalance and the leader's answer."""
+    handler = Handler()
+    handler.gate.set()
+    bench.produce({0: 1})
+    async with bench.worker(handler) as app:
+        await until(lambda: bool(handler.done))
+        subscribed = app.consumer._thread._ensure_consumer()._subscription.subscription
+        for place in subscribed.assignment.tps:
+            subscribed.assignment.state_value(place)._position = None
+        await app.consumer.verify_all_partitions_active()
 
 
 async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:

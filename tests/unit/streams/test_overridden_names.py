@@ -24,6 +24,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "on_partitions_revoked": "(self, revoked: Set[faust.types.tuples.TP]) -> None",
         "seek_to_committed": "(self) -> Mapping[faust.types.tuples.TP, int]",
         "ack": "(self, message: faust.types.tuples.Message) -> bool",
+        "verify_all_partitions_active": "(self) -> None",
         "_add_gap": "(self, tp: faust.types.tuples.TP, offset_from: int, offset_to: int) -> None",
     },
     transport.Thread: {

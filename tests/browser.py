@@ -1,0 +1,113 @@
+"""A real browser that needs no root: Chromium of an npm package, led by Playwright."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from playwright.async_api import async_playwright
+
+from tests.needs import missing
+from tests.npm import npm_package
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+CHROMIUM: Final = "@sparticuz/chromium@153.0.0"
+# It unpacks the libraries that a bare machine lacks only where it believes itself in a function of AWS.
+_UNPACK: Final = 'import chromium from "@sparticuz/chromium"; await chromium.executablePath();'
+_WITH_LIBRARIES: Final = {"AWS_EXECUTION_ENV": "AWS_Lambda_nodejs22.x"}
+_LIMIT: Final = 120  # seconds
+
+# What reaches out to the right of the window, unless a box that can be scrolled holds it. A box that cuts off is no excuse.
+_OVERFLOWING: Final = """
+() => {
+  const scrolls = (node) => node && (["auto", "scroll"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
+  const tell = (node) => `${node.tagName} ${node.textContent.trim().slice(0, 40)}`;
+  return [...document.body.querySelectorAll("*")]
+    .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node))
+    .map(tell);
+}
+"""
+
+
+class Looked(NamedTuple):
+    """A page of a browser, and what went wrong on it since it was opened."""
+
+    page: Page
+    faults: list[str]
+
+    async def overflowing(self) -> list[str]:
+        """What is cut off at the right, or makes the whole page scroll sideways."""
+        found: list[str] = await self.page.evaluate(_OVERFLOWING)
+        return found
+
+
+def chromium() -> Path:
+    """The folder with the program and its libraries, unpacked once into the cache that all stacks share."""
+    package = npm_package(CHROMIUM)
+    folder = package / "unpacked"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=package, prefix=".") as name:
+            fresh = Path(name) / "fresh"
+            fresh.mkdir()
+            command = ["node", "--input-type=module", "-e", _UNPACK]
+            environment = os.environ | _WITH_LIBRARIES | {"TMPDIR": str(fresh)}
+            done = subprocess.run(
+                command, cwd=package, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False
+            )
+            if done.returncode:
+                missing(f"no browser: node cannot unpack it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            if not folder.exists():
+                fresh.rename(folder)
+    return folder
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    folder = chromium()
+    with tempfile.TemporaryDirectory(prefix="tallyhook-browser-") as home:
+        environment = {
+            "HOME": home,
+            "LD_LIBRARY_PATH": str(folder / "al2023" / "lib"),
+            "FONTCONFIG_PATH": str(folder / "fonts"),
+        }
+        async with async_playwright() as playwright:
+            started = await playwright.chromium.launch(executable_path=folder / "chromium", env=dict(environment))
+            yield started
+            await started.close()
+
+
+@asynccontextmanager
+async def opened(browser: Browser, url: str, *, width: int, height: int = 900) -> AsyncIterator[Looked]:
+    """
+    The page in a window of that size.
+
+    Every message of its console, every error of its scripts, every request that fails and every one to another server is a fault.
+    """
+    page = await browser.new_page(viewport={"width": width, "height": height})
+    looked, ours = Looked(page, []), urlsplit(url).netloc
+
+    def said(message: ConsoleMessage) -> None:
+        looked.faults.append(f"console: {message.type} {message.text}")
+
+    def asked(request: Request) -> None:
+        if urlsplit(request.url).netloc != ours:
+            looked.faults.append(f"a request elsewhere: {request.url}")
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: looked.faults.append(f"script: {error}"))
+    page.on("request", asked)
+    page.on("requestfailed", lambda request: looked.faults.append(f"failed: {request.url} {request.failure}"))
+    await page.goto(url)
+    try:
+        yield looked
+    finally:
+        await page.close()
