@@ -6,6 +6,7 @@ import psycopg
 
 from runtime.failures import Failures
 from runtime.service import Service, connected
+from runtime.sessions import readable
 
 
 class Listener:
@@ -28,5 +29,7 @@ class Listener:
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(f"listen {self._channel}".encode())
         self._reconnected()
-        async for notify in connection.notifies():
-            self._heard(notify.payload)
+        while True:
+            async for notify in connection.notifies(timeout=0):
+                self._heard(notify.payload)
+            await readable(connection)

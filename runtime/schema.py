@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 _MIGRATION: Final = re.compile(r"(\d{4})_(expand|contract)_\w+\.py")
 _STATEMENT: Final = timedelta(seconds=5)
-_EVERY: Final = 5.0  # seconds between two looks while the schema fits
+_EVERY: Final = 15.0  # seconds between two looks while the schema fits; each is a connection
 _SOON: Final = 0.5  # seconds, while it does not, or is not known
 _TURN: Final = 0.1  # seconds between two looks at a request to stop
 

@@ -129,10 +129,25 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) ->
     """Wait, and keep the session alive meanwhile. Raises psycopg.OperationalError as soon as the connection is lost."""
     every = lease.total_seconds() / SPOKEN
     while seconds > 0:
-        async for _ in connection.notifies(timeout=min(seconds, every)):
-            pass  # nobody sends any: this is a wait that notices the end of the connection
+        await readable(connection, min(seconds, every))  # nobody sends anything: only the end of the connection is readable
         await connection.execute("select 1")
         seconds -= every
+
+
+async def readable(connection: AsyncConnection, seconds: float | None = None) -> None:
+    """
+    Wait until the server has sent something, has ended the connection, or the time is over.
+
+    psycopg's own wait for notifications wakes ten times a second.
+    """
+    loop, found, number = asyncio.get_running_loop(), asyncio.Event(), connection.fileno()
+    loop.add_reader(number, found.set)
+    try:
+        await asyncio.wait_for(found.wait(), seconds)
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(number)
 
 
 @asynccontextmanager

@@ -29,6 +29,10 @@ from streams.processor import passing_reason
 log = structlog.get_logger()
 
 UNWRITABLE: Final = "outcome_unwritable"
+_QUIET: Final = 2
+"""Rounds in which nothing was done, after which a sender is at rest; in one of them the next due time was asked for."""
+_AT_REST: Final = 5
+"""Polls that are one while nothing is under way: what becomes due meanwhile is heard of, or known before."""
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 
@@ -64,7 +68,7 @@ class DueSender(ABC, Generic[Row, Ended]):
     The attempts of one worker between `open` and `close`.
 
     It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`hearing`), and every `poll`
-    in any case. `hold` keeps it from beginning.
+    in any case; at rest it looks less often. `hold` keeps it from beginning.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class DueSender(ABC, Generic[Row, Ended]):
         self._poll = poll.total_seconds()
         self._claims = Claims(lease)
         self._asked_at, self._due_at = -math.inf, math.inf
+        self._quiet = 0
         self._under_way: dict[asyncio.Task[Ended], Row] = {}
         self._ended: list[Ended] = []
         self._failures = Failures(words.loop, postponed=words.postponed, passing=passing_reason, longest_away=1.0)
@@ -172,8 +177,10 @@ class DueSender(ABC, Generic[Row, Ended]):
             await asyncio.wait(self._under_way)
 
     async def _turn(self) -> float:
-        await self.run_once()
-        return min(self._poll, max(0.0, self._due_at - now()) + _LATE)
+        done = await self.run_once()
+        self._quiet = 0 if self._under_way or any(done) else self._quiet + 1
+        poll = self._poll if self._quiet < _QUIET else self._poll * _AT_REST
+        return min(poll, max(0.0, self._due_at - now()) + _LATE)
 
     async def _look_ahead(self, connection: AsyncConnection) -> None:
         """Ask for the next due time where the last one has come, and otherwise once in a `poll`."""

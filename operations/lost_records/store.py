@@ -62,13 +62,16 @@ async def searches(connection: AsyncConnection) -> list[Search]:
         return await (await cursor.execute(_SEARCHES)).fetchall()
 
 
+_BEGIN: Final = """
+update lost_ranges r set resent_from = t.until from unnest(%s::text[], %s::int[], %s::bigint[]) as t(topic, partition, until)
+where r.topic = t.topic and r.partition = t.partition and r.resent_from is null and r.finished_at is null
+"""
+
+
 async def begin(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
     """Write down where partitions end before anything is sent again: it will be behind that."""
-    await connection.cursor().executemany(
-        """update lost_ranges set resent_from = %s where topic = %s and partition = %s and resent_from is null
-           and finished_at is null""",
-        [(end, *place) for place, end in ends.items()],
-    )
+    columns = [place.topic for place in ends], [place.partition for place in ends], [*ends.values()]
+    await connection.execute(_BEGIN, columns)
 
 
 # What was set aside is marked too. A record that went back from the dead letters carries an event of another id.
