@@ -6,13 +6,18 @@ Operators use `tallyhook worker ROLE`, which also keeps its logs as lines of JSO
 application is made when `app` is asked for.
 """
 
+import asyncio
 import tempfile
+from collections.abc import Collection
 from functools import cache
 from typing import Any, Final
 
+import structlog
 from mode import Service
 from typing_extensions import override
 
+from outbox.errors import BrokerError
+from outbox.offsets import Offsets
 from outbox.secret_changes import written_by
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
@@ -21,7 +26,9 @@ from streams.app import build_apps
 from streams.roles import ROLES
 from streams.transport import App
 
-_TURN: Final = 0.1  # seconds
+log = structlog.get_logger()
+
+_TURN: Final = 0.5  # seconds
 
 
 def __getattr__(name: str) -> Any:
@@ -42,7 +49,7 @@ def _app() -> App:
         raise SystemExit(str(error)) from error
     schema = SchemaWatch(settings.database_url, f"worker {role.name}")
     secrets = SecretWatch((settings,), environ, written_by(f"worker-{role.name}", settings.database_url))
-    watches = _Watches(schema, secrets)
+    watches = _Watches(schema, secrets, Offsets(settings.kafka), role.topics)
     [app] = build_apps(f"worker-{role.name}", {role: settings}, _datadir().name, schema, watches)
     return app
 
@@ -53,21 +60,31 @@ def _datadir() -> "tempfile.TemporaryDirectory[str]":
 
 
 class _Watches(Service):
-    """Starts before everything else, and waits for a schema that this code can work on."""
+    """Starts before everything else, and waits for a schema that this code can work on and for brokers that answer."""
 
-    def __init__(self, schema: SchemaWatch, secrets: SecretWatch) -> None:
+    def __init__(self, schema: SchemaWatch, secrets: SecretWatch, offsets: Offsets, topics: Collection[str]) -> None:
         super().__init__()
         self._schema = schema
         self._secrets = secrets
+        self._offsets = offsets
+        self._topics = topics
 
     @override
     async def on_start(self) -> None:
         self._secrets.start()
         self._schema.start()
-        while not (self._schema.fits or self.should_stop):
+        while not (self.should_stop or (self._schema.fits and await self._answered())):
             await self.sleep(_TURN)
 
     @override
     async def on_stop(self) -> None:
         self._schema.stop()
         self._secrets.stop()
+
+    async def _answered(self) -> bool:
+        try:
+            await asyncio.to_thread(self._offsets.topic_ids, self._topics)
+        except BrokerError as error:
+            log.warning("worker_waiting", reason=error.reason, error=str(error))
+            return False
+        return True

@@ -86,6 +86,20 @@ def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(
     assert (process.returncode, "Worker ready" in logged) == (0, True), logged[-2000:]
 
 
+def test_a_worker_waits_for_brokers_that_do_not_answer(database_url: str) -> None:
+    settings = {"DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
+    command = [FAUST, "-A", "streams.worker", "worker", "-l", "info", "--web-port", str(Ports().take("worker", 0))]
+    with subprocess.Popen(
+        command, env=environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        waiting = (line for line in process.stdout if "worker_waiting" in line and "kafka_unavailable" in line)
+        assert [bool(next(waiting, "")) for _ in range(2)] == [True, True]
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+    assert (process.returncode, "Traceback" in rest) == (0, False), rest
+
+
 def dead_letters(web: int) -> int:
     try:
         [worker] = requests.get(f"http://127.0.0.1:{web}/agents.json", timeout=5).json()["workers"]
