@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
+from functools import cache
 from typing import Final
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
+from outbox.errors import BrokerError
+from outbox.offsets import Offsets
+from runtime.kafka import Cluster
 from streams import metrics
 from streams.transport import App
 
 log = structlog.get_logger()
 
-_PATIENCE: Final = 2.0
-"""Seconds that Kafka may take to return the ends of partitions; then the last answer counts, or the mark of the last fetch."""
+_PATIENCE: Final = timedelta(seconds=2)
+"""How long Kafka may take for the ends of partitions; then those of the last answer count."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -35,7 +39,8 @@ class Progress:
     A reader of the positions of a Faust application's consumer.
 
     The high-water marks that come with fetched records stand still while a worker waits and fetches nothing, which is when lag is
-    asked for, so Kafka is asked for the ends: one call for all partitions, and one more while some have no commit yet.
+    asked for, so Kafka is asked for the ends. It is asked on connections of their own: on those of the consumer a question waits
+    behind a poll.
     """
 
     def __init__(self, app: App, worker: str) -> None:
@@ -51,7 +56,7 @@ class Progress:
         except ConsumerNotStarted:
             return []
         committed = self._committed(places)
-        await self._ask(places, [place for place in places if committed[place] is None])
+        await self._ask(places)
         return [
             Held(
                 self._worker,
@@ -71,18 +76,16 @@ class Progress:
     def _lag(self, place: TP, committed: int | None) -> int:
         return max(0, self._ends[place] - (committed if committed is not None else self._begins.get(place, 0)))
 
-    async def _ask(self, places: set[TP], fresh: list[TP]) -> None:
-        consumer = self._app.consumer
-        if not places:
-            return
+    async def _ask(self, places: set[TP]) -> None:
+        kafka = self._app.kafka
         try:
-            async with asyncio.timeout(_PATIENCE):
-                self._ends.update(await consumer.highwaters(*places))
-                if fresh:
-                    self._begins.update(await consumer.earliest_offsets(*fresh))
-        except (TimeoutError, KafkaError, ConsumerNotStarted) as error:
-            log.warning("lag_stale", role=self._worker, reason="kafka_unavailable", error=str(error) or type(error).__name__)
-            self._ends |= {p: mark for p in places - self._ends.keys() if (mark := consumer.highwater(p)) is not None}
+            spans = await asyncio.to_thread(_offsets(kafka).spans, {kafka.ours(place.topic) for place in places})
+        except BrokerError as error:
+            log.warning("lag_stale", role=self._worker, reason=error.reason, error=str(error))
+            return
+        for place, span in spans.items():
+            found = TP(kafka.named(place.topic), place.partition)
+            self._begins[found], self._ends[found] = span
 
 
 async def read_all(readers: Iterable[Progress]) -> list[Held]:
@@ -95,3 +98,9 @@ def expose(held: Iterable[Held]) -> None:
     metrics.LAG.clear()
     for place in held:
         metrics.LAG.labels(place.worker, place.topic, str(place.partition)).set(place.lag)
+
+
+@cache
+def _offsets(kafka: Cluster) -> Offsets:
+    """Return the one connection of this process for all of its roles."""
+    return Offsets(kafka, _PATIENCE)

@@ -37,7 +37,8 @@ from streams.monitor import Monitor
 
 log = structlog.get_logger()
 
-_POLL_AT_REST: Final = 500  # milliseconds; a request for the ends of partitions waits behind a poll
+# Milliseconds. What comes ends a poll at once; but a partition that is given out while one is under way is read after it.
+_POLL_AT_REST: Final = 2000
 _POLL_BESIDE: Final = 20  # milliseconds
 _PAUSE: Final = 0.5  # seconds
 # Seconds. By aiokafka's clock a worker that has no partitions, or waits for Postgres, does not poll: it would leave the group,
