@@ -29,7 +29,8 @@ _LIMIT: Final = 120  # seconds
 # What reaches out to the right of the window, unless a box that can be scrolled holds it. A box that cuts off is no excuse.
 _OVERFLOWING: Final = """
 () => {
-  const scrolls = (node) => node && (["auto", "scroll"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
+  const isScrolled = (node) => ["auto", "scroll"].includes(getComputedStyle(node).overflowX);
+  const scrolls = (node) => node && (isScrolled(node) || scrolls(node.parentElement));
   const tell = (node) => `${node.tagName} ${node.textContent.trim().slice(0, 40)}`;
   return [...document.body.querySelectorAll("*")]
     .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node))

@@ -118,7 +118,9 @@ def handled(database_url: str, event: Event) -> bool:
 
 
 @each_process
-@pytest.mark.parametrize("raised", ["asyncio.CancelledError()", "GeneratorExit()", "KeyboardInterrupt()", "Ours()", "SystemExit()"])
+@pytest.mark.parametrize(
+    "raised", ["asyncio.CancelledError()", "GeneratorExit()", "KeyboardInterrupt()", "Ours()", "SystemExit()"]
+)
 def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
     kafka_server: str, database_url: str, event: Event, raised: str, roles: str
 ) -> None:
