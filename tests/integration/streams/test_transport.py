@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from streams.records import Record
 
 BATCH: Final = 50
+MOST: Final = Most(BATCH, 4_194_304)
+FETCH: Final = 1_048_576
+"""Bytes of a partition that one fetch brings, as Faust sets it."""
 TO_AND_FRO: Final = 20
 """How often partitions change hands: each worker that comes or goes is once."""
 
@@ -86,12 +89,12 @@ class Bench:
     group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
 
     @asynccontextmanager
-    async def worker(self, handler: Handler, *others: str, commit_interval: float = 0.2) -> AsyncIterator[App]:
+    async def worker(self, handler: Handler, *others: str, most: Most = MOST, commit_interval: float = 0.2) -> AsyncIterator[App]:
         """A worker of the topic and of others."""
         app = App(
             self.group,
             [self.topic, *others],
-            Work("test", Most(BATCH, 4_194_304), handler.handle, handler.lost, handler.reassigned, stuck),
+            Work("test", most, handler.handle, handler.lost, handler.reassigned, stuck),
             kafka=Cluster(self.server),
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
@@ -264,6 +267,23 @@ async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_a
             await until(lambda: len(first.begun) == 2)
             await old.consumer.commit()
             assert await bench.committed(other) == {}
+
+
+async def test_what_is_in_hand_is_bounded_in_bytes(bench: Bench) -> None:
+    """Two batches, and the fetch that passes them: a share of each partition. Without the bound it would be all."""
+    most, held = Most(BATCH, 500_000), [0]
+
+    class Weighing(Handler):
+        async def handle(self, records: Sequence[Record]) -> None:
+            held.append(app.consumer.in_hand.size)
+            await asyncio.sleep(0.05)  # what the next fetches bring comes meanwhile
+            self.done += records
+
+    handler = Weighing()
+    bench.produce(dict.fromkeys(range(4), 40), size=250_000)
+    async with bench.worker(handler, most=most) as app:
+        await until(lambda: len(handler.done) == 160)
+    assert most.size < max(held) <= 2 * most.size + 4 * FETCH
 
 
 async def test_a_partition_whose_position_is_being_asked_for_does_not_crash_the_worker(bench: Bench) -> None:

@@ -47,7 +47,7 @@ def test_lag_is_in_the_title_the_tiles_and_the_table() -> None:
     page = render(topology({"webhooks.stripe": 1234}))
     assert "<title>topology · Tallyhook · lag 1,234</title>" in page
     assert re.search(r'class="tile much"><b>1,234</b>', page)
-    assert re.search(r'number lag much">1,234</td>', page)
+    assert re.search(r'number lag much" data-of="Lag">1,234</td>', page)
     assert texts(page).count("1,234") == 2
 
 
