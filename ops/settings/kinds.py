@@ -15,15 +15,19 @@ from streams.alerts.settings import AlertSettings
 from streams.notifications.settings import NotificationSettings
 from streams.settings import CacheSettings, LeadSettings, PaymentSettings, SearchSettings
 
-PROCESSES: Final[Mapping[str, tuple[type[Settings], ...]]] = {
-    "gateway": (GatewaySettings,),
-    "relay": (RelaySettings, RecordSettings),
+_WORKERS: Final[Mapping[str, tuple[type[Settings], ...]]] = {
     "worker-payments": (PaymentSettings,),
     "worker-cache": (CacheSettings,),
     "worker-search": (SearchSettings,),
     "worker-notifications": (NotificationSettings,),
     "worker-leads": (LeadSettings,),
     "worker-alerts": (AlertSettings,),
+}
+PROCESSES: Final[Mapping[str, tuple[type[Settings], ...]]] = {
+    "gateway": (GatewaySettings,),
+    "relay": (RelaySettings, RecordSettings),
+    **_WORKERS,
+    "worker-all": tuple(kind for kinds in _WORKERS.values() for kind in kinds),
 }
 
 
@@ -55,7 +59,7 @@ ELSEWHERE: Final = frozenset(
         secret_files.FOLDER,
         *(f"{name}_PORT" for name in ("POSTGRES", "KAFKA", "REDIS", "ELASTICSEARCH", "PROMETHEUS", "GRAFANA")),
         "WORKER_PORT",
-        *(f"{process.replace('-', '_').upper()}_PORT" for process in PROCESSES if process.startswith("worker-")),
+        *(f"{process.replace('-', '_').upper()}_PORT" for process in _WORKERS),
     }
 )
 """What says how the network is reached, and on which ports Docker Compose publishes what."""
