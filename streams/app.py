@@ -13,7 +13,7 @@ from streams.progress import Progress
 from streams.role import Role
 from streams.settings import StreamSettings
 from streams.stopping import QuietWorker, Worker
-from streams.tools import Tools
+from streams.tools import EX_SOFTWARE, Tools
 from streams.transport import App
 
 _FETCH_SIZE: Final = 1024 * 1024  # bytes of each partition that aiokafka holds; a record that is larger is fetched alone
@@ -22,12 +22,12 @@ _FETCH_SIZE: Final = 1024 * 1024  # bytes of each partition that aiokafka holds;
 def run(process: str, roles: Mapping[Role, StreamSettings], datadir: str, schema: SchemaWatch, stop: Stop) -> int:
     """Run a worker of these roles until it is stopped by a signal; returns the exit code."""
     first, *others = build_apps(process, roles, datadir, schema)
+    worker = QuietWorker(first, *others, loglevel=None, redirect_stdouts=False, quiet=True)
+    worker.asked = stop
     try:
-        worker = QuietWorker(first, *others, loglevel=None, redirect_stdouts=False, quiet=True)
-        worker.asked = stop
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return int(ended.code or 0)
+        return EX_SOFTWARE if worker.crash_reason else int(ended.code or 0)
     return 0
 
 

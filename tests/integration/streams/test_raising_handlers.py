@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 EX_SOFTWARE: Final = 70
 WORKER: Final = """
-import asyncio, os, sys
+import asyncio, contextlib, os, sys
 from ops.processes import worker
-from streams.role import role_of
+from streams.role import Role, role_of
 
 class Ours(BaseException): ...
 
@@ -47,7 +47,13 @@ class Handler:
 class Quiet(Handler):
     consumer = "alerts"
 
-worker.ROLES = {"cache": role_of(Handler()), "alerts": role_of(Quiet())}
+@contextlib.asynccontextmanager
+async def broken(settings, pool):
+    raise ZeroDivisionError
+    yield
+
+cache = Role("cache", broken) if sys.argv[2:] == ["broken"] else role_of(Handler())
+worker.ROLES = {"cache": cache, "alerts": role_of(Quiet())}
 sys.exit(worker.main(sys.argv[1].split(), os.environ))
 """
 ALONE: Final = "cache"
@@ -134,6 +140,14 @@ def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
     code, log = run(kafka_server, database_url, roles=roles, until=lambda: lag(kafka_server) == 0)
     assert (code, [line for line in log if line["event"] == "left_without_faust"]) == (0, [])
     assert handled(database_url, event)
+
+
+@each_process
+def test_a_role_that_cannot_begin_ends_the_process(kafka_server: str, database_url: str, event: Event, roles: str) -> None:
+    code, log = run(kafka_server, database_url, "broken", roles=roles)
+    assert code == EX_SOFTWARE
+    assert any("ZeroDivisionError" in line["event"] for line in log if line["level"] in ("error", "critical"))
+    assert not handled(database_url, event)
 
 
 @pytest.mark.parametrize("raised", ["ZeroDivisionError()", "TimeoutError()", "StopAsyncIteration()"])
