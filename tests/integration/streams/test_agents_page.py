@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import requests
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EVENTS: Final = 10_000
+FEW: Final = 50
 
 __all__ = ["kafka"]
 
@@ -27,10 +29,11 @@ def figures(web: str) -> WorkerFigures:
     return found
 
 
-def counted(web: str, name: str) -> int:
-    """The sum of a metric over all its labels."""
+def counted(web: str, name: str, label: str = "") -> int:
+    """The sum of a metric over all its labels, or over those with one of them."""
     lines: Iterator[str] = iter(requests.get(f"{web}/metrics", timeout=10).text.splitlines())
-    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} "))))
+    found = [line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and label in line]
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in found))
 
 
 def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, database_url: str) -> None:
@@ -61,3 +64,49 @@ def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, 
         assert again.keys() == msgspec.to_builtins(found).keys()
         for off in ("/router/", "/table/", "/graph/", "/performance/"):
             assert requests.get(f"{web}{off}", timeout=10).status_code == 404
+
+
+def test_the_pages_of_several_roles_are_true_for_each_and_for_the_process(kafka: str, database_url: str) -> None:
+    produce(kafka, FEW)
+    with worker(kafka, database_url, "alerts") as web:
+
+        def read(path: str) -> dict[str, Any]:
+            found: dict[str, Any] = requests.get(f"{web}{path}", timeout=10).json()
+            return found
+
+        def figures_of() -> dict[str, WorkerFigures]:
+            answer = requests.get(f"{web}/agents.json", timeout=10)
+            return {each.worker: each for each in msgspec.json.decode(answer.content, type=Dashboard).workers}
+
+        wait_until(lambda: figures_of()["payments"].handled >= FEW and all(not each.lag for each in figures_of().values()))
+        found = figures_of()
+        assert [*found] == ["payments", "alerts"]
+        for name, each in found.items():
+            label = f'worker="{name}"'
+            assert each.handled == counted(web, "tallyhook_worker_handled_total", label)
+            assert each.handled + each.repeated == sum(agent.events for agent in each.agents)
+            assert counted(web, "tallyhook_worker_batch_events_sum", label) == each.handled + each.repeated
+            assert counted(web, "tallyhook_build_info", f'process="worker-{name}"') == 1
+        everything = {topic: [*range(8)] for topic in ("webhooks.razorpay", "webhooks.stripe")}
+        alerts = {"alert.events": [0]}
+        assert read("/assignment/") == {
+            "actives": everything | alerts,
+            "standbys": {},
+            "workers": {"payments": everything, "alerts": alerts},
+        }
+        ready = read("/health/ready")
+        assert (ready["ready"], ready["process"], ready["partitions"]) == (True, "worker-payments-alerts", 17)
+        assert ready["workers"] == {
+            "payments": {"ready": True, "partitions": 16},
+            "alerts": {"ready": True, "partitions": 1},
+        }
+        for scope, drawn in (("", {"payments", "alerts"}), ("?scope=alerts", {"alerts"})):
+            told = read(f"/topology.json{scope}")
+            assert told["process"]["workers"] == ["payments", "alerts"]
+            assert {held["worker"] for held in told["process"]["partitions"]} == {"payments", "alerts"}
+            page = requests.get(f"{web}/topology{scope}", headers={"Accept": "text/html"}, timeout=10).text
+            focus = set(re.findall(r'class="shape worker [^"]*focus" data-name="(\w+)"', page))
+            assert focus == drawn
+        page = requests.get(f"{web}/", headers={"Accept": "text/html"}, timeout=10).text
+        assert re.findall(r"<h2>(\w+)", page) == ["payments", "alerts"]
+        assert f">{found['payments'].handled:,}</b><span>events handled" in page

@@ -60,8 +60,8 @@ def produce(kafka: str, number: int) -> None:
 
 
 @contextmanager
-def worker(kafka: str, database_url: str) -> Iterator[str]:
-    """A payments worker that has its partitions; the address of its web."""
+def worker(kafka: str, database_url: str, *besides: str) -> Iterator[str]:
+    """A payments worker that has its partitions, with other roles besides; the address of its web."""
     port = Ports().take("worker", 0)
     environment = {
         **os.environ,
@@ -70,7 +70,7 @@ def worker(kafka: str, database_url: str) -> Iterator[str]:
         "STREAMS_WEB_PORT": str(port),
         "STREAMS_COMMIT_INTERVAL": "200ms",
     }
-    command = [sys.executable, "-c", "from ops.cli import main; main()", "worker", "payments"]
+    command = [sys.executable, "-c", "from ops.cli import main; main()", "worker", "payments", *besides]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         web = f"http://127.0.0.1:{port}"
         try:
@@ -83,7 +83,8 @@ def worker(kafka: str, database_url: str) -> Iterator[str]:
 
 def ready(web: str) -> bool:
     try:
-        return requests.get(f"{web}/health/ready", timeout=5).json()["partitions"] == 16
+        answer = requests.get(f"{web}/health/ready", timeout=5)
+        return answer.status_code == 200 and answer.json()["workers"]["payments"]["partitions"] == 16
     except requests.ConnectionError:
         return False
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from ops.dev.processes import SINK, processes, take_listeners
+from ops.dev.processes import SINK, SPLIT, TALLYHOOK, WORKERS, processes, take_listeners
 from ops.dev.status import describe
 from ops.stack.errors import PortTaken
 from ops.stack.ports import Ports
@@ -56,3 +56,18 @@ def test_every_port_that_is_taken_is_told_at_once() -> None:
 def test_ports_may_be_any_and_the_last_worker_beyond_the_last_port() -> None:
     listeners = take_listeners(Ports(well_known=True), {"PUBLIC_PORT": "0", "INTERNAL_PORT": "0", "STREAMS_WEB_PORT": "65534"})
     assert all(0 < port <= 65_535 for port in (listeners.public[1], listeners.internal[1], *listeners.workers.values()))
+
+
+def test_one_worker_has_every_role_or_each_has_its_own() -> None:
+    settings = {"STREAMS_WEB_PORT": "0", **ELSEWHERE}
+    [relay, worker, gateway] = processes(take_listeners(Ports(), settings))
+    assert (relay.name, worker.name, gateway.name) == ("relay", "worker-all", "gateway")
+    assert worker.command == (TALLYHOOK, "worker", "all")
+    split = [spec for spec in processes(take_listeners(Ports(), settings, SPLIT)) if spec.name.startswith("worker")]
+    assert [(spec.name, spec.command) for spec in split] == [(f"worker-{role}", (TALLYHOOK, "worker", role)) for role in WORKERS]
+    assert len({spec.web for spec in split}) == len(WORKERS)
+
+
+def test_a_process_of_some_roles_is_named_after_them() -> None:
+    [worker] = [spec for spec in processes(take_listeners(Ports(), {}, [("cache", "leads")])) if spec.name.startswith("worker")]
+    assert (worker.name, worker.command) == ("worker-cache-leads", (TALLYHOOK, "worker", "cache", "leads"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from runtime import spans
+from runtime.identity import work_as
 from runtime.ids import new_id
 from runtime.otel import Recorder
 from runtime.tracing import Trace, new_trace, trace_of_call
@@ -161,3 +163,18 @@ def test_a_span_arrives_at_a_collector_as_it_was_recorded(monkeypatch: pytest.Mo
     assert (came.service, came.name, came.kind, came.failed) == ("tallyhook-here", "done", "consumer", True)
     assert (came.trace_id, came.parent, came.span_id) == (CAUSE.trace_id, CAUSE.span_id, step.span_id)
     assert (came.links, came.attributes) == ((CAUSE.span_id,), {"n": 1, "a.b": "x"})
+
+
+async def test_a_span_is_of_the_role_that_records_it(kept: InMemorySpanExporter) -> None:
+    async def role(name: str | None) -> None:
+        if name:
+            work_as(name)
+        spans.record(name or "itself", new_trace()._replace(sampled=True), spans.now())
+
+    await asyncio.gather(role("worker-one"), role("worker-other"), role(None))
+    services = {span.name: span.resource.attributes["service.name"] for span in kept.get_finished_spans()}
+    assert services == {
+        "worker-one": "tallyhook-worker-one",
+        "worker-other": "tallyhook-worker-other",
+        "itself": "tallyhook-here",
+    }
