@@ -35,7 +35,7 @@ class Tools(Service):
         self._settings = settings
         self._exits = AsyncExitStack()
         self._made: Processor | None = None
-        self._batches = Heartbeat("batches")
+        self._batches = Heartbeat(f"{role.name} batches")
         self._beside: tuple[Heartbeat, ...] = ()
 
     @property
