@@ -183,7 +183,7 @@ def _page(found: WorkerTopology, scope: str | None) -> str:
     return render(
         found.topology,
         title=title,
-        focus=frozenset(names),
+        focus=frozenset(shown or names),
         mine=frozenset((held.topic, held.partition) for held in found.process.partitions),
         links=(HyperLink("agents", "/"), *others, *system, HyperLink("JSON", "/topology.json"), HyperLink("metrics", "/metrics")),
         footer=_FOOTER,
