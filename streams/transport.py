@@ -33,6 +33,7 @@ from streams.agents import Work, add_agents
 from streams.batches import Chunks, Most, size_of
 from streams.coordinator import guard
 from streams.credentials import credentials_of
+from streams.login import Client
 from streams.monitor import Monitor
 
 log = structlog.get_logger()
@@ -266,6 +267,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         guard(consumer._coordinator, lambda: self.app.consumer_generation_id)  # noqa: SLF001  # it has no other seam
         consumer._fetcher.__class__ = Fetcher  # noqa: SLF001  # likewise
+        consumer._client.__class__ = Client  # noqa: SLF001  # likewise
 
     @override
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:

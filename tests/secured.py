@@ -194,8 +194,14 @@ class SecuredKafka(Kafka):
     def start(self) -> None:
         super().start()
         admin = AdminClient({"bootstrap.servers": self.url})
-        ways = (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
-        for way in ways:
-            user = UserScramCredentialUpsertion(USER, ScramCredentialInfo(way, 8192), self.password.encode())
+        self._know(admin, self.password)
+
+    def change_password(self, password: str) -> None:
+        """Let this be the user's password from now on, for SCRAM."""
+        self._know(AdminClient({"bootstrap.servers": self.url}), password)
+
+    def _know(self, admin: AdminClient, password: str) -> None:
+        for way in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+            user = UserScramCredentialUpsertion(USER, ScramCredentialInfo(way, 8192), password.encode())
             for done in admin.alter_user_scram_credentials([user]).values():
                 done.result(20)

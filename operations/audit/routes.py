@@ -30,15 +30,15 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
     id: UUID  #: The id of the call.
     at: datetime  #: When it was answered.
-    method: str  #: The HTTP method.
-    path: str  #: The template of the route.
+    method: str  #: The HTTP method, `CLI` for a command at a shell, or `SECRET` for a change of a file with secrets.
+    path: str  #: The template of the route, the command, or the setting with the public ids of its secrets.
     status: int  #: The HTTP status of the answer.
     trace_id: str  #: The trace of the call.
     duration_ms: int  #: Time to the answer, in milliseconds.
     actor: str | None = None  #: The public id of the token; absent if none was valid.
     role: str | None = None  #: The role of the token.
     reason: str | None = None  #: The stable word of the error; absent after a success.
-    client: str | None = None  #: The caller's address.
+    client: str | None = None  #: The caller's address, the account at the shell, or the process.
 
 
 class AuditPage(Page[AuditEntry], frozen=True):

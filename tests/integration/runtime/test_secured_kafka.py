@@ -14,8 +14,10 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from ops.doctor.kafka import check_kafka
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
+from runtime import renewal
 from runtime.kafka import KafkaSettings
 from streams.credentials import credentials_of
+from streams.login import Client
 from tests.secured import USER, Issuer, SecuredKafka
 
 if TYPE_CHECKING:
@@ -102,3 +104,27 @@ def test_a_right_that_is_missing_is_a_refusal(kafka: SecuredKafka) -> None:
         offsets.look((), ["somebody-elses"])
     assert refused.value.reason == "kafka_refused"
     assert USER not in str(refused.value)
+
+
+async def test_new_connections_log_in_with_the_password_of_now(kafka: SecuredKafka) -> None:
+    settings = KafkaSettings.load(kafka.environment("SASL_PLAINTEXT", "SCRAM-SHA-256"))
+    offsets = Offsets(settings.kafka)
+    offsets.look(["webhooks.stripe"], ())
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.servers, **credentials_to_aiokafka_auth(credentials_of(settings.kafka))
+    )
+    await consumer.start()
+    consumer._client.__class__ = Client
+    changed = kafka.password + "-changed"
+    await asyncio.to_thread(kafka.change_password, changed)
+    renewal.renew(kafka.password, changed)
+    try:
+        for connection in [*consumer._client._conns.values()]:
+            connection.close()
+        assert await consumer.topics() is not None
+        for fresh in (offsets, Offsets(settings.kafka)):
+            fresh.look(["webhooks.stripe"], ())
+    finally:
+        await consumer.stop()
+        await asyncio.to_thread(kafka.change_password, kafka.password)
+        renewal.renew(changed, kafka.password)
