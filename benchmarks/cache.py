@@ -14,7 +14,7 @@ from benchmarks.system import system
 from runtime.addresses import address
 
 if TYPE_CHECKING:
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report, System
 
 KEYS: Final = 1_000_000

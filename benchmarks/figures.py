@@ -1,11 +1,14 @@
-"""Figures: what was measured, how far it spread, what it should be; and the reasons for which a run does not count."""
+"""Figures: what was measured, how far it spread, what it should be; the scale of a run, and why one does not count."""
 
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,3 +89,36 @@ def expect(what: str, found: int, wanted: int) -> None:
     """Raise Void unless as many came out as went in."""
     if found != wanted:
         raise Void(f"{what}: {found:,} where {wanted:,} went in")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Rounds a figure, and the share of counts and times that a round takes."""
+
+    rounds: int = 3
+    share: float = 1.0
+    with_peer: bool = True
+
+    def count(self, whole: int) -> int:
+        return max(1, round(whole * self.share))
+
+    def seconds(self, whole: float) -> float:
+        """At least two: pgbench and wrk count whole seconds."""
+        return max(2.0, round(whole * self.share))
+
+
+MIB = 1024 * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def peak_memory(pid: int) -> float:
+    """The most resident memory so far, in MiB (the kernel's VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / MIB
+    raise LookupError(f"the kernel tells no peak of process {pid}")

@@ -15,7 +15,7 @@ from benchmarks.topic import Offsets, Topic, header
 from schemas.topics import Topic as Name
 
 if TYPE_CHECKING:
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report
 
 RATE: Final = 100.0  # events a second

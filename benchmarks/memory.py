@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import load
 from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
-from benchmarks.figures import Aim, Figure, Result, expect
+from benchmarks.figures import Aim, Figure, Result, expect, peak_memory
 from benchmarks.journey import SUCCEEDED
 from benchmarks.payments import WORKER
 from benchmarks.system import Running, System, system
 from benchmarks.topic import Topic, header
-from benchmarks.usage import peak_memory
 from schemas.topics import Topic as Name
 
 if TYPE_CHECKING:
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report
 
 EVENTS: Final = 200_000

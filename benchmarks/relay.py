@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from benchmarks import backlog, debezium
 from benchmarks.backlog import TOPIC, number_in, write_paced
 from benchmarks.beside import beside
-from benchmarks.figures import Aim, Figure, Result, Void, expect, median, percentiles, ratio
+from benchmarks.figures import Aim, Figure, Result, Void, cpu_seconds, expect, median, peak_memory, percentiles, ratio
 from benchmarks.producer import produce_backlog, produce_backlog_with_aiokafka
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
-from benchmarks.usage import cpu_seconds, peak_memory
 from ops.stack.errors import DownloadRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report
 
 ROWS: Final = 200_000

@@ -24,7 +24,7 @@ from benchmarks.topic import Topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report
 
 ROWS: Final = 100_000

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from benchmarks.scale import Scale
+    from benchmarks.figures import Scale
     from benchmarks.system import Report
 
 DOCUMENTS: Final = 50_000

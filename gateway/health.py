@@ -1,7 +1,10 @@
-"""The health of the process: that it lives, and that it can take a webhook now."""
+"""The pages about the process itself: its health, the metrics for Prometheus, and the contract."""
+
+from typing import Final
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.errors import GatewayError, Reason
 from gateway.keys import DAYS, INTAKE, LOOPS, SCHEMA, STOPPING
@@ -50,3 +53,24 @@ async def ready(request: web.Request) -> web.Response:
     if found := request.app[DAYS].wrong:
         raise GatewayError(*found)
     return web.json_response(body=msgspec.json.encode(Ready(process="gateway", system=schema.found.system)))
+
+
+async def metrics(_: web.Request) -> web.Response:
+    """
+    Read the metrics of the gateway.
+
+    The answer is in the text format of Prometheus; docs/metrics.md describes every metric.
+    """
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+CONTRACT: Final = web.AppKey("contract", bytes)
+
+
+async def contract(request: web.Request) -> web.Response:
+    """
+    Read this document.
+
+    It is OpenAPI 3.1 and covers both listeners.
+    """
+    return web.Response(body=request.app[CONTRACT], content_type="application/json")

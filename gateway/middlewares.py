@@ -1,5 +1,6 @@
-"""Around every handler: the trace, the refusals, and on the internal listener the token."""
+"""Around every handler: the trace, the refusals, and on the internal listener the token and the audit log."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -8,8 +9,9 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import metrics
+from gateway.audit_log import Audited
 from gateway.errors import GatewayError, Reason
-from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
+from gateway.keys import AUDIT, CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
 from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
@@ -124,3 +126,31 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     facts = {"status": error.status, "source": source, "path": path, **ids}
     request.app[REFUSAL_LOG].note(error.reason, request.remote, **facts)
     return response_of(error, trace_id)
+
+
+_AUDITED: Final = ("/internal/", "/v1/admin/")
+
+
+@web.middleware
+async def audit_call(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Record the call once it is answered; outermost, so that refusals are recorded too."""
+    if not request.path.startswith(_AUDITED):
+        return await handler(request)
+    began = time.monotonic()
+    response = await handler(request)
+    call, caller = request[CALL], request.get(CALLER)
+    request.app[AUDIT].offer(
+        Audited(
+            id=call.id,
+            method=request.method,
+            path=pattern_of(request),
+            status=response.status,
+            trace_id=call.trace.trace_id,
+            duration_ms=round((time.monotonic() - began) * 1000),
+            role=caller.role if caller else None,
+            secret_id=caller.secret_id if caller else None,
+            reason=request.get(REFUSAL),
+            client=request.remote,
+        )
+    )
+    return response

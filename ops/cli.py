@@ -12,13 +12,15 @@ from operations.dead_letters import command as dead_letters
 from operations.deliveries import command as deliveries
 from operations.erasure import command as erase
 from operations.ledger import command as ledger
+from operations.offset_replay import command as replay_offsets
 from operations.output import CommandError
 from operations.partners import command as partners
 from operations.rebuild import command as rebuild
 from operations.reconcile import command as reconcile
 from operations.secrets import command as secrets
 from operations.topology import command as topology
-from ops.commands import check, doctor, outbox, replay, run, setup, topics
+from operations.webhook_replay import command as replay_webhooks
+from ops.commands import doctor, outbox, run, setup
 from runtime.errors import Failure
 from runtime.logs import redact_uncaught
 from runtime.redaction import error_text, redacted
@@ -29,13 +31,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
     app.command()(command)
 app.command()(doctor.doctor)
-app.command()(check.check)
+app.command()(doctor.check)
 app.command()(erase.erase)
 app.command()(rebuild.rebuild)
+replay = typer.Typer(no_args_is_help=True, help="Send stored deliveries again, or let a worker read a topic again.")
+replay.command("offsets")(replay_offsets.offsets)
+replay.command("webhooks")(replay_webhooks.webhooks)
+replay.command("show")(replay_webhooks.show_replay)
+replay.command("cancel")(replay_webhooks.cancel)
 for name, group in {
-    "topics": topics.app,
+    "topics": setup.app,
     "outbox": outbox.app,
-    "replay": replay.app,
+    "replay": replay,
     "dead-letters": dead_letters.app,
     "deliveries": deliveries.app,
     "partners": partners.app,

@@ -16,9 +16,8 @@ from psycopg import Connection, Notify
 
 from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL
-from outbox.parking import park_refused, park_unreadable
 from outbox.publisher import Batch, Publisher
-from outbox.refusals import Isolate, Park, decide
+from outbox.refusals import Isolate, Park, decide, park_refused, park_unreadable
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import spans

@@ -10,13 +10,17 @@ import structlog
 from psycopg import Connection
 
 from outbox.append import APPEND, columns_of
-from outbox.refusals import MISSING, UNREADABLE
 from runtime.database import UNAVAILABLE
 from runtime.excerpts import described
 from runtime.ids import time_of
 from schemas.envelope import Event
 
 log = structlog.get_logger()
+
+UNREADABLE: Final = "row_unreadable"
+"""The values of the row do not make a record."""
+MISSING: Final = "event_missing"
+"""The log holds no event for the row."""
 
 
 class PendingRow(NamedTuple):

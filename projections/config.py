@@ -15,8 +15,8 @@ from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from projections.errors import ProjectionError, Reason
 from runtime.tracing import Trace
-from schemas.config import ConfigChanged
 from schemas.numbers import whole
+from schemas.operations import ConfigChanged
 
 SOURCE: Final = "/config"
 _Value = TypeVar("_Value", bool, int, float, str)

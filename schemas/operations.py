@@ -1,4 +1,4 @@
-"""Records of the system's own operation: notification commands and outcomes, alerts, dead letters."""
+"""Records of the system's own operation: commands and their outcomes, alerts, dead letters, configuration."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -95,3 +95,27 @@ class DeadLetterRecorded(_Record, frozen=True, kw_only=True):
     key: str | None  #: The record's key in base64; null if it has none.
     value: str | None  #: The record's value in base64; null if it has none.
     headers: list[tuple[str, str | None]]  #: Name and value of each header; values in base64, or null.
+
+
+class InvalidateCache(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """
+    Remove keys from the cache.
+
+    The worker puts the configured prefix before each key and pattern. Readers ignore unknown fields.
+    """
+
+    keys: list[str] = []  #: Exact keys, without the configured prefix.
+    patterns: list[str] = []  #: Glob patterns of Redis, without the configured prefix.
+
+
+class ConfigChanged(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """
+    A key of the runtime configuration has a new value.
+
+    Processes that follow the configuration apply it within two seconds.
+    """
+
+    key: str  #: The key.
+    value: Any  #: The new value; null restores the default.
+    version: int  #: The key's version, counted from 1.
+    changed_by: str  #: The public id of the operator's token.

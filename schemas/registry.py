@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas import billing, cache, config, leads, operations, search
+from schemas import billing, leads, operations, search
 from schemas.errors import Reason, SchemaError
 from schemas.topics import Topic
 
@@ -62,7 +62,7 @@ EVENT_TYPES: Final = {
         EventType("billing.invoice.failed", Topic.BILLING_INVOICES, billing.InvoiceFailed, "invoice"),
         EventType("property.upserted", Topic.PROPERTIES, search.PropertyUpserted, "property"),
         EventType("property.deleted", Topic.PROPERTIES, search.PropertyDeleted, "property"),
-        EventType("cache.invalidate", Topic.CACHE_COMMANDS, cache.InvalidateCache, "cache_command"),
+        EventType("cache.invalidate", Topic.CACHE_COMMANDS, operations.InvalidateCache, "cache_command"),
         EventType("notification.send", Topic.NOTIFICATION_COMMANDS, operations.SendNotification, "notification"),
         EventType("notification.sent", Topic.NOTIFICATIONS, operations.NotificationSent, "notification"),
         EventType("notification.failed", Topic.NOTIFICATIONS, operations.NotificationFailed, "notification"),
@@ -73,7 +73,7 @@ EVENT_TYPES: Final = {
         EventType("lead.delivery.exhausted", Topic.PARTNER_LEADS, leads.LeadDeliveryExhausted, "lead"),
         EventType(leads.DELIVER, Topic.LEAD_COMMANDS, leads.DeliverLead, "lead"),
         EventType("alert.raised", Topic.ALERTS, operations.AlertRaised, "alert"),
-        EventType("config.changed", Topic.CONFIG, config.ConfigChanged, "config"),
+        EventType("config.changed", Topic.CONFIG, operations.ConfigChanged, "config"),
         EventType("dead-letter.recorded", Topic.DEAD_LETTERS, operations.DeadLetterRecorded, "dead_letter"),
     )
 }

@@ -1,4 +1,8 @@
-"""The agents of a worker: one for each of its topics, and one batch at a time, whichever of them brings it."""
+"""
+The agents of a worker: one for each of its topics, and one batch at a time, whichever of them brings it.
+
+A gap between the records that they bring is a loss: Kafka has lost the records in it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,15 +10,50 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from faust.types import TP, StreamT
 
-from outbox.losses import Loss
+from outbox.lost import Loss
+from outbox.offsets import Place
 from streams.batches import Batch, Chunk, Most, batches
-from streams.continuity import Continuity
 from streams.records import Record
 
 if TYPE_CHECKING:
     from faust import Stream
 
     from streams.transport import App
+
+
+class Continuity:
+    """
+    A continuity follows the offsets of one assignment of partitions.
+
+    Nothing here is transactional or compacted, so offsets follow one another: a jump ahead is records that are gone, and one
+    back is a log that has begun anew.
+    """
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+        self._next: dict[Place, int] = {}
+
+    def follow(self, records: Sequence[Record], committed: Callable[[Place], int | None]) -> list[Loss]:
+        """
+        Return the losses before and between these records, which come in the order of each partition.
+
+        The first record of a partition should have the offset that was committed.
+        """
+        found: list[Loss] = []
+        place, expected = Place("", -1), 0
+        for record in records:
+            if record.partition != place.partition or record.topic != place.topic:
+                self._next[place] = expected
+                place = Place(record.topic, record.partition)
+                known = self._next.get(place)
+                expected = (committed(place) or 0) if known is None else known
+            if record.offset > expected:
+                found.append(Loss(self._consumer, place, expected, record.offset))
+            elif record.offset < expected:
+                found.append(Loss(self._consumer, place, 0, expected, anew=True))
+            expected = record.offset + 1
+        self._next[place] = expected
+        return found
 
 
 class Work(NamedTuple):

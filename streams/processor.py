@@ -9,9 +9,10 @@ its effects or is set aside, durably, and may be acknowledged. It raises only wh
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 from zlib import crc32
 
@@ -22,18 +23,17 @@ from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLimitExceeded
 
 from outbox import lost
-from outbox.losses import Loss
+from outbox.lost import Loss
 from runtime import database, spans
 from runtime.database import Pool
 from runtime.excerpts import excerpt_of
-from runtime.tracing import trace_id_of
+from runtime.tracing import continue_trace, span_id_of, trace_id_of
 from schemas.envelope import Event
 from streams import metrics, store
 from streams.errors import Poison, PoisonReason, Transient
-from streams.handler import Handler, RestoringHandler
 from streams.records import Record, decode
 from streams.replays import Replays
-from streams.spans import handling
+from streams.role import Handler, RestoringHandler
 
 log = structlog.get_logger()
 
@@ -199,3 +199,48 @@ def passing_reason(error: Exception) -> str | None:
     if isinstance(error, psycopg.Error) and not isinstance(error, (DataError, IntegrityError, ProgramLimitExceeded)):
         return "postgres_refuses"  # a missing table or right: a deployment's fault, which no event should pay for
     return None
+
+
+class Handled(Protocol):
+    """A record and the event in it."""
+
+    @property
+    def record(self) -> Record: ...
+    @property
+    def event(self) -> Event: ...
+
+
+@contextmanager
+def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None) -> Iterator[None]:
+    """
+    Enclose a transaction: if it succeeds, a span is recorded for each event, and below it those of the events that it caused.
+
+    `reason` is the reason of events that failed, whose dead letters the transaction writes.
+    """
+    if not spans.on():
+        yield
+        return
+    began = spans.now()
+    steps = [(item, continue_trace(item.event.traceparent)) for item in items]
+    with spans.unit({item.event.id: step for item, step in steps}):
+        yield
+    for item, step in steps:
+        spans.record(
+            f"process {item.record.topic}",
+            step,
+            began,
+            parent=span_id_of(item.event.traceparent),
+            kind="consumer",
+            failed=reason is not None,
+            error__type=reason,
+            messaging__system="kafka",
+            messaging__operation__type="process",
+            messaging__consumer__group__name=worker,
+            messaging__destination__name=item.record.topic,
+            messaging__destination__partition__id=str(item.record.partition),
+            messaging__kafka__offset=item.record.offset,
+            messaging__message__id=str(item.event.id),
+            tallyhook__type=item.event.type,
+        )
+    if reason is None:
+        spans.record_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))

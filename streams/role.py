@@ -1,15 +1,44 @@
-"""A worker's role: its topics, its settings, and how its tools are opened."""
+"""A worker's role: its topics, its settings, how its tools are opened, and its handler as the processor sees it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from psycopg import AsyncConnection
 
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.service import Opens
 from schemas import topology
-from streams.handler import Handler
+from schemas.envelope import Event
 from streams.settings import StreamSettings
+
+
+class Handler(Protocol):
+    """
+    A handler gives events the effects of one worker.
+
+    `handle` gets fresh events only (none that this consumer has handled before), in record order, inside an open transaction
+    that also holds their `consumed` marks; whatever it writes commits with them or not at all. It raises Poison for an event
+    that can never pass and lets errors of the database through; it keeps no memory between calls.
+    """
+
+    @property
+    def consumer(self) -> str: ...
+
+    async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...
+
+
+@runtime_checkable
+class RestoringHandler(Handler, Protocol):
+    """
+    A handler that reaches beyond the database, and so must not do twice what it did before.
+
+    `restore` gets events of a range that this consumer has read before, and whose marks are lost; their `replay_id` is the offset
+    replay's. It brings back what the database held, and sends, calls and orders nothing. Without it, `handle` gets them.
+    """
+
+    async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...
 
 
 class Running(NamedTuple):

@@ -10,7 +10,7 @@ import structlog
 from mode import Service
 from typing_extensions import override
 
-from outbox.losses import Loss
+from outbox.lost import Loss
 from runtime.database import make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.service import running as services_running

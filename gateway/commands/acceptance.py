@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from aiohttp import web
 
-from gateway.answers import answer
+from gateway.answers import answer, asked_id, known
 from gateway.commands.settlements import woken
 from gateway.errors import GatewayError
 from gateway.keys import CALL, COMMAND_ID, COMMAND_WAIT, RECORDED, SETTLEMENTS
@@ -116,3 +116,15 @@ async def _read(request: web.Request, task_id: UUID) -> Task | None:
             return await tasks.read(connection, task_id)
     except GatewayError:
         return None
+
+
+async def task(request: web.Request) -> web.Response:
+    """
+    Read the state of a command.
+
+    A task is `pending` until a worker has handled its command, then `done` with a result or `failed` with a reason. It is
+    kept for `RETENTION_DAYS`.
+    """
+    asked = asked_id(request, "task")
+    async with transaction(request) as connection:
+        return answer(known(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))

@@ -12,7 +12,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.keys import CACHE_ALLOW_ALL
 from gateway.postgres import transaction
 from projections.config import in_force
-from schemas.cache import InvalidateCache
+from schemas.operations import InvalidateCache
 from schemas.rules import Json, never
 
 SOURCE: Final = "/internal/cache"

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection, sql
 
 from operations.erasure.search import Found, Progress
-from operations.erasure.states import without_contact
 from outbox.erased import is_marker, marker
 
 _BATCH: Final = 200
@@ -137,3 +137,10 @@ def _batches(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:
     for start in range(0, len(items), _BATCH):
         batch = items[start : start + _BATCH]
         yield start + len(batch), batch
+
+
+def without_contact(state: bytes) -> bytes:
+    """All else stays, byte for byte: a state that is made anew without its contact is the same."""
+    fields = msgspec.json.decode(state)
+    fields.pop("contact", None)
+    return msgspec.json.encode(fields)

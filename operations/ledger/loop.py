@@ -1,20 +1,124 @@
-"""Sweeps the ledger again and again, in one relay at a time, and exports the figures to Prometheus."""
+"""
+The ledger's sweep: finds webhooks that stay in flight and rows that miss their other half, and follows them to their end.
 
-from datetime import datetime, timedelta
-from typing import Final
+Each sweep looks once at what has become old enough since the one before; what is not settled by then is written down, so that the
+price of a sweep is that of a minute's events, not of all that is kept. One relay at a time sweeps, again and again, and exports
+the figures to Prometheus.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
-from operations.ledger.states import SETTLED_BY
-from operations.ledger.sweep import Swept, sweep
+from operations.ledger.books import kept_from
+from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, present, span_values
+from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, note
 from outbox.clock import ask_clock
 from outbox.locks import Lock
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
+from runtime.ids import time_of
 from runtime.service import Service, connected, lead
+
+_STEP: Final = timedelta(hours=6)  # of the past, what one transaction sweeps: the first sweep has days before it
+
+_KIND: Final = """
+case when not logged then 'unlogged' when state = 'missing' then 'missing' when state = 'inFlight' then 'in_flight'
+     when parked and state = 'deadLettered' then 'parked' end
+"""
+_FIND: Final = f"""
+insert into ledger_findings (event_id, source, kind, since)
+select id, source, kind, {TIME_OF.format(id="id")} from (select *, {_KIND} as kind from {OF_SPAN}) k where kind is not null
+on conflict do nothing
+"""
+_FOLLOW: Final = f"""
+with now as (select id, {_KIND} as kind from {OF_FINDINGS}),
+gone as (delete from ledger_findings f where not exists (select from now where now.id = f.event_id and kind is not null))
+update ledger_findings f set kind = now.kind from now where now.id = f.event_id and now.kind <> f.kind
+"""
+_YOUNG: Final = f"select source, count(*), min(id::text) from {OF_SPAN} where state = 'inFlight' group by source"
+_OLD: Final = """
+select kind, source, count(*), count(*) filter (where since < %s), min(since) from ledger_findings group by kind, source
+"""
+_SWEPT_TO: Final = "select swept_to from ledger_sweeps"
+_SWEPT: Final = """
+insert into ledger_sweeps (swept_to) values (%s)
+on conflict (id) do update set swept_to = excluded.swept_to
+"""
+
+
+class InFlight(NamedTuple):
+    """Webhooks of one source that have not had their effects yet; `overdue` of them for longer than the grace."""
+
+    number: int
+    overdue: int
+    oldest: datetime
+
+
+class Swept(NamedTuple):
+    """The figures of one sweep, by source; a source without any is left out."""
+
+    in_flight: Mapping[str, InFlight]
+    unbalanced: Mapping[str, int]
+
+
+async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) -> Swept:
+    """
+    Look at what has become older than the grace, follow what was found before, and raise alerts.
+
+    The connection is in autocommit mode; one sweep at a time is the caller's matter.
+    """
+    edge = now - grace
+    await _advance(connection, edge, now)
+    kept = await kept_from(connection)
+    await connection.execute(_FOLLOW, span_values(kept, present(now)))
+    swept = await _seen(connection, edge, now)
+    for source, flying in sorted(swept.in_flight.items()):
+        if flying.overdue:
+            await note(connection, WEBHOOKS_UNSETTLED, source, flying.overdue, now)
+    for source, number in sorted(swept.unbalanced.items()):
+        await note(connection, LEDGER_UNBALANCED, source, number, now)
+    return swept
+
+
+async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -> None:
+    """
+    Write down what is unsettled of the time between the last sweep and the edge.
+
+    A sweep that got further than now had a wrong clock: everything is looked at again, which changes nothing for what is settled.
+    """
+    row = await (await connection.execute(_SWEPT_TO)).fetchone()
+    kept = await kept_from(connection)
+    begin = max(row[0], kept) if row and row[0] <= now else kept
+    while begin < edge:
+        end = min(begin + _STEP, edge)
+        async with connection.transaction():
+            await connection.execute(_FIND, span_values(begin, end))
+            await connection.execute(_SWEPT, (end,))
+        begin = end
+
+
+async def _seen(connection: AsyncConnection, edge: datetime, now: datetime) -> Swept:
+    flying: dict[str, InFlight] = {}
+    unbalanced: Counter[str] = Counter()
+    for kind, source, number, overdue, since in await (await connection.execute(_OLD, (edge,))).fetchall():
+        if kind == "in_flight":
+            flying[source] = InFlight(number, overdue, since)
+        elif kind in {"missing", "unlogged"}:
+            unbalanced[source] += number
+    young = await (await connection.execute(_YOUNG, span_values(edge, present(now)))).fetchall()
+    for source, number, oldest in young:
+        old = flying.get(source, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))
+        flying[source] = InFlight(old.number + number, old.overdue, min(old.oldest, time_of(UUID(oldest))))
+    return Swept(flying, unbalanced)
+
 
 IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Accepted webhooks that have had no effect yet.", ["source"])
 OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "Age of the oldest webhook in flight, in seconds.", ["source"])

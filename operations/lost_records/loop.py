@@ -18,7 +18,7 @@ from operations.lost_records import store as lost_search
 from outbox import lost
 from outbox.errors import BrokerError
 from outbox.locks import Lock
-from outbox.losses import Loss, Seen, losses_of
+from outbox.lost import Loss, Seen, losses_of
 from outbox.offsets import Look, Offsets, Place
 from outbox.settings import RelaySettings
 from runtime.failures import Failures

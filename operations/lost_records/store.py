@@ -18,7 +18,7 @@ from operations.ledger.books import kept_from
 from operations.ledger.states import present
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.erased import is_marker
-from outbox.losses import Seen
+from outbox.lost import Seen
 from outbox.offsets import Place
 from outbox.resend import TYPE as RAW
 from runtime.ids import first_id_of, time_of

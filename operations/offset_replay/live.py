@@ -2,19 +2,24 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from psycopg import Connection
 
 from operations.errors import OperationError, Reason
-from operations.offset_replay import groups, log, scan, store
+from operations.offset_replay import log, scan, store
 from operations.offset_replay.bounds import End, Moment, Start, Stop
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
 from operations.offset_replay.scan import Count
-from outbox.offsets import Group, Offsets, Place
+from outbox.errors import BrokerError
+from outbox.errors import Reason as BrokerReason
+from outbox.offsets import Group, Offsets, Place, partition_of
 from runtime.ids import new_id
 from runtime.kafka import Cluster
 from schemas import topology
@@ -97,7 +102,7 @@ def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook
     replay = new_id()
     superseded = store.write(connection, replay, asked.worker, outlook.back, effects)
     try:
-        groups.move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
+        move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
     except Exception:
         store.take_back(connection, replay, superseded)
         raise
@@ -113,3 +118,34 @@ def follow(offsets: Offsets, asked: Asked, moves: Sequence[Move], progress: Call
         if read >= sum(move.until - move.target for move in moves):
             return datetime.now(UTC)
         time.sleep(_LOOK_EVERY)
+
+
+_LIMIT: Final = 15.0  # seconds
+_LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_SUBSCRIBED_TO_TOPIC}
+
+
+def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
+    """
+    Let the group continue at these offsets. Kafka refuses it while the group has members, however short the time since we looked.
+
+    Raises OperationError with reason `group_live`, and BrokerError.
+    """
+    admin = AdminClient(kafka.client | {"log_level": 0})
+    places = [partition_of(kafka, place, offset) for place, offset in offsets.items()]
+    wanted = ConsumerGroupTopicPartitions(kafka.named(group), places)
+    future: Any = admin.alter_consumer_group_offsets([wanted], request_timeout=_LIMIT)[wanted.group_id]
+    try:
+        moved = future.result(_LIMIT)
+    except KafkaException as error:
+        raise _refusal(group, error.args[0]) from error
+    except FutureTimeout as error:
+        raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"Kafka has not moved {group} in {_LIMIT:g} s") from error
+    for partition in moved.topic_partitions:
+        if partition.error is not None:
+            raise _refusal(group, partition.error)
+
+
+def _refusal(group: str, error: KafkaError) -> OperationError | BrokerError:
+    if error.code() in _LIVE:
+        return OperationError(Reason.GROUP_LIVE, f"{group} got members this moment: stop its workers, and begin again")
+    return BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not move {group}: {error.str()}")

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from psycopg import Connection, sql
+from sqlalchemy import MetaData, Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from operations.offset_replay.declared import create, is_there
 from outbox.locks import Kind
 from outbox.tables import metadata
 from runtime.ids import new_id
@@ -95,3 +97,21 @@ def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
 
 def _comment(connection: Connection, name: str, text: str) -> None:
     connection.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(name), sql.Literal(text)))
+
+
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+
+def is_there(connection: Connection, table: str) -> bool:
+    row = connection.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,)).fetchone()
+    return bool(row and row[0])
+
+
+def create(connection: Connection, table: Table, schema: str | None = None) -> None:
+    """Make the table with its constraints and indexes, in the schema or where it belongs; rights are those of a new table."""
+    if schema is not None:
+        table = table.to_metadata(MetaData(naming_convention=metadata.naming_convention), schema=schema)
+    statements: list[DDLElement] = [CreateTable(table)]
+    statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda each: str(each.name))]
+    for statement in statements:
+        connection.execute(str(statement.compile(dialect=_DIALECT)).encode())

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from operations.rebuild.parts import Part
-from operations.rebuild.sources import Events, Source
+from operations.rebuild.sources import Events, Part, Source
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
 from schemas.topology import worker
 from streams.payments.handler import PaymentsHandler

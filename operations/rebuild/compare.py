@@ -7,8 +7,8 @@ import msgspec
 from psycopg import Connection, sql
 
 from operations.errors import OperationError, Reason
-from operations.offset_replay.declared import create, is_there
-from operations.rebuild.parts import Counted, Part
+from operations.offset_replay.schema import create, is_there
+from operations.rebuild.sources import Counted, Part
 
 SAMPLES: Final = 5
 

@@ -6,11 +6,10 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from operations.rebuild.parts import Part
-from operations.rebuild.sources import Events, Source
+from operations.rebuild.sources import Events, Part, Source
 from projections.config_tables import config, config_history
-from schemas.config import ConfigChanged
 from schemas.envelope import Event
+from schemas.operations import ConfigChanged
 from schemas.topics import Topic
 from streams.records import data_of
 
@@ -39,7 +38,7 @@ where not exists (select from {shadow}.config_history s where (s.key, s.version)
 
 
 class ConfigHandler:
-    """Changes into the history of the schema, as a `streams.handler.Handler`."""
+    """Changes into the history of the schema, as a `streams.role.Handler`."""
 
     consumer: Final = "config"
 

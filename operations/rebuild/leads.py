@@ -6,8 +6,7 @@ from typing import Final
 from psycopg import AsyncConnection
 
 from operations.rebuild.billing import HISTORY_VERDICT
-from operations.rebuild.parts import Part
-from operations.rebuild.sources import Events, Source
+from operations.rebuild.sources import Events, Part, Source
 from outbox.erased import is_marker
 from projections.leads import lead_attempts, leads
 from projections.tables import history
@@ -62,7 +61,7 @@ _OUTCOME: Final = ("ended_at", "status", "error", "next_attempt_at")
 
 
 class RetoldLeads:
-    """Leads as their events state them, with their due times, as a `streams.handler.Handler`."""
+    """Leads as their events state them, with their due times, as a `streams.role.Handler`."""
 
     consumer: Final = LeadsHandler.consumer
 

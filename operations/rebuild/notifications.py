@@ -5,8 +5,7 @@ from typing import Final
 
 from psycopg import AsyncConnection
 
-from operations.rebuild.parts import Part
-from operations.rebuild.sources import Events, Source
+from operations.rebuild.sources import Events, Part, Source
 from projections.notifications import notifications
 from schemas.envelope import Event
 from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed

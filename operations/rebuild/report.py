@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from operations.rebuild.parts import EXPLAINED, LEFT, UNEXPLAINED, Counted
 from operations.rebuild.run import Outcome
 from operations.rebuild.search import Indexed
+from operations.rebuild.sources import EXPLAINED, LEFT, UNEXPLAINED, Counted
 
 _SAYS: Final = {
     "missing": ("come back", "came back"),

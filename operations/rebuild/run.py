@@ -17,12 +17,10 @@ import psycopg
 from psycopg import Connection, sql
 
 from operations.errors import OperationError, Reason
-from operations.offset_replay.declared import create, is_there
-from operations.offset_replay.schema import shadow_schema
+from operations.offset_replay.schema import create, is_there, shadow_schema
 from operations.rebuild.builder import Builder, Progress
 from operations.rebuild.compare import judge, put_right
-from operations.rebuild.parts import UNEXPLAINED, Counted
-from operations.rebuild.sources import Source
+from operations.rebuild.sources import UNEXPLAINED, Counted, Source
 from outbox.tables import metadata
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease

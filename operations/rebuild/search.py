@@ -10,8 +10,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import dict_row
 
 from operations.errors import OperationError, Reason
-from operations.rebuild.parts import Part
-from operations.rebuild.sources import Events, Source
+from operations.rebuild.sources import Events, Part, Source
 from outbox.erased import is_marker
 from projections.search import raise_versions, search_documents
 from schemas.envelope import Event
@@ -39,7 +38,7 @@ from outbox where id = any(%s)
 
 
 class VersionsHandler:
-    """The highest version of each document, as a `streams.handler.Handler`."""
+    """The highest version of each document, as a `streams.role.Handler`."""
 
     consumer: Final = "search"
 

@@ -19,7 +19,6 @@ from psycopg.errors import ProgramLimitExceeded
 
 from operations.webhook_replay import settling
 from operations.webhook_replay import store as work
-from operations.webhook_replay.pacing import Pace
 from operations.webhook_replay.store import Job, Verdict
 from operations.webhook_replay.verification import Judged, Sources, claim, judge
 from outbox.locks import Lock
@@ -28,6 +27,27 @@ from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.service import Service, connected, try_lock
 from runtime.sessions import DEFAULT_LEASE
+
+
+class Pace:
+    """A rate a second that holds over any span of time, with at most `burst` at once; `now` is a clock that only goes forward."""
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = max(1.0, min(float(burst), rate))
+        self._room = 1.0
+        self._at = now
+
+    def room(self, now: float) -> int:
+        """The number that may go at this moment."""
+        self._room = min(self._burst, self._room + (now - self._at) * self._rate)
+        self._at = now
+        return int(self._room)
+
+    def spend(self, number: int) -> None:
+        """So many went."""
+        self._room -= number
+
 
 log = structlog.get_logger()
 

@@ -1,9 +1,9 @@
-"""`tallyhook doctor`."""
+"""`tallyhook doctor`, and `tallyhook check`, which connects to nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -50,3 +50,29 @@ def _print(findings: Sequence[Finding]) -> None:
             console.print(Text(f"     {'':<{wide}} → {finding.act}{page}", "dim"), soft_wrap=True)
     counts = [f"{sum(finding.level == level for finding in findings)} {level}" for level in _STYLES]
     console.print(", ".join(counts))
+
+
+def check(
+    processes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROCESS]...",
+            help="Processes to check: gateway, relay, worker-payments and so on. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Report every error in the settings without connecting to anything; the exit code is 1 if a process would not start."""
+    from ops.settings.kinds import PROCESSES
+    from ops.settings.review import ADVICE, review
+
+    if unknown := {*(processes or ())} - {*PROCESSES}:
+        known = ", ".join(PROCESSES)
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are: {known}", param_hint="PROCESS")
+    found = review(Path.cwd(), processes or tuple(PROCESSES))
+    lines = [f"fail  {line}" for line in found.problems] + [f"warn  {line}" for line in found.warnings]
+    lines.append(ADVICE if found.problems else f"ok    {', '.join(processes) if processes else 'every process'} would start")
+    data = {"ok": not found.problems, "problems": found.problems, "warnings": found.warnings}
+    show(data, "\n".join(lines), as_json=as_json)
+    raise typer.Exit(1 if found.problems else 0)

@@ -1,4 +1,4 @@
-"""The commands of a deployment and its upkeep: migrations, partitions."""
+"""The commands of a deployment and its upkeep: migrations, partitions, topics."""
 
 from __future__ import annotations
 
@@ -64,3 +64,25 @@ def _text(done: Upkeep, away: Sequence[Detached], grace: timedelta) -> str:
         lines.append(f"{done.behind} more days are due and go one an hour; --yes takes them all out of use now")
     lines += [f"out of use: {each.partition}, to be dropped after {each.detached_at + grace:%Y-%m-%d %H:%M} UTC" for each in away]
     return "\n".join(lines)
+
+
+app = typer.Typer(no_args_is_help=True, help="Create the Kafka topics of Tallyhook.")
+
+
+@app.command("ensure")
+def ensure(
+    replication: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Copies of each topic that is created; default: KAFKA_REPLICATION_FACTOR."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create the topics that are missing and add partitions where there are too few; never removes any."""
+    from outbox import topics
+    from outbox.settings import TopicSettings
+
+    environ = environment()
+    settings = TopicSettings.load(environ | ({"KAFKA_REPLICATION_FACTOR": str(replication)} if replication else {}))
+    done = topics.ensure(settings.kafka, settings.kafka_replication_factor, settings.kafka_min_insync_replicas)
+    text = f"topics: {len(done.created)} created, {len(done.grown)} grown, {len(done.kept)} as they should be"
+    show(done._asdict(), text, as_json=as_json)

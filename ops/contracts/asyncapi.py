@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import schemas
-from ops.contracts.attributes import attributes_of
-from ops.contracts.records import describe, publish, text_of
+from ops.contracts.records import attributes_of, describe, publish, text_of
 from schemas.envelope import JSON, SPECVERSION
 from schemas.providers import providers
 from schemas.registry import EVENT_TYPES

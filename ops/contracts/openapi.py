@@ -18,11 +18,9 @@ import msgspec
 import schemas
 from gateway.errors import Reason
 from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem, title_of
-from gateway.proofs import INTERNAL_TOKEN, PROOFS
-from gateway.route import KEY, Parameter, Route, records_of
-from ops.contracts.attributes import attributes_of
+from gateway.route import INTERNAL_TOKEN, KEY, PROOFS, Parameter, Route, records_of
 from ops.contracts.examples import EXAMPLES
-from ops.contracts.records import Record, describe, for_generators, publish, text_of, with_patterns_for_all
+from ops.contracts.records import Record, attributes_of, describe, for_generators, publish, text_of, with_patterns_for_all
 from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas.rules import Json
 

@@ -5,15 +5,18 @@ msgspec makes a schema from the types of a record. This module adds the descript
 rules between fields that a record states in `rules`, and the wording that generators of clients need.
 """
 
+import ast
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from inspect import cleandoc, getsource
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import inspect
 
-from ops.contracts.attributes import attributes_of
 from schemas.rules import Json
 
 Record = type[msgspec.Struct]
@@ -180,3 +183,35 @@ def publish(file: Path, text: bytes, arguments: Sequence[str], remedy: str) -> i
         file.write_bytes(text)
     sys.stdout.write(f"{file.name}: {'up to date' if current else 'written'}\n")
     return 0
+
+
+_Described = Mapping[str, str]
+
+
+def attributes_of(cls: type) -> dict[str, str]:
+    """The description of each attribute that has one, by name, inherited attributes included."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if str(getattr(sys.modules.get(base.__module__), "__file__", "")).endswith(".py"):
+            found |= _of_module(base.__module__).get(base.__name__, {})
+    return found
+
+
+@cache
+def _of_module(name: str) -> dict[str, _Described]:
+    source = getsource(sys.modules[name])
+    lines = source.encode().splitlines()  # the syntax tree counts columns in bytes
+    return {node.name: dict(_described(node, lines)) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
+
+
+def _described(node: ast.ClassDef, lines: list[bytes]) -> Iterator[tuple[str, str]]:
+    for statement, after in pairwise([*node.body, ast.Pass()]):
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                rest = lines[(statement.end_lineno or 0) - 1][statement.end_col_offset :].decode()
+                comment = rest.partition("#:")[2].partition("  #")[0].strip()
+                match after:
+                    case ast.Expr(value=ast.Constant(value=str(text))) if not comment:
+                        yield name, cleandoc(text)
+                    case _ if comment:
+                        yield name, comment

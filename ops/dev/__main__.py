@@ -13,17 +13,13 @@ import typer
 from rich.console import Console
 
 from ops.dev import background, mark
-from ops.dev.checks import run_checks
-from ops.dev.docs import build_docs, serve
+from ops.dev.checkout import build_docs, run_checks, run_suite, serve, write_locks
 from ops.dev.lines import wrapped
-from ops.dev.locks import write_locks
-from ops.dev.preflight import check_settings
 from ops.dev.progress import Progress
 from ops.dev.report import report_of
 from ops.dev.shell import exports
 from ops.dev.status import examine
-from ops.dev.suite import run_suite
-from ops.dev.up import Plan, our_processes
+from ops.dev.up import Plan, check_settings, our_processes
 from ops.dev.up import up as bring_up
 from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir

@@ -1,8 +1,14 @@
-"""`up` starts the servers that are missing, the schema, the topics, then our processes, and runs until a signal stops it."""
+"""
+`up` starts the servers that are missing, the schema, the topics, then our processes, and runs until a signal stops it.
+
+Before that the settings of every process are checked, with all problems at once; meanwhile it bounds the logs, whose files no
+other program rotates.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from ops.demo.partner import partner_environment
 from ops.dev import processes
-from ops.dev.secrets_file import ensure_secrets
+from ops.dev.secrets_file import NEEDED, ensure_secrets
+from ops.settings.review import review
 from ops.stack.child import Identity, tail
 from ops.stack.errors import Cancelled, ProcessFailed, StackError
-from ops.stack.logs import bound_logs
 from ops.stack.places import private_folder
 from ops.stack.stack import KINDS, VARIABLES, Stack
 from ops.stack.state import ProcessState, StateFile, hold
@@ -29,6 +35,29 @@ if TYPE_CHECKING:
 
     from ops.dev.progress import Progress
     from ops.stack.ports import Ports
+
+_OWN_SERVERS: Final = {
+    "postgres": "postgresql://postgres@127.0.0.1:5432/tallyhook",
+    "kafka": "127.0.0.1:9092",
+    "redis": "redis://127.0.0.1:6379/0",
+    "elasticsearch": "http://127.0.0.1:9200",
+}
+"""As `up` makes them where no server is set."""
+
+
+def check_settings(checkout: Path, say: Callable[[str], None]) -> None:
+    """
+    Report every doubtful setting of a checkout; errors raise SettingsError.
+
+    Raises SettingsError with everything that would keep one of the processes from starting.
+    """
+    provided = {VARIABLES[name]: address for name, address in _OWN_SERVERS.items()}
+    provided |= {name: make() for name, make in NEEDED.items()}
+    found = review(checkout, provided=provided, one_machine=True)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    found.check()
+
 
 SETUP: Final = (
     ("schema", (processes.TALLYHOOK, "migrate")),
@@ -162,3 +191,19 @@ def _stop_on_signals(stack: Stack) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+LIMIT: Final = 32 * 1024 * 1024  # bytes
+
+
+def bound_logs(folder: Path, limit: int = LIMIT) -> list[str]:
+    """
+    Start each log anew that is longer than the limit, keep its old text as `.1`, and return their names.
+
+    Who writes goes on writing, for logs are opened to append; what is written while the text is copied may be lost.
+    """
+    found = [log for log in sorted(folder.glob("*.log")) if log.stat().st_size > limit]
+    for log in found:
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
+    return [log.name for log in found]

@@ -11,15 +11,17 @@ import psycopg
 from gateway.settings import GatewaySettings
 from operations.deliveries import clues
 from ops.doctor.findings import fail, ok, warn
-from ops.doctor.modes import check_modes
 from runtime.ids import first_id_of
 from runtime.settings import SettingsError
 from schemas.providers import providers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from psycopg import AsyncConnection
 
     from ops.doctor.findings import Finding
+    from schemas.providers import Provider
 
 AREA: Final = "webhooks"
 _WITHIN: Final = timedelta(hours=1)
@@ -80,3 +82,37 @@ async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, sour
         return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")
     _, found = last
     return say(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
+
+
+_OF_MODES: Final = timedelta(days=1)
+# The latest are enough, and a busy day holds millions.
+_SEEN: Final = """
+select count(*) filter (where livemode), count(*) filter (where not livemode)
+from (select livemode from webhook_deliveries where source = %s and id >= %s and outcome in ('accepted', 'ignored')
+      order by id desc limit 100000) d
+"""
+
+
+async def check_modes(connection: AsyncConnection, provider: Provider, wanted: str) -> list[Finding]:
+    row = await (await connection.execute(_SEEN, (provider.name, first_id_of(datetime.now(UTC) - _OF_MODES)))).fetchone()
+    live, test = row or (0, 0)
+    return list(judge_modes(provider, wanted, live, test))
+
+
+def judge_modes(provider: Provider, wanted: str, live: int, test: int) -> Iterator[Finding]:
+    """Judge the mode that is set, `wanted`, by the number of live and test events that came within the day."""
+    setting, events = provider.mode_setting, f"events of {provider.title} that came within the day"
+    if wanted == "any" and live and test:
+        act = f"set {setting}=live, or test, on every gateway: events of the other mode are then stored, and ignored"
+        text = f"live and test events of {provider.title} came within the day ({live} and {test}), and {setting}=any handles both"
+        yield warn("webhooks", text, act, "test-and-live")
+    elif wanted == "test" and live:
+        act = f"if this system is for real payments, set {setting}=live, restart the gateways and replay what was ignored"
+        text = f"{setting}=test ignores {live} live {events}"
+        yield warn("webhooks", text, act, "test-and-live")
+    elif wanted == "live" and test and not live:
+        act = f"give the live endpoint's signing secret to {provider.secret_setting}, or set {setting}=test"
+        text = f"{setting}=live, and all {test} {events} are test ones"
+        yield warn("webhooks", text, act, "test-and-live")
+    elif wanted == "live" and test:
+        yield ok("webhooks", f"{setting}=live ignores {test} test {events}")

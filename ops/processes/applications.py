@@ -10,13 +10,12 @@ from typing import Final, NamedTuple
 from aiohttp import web
 from psycopg import AsyncConnection
 
-from gateway.audit import audit_call
 from gateway.audit_log import AuditLog
 from gateway.clients import Clients
 from gateway.commands.idempotency import honour_key
 from gateway.commands.settlements import Settlements
 from gateway.days import Days
-from gateway.exposition import CONTRACT
+from gateway.health import CONTRACT
 from gateway.keys import (
     ALLOWED_SUBJECTS,
     AUDIT,
@@ -35,7 +34,7 @@ from gateway.keys import (
     SETTLEMENTS,
     STOPPING,
 )
-from gateway.middlewares import require_token, trace_and_refuse
+from gateway.middlewares import audit_call, require_token, trace_and_refuse
 from gateway.parameters import check_parameters
 from gateway.presence import Presence
 from gateway.route import serve

@@ -9,7 +9,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from gateway import files
+from gateway import listener
 from gateway.connections import Limits, Memory
 from gateway.listener import Listener
 from gateway.secrets.tls import internal_context
@@ -17,10 +17,9 @@ from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from ops.processes.applications import build_internal, build_public, opened
 from outbox.secret_changes import written_by
-from runtime import collector
 from runtime.build import register_build
 from runtime.logs import configure_logs
-from runtime.process import stop_signals
+from runtime.process import stop_signals, tune_gc
 from runtime.secret_watch import SecretWatch
 from runtime.spans import configure_spans
 
@@ -69,7 +68,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
 
     for number in stop_signals():
         loop.add_signal_handler(number, ask)
-    shares = files.share(files.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
+    shares = listener.share(listener.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
     async with AsyncExitStack() as exits:
         resources = await exits.enter_async_context(opened(settings))
         memory = Memory(settings.body_memory)
@@ -78,7 +77,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
         # The last one entered is the first one left: the world is shut out before our own services are.
         internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
         public_url = await _listen(exits, public, settings.public_host, settings.public_port)
-        collector.tune_gc()
+        tune_gc()
         log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
         resources.stopping.set()

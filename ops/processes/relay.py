@@ -14,7 +14,7 @@ from outbox.relay import Relay
 from outbox.secret_changes import written_by
 from outbox.settings import RelaySettings
 from outbox.upkeep import Forget, keeping_days
-from runtime import collector
+from runtime import process
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.logs import configure_logs
@@ -54,7 +54,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     if schema.wait_fit(stop):
         for service in services(settings, forgets):
             service.run_in_thread()
-        collector.tune_gc()
+        process.tune_gc()
         relay.run()
     publisher.close()
     schema.stop()

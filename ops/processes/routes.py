@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from gateway import exposition, health
-from gateway.commands import cache, config, contacts, leads, notifications, payments, search, tasks
+from gateway import health
+from gateway.commands import acceptance, cache, config, contacts, leads, notifications, payments, search
 from gateway.commands.acceptance import CommandsAccepted
 from gateway.errors import Reason
-from gateway.proofs import PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES
-from gateway.route import KEY, OF_SCHEMA, Parameter, Route
+from gateway.route import KEY, OF_SCHEMA, PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES, Parameter, Route
 from gateway.secrets.witness import Secrets
 from gateway.webhooks import reception
 from gateway.webhooks.leads import LeadsAccepted
@@ -171,7 +170,7 @@ COMMANDS: Final = (
         id_text="Your id of the user.", refuses=_OF_ADDRESSES,
     ),
     Route(
-        "GET", "/internal/v1/tasks/{taskId}", "task", tasks.task, {200: Task},
+        "GET", "/internal/v1/tasks/{taskId}", "task", acceptance.task, {200: Task},
         role="service", refuses=_ABSENT, id_text="The task's id.",
     ),
 )  # fmt: skip
@@ -288,8 +287,8 @@ ADMIN: Final = (
 )  # fmt: skip
 
 PROCESS: Final = (
-    Route("GET", "/metrics", "metrics", exposition.metrics, {200: _TEXT}, holds={200: "The metrics of the gateway."}),
-    Route("GET", "/openapi.json", "openapi", exposition.contract, {200: "application/json"}, holds={200: "This document."}),
+    Route("GET", "/metrics", "metrics", health.metrics, {200: _TEXT}, holds={200: "The metrics of the gateway."}),
+    Route("GET", "/openapi.json", "openapi", health.contract, {200: "application/json"}, holds={200: "This document."}),
 )
 
 

@@ -13,12 +13,11 @@ from confluent_kafka.admin import AdminClient
 
 from outbox.faults import Faults
 from outbox.secret_changes import written_by
-from runtime import collector
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.kafka import Cluster
 from runtime.logs import configure_logs
-from runtime.process import Stop
+from runtime.process import Stop, tune_gc
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
 from runtime.spans import configure_spans
@@ -57,7 +56,7 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     uvloop.install()
     datadir = tempfile.mkdtemp(prefix="tallyhook-")
-    collector.tune_gc()
+    tune_gc()
     try:
         return run(process, roles, datadir, schema, stop)
     finally:

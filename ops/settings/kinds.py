@@ -11,7 +11,7 @@ from outbox.settings import RelaySettings, TopicSettings
 from projections.retention import RecordSettings
 from runtime import outgoing, secret_files
 from runtime.settings import HttpUrl, Settings
-from streams.alerts.settings import AlertSettings
+from streams.alerts.handler import AlertSettings
 from streams.notifications.settings import NotificationSettings
 from streams.settings import CacheSettings, LeadSettings, PaymentSettings, SearchSettings
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ops.stack.jars import ensure_jars
+from ops.stack.maven import ensure_jars
 from ops.stack.probe import answers
 from ops.stack.server import Server
 from runtime.addresses import LOOPBACK

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.stack.errors import ServerFailed
-from ops.stack.jars import ensure_jars
+from ops.stack.maven import ensure_jars
 from ops.stack.server import Server
 from runtime.addresses import LOOPBACK
 

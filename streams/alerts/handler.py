@@ -1,7 +1,8 @@
-"""Handles alerts: the first of its kind in a window becomes a notification, the others are counted."""
+"""Handles alerts, by settings of its own: the first of its kind in a window becomes a notification, the others are counted."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import Counter
@@ -11,12 +12,25 @@ from outbox.alerts import window_of
 from outbox.append import append, event_of
 from runtime.database import Pool
 from runtime.ids import new_id
+from runtime.settings import Duration
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
-from schemas.operations import AlertRaised, SendNotification
-from streams.alerts.settings import AlertSettings
+from schemas.operations import AlertRaised, Channel, SendNotification
 from streams.records import data_of
 from streams.role import Role, Running
+from streams.settings import StreamSettings
+
+
+class AlertSettings(StreamSettings):
+    """A process of the alerts worker."""
+
+    alert_to: str | None = None
+    """Whom alerts are told to: a user id or a contact of the channel; unset, they are on alert.events and in the metrics only."""
+    alert_channel: Channel = "EMAIL"
+    """How: EMAIL, SMS or PUSH."""
+    alert_window: Duration = timedelta(minutes=5)
+    """How long one message speaks for all alerts of its kind."""
+
 
 RAISED: Final = Counter(
     "tallyhook_alerts_raised_total",
@@ -31,7 +45,7 @@ on conflict (alert, subject, started_at) do update set count = w.count + 1 retur
 
 
 class AlertsHandler:
-    """The alerts worker, as a `streams.handler.Handler`."""
+    """The alerts worker, as a `streams.role.Handler`."""
 
     consumer: Final = "alerts"
 

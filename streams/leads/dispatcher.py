@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import prometheus_client
 import structlog
 from psycopg import AsyncConnection
 
@@ -26,9 +27,8 @@ from runtime.sessions import DEFAULT_LEASE
 from runtime.tracing import continue_trace, span_id_of, trace_id_of
 from schemas.partners import Partner
 from streams.due import DueSender, Words
-from streams.leads import delivery_store, metrics
-from streams.leads.breaker import Breaker
-from streams.leads.breakers import Breakers
+from streams.leads import delivery_store
+from streams.leads.breakers import Breaker, Breakers
 from streams.leads.crm import UNSENT, Crm
 from streams.leads.decisions import (
     ATTEMPT_FAILED,
@@ -46,6 +46,23 @@ from streams.leads.delivery_store import Claimed, Room
 from streams.leads.outcomes import Ended
 from streams.leads.settling import settle
 from streams.processor import passing_reason
+
+ATTEMPTS = prometheus_client.Counter(
+    "tallyhook_lead_attempts_total", "Attempts to deliver a lead, by the decision that followed.", ["partner", "decision"]
+)
+SECONDS = prometheus_client.Histogram(
+    "tallyhook_lead_attempt_seconds",
+    "Seconds from the start of an attempt to the CRM's answer.",
+    ["partner"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
+)
+UNDER_WAY = prometheus_client.Gauge("tallyhook_lead_attempts_under_way", "Attempts that are running.", ["partner"])
+BREAKER = prometheus_client.Gauge(
+    "tallyhook_lead_breaker_open", "1 while the circuit breaker of the partner is open, else 0.", ["partner"]
+)
+SUPERSEDED = prometheus_client.Counter(
+    "tallyhook_lead_attempts_superseded_total", "Attempts that ended after their claim had expired."
+)
 
 log = structlog.get_logger()
 
@@ -168,7 +185,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     async def settle(self, ended: Sequence[Ended]) -> int:
         current = await settle(self._pool, ended)
-        metrics.SUPERSEDED.inc(len(ended) - current)
+        SUPERSEDED.inc(len(ended) - current)
         return current
 
     @property
@@ -186,8 +203,8 @@ class Dispatcher(DueSender[Claimed, Ended]):
         for key in self._partners:
             if not self._holds(key) and not busy[key]:
                 self._breakers.forget(key)
-            metrics.UNDER_WAY.labels(key).set(busy[key])
-            metrics.BREAKER.labels(key).set(self._breakers.is_left_alone(key))
+            UNDER_WAY.labels(key).set(busy[key])
+            BREAKER.labels(key).set(self._breakers.is_left_alone(key))
             room = self._breakers.room(key, busy[key], self._limits.cap)
             if room and self._holds(key) and not self._paused(key):
                 rooms[key] = Room(room, self._part - size[key], idle=not busy[key])
@@ -211,7 +228,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         """Pass on to the breaker and the metrics what the answer shows about the CRM."""
         if lead.partner in self._partners and answer != UNSENT:
             self._breakers.observe(lead.partner, answer)
-            metrics.SECONDS.labels(lead.partner).observe(time.monotonic() - started)
+            SECONDS.labels(lead.partner).observe(time.monotonic() - started)
         if began:
             _record_span(lead, answer, began)
 
@@ -231,7 +248,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     def _ended_by(self, lead: Claimed, answer: Answer, decision: Decision, *, counted: bool = True) -> Ended:
         partner = lead.partner if lead.partner in self._partners else "unknown"
-        metrics.ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
+        ATTEMPTS.labels(partner, type(decision).__name__.lower()).inc()
         return Ended(lead, answer, decision, self._now(), counted)
 
 

@@ -1,4 +1,8 @@
-"""Takes in leads, and commands to deliver them: due leads are written down, and the dispatcher delivers them."""
+"""
+Takes in leads, and commands to deliver them: due leads are written down, and the dispatcher delivers them.
+
+For a rebuild the own events of a lead are read back: each records a state of the lead.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,15 +13,15 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox import tasks
+from projections.leads import LeadStatus
 from schemas.envelope import Event
 from schemas.errors import Reason as SchemaReason
-from schemas.leads import DELIVER, RECEIVED, DeliverLead
+from schemas.leads import DELIVER, RECEIVED, DeliverLead, LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
 from schemas.partners import key_of
 from schemas.text import Line, PartnerId
 from streams.errors import Poison
 from streams.leads import store
-from streams.leads.own_events import OUTCOMES, own_event_of
-from streams.leads.store import LockedLead, NewLead
+from streams.leads.store import LockedLead, NewLead, OwnEvent
 from streams.records import data_of
 from streams.replays import REPLAYED
 
@@ -31,7 +35,7 @@ class _Body(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LeadsHandler:
-    """The leads worker, as a `streams.handler.Handler`; it passes over its own events on its topic (`lead.delivered` …)."""
+    """The leads worker, as a `streams.role.Handler`; it passes over its own events on its topic (`lead.delivered` …)."""
 
     consumer: Final = "leads"
 
@@ -114,3 +118,37 @@ def _lead(lead_id: UUID, data: bytes, traceparent: str, received_at: datetime) -
         traceparent=traceparent,
         received_at=received_at,
     )
+
+
+OUTCOMES: Final = frozenset({"lead.delivered", "lead.delivery.failed", "lead.delivery.exhausted"})
+
+
+_Outcome = LeadDelivered | LeadDeliveryFailed | LeadDeliveryExhausted
+
+
+def own_event_of(event: Event) -> OwnEvent:
+    """Return the state in the event. Raises Poison."""
+    record: _Outcome = data_of(event, LeadDelivered, LeadDeliveryFailed, LeadDeliveryExhausted)  # type: ignore[assignment]  # mypy joins the three to their base
+    return OwnEvent(
+        lead_id=UUID(event.aggregate_id),
+        event_id=event.id,
+        type=event.type,
+        at=event.occurred_at,
+        attempt=record.attempt,
+        version=record.version,
+        status=_status_of(record),
+        answer_status=record.status,
+        error=None if isinstance(record, LeadDelivered) else record.error,
+        next_attempt_at=record.next_attempt_at if isinstance(record, LeadDeliveryFailed) else None,
+    )
+
+
+def _status_of(record: _Outcome) -> LeadStatus:
+    """Return the status; a failure without a next attempt is a permanent refusal, unless `exhausted` follows."""
+    match record:
+        case LeadDelivered():
+            return "delivered"
+        case LeadDeliveryExhausted():
+            return "exhausted"
+        case LeadDeliveryFailed():
+            return "retrying" if record.next_attempt_at else "rejected"

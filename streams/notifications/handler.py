@@ -30,7 +30,7 @@ from streams.role import Role, Running
 
 class NotificationsHandler:
     """
-    The notifications worker, as a `streams.handler.Handler`; the dispatchers beside it send what it queues.
+    The notifications worker, as a `streams.role.Handler`; the dispatchers beside it send what it queues.
 
     A command from which no text can be rendered raises Poison, with its id, before anything is written.
     """

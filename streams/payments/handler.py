@@ -35,7 +35,7 @@ _TO_PEOPLE: Final = frozenset({Topic.NOTIFICATION_COMMANDS, Topic.ALERTS})
 
 class PaymentsHandler:
     """
-    The payments worker, as a `streams.handler.Handler`.
+    The payments worker, as a `streams.role.Handler`.
 
     An event of a type without a handler has no facts and changes nothing. An event that cannot be interpreted raises Poison with
     its id, before anything is written.

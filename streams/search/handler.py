@@ -27,7 +27,7 @@ _PATIENCE: Final = 30.0  # seconds
 
 class SearchHandler:
     """
-    The search worker, as a `streams.handler.Handler`.
+    The search worker, as a `streams.role.Handler`.
 
     A batch that comes again meets its own versions in the index, which counts as done.
     """

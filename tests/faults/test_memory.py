@@ -15,10 +15,9 @@ import pytest
 from outbox.append import APPEND, columns_of, event_of
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.cache import InvalidateCache
 from schemas.envelope import Event
 from schemas.leads import LeadReceived
-from schemas.operations import AlertRaised, SendNotification
+from schemas.operations import AlertRaised, InvalidateCache, SendNotification
 from schemas.search import PropertyUpserted
 from schemas.stripe import DATASCHEMA
 from schemas.topics import Topic

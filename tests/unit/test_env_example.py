@@ -16,7 +16,7 @@ import outbox.settings
 import projections.retention
 import runtime.kafka
 import schemas.partners
-import streams.alerts.settings
+import streams.alerts.handler
 import streams.notifications.settings
 import streams.settings
 from operations.backfill import settings as backfill_settings
@@ -52,7 +52,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         runtime.kafka,
         streams.settings,
         streams.notifications.settings,
-        streams.alerts.settings,
+        streams.alerts.handler,
     )
     ours = {module.__name__ for module in modules}
     for kind in parent.__subclasses__():

@@ -12,7 +12,7 @@ import typer.main
 
 from gateway.errors import Reason
 from ops.cli import app
-from outbox import alerts, parking, refusals
+from outbox import alerts, refusals
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.errors import Reason as SchemaReason
@@ -67,7 +67,7 @@ def _alerts() -> dict[str, str]:
     trace, moment = new_trace(), datetime.now(UTC)
     lead = Claimed(new_id(), "ACME", "acme", "crm-1", b"{}", trace.traceparent, moment, attempt=1, failures=0)
     events = [
-        parking.alert_of(new_id(), "said", trace),
+        refusals.alert_of(new_id(), "said", trace),
         *(alert_of(Ended(lead, Answer(500), decision, moment)) for decision in (Exhausted(), Rejected())),
     ]
     raised = [decode(event.dataschema, event.data) for event in events if event]
@@ -93,7 +93,7 @@ def test_every_alert_names_a_page_that_the_index_names_for_it() -> None:
 def test_no_alert_is_raised_elsewhere() -> None:
     places = [path for path in sorted(ROOT.glob("[a-z]*/**/*.py")) if "AlertRaised(" in path.read_text()]
     made_in = {str(path.relative_to(ROOT)) for path in places} - {"schemas/operations.py"}
-    own = {"outbox/alerts.py", "outbox/parking.py", "streams/leads/outcomes.py", "streams/payments/news.py"}
+    own = {"outbox/alerts.py", "outbox/refusals.py", "streams/leads/outcomes.py", "streams/payments/news.py"}
     assert {path for path in made_in if not path.startswith(("tests/", "benchmarks/", "dist/"))} == own
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.envelope import Event
-    from streams.handler import Handler
+    from streams.role import Handler
 
 
 def logged(event: Event, topic: str) -> Event:

@@ -35,7 +35,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streams.handler import Handler
+    from streams.role import Handler
 
 STRIPE: Final = "webhooks.stripe"
 PROJECTED: Final = {

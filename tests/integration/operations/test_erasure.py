@@ -28,7 +28,7 @@ from outbox.append import append, event_of
 from outbox.received import Received, record
 from runtime.ids import new_id
 from runtime.tracing import new_trace
-from schemas.cache import InvalidateCache
+from schemas.operations import InvalidateCache
 from tests.command import tallyhook
 from tests.simulators import stripe
 from tests.waiting import eventually

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.books import SourceLedger
+from operations.ledger.loop import InFlight, sweep
 from operations.ledger.states import SETTLED_BY, present
-from operations.ledger.sweep import InFlight, sweep
 from operations.webhook_replay import store as replay_work
 from outbox.append import append
 from runtime.ids import first_id_of, new_id

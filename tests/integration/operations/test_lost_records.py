@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from operations.lost_records import store as lost_search
 from operations.lost_records.loop import look, run_once
 from outbox import lost
-from outbox.losses import Loss
+from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
 from runtime.ids import new_id
 from runtime.kafka import Cluster

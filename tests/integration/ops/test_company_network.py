@@ -23,7 +23,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch, TransportError
 
 from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from operations.reconcile.lists import StripeLists
-from ops.stack.jars import ensure_jars
+from ops.stack.maven import ensure_jars
 from runtime.ids import new_id
 from runtime.outgoing import VARIABLES, elastic_trust, follow
 from runtime.settings import Secret
@@ -47,12 +47,13 @@ SOON: Final = 10  # seconds
 _FETCH: Final = f"""
 import sys
 from pathlib import Path
-from ops.stack import StackError, jars
+from ops.stack import maven
+from ops.stack import StackError
 from ops.stack.server import Surroundings
 from runtime.redaction import redacted
-jars._PINS = Path(sys.argv[1])
+maven._PINS = Path(sys.argv[1])
 try:
-    print(jars.{ensure_jars.__name__}("fake", "fake", Surroundings()))
+    print(maven.{ensure_jars.__name__}("fake", "fake", Surroundings()))
 except StackError as error:
     sys.exit(f"dev: {{redacted(str(error))}}")
 """

@@ -11,8 +11,8 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outbox import parking, relay_store
 from outbox import publisher as publisher_module
+from outbox import refusals, relay_store
 from outbox.resend import TYPE as RESENT
 from runtime.ids import first_id_of, new_id
 from tests.integration.outbox.test_relay import at_least, event, pending, running_relay, write
@@ -113,13 +113,13 @@ def test_a_row_whose_alert_cannot_be_written_is_parked_without(
     write(database_url, bad, good)
     spoil(database_url, bad.id, occurred_at="infinity")
     old = first_id_of(datetime(2001, 1, 1, tzinfo=UTC))  # no partition can hold it
-    event_of = parking.event_of
+    event_of = refusals.event_of
 
     def misplaced(*given: Any, **named: Any) -> Event:
         made = event_of(*given, **named)
         return type(made)(**{name: getattr(made, name) for name in made.__struct_fields__} | {"id": old})
 
-    monkeypatch.setattr(parking, "event_of", misplaced)
+    monkeypatch.setattr(refusals, "event_of", misplaced)
     with running_relay(database_url, kafka_server):
         [record] = read_topic(kafka_server, topic, until=at_least(1))
         wait_until(lambda: parked(database_url) == {bad.id: "row_unreadable"})

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runtime.database import make_pool
-from schemas.cache import InvalidateCache
+from schemas.operations import InvalidateCache
 from streams.cache.handler import CACHE
 from streams.processor import Processor
 from streams.settings import CacheSettings

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.heartbeat import Heartbeat
 from runtime.service import running
-from streams.leads.ownership import Ownership
+from streams.leads.role import Ownership
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import hang, status
 from tests.simulators.partner import lead

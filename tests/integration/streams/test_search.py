@@ -14,8 +14,8 @@ from elasticsearch import AsyncElasticsearch
 from projections.search import take_version
 from runtime.database import make_pool
 from schemas.search import PropertyDeleted, PropertyUpserted
-from streams.handler import RestoringHandler
 from streams.processor import Processor
+from streams.role import RestoringHandler
 from streams.search.handler import SEARCH
 from streams.settings import SearchSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of

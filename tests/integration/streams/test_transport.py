@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from outbox.losses import Loss
+from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
 from runtime.kafka import Cluster
 from streams.agents import Work

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.files import Shares, share
+from gateway.listener import Shares, share
 
 
 @pytest.mark.parametrize(

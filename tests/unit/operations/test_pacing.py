@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.webhook_replay.pacing import Pace
+from operations.webhook_replay.loop import Pace
 
 
 def test_the_first_may_go_at_once_and_the_next_when_its_time_has_come() -> None:

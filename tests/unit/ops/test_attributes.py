@@ -7,8 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from ops.contracts.attributes import attributes_of
-from ops.contracts.records import describe
+from ops.contracts.records import attributes_of, describe
 
 
 class Base(msgspec.Struct, rename="camel"):

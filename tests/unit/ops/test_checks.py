@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ops.dev.checks import run_checks
+from ops.dev.checkout import run_checks
 
 if TYPE_CHECKING:
     from pathlib import Path

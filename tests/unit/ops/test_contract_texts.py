@@ -12,8 +12,8 @@ import pytest
 
 from gateway.errors import Reason
 from ops.contracts import asyncapi, openapi, postman
-from ops.contracts.attributes import attributes_of
 from ops.contracts.json_schema import document
+from ops.contracts.records import attributes_of
 from schemas.providers import NAMES
 from schemas.registry import EVENT_TYPES
 from schemas.topics import Topic, webhooks_of

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from ops.dev.docs import BUILD
+from ops.dev.checkout import BUILD
 
 CHECKOUT: Final = Path(__file__).parents[3]
 

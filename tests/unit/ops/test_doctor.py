@@ -12,8 +12,8 @@ import pytest
 from ops.doctor import examination
 from ops.doctor.examination import examine
 from ops.doctor.findings import Finding, ok
-from ops.doctor.modes import judge_modes
 from ops.doctor.postgres import _check_clock
+from ops.doctor.refusals import judge_modes
 from ops.doctor.settings import check_secrets, check_settings
 from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.stack.logs import bound_logs
+from ops.dev.up import bound_logs
 
 if TYPE_CHECKING:
     from pathlib import Path

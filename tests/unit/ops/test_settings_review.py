@@ -18,12 +18,11 @@ import ops
 import outbox
 import projections
 import streams
-from ops.dev.preflight import check_settings
 from ops.dev.processes import TALLYHOOK
+from ops.dev.up import check_settings
 from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS, OTHERS, PROCESSES
-from ops.settings.names import SETTINGS, Unread, unread
-from ops.settings.review import Review, review, review_of
+from ops.settings.review import SETTINGS, Review, Unread, review, review_of, unread
 from runtime.settings import Settings, SettingsError
 from schemas.partners import PartnerSettings
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from outbox.losses import Loss, Seen, losses_of
+from outbox.lost import Loss, Seen, losses_of
 from outbox.offsets import Place, Span
 
 P0: Final = Place("t", 0)

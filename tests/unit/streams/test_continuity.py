@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outbox.losses import Loss
+from outbox.lost import Loss
 from outbox.offsets import Place
-from streams.continuity import Continuity
+from streams.agents import Continuity
 from streams.records import Record
 
 if TYPE_CHECKING:

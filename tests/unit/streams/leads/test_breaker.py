@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from streams.leads.breaker import Breaker
+from streams.leads.breakers import Breaker
 
 
 def breaker() -> Breaker:

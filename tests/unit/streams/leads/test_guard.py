@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.leads.guard import AddressRefused, guarded_socket, may_connect
+from streams.leads.crm import AddressRefused, guarded_socket, may_connect
 
 
 @pytest.mark.parametrize(

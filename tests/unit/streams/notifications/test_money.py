@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.currencies import minor_digits
-from streams.notifications.money import money
+from streams.notifications.texts import minor_digits, money
 
 
 @pytest.mark.parametrize(
