@@ -65,11 +65,11 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
 
 
 def _why_nobody(command: SendNotification, known: Sequence[Contact]) -> str:
-    """An address that can never be one is said to be so, where nothing else tells whom to send to."""
+    """An address that can never be one is said to be so, where nothing else tells whom to send to; `@zoe` may be a user."""
     if known:
         return "address_unknown"
     meant = command.to if command.fallback is None else command.fallback
-    return SendReason.ADDRESS_INVALID if command.channel == "EMAIL" and "@" in meant else "contact_unknown"
+    return SendReason.ADDRESS_INVALID if command.channel == "EMAIL" and "@" in meant.strip("@") else "contact_unknown"
 
 
 def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:

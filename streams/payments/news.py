@@ -54,8 +54,8 @@ def dispute_news(old: DisputeState | None, new: DisputeState) -> list[type[Dispu
 
 
 def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
-    """The alert about a new dispute: evidence is taken for some days only."""
-    if old is not None or new.fate.final:
+    """The alert about a new dispute, or one that begins anew: evidence is taken for some days only."""
+    if new.fate.final or (old is not None and not _begins_anew(old, new)):
         return None
     respond_by = time_of(new.respond_by.at if new.respond_by else None)
     until = f"; evidence is taken until {respond_by:%Y-%m-%d %H:%M} UTC" if respond_by else ""
@@ -65,6 +65,11 @@ def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
         summary=f"the payer's bank disputes the payment {value_of(new.payment) or '(not named)'} ({new.fate.status}){until}",
         runbook="runbooks/payment-disputed.md",
     )
+
+
+def _begins_anew(old: DisputeState, new: DisputeState) -> bool:
+    """True where a closed dispute is open again, or an inquiry (`warning_…`) has become a chargeback, with a time of its own."""
+    return old.fate.final or (old.fate.status.startswith(_INQUIRY) and not new.fate.status.startswith(_INQUIRY))
 
 
 def subscription_news(old: SubscriptionState | None, new: SubscriptionState) -> list[type[Subscription]]:
@@ -167,6 +172,7 @@ def invoice_fields(state: InvoiceState) -> dict[str, Any]:
     }
 
 
+_INQUIRY: Final = "warning_"
 _TEMPLATES: Final[dict[type[msgspec.Struct], str]] = {
     billing.PaymentSucceeded: "payment-succeeded",
     billing.PaymentFailed: "payment-failed",

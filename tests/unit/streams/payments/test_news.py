@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schemas import billing
-from streams.payments.news import Payer, notification_of
+from streams.payments.facts import DisputeFact, Stamp
+from streams.payments.fold import fold_dispute
+from streams.payments.news import Payer, alert_of, notification_of
+
+if TYPE_CHECKING:
+    from streams.payments.states import DisputeState
 
 
 def failed(**changes: Any) -> billing.PaymentFailed:
@@ -50,3 +55,24 @@ def test_a_failed_renewal_of_a_provider_that_reports_no_invoices_is_told_by_its_
 def test_without_anybody_to_tell_nothing_is_sent() -> None:
     assert notification_of(failed(), Payer(None, None)) is None
     assert notification_of(failed(), None) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "alerts"),
+    [
+        ([("needs_response", False), ("under_review", False), ("won", True)], [True, False, False]),
+        ([("warning_needs_response", False), ("warning_under_review", False), ("warning_closed", True)], [True, False, False]),
+        ([("warning_needs_response", False), ("needs_response", False)], [True, True]),
+        ([("warning_closed", True), ("needs_response", False), ("lost", True)], [False, True, False]),
+        ([("won", True), ("under_review", False), ("lost", True)], [False, True, False]),
+        ([("a_word_of_tomorrow", False)], [True]),
+    ],
+)
+def test_an_alert_tells_of_a_dispute_whenever_it_begins(told: list[tuple[str, bool]], alerts: list[bool]) -> None:
+    state: DisputeState | None = None
+    raised = []
+    for number, (status, ended) in enumerate(told):
+        fact = DisputeFact(provider="stripe", id="dp_1", stamp=Stamp(number, 0, f"evt_{number}"), status=status, ended=ended)
+        old, state = state, fold_dispute(state, fact)
+        raised.append(alert_of(old, state) is not None)
+    assert raised == alerts
