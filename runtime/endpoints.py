@@ -13,7 +13,7 @@ from runtime.addresses import WITHHELD, has_target, shown
 _QUOTE: Final = (
     "write each special character of its password as %XX (%25 for %, %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?)"
 )
-_HOST: Final = re.compile(r"\w([\w.-]*[\w.])?")  # letters of any script: names may be international
+_HOST: Final = re.compile(r"\w(?:[\w-]|\.(?!\.))*(?<!-)")  # letters of any script: names may be international
 _BROKER: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _NUMBERS: Final = re.compile(r"[0-9.]+")
 _PORTS: Final = range(1, 65_536)
@@ -23,6 +23,8 @@ _POSTGRES: Final = "an address like postgresql://user:password@host:port/name is
 _REDIS: Final = "an address like redis://host:port/0, or rediss:// for TLS, is expected"
 _KAFKA: Final = "servers like host:port, comma-separated and without a scheme, are expected"
 _ELASTICSEARCH: Final = "an address like http://host:port, with its scheme and its port, is expected"
+_PROXY: Final = "an address like http://user:password@host:port is expected"
+_PROXY_SCHEMES: Final = ("http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://")
 _HTTP: Final = "an address like https://host/path is expected"
 
 
@@ -55,7 +57,7 @@ def check_database(url: str) -> str:
     hosts = [host for host in str(parts.get("host") or "").split(",") if not host.startswith("/")]
     if not all(map(_is_host, filter(None, hosts))):
         raise ValueError(f"names no host that can be one: {_POSTGRES}")
-    if not all(map(_is_port, filter(None, str(parts.get("port") or "").split(",")))):
+    if not all(map(is_port, filter(None, str(parts.get("port") or "").split(",")))):
         raise ValueError(f"its port is none from 1 to 65535: {_POSTGRES}")
     if parts.get("sslmode", "prefer") not in _SSL_MODES:
         raise ValueError(f"its sslmode is none of {', '.join(sorted(_SSL_MODES))}")
@@ -70,16 +72,28 @@ def check_redis(url: str) -> str:
     parts = urlsplit(url)
     if parts.port not in (None, *_PORTS) or not _is_host(parts.hostname or ""):
         raise ValueError(_REDIS)
-    if not _DATABASE_NUMBER.fullmatch(parts.path):
+    if parts.fragment or not _DATABASE_NUMBER.fullmatch(parts.path):
         raise ValueError(f"ends in something else than the number of a database: {_REDIS}")
+    if parts.query and not _has_options_of_redis(url):
+        raise ValueError(f"has options that its client does not know: {_REDIS}")
     return url
+
+
+def _has_options_of_redis(url: str) -> bool:
+    from redis import ConnectionPool, RedisError  # noqa: PLC0415  # most processes need no Redis
+
+    try:
+        ConnectionPool.from_url(url).make_connection()  # which connects to nothing
+    except (RedisError, TypeError, ValueError):
+        return False
+    return True
 
 
 def check_kafka(servers: str) -> str:
     """Refuse a text that is no list of bootstrap servers, each with its port. Raises ValueError."""
     for server in servers.split(","):
         match = _BROKER.fullmatch(server.strip())
-        if match is None or not _is_port(match["port"]) or not _is_host(match["host"].strip("[]")):
+        if match is None or not is_port(match["port"]) or not _is_host(match["host"].strip("[]")):
             raise ValueError(_KAFKA)
     return servers
 
@@ -87,7 +101,8 @@ def check_kafka(servers: str) -> str:
 def check_elasticsearch(url: str) -> str:
     """Refuse a text that is no address of Elasticsearch; its client has a default port for https alone. Raises ValueError."""
     check_http(url, _ELASTICSEARCH)
-    if urlsplit(url).scheme == "http" and urlsplit(url).port is None:
+    parts = urlsplit(url)
+    if (parts.scheme == "http" and parts.port is None) or parts.query or parts.fragment:  # which its client leaves out silently
         raise ValueError(_ELASTICSEARCH)
     return url
 
@@ -98,6 +113,8 @@ def check_http(url: str, expected: str = _HTTP) -> str:
         raise ValueError(expected)
     check_address(url)
     parts = urlsplit(url)
+    if any(map(str.isspace, url)):
+        raise ValueError(f"has a space in it: {expected}")
     if not _is_host(parts.hostname or "") or parts.port == 0:
         raise ValueError(expected)
     return url
@@ -110,6 +127,17 @@ def check_host(host: str) -> str:
     return host
 
 
+def check_proxy(url: str) -> str:
+    """Refuse a text that is no address of a proxy: some clients would go past it. Raises ValueError."""
+    if not url.startswith(_PROXY_SCHEMES):
+        raise ValueError(_PROXY)
+    check_address(url)
+    parts = urlsplit(url)
+    if not _is_host(parts.hostname or "") or parts.port == 0:
+        raise ValueError(_PROXY)
+    return url
+
+
 def _is_host(text: str) -> bool:
     if ":" in text or _NUMBERS.fullmatch(text):
         try:
@@ -119,5 +147,6 @@ def _is_host(text: str) -> bool:
     return bool(_HOST.fullmatch(text))
 
 
-def _is_port(text: str) -> bool:
+def is_port(text: str) -> bool:
+    """Report whether the text is the number of a port that a server can have."""
     return text.isascii() and text.isdigit() and int(text) in _PORTS

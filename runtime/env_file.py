@@ -9,18 +9,25 @@ from typing import Final, NamedTuple
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
+# Without single quotes Docker Compose expands $NAME and $$ too; python-dotenv expands ${NAME} alone.
+_EXPANDED: Final = re.compile(r"=\s*(?!\s|').*\$[A-Za-z_$]")
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)\}")
 
 
 class EnvFile(NamedTuple):
-    """The values of the file; `lines` has the number of the line of each name. A problem names its line and never quotes it."""
+    """
+    The values of the file; `lines` has the number of the line of each name.
+
+    A problem names its line and never quotes it; so does a doubt, which keeps nothing from starting.
+    """
 
     values: dict[str, str]
     lines: dict[str, list[int]]
     problems: list[str]
+    doubts: list[str]
 
 
-NOTHING: Final = EnvFile({}, {}, [])
+NOTHING: Final = EnvFile({}, {}, [], [])
 
 
 def read(path: Path) -> EnvFile:
@@ -42,7 +49,8 @@ def read(path: Path) -> EnvFile:
         if binding.key and binding.value:
             lines.setdefault(binding.key, []).append(_line(binding))
     known = values | dict(os.environ)
-    return EnvFile(values, lines, [problem for binding in found if (problem := _problem(binding, known))])
+    problems = [problem for binding in found if (problem := _problem(binding, known))]
+    return EnvFile(values, lines, problems, [doubt for binding in found if (doubt := _doubt(binding))])
 
 
 def _problem(binding: Binding, known: dict[str, str]) -> str | None:
@@ -53,6 +61,15 @@ def _problem(binding: Binding, known: dict[str, str]) -> str | None:
     unset = [name["name"] for name in _REFERENCE.finditer(binding.value or "") if name["name"] not in known]
     if unset:
         return f"{binding.key}: refers to a variable that is not set (line {_line(binding)} of .env)"
+    return None
+
+
+def _doubt(binding: Binding) -> str | None:
+    if binding.key and binding.value is None:
+        return f"{binding.key}: has no = and sets nothing (line {_line(binding)} of .env)"
+    if binding.key and _EXPANDED.search(binding.original.string):
+        where = f"(line {_line(binding)} of .env)"
+        return f"{binding.key}: has a $ that Docker Compose would take for a variable: put the value in single quotes {where}"
     return None
 
 

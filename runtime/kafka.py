@@ -125,7 +125,7 @@ def _check_readable(path: Path) -> Path:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"this file cannot be read: {error.strerror}") from None
 
 
 def _check_prefix(prefix: str) -> str:

@@ -16,6 +16,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _NO_PROXY: Final = "NO_PROXY"
 _BUNDLE: Final = "REQUESTS_CA_BUNDLE"
 VARIABLES: Final = (*_PROXIES, _NO_PROXY, _BUNDLE, "SSL_CERT_FILE", "SSL_CERT_DIR")
+LOWER: Final = tuple(map(str.lower, (*_PROXIES, _NO_PROXY)))
 """The variables of proxies count in lower case too, as everywhere; in lower case they come first."""
 MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
 """The source of the jars of the local stack."""
@@ -28,7 +29,7 @@ def follow(environ: Mapping[str, str]) -> None:
 
     Connections to the loopback never go through a proxy.
     """
-    for name in (*VARIABLES, *map(str.lower, (*_PROXIES, _NO_PROXY))):
+    for name in (*VARIABLES, *LOWER):
         if text := environ.get(name):
             os.environ.setdefault(name, text)
     if any(os.environ.get(name) or os.environ.get(name.lower()) for name in _PROXIES):

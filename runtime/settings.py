@@ -212,6 +212,8 @@ _PLAIN: Final = {
     "missing": "is required",
     "int_parsing": "a whole number is expected",
     "int_parsing_size": "a whole number is expected, and a smaller one",
+    "float_parsing": "a number is expected",
+    "literal_error": "one of {expected} is expected",
     "bool_parsing": "true or false is expected",
     "too_short": "is required",
     "greater_than_equal": "at least {ge} is expected",

@@ -45,7 +45,7 @@ def only(what: str, *kinds: str, one_word: bool = True) -> AfterValidator:
     return AfterValidator(check)
 
 
-KEY_OF_STRIPE: Final = only("a secret or restricted key, sk_ or rk_", "api key")
+KEY_OF_STRIPE: Final = only("a secret or restricted key, sk_ or rk_,", "api key")
 
 
 def fault_of(secret: str, kinds: frozenset[str], *, one_word: bool) -> str | None:

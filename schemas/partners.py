@@ -14,6 +14,7 @@ from schemas.credentials import only
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
 FIELDS: Final[Mapping[str, str]] = {"_CRM_SECRET": "crm_secret", "_CRM_URL": "crm_url", "_SECRET": "secret", "_TOKEN": "token"}
 _PREFIX: Final = "PARTNER_"
+_VARIABLE: Final = re.compile(rf"{_PREFIX}(?P<id>[A-Z0-9_]+?)(?:{'|'.join(FIELDS)})")
 
 
 def key_of(partner_id: str) -> str:
@@ -88,10 +89,5 @@ class PartnerSettings(Settings):
 
 def partner_of(name: str) -> str | None:
     """The `{ID}` in the name of a partner's variable; None for any other variable."""
-    suffix = _suffix_of(name) if name.startswith(_PREFIX) else None
-    return name[len(_PREFIX) : -len(suffix)] if suffix else None
-
-
-def _suffix_of(name: str) -> str | None:
-    """The known end of a variable's name, where it leaves room for an id."""
-    return next((suffix for suffix in FIELDS if name.endswith(suffix) and len(name) > len(_PREFIX + suffix)), None)
+    match = _VARIABLE.fullmatch(name)
+    return match["id"] if match else None

@@ -53,9 +53,9 @@ def stripe(
 
     settings = StripeSettings.load(environment())
     asked = _asked(since, until, types or [], rate, dry_run=dry_run)._replace(mode=settings.stripe_mode)
-    if settings.stripe_api_key is None:
+    if not settings.stripe_api_key:
         raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read events")
-    client = StripeEvents(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
+    client = StripeEvents(settings.stripe_api_key[0].value, settings.stripe_api_base)
     report = Report(since=asked.since, until=asked.until, dry_run=dry_run)
     try:
         _run(client.pages(asked.since, asked.until, asked.types), asked, report)

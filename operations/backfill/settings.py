@@ -2,17 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
-from runtime.settings import DatabaseUrl, HttpUrl, Settings
-from schemas.credentials import EVERY_OTHER, fault_of
+from runtime.settings import DatabaseUrl, HttpUrl, Secrets, Settings
+from schemas.credentials import KEY_OF_STRIPE
 from schemas.providers import ModeOrAny
-
-
-def _check_key(key: SecretStr) -> SecretStr:
-    if fault := fault_of(key.get_secret_value(), EVERY_OTHER - {"api key"}, one_word=True):
-        raise ValueError(f"{fault}; a secret or restricted key, sk_ or rk_, is expected")
-    return key
 
 
 class StripeSettings(Settings):
@@ -20,8 +14,8 @@ class StripeSettings(Settings):
 
     database_url: DatabaseUrl
     """Where webhooks are written down, `postgresql://…`."""
-    stripe_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
-    """A secret or restricted key that may read events."""
+    stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
+    """Secret or restricted keys that may read events; the first one is used."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events are wanted, as the gateway has it."""
     stripe_api_base: HttpUrl = "https://api.stripe.com"

@@ -18,9 +18,15 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
     "config": ("config",),
 }
 NAMES: Final = (*_NAMES, "all")
+_OVER_HTTP: Final = "they come over HTTP and are in no log: restore a backup, or have their senders send them again"
 _WHY_NOT: Final[Mapping[str, str]] = {
-    "contacts": "contacts come over HTTP and are in no log: restore a backup, or have their senders send them again",
+    "contacts": _OVER_HTTP,
+    "lead_keys": _OVER_HTTP,
+    "lead_discards": "operators' decisions over HTTP are in no log: restore a backup, or discard the leads again",
     "expectations": "what is expected comes over HTTP and is in no log: have it sent again (what was paid: reconciliations)",
+    "outbox": "it is the log itself: restore a backup",
+    "webhook_deliveries": "a delivery is in no log before it is in this table: restore a backup",
+    **dict.fromkeys(("consumed", "dead_letters", "tasks", "erasures", "audit_log"), "no event tells of it: restore a backup"),
 }
 
 
@@ -38,11 +44,11 @@ def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) 
     asked = {*_NAMES} if "all" in names else {*names}
     makers: dict[str, Callable[[], Source]] = {
         "billing": lambda: billing.source(asked),
-        "reconciliations": billing.paid_source,
         "leads": lambda: leads.source(asked, effects=effects),
         "notifications": lambda: notifications.source(NotificationSettings.load(environ), effects=effects),
         "search": search.source,
         "config": config.source,
+        "reconciliations": billing.paid_source,  # the last: it is refused where the payments are not there
     }
     wanted = {source for name in asked for source in _NAMES[name]}
     return [make() for name, make in makers.items() if name in wanted]

@@ -53,6 +53,7 @@ def _fields_of(outcome: Outcome) -> dict[str, Any]:
         "fromKafka": outcome.from_kafka,
         "gone": outcome.gone,
         "setAside": outcome.set_aside,
+        "untold": outcome.untold,
         "tables": [_table(part) for part in outcome.parts],
     }
 
@@ -91,3 +92,5 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
         for verdict in report_of:
             of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
             yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")
+    if each["untold"]:
+        yield f"  in no log, so not in rows that {'came' if changed else 'come'} back: {each['untold']}"

@@ -54,6 +54,7 @@ class Outcome:
     changed: int | None = None
     locked: float = 0.0
     seconds: float = 0.0
+    untold: str = ""
 
     @property
     def unexplained(self) -> int:
@@ -119,6 +120,7 @@ class Rebuild:
                 outcome = await self._swap(source, schema, builder, began, yes=yes)
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
+            outcome.untold = source.untold if any(part.number("missing") for part in outcome.parts) else ""
         return outcome
 
     def _is_due(self, part: Counted) -> bool:

@@ -96,7 +96,7 @@ class Source:
 
     `tables` are copied into the schema; `seed` statements fill what no event tells, and are run whenever it is brought up to
     date, before the events are handled, as `finish` is after them. `locks` are taken in this order before the last look, and
-    `exclusive` keeps readers out too. What it `needs` has to be there.
+    `exclusive` keeps readers out too. What it `needs` has to be there. `untold` tells people what rows hold that no event has.
     """
 
     name: str
@@ -108,3 +108,4 @@ class Source:
     finish: Sequence[str] = ()
     exclusive: bool = False
     needs: Sequence[str] = ()
+    untold: str = ""

@@ -53,10 +53,11 @@ def stripe(
 
     asked = _asked(since, until, wait, account, apply=apply)
     settings = StripeSettings.load(environment())
-    if settings.stripe_api_key is None:
+    if not settings.stripe_api_key:
         raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read what is compared")
-    key = settings.stripe_api_key.get_secret_value().partition(",")[0].strip()
-    lists = StripeLists(key, settings.stripe_api_base, account=account, rate=settings.stripe_api_rate)
+    lists = StripeLists(
+        settings.stripe_api_key[0].value, settings.stripe_api_base, account=account, rate=settings.stripe_api_rate
+    )
     if settings.stripe_mode != "any" and lists.livemode is not None and lists.livemode != (settings.stripe_mode == "live"):
         raise CommandError(f"STRIPE_API_KEY is not of the mode that STRIPE_MODE={settings.stripe_mode} wants")
     report = Report(since=asked.since, until=asked.until, apply=apply)

@@ -58,7 +58,7 @@ _HEADERS: Final[dict[str, Json]] = {
     },
     "Retry-After": {
         "description": "Seconds after which the same call may succeed.",
-        "schema": {"type": "integer", "minimum": 1},
+        "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "required": True,
     },
     "WWW-Authenticate": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -13,7 +14,7 @@ from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from outbox.errors import BrokerError
 from outbox.faults import Faults
-from outbox.offsets import Offsets
+from outbox.offsets import Offsets, Span
 from outbox.settings import TopicSettings
 from runtime.endpoints import check_database
 from runtime.settings import SettingsError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ops.doctor.findings import Finding
-    from outbox.offsets import Look
+    from outbox.offsets import Look, Place
     from runtime.kafka import Cluster
     from schemas.topology import Agent
 
@@ -32,6 +33,8 @@ AREA: Final = "kafka"
 WORKERS: Final = "workers"
 _LIMIT: Final = 5.0
 _LAG: Final = 10_000
+_OLD: Final = timedelta(minutes=5)
+"""What waits for longer is not being handled, or slower than it comes."""
 
 
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -131,7 +134,9 @@ def _are_wanted(environ: Mapping[str, str]) -> bool:
 def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
     workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
     try:
-        look = Offsets(kafka).look([topic for agent in workers.values() for topic in agent.consumes], list(workers))
+        topics, offsets = [topic for agent in workers.values() for topic in agent.consumes], Offsets(kafka)
+        old = offsets.at(datetime.now(UTC) - _OLD, topics)  # before the commits are read: what is younger is no fault
+        look = offsets.look(topics, list(workers))
     except BrokerError as error:
         yield warn(
             WORKERS,
@@ -142,17 +147,22 @@ def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
         return
     wanted = wanted or any(group.members for group in look.groups.values())
     for agent in workers.values():
-        yield _check_group(kafka, look, agent, wanted=wanted)
+        yield _check_group(kafka, look, old, agent, wanted=wanted)
 
 
-def _check_group(kafka: Cluster, look: Look, agent: Agent, *, wanted: bool) -> Finding:
+def _check_group(kafka: Cluster, look: Look, old: Mapping[Place, int], agent: Agent, *, wanted: bool) -> Finding:
     role, group = agent.name, look.groups[group_of(agent.name)]
-    behind = sum(span.lag(group.committed.get(place)) for place, span in look.spans.items() if place.topic in agent.consumes)
+    spans = {place: span for place, span in look.spans.items() if place.topic in agent.consumes}
+    behind = sum(span.lag(group.committed.get(place)) for place, span in spans.items())
+    late = sum(Span(span.begin, old.get(place, span.begin)).lag(group.committed.get(place)) for place, span in spans.items())
     if not group.members:
         act = f"start one with `tallyhook worker {role}`"
         text = f"no {role} worker runs: the group {kafka.named(group.name)} has no members, {behind} events wait for it"
         return (fail if wanted or behind else warn)(WORKERS, text, act, "process-down")
     text = f"{role}: {len(group.members)} run, {group.state.replace('_', ' ')}, {behind} events behind"
+    if late:
+        act = "read in its log what it waits for (`worker_waiting`)"
+        return fail(WORKERS, f"{text}, {late} of them for more than {_OLD.total_seconds() / 60:.0f} min", act, "worker-lag")
     if behind > _LAG:
         return warn(WORKERS, text, "start more of the role, or see what it waits for", "worker-lag")
     return ok(WORKERS, text)

@@ -1,6 +1,7 @@
 """The settings that each process and command reads."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -9,7 +10,9 @@ from gateway.settings import GatewaySettings
 from operations.backfill.settings import StripeSettings
 from outbox.settings import RelaySettings, TopicSettings
 from projections.retention import RecordSettings
-from runtime import outgoing, secret_files
+from runtime import outgoing
+from runtime.endpoints import check_proxy
+from runtime.kafka import File
 from runtime.settings import HttpUrl, Settings
 from streams.alerts.handler import AlertSettings
 from streams.notifications.settings import NotificationSettings
@@ -37,6 +40,24 @@ def _letters_and_digits(password: str) -> str:
     return password
 
 
+def _check_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError("a folder that is there is expected")
+    return path
+
+
+def _check_present(path: Path) -> Path:
+    if not path.exists():
+        raise ValueError("a file or a folder that is there is expected")
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_check_folder)]
+FileOrFolder = Annotated[Path, AfterValidator(_check_present)]
+ProxyUrl = Annotated[str, AfterValidator(check_proxy)]
+PublishedPort = Annotated[int, Field(ge=1, le=65535)]
+
+
 class SurroundingSettings(Settings):
     """Names in our `.env` that Docker Compose and OpenTelemetry read."""
 
@@ -48,18 +69,51 @@ class SurroundingSettings(Settings):
     """The same for spans alone."""
 
 
+class NetworkSettings(Settings):
+    """How the network is reached: `runtime/outgoing.py` hands it to libraries, which tell a wrong value late or not at all."""
+
+    ssl_cert_file: File | None = None
+    """The certificates to trust."""
+    ssl_cert_dir: Folder | None = None
+    """The same as a folder."""
+    requests_ca_bundle: FileOrFolder | None = None
+    """The certificates for downloads, Stripe's API, SMS and push alone."""
+    https_proxy: ProxyUrl | None = Field(default=None, repr=False)
+    """The proxy to servers over https."""
+    http_proxy: ProxyUrl | None = Field(default=None, repr=False)
+    """The proxy to servers over plain http."""
+    all_proxy: ProxyUrl | None = Field(default=None, repr=False)
+    """The proxy to both."""
+    no_proxy: str | None = None
+    """Hosts that are reached directly."""
+    tallyhook_maven_mirror: HttpUrl | None = Field(default=None, repr=False)
+    """Where the jars of the local stack come from."""
+
+    @classmethod
+    def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        return super().given(environ) | {name.upper(): text for name in outgoing.LOWER if (text := environ.get(name))}
+
+
+class PublishedPorts(Settings):
+    """The ports of the loopback on which docker-compose.yml publishes servers and workers."""
+
+    postgres_port: PublishedPort | None = None
+    kafka_port: PublishedPort | None = None
+    redis_port: PublishedPort | None = None
+    elasticsearch_port: PublishedPort | None = None
+    prometheus_port: PublishedPort | None = None
+    grafana_port: PublishedPort | None = None
+    worker_port: PublishedPort | None = None
+    worker_payments_port: PublishedPort | None = None
+    worker_cache_port: PublishedPort | None = None
+    worker_search_port: PublishedPort | None = None
+    worker_notifications_port: PublishedPort | None = None
+    worker_leads_port: PublishedPort | None = None
+    worker_alerts_port: PublishedPort | None = None
+
+
 KINDS: Final[tuple[type[Settings], ...]] = tuple(dict.fromkeys(kind for kinds in PROCESSES.values() for kind in kinds))
 OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, TopicSettings, SurroundingSettings)
 """Read by commands and by others than us: what is missing there is no fault."""
-# Of any form: in Kubernetes REDIS_PORT and its like are addresses.
-ELSEWHERE: Final = frozenset(
-    {
-        *outgoing.VARIABLES,
-        outgoing.MIRROR,
-        secret_files.FOLDER,
-        *(f"{name}_PORT" for name in ("POSTGRES", "KAFKA", "REDIS", "ELASTICSEARCH", "PROMETHEUS", "GRAFANA")),
-        "WORKER_PORT",
-        *(f"{process.replace('-', '_').upper()}_PORT" for process in _WORKERS),
-    }
-)
-"""What says how the network is reached, and on which ports Docker Compose publishes what."""
+OF_THE_FILE: Final[tuple[type[Settings], ...]] = (NetworkSettings, PublishedPorts)
+"""Looked at as `.env` has them: in Kubernetes REDIS_PORT and its like are addresses, and a shell's proxy is the user's own."""

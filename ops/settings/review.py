@@ -12,14 +12,16 @@ from typing import Final, NamedTuple
 
 from gateway.roles import shared_secrets
 from gateway.settings import GatewaySettings
-from ops.settings.kinds import ELSEWHERE, KINDS, OTHERS, PROCESSES
-from runtime import env_file
+from ops.settings.kinds import KINDS, OF_THE_FILE, OTHERS, PROCESSES
+from runtime import env_file, outgoing, secret_files
 from runtime.env_file import EnvFile
 from runtime.secret_files import SUFFIX, Environ, setting_of
 from runtime.settings import Settings, SettingsError, merged
 from schemas.partners import FIELDS, partner_of
 
-SETTINGS: Final = ELSEWHERE | {field.upper() for kind in (*KINDS, *OTHERS) for field in kind.model_fields if field != "partners"}
+SETTINGS: Final = frozenset({*outgoing.LOWER, secret_files.FOLDER}).union(
+    field.upper() for kind in (*KINDS, *OTHERS, *OF_THE_FILE) for field in kind.model_fields if field != "partners"
+)
 OF_SHELLS: Final = frozenset({"PUBLIC_URL", "INTERNAL_URL", "ADMIN_TOKEN"})
 """What `./dev env` adds for the commands of the runbooks, and no process reads."""
 _NEAR: Final = 0.85
@@ -29,8 +31,14 @@ _OF_OTHERS: Final = frozenset({"POSTGRES", "OTEL"})
 _FAMILIES: Final = frozenset({name.partition("_")[0] for name in SETTINGS} | {"PARTNER"}) - _OF_OTHERS
 _ALIASES: Final = {
     **dict.fromkeys(("DB_URL", "PG_URL", "POSTGRES_URL", "POSTGRESQL_URL", "DATABASE_DSN", "POSTGRES_DSN"), "DATABASE_URL"),
-    **dict.fromkeys(("ELASTIC_URL", "ES_URL", "OPENSEARCH_URL"), "ELASTICSEARCH_URL"),
-    **dict.fromkeys(("KAFKA_BROKERS", "KAFKA_URL", "KAFKA_SERVERS", "BOOTSTRAP_SERVERS"), "KAFKA_BOOTSTRAP_SERVERS"),
+    **dict.fromkeys(("DATABASE_HOST", "POSTGRES_HOST"), "DATABASE_URL"),
+    **dict.fromkeys(
+        ("ELASTIC_URL", "ES_URL", "OPENSEARCH_URL", "ELASTICSEARCH_HOST", "ELASTICSEARCH_HOSTS"), "ELASTICSEARCH_URL"
+    ),
+    **dict.fromkeys(
+        ("KAFKA_BROKERS", "KAFKA_URL", "KAFKA_SERVERS", "KAFKA_HOST", "BOOTSTRAP_SERVERS"), "KAFKA_BOOTSTRAP_SERVERS"
+    ),
+    "REDIS_HOST": "REDIS_URL",
 }
 # Kubernetes puts the address of every service of the namespace into the environment of each container.
 _SERVICE_LINK: Final = re.compile(r".+_(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
@@ -142,15 +150,14 @@ def review_of(
 ) -> Review:
     """The same of settings that are read already."""
     wanted = {kind for name in processes for kind in PROCESSES[name]}
-    problems, warnings = dict.fromkeys(file.problems), dict.fromkeys(_doubled(file))
+    problems, warnings = dict.fromkeys(file.problems), dict.fromkeys((*file.doubts, *_doubled(file)))
     for kind in KINDS:
         if kind in wanted:
             problems |= dict.fromkeys(_problems_of(kind, environ))
-    for kind in (*KINDS, *OTHERS):
+    for kind in (*KINDS, *OTHERS, *OF_THE_FILE):
         if kind not in wanted:
-            optional = kind in OTHERS and len(wanted) == len(KINDS)
-            malformed = [problem for problem in _problems_of(kind, environ) if not problem.endswith(_MISSING)]
-            (problems if optional else warnings).update(dict.fromkeys(malformed))
+            told = problems if kind not in KINDS and len(wanted) == len(KINDS) else warnings
+            told |= dict.fromkeys(_malformed(kind, file.values if kind in OF_THE_FILE else environ))
     warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.opens)
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):
@@ -160,6 +167,10 @@ def review_of(
         if not is_service_link(slip.name) and slip.name not in OF_SHELLS:
             warnings[_message(slip, file)] = None
     return Review(tuple(problems), tuple(warning for warning in warnings if warning not in problems))
+
+
+def _malformed(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
+    return [problem for problem in _problems_of(kind, environ) if not problem.endswith(_MISSING)]
 
 
 def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:

@@ -30,11 +30,14 @@ from aiosmtplib import (
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
+from runtime.endpoints import is_port
 from schemas.addresses import Mailbox, mailbox_of
 from streams.errors import StreamError
 from streams.notifications.texts import Text
 
 _PERMANENT: Final = 500
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
+_MAIL_SERVER: Final = "mailto://user:password@host:port/?from=me@host"
 _CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
 _FROM: Final = "no-reply@tallyhook.local"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
@@ -85,11 +88,15 @@ class Sender(Protocol):
 
 
 def check_url(url: str) -> str:
-    """Raises ValueError unless Apprise knows what the URL names."""
+    """Raises ValueError unless Apprise knows what the URL names, and a mail server can be there."""
+    if not _SCHEME.match(url):
+        raise ValueError(f"an address in Apprise's notation, like {_MAIL_SERVER}, is expected")
     try:
-        _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
+        plugin = _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
     except ValueError:  # which may quote the URL
         raise ValueError("Apprise does not know what to do with this address") from None
+    if isinstance(plugin, NotifyEmail) and not (plugin.smtp_host and is_port(str(plugin.port))):
+        raise ValueError(f"names no mail server: an address like {_MAIL_SERVER} is expected")
     return url
 
 

@@ -1,18 +1,25 @@
 """Settings of the notifications worker."""
 
+import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from runtime.settings import Duration, Poll, Timeout
 from schemas.operations import Channel
 from streams.notifications.senders import check_url
 from streams.settings import StreamSettings
 
-ProviderUrl = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9+.]*://.+"), AfterValidator(check_url), Field(repr=False)
-]  # Apprise reads it in ways of its own: where others have a port, it may have a token
+# Apprise reads it in ways of its own: where others have a port, it may have a token.
+ProviderUrl = Annotated[str, AfterValidator(check_url), Field(repr=False)]
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
+
+
+def _check_domain(domain: str) -> str:
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError("a domain of letters, digits, dots and hyphens is expected")
+    return domain
 
 
 class NotificationSettings(StreamSettings):
@@ -36,7 +43,7 @@ class NotificationSettings(StreamSettings):
     """Messages under way at once, for each channel."""
     notify_poll: Poll = timedelta(milliseconds=500)
     """How often a channel looks for messages that are due."""
-    notify_message_domain: str = Field(default="tallyhook.local", pattern=r"^[A-Za-z0-9.-]+$")
+    notify_message_domain: Annotated[str, AfterValidator(_check_domain)] = "tallyhook.local"
     """The right side of every Message-ID."""
 
     @property

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from operations.errors import OperationError
+from operations.rebuild.projections import sources
 from ops.doctor.projections import check_projections
 from outbox.append import append, event_of
 from projections import config
@@ -174,11 +176,15 @@ def test_messages_come_back_as_they_ended_and_none_is_sent_again(log: Log) -> No
     assert [row["status"] for row in log.dump("notifications")["notifications"]] == ["queued"]
 
 
+async def configure(connection: psycopg.AsyncConnection, key: str, value: Any, by: str = "test") -> None:
+    async with connection.transaction():
+        await config.change(connection, key, value, expected=None, change_id=new_id(), by=by, trace=new_trace())
+
+
 def test_configuration_comes_back_with_its_history(log: Log) -> None:
     async def work(connection: psycopg.AsyncConnection) -> None:
         for n, (key, value) in enumerate([("a", 1), ("b", {"x": [1.5, "ü", None]}), ("a", 2**53), ("lead.max_attempts", 3)]):
-            async with connection.transaction():
-                await config.change(connection, key, value, expected=None, change_id=new_id(), by=f"t{n}", trace=new_trace())
+            await configure(connection, key, value, f"t{n}")
 
     log.work(work)
     before, told = log.dump("config", "config_history"), log.told()
@@ -286,9 +292,58 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
     assert [level for level, _ in findings(log).values()] == ["ok"]
 
 
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row"}),
+        ("invoices, history", {"invoices": "the newest events name", "history": "the table history is empty, and was not"}),
+        ("reconciliations", {"reconciliations": "the table reconciliations is empty"}),
+        ("config, config_history", {"config": "the table config is empty"}),
+        ("leads, lead_attempts, history", {"leads": "the table leads is empty", "history": "the table history is empty"}),
+        ("lead_attempts", {"leads": "the table lead_attempts is empty"}),
+    ],
+)
+def test_the_doctor_finds_what_is_lost_with_what_would_tell_of_it(log: Log, tables: str, told: dict[str, str]) -> None:
+    log.payments(lives(20, seed=1))
+    asyncio.run(deliver(log, 2))
+    log.work(lambda connection: configure(connection, "lead.max_attempts", 3))
+    assert [level for level, _ in findings(log).values()] == ["ok"]
+    log.change(f"truncate {tables}")
+    found_ = findings(log)
+    for name, text in told.items():
+        level, said = found_[f"tallyhook rebuild {name} --dry-run"]
+        assert (level, text in said) == ("fail", True), said
+
+
 def test_what_was_done_before_another_one_is_refused_is_told(log: Log) -> None:
     log.payments(lives(5, seed=2))
     log.change("truncate payments", "drop table contacts")
     told = log.rebuild("payments", "notifications")
     assert (told["exit"], log.table(told, "payments")["missing"], len(log.dump("payments")["payments"])) == (1, 5, 5)
     assert told["err"].startswith("tallyhook: table_missing: the table contacts is not there")
+
+
+def test_what_no_event_tells_is_named_where_rows_come_back_without_it(log: Log) -> None:
+    log.payments(lives(5, seed=2))
+    asyncio.run(deliver(log, 1))
+    log.change("truncate reconciliations, leads, lead_attempts")
+    told = {each["source"]: each["untold"] for each in log.rebuild("reconciliations", "leads", "subscriptions")["rebuilt"]}
+    assert "expected to be paid" in told["reconciliations"]
+    assert "the CRM's answer" in told["leads"]
+    assert told["payments"] == ""
+    assert {each["untold"] for each in log.rebuild("reconciliations", "leads")["rebuilt"]} == {""}  # nothing comes back any more
+
+
+@pytest.mark.parametrize("name", ["contacts", "lead_keys", "lead_discards", "expectations", "dead_letters", "outbox"])
+def test_a_table_that_is_in_no_log_is_refused_with_the_cause(name: str) -> None:
+    with pytest.raises(OperationError) as caught:
+        sources([name], {}, effects=False)
+    assert (caught.value.reason, "again" in str(caught.value) or "backup" in str(caught.value)) == ("projection_not_in_log", True)
+
+
+def test_a_dropped_table_of_payments_does_not_keep_the_others_from_being_compared(log: Log) -> None:
+    log.payments(lives(5, seed=2))
+    log.change("drop table payments")
+    told = log.rebuild("all", "--dry-run")
+    assert (told["exit"], "table_missing: the table payments" in told["err"]) == (1, True)
+    assert [each["source"] for each in told["rebuilt"]] == ["payments", "leads", "notifications", "search", "config"]

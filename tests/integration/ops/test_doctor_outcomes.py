@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ops.doctor.examination import examine
 from ops.doctor.kafka import check_kafka
@@ -25,11 +27,13 @@ from ops.stack.state import ProcessState, StateFile
 from outbox import topics
 from runtime.ids import id_at, new_id
 from runtime.kafka import Cluster
+from schemas.topics import Topic
+from schemas.topology import AGENTS
 from tests.command import tallyhook
 from tests.integration.ops.processes import SECRETS, ask, free_port, running
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +153,36 @@ def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(database_url: 
         wait_until(lambda: relay.ready()[0] == 200)
         found = list(check_kafka(environ))
     assert of(found, "workers", "fail")[0].text.startswith("no payments worker runs: the group")
+
+
+@contextmanager
+def alert_of(kafka: str, age: timedelta) -> Iterator[Consumer]:
+    """An alert of this age, and a member of the group of the alerts worker that has read it, and handles nothing."""
+    place = TopicPartition(Topic.ALERTS, 0)
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(place.topic, b"{}", partition=0, timestamp=int((datetime.now(UTC) - age).timestamp() * 1000))
+    producer.flush()
+    settings = {"bootstrap.servers": kafka, "group.id": AGENTS["alerts"].group, "auto.offset.reset": "earliest"}
+    worker = Consumer(settings | {"enable.auto.commit": False})
+    try:
+        worker.subscribe([place.topic])
+        wait_until(lambda: worker.poll(0.5) is not None)
+        yield worker
+    finally:
+        worker.close()
+        admin, end = AdminClient({"bootstrap.servers": kafka}), TopicPartition(place.topic, 0, OFFSET_END)
+        admin.delete_records([end])[end].result(LIMIT)
+
+
+@pytest.mark.parametrize(("age", "level"), [(timedelta(minutes=6), "fail"), (timedelta(seconds=1), "ok")])
+def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(kafka: str, age: timedelta, level: str) -> None:
+    with alert_of(kafka, age) as worker:
+        [finding] = [each for each in check_kafka({"KAFKA_BOOTSTRAP_SERVERS": kafka}) if each.text.startswith("alerts: 1 run")]
+        assert finding.level == level
+        assert ("1 events behind, 1 of them for more than 5 min" in finding.text) == (level == "fail")
+        worker.commit(asynchronous=False)
+        [finding] = [each for each in check_kafka({"KAFKA_BOOTSTRAP_SERVERS": kafka}) if each.text.startswith("alerts: 1 run")]
+        assert finding.level == "ok"
 
 
 def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kafka: str, tmp_path: Path) -> None:

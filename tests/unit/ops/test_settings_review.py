@@ -21,8 +21,9 @@ import streams
 from ops.dev.processes import TALLYHOOK
 from ops.dev.up import check_settings
 from ops.processes.worker import ROLES
-from ops.settings.kinds import KINDS, OTHERS, PROCESSES
+from ops.settings.kinds import KINDS, OF_THE_FILE, OTHERS, PROCESSES, NetworkSettings, PublishedPorts
 from ops.settings.review import SETTINGS, Review, Unread, review, review_of, unread
+from runtime import outgoing
 from runtime.settings import Settings, SettingsError
 from schemas.partners import PartnerSettings
 
@@ -50,12 +51,17 @@ ADDRESS_FAULTS: Final = {
     "KAFKA_BOOTSTRAP_SERVERS": [
         "hunter2", "kafka://hunter2:9092",
         "kafka:hunter2", "kafka:0", "kafka:99999", "a:9092,hunter2", "a:9092,", ",", "a:9092 b:9092",
+        "hunter2..b:9092",
     ],
-    "REDIS_URL": ["hunter2:6379", "http://hunter2", "redis://h:port/0", "redis://h:70000", "redis://h/hunter2", "redis://u:p/q@hunter2"],
-    "ELASTICSEARCH_URL": ["hunter2", "hunter2:9200", "http://hunter2", "redis://hunter2:1", "http://h:0", "http://h:port", "http://:9200"],
-    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://"],
+    "REDIS_URL": ["hunter2:6379", "http://hunter2", "redis://h:port/0", "redis://h:70000", "redis://h/hunter2", "redis://u:p/q@hunter2",
+                  "redis://h/0?hunter2=1", "redis://h/0?db=hunter2", "redis://h/0?socket_timeout=hunter2", "redis://h/0#hunter2"],
+    "ELASTICSEARCH_URL": ["hunter2", "hunter2:9200", "http://hunter2", "redis://hunter2:1", "http://h:0", "http://h:port", "http://:9200",
+                          "http://h:9200/hun ter2", "http://h:9200?hunter2=1", "http://h:9200/#hunter2"],
+    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2"],
     "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317"],
-    "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2"],
+    "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2", "mailto://hunter2:port", "mailto://",
+                         "mailto://hunter2:99999", "mailto:hunter2@smtp.example.com"],
+    "KAFKA_OAUTH_TOKEN_URL": ["hunter2", "https://hunter2 example"],
 }  # fmt: skip
 SECRET_FAULTS: Final = {
     "STRIPE_WEBHOOK_SECRET": [
@@ -87,6 +93,10 @@ OTHER_FAULTS: Final = {
     "RETENTION_DAYS": ["thirty"],
     "LEAD_RETENTION_DAYS": ["0"],
     "POSTGRES_PASSWORD": ["hunter2/@"],
+    "STRIPE_MODE": ["hunter2"],
+    "STRIPE_API_RATE": ["hunter2"],
+    "NOTIFY_MESSAGE_DOMAIN": ["hunter 2"],
+    "KAFKA_SSL_KEY": ["hunter2", "-----BEGIN PRIVATE KEY-----hunter2"],
 }
 FAULTS: Final = {**ADDRESS_FAULTS, **SECRET_FAULTS, **OTHER_FAULTS}
 EACH: Final = [(name, text) for name, texts in FAULTS.items() for text in texts]
@@ -112,6 +122,10 @@ def test_good_settings_are_good() -> None:
         ("STRIPE_WEBHOOK_SECRET", "whsec_new, whsec_old"),
         ("PUBLIC_HOST", "::"),
         ("OUTBOUND_ALLOW", "10.0.0.1/8"),
+        ("REDIS_URL", "rediss://r.example/0?ssl_cert_reqs=none&socket_timeout=5"),
+        ("REDIS_URL", "redis://r.example?db=1"),
+        ("NOTIFY_EMAIL_URL", "mailtos://user:pw@smtp.example.com:465/?from=shop@example.com"),
+        ("STRIPE_API_KEY", "rk_live_8f1c2a9d, rk_live_0a1b2c3d"),
     ],
 )
 def test_unusual_settings_that_work_are_good_too(name: str, text: str) -> None:
@@ -188,6 +202,8 @@ def test_containers_may_each_use_the_same_port() -> None:
         ("PARTNER_ACME_ESTATES_CRM_SECERT", "PARTNER_ACME_ESTATES_CRM_SECRET"),
         ("PARTNR_ACME_TOKEN", "PARTNER_ACME_TOKEN"),
         ("PARTNER_SECRET", "PARTNER_{ID}_SECRET"),
+        ("PARTNER_acme_SECRET", "PARTNER_ACME_SECRET"),
+        ("PARTNER_ACME-NORTH_TOKEN", "PARTNER_ACME_NORTH_TOKEN"),
         ("LEAD_MAX_ATEMPTS", "LEAD_MAX_ATTEMPTS"),
     ],
 )
@@ -224,6 +240,69 @@ def test_the_lines_of_a_file_that_nobody_can_read_are_told_by_their_numbers(tmp_
     assert "hunter2" not in "".join(found.problems)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("HTTPS_PROXY", "hunter2:3128"), ("http_proxy", "hunter2"), ("HTTP_PROXY", "http://"), ("ALL_PROXY", "http://u:hunter2@h:port"),
+        ("SSL_CERT_FILE", "/no/hunter2"), ("SSL_CERT_FILE", "/"), ("SSL_CERT_DIR", "/no/hunter2"),
+        ("REQUESTS_CA_BUNDLE", "hunter2"),
+        ("TALLYHOOK_MAVEN_MIRROR", "hunter2"), ("TALLYHOOK_MAVEN_MIRROR", "ftp://hunter2"),
+        ("POSTGRES_PORT", "hunter2"), ("KAFKA_PORT", "99999"), ("WORKER_CACHE_PORT", "0"),
+    ],
+)  # fmt: skip
+def test_what_libraries_and_compose_read_is_looked_at_as_the_file_has_it(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}={text}\n")
+    found = review(tmp_path, provided=GOOD)
+    assert named(found) == {name.upper()}
+    assert "hunter2" not in "\n".join(found.problems)
+
+
+def test_the_network_and_the_ports_of_compose_may_be_set(tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    (tmp_path / ".env").write_text(
+        f"SSL_CERT_FILE={certificates}\nSSL_CERT_DIR={tmp_path}\nREQUESTS_CA_BUNDLE={tmp_path}\nNO_PROXY=*\nPOSTGRES_PORT=15432\n"
+        "HTTPS_PROXY=http://u:p%40ss@proxy:3128\nhttp_proxy=http://proxy:3128\nno_proxy=.local\nALL_PROXY=socks5h://[::1]:1080\nTALLYHOOK_MAVEN_MIRROR=https://u:p@maven/x\n"
+    )
+    assert review(tmp_path, provided=GOOD) == Review((), ())
+
+
+def test_every_variable_of_the_network_and_every_worker_has_a_field() -> None:
+    assert {name.upper() for name in NetworkSettings.model_fields} == {*outgoing.VARIABLES, outgoing.MIRROR}
+    workers = {f"{process.replace('-', '_')}_port" for process in PROCESSES if process.startswith("worker-")}
+    assert workers <= PublishedPorts.model_fields.keys()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *OTHERS, *OF_THE_FILE])
+def test_no_fault_of_any_setting_is_told_in_the_words_of_a_library(kind: type[Settings]) -> None:
+    for field in kind.model_fields.keys() - {"partners"}:
+        for text in ("hunter2", "-1", "1.5", "9" * 40, "nan", " ", "hun\tter2", "\u0661"):
+            for problem in review_problems(kind, field.upper(), text):
+                assert "hunter2" not in problem
+                assert problem.partition(": ")[2][:1].islower(), problem
+
+
+def review_problems(kind: type[Settings], name: str, text: str) -> list[str]:
+    try:
+        kind.load({name: text})
+    except SettingsError as error:
+        return [problem for problem in error.problems if problem.startswith(f"{name}: ")]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("line", "doubtful"),
+    [
+        ("ADMIN_API_TOKEN=abc$def", True), ('ADMIN_API_TOKEN="abc$$def"', True), ("export A = b$_c", True),
+        ("ADMIN_API_TOKEN='abc$def'", False), ("ADMIN_API_TOKEN=abc$1", False), ("ADMIN_API_TOKEN=${ADMIN_API_TOKEN}", False),
+        ("# costs $one", False), ("PUBLIC_PORT", True), ("export PUBLIC_PORT", True), ("PUBLIC_PORT=", False),
+    ],
+)  # fmt: skip
+def test_a_line_that_docker_compose_would_read_otherwise_is_doubtful(tmp_path: Path, line: str, doubtful: bool) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n")
+    assert bool(review(tmp_path, provided=GOOD).warnings) is doubtful
+
+
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
     assert named(review(tmp_path, provided=GOOD)) == {".env"}
@@ -243,7 +322,7 @@ def test_the_settings_of_every_process_and_command_are_looked_at() -> None:
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith(("settings", "retention")):
                 import_module(module.name)
-    looked_at = {base for kind in (*KINDS, *OTHERS) for base in kind.__mro__} | {PartnerSettings}
+    looked_at = {base for kind in (*KINDS, *OTHERS, *OF_THE_FILE) for base in kind.__mro__} | {PartnerSettings}
     assert [kind for kind in _kinds_below(Settings) if kind not in looked_at and not kind.__module__.startswith("tests")] == []
     assert {f"worker-{name}": role.settings for name, role in ROLES.items()}.items() <= {
         name: kinds[0] for name, kinds in PROCESSES.items()

@@ -102,7 +102,7 @@ def test_tls_files_are_looked_at(tmp_path: Path) -> None:
         found = problems_of(**good | {name: str(file)})
         assert {each.partition(":")[0] for each in found} <= {name, "KAFKA_SSL_CERT"}
     gone = problems_of(**good | {"KAFKA_SSL_CA": str(tmp_path / "gone.pem")})
-    assert gone == [f"KAFKA_SSL_CA: {tmp_path / 'gone.pem'} cannot be read: No such file or directory"]
+    assert gone == ["KAFKA_SSL_CA: this file cannot be read: No such file or directory"]
 
 
 def test_secrets_show_nowhere() -> None:
