@@ -21,7 +21,7 @@ _IDS_MAX: Final = 1000
 _TYPES_MAX: Final = 100
 
 _NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "from", "to")
-_UNKNOWN_OF_REJECTED: Final = ("types", "mode", "account")
+_UNKNOWN_OF_REJECTED: Final = {"types": "array", "mode": "string", "account": "string"}
 
 _SOURCES: Final = f"{either(f'`{source}`' for source in SOURCES)}."
 
@@ -90,10 +90,10 @@ class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=T
         *(
             {
                 "type": "object",
-                "properties": {name: {"type": ["array", "string"]}, "status": {"const": "rejected"}},
+                "properties": {name: {"type": kind}, "status": {"const": "rejected"}},
                 "required": [name, "status"],
             }
-            for name in _UNKNOWN_OF_REJECTED
+            for name, kind in _UNKNOWN_OF_REJECTED.items()
         ),
     )
 

@@ -54,9 +54,11 @@ async def test_a_generated_client_gives_commands_asks_and_understands_refusals(
     assert json.loads(said) == ["order-7", "awaited", delivered["id"], "evt_generated", "not_found"]
 
 
-def test_ajv_compiles_every_event_schema_in_strict_mode_and_takes_the_samples(tmp_path: Path) -> None:
+def test_ajv_compiles_every_schema_in_strict_mode_and_takes_the_samples(tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(generators.node_modules())
     program = tmp_path / "ajv.cjs"
     program.write_bytes((generators.PROGRAMS / "ajv.cjs").read_bytes())
-    said = generators.run(tmp_path, "node", str(program), str(FOLDER), str(generators.PROGRAMS.parent / "golden"))
-    assert int(said) >= len(EVENT_TYPES), "it warns of something"
+    samples = generators.PROGRAMS.parent / "golden"
+    said = generators.run(tmp_path, "node", str(program), str(FOLDER), str(samples), str(generators.CONTRACT))
+    bodies = json.loads(generators.CONTRACT.read_text())["components"]["schemas"]
+    assert int(said) >= len(EVENT_TYPES) + len(bodies), "it warns of something"
