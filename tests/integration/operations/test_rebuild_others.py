@@ -298,7 +298,7 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
         ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row"}),
         ("invoices, history", {"invoices": "the newest events name", "history": "the table history is empty, and was not"}),
         ("reconciliations", {"reconciliations": "the table reconciliations is empty"}),
-        ("config, config_history", {"config": "the table config is empty"}),
+        ("config, config_history", {"config": "is empty, and was not"}),
         ("leads, lead_attempts, history", {"leads": "the table leads is empty", "history": "the table history is empty"}),
         ("lead_attempts", {"leads": "the table lead_attempts is empty"}),
     ],
