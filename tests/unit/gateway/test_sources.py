@@ -56,7 +56,7 @@ def test_every_mode_is_taken_unless_told() -> None:
 def test_a_mode_that_nobody_knows_is_refused_by_name(word: str) -> None:
     with pytest.raises(SettingsError) as caught:
         GatewaySettings.load(ENVIRON | {"STRIPE_MODE": word})
-    assert caught.value.problems == ["STRIPE_MODE: Input should be 'live', 'test' or 'any'"]
+    assert caught.value.problems == ["STRIPE_MODE: one of 'live', 'test' or 'any' is expected"]
 
 
 @pytest.mark.parametrize(
