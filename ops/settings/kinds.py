@@ -70,7 +70,7 @@ class SurroundingSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """The settings of the network, which `runtime/outgoing.py` hands to libraries: those tell a wrong value late or not at all."""
+    """The settings of the network; libraries that read them (`runtime/outgoing.py`) tell a wrong value late or not at all."""
 
     ssl_cert_file: File | None = None
     """The certificates to trust."""
