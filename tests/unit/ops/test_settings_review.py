@@ -269,7 +269,7 @@ def test_the_network_and_the_ports_of_compose_may_be_set(tmp_path: Path) -> None
 
 def test_every_variable_of_the_network_and_every_worker_has_a_field() -> None:
     assert {name.upper() for name in NetworkSettings.model_fields} == {*outgoing.VARIABLES, outgoing.MIRROR}
-    workers = {f"{process.replace('-', '_')}_port" for process in PROCESSES if process.startswith("worker-")}
+    workers = {f"worker_{role}_port" for role in ROLES}
     assert workers <= PublishedPorts.model_fields.keys()
 
 
