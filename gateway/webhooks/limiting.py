@@ -34,16 +34,16 @@ class Limits(NamedTuple):
     addresses: Rates
     partners: Rates
 
-    def readdress(self, redis_url: str | None) -> None:
+    def log_in(self, redis_url: str | None) -> None:
         for rates in self:
-            rates.readdress(redis_url)
+            rates.log_in(redis_url)
 
 
 def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     """Hold every address that calls the application's webhooks to its rate, and let both rates follow the configuration."""
     defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
     limits = Limits(*(Rates(rate, settings.redis_url) for rate in defaults.values()))
-    settings.on_change(lambda newest: limits.readdress(newest.redis_url))
+    settings.on_change(lambda newest: limits.log_in(newest.redis_url))
     clients = Clients(settings.trusted_proxies)
 
     @web.middleware

@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import CalledTooOften
-from runtime.redis_address import readdress
+from runtime.redis_pool import log_in, pool_at
 
 log = structlog.get_logger()
 
@@ -80,10 +80,10 @@ class Rates:
         self._allowances: dict[str, _Allowance] = {}
         self._alone = _Buckets(self._rate.amount, self._window)
 
-    def readdress(self, redis_url: str | None) -> None:
-        """Let new connections go to this address; to count in Redis or not at all is for the start."""
+    def log_in(self, redis_url: str | None) -> None:
+        """Let new connections log in as this address says; to count in Redis or not at all is for the start."""
         if self._pool and redis_url:
-            readdress(self._pool, redis_url)
+            log_in(self._pool, redis_url)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -192,9 +192,7 @@ def _limited(wait: float) -> CalledTooOften:
 
 
 def _pool_of(url: str) -> ConnectionPool:
-    return ConnectionPool.from_url(
-        url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0)
-    )
+    return pool_at(url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0))
 
 
 def _shared_by(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:

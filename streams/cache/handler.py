@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from hiredis import pack_command
 from psycopg import AsyncConnection
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from outbox import tasks
 from runtime.database import Pool
-from runtime.redis_address import readdress
+from runtime.redis_pool import log_in, pool_at
 from schemas.envelope import Event
 from schemas.operations import InvalidateCache
 from streams.errors import Transient, TransientReason
@@ -105,7 +105,7 @@ class _Packing:
 
 def client_of(url: str, **options: Any) -> Redis:
     """Return the client of `Redis.from_url`, but quicker; it closes its pool with itself."""
-    pool = ConnectionPool.from_url(url, **options)
+    pool = pool_at(url, **options)
     pool.connection_class = type("PackingConnection", (_Packing, pool.connection_class), {})
     return Redis.from_pool(pool)
 
@@ -141,7 +141,7 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     client = client_of(
         settings.redis_url, retry=once, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, health_check_interval=30
     )
-    settings.on_change(lambda newest: readdress(client.connection_pool, newest.redis_url))
+    settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url))
     try:
         yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix)))
     finally:

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
-from redis.asyncio import ConnectionPool
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from runtime import renewal
 from runtime.database import make_pool
-from runtime.redis_address import readdress
+from runtime.redis_pool import log_in, pool_at
 from runtime.sessions import connect, connect_async
 
 if TYPE_CHECKING:
@@ -93,23 +95,21 @@ async def test_a_pool_of_redis_logs_in_as_its_address_says_now(redis_server: str
     name = f"renewed-{uuid4().hex}"
     with redis.Redis.from_url(redis_server) as admin:
         admin.acl_setuser(name, enabled=True, passwords=[f"+{OLD}"], keys="*", commands=["+@all"])
-        pool = ConnectionPool.from_url(f"redis://{name}:{OLD}@{server}")
-        assert await logs_in(pool)
+        pool = pool_at(f"redis://{name}:{OLD}@{server}", retry=Retry(NoBackoff(), 1))
+        client = Redis.from_pool(pool)
+        assert await logs_in(client)
         admin.acl_setuser(name, enabled=True, passwords=[f"+{NEW}", f"-{OLD}"])
         admin.client_kill_filter(user=name)
-        assert not await logs_in(pool)
-        readdress(pool, f"redis://{name}:{NEW}@{server}")
-        assert await logs_in(pool)
+        assert not await logs_in(client)
+        log_in(pool, f"redis://{name}:{NEW}@{server}")
+        assert await logs_in(client)
         admin.acl_deluser(name)
-    await pool.disconnect()
+    await client.aclose()
 
 
-async def logs_in(pool: ConnectionPool) -> bool:
-    """Whether a connection of the pool's can be made."""
-    connection = pool.make_connection()
+async def logs_in(client: Redis) -> bool:
+    """Whether the pool's connection, which was there before, gets in."""
     try:
-        await connection.connect()
+        return bool(await client.ping())
     except redis.AuthenticationError:
         return False
-    await connection.disconnect()
-    return True

@@ -1,0 +1,42 @@
+"""Pools of connections to Redis, whose login may change while they are in use."""
+
+from typing import Any
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import parse_url
+from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
+from typing_extensions import override
+
+
+class _Login(CredentialProvider):
+    """The login that each connection asks for when it connects, as one of a pool does again and again."""
+
+    def __init__(self, url: str) -> None:
+        self.renew(url)
+
+    def renew(self, url: str) -> None:
+        parts = parse_url(url)
+        self._now = UsernamePasswordCredentialProvider(parts.get("username"), parts.get("password"))
+
+    @override
+    def get_credentials(self) -> Any:
+        return self._now.get_credentials()  # type: ignore[no-untyped-call]  # the library has no type for it
+
+    @override
+    async def get_credentials_async(self) -> Any:
+        return self.get_credentials()
+
+
+def pool_at(url: str, **options: Any) -> ConnectionPool:
+    """Return the pool of `ConnectionPool.from_url`, whose login can change if the address has one."""
+    parts: dict[str, Any] = {**parse_url(url)}
+    if {parts.pop("username", None), parts.pop("password", None)} != {None}:
+        parts["credential_provider"] = _Login(url)
+    return ConnectionPool(**options, **parts)
+
+
+def log_in(pool: ConnectionPool, url: str) -> None:
+    """Let whatever connects from now on log in as this address says; connections that are open stay."""
+    login = pool.connection_kwargs.get("credential_provider")
+    if isinstance(login, _Login):
+        login.renew(url)
