@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "1s", "COMMAND_WAIT": "100ms"}
 WORKER: Final = "worker-payments-cache-search"
 EVERY: Final = "worker-all"
-DOCUMENTS: Final = 50
+COMMANDS: Final = 50
 KILLS: Final = 3
 
 
@@ -51,34 +51,50 @@ def blocked(system: System, name: str) -> dict[str, int]:
     }
 
 
-async def index(system: System, number: int) -> None:
+async def command(system: System, number: int) -> None:
+    """As many documents and as many keys."""
     async with aiohttp.ClientSession() as http:
         for n in range(number):
-            body = {"index": "properties", "id": f"p{n}", "op": "upsert", "doc": {"n": n}}
-            async with http.post(f"{system.internal}/internal/v1/search/index", json=body, headers=SERVICE) as answer:
-                assert answer.status == 202, await answer.text()
+            document = {"index": "properties", "id": f"p{n}", "op": "upsert", "doc": {"n": n}}
+            for path, body in (("search/index", document), ("cache/invalidate", {"keys": [f"k{n}"]})):
+                async with http.post(f"{system.internal}/internal/v1/{path}", json=body, headers=SERVICE) as answer:
+                    assert answer.status == 202, await answer.text()
 
 
 @pytest.mark.timeout(300)
-async def test_payments_go_on_while_search_waits_for_elasticsearch(empty_stack: Stack) -> None:
+async def test_payments_go_on_while_search_and_cache_wait_for_their_servers(empty_stack: Stack) -> None:
     roles = ("payments", "cache", "search")
     with running_system(empty_stack, workers=roles, together=True, **SETTINGS) as system:
         assert {state.name for state in system.states if state.name.startswith("worker")} == {WORKER}
         await asyncio.to_thread(empty_stack.elasticsearch.stop)
-        await index(system, DOCUMENTS)
-        await asyncio.to_thread(wait_until, lambda: figures(system, WORKER)["search"].waiting)
+        await asyncio.to_thread(empty_stack.redis.stop)
+        await command(system, COMMANDS)
+        await asyncio.to_thread(wait_until, lambda: all(figures(system, WORKER)[name].waiting for name in ("search", "cache")))
         load = make_load(300, seed=3)
         await Provider(system.public).deliver(load.bodies)
         wait_until(lambda: system.count("consumed where consumer = 'payments'") >= load.events)
         found = figures(system, WORKER)
-        assert (found["payments"].waiting, found["search"].waiting, found["search"].handled) == (False, True, 0)
-        assert blocked(system, WORKER) == {"payments": 0, "search": 1}
-        assert found["search"].retries > 0
-        assert found["payments"].handled == load.events
+        assert {name: (each.waiting, each.handled) for name, each in found.items()} == {
+            "payments": (False, load.events),
+            "search": (True, 0),
+            "cache": (True, 0),
+        }
+        assert blocked(system, WORKER) == {"payments": 0, "search": 1, "cache": 1}
+        await asyncio.to_thread(stop_by, signal.SIGTERM, system, WORKER)
         await asyncio.to_thread(empty_stack.elasticsearch.start)
-        wait_until(lambda: system.count("tasks where status = 'done'") == DOCUMENTS)
-        await asyncio.to_thread(assert_all_accounted, system, load, {"property.upserted"})
-        assert system.process(WORKER).restarts == 0
+        await asyncio.to_thread(empty_stack.redis.start)
+        wait_until(lambda: system.count("tasks where status = 'done'") == 2 * COMMANDS)
+        await asyncio.to_thread(assert_all_accounted, system, load, {"property.upserted", "cache.invalidate"})
+        assert system.process(WORKER).restarts == 1
+
+
+def stop_by(number: signal.Signals, system: System, name: str) -> None:
+    """Have the process end by itself, within its time limit; the supervisor starts it again."""
+    pid = system.process(name).pid
+    assert pid
+    os.kill(pid, number)
+    system.wait_back(name, pid)
+    assert "shutdown_ignored" not in system.log_of(name)
 
 
 def assert_everything_done(system: System, load: Load) -> None:
@@ -112,10 +128,6 @@ async def test_a_signal_has_every_role_commit_and_the_next_process_begins_there(
     with running_system(empty_stack, together=True, STREAMS_COMMIT_INTERVAL="1m", **SETTINGS) as system:
         await Provider(system.public).deliver(load.bodies)
         await asyncio.to_thread(assert_everything_done, system, load)
-        pid = system.process(EVERY).pid
-        assert pid
-        os.kill(pid, number)
-        await asyncio.to_thread(system.wait_back, EVERY, pid)
-        assert "shutdown_ignored" not in system.log_of(EVERY)
+        await asyncio.to_thread(stop_by, number, system, EVERY)
         found = figures(system, EVERY)
         assert {name: (each.lag, each.repeated) for name, each in found.items()} == dict.fromkeys(WORKERS, (0, 0))
