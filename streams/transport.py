@@ -41,6 +41,7 @@ log = structlog.get_logger()
 # Milliseconds. What comes ends a poll at once; but a partition that is given out while one is under way is read after it.
 _POLL_AT_REST: Final = 2000
 _POLL_BESIDE: Final = 20  # milliseconds
+_LOOK_AGAIN: Final = 0.2  # seconds
 _PAUSE: Final = 0.5  # seconds
 # Seconds. By aiokafka's clock a worker that has no partitions, or waits for Postgres, does not poll: it would leave the group,
 # and wait for a poll before it joins again, which only comes with partitions.
@@ -251,6 +252,11 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
     @_fetch_max_wait_ms.setter
     def _fetch_max_wait_ms(self, _: int) -> None: ...
+
+    @property
+    def _fetcher_timeout(self) -> float:
+        """Seconds until it looks for new positions again; the end of a poll wakes it before."""
+        return _POLL_AT_REST / 1000 if self._pending_tasks else _LOOK_AGAIN
 
 
 class Thread(driver.AIOKafkaConsumerThread):

@@ -63,6 +63,16 @@ async def test_a_lead_is_delivered_when_its_time_has_come(leads: Leads) -> None:
         await until(leads, late, status="delivered")
 
 
+async def test_at_rest_it_looks_less_often_until_there_is_something_to_do(leads: Leads) -> None:
+    async with leads.dispatcher(poll=timedelta(milliseconds=200)) as dispatcher:
+        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 1.0, 1.0]
+        [lead_id] = await leads.take_in(lead("1"))
+        assert await dispatcher._turn() == 0.2
+        await dispatcher.idle()
+        await dispatcher._turn()
+        assert (await leads.one(lead_id))["status"] == "delivered"
+
+
 async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads, database_url: str) -> None:
     leads.crm.answers("/acme", status(500))
     [lead_id] = await leads.take_in(lead("1"))

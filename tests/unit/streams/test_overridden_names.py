@@ -94,6 +94,8 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "sasl_plain_password=self._sasl_plain_password" in inspect.getsource(AIOKafkaClient._get_conn)
     assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
     assert "self._records = collections.OrderedDict()" in inspect.getsource(fetcher.Fetcher.__init__)
+    assert "self._pending_tasks = set()" in inspect.getsource(fetcher.Fetcher.__init__)
+    assert "backoff = self._fetcher_timeout" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
     assert "FetchRequest(\n                self._fetch_max_wait_ms," in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
 
 
@@ -103,3 +105,11 @@ def test_polls_are_short_while_something_fetched_waits() -> None:
     at_rest = made._fetch_max_wait_ms
     made._records = {"place": "records"}
     assert made._fetch_max_wait_ms < at_rest
+
+
+def test_it_looks_for_new_positions_often_while_no_poll_is_under_way_which_would_wake_it() -> None:
+    made: Any = object.__new__(transport.Fetcher)
+    made._pending_tasks = {"poll"}
+    at_rest = made._fetcher_timeout
+    made._pending_tasks = set()
+    assert made._fetcher_timeout < at_rest
