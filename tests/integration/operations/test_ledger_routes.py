@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import psycopg
 
 from operations.ledger.states import Settled
+from outbox import lost
+from outbox.lost import Loss
+from outbox.offsets import Place
 from tests.gateways import SERVICE
 from tests.simulators.stripe import Payment
 
@@ -97,3 +100,17 @@ async def test_a_state_that_nobody_knows_is_refused(gateway: Gateway) -> None:
     assert (await gateway.get("/v1/admin/webhooks/deliveries?settled=lost")).status == 400
     for state in get_args(Settled):
         assert (await gateway.get(f"/v1/admin/webhooks/deliveries?settled={state}")).status == 200
+
+
+async def test_records_that_kafka_lost_before_they_were_read_are_told_until_all_are_handled(
+    gateway: Gateway, database_url: str
+) -> None:
+    path = f"/v1/admin/ledger?from=2026-01-01&{SOON}"
+    assert (await found(gateway, path))["lostByKafka"] == []
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await lost.report(connection, [Loss("payments", Place("webhooks.stripe", 3), 10, 25)])
+        [told] = (await found(gateway, path))["lostByKafka"]
+        await connection.execute("update lost_ranges set searched_at = now(), finished_at = now()")
+    span = (told["consumer"], told["topic"], told["partition"], told["fromOffset"], told["untilOffset"], told["searched"])
+    assert span == ("payments", "webhooks.stripe", 3, 10, 25, False)
+    assert (await found(gateway, path))["lostByKafka"] == []
