@@ -124,22 +124,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
     _newest: "Settings | None" = PrivateAttr(default=None)
-    _followers: list[Callable[[Any], None]] = PrivateAttr(default_factory=list)
+    _followers: list[tuple[Callable[[Any], None], tuple[str, ...]]] = PrivateAttr(default_factory=list)
 
     @property
     def newest(self) -> Self:
         """The same with its secrets as they are now: a file that holds one may have changed since these were read."""
         return cast("Self", self._newest or self)
 
-    def on_change(self, follow: Callable[[Self], None]) -> None:
-        """Call this with the newest settings whenever a secret has changed, in a thread of the watch's."""
-        self._followers.append(follow)
+    def on_change(self, follow: Callable[[Self], None], *fields: str) -> None:
+        """Call this with the newest settings whenever one of these fields has changed, or any; in a thread of the watch's."""
+        self._followers.append((follow, fields or tuple(type(self).model_fields)))
 
     def renew(self, newest: "Settings") -> None:
         """Let these be the newest settings from now on."""
+        for follow, fields in self._followers:
+            if any(getattr(newest, field) != getattr(self.newest, field) for field in fields):
+                follow(newest)
         self._newest = newest
-        for follow in self._followers:
-            follow(newest)
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

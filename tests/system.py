@@ -21,6 +21,7 @@ from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from runtime.addresses import LOOPBACK, address
 from runtime.kafka import Cluster
+from runtime.secret_files import Environ
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _PROMPT: Final = {"SHUTDOWN_DELAY": "0s"}
 _LIMIT: Final = """
 import os, resource, sys
 from runtime.kafka import Cluster
+from runtime.secret_files import Environ
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -86,7 +88,9 @@ class System:
         self.kafka = kafka or stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
         roles = tuple(role for role in WORKERS if role in workers)
-        self._listeners = take_listeners(stack.ports, settings, (roles,) if together else tuple((role,) for role in roles))
+        self._listeners = take_listeners(
+            stack.ports, Environ(settings), (roles,) if together else tuple((role,) for role in roles)
+        )
         without = () if "notifications" in workers else (SINK,)
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in without)
         if doubled:

@@ -141,7 +141,7 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     client = client_of(
         settings.redis_url, retry=once, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, health_check_interval=30
     )
-    settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url))
+    settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url), "redis_url")
     try:
         yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix)))
     finally:

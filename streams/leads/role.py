@@ -111,7 +111,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             hold=hold,
             now=clock.now,
         )
-        settings.on_change(lambda newest: dispatcher.know(newest.partners))
+        settings.on_change(lambda newest: dispatcher.know(newest.partners), "partners")
         heard = hearing(settings.database_url, DUE_CHANNEL, dispatcher)
         services = (clock.reading(pool), ownership.keeping(dispatcher.busy), heard, dispatcher)
         yield Running(LeadsHandler(), services, (heartbeat,))

@@ -1,7 +1,8 @@
 """Handles notification commands: each becomes a row that waits for its channel, or ends at once with an event."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -128,18 +129,18 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                     hold=after_replays(handler.consumer, pool, settings.kafka),
                 )
             )
-        settings.on_change(lambda newest: _renew(dict(zip(settings.urls, dispatchers, strict=True)), newest, exits))
+        for channel, dispatcher in zip(settings.urls, dispatchers, strict=True):
+            settings.on_change(partial(_renew, dispatcher, channel, exits), f"notify_{channel.lower()}_url")
         heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
         yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 
 
-def _renew(dispatchers: Mapping[Channel, Dispatcher], settings: NotificationSettings, exits: AsyncExitStack) -> None:
-    """Let each channel send by the address that it has now."""
-    seconds = settings.notify_send_timeout.total_seconds()
-    for channel, dispatcher in dispatchers.items():
-        if url := settings.urls.get(channel):
-            dispatcher.sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
-            exits.callback(dispatcher.sender.close)
+def _renew(dispatcher: Dispatcher, channel: Channel, exits: AsyncExitStack, settings: NotificationSettings) -> None:
+    """Let the channel send by the address that it has now."""
+    if url := settings.urls.get(channel):
+        seconds = settings.notify_send_timeout.total_seconds()
+        dispatcher.sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
+        exits.callback(dispatcher.sender.close)
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

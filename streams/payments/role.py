@@ -28,7 +28,7 @@ async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Runnin
         if settings.stripe_api_key:
             key, limit = settings.stripe_api_key[0], settings.stripe_api_timeout
             api = await exits.enter_async_context(opened_api(settings.stripe_api_base, key, limit))
-            settings.on_change(partial(_renew, api))
+            settings.on_change(partial(_renew, api), "stripe_api_key")
         handler = PaymentsHandler(fetches=True, decides=api is not None)
         fetcher = Fetcher(pool, api, limits_of(settings), consumer=handler.consumer)
         # An answer may be among the events that are still to be read again.

@@ -75,7 +75,7 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
             return made
 
         documents = Documents(client(settings), PROPERTIES.name)
-        settings.on_change(lambda newest: documents.renew(client(newest)))
+        settings.on_change(lambda newest: documents.renew(client(newest)), "elasticsearch_url")
         yield Running(SearchHandler(documents, settings.lock_lease), (documents.preparing(),))
 
 

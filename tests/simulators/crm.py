@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,6 +41,8 @@ class Crm:
 
     def __init__(self) -> None:
         self.taken: list[Taken] = []
+        self.secret = SECRET
+        self.refused = 0
         self.most_at_once = 0
         self.url = ""
         self._at_once = 0
@@ -62,7 +64,11 @@ class Crm:
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        Webhook(SECRET).verify(body, dict(request.headers), json_parse=False)
+        try:
+            Webhook(self.secret).verify(body, dict(request.headers), json_parse=False)
+        except WebhookVerificationError:
+            self.refused += 1
+            raise
         self.taken.append(Taken(request.path, request.headers["webhook-id"], body))
         steps = self._script.get(request.path, [])
         step = steps.pop(0) if len(steps) > 1 else steps[0] if steps else status(204)

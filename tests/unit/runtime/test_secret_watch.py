@@ -75,6 +75,16 @@ def test_a_swapped_secret_is_in_force_and_followers_have_it(watched: Watched) ->
     assert watched.look() == []
 
 
+def test_who_follows_one_field_hears_of_no_other(watched: Watched) -> None:
+    seen = list[str]()
+    watched.settings.on_change(lambda newest: seen.append(newest.database_url), "database_url")
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    assert (watched.look(), seen) == ([("ADMIN_API_TOKEN", "taken")], [])
+    other = "postgresql://me:second@db/x"
+    watched.mount.swap(ADMIN_API_TOKEN="second-token", DATABASE_URL=other)
+    assert (watched.look(), seen) == ([("DATABASE_URL", "taken")], [other])
+
+
 def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
     for text in ("sec", "second", "second-token"):
         watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
