@@ -120,7 +120,8 @@ class Rebuild:
                 outcome = await self._swap(source, schema, builder, began, yes=yes)
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
-            outcome.untold = source.untold if any(part.number("missing") for part in outcome.parts) else ""
+            back = {counted.part.name for counted in outcome.parts if counted.number("missing")}
+            outcome.untold = source.untold if back - {"history"} else ""  # its lines are whole
         return outcome
 
     def _is_due(self, part: Counted) -> bool:
