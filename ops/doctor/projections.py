@@ -54,7 +54,8 @@ _EMPTY: Final = {
     "config_history": f"""
         select not exists (select from config_history)
           and (exists (select from config) or exists (select from {_NEWEST} o where o.topic = 'config.events'))""",
-    "history": "select not exists (select from history) and exists (select from payments)",
+    "history": """
+        select not exists (select from history) and (exists (select from payments) or exists (select from leads))""",
     "reconciliations": """
         select not exists (select from reconciliations) and exists (select from payments where status = 'succeeded')""",
     "lead_attempts": "select not exists (select from lead_attempts) and exists (select from leads where status = 'delivered')",
@@ -75,7 +76,7 @@ _EMPTY: Final = {
 _TOLD_BY: Final = {
     "config": ("config_history",),
     "config_history": ("config",),
-    "history": ("payments",),
+    "history": ("payments", "leads"),
     "reconciliations": ("payments",),
     "lead_attempts": ("leads",),
     "leads": ("history",),

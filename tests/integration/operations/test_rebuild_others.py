@@ -295,7 +295,7 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row"}),
+        ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row", "history": "is empty"}),
         ("invoices, history", {"invoices": "the newest events name", "history": "the table history is empty, and was not"}),
         ("reconciliations", {"reconciliations": "the table reconciliations is empty"}),
         ("config, config_history", {"config": "is empty, and was not"}),
