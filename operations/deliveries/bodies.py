@@ -63,7 +63,7 @@ def _transcoded(body: bytes) -> Iterator[Variant]:
 
 
 def _recoded(body: bytes, charsets: Sequence[str]) -> Iterator[bytes]:
-    """What was UTF-8 and became another charset, and what was another and became UTF-8, also where it had been UTF-8."""
+    """Undo a change of the charset: from UTF-8 to another, or from another to UTF-8, even if it had been UTF-8 before."""
     for read, written in chain(((each, "utf-8") for each in charsets), (("utf-8", each) for each in charsets)):
         try:
             yield body.decode(read).encode(written)
