@@ -4,15 +4,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import typer
 
-from operations.output import CommandError, parse_moment
+from operations.output import WHEN, CommandError, parse_moment
 from schemas.fields import Field, FieldMalformed, fields_of, record_of
-
-WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
 def asks(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,9 +5,11 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, Final, TypeVar
 
 import psycopg
 import typer
@@ -20,6 +22,7 @@ from runtime.settings import environment
 Result = TypeVar("Result")
 
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
 class CommandError(Exception):
@@ -37,6 +40,33 @@ def parse_moment(text: str, now: datetime) -> datetime:
         return moment_of(text, now)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def parse_period(since: tuple[str, str], until: tuple[str, str], now: datetime) -> tuple[datetime, datetime]:
+    """The period that two options name, each given as its name and its text. Raises CommandError."""
+    begin, end = parse_moment(since[1], now), parse_moment(until[1], now)
+    if begin >= end:
+        raise CommandError(f"{since[0]} is not before {until[0]}")
+    return begin, end
+
+
+@contextmanager
+def bar(description: str, total: float | None = None, *, counted: bool = True) -> Iterator[Callable[..., None]]:
+    """
+    Show the progress of long work on stderr where that is a terminal; nothing elsewhere.
+
+    What it gives takes `advance`, or `completed`, `total` and `description`. Without `counted` it shows a percentage.
+    """
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    figures = progress.MofNCompleteColumn() if counted else progress.TaskProgressColumn()
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), figures, progress.TimeElapsedColumn())
+    with progress.Progress(
+        progress.SpinnerColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as made:
+        yield partial(made.update, made.add_task(description, total=total))
 
 
 def operator() -> str:

@@ -1,12 +1,11 @@
 """`tallyhook backfill`."""
 
-import getpass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.output import CommandError, Json, parse_moment, show, with_database
+from operations.output import WHEN, CommandError, Json, bar, operator, parse_period, show, with_database
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Fetch from a provider what never arrived.")
 
 _RATE_MAX = 1000.0
-_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
 @app.callback()
@@ -31,8 +29,8 @@ def backfill() -> None:
 @app.command("stripe")
 def stripe(
     *,
-    since: Annotated[str, typer.Option(help=f"From when on. {_WHEN} Stripe lists the last 30 days.")],
-    until: Annotated[str, typer.Option(help=f"Up to when. {_WHEN}")] = "0s",
+    since: Annotated[str, typer.Option(help=f"From when on. {WHEN} Stripe lists the last 30 days.")],
+    until: Annotated[str, typer.Option(help=f"Up to when. {WHEN}")] = "0s",
     types: Annotated[
         list[str] | None,
         typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
@@ -73,9 +71,7 @@ def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bo
     from operations.backfill.stripe_api import KEPT, TYPES_MAX
 
     now = datetime.now(UTC)
-    begin, end = parse_moment(since, now), parse_moment(until, now)
-    if begin >= end:
-        raise CommandError("--since is not before --until")
+    begin, end = parse_period(("--since", since), ("--until", until), now)
     oldest = now - KEPT + timedelta(minutes=1)
     if end <= oldest:
         raise CommandError("Stripe lists events of the last 30 days only: older ones cannot be had from its API")
@@ -84,26 +80,18 @@ def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bo
     wanted = [part.strip() for text in types for part in text.split(",") if part.strip()]
     if len(wanted) > TYPES_MAX:
         raise CommandError(f"Stripe's list can be narrowed to {TYPES_MAX} types, these are {len(wanted)}: leave --types out")
-    return Asked(max(begin, oldest), end, wanted, rate, dry_run, getpass.getuser())
+    return Asked(max(begin, oldest), end, wanted, rate, dry_run, operator())
 
 
 def _run(pages: "Iterator[list[Listed]]", asked: "Asked", report: "Report") -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from operations.backfill.run import backfill as go
 
     end = int(asked.until.timestamp())
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("asking Stripe", total=end - int(asked.since.timestamp()))
+    with bar("asking Stripe", end - int(asked.since.timestamp()), counted=False) as shown:
 
         def progress(created: int) -> None:
-            shown = (
-                f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}, {report.seen:,} seen, {report.missing:,} missing"
-            )
-            bar.update(task, completed=end - created, description=shown)
+            back = f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}"
+            shown(completed=end - created, description=f"{back}, {report.seen:,} seen, {report.missing:,} missing")
 
         async def work(connection: "AsyncConnection") -> None:
             await go(connection, pages, asked, report, progress)

@@ -1,13 +1,14 @@
 """`tallyhook erase`."""
 
-import getpass
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from operations.output import CommandError, Json, show, with_database
+from operations.output import CommandError, Json, bar, operator, show, with_database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from psycopg import AsyncConnection
@@ -50,7 +51,7 @@ def erase(
     subject = _subject({kind: name for kind, name in named.items() if name is not None})
     if not dry_run and not (reason or "").strip():
         raise CommandError("--reason is missing: give one, such as the number of the request")
-    with _Bar() as progress:
+    with _progress() as progress:
         outlook = with_database(lambda connection: preview(connection, subject, progress))
     if dry_run:
         _print_outlook(outlook, as_json=as_json)
@@ -80,9 +81,9 @@ def _carry_out(subject: "Subject", reason: str) -> "Erasure":
     from operations.erasure import erasures
     from runtime.ids import new_id
 
-    erasure_id, by = new_id(), getpass.getuser()
+    erasure_id, by = new_id(), operator()
 
-    with _Bar() as progress:
+    with _progress() as progress:
 
         async def work(connection: "AsyncConnection") -> "Erasure | None":
             async with connection.transaction():
@@ -100,22 +101,10 @@ def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
     return erasure
 
 
-class _Bar:
-    """A bar on stderr where that is a terminal; nothing elsewhere."""
-
-    def __enter__(self) -> "Progress":
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._bar.start()
-        task = self._bar.add_task("searching", total=1.0)
-        return lambda said, done: self._bar.update(task, description=said, completed=min(done, 1.0))
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    with bar("searching", 1.0, counted=False) as shown:
+        yield lambda stage, done: shown(description=stage, completed=min(done, 1.0))
 
 
 def _print_outlook(outlook: "Outlook", *, as_json: bool) -> None:

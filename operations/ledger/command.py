@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
-from operations.options import WHEN
-from operations.output import CommandError, Json, parse_moment, show, with_database
+from operations.output import WHEN, CommandError, Json, parse_moment, show, with_database
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from operations.ledger.books import Ledger
     from operations.lost_records.store import OpenLoss
 
-_SPAN: Final = timedelta(days=1)
 _COLUMNS: Final = {
     "received": "received",
     "rejected": "rejected",

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from operations.bars import bar
-from operations.output import CommandError, Json, database, show
+from operations.output import CommandError, Json, bar, database, show
 from runtime.settings import environment
 
 _PATIENCE: Final = 5.0  # seconds in which a live worker has come to nothing more of what the shadow has read
@@ -89,8 +88,8 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     if not dry_run:
         refuse_live(broker.group(group_of(asked.worker)))
     with database() as connection:
-        with bar("looking at what would be read again", None) as (shown, task):
-            outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown.advance(task, number))
+        with bar("looking at what would be read again") as shown:
+            outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown(advance=number))
         moving = not dry_run and bool(outlook.back)
         telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
         settled = outcomes.settle(broker, kafka, connection, start) if telling else 0
@@ -106,11 +105,11 @@ def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
 
     total = sum(move.until - move.target for move in outlook.back)
     started = datetime.now(UTC)
-    with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as (shown, task):
+    with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as shown:
 
         def progress(read: int, group: "Group") -> None:
             state = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
-            shown.update(task, completed=read, description=state)
+            shown(completed=read, description=state)
 
         ended = live.follow(broker, asked, outlook.back, progress)
     print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
@@ -139,10 +138,10 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
             Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
             schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
         ):
-            with bar("building the shadow", total) as (shown, task):
+            with bar("building the shadow", total) as shown:
                 built = uvloop.run(
                     shadow.build(
-                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: shown.advance(task, number)
+                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: shown(advance=number)
                     )
                 )
             found = _settled(connection, made, asked)
@@ -157,7 +156,7 @@ def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
     from operations.offset_replay.differences import compare
 
     least, deadline = sys.maxsize, 0.0
-    with bar("comparing", None):
+    with bar("comparing"):
         while True:
             found = compare(connection, schema, asked.worker, asked.topic.rpartition(".")[2])
             if found.behind < least:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.bars import bar
-from operations.output import Json, database, show
+from operations.output import Json, bar, database, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _index_again(url: str, *, dry_run: bool) -> "Indexed":
 
     from operations.rebuild.search import index_again
 
-    with database() as connection, bar("looking into the index", None):
+    with database() as connection, bar("looking into the index"):
         return asyncio.run(index_again(connection, url, dry_run=dry_run))
 
 
@@ -87,12 +86,12 @@ def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Out
     from streams.settings import StreamSettings
 
     settings = StreamSettings.load(environment())
-    with database() as connection, bar(source.name, None) as (shown, task):
+    with database() as connection, bar(source.name) as shown:
         for name in schema.drop_left_behind(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
 
         def describe(description: str) -> "Progress":
-            shown.update(task, description=description, completed=0, total=None)
-            return lambda done, total: shown.update(task, completed=done, total=total or None)
+            shown(description=description, completed=0, total=None)
+            return lambda done, total: shown(completed=done, total=total or None)
 
         return Rebuild(connection, settings, describe, limit=limit).run(source, dry_run=dry_run, yes=yes)

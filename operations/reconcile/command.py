@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.output import CommandError, Json, operator, parse_moment, show, with_database
+from operations.output import WHEN, CommandError, Json, bar, operator, parse_period, show, with_database
 from runtime.settings import environment, parse_duration
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compare what we have with what a provider has, and mend it.")
 
 _SHOWN = 50
-_WHEN = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 _WORDS = {
     "missing_here": "missing here",
     "missing_there": "missing at Stripe",
@@ -34,8 +33,8 @@ def reconcile() -> None:
 @app.command("stripe")
 def stripe(
     *,
-    since: Annotated[str, typer.Option("--from", help=f"Objects that were made from then on. {_WHEN}")] = "1d",
-    until: Annotated[str, typer.Option("--to", help=f"Up to when. {_WHEN}")] = "0s",
+    since: Annotated[str, typer.Option("--from", help=f"Objects that were made from then on. {WHEN}")] = "1d",
+    until: Annotated[str, typer.Option("--to", help=f"Up to when. {WHEN}")] = "0s",
     apply: Annotated[bool, typer.Option("--apply", help="Hand what Stripe has to the intake, where we differ.")] = False,
     account: Annotated[str | None, typer.Option("--account", help="Of this connected account, acct_…")] = None,
     wait: Annotated[str, typer.Option("--wait", help="With --apply: how long the workers are waited for.")] = "1m",
@@ -70,10 +69,7 @@ def stripe(
 def _asked(since: str, until: str, wait: str, account: str | None, *, apply: bool) -> "Asked":
     from operations.reconcile.run import Asked
 
-    now = datetime.now(UTC)
-    begin, end = parse_moment(since, now), parse_moment(until, now)
-    if begin >= end:
-        raise CommandError("--from is not before --to")
+    begin, end = parse_period(("--from", since), ("--to", until), datetime.now(UTC))
     try:
         patience = parse_duration(wait)
     except ValueError as error:
@@ -83,20 +79,14 @@ def _asked(since: str, until: str, wait: str, account: str | None, *, apply: boo
 
 
 def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
-    from rich.console import Console
-
     from operations.reconcile.run import reconcile as go
 
-    console = Console(stderr=True)
+    with bar("asking Stripe") as shown:
 
-    async def work(connection: "AsyncConnection") -> None:
-        if not console.is_terminal:
-            await go(connection, lists, asked, report)
-            return
-        with console.status("asking Stripe") as status:
-            await go(connection, lists, asked, report, status.update)
+        async def work(connection: "AsyncConnection") -> None:
+            await go(connection, lists, asked, report, lambda at: shown(description=at))
 
-    with_database(work)
+        with_database(work)
 
 
 def _print_report(report: "Report", *, as_json: bool) -> None:

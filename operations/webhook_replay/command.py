@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from operations.options import asks
-from operations.output import CommandError, Json, operator, show, with_database
+from operations.output import CommandError, Json, bar, operator, show, with_database
 from operations.webhook_replay.filters import ReplayWebhooks
 
 if TYPE_CHECKING:
@@ -143,17 +143,11 @@ def _followed(replay_id: UUID) -> Replay:
 
 
 async def _follow(connection: AsyncConnection, replay_id: UUID) -> Replay:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("replay", total=None)
+    with bar("replay") as shown:
         seen, at, warned = -1, time.monotonic(), False
         while (found := await _read(connection, replay_id)).state == "running":
             ended = found.processed + found.unchanged + found.failed
-            bar.update(task, total=found.matched, completed=ended, description=f"{found.in_flight} in flight")
+            shown(total=found.matched, completed=ended, description=f"{found.in_flight} in flight")
             if (moved := found.enqueued + ended) != seen:
                 seen, at, warned = moved, time.monotonic(), False
             elif not warned and time.monotonic() - at > _QUIET:
