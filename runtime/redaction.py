@@ -61,7 +61,7 @@ _current = _nothing
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a setting of this name is a secret, or an address that may hold one."""
+    """Return whether a setting of this name is a secret, or an address that may hold one."""
     return bool(_SECRET_NAME.fullmatch(name)) or _is_address(name)
 
 

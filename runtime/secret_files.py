@@ -35,7 +35,7 @@ class Environ(dict[str, str]):
 
     @property
     def has_files(self) -> bool:
-        """Whether any setting may come from a file."""
+        """Return whether any setting may come from a file."""
         return bool(self.given.get(FOLDER)) or any(_named(self.given))
 
 

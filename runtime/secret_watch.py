@@ -108,7 +108,7 @@ class SecretWatch:
                 yield Change(name, (), datetime.now(UTC), "refused", f"{name}: {fault}")
 
     def _mended(self, changed: set[str]) -> Iterator[Change]:
-        """What was refused before and is as it was in force."""
+        """Yield a change for each setting that was refused before and is now as it was in force."""
         for name in self._refused - changed:
             yield Change(name, ids_of(self._texts.get(name, "")), datetime.now(UTC), "taken")
 

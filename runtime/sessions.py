@@ -94,7 +94,7 @@ class _BlockingSession(Connection):
 
 
 def _is_refused(error: OperationalError) -> bool:
-    """Whether the server got as far as to ask for a password; it says in its own language that it is wrong."""
+    """Return whether the server got as far as to ask for a password; it says in its own language that it is wrong."""
     return bool(error.pgconn and error.pgconn.used_password)
 
 

@@ -168,7 +168,7 @@ class Settings(BaseModel):
 
     @classmethod
     def reads(cls, name: str) -> bool:
-        """Whether this variable is read here; a kind of settings that reads others than its fields' names adds them."""
+        """Return whether this variable is read here; a kind of settings that reads others than its fields' names adds them."""
         return name.lower() in cls.model_fields
 
     @classmethod
