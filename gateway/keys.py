@@ -17,6 +17,7 @@ from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
 from gateway.settings import GatewaySettings
 from gateway.webhooks.intake import Intake
+from projections.roster import Roster
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
@@ -59,4 +60,5 @@ COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 SETTINGS: Final = web.AppKey("settings", GatewaySettings)
 """As they were at the start; their `newest` have the secrets of now."""
+ROSTER: Final = web.AppKey("roster", Roster)
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)

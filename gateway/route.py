@@ -134,6 +134,7 @@ class Route(NamedTuple):
     id_refusal: Reason = Reason.NOT_FOUND  #: The reason for an id of another type.
     id_text: str = ""  #: The description of the id in the path.
     description: str = ""
+    keyed: bool = True  #: False for a POST whose answer must not be kept, since it shows a secret: it takes no `Idempotency-Key`.
     holds: Mapping[int, str] = MappingProxyType({})  #: The texts of answers, by status, that their records do not have.
 
     @property
@@ -153,8 +154,8 @@ class Route(NamedTuple):
 
     @property
     def takes_key(self) -> bool:
-        """True if `Idempotency-Key` is honoured: for every POST of services and operators."""
-        return self.method == "POST" and self.role is not None
+        """True if `Idempotency-Key` is honoured: for every POST of services and operators whose answer may be kept."""
+        return self.method == "POST" and self.role is not None and self.keyed
 
     @property
     def reasons(self) -> frozenset[Reason]:

@@ -130,6 +130,12 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings):
         return found
 
     @property
+    def own_secrets(self) -> frozenset[Secret]:
+        """The secrets of providers, services and operators, which no partner may have."""
+        of_providers = (secret for provider in providers() for secret in self.webhook_secrets(provider))
+        return frozenset((*of_providers, *self.internal_api_token, *self.admin_api_token, *self.stripe_api_key))
+
+    @property
     def kafka(self) -> Cluster | None:
         """The cluster that the topology is asked of."""
         return self.kafka_at(self.kafka_bootstrap_servers) if self.kafka_bootstrap_servers else None

@@ -15,6 +15,7 @@ from sqlalchemy import insert
 import projections.config_tables
 import projections.leads
 import projections.notifications
+import projections.partner_tables
 import projections.search
 import projections.stripe_fetches
 import projections.tables  # noqa: F401  # each declares its tables on the shared metadata

@@ -35,6 +35,14 @@ class Reason(StrEnum):
     TOPIC_MISSING = "topic_missing"
     TOPIC_NOT_READ = "topic_not_read"
     WORKER_UNKNOWN = "worker_unknown"
+    # partners
+    FIELD_INVALID = "field_invalid"
+    CRM_URL_REFUSED = "crm_url_refused"
+    PARTNER_IN_ENVIRONMENT = "partner_in_environment"
+    SECRET_INVALID = "secret_invalid"  # noqa: S105  # a word for a refusal, not a secret
+    SEAL_KEYS_MISSING = "seal_keys_missing"
+    SEAL_UNREADABLE = "seal_unreadable"
+    VERSION_STALE = "version_stale"
     # rebuild
     ELASTICSEARCH_UNAVAILABLE = "elasticsearch_unavailable"
     ERASURE_MEANWHILE = "erasure_meanwhile"

@@ -14,6 +14,7 @@ from operations.erasure import command as erase
 from operations.ledger import command as ledger
 from operations.offset_replay import command as replay_offsets
 from operations.output import CommandError
+from operations.partners import changes, importing, trial  # noqa: F401  # they add commands to the group
 from operations.partners import command as partners
 from operations.rebuild import command as rebuild
 from operations.reconcile import command as reconcile

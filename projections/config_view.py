@@ -4,26 +4,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
-import psycopg
 import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
+import runtime.following
 from outbox.alerts import CONFIG_IGNORED, note
 from projections.config import last_usable, read_values
 from projections.config_keys import is_read, is_usable
 from projections.config_tables import CHANGED_CHANNEL
 from projections.errors import Reason
-from runtime.database import UNAVAILABLE, make_pool
-from runtime.failures import Failures
-from runtime.listening import Listener
-from runtime.service import Service, running
 
 log = structlog.get_logger()
 
 UNUSABLE: Final = Gauge("tallyhook_config_unusable", "Keys of the runtime configuration whose value is unusable and ignored.")
 
-_POLL: Final = 1.0  # seconds; a hint may be lost, and followers are to know within two
 _Value = TypeVar("_Value", bool, int, float, str)
 
 
@@ -76,33 +71,15 @@ async def following(database_url: str, *, wait: bool = True) -> AsyncIterator[Co
     With `wait` it is read before it is returned, where Postgres lets it. While Postgres is away it keeps the values it had, at
     first none.
     """
-    config, pool = Config(), make_pool(database_url, size=1, name="config")
+    config = Config()
 
-    async def refresh() -> float:
-        async with pool.connection() as connection:
-            changed = config.replace(await read_values(connection))
-            UNUSABLE.set(config.unusable)
-            await _set_aside(connection, config, changed)
-        return _POLL
+    async def refresh(connection: AsyncConnection) -> None:
+        changed = config.replace(await read_values(connection))
+        UNUSABLE.set(config.unusable)
+        await _set_aside(connection, config, changed)
 
-    failures = Failures("config", postponed="config_kept", passing=_passing, longest_away=_POLL)
-    service = Service("config", refresh, failures, grace=None)
-    listener = Listener(database_url, CHANGED_CHANNEL, heard=lambda _: service.wake(), reconnected=service.wake)
-    await pool.open(wait=False)
-    try:
-        if wait:
-            await service.turn()
-        async with running(listener, service):
-            yield config
-    finally:
-        await pool.close()
-
-
-def _passing(error: Exception) -> str | None:
-    """Return why a refresh may pass later: a day without a partition takes no alert, and is no reason to stop either."""
-    if isinstance(error, UNAVAILABLE):
-        return "postgres_unavailable"
-    return "postgres_refuses" if isinstance(error, psycopg.Error) else None
+    async with runtime.following.following(database_url, CHANGED_CHANNEL, refresh, wait=wait):
+        yield config
 
 
 async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:

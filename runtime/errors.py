@@ -15,6 +15,8 @@ class Reason(StrEnum):
     SCHEMA_AHEAD = "schema_ahead"
     LEASE_LOST = "lease_lost"
     SECRET_REFUSED = "secret_refused"  # noqa: S105  # a word
+    SEAL_KEYS_MISSING = "seal_keys_missing"
+    SEAL_UNREADABLE = "seal_unreadable"
 
 
 class Failure(Exception, Generic[WordT]):

@@ -19,7 +19,9 @@ HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 """Characters. What is shorter occurs in ordinary words, and replacing it would make every line unreadable."""
 
-_SECRET_NAME: Final = re.compile(r"(?:.+_(?:SECRET|TOKEN|API_KEY|PASSWORD)|PGPASSWORD|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)")
+_SECRET_NAME: Final = re.compile(
+    r"(?:.+_(?:SECRET|TOKEN|API_KEY|PASSWORD)|PGPASSWORD|SECRET_KEYS|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)"
+)
 _ADDRESS_NAME: Final = re.compile(r"(?:.+_URL|.+_API_BASE|.+_PROXY|.+_MIRROR|OTEL_EXPORTER_OTLP_(?:.+_)?ENDPOINT)", re.IGNORECASE)
 _NOTIFY: Final = re.compile(r"NOTIFY_.+_URL")
 _SECRET_PARAMETER: Final = re.compile(r"pass|pwd|secret|token|key|sig|auth|credential|sid", re.IGNORECASE)
@@ -58,6 +60,7 @@ class Redaction:
 
 _nothing: Final = Redaction(())
 _current = _nothing
+_stored = _nothing
 
 
 def is_secret_name(name: str) -> bool:
@@ -75,9 +78,15 @@ def learn(*environs: Mapping[str, str]) -> None:
     _current = Redaction.of(*environs)
 
 
+def learn_stored(secrets: Iterable[str], addresses: Iterable[str]) -> None:
+    """Let `redacted` replace these secrets, which are in no setting, likewise."""
+    global _stored  # noqa: PLW0603  # same
+    _stored = Redaction(secrets, addresses)
+
+
 def redacted(text: str) -> str:
     """The text without secrets."""
-    return _current.apply(text)
+    return _stored.apply(_current.apply(text))
 
 
 def error_text(error: BaseException | str, limit: int | None = None) -> str:

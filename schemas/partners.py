@@ -1,14 +1,21 @@
-"""Partners are data: each is the variables `PARTNER_{ID}_…` of the environment, one set a partner."""
+"""
+Partners are data: rows of a table that operators change while everything runs, or variables `PARTNER_{ID}_…`, one set a partner.
+
+A partner of the environment is as it is there, and no row can stand in for it.
+"""
 
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
 
+from limits import RateLimitItem
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from runtime.settings import HttpUrl, Secret, Secrets, Settings
+from runtime.seals import SealKeys
+from runtime.settings import HttpUrl, Networks, Secret, Secrets, Settings
 from schemas.credentials import only
 
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
@@ -47,11 +54,28 @@ class Partner(BaseModel):
     """Where its leads are delivered."""
     crm_secret: Annotated[Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(_check_signing)] = ()
     """Signs what is delivered: Standard Webhooks secrets, base64 with or without `whsec_`."""
+    crm_headers: Mapping[str, str] = Field(default={}, repr=False)
+    """Sent with each delivery besides ours."""
+    concurrency: int | None = None
+    """Attempts under way at once; None for LEAD_PARTNER_CONCURRENCY."""
+    max_attempts: int | None = None
+    """Attempts before a lead is given up; None for the runtime configuration's number, or that of the settings."""
+    timeout: timedelta | None = None
+    """How long the CRM may take for one attempt; None for LEAD_TIMEOUT."""
+    rate: RateLimitItem | Literal["default"] | None = "default"
+    """How often it may send leads; None for no limit."""
+    paused: bool = False
+    """True holds its leads back."""
 
 
 class PartnerSettings(Settings):
     """The settings of a process that deals with partners."""
 
+    secret_keys: SealKeys = ()
+    """The keys that seal the secrets of partners in the database, comma-separated, newest first; without one none is stored."""
+
+    outbound_allow: Networks = ()
+    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
     partners: Mapping[str, Partner] = Field(default={})
     """By the `{ID}` of their variables."""
 

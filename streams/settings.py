@@ -15,7 +15,6 @@ from runtime.settings import (
     Host,
     HttpUrl,
     LockLease,
-    Networks,
     Poll,
     Port,
     RedisUrl,
@@ -94,19 +93,22 @@ class SearchSettings(StreamSettings):
         return self.search_batch
 
 
-class LeadSettings(StreamSettings, PartnerSettings):
+class DeliverySettings(PartnerSettings):
+    """What bounds one delivery to a partner."""
+
+    lead_timeout: Timeout = timedelta(seconds=15)
+    """How long a CRM may take for one attempt."""
+
+
+class LeadSettings(StreamSettings, DeliverySettings):
     """A process of the leads worker."""
 
-    outbound_allow: Networks = ()
-    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
     lead_max_attempts: int = Field(default=12, ge=1, le=ATTEMPTS_MAX)
     """Attempts to deliver a lead before it is given up."""
     lead_retry_base: Duration = timedelta(seconds=10)
     """The longest pause after the first failed attempt; it doubles with every further one."""
     lead_retry_max: Duration = timedelta(hours=6)
     """The longest pause between two attempts."""
-    lead_timeout: Timeout = timedelta(seconds=15)
-    """How long a CRM may take for one attempt."""
     lead_partner_concurrency: int = Field(default=10, ge=1, le=1000)
     """Attempts under way at once to one partner, over all worker processes: one of them has a partner at a time."""
     lead_bytes: int = Field(default=33_554_432, ge=1, le=1_073_741_824)

@@ -85,10 +85,10 @@ def tallyhook(
 
 
 async def tallyhook_beside(
-    environment: Mapping[str, str], *words: str, folder: Path | None = None
+    environment: Mapping[str, str], *words: str, typed: str = "", folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run it while the event loop of the test goes on."""
-    return await asyncio.to_thread(tallyhook, environment, *words, folder=folder)
+    return await asyncio.to_thread(tallyhook, environment, *words, typed=typed, folder=folder)
 
 
 def _run(words: list[str], environment: dict[str, str], files: Path, folder: Path) -> None:

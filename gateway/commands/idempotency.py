@@ -1,5 +1,5 @@
 """
-`Idempotency-Key` on the POSTs of the internal listener.
+`Idempotency-Key` on the POSTs of the internal listener, but for those whose answers must not be kept.
 
 A key belongs to the caller's role, so that it outlives the rotation of a token, and to one request: method, path with query, and
 body, byte for byte. Answers up to 3xx are kept for a day. A refusal is not: nothing was done, so the key is free for the right
@@ -22,6 +22,7 @@ from gateway.commands.idempotency_store import Answer, Claimed, InProgress, Key
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, CALLER, COMMAND_ID, COMMANDS, PRESENCE, RECORDED
 from gateway.postgres import refusing_outages
+from gateway.route import ROUTES
 from schemas.text import IdempotencyKey, accepts
 
 log = structlog.get_logger()
@@ -37,7 +38,8 @@ _LOOK_EVERY: Final = 0.05
 @web.middleware
 async def honour_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Work once under a key, and give a repeated call the answer of the first one."""
-    if request.method != "POST" or HEADER not in request.headers or CALLER not in request:
+    route = request.app[ROUTES].get(request.match_info.route.name or "")
+    if route is None or not route.takes_key or HEADER not in request.headers or CALLER not in request:
         return await handler(request)
     key = await _key(request)
     claimed = await _claim(request, key)

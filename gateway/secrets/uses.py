@@ -6,7 +6,7 @@ killed loses seconds of them, and a time of use is true to some seconds.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -37,17 +37,13 @@ class SecretUses:
     """
     Counts uses without waiting, and writes them beside the requests.
 
-    `settings` are the settings that hold each secret, by its public id.
+    `settings` returns the settings that hold a secret, by its public id.
     """
 
-    def __init__(self, url: str, settings: Mapping[str, tuple[str, ...]], *, every: timedelta = _EVERY) -> None:
+    def __init__(self, url: str, settings: Callable[[str], tuple[str, ...]], *, every: timedelta = _EVERY) -> None:
         self._settings = settings
         self._counts: Counter[tuple[str, str]] = Counter()
         self._buffer = WriteBehind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
-
-    def renew(self, settings: Mapping[str, tuple[str, ...]]) -> None:
-        """Let these hold the secrets from now on; one that is gone may still be counted for a request under way."""
-        self._settings = {**self._settings, **settings}
 
     async def open(self) -> None:
         await self._buffer.open()
@@ -58,7 +54,7 @@ class SecretUses:
 
     def count(self, secret_id: str) -> None:
         """Count a use of a secret under each of the settings that hold it."""
-        for setting in self._settings[secret_id]:
+        for setting in self._settings(secret_id):
             self._counts[setting, secret_id] += 1
         self._buffer.wake()
 

@@ -9,7 +9,9 @@ import msgspec
 from gateway.secrets.uses import Use
 from gateway.settings import GatewaySettings
 from outbox.secret_changes import SecretChange
+from projections.roster import Roster
 from runtime.settings import Secret
+from schemas.partners import Partner
 from schemas.providers import providers
 
 Purpose = Literal["verifies", "signs"]
@@ -61,14 +63,33 @@ class Secrets(msgspec.Struct, frozen=True):
     rule: str = msgspec.field(default=RULE)  #: The rule that `safeToDrop` follows.
 
 
-def live_secrets(settings: GatewaySettings) -> list[Live]:
-    """All of them, setting by setting, newest first."""
+class Holders:
+    """The settings that hold each secret which verifies, as they are at the moment, by its public id."""
+
+    def __init__(self, settings: GatewaySettings, partners: Roster) -> None:
+        self._settings = settings
+        self._partners = partners
+        self._read()
+
+    def of(self, secret_id: str) -> tuple[str, ...]:
+        """The settings that hold the secret; none of one that has just been dropped."""
+        if self._seen != (self._settings.newest, self._partners.version):
+            self._read()
+        return self._holders.get(secret_id, ())
+
+    def _read(self) -> None:
+        self._seen = newest, _ = self._settings.newest, self._partners.version
+        self._holders = verifying_settings(live_secrets(newest, self._partners))
+
+
+def live_secrets(settings: GatewaySettings, partners: Mapping[str, Partner]) -> list[Live]:
+    """All of them, setting by setting, newest first; a partner of the database has the names of one of the settings."""
     return [
         *(live for provider in providers()
             for live in _of(provider.secret_setting, settings.webhook_secrets(provider), provider.secret.overlap)),
         *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
         *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
-        *(live for key, partner in sorted(settings.partners.items()) for live in (
+        *(live for key, partner in sorted(partners.items()) for live in (
             *_of(f"PARTNER_{key}_SECRET", partner.secret, _CALLERS),
             *_of(f"PARTNER_{key}_TOKEN", partner.token, _CALLERS),
             *_of(f"PARTNER_{key}_CRM_SECRET", partner.crm_secret, _CALLERS, "signs"),

@@ -17,6 +17,7 @@ from gateway.webhooks.rates import Rates
 from gateway.webhooks.reception import Admit
 from outbox.received import Received
 from projections.config_view import Config, following
+from projections.roster import Roster
 from runtime.rates import rate_of
 from runtime.service import Service, running
 
@@ -68,16 +69,36 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     return limits
 
 
-def limit_partners(limits: Limits, admit: Admit) -> Admit:
+def limit_partners(limits: Limits, partners: Roster, admit: Admit) -> Admit:
     """`admit`, for partners that are within their rate: a lead's provider id begins with the partner."""
+    own = _OwnRates(limits.partners, partners)
 
     async def hold(request: web.Request, received: Received) -> None:
-        partner = "partner/" + received.provider_event_id.partition("/")[0]
-        if limits.partners.count and not limits.partners.spend(partner):
-            await limits.partners.ask(partner)
+        key = received.provider_event_id.partition("/")[0]
+        rates, client = own.of(key), f"partner/{key}"
+        if rates.count and not rates.spend(client):
+            await rates.ask(client)
         await admit(request, received)
 
     return hold
+
+
+class _OwnRates:
+    """The rates of partners whose terms name one; the others have the rate for all."""
+
+    def __init__(self, usual: Rates, partners: Roster) -> None:
+        self._usual = usual
+        self._partners = partners
+        self._own: dict[str, tuple[RateLimitItem | None, Rates]] = {}
+
+    def of(self, key: str) -> Rates:
+        partner = self._partners.get(key)
+        if partner is None or partner.rate == "default":
+            return self._usual
+        known = self._own.get(key)
+        if known is None or known[0] != partner.rate:
+            known = self._own[key] = (partner.rate, self._usual.sharing(partner.rate))
+        return known[1]
 
 
 class _Follower:

@@ -71,6 +71,12 @@ class Rates:
         self._pool = _pool_of(redis_url) if redis_url else None
         self._shared = _shared_by(self._pool) if self._pool else None
 
+    def sharing(self, rate: RateLimitItem | None) -> "Rates":
+        """Another rate, counted in the same Redis, whose connections this one closes."""
+        other = Rates(rate, None, clock=self._clock)
+        other._shared = self._shared
+        return other
+
     def change(self, rate: RateLimitItem | None) -> None:
         """Let this be the rate from now on; everybody begins anew."""
         self.count = rate is not None

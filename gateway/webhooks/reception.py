@@ -138,8 +138,7 @@ class Reception:
             check_content_type(request.headers.get("Content-Type", ""))
             body = await self._read(request)
             secret = live.source.verify(body, request.headers, live.secrets, self._now())
-            live.uses[secret.id].inc()
-            self._used(secret.id)
+            self._count(live, secret)
             traceparent = call.trace.child().traceparent
             received = live.source.receive(Arrival(call.id, traceparent, secret.id, body, request.headers))
             if self._admit:
@@ -154,6 +153,12 @@ class Reception:
         if recorded.outcome == "ignored":
             metrics.IGNORED.labels(self._source.name, received.ignored).inc()
         return self._answer(received, recorded)
+
+    def _count(self, live: _Live, secret: Secret) -> None:
+        # A partner of the database has come since: only its source knows its secrets.
+        uses = live.uses.get(secret.id) or metrics.SECRET_USES.labels(live.source.name, secret.id)
+        uses.inc()
+        self._used(secret.id)
 
     def _check_size(self, request: web.Request) -> None:
         if (request.content_length or 0) > self._max_body_bytes:

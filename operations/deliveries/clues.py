@@ -17,6 +17,7 @@ from operations.deliveries.explanation import Explanation, Marks, Surroundings, 
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Kept
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
+from projections.roster import Roster
 from runtime.ids import first_id_of, time_of
 from runtime.settings import Secret
 
@@ -48,9 +49,9 @@ class Settings(NamedTuple):
     api_keys: Sequence[Secret] = ()
 
 
-def settings_of(settings: GatewaySettings) -> Settings:
-    """The material that a gateway with these settings has."""
-    return Settings(live_secrets(settings), live_sources(settings), settings.stripe_api_key)
+def settings_of(settings: GatewaySettings, partners: Roster) -> Settings:
+    """The material that a gateway with these settings and partners has."""
+    return Settings(live_secrets(settings, partners), live_sources(settings, partners), settings.stripe_api_key)
 
 
 async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Settings) -> Explanation | None:

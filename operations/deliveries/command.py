@@ -50,14 +50,18 @@ def explain(
 async def _explain(connection: AsyncConnection, delivery_id: UUID | None, source: str) -> tuple[UUID, Explanation]:
     from gateway.settings import GatewaySettings
     from operations.deliveries import clues
+    from projections.roster import Roster
 
-    settings = clues.settings_of(GatewaySettings.load(environment()))
+    settings = GatewaySettings.load(environment())
+    roster = Roster.of(settings)
+    await roster.refresh(connection)
+    known = clues.settings_of(settings, roster)
     if delivery_id is None:
-        last = await clues.latest_explained(connection, source, timedelta(days=1), settings)
+        last = await clues.latest_explained(connection, source, timedelta(days=1), known)
         if last is None:
             raise CommandError(f"not_found: no refused delivery of the source {source!r} was kept within a day")
         return last
-    found = await clues.explained(connection, delivery_id, settings)
+    found = await clues.explained(connection, delivery_id, known)
     if found is None:
         raise CommandError(f"not_found: no delivery has the id {delivery_id}, or its day is past retention")
     return delivery_id, found

@@ -23,14 +23,14 @@ _LOOK_EVERY: Final = 0.5  # seconds
 
 @app.command("list")
 def list_partners(as_json: Json = False) -> None:
-    """Each configured partner: how many of its leads wait, since when, and whether its CRM is left alone."""
+    """Each partner: how many of its leads wait, since when, and whether its CRM is left alone."""
     import msgspec
 
     from projections.partners import PartnerView, read_partners
 
     known = {view.partner: view for view in with_database(read_partners)}
-    views = [known.get(key, PartnerView(partner=key)) for key in sorted({*known, *_configured()})]
-    text = "\n".join(map(_line, views)) or "no partner is configured"
+    views = [known.get(key, PartnerView(partner=key)) for key in sorted({*known, *with_database(_configured)})]
+    text = "\n".join(map(_line, views)) or "there is no partner: `tallyhook partners put` adds one"
     show({"partners": msgspec.to_builtins(views)}, text, as_json=as_json)
 
 
@@ -48,8 +48,8 @@ def probe(
     import msgspec
 
     key = key_of(partner)
-    if key not in (configured := _configured()):
-        raise CommandError(f"partner_unknown: no partner {key} is configured; there are: {', '.join(configured) or 'none'}")
+    if key not in (configured := with_database(_configured)):
+        raise CommandError(f"partner_unknown: there is no partner {key}; there are: {', '.join(configured) or 'none'}")
     view = with_database(lambda connection: _probe(connection, key, wait))
     if view.error is not None:
         until = f", it is tried next at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
@@ -78,8 +78,10 @@ async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerV
     )
 
 
-def _configured() -> list[str]:
-    return sorted(PartnerSettings.load(environment()).partners)
+async def _configured(connection: AsyncConnection) -> list[str]:
+    from projections import partner_store
+
+    return sorted({*PartnerSettings.load(environment()).partners, *await partner_store.versions(connection)})
 
 
 def _line(view: PartnerView) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from operations.output import Json, show, with_database
+from runtime.seals import new_key
 from runtime.settings import Secret, environment
 from schemas.providers import Provider, either, providers
 
@@ -71,6 +72,15 @@ _KINDS: Final[dict[str, _Kind]] = {
             "Drop the old one once the partner confirms that its CRM has the new one: only the partner knows.",
         ),
     ),
+    "seal": _Kind(
+        "SECRET_KEYS",
+        new_key,
+        (
+            "Put it first in {setting}, before the live one and a comma: of gateways and leads workers.",
+            "Run `tallyhook partners reseal`.",
+            "Drop the old one.",
+        ),
+    ),
     "internal": _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
     "admin": _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
 }
@@ -116,9 +126,13 @@ async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets.witness import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
     from outbox import secret_changes
+    from projections.roster import Roster
 
     now = datetime.now(UTC)
-    live = live_secrets(GatewaySettings.load(environment()))
+    settings = GatewaySettings.load(environment())
+    roster = Roster.of(settings)
+    await roster.refresh(connection)
+    live = live_secrets(settings, roster)
     uses, changes = await secret_uses.read(connection, now), await secret_changes.latest(connection, now)
     return Secrets(states_of(live, uses, now), changes)
 

@@ -82,19 +82,23 @@ async def _preview(connection: AsyncConnection, filters: Filters) -> Preview:
     from operations.webhook_replay.preview import preview
 
     async with connection.transaction():
-        return await preview(connection, filters, _sources())
+        return await preview(connection, filters, await _sources(connection))
 
 
-def _sources() -> Sources | None:
+async def _sources(connection: AsyncConnection) -> Sources | None:
     """Those of the gateway, as far as this environment has its settings."""
     from gateway.settings import GatewaySettings
     from gateway.webhooks.sources.live import live_sources
+    from projections.roster import Roster
     from runtime.settings import SettingsError, environment
 
     try:
-        return live_sources(GatewaySettings.load(environment()))
+        settings = GatewaySettings.load(environment())
     except SettingsError:
         return None
+    roster = Roster.of(settings)
+    await roster.refresh(connection)
+    return live_sources(settings, roster)
 
 
 async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UUID, int]:

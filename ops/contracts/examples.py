@@ -22,6 +22,8 @@ from operations.deliveries.explanation import Explanation
 from operations.deliveries.routes import DeliveriesDetail
 from operations.deliveries.store import Delivery, Journey, Station
 from operations.erasure.routes import EraseSubject
+from operations.partners.registry import MadeSecret, PutPartner
+from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
 from operations.webhook_replay.filters import ReplayWebhooks
 from operations.webhook_replay.routes import ReplaysBegun
 from outbox.tasks import Task
@@ -70,6 +72,12 @@ _JOURNEY: Final = Journey(
     ],
 )  # fmt: skip
 
+_PARTNER: Final = PartnerDetail(
+    id="ACME", origin="database", crm="https://crm.example.com", crm_headers=["X-Api-Key"], concurrency=5, rate="50/second",
+    secrets=[SecretView("signing", _KEY, _AT), SecretView("crm", "2c26b46b", _AT)], version=1, created_at=_AT, updated_at=_AT,
+    updated_by="5d41402a",
+)  # fmt: skip
+
 _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     *(example for provider in providers() for example in provider.examples),
     LeadReceived(partner_id="acme", external_lead_id="lead-42", payload={"name": "Ada", "email": "ada@example.com"}),
@@ -85,6 +93,8 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     EraseSubject(kind="customer", id="cus_Nfz8uKxQ2bVt0d", reason="request 2026-117"),
     ReplayWebhooks(source="stripe", status="rejected", since=_AT, reason="a wrong secret was live"),
     Discard("the partner has it by another way"),
+    PutPartner(crm_url="https://crm.example.com/leads", crm_headers={"X-Api-Key": "4f1d0c"}, concurrency=5, rate="50/second"),
+    AddSecret("signing"),
     Reach(email="ada@example.com", phone="+4915112345678", opt_outs=["SMS"]),
 )  # fmt: skip
 
@@ -117,6 +127,9 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     ),
     ReplaysBegun(_ID, 3),
     Discarded(_ID),
+    _PARTNER,
+    PartnerChanged(_PARTNER, [MadeSecret("signing", _KEY, "u7Zx0uY3bq1p5cTn8wEr2sVd9mKf4hLg")]),
+    PartnerRemoved("ACME"),
     PaymentView(
         provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
         currency="eur", reconciliation="matched", version=2, updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",

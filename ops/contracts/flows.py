@@ -55,6 +55,7 @@ _UNHANDLED: Final = {
 }
 _LEAD_KEY: Final = {"Idempotency-Key": "lead-{{run}}"}
 _CACHE_KEY: Final = {"Idempotency-Key": "cache-{{run}}"}
+_NEW_PARTNER: Final = {"crmUrl": "https://crm.example.com/leads", "expectedVersion": 0}
 _SETTING: Final = {"key": "postman.{{run}}", "value": 1, "expectedVersion": 0}
 _KEY: Final = {"key": "postman.{{run}}"}
 _CONTACT: Final = {"email": "{{user}}@example.com"}
@@ -115,6 +116,15 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("partner", "A wrong token is refused", "token_wrong", proof="none", headers={"Authorization": "Bearer wrong"}),
         Step("admin_lead", "The lead is delivered", until=("status", "delivered"), expect={"attempts[0].attempt": 1}),
         Step("leads_deliver", "The attempt was made"),
+        Step("admin_partner_put", "A partner is added", status=201, change=_NEW_PARTNER,
+             expect={"partner.origin": "database", "newSecrets.length": 2}, keep={"secret": "newSecrets[0].id"}),
+        Step("admin_partner_put", "A stale version is refused", "version_stale", change={**_NEW_PARTNER, "expectedVersion": 7}),
+        Step("admin_partner_put", "A CRM in our own network is refused", "crm_url_refused", change={"crmUrl": "http://10.0.0.1/"}),
+        Step("admin_partner", "The partner without its secrets", expect={"version": 1}),
+        Step("admin_partner_secret_add", "A fresh secret", status=201),
+        Step("admin_partner_secret_drop", "The older secret is dropped"),
+        Step("admin_partners", "The partners"),
+        Step("admin_partner_remove", "The partner is removed"),
     ),
     "Services": (
         Step("search_index", "A document is indexed", keep={"task": "taskId"}),

@@ -52,7 +52,8 @@ _VARIABLES: Final[dict[str, str]] = {
 _BEGIN: Final = """\
 if (!pm.collectionVariables.get('run')) {
   const run = Date.now().toString(36) + Math.floor(Math.random() * 1e6).toString(36)
-  const ids = {stripeEvent: 'evt_', payment: 'pi_', refund: 're_', dispute: 'du_', subscription: 'sub_', invoice: 'in_', user: ''}
+  const ids = {stripeEvent: 'evt_', payment: 'pi_', refund: 're_', dispute: 'du_', subscription: 'sub_', invoice: 'in_', user: '',
+    partner: 'p-'}
   Object.entries(ids).forEach(([name, prefix]) => pm.collectionVariables.set(name, prefix + run))
   const unknown = pm.variables.replaceIn('{{$guid}}')
   Object.entries({run, large: 'x'.repeat(300000), tries: 0, 'dead-letter': unknown, erasure: unknown})

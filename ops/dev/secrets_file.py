@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from runtime.seals import new_key
 from runtime.settings import environment
 from schemas.providers import providers
 
@@ -24,6 +25,7 @@ NEEDED: Final[dict[str, Callable[[], str]]] = {
     **{provider.secret_setting: partial(_made, provider.secret.prefix) for provider in providers()},
     "INTERNAL_API_TOKEN": _made,
     "ADMIN_API_TOKEN": _made,
+    "SECRET_KEYS": new_key,
 }
 
 

@@ -15,8 +15,10 @@ from ops.doctor.settings import address_in
 from ops.doctor.store import OPTIONS, SESSIONS, late_notifications
 from projections.config import in_force
 from projections.partners import read_partners
+from projections.roster import Roster
 from runtime.addresses import shown
 from runtime.endpoints import check_database
+from runtime.seals import Seals
 from runtime.settings import SettingsError
 from schemas.partners import PartnerSettings
 
@@ -43,7 +45,7 @@ def check_outcomes(environ: Mapping[str, str]) -> Iterable[Finding]:
     if not url:
         return []  # reported among the settings
     try:
-        return asyncio.run(_check(url, _partners(environ)))
+        return asyncio.run(_check(url, _roster(environ)))
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.OperationalError) as error:
         if isinstance(error, psycopg.errors.QueryCanceled):
             act = "see which statement is slow in pg_stat_activity, and ask again"
@@ -51,18 +53,19 @@ def check_outcomes(environ: Mapping[str, str]) -> Iterable[Finding]:
         return []  # reported of Postgres
 
 
-def _partners(environ: Mapping[str, str]) -> Mapping[str, Partner]:
+def _roster(environ: Mapping[str, str]) -> Roster:
     try:
-        return PartnerSettings.load(environ).partners
+        return Roster.of(PartnerSettings.load(environ))
     except SettingsError:
-        return {}  # reported among the settings
+        return Roster({}, Seals(()))  # reported among the settings
 
 
-async def _check(url: str, partners: Mapping[str, Partner]) -> list[Finding]:
+async def _check(url: str, partners: Roster) -> list[Finding]:
     async with await psycopg.AsyncConnection.connect(
         url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=OPTIONS
     ) as connection:
         now = datetime.now(UTC)
+        await partners.refresh(connection)
         found = await _check_processes(connection)
         found += [each async for each in _check_leads(connection, partners, now)] or [
             ok(LEADS, "none waits for long (table leads)")

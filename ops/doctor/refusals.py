@@ -11,6 +11,7 @@ import psycopg
 from gateway.settings import GatewaySettings
 from operations.deliveries import clues
 from ops.doctor.findings import fail, ok, warn
+from projections.roster import Roster
 from runtime.ids import first_id_of
 from runtime.settings import SettingsError
 from schemas.providers import providers
@@ -57,7 +58,9 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         settings.database_url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
     ) as connection:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
-        tried = clues.settings_of(settings)
+        roster = Roster.of(settings)
+        await roster.refresh(connection)
+        tried = clues.settings_of(settings, roster)
         looks = [await _look(connection, tried, source, number) for source, number in refused]
         found = [finding for finding in looks if finding]
         found = found or [ok(AREA, "none was refused for its signature within the hour")]

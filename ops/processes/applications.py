@@ -28,6 +28,7 @@ from gateway.keys import (
     LOOPS,
     PRESENCE,
     READS,
+    ROSTER,
     SCHEMA,
     SECRET_USES,
     SETTINGS,
@@ -41,7 +42,7 @@ from gateway.route import serve
 from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
 from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import live_secrets, verifying_settings
+from gateway.secrets.witness import Holders
 from gateway.settings import GatewaySettings
 from gateway.webhooks import leads
 from gateway.webhooks.intake import Intake
@@ -56,6 +57,7 @@ from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
+from projections.roster import Roster, followed
 from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
@@ -79,6 +81,7 @@ class Resources(NamedTuple):
     secret_uses: SecretUses
     erasing: Erasing
     schema: SchemaWatch
+    roster: Roster
     stopping: asyncio.Event
     """Set once the process is asked to stop: it still serves, and reports that it is not ready."""
 
@@ -93,9 +96,11 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         batch_max=settings.intake_batch_max,
         limit=settings.intake_commit_limit,
     )
+    roster = Roster.of(settings)
+    settings.on_change(roster.follow, "partners", "secret_keys")
 
     def why(connection: AsyncConnection, source: str) -> Awaitable[str]:
-        return clues.latest(connection, source, clues.settings_of(settings.newest))
+        return clues.latest(connection, source, clues.settings_of(settings.newest, roster))
 
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
@@ -104,10 +109,9 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     audited = AuditLog(settings.database_url)
     days = Days(commands)
     presence = Presence(settings.database_url, settings.lock_lease)
-    replays = Replays(settings.database_url, commands, live_sources(settings), lease=settings.lock_lease)
-    secret_uses = SecretUses(settings.database_url, verifying_settings(live_secrets(settings)))
-    settings.on_change(lambda newest: secret_uses.renew(verifying_settings(live_secrets(newest))))
-    settings.on_change(lambda newest: setattr(replays, "sources", live_sources(newest)))
+    replays = Replays(settings.database_url, commands, live_sources(settings, roster), lease=settings.lock_lease)
+    secret_uses = SecretUses(settings.database_url, Holders(settings, roster).of)
+    settings.on_change(lambda newest: setattr(replays, "sources", live_sources(newest, roster)))
     erasing = Erasing(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
@@ -115,7 +119,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     # Closed in the opposite order: the pool that others use last, and the rejections after the intake that refuses.
     services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
     try:
-        async with running(*services):
+        async with running(*services), followed(roster, settings.database_url, wait=False):
             yield Resources(
                 intake=intake,
                 days=days,
@@ -129,6 +133,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
                 secret_uses=secret_uses,
                 erasing=erasing,
                 schema=schema,
+                roster=roster,
                 stopping=asyncio.Event(),
             )
     finally:
@@ -150,14 +155,14 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app[SCHEMA] = resources.schema
     app[STOPPING] = resources.stopping
     app[COMMANDS] = resources.commands
-    admit = limit_partners(limits, leads.bind_key)
+    admit = limit_partners(limits, resources.roster, leads.bind_key)
     app[RECEPTIONS] = receptions = {
         name: _reception(live, settings, resources, admit, leads.answer)
         if name == PARTNER
         else _reception(live, settings, resources)
-        for name, live in live_sources(settings).items()
+        for name, live in live_sources(settings, resources.roster).items()
     }
-    settings.on_change(partial(_renew, receptions))
+    settings.on_change(partial(_renew, receptions, resources.roster))
     serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
     return app
 
@@ -179,9 +184,9 @@ def _reception(
     )
 
 
-def _renew(receptions: Mapping[str, Reception], settings: GatewaySettings) -> None:
+def _renew(receptions: Mapping[str, Reception], partners: Roster, settings: GatewaySettings) -> None:
     """Hand each reception its secrets; one of a provider that has none any more verifies nothing."""
-    found = live_sources(settings)
+    found = live_sources(settings, partners)
     for name, reception in receptions.items():
         if name in found:
             reception.renew(found[name].source, found[name].secrets)
@@ -209,6 +214,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[SETTINGS] = settings
+    app[ROSTER] = resources.roster
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
     app[GATEKEEPER] = gatekeeper = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

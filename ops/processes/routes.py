@@ -20,6 +20,9 @@ from operations.deliveries.query import DeliveriesQuery
 from operations.erasure import routes as erasures
 from operations.erasure.erasures import Erasure, Outlook
 from operations.ledger import routes as ledger
+from operations.partners import routes as partners
+from operations.partners.registry import PutPartner
+from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerList, PartnerRemoved
 from operations.secrets import routes as admin_secrets
 from operations.state import routes as state
 from operations.topology import routes as topology
@@ -35,7 +38,7 @@ from projections.notifications import NotificationView
 from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
 from schemas.leads import DeliverLead, LeadReceived
 from schemas.providers import Provider, providers
-from schemas.text import Line, WordOrNone
+from schemas.text import Line, PartnerId, WordOrNone
 from topology.view import Topology
 
 _TEXT: Final = "text/plain"
@@ -72,6 +75,8 @@ _OF_TEMPLATES: Final = frozenset(
         Reason.DATA_INVALID,
     }
 )
+
+_OF_PARTNERS: Final = _ABSENT | {Reason.PARTNER_IN_ENVIRONMENT, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 
 _OF_READINESS: Final = OF_SCHEMA | {
     Reason.POSTGRES_UNAVAILABLE,
@@ -249,6 +254,32 @@ ADMIN: Final = (
     Route(
         "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
         role="admin", id_text="The id of the erasure.", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/partners", "admin_partners", partners.partners, {200: PartnerList}, role="admin"),
+    Route(
+        "GET", "/v1/admin/partners/{id}", "admin_partner", partners.partner, {200: PartnerDetail},
+        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT,
+    ),
+    Route(
+        "PUT", "/v1/admin/partners/{id}", "admin_partner_put", partners.put, {200: PartnerChanged, 201: PartnerChanged},
+        role="admin", body=PutPartner, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text="The id of the partner.",
+        refuses=_OF_PARTNERS - _ABSENT | {Reason.CRM_URL_REFUSED, Reason.VERSION_STALE},
+        holds={201: "The partner is added."},
+    ),
+    Route(
+        "DELETE", "/v1/admin/partners/{id}", "admin_partner_remove", partners.remove, {200: PartnerRemoved},
+        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT | {Reason.PARTNER_IN_ENVIRONMENT},
+    ),
+    Route(
+        "POST", "/v1/admin/partners/{id}/secrets", "admin_partner_secret_add", partners.add_secret, {201: PartnerChanged},
+        role="admin", body=AddSecret, keyed=False, id_type=PartnerId, id_text="The id of the partner.",
+        refuses=_OF_PARTNERS | {Reason.SECRET_INVALID},
+    ),
+    Route(
+        "DELETE", "/v1/admin/partners/{id}/secrets/{secretId}", "admin_partner_secret_drop", partners.drop_secret,
+        {200: PartnerChanged},
+        role="admin", id_type=PartnerId, id_text="The id of the partner, or the public id of its secret.",
+        refuses=_OF_PARTNERS | {Reason.SECRET_INVALID},
     ),
     Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route(

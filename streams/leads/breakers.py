@@ -8,6 +8,7 @@ are made due at once.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -76,12 +77,11 @@ _LOOK_EVERY: Final = 1.0  # seconds between two looks for probes that are asked 
 
 
 class Breakers:
-    """One breaker a partner; `now` gives the time that leads go by."""
+    """One breaker a partner, made when the partner is first asked for; `now` gives the time that leads go by."""
 
-    def __init__(self, partners: Iterable[str], make: Callable[[], Breaker], now: Callable[[], datetime]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Breaker], now: Callable[[], datetime]) -> None:
         self._now = now
-        self._breakers = {key: make() for key in partners}
+        self._breakers: defaultdict[str, Breaker] = defaultdict(make)
         self._held: dict[str, datetime] = {}
         self._taken_over: set[str] = set()
         self._asked: set[str] = set()
@@ -89,10 +89,6 @@ class Breakers:
         self._back_since: dict[str, datetime] = {}
         self._pulled: dict[UUID, datetime] = {}
         self._look_at = 0.0
-
-    def know(self, partners: Iterable[str]) -> None:
-        """Have a breaker for each of these too."""
-        self._breakers = {key: self._make() for key in partners} | self._breakers
 
     def room(self, partner: str, busy: int, cap: int) -> int:
         """Return how many more attempts to the partner may begin."""
@@ -106,8 +102,8 @@ class Breakers:
         return partner in self._held and self._now() < self._held[partner]
 
     def forget(self, partner: str) -> None:
-        """Forget the state of its CRM: another worker observes it now."""
-        self._breakers[partner] = self._make()
+        """Forget the state of its CRM: another worker observes it now, or the partner is gone."""
+        self._breakers.pop(partner, None)
         self._taken_over.discard(partner)
         self._asked.discard(partner)
         self._unrecorded.pop(partner, None)

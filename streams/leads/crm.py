@@ -8,12 +8,12 @@ address, gets past it.
 
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
@@ -147,6 +147,14 @@ class _Message(msgspec.Struct, frozen=True):
     data: _Data
 
 
+class Request(NamedTuple):
+    """What one attempt sends."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Crm:
     """Sends leads to the CRMs of partners."""
 
@@ -164,12 +172,16 @@ class Crm:
             return _NOT_CONFIGURED
         if lead.received_at is None:
             return _UNREADABLE
-        body = body_of(lead, lead.received_at)
-        headers = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], self._now())
+        request = request_of(partner, partner.crm_url, lead, body_of(lead, lead.received_at), self._now())
+        return await self.post(request, partner.timeout, check)
+
+    async def post(self, request: Request, limit: timedelta | None = None, check: Callable[[], None] = lambda: None) -> Answer:
+        """Make one call, within a limit other than the usual one if it is given; `check` is that of `send`."""
+        options: dict[str, Any] = {"allow_redirects": False, "trace_request_ctx": check}
+        if limit:
+            options["timeout"] = aiohttp.ClientTimeout(total=limit.total_seconds())
         try:
-            async with self._session.post(
-                partner.crm_url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=check
-            ) as response:
+            async with self._session.post(request.url, data=request.body, headers=request.headers, **options) as response:
                 answer = Answer(
                     status=response.status,
                     error=None if response.status in SUCCESSES else f"http_{response.status}",
@@ -200,10 +212,16 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
     return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
 
 
-def body_of(lead: Claimed, received_at: datetime) -> bytes:
+def body_of(lead: Claimed, received_at: datetime, kind: str = RECEIVED) -> bytes:
     """Return the body, which has the same bytes at every attempt."""
     data = _Data(str(lead.id), lead.partner_id, lead.external_lead_id, msgspec.Raw(lead.payload))
-    return msgspec.json.encode(_Message(RECEIVED, received_at.astimezone(UTC), data))
+    return msgspec.json.encode(_Message(kind, received_at.astimezone(UTC), data))
+
+
+def request_of(partner: Partner, url: str, lead: Claimed, body: bytes, now: datetime) -> Request:
+    """The call that delivers a body for this lead: the partner's own headers, and ours, which nothing replaces."""
+    signed = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], now)
+    return Request(url, {**partner.crm_headers, **signed}, body)
 
 
 def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:

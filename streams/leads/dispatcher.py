@@ -87,7 +87,7 @@ class Limits(NamedTuple):
 
 
 class Dispatcher(DueSender[Claimed, Ended]):
-    """One worker's deliveries; `config` may change while it runs, `holds` returns whether a partner is this worker's."""
+    """One worker's deliveries; `partners` and `config` may change while it runs, `holds` returns whether one is this worker's."""
 
     def __init__(
         self,
@@ -112,14 +112,10 @@ class Dispatcher(DueSender[Claimed, Ended]):
         self._holds = holds
         self._now = now
         self._draw = draw
-        self._breakers = Breakers(partners, self._new_breaker, now)
+        self._breakers = Breakers(self._new_breaker, now)
+        self._known: set[str] = set()
         self._claiming: Collection[str] = ()
         self._strangers_at = 0.0
-
-    def know(self, partners: Mapping[str, Partner]) -> None:
-        """Deliver to these partners from now on, as they are now."""
-        self._breakers.know(partners)
-        self._partners = partners
 
     def busy(self) -> set[str]:
         """Return the partners with attempts under way, or about to be."""
@@ -199,16 +195,25 @@ class Dispatcher(DueSender[Claimed, Ended]):
         size: Counter[str] = Counter()
         for lead in self._under_way.values():
             size[lead.partner] += len(lead.payload)
+        self._forget_removed()
         rooms = {}
-        for key in self._partners:
+        for key, partner in self._partners.items():
             if not self._holds(key) and not busy[key]:
                 self._breakers.forget(key)
             UNDER_WAY.labels(key).set(busy[key])
             BREAKER.labels(key).set(self._breakers.is_left_alone(key))
-            room = self._breakers.room(key, busy[key], self._limits.cap)
+            room = self._breakers.room(key, busy[key], partner.concurrency or self._limits.cap)
             if room and self._holds(key) and not self._paused(key):
                 rooms[key] = Room(room, self._part - size[key], idle=not busy[key])
         return rooms
+
+    def _forget_removed(self) -> None:
+        """Show nothing more of partners that are no longer there."""
+        for key in self._known - self._partners.keys():
+            self._breakers.forget(key)
+            UNDER_WAY.remove(key)
+            BREAKER.remove(key)
+        self._known = {*self._partners}
 
     def _new_breaker(self) -> Breaker:
         limits = self._limits
@@ -216,11 +221,14 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     def _paused(self, partner: str) -> bool:
         """Return whether the partner is paused: its leads wait, and no attempt is used up."""
-        return self._config.get(f"partner.{partner}.paused", False)
+        known = self._partners.get(partner)
+        return self._config.get(f"partner.{partner}.paused", known is not None and known.paused)
 
     def _policy(self, partner: str) -> Policy:
-        """Return the settings' policy, with the number of attempts that the runtime configuration allows the partner, or all."""
-        for_all = self._config.get("lead.max_attempts", self._limits.policy.max_attempts)
+        """Return the settings' policy, with the attempts that the runtime configuration or the partner's terms allow."""
+        known = self._partners.get(partner)
+        of_terms = known.max_attempts if known else None
+        for_all = of_terms or self._config.get("lead.max_attempts", self._limits.policy.max_attempts)
         allowed = self._config.get(f"partner.{partner}.max_attempts", for_all)
         return self._limits.policy._replace(max_attempts=allowed)
 

@@ -14,6 +14,7 @@ from outbox.append import shard_of
 from outbox.clock import ServerClock
 from outbox.shards import LEADS_WORKERS, Shards
 from projections.config_view import following
+from projections.roster import Roster, followed
 from runtime.database import Pool
 from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
@@ -83,27 +84,31 @@ class Ownership:
             await asyncio.sleep(self._every)
 
 
-_UNTIL_KNOWN: Final = 0.1  # seconds between two looks whether the clock has been read
+_UNTIL_KNOWN: Final = 0.1  # seconds between two looks whether the clock and the partners have been read
 
 
 @asynccontextmanager
 async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
+    partners = Roster.of(settings)
+    settings.on_change(partners.follow, "partners", "secret_keys")
     clock = ServerClock()  # a worker whose clock is ahead would take over what another one is still delivering
     async with (
         opened_crm(settings.lead_timeout, settings.outbound_allow, clock.now) as crm,
         following(settings.database_url) as config,
+        followed(partners, settings.database_url),
     ):
         heartbeat = Heartbeat("deliveries")
         ownership = Ownership(settings.database_url, heartbeat, lease=settings.lock_lease)
         read_again = after_replays(LeadsHandler.consumer, pool, settings.kafka)
 
         async def hold() -> float:
-            return await read_again() if clock.known else _UNTIL_KNOWN
+            # A partner that has not been read yet must not be taken for one that does not exist.
+            return await read_again() if clock.known and partners.is_read else _UNTIL_KNOWN
 
         dispatcher = Dispatcher(
             pool,
             crm,
-            settings.partners,
+            partners,
             limits_of(settings),
             config,
             holds=ownership.holds,
@@ -111,7 +116,6 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             hold=hold,
             now=clock.now,
         )
-        settings.on_change(lambda newest: dispatcher.know(newest.partners), "partners")
         heard = hearing(settings.database_url, DUE_CHANNEL, dispatcher)
         services = (clock.reading(pool), ownership.keeping(dispatcher.busy), heard, dispatcher)
         yield Running(LeadsHandler(), services, (heartbeat,))

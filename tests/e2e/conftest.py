@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.lasting import Lasting
 
 CACHE_PREFIX: Final = "shop:"
+SEAL_KEY: Final = "dGVzdC1rZXktb2YtMzItYnl0ZXMtZm9yLXNlYWxzISE="
 # One for each test that needs one: after five failed attempts a breaker opens, and the next test's lead would wait for its probe.
 BROKEN_DOWN: Final = ("down", "closed", "gone", "lost")
 
@@ -48,7 +49,7 @@ def stripe_list() -> Iterator[StripeApi]:
 
 @pytest.fixture(scope="session")
 def system(lasting: Lasting, crm: Crm, collector: Collector, stripe_list: StripeApi) -> System:
-    partners = partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN)
+    partners = {**partner.settings(crm.url, SECRET, "acme", *BROKEN_DOWN), "SECRET_KEYS": SEAL_KEY}
     leads = {"LEAD_RETRY_BASE": "200ms", "LEAD_MAX_ATTEMPTS": "3", "LEAD_POLL": "50ms", "LEAD_TIMEOUT": "2s"}
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url, "STRIPE_API_RATE": "100"}

@@ -16,6 +16,7 @@ from packaging.version import Version
 import projections.config_tables
 import projections.leads
 import projections.notifications
+import projections.partner_tables
 import projections.search
 import projections.stripe_fetches
 import projections.tables  # noqa: F401  # declares its tables on the shared metadata

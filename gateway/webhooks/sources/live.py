@@ -11,31 +11,31 @@ from gateway.webhooks.sources import Headers, Source
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import partner_source
 from outbox.received import Received
+from projections.roster import Roster
 from runtime.settings import Secret
 from schemas.providers import providers
 
 
 class LiveSource(NamedTuple):
-    """A source with its live secrets, newest first; `claim` may refuse a parsed delivery in the transaction that records it."""
+    """
+    A source with its live secrets, newest first; of partners none, since each has its own.
+
+    `claim` may refuse a parsed delivery in the transaction that records it.
+    """
 
     source: Source
     secrets: Sequence[Secret]
     claim: Callable[[AsyncConnection, Headers, Received], Awaitable[None]] | None = None
 
 
-def live_sources(settings: GatewaySettings) -> Mapping[str, LiveSource]:
+def live_sources(settings: GatewaySettings, partners: Roster) -> Mapping[str, LiveSource]:
     """
     The sources by name.
 
     Partners are always among them: a lead of an unknown partner is refused like one with a wrong signature.
     """
-    found = {PARTNER: _partners(settings)}
+    found = {PARTNER: LiveSource(partner_source(partners), (), claim_key)}
     for provider in providers():
         if secrets := settings.webhook_secrets(provider):
             found[provider.name] = LiveSource(provider.part("gateway.webhooks.sources", "source")(settings), secrets)
     return found
-
-
-def _partners(settings: GatewaySettings) -> LiveSource:
-    secrets = [secret for partner in settings.partners.values() for secret in (*partner.secret, *partner.token)]
-    return LiveSource(partner_source(settings.partners), secrets, claim_key)

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets as random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
 from outbox.received import Received
+from projections.roster import Roster
 from runtime.ids import time_of
 from runtime.settings import Secret
 from schemas.envelope import Event
@@ -34,6 +35,8 @@ _TIMESTAMP_MAX: Final = 12  # digits
 _BEARER: Final = "bearer "
 _SIGNATURE: Final = re.compile(r"\b(?:v1|sha256)\s*=\s*[0-9a-fA-F]{64}\b")
 
+_WRONG: Final = frozenset({Reason.SIGNATURE_WRONG, Reason.TOKEN_WRONG})
+
 Body = TypeVar("Body")
 
 _KIND: Final = EVENT_TYPES[RECEIVED]
@@ -49,16 +52,21 @@ _sender: Final = Decoder(_Sender)
 _lead: Final = Decoder(LeadReceived)
 
 
-def partner_source(partners: Mapping[str, Partner]) -> Source:
-    """The source of all partners: the body names the partner, and the partner's secrets verify it."""
-    signers = _Candidates({key: partner.secret for key, partner in partners.items()})
-    holders = _Candidates({key: partner.token for key, partner in partners.items()})
+def partner_source(partners: Roster) -> Source:
+    """The source of all partners: the body names the partner, and the partner's secrets of the moment verify it."""
+    signers = _Candidates(partners, lambda partner: partner.secret)
+    holders = _Candidates(partners, lambda partner: partner.token)
 
     def verify(body: bytes, headers: Headers, _: Sequence[Secret], now: float) -> Secret:
         key = key_of(_parse(_sender, body).partner_id)
-        if SIGNATURE_HEADER in headers:
-            return _signer(body, only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED), signers.of(key), now)
-        return _holder(headers, holders.of(key))
+        try:
+            if SIGNATURE_HEADER in headers:
+                return _signer(body, only_value(headers, SIGNATURE_HEADER, Reason.SIGNATURE_MALFORMED), signers.of(key), now)
+            return _holder(headers, holders.of(key))
+        except GatewayError as error:
+            if error.reason in _WRONG and partners.is_uncertain(key):
+                raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "the secrets of this partner have not been read yet") from error
+            raise
 
     return Source(NAME, (SIGNATURE_HEADER, "Idempotency-Key"), verify, translate, _KIND.name.__eq__, signed)
 
@@ -101,13 +109,22 @@ class _Candidates:
     the work, and its time, is the same for a wrong signature of a partner that exists and of one that does not.
     """
 
-    def __init__(self, live: Mapping[str, Sequence[Secret]]) -> None:
-        self._number = max([1, *map(len, live.values())])
-        self._nobody = tuple(Secret(random.token_hex(32)) for _ in range(self._number))
-        self._live = {key: (*secrets, *self._nobody)[: self._number] for key, secrets in live.items()}
+    def __init__(self, partners: Roster, secrets: Callable[[Partner], Sequence[Secret]]) -> None:
+        self._partners = partners
+        self._secrets = secrets
+        self._read()
 
     def of(self, key: str) -> Sequence[Secret]:
+        if self._version != self._partners.version:
+            self._read()
         return self._live.get(key, self._nobody)
+
+    def _read(self) -> None:
+        self._version = self._partners.version
+        live = {key: self._secrets(partner) for key, partner in self._partners.items()}
+        number = max([1, *map(len, live.values())])
+        self._nobody = tuple(Secret(random.token_hex(32)) for _ in range(number))
+        self._live = {key: (*secrets, *self._nobody)[:number] for key, secrets in live.items()}
 
 
 def _signer(body: bytes, header: str, candidates: Sequence[Secret], now: float) -> Secret:

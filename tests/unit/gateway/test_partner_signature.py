@@ -12,6 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.sources.partner import TOLERANCE, partner_source
 from schemas.partners import Partner
+from tests.partners import all_known
 from tests.simulators.partner import lead, sign, sign_body
 
 NOW: Final = 1_800_000_000
@@ -20,7 +21,7 @@ PARTNERS: Final = {
     "OTHER_CO": Partner.model_validate({"secret": "other", "token": ""}),
 }
 BODY: Final = lead()
-SOURCE: Final = partner_source(PARTNERS)
+SOURCE: Final = partner_source(all_known(PARTNERS))
 
 
 def check(*headers: tuple[str, str], body: bytes = BODY, now: float = NOW) -> str:
@@ -131,7 +132,15 @@ def test_a_stranger_costs_as_much_as_a_partner_whoever_has_most_secrets() -> Non
 
 
 def test_no_secret_of_a_stranger_can_be_guessed_from_none() -> None:
-    nobody = partner_source({})
+    nobody = partner_source(all_known({}))
     for header in (signed(sign_body(BODY, "")), bearer("")):
         with pytest.raises(GatewayError):
             nobody.verify(BODY, CIMultiDictProxy(CIMultiDict([header])), (), NOW)
+
+
+def test_a_wrong_signature_is_uncertain_until_the_table_has_been_read() -> None:
+    partners = all_known({})
+    partners.is_read = False
+    with pytest.raises(GatewayError) as refused:
+        partner_source(partners).verify(BODY, CIMultiDictProxy(CIMultiDict([signed(sign_body(BODY, "new"))])), (), NOW)
+    assert refused.value.reason == "postgres_unavailable"

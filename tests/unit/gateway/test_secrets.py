@@ -97,7 +97,7 @@ def test_every_secret_of_the_settings_is_there_newest_first() -> None:
             "PARTNER_ACME_CRM_SECRET": "aaaa,bbbb",
         }
     )
-    assert [(each.setting, each.secret.value, each.position, each.of) for each in live_secrets(settings)] == [
+    assert [(each.setting, each.secret.value, each.position, each.of) for each in live_secrets(settings, settings.partners)] == [
         ("STRIPE_WEBHOOK_SECRET", "a", 0, 2),
         ("STRIPE_WEBHOOK_SECRET", "b", 1, 2),
         ("INTERNAL_API_TOKEN", "c", 0, 1),

@@ -16,6 +16,7 @@ from gateway.webhooks.sources.stripe import STRIPE
 from outbox.received import OTHER_MODE, UNHANDLED
 from runtime.settings import SettingsError
 from schemas.providers import account_of
+from tests.partners import all_known
 from tests.unit.gateway.test_stripe_translation import arrive, make_event
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ ENVIRON = {
 def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_both(
     kind: str, mode: Mode, livemode: bool | None, other: bool
 ) -> None:
-    source = live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": mode}))["stripe"].source
+    source = live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": mode}), all_known({}))["stripe"].source
     body = make_event(type=kind) if livemode is None else make_event(type=kind, livemode=livemode)
     received = source.receive(arrive(body))
     expected = OTHER_MODE if other else None if kind == HANDLED else UNHANDLED
@@ -48,8 +49,8 @@ def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_bo
 
 
 def test_every_mode_is_taken_unless_told() -> None:
-    assert live_sources(GatewaySettings.load(ENVIRON))["stripe"].source.mode == "any"
-    assert live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}))["stripe"].source.mode == "any"
+    assert live_sources(GatewaySettings.load(ENVIRON), all_known({}))["stripe"].source.mode == "any"
+    assert live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}), all_known({}))["stripe"].source.mode == "any"
 
 
 @pytest.mark.parametrize("word", ["production", "LIVE", "true", "live,test", " "])

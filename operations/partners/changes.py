@@ -1,0 +1,227 @@
+"""`tallyhook partners`, the commands that change partners of the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+
+import typer
+
+from operations.errors import OperationError
+from operations.output import CommandError, Json, operator, show, with_database
+from operations.partners.command import app
+from operations.partners.shell import Name, key_named, lines_of, note, registry_of_settings, secret_lines, terms_of
+from projections.partner_store import SecretKind
+from runtime.settings import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from psycopg import AsyncConnection
+
+    from operations.partners.registry import Changed, Registry
+
+    Work = Callable[[AsyncConnection, Registry], Awaitable[Changed]]
+
+_TERMS: Final = ("crmUrl", "crmHeaders", "concurrency", "maxAttempts", "timeoutSeconds", "rate", "paused")
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command("show")
+def show_partner(partner: Name, as_json: Json = False) -> None:
+    """The terms of one partner, and its secrets by their public ids."""
+    import msgspec
+
+    from operations.partners import views
+    from projections import partner_store
+
+    registry, key = registry_of_settings(), key_named(partner)
+    if (configured := registry.environment.get(key)) is not None:
+        found = views.of_environment(key, configured)
+    else:
+        row = with_database(lambda connection: partner_store.read(connection, key))
+        if row is None:
+            raise CommandError(f"not_found: there is no partner {key}")
+        found = views.of_row(row, registry.seals)
+    data = msgspec.to_builtins(found)
+    show(data, "\n".join(lines_of(data)), as_json=as_json)
+
+
+@app.command("put")
+def put(
+    partner: Name,
+    *,
+    crm_url: Annotated[str | None, typer.Option(help="Where its leads are delivered, https://….")] = None,
+    crm_header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent with each delivery. Several times for several.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Attempts to its CRM under way at once.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts before a lead is given up.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long its CRM may take, such as 15s.")] = None,
+    rate: Annotated[str | None, typer.Option(help="How often it may send leads, such as 200/second, or off.")] = None,
+    paused: Annotated[bool | None, typer.Option("--paused/--running", help="Hold its leads back, or let them go.")] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(_TERMS), help="A term that falls back to its default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a partner, or change those of its terms that are given; the secrets that this makes are shown once."""
+    given = {
+        "crmUrl": crm_url,
+        "crmHeaders": _headers(crm_header or ()) or None,
+        "concurrency": concurrency,
+        "maxAttempts": max_attempts,
+        "timeoutSeconds": _seconds(timeout),
+        "rate": rate,
+        "paused": paused,
+    }
+    if unknown := {*(unset or ())} - {*_TERMS}:
+        raise CommandError(f"--unset takes one of {', '.join(_TERMS)}, not {', '.join(sorted(unknown))}")
+    new = {name: value for name, value in given.items() if value is not None}
+
+    async def work(connection: AsyncConnection, registry: Registry) -> Changed:
+        terms = await _current_terms(connection, registry, key_named(partner))
+        left = {name: value for name, value in terms.items() if name not in (unset or ())}
+        return await registry.put(connection, key_named(partner), terms_of(left | new), operator())
+
+    _change(f"put {key_named(partner)}", work, as_json=as_json)
+
+
+@app.command("add-secret")
+def add_secret(
+    partner: Name,
+    kind: Annotated[str, typer.Option("--for", metavar="|".join(get_args(SecretKind)), help="What it is for.")],
+    *,
+    own: Annotated[bool, typer.Option("--own", help="Read a secret that there is already from standard input.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a secret before the others of its kind, which stay valid; a fresh one is shown once."""
+    import sys
+
+    import msgspec
+
+    from operations.partners.views import AddSecret
+
+    value = sys.stdin.readline().strip() if own else None
+    try:
+        asked = msgspec.convert({"kind": kind, "value": value}, AddSecret)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"field_invalid: {error}") from error
+
+    async def work(connection: AsyncConnection, registry: Registry) -> Changed:
+        return await registry.add_secret(connection, key_named(partner), asked.kind, asked.value, operator())
+
+    _change(f"add-secret {key_named(partner)} --for {kind}", work, as_json=as_json)
+
+
+@app.command("drop-secret")
+def drop_secret(
+    partner: Name,
+    secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `partners show` has it.")],
+    as_json: Json = False,
+) -> None:
+    """Forget a secret: what it signs is refused from then on, and deliveries carry no signature of it."""
+
+    async def work(connection: AsyncConnection, registry: Registry) -> Changed:
+        return await registry.drop_secret(connection, key_named(partner), secret_id, operator())
+
+    _change(f"drop-secret {key_named(partner)} {secret_id}", work, as_json=as_json)
+
+
+@app.command("remove")
+def remove(partner: Name, *, yes: Yes = False, as_json: Json = False) -> None:
+    """Remove a partner: its leads are refused from then on, and those that wait become dead letters."""
+    registry, key = registry_of_settings(), key_named(partner)
+    if not yes and not typer.confirm(f"Remove {key}?"):
+        raise CommandError("nothing was changed")
+
+    async def work(connection: AsyncConnection) -> None:
+        async with connection.transaction():
+            await registry.remove(connection, key)
+            await note(connection, f"remove {key}")
+
+    with_database(work)
+    show({"id": key, "removed": True}, f"{key} is removed", as_json=as_json)
+
+
+@app.command("reseal")
+def reseal(as_json: Json = False) -> None:
+    """Seal the secrets of all partners under the newest key of SECRET_KEYS, so that an older one can be dropped."""
+    from projections import partner_store
+
+    registry = registry_of_settings()
+
+    async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
+        resealed, failed = [], []
+        for row in await partner_store.read_all(connection):
+            try:
+                async with connection.transaction():
+                    if row.id not in registry.environment and await registry.reseal(connection, row.id, operator()):
+                        resealed.append(row.id)
+                        await note(connection, f"reseal {row.id}")
+            except OperationError as error:
+                failed.append(f"{row.id}: {error}")
+        return resealed, failed
+
+    resealed, failed = with_database(work)
+    key = registry.seals.newest
+    show(
+        {"key": key, "resealed": resealed, "failed": failed},
+        f"{len(resealed)} partners are sealed anew under the key {key}",
+        as_json=as_json,
+    )
+    if failed:
+        raise CommandError("seal_unreadable: " + "; ".join(failed))
+
+
+def _change(verb: str, work: Work, *, as_json: bool) -> None:
+    """Change one partner and show it as it is now."""
+    import msgspec
+
+    from operations.partners import views
+
+    registry = registry_of_settings()
+
+    async def run(connection: AsyncConnection) -> Changed:
+        async with connection.transaction():
+            changed = await work(connection, registry)
+            await note(connection, verb)
+            return changed
+
+    changed = with_database(run)
+    data = msgspec.to_builtins(views.of_change(changed))
+    made = [(changed.row.id, secret) for secret in changed.made]
+    show(data, "\n".join([*lines_of(data["partner"]), *secret_lines(made)]), as_json=as_json)
+
+
+async def _current_terms(connection: AsyncConnection, registry: Registry, key: str) -> dict[str, Any]:
+    """Read the terms that the partner has; none of one that does not exist."""
+    import msgspec
+
+    from projections import partner_store
+
+    row = await partner_store.read_to_change(connection, key)
+    if row is None or key in registry.environment:
+        return {}
+    vault = row.vault(registry.seals)
+    terms: dict[str, Any] = msgspec.to_builtins(row.terms)
+    return terms | {"crmHeaders": dict(vault.crm_headers)} | ({"crmUrl": vault.crm_url} if vault.crm_url else {})
+
+
+def _headers(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise CommandError("--crm-header is NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text).total_seconds()  # type: ignore[attr-defined,no-any-return]  # of a text it makes a timedelta
+    except ValueError as error:
+        raise CommandError(f"--timeout: {error}") from error

@@ -1,0 +1,236 @@
+"""Partners of the database: added, changed and removed in one transaction each, within rules that need no second look."""
+
+import re
+import secrets as random
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+from psycopg import AsyncConnection
+from pydantic import ValidationError
+
+from operations.errors import OperationError, Reason
+from projections import partner_store
+from projections.partner_store import Kept, PartnerRow, SecretKind, Terms, Vault
+from runtime.addresses import LOOPBACK
+from runtime.endpoints import check_http
+from runtime.seals import SealError, Seals
+from runtime.settings import Secret
+from schemas.numbers import INT64_MAX
+from schemas.partners import Partner
+from streams.leads.crm import Network, may_connect
+
+_BYTES: Final = 32
+_SECRETS_MAX: Final = 10
+_FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
+# What makes the request one, and what is ours in it.
+_OURS: Final = re.compile(
+    r"content-.*|webhook-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|proxy-.*",
+    re.IGNORECASE,
+)
+# A host that ends in a number is an address, in one notation or another (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+_NUMBER: Final = re.compile(r".*:.*|(?:.*[.])?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
+
+Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
+HeaderName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
+HeaderValue = Annotated[str, Meta(max_length=2048, pattern=r"^[\x20-\x7e]*\Z")]
+SecretText = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[\x21-\x7e]+\Z")]
+
+
+class PutPartner(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """The terms of a partner; the call replaces all of them, and keeps its secrets."""
+
+    crm_url: Url | None = None
+    """Where its leads are delivered, `https://…`; absent where it only sends."""
+    crm_headers: Annotated[dict[HeaderName, HeaderValue | None], Meta(max_length=20)] = {}  # noqa: RUF012  # msgspec copies it
+    """Sent with each delivery besides ours; null keeps the value that the header has."""
+    expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
+    """The version that the partner must have, 0 for one that does not exist; absent to put it in any case."""
+
+
+class MadeSecret(msgspec.Struct, frozen=True):
+    """A secret in plain text, which no later call shows again."""
+
+    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs what is delivered to it.
+    id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
+    value: str  #: The secret.
+
+
+class Changed(NamedTuple):
+    """The partner after a change, with the secrets that the change made."""
+
+    row: PartnerRow
+    vault: Vault
+    made: tuple[MadeSecret, ...] = ()
+    was: Literal["created", "changed"] = "changed"
+
+
+class _After(NamedTuple):
+    """The state of a partner after a change, and who made it."""
+
+    partner: str
+    terms: Terms
+    vault: Vault
+    by: str
+
+
+class Registry(NamedTuple):
+    """The rules under which partners are kept: the seals, the partners of the settings, the networks that may be reached."""
+
+    seals: Seals
+    environment: Mapping[str, Partner]
+    allowed: Sequence[Network]
+    reserved: frozenset[Secret] = frozenset()
+    """Secrets that have another role here: a partner that had one of them could act in it."""
+
+    async def put(self, connection: AsyncConnection, partner: str, asked: PutPartner, by: str) -> Changed:
+        """
+        Add or change a partner in the open transaction. A new one gets a signing secret, one with a CRM a secret for that.
+
+        Raises OperationError, and SealError where no key can seal.
+        """
+        self._check_place(partner)
+        self._check_url(asked.crm_url)
+        row = await partner_store.read_to_change(connection, partner)
+        _check_version(row, asked.expected_version)
+        vault = self._open(row) if row else Vault()
+        headers = _merged(vault.crm_headers, asked.crm_headers)
+        vault = msgspec.structs.replace(vault, crm_url=asked.crm_url, crm_headers=headers)
+        made: list[MadeSecret] = []
+        if not vault.signing and not vault.token:
+            vault = self._with(vault, "signing", None, made)
+        if vault.crm_url and not vault.crm:
+            vault = self._with(vault, "crm", None, made)
+        terms = msgspec.convert(asked, Terms, from_attributes=True)
+        written = await self._write(connection, row, _After(partner, terms, vault, by))
+        return Changed(written, vault, tuple(made), "changed" if row else "created")
+
+    async def add_secret(
+        self, connection: AsyncConnection, partner: str, kind: SecretKind, value: str | None, by: str
+    ) -> Changed:
+        """Put a secret before the others of its kind, a fresh one unless a value is given. Raises OperationError, SealError."""
+        row = await self._existing(connection, partner)
+        vault = self._open(row)
+        if len(vault.of(kind)) >= _SECRETS_MAX:
+            raise OperationError(
+                Reason.SECRET_INVALID, f"there are {_SECRETS_MAX} of this kind: drop one that is not used any more"
+            )
+        made: list[MadeSecret] = []
+        vault = self._with(vault, kind, value, made)
+        return Changed(await self._write(connection, row, _After(partner, row.terms, vault, by)), vault, tuple(made))
+
+    async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
+        """Forget a secret, which is refused from then on, or signs nothing any more. Raises OperationError, SealError."""
+        row = await self._existing(connection, partner)
+        vault = self._open(row)
+        kind = next((kind for kind in _FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
+        if kind is None:
+            raise OperationError(Reason.NOT_FOUND, "the partner has no secret of this id")
+        left = tuple(kept for kept in vault.of(kind) if kept.secret.id != secret_id)
+        if kind == "crm" and vault.crm_url and not left:
+            raise OperationError(Reason.SECRET_INVALID, "it is the only secret that signs deliveries: add another one first")
+        vault = msgspec.structs.replace(vault, **{kind: left})
+        return Changed(await self._write(connection, row, _After(partner, row.terms, vault, by)), vault)
+
+    async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
+        """Remove a partner; its leads stay, and fail as of a partner without a CRM. Raises OperationError."""
+        row = await self._existing(connection, partner)
+        _check_version(row, expected)
+        await partner_store.remove(connection, partner)
+
+    async def reseal(self, connection: AsyncConnection, partner: str, by: str) -> bool:
+        """Seal the partner's secrets under the newest key; False if they are. Raises OperationError, SealError."""
+        row = await self._existing(connection, partner)
+        if row.sealed.key_id == self.seals.newest:
+            return False
+        await self._write(connection, row, _After(partner, row.terms, self._open(row), by))
+        return True
+
+    def _check_place(self, partner: str) -> None:
+        if partner in self.environment:
+            raise OperationError(
+                Reason.PARTNER_IN_ENVIRONMENT,
+                f"{partner} is set up by PARTNER_{partner}_… in the settings: change it there, or take it out",
+            )
+
+    def _check_url(self, url: str | None) -> None:
+        """Refuse an address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
+        if url is None:
+            return
+        try:
+            check_http(url)
+        except ValueError as error:
+            raise OperationError(Reason.CRM_URL_REFUSED, str(error)) from error
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        local = host == "localhost" or host.endswith(".localhost")
+        if (local or _NUMBER.fullmatch(host)) and not may_connect(LOOPBACK if local else host, self.allowed):
+            raise OperationError(
+                Reason.CRM_URL_REFUSED, "the address leads into a private network, which OUTBOUND_ALLOW does not allow"
+            )
+
+    def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
+        """The vault with a secret of this kind before the others; a fresh one is added to `made`."""
+        secret = Secret(value or _fresh(kind))
+        try:
+            Partner.model_validate({_FIELDS[kind]: (secret,)})
+        except ValidationError as error:
+            raise OperationError(Reason.SECRET_INVALID, str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
+        if secret in self.reserved:
+            raise OperationError(Reason.SECRET_INVALID, "it is a secret of our own settings, and each needs one of its own")
+        if any(kept.value == secret.value for kept in vault.of(kind)):
+            raise OperationError(Reason.SECRET_INVALID, "the partner has this secret already")
+        if value is None:
+            made.append(MadeSecret(kind, secret.id, secret.value))
+        return msgspec.structs.replace(vault, **{kind: (Kept(secret.value, datetime.now(UTC)), *vault.of(kind))})
+
+    async def _existing(self, connection: AsyncConnection, partner: str) -> PartnerRow:
+        self._check_place(partner)
+        row = await partner_store.read_to_change(connection, partner)
+        if row is None:
+            raise OperationError(Reason.NOT_FOUND, f"there is no partner {partner}")
+        return row
+
+    def _open(self, row: PartnerRow) -> Vault:
+        try:
+            return row.vault(self.seals)
+        except SealError as error:
+            raise OperationError(Reason(error.reason), f"the secrets of {row.id} cannot be opened: {error}") from error
+
+    async def _write(self, connection: AsyncConnection, row: PartnerRow | None, after: _After) -> PartnerRow:
+        try:
+            sealed = partner_store.seal(after.vault, after.partner, self.seals)
+        except SealError as error:
+            raise OperationError(Reason(error.reason), str(error)) from error
+        now, version = datetime.now(UTC), row.version + 1 if row else 1
+        written = PartnerRow(after.partner, after.terms, sealed, version, row.created_at if row else now, now, after.by)
+        await partner_store.write(connection, written)
+        return written
+
+
+def _check_version(row: PartnerRow | None, expected: int | None) -> None:
+    current = row.version if row else 0
+    if expected is not None and expected != current:
+        raise OperationError(Reason.VERSION_STALE, f"the version is {current} by now")
+
+
+def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[str, str]:
+    """The headers that are asked for, those without a value as they are known; names are the same in any case of letters."""
+    values = {name.lower(): value for name, value in known.items()}
+    found: dict[str, str] = {}
+    for name, value in asked.items():
+        if _OURS.fullmatch(name):
+            raise OperationError(Reason.FIELD_INVALID, f"the header {name} is made by Tallyhook - at `$.crmHeaders`")
+        if any(name.lower() == other.lower() for other in found):
+            raise OperationError(Reason.FIELD_INVALID, f"the header {name} is there twice - at `$.crmHeaders`")
+        if value is None and name.lower() not in values:
+            raise OperationError(Reason.FIELD_INVALID, f"the header {name} has no value to keep - at `$.crmHeaders`")
+        found[name] = values[name.lower()] if value is None else value
+    return found
+
+
+def _fresh(kind: SecretKind) -> str:
+    return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}" if kind == "crm" else random.token_urlsafe(_BYTES)

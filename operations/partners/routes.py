@@ -1,0 +1,107 @@
+"""Partners over HTTP: added, changed, rotated and removed while everything runs."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway import bodies
+from gateway.answers import answer, known
+from gateway.errors import refusing
+from gateway.keys import CALLER, SETTINGS
+from gateway.postgres import transaction
+from operations.errors import OperationError
+from operations.partners import views
+from operations.partners.registry import PutPartner, Registry
+from projections import partner_store
+from runtime.seals import Seals
+from schemas.partners import key_of
+
+
+async def partners(request: web.Request) -> web.Response:
+    """
+    List the partners, those of the settings too.
+
+    Secrets are shown by their public ids only.
+    """
+    registry = _registry(request)
+    async with transaction(request) as connection:
+        rows = await partner_store.read_all(connection)
+    found = [views.of_row(row, registry.seals) for row in rows if row.id not in registry.environment]
+    found += [views.of_environment(key, registry.environment[key]) for key in registry.environment]
+    return answer(views.PartnerList(sorted(found, key=lambda partner: partner.id)))
+
+
+async def partner(request: web.Request) -> web.Response:
+    """
+    Read one partner.
+
+    Its secrets are shown by their public ids only.
+    """
+    registry, key = _registry(request), key_of(request.match_info["id"])
+    if (configured := registry.environment.get(key)) is not None:
+        return answer(views.of_environment(key, configured))
+    async with transaction(request) as connection:
+        row = await partner_store.read(connection, key)
+    return answer(views.of_row(known(row, "no partner has this id"), registry.seals))
+
+
+async def put(request: web.Request) -> web.Response:
+    """
+    Add a partner, or change its terms.
+
+    The body replaces all terms and keeps the secrets. A new partner gets a secret that signs its leads, one with a CRM also a
+    secret that signs its deliveries; the answer shows them once. Every process knows the change within two seconds.
+    """
+    asked = await bodies.read(request, PutPartner)
+    with refusing(OperationError):
+        async with transaction(request) as connection:
+            changed = await _registry(request).put(connection, key_of(request.match_info["id"]), asked, request[CALLER].secret_id)
+    return answer(views.of_change(changed), HTTPStatus.CREATED if changed.was == "created" else HTTPStatus.OK)
+
+
+async def remove(request: web.Request) -> web.Response:
+    """
+    Remove a partner.
+
+    Its leads are refused from then on. Those that wait for its CRM fail, and become dead letters that can be retried once the
+    partner is back.
+    """
+    key = key_of(request.match_info["id"])
+    with refusing(OperationError):
+        async with transaction(request) as connection:
+            await _registry(request).remove(connection, key)
+    return answer(views.PartnerRemoved(key))
+
+
+async def add_secret(request: web.Request) -> web.Response:
+    """
+    Add a secret to a partner, before the others of its kind.
+
+    The older ones stay valid, and deliveries carry a signature of each, until they are dropped. A fresh secret is shown in this
+    answer only, so the call takes no `Idempotency-Key`: when in doubt, add another one and drop the unknown.
+    """
+    asked = await bodies.read(request, views.AddSecret)
+    with refusing(OperationError):
+        async with transaction(request) as connection:
+            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
+            changed = await _registry(request).add_secret(connection, key, asked.kind, asked.value, by)
+    return answer(views.of_change(changed), HTTPStatus.CREATED)
+
+
+async def drop_secret(request: web.Request) -> web.Response:
+    """
+    Drop a secret of a partner.
+
+    What it signs is refused within two seconds. `GET /v1/admin/secrets` shows whether it is still used.
+    """
+    with refusing(OperationError):
+        async with transaction(request) as connection:
+            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
+            changed = await _registry(request).drop_secret(connection, key, request.match_info["secretId"], by)
+    return answer(views.of_change(changed))
+
+
+def _registry(request: web.Request) -> Registry:
+    """The rules by the settings of now, whose keys may have changed since the start."""
+    settings = request.app[SETTINGS].newest
+    return Registry(Seals(settings.secret_keys), settings.partners, settings.outbound_allow, settings.own_secrets)

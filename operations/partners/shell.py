@@ -1,0 +1,79 @@
+"""The parts that the commands for partners share: the registry of the settings, ids and terms as they are typed, and printing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from operations.output import CommandError, operator
+from runtime.seals import Seals
+from runtime.settings import SettingsError, environment
+from schemas.partners import PartnerSettings, key_of
+from schemas.text import PartnerId, accepts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from psycopg import AsyncConnection
+
+    from operations.partners.registry import MadeSecret, PutPartner, Registry
+
+Name = Annotated[str, typer.Argument(metavar="PARTNER", help="The partner, as it names itself in its leads.")]
+
+_KEEP_THEM: Final = "Store the secrets now: no command shows them again."
+
+
+async def note(connection: AsyncConnection, verb: str) -> None:
+    from gateway.audit_log import note_command
+
+    await note_command(connection, f"tallyhook partners {verb}", operator())
+
+
+def registry_of_settings() -> Registry:
+    from gateway.settings import GatewaySettings
+    from operations.partners.registry import Registry
+
+    environ = environment()
+    settings = PartnerSettings.load(environ)
+    try:
+        own = GatewaySettings.load(environ).own_secrets
+    except SettingsError:  # this shell has not all that a gateway has
+        own = frozenset()
+    return Registry(Seals(settings.secret_keys), settings.partners, settings.outbound_allow, own)
+
+
+def key_named(partner: str) -> str:
+    if not accepts(PartnerId, partner):
+        raise CommandError("field_invalid: a partner's id is 1 to 64 letters, digits, dots, dashes or underscores")
+    return key_of(partner)
+
+
+def terms_of(terms: Mapping[str, Any]) -> PutPartner:
+    import msgspec
+
+    from operations.partners.registry import PutPartner
+
+    try:
+        return msgspec.convert(terms, PutPartner)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"field_invalid: {error}") from error
+
+
+def lines_of(data: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in data.items():
+        if name == "secrets":
+            yield from (f"{'secret':16} {each['id']}  {each['kind']}  {each.get('since', '')}".rstrip() for each in value)
+        else:
+            yield f"{name:16} {', '.join(value) if isinstance(value, list) else value}"
+
+
+def secret_lines(made: Sequence[tuple[str, MadeSecret]]) -> Iterator[str]:
+    if made:
+        yield ""
+        yield from (f"{partner} {secret.kind} {secret.id}: {secret.value}" for partner, secret in made)
+        yield _KEEP_THEM
+
+
+def made_secret(partner: str, secret: MadeSecret) -> dict[str, str]:
+    return {"partner": partner, "kind": secret.kind, "id": secret.id, "value": secret.value}

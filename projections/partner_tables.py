@@ -1,0 +1,25 @@
+"""The partners that operators have added; `projections/partner_store.py` opens what is `sealed`."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from outbox.tables import metadata
+
+CHANGED_CHANNEL: Final = "partners"
+"""The payload of NOTIFY is the id: a hint to the processes that follow, which then read the table."""
+
+partners = Table(
+    "partners",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("terms", JSONB, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("updated_by", Text, nullable=False),
+    CheckConstraint("version > 0", name="version_positive"),
+)

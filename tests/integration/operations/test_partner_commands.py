@@ -1,0 +1,133 @@
+"""`tallyhook partners`: what an operator without HTTP does, and what comes in from a file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import pytest
+
+from runtime.seals import new_key
+from runtime.settings import Secret
+from tests.command import tallyhook_beside
+from tests.simulators.crm import SECRET, running_crm, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY: Final = new_key()
+
+
+@pytest.fixture
+def environment(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    found = {"DATABASE_URL": database_url, "SECRET_KEYS": KEY, "OUTBOUND_ALLOW": "127.0.0.0/8", "PATH": "/usr/bin"}
+    return found | {"PARTNER_SET_SECRET": "set-secret-of-the-settings"}
+
+
+async def partners(environment: dict[str, str], *words: str, typed: str = "") -> Any:
+    done = await tallyhook_beside(environment, "partners", *words, "--json", typed=typed)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def refused(environment: dict[str, str], *words: str) -> str:
+    done = await tallyhook_beside(environment, "partners", *words)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+async def test_a_partner_is_put_changed_rotated_and_removed(environment: dict[str, str], database_url: str) -> None:
+    made = await partners(environment, "put", "acme-co", "--crm-url", "https://crm.example.com/x", "--timeout", "5s", "--paused")
+    secrets = {each["kind"]: each["value"] for each in made["newSecrets"]}
+    assert {*secrets} == {"signing", "crm"}
+    changed = await partners(environment, "put", "acme-co", "--running", "--unset", "timeoutSeconds", "--rate", "5/second")
+    assert (changed["newSecrets"], changed["partner"]["rate"], changed["partner"]["crm"]) == (
+        [],
+        "5/second",
+        "https://crm.example.com",
+    )
+    assert "timeoutSeconds" not in changed["partner"]
+    assert "paused" not in changed["partner"]
+    await partners(environment, "add-secret", "acme-co", "--for", "signing", "--own", typed="one-that-there-was-before\n")
+    await partners(environment, "drop-secret", "acme-co", Secret(secrets["signing"]).id)
+    shown = await partners(environment, "show", "acme-co")
+    assert [each["id"] for each in shown["secrets"] if each["kind"] == "signing"] == [Secret("one-that-there-was-before").id]
+    assert await partners(environment, "remove", "acme-co", "--yes") == {"id": "ACME_CO", "removed": True}
+    assert "not_found" in await refused(environment, "show", "acme-co")
+    with psycopg.connect(database_url) as connection:
+        logged = [path for (path,) in connection.execute("select path from audit_log order by id").fetchall()]
+    assert [line.removeprefix("tallyhook partners ").partition(" ")[0] for line in logged] == [
+        "put", "put", "add-secret", "drop-secret", "remove",
+    ]  # fmt: skip
+    assert not any(secret in str(logged) for secret in secrets.values())
+
+
+async def test_all_sealed_under_an_old_key_are_sealed_under_the_newest(environment: dict[str, str]) -> None:
+    await partners(environment, "put", "acme")
+    await partners(environment, "put", "other")
+    newest = new_key()
+    both = environment | {"SECRET_KEYS": f"{newest},{KEY}"}
+    assert (await partners(both, "reseal"))["resealed"] == ["ACME", "OTHER"]
+    assert (await partners(both, "reseal"))["resealed"] == []
+    assert (await partners(environment | {"SECRET_KEYS": newest}, "show", "acme")).get("unreadable") is None
+    assert "seal_unreadable" in await refused(environment, "put", "acme", "--paused")
+
+
+async def test_a_test_lead_shows_what_is_sent_and_answered(environment: dict[str, str]) -> None:
+    async with running_crm() as crm:
+        await partners(environment, "put", "acme", "--crm-url", f"{crm.url}/acme", "--crm-header", "X-Key=hidden-value")
+        await partners(environment, "add-secret", "acme", "--for", "crm", "--own", typed=f"{SECRET}\n")
+        told = await partners(environment, "test", "acme")
+        assert told["answer"]["status"] == 204
+        assert json.loads(told["request"]["body"])["type"] == "lead.partner.test"
+        assert {"webhook-id", "webhook-signature", "webhook-timestamp"} <= {*told["request"]["headers"]}
+        assert "hidden-value" not in json.dumps(told)
+        assert len(crm.taken) == 1
+        crm.answers("/acme", status(500, "we are closed"))
+        done = await tallyhook_beside(environment, "partners", "test", "acme")
+    assert done.returncode == 1
+    assert "we are closed" in done.stdout
+    assert "crm_failing" in done.stderr
+
+
+CSV: Final = """id,crmUrl,concurrency,paused
+acme,https://crm.example.com/a,3,true
+other-co,,,
+"""
+
+
+async def test_a_file_is_taken_as_a_whole_after_a_dry_run(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "partners.csv").write_text(CSV)
+    dry = await partners(environment, "import", "partners.csv", "--dry-run")
+    assert (dry["added"], dry["changed"], dry["newSecrets"]) == (2, 0, [])
+    assert "not_found" in await refused(environment, "show", "acme")
+    done = await partners(environment, "import", "partners.csv")
+    assert (done["added"], {each["partner"] for each in done["newSecrets"]}) == (2, {"ACME", "OTHER_CO"})
+    shown = await partners(environment, "show", "acme")
+    assert (shown["concurrency"], shown["paused"]) == (3, True)
+    (tmp_path / "more.json").write_text(
+        json.dumps([{"id": "acme", "crmUrl": "https://crm.example.com/b", "crmHeaders": {"X": "y"}}])
+    )
+    assert (await partners(environment, "import", "more.json"))["changed"] == 1
+
+
+async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment: dict[str, str], tmp_path: Path) -> None:
+    rows = [
+        {"id": "good"}, {"id": "b/d"}, {"id": "acme", "concurrency": 0}, {"id": "set"}, {"id": "GOOD"}, {},
+        {"id": "in", "crmUrl": "http://10.0.0.1/"}, {"id": "typo", "crmUrI": "https://x.example"},
+    ]  # fmt: skip
+    (tmp_path / "partners.json").write_text(json.dumps(rows))
+    for words in (("import", "partners.json"), ("import", "partners.json", "--dry-run")):
+        text = await refused(environment, *words)
+        assert all(f"partner {number} " in text for number in (2, 3, 4, 5, 6, 7, 8)), text
+        assert "partner 1 (" not in text.partition("partner 5")[0]
+    assert "not_found" in await refused(environment, "show", "good")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"id": "a"}', ""])
+async def test_a_file_that_is_no_list_is_refused(environment: dict[str, str], tmp_path: Path, text: str) -> None:
+    (tmp_path / "partners.json").write_text(text)
+    assert "partners.json" in await refused(environment, "import", "partners.json")
