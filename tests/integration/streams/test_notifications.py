@@ -287,7 +287,7 @@ async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Work
     async def slow(_: object) -> None:
         await released.wait()
 
-    sender._sender.send = slow  # type: ignore[method-assign]
+    sender.sender.send = slow  # type: ignore[method-assign]
     async with running(sender):
         begun = datetime.now(UTC)
 
