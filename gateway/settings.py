@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, create_model
 from gateway.roles import shared_secrets
 from runtime.kafka import Cluster, KafkaClientSettings
 from runtime.rates import rate_of
+from runtime.servers import RedisTlsSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secret, Secrets, Timeout
 from schemas.credentials import KEY_OF_STRIPE, only
@@ -48,7 +49,7 @@ else:
     )
 
 
-class GatewaySettings(_ProviderSettings, KafkaClientSettings):
+class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     """One gateway process; any number of them share the database."""
 
     database_url: DatabaseUrl

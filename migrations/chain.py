@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox.locks import Lock
-from runtime.database import sqlalchemy_url
 from runtime.schema import check_schema, newest
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
@@ -25,11 +24,7 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
 
     What a later release has migrated stays as it is. Raises SchemaUnfit where this one cannot run on it.
     """
-    engine = create_engine(
-        sqlalchemy_url(database_url),
-        hide_parameters=True,
-        connect_args={"application_name": "tallyhook migrate", **client_options(DEFAULT_LEASE)},
-    )
+    engine = engine_of(database_url)
     try:
         with _connected(engine) as connection:
             # Statements may take as long as they must; one of a migration that was stopped holds up no other for ever.
@@ -40,6 +35,12 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
             return _upgrade(connection)
     finally:
         engine.dispose()
+
+
+def engine_of(database_url: str) -> Engine:
+    """Return an engine whose address libpq reads: SQLAlchemy knows neither several hosts nor all of its parameters."""
+    options = {"application_name": "tallyhook migrate", **client_options(DEFAULT_LEASE)}
+    return create_engine("postgresql+psycopg://", hide_parameters=True, creator=lambda: psycopg.connect(database_url, **options))
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str | None]:

@@ -21,7 +21,7 @@ from operations.reconcile import command as reconcile
 from operations.secrets import command as secrets
 from operations.topology import command as topology
 from operations.webhook_replay import command as replay_webhooks
-from ops.commands import doctor, outbox, run, setup
+from ops.commands import doctor, grants, outbox, run, setup
 from runtime.errors import Failure
 from runtime.logs import redact_uncaught
 from runtime.redaction import error_text, redacted
@@ -33,6 +33,7 @@ for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retenti
     app.command()(command)
 app.command()(doctor.doctor)
 app.command()(doctor.check)
+app.command()(grants.grants)
 app.command()(erase.erase)
 app.command()(rebuild.rebuild)
 replay = typer.Typer(no_args_is_help=True, help="Send stored deliveries again, or let a worker read a topic again.")

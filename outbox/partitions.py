@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, Connection, sql
@@ -21,10 +22,6 @@ from runtime.ids import first_id_of
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
 _GIVE_WAY: Final = "200ms"  # a DETACH that waits for a lock makes intake wait behind it: rather try again later
-# A provider's body is often a little over the 2 KB at which Postgres starts to compress and move values out: a tenth of the
-# work of intake and relay, for little.
-_STORAGE: Final = {"outbox": "with (toast_tuple_target = 8160)"}
-_DETACHED: Final = "detached_"
 
 
 class Upkeep(NamedTuple):
@@ -113,6 +110,10 @@ def name(table: str, day: date) -> str:
     return f"{table}_{day:%Y%m%d}"
 
 
+def table_of(partition: str) -> str:
+    return partition.rpartition("_")[0]
+
+
 def day_of(partition: str) -> date:
     return date.fromisoformat(partition.rpartition("_")[2])
 
@@ -155,50 +156,34 @@ def _create(connection: Connection, table: str, day: date) -> None:
     CREATE TABLE … PARTITION OF wants the whole table for itself: while it waits for a long reader, intake would wait behind it.
     ATTACH does not.
     """
-    storage = sql.SQL(_STORAGE.get(table, ""))
-    made, parent = sql.Identifier(name(table, day)), sql.Identifier(table)
-    with connection.transaction():
-        connection.execute(sql.SQL("create table {} (like {} including all) {}").format(made, parent, storage))
-        _attach(connection, table, day)
+    connection.execute("select day_create(%s, %s, %s, %s)", (table, day, *_bounds(day)))
 
 
 def _attach_again(connection: Connection, table: str, day: date) -> None:
-    partition = name(table, day)
-    away, back = sql.Identifier(_DETACHED + partition), sql.Identifier(partition)
     with connection.transaction():
-        connection.execute(sql.SQL("alter table {} rename to {}").format(away, back))
-        _attach(connection, table, day)
-        connection.execute("delete from detached_partitions where partition = %s", (partition,))
+        connection.execute("select day_restore(%s, %s, %s, %s)", (table, day, *_bounds(day)))
+        connection.execute("delete from detached_partitions where partition = %s", (name(table, day),))
 
 
-def _attach(connection: Connection, table: str, day: date) -> None:
-    bounds = (sql.Literal(str(first_id_of(day))), sql.Literal(str(first_id_of(day + timedelta(days=1)))))
-    parent, partition = sql.Identifier(table), sql.Identifier(name(table, day))
-    connection.execute(
-        sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(parent, partition, *bounds)
-    )
+def _bounds(day: date) -> tuple[UUID, UUID]:
+    return first_id_of(day), first_id_of(day + timedelta(days=1))
 
 
 def _holds_pending(connection: Connection, partition: str) -> bool:
     """Report whether rows of that day still wait for Kafka, or are parked: they would be lost with it."""
-    day = day_of(partition)
-    bounds = (first_id_of(day), first_id_of(day + timedelta(days=1)))
     query = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
-    row = connection.execute(query, bounds).fetchone()
+    row = connection.execute(query, _bounds(day_of(partition))).fetchone()
     return partition.startswith("outbox_") and row is not None and bool(row[0])
 
 
 def _detach(connection: Connection, partition: str, now: datetime) -> bool:
     """Detach a day; return False if another session reads it, or events of it are pending."""
-    table = partition.rpartition("_")[0]
-    parent, day, away = sql.Identifier(table), sql.Identifier(partition), sql.Identifier(_DETACHED + partition)
     if _holds_pending(connection, partition):
         return False
     try:
         with connection.transaction():
             _give_way(connection)
-            connection.execute(sql.SQL("alter table {} detach partition {}").format(parent, day))
-            connection.execute(sql.SQL("alter table {} rename to {}").format(day, away))
+            connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
             connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
     except psycopg.errors.LockNotAvailable:
         return False
@@ -211,7 +196,7 @@ def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
         try:
             with connection.transaction():
                 _give_way(connection)
-                connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(_DETACHED + partition)))
+                connection.execute("select day_drop(%s, %s)", (table_of(partition), day_of(partition)))
                 connection.execute("delete from detached_partitions where partition = %s", (partition,))
         except psycopg.errors.LockNotAvailable:
             continue

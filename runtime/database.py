@@ -8,6 +8,7 @@ from psycopg.errors import (
     CheckViolation,
     DeadlockDetected,
     IdleInTransactionSessionTimeout,
+    InsufficientPrivilege,
     ProgramLimitExceeded,
     SerializationFailure,
 )
@@ -27,7 +28,6 @@ UNAVAILABLE = (
     IdleInTransactionSessionTimeout,
 )
 
-_SCHEME = "postgresql://"
 _STATEMENT: Final = timedelta(seconds=30)
 """How long a statement of a pool may take: then it has failed, and may be tried again, rather than waiting for ever."""
 
@@ -41,10 +41,13 @@ def passing_reason(error: BaseException) -> str | None:
     """
     Return why the same statement may pass later, or None where it is the data's fault.
 
-    The reason is `postgres_unavailable`, `partition_missing` or that of an error which names its own (`runtime.lease.LeaseLost`).
+    The reason is `postgres_unavailable`, `postgres_refuses`, `partition_missing` or that of an error which names its own
+    (`runtime.lease.LeaseLost`).
     """
     if isinstance(error, ProgramLimitExceeded):
         return None  # a value too long for an index; psycopg counts it among the operational errors
+    if isinstance(error, InsufficientPrivilege):
+        return "postgres_refuses"  # no fault of the data, and mended by a grant
     if isinstance(error, UNAVAILABLE):
         return str(getattr(error, "reason", "postgres_unavailable"))
     return "partition_missing" if is_missing_day(error) else None
@@ -89,8 +92,3 @@ def make_pool(
             "options": f"-c timezone=UTC{path}",
         },
     )
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The same address as SQLAlchemy wants it: with its driver named."""
-    return url.replace(_SCHEME, "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)

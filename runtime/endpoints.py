@@ -1,8 +1,11 @@
 """Checks of the addresses in settings, by the needs of each client, before anything connects. No error quotes an address."""
 
+import os
 import re
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
@@ -19,6 +22,10 @@ _NUMBERS: Final = re.compile(r"[0-9.]+")
 _PORTS: Final = range(1, 65_536)
 _DATABASE_NUMBER: Final = re.compile(r"/?|/[0-9]{1,5}")
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})  # libpq's, section 34.19
+_VERIFIED: Final = frozenset({"verify-ca", "verify-full"})
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
+_READING: Final = frozenset({"read-only", "standby"})
+_SESSIONS: Final = _READING | {"any", "read-write", "primary", "prefer-standby"}
 _POSTGRES: Final = "an address like postgresql://user:password@host:port/name is expected"
 _REDIS: Final = "an address like redis://host:port/0, or rediss:// for TLS, is expected"
 _KAFKA: Final = "servers like host:port, comma-separated and without a scheme, are expected"
@@ -59,9 +66,36 @@ def check_database(url: str) -> str:
         raise ValueError(f"names no host that can be one: {_POSTGRES}")
     if not all(map(is_port, filter(None, str(parts.get("port") or "").split(",")))):
         raise ValueError(f"its port is none from 1 to 65535: {_POSTGRES}")
-    if parts.get("sslmode", "prefer") not in _SSL_MODES:
-        raise ValueError(f"its sslmode is none of {', '.join(sorted(_SSL_MODES))}")
+    if faults := [*_faults_of_parameters(parts)]:
+        raise ValueError("; ".join(faults))
     return url
+
+
+def _faults_of_parameters(given: Mapping[str, Any]) -> Iterator[str]:
+    """Find what libpq would notice only when it connects, or not at all."""
+    mode, trusted = given.get("sslmode", "prefer"), given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    if mode not in _SSL_MODES:
+        yield f"its sslmode is none of {', '.join(sorted(_SSL_MODES))}"
+    elif mode in _VERIFIED and not trusted:
+        yield f"its sslmode {mode} needs sslrootcert, a PEM file of the authority, or sslrootcert=system"
+    for name, needed in (("sslcert", "sslkey"), ("sslkey", "sslcert")):
+        if given.get(name) and not given.get(needed):
+            yield f"has {name} without {needed}"
+    if (attrs := given.get("target_session_attrs", "any")) not in _SESSIONS:
+        yield f"its target_session_attrs is none of {', '.join(sorted(_SESSIONS))}"
+    elif attrs in _READING:
+        yield f"its target_session_attrs {attrs} is for servers that take no writes: read-write is expected"
+    for name in _FILES:
+        if (text := given.get(name)) and (name, text) != ("sslrootcert", "system") and (fault := _unreadable(Path(text))):
+            yield f"its {name} {fault}"
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
 
 
 def check_redis(url: str) -> str:

@@ -237,13 +237,14 @@ def _tls_conflicts(given: Mapping[str, str]) -> Iterator[str]:
     yield from missing
     if missing:
         return
-    yield from _unusable(authority, Tls(ca=Path(given[authority]))) if authority in given else ()
+    yield from unusable(authority, Tls(ca=Path(given[authority]))) if authority in given else ()
     if cert in given:
         secret = Secret(given[password]) if password in given else None
-        yield from _unusable(cert, Tls(cert=Path(given[cert]), key=Path(given[key]), key_password=secret))
+        yield from unusable(cert, Tls(cert=Path(given[cert]), key=Path(given[key]), key_password=secret))
 
 
-def _unusable(name: str, tls: Tls) -> Iterator[str]:
+def unusable(name: str, tls: Tls) -> Iterator[str]:
+    """Yield the fault of the setting's file where it is no PEM file of its kind; one that cannot be read has its own."""
     try:
         tls.context()
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
 from runtime.errors import Failure, Reason
+from runtime.excerpts import excerpt_of
 from runtime.process import Stop
 from runtime.sessions import connect
 
@@ -125,12 +126,13 @@ class SchemaWatch:
     """
     Looks at the schema every few seconds, in a thread of its own between `start` and `stop`; each change is logged once.
 
-    While Postgres is away the last look counts.
+    While Postgres is away, or refuses us, the last look counts.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = f"{name} schema"
+        self._away = ""
         self._ending = threading.Event()
         self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -174,10 +176,17 @@ class SchemaWatch:
                 with connect(self._url, name=self._name, statement=_STATEMENT) as connection:
                     self._note(read_schema(connection))
             except psycopg.Error as error:
-                log.debug("schema_unknown", error=str(error))
+                self._note_away(excerpt_of(error).strip())
             self._ending.wait(_EVERY if self.fits else _SOON)
 
+    def _note_away(self, error: str) -> None:
+        """Log why Postgres is not reached, once for each reason: this process waits for it."""
+        if error != self._away:
+            log.warning("schema_unknown", reason="postgres_unavailable", error=error)
+        self._away = error
+
     def _note(self, found: Schema) -> None:
+        self._away = ""
         now = unfit(found)
         if now and now != self.unfit:
             log.error("not_ready", reason=now.reason, error=now.detail)

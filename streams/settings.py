@@ -7,11 +7,11 @@ from pydantic import Field
 
 from projections.config_keys import ATTEMPTS_MAX
 from runtime.kafka import KafkaSettings
+from runtime.servers import ElasticsearchSettings, RedisTlsSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import (
     DatabaseUrl,
     Duration,
-    ElasticsearchUrl,
     Host,
     HttpUrl,
     LockLease,
@@ -71,7 +71,7 @@ class PaymentSettings(StreamSettings):
     """Attempts to fetch an object before the thin event that names it is set aside; the pauses between them double, up to 1 h."""
 
 
-class CacheSettings(StreamSettings):
+class CacheSettings(StreamSettings, RedisTlsSettings):
     """A process of the cache worker."""
 
     redis_url: RedisUrl = Field(repr=False)
@@ -80,13 +80,11 @@ class CacheSettings(StreamSettings):
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
 
 
-class SearchSettings(StreamSettings):
+class SearchSettings(StreamSettings, ElasticsearchSettings):
     """A process of the search worker."""
 
     search_batch: int = Field(default=2000, ge=1, le=5000)
     """Documents in one round of the search worker, in place of STREAMS_BATCH: Elasticsearch takes large requests at less cost."""
-    elasticsearch_url: ElasticsearchUrl
-    """Where documents are searched for, `http://…`."""
 
     @property
     def batch(self) -> int:

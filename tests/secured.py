@@ -10,12 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
-import trustme
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from ops.stack.authority import Authority
 from ops.stack.kafka import Kafka
 from ops.stack.ports import Ports
 from ops.stack.server import Surroundings
@@ -115,12 +114,6 @@ def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _pkcs8(pem: bytes) -> bytes:
-    """The same key in the one format that Java reads."""
-    key = load_pem_private_key(pem, None)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
 class SecuredKafka(Kafka):
     """A broker that has, beside the open listener of the tests, one with TLS and SASL, one with either, and access rights."""
 
@@ -128,16 +121,7 @@ class SecuredKafka(Kafka):
         folder.mkdir(parents=True)
         super().__init__(folder / "kafka", Ports({}), Surroundings())
         self.issuer, self.password = issuer, secrets.token_urlsafe()
-        self.authority = trustme.CA()
-        self.ca, self._certificate = folder / "ca.pem", folder / "server.pem"
-        self.cert, self.key = folder / "client.pem", folder / "client.key"
-        self.authority.cert_pem.write_to_path(self.ca)
-        server = self.authority.issue_cert(LOOPBACK, "localhost")
-        chain = b"".join(each.bytes() for each in server.cert_chain_pems)
-        self._certificate.write_bytes(_pkcs8(server.private_key_pem.bytes()) + chain)
-        client = self.authority.issue_cert(f"{USER}.example", common_name=USER)
-        client.private_key_pem.write_to_path(self.key)
-        client.cert_chain_pems[0].write_to_path(self.cert)
+        self.authority = Authority(folder / "certificates")
 
     def take_ports(self, ports: Ports) -> None:
         super().take_ports(ports)
@@ -169,9 +153,9 @@ class SecuredKafka(Kafka):
         elif mechanism:
             found |= {"KAFKA_SASL_USERNAME": USER, "KAFKA_SASL_PASSWORD": self.password}
         if protocol.endswith("SSL"):
-            found["KAFKA_SSL_CA"] = str(self.ca)
+            found["KAFKA_SSL_CA"] = str(self.authority.ca)
         if protocol == "SSL":
-            found |= {"KAFKA_SSL_CERT": str(self.cert), "KAFKA_SSL_KEY": str(self.key)}
+            found |= {"KAFKA_SSL_CERT": str(self.authority.cert), "KAFKA_SSL_KEY": str(self.authority.key)}
         return found | ({"KAFKA_SASL_MECHANISM": mechanism} if mechanism else {})
 
     def properties(self) -> str:
@@ -180,8 +164,8 @@ class SecuredKafka(Kafka):
             host=LOOPBACK,
             port=self.port,
             controller=self.controller_port,
-            certificate=self._certificate,
-            authority=self.ca,
+            certificate=self.authority.server,
+            authority=self.authority.ca,
             **ports,
         )
         of_sasl = {"modules": _MODULES, "user": USER, "password": self.password, "issuer": self.issuer.url}

@@ -114,7 +114,7 @@ class System:
 
     def prepare(self) -> None:
         """Migrate, make the partitions and the topics."""
-        chain.upgrade(self.database_url)
+        chain.upgrade(self.stack.migrating.get("DATABASE_URL", self.database_url))
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
         topics.ensure(Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", "")))
 

@@ -7,8 +7,9 @@ rate is turned away here until the count can have room again. With Redis away or
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -41,6 +42,7 @@ _LOTS: Final = 20  # a client's rate is shared out in so many lots at least, so 
 _LOT_MAX: Final = 1000  # calls in a lot; what looks for its size must not take longer the higher the rate is
 
 
+NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 _NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
 
 
@@ -63,12 +65,19 @@ class Rates:
     Ask only while there is something to `count`.
     """
 
-    def __init__(self, rate: RateLimitItem | None, redis_url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: RateLimitItem | None,
+        redis_url: str | None,
+        redis_options: Mapping[str, Any] = NO_OPTIONS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.change(rate)
         self._clock = clock
         self._tasks: set[asyncio.Task[bool]] = set()
         self._away_until = 0.0
-        self._pool = _pool_of(redis_url) if redis_url else None
+        self._pool = _pool_of(redis_url, redis_options) if redis_url else None
         self._shared = _shared_by(self._pool) if self._pool else None
 
     def sharing(self, rate: RateLimitItem | None) -> "Rates":
@@ -197,8 +206,9 @@ def _limited(wait: float) -> CalledTooOften:
     return CalledTooOften(ceil(wait) or 1)
 
 
-def _pool_of(url: str) -> ConnectionPool:
-    return pool_at(url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0))
+def _pool_of(url: str, options: Mapping[str, Any]) -> ConnectionPool:
+    patience: dict[str, Any] = {"socket_timeout": _REDIS_TIMEOUT, "socket_connect_timeout": _REDIS_TIMEOUT}
+    return pool_at(url, **patience, retry=Retry(NoBackoff(), 0), **options)
 
 
 def _shared_by(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:

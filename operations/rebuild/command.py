@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from operations.rebuild.builder import Progress
     from operations.rebuild.run import Outcome
     from operations.rebuild.search import Indexed
+    from runtime.servers import ElasticsearchSettings
 
 
 def rebuild(
@@ -52,10 +53,10 @@ def rebuild(
     from operations.rebuild import report
     from operations.rebuild.projections import sources
     from runtime.logs import configure_logs
-    from streams.settings import SearchSettings
+    from runtime.servers import ElasticsearchSettings
 
     wanted = sources(names, environment(), effects=with_side_effects)
-    index_url = SearchSettings.load(environment()).elasticsearch_url if any(each.name == "search" for each in wanted) else None
+    index_settings = ElasticsearchSettings.load(environment()) if any(each.name == "search" for each in wanted) else None
     configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
     outcomes: list[Outcome] = []
     index = None
@@ -63,7 +64,7 @@ def rebuild(
         for source in wanted:
             outcome = _rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes)
             outcomes.append(outcome)
-        index = _index_again(index_url, dry_run=dry_run) if index_url else None
+        index = _index_again(index_settings, dry_run=dry_run) if index_settings else None
     finally:  # what was done before one was refused is told too
         data = report.report_of(outcomes, index, dry_run=dry_run)
         if outcomes:
@@ -71,13 +72,13 @@ def rebuild(
     raise typer.Exit(0 if data["ok"] else 1)
 
 
-def _index_again(url: str, *, dry_run: bool) -> "Indexed":
+def _index_again(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexed":
     import asyncio
 
     from operations.rebuild.search import index_again
 
     with database() as connection, bar("looking into the index"):
-        return asyncio.run(index_again(connection, url, dry_run=dry_run))
+        return asyncio.run(index_again(connection, settings, dry_run=dry_run))
 
 
 def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Outcome":

@@ -13,6 +13,7 @@ from operations.errors import OperationError, Reason
 from operations.rebuild.sources import Events, Part, Source
 from outbox.erased import is_marker
 from projections.search import raise_versions, search_documents
+from runtime.servers import ElasticsearchSettings
 from schemas.envelope import Event
 from schemas.search import PROPERTIES
 from schemas.topics import Topic
@@ -72,7 +73,7 @@ class Indexed:
     lost: int
 
 
-async def index_again(connection: Connection, url: str, *, dry_run: bool) -> Indexed:
+async def index_again(connection: Connection, settings: ElasticsearchSettings, *, dry_run: bool) -> Indexed:
     """
     Give the index every document that it does not have in its last version; a later one that it has stays.
 
@@ -80,7 +81,7 @@ async def index_again(connection: Connection, url: str, *, dry_run: bool) -> Ind
     """
     latest = {key: (version, event_id) for key, version, event_id in connection.execute(_LATEST).fetchall()}
     try:
-        async with AsyncElasticsearch(url, request_timeout=30) as client:
+        async with AsyncElasticsearch(settings.elasticsearch_url, request_timeout=30, **settings.elasticsearch_options) as client:
             known = [row[0] for row in connection.execute(_KNOWN, (PROPERTIES.name,)).fetchall() if row[0] not in latest]
             missing = await _missing(client, {key: version for key, (version, _) in latest.items()})
             lost = len(await _missing(client, dict.fromkeys(known, 0)))

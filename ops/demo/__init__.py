@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import redis
 import requests
 from confluent_kafka import KafkaException
+from elasticsearch import ApiError, Elasticsearch, TransportError
 from redis import RedisError
 
 from ops.demo import partner
@@ -15,7 +17,9 @@ from ops.demo.journey import Gateway, Journey, Station, check_answer, follow, te
 from ops.demo.stripe import USER, payment_succeeded, sign
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
+from ops.stack.state import StateFile
 from runtime.kafka import KafkaClientSettings
+from runtime.servers import ElasticsearchSettings, RedisTlsSettings
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -29,7 +33,8 @@ def demo(data_dir: Path, say: Callable[[str], None]) -> None:
 
     Raises StackError where no stack runs, something refuses or is away, or something does not come in time.
     """
-    status, known = _running(data_dir), environment()
+    status = _running(data_dir)
+    known = environment() | StateFile(data_dir).read().environment
     kafka = KafkaClientSettings.load(known).kafka_at(str(status.kafka))
     gateway = Gateway(str(status.public), str(status.internal), _newest(known, "ADMIN_API_TOKEN"), kafka)
     try:
@@ -39,8 +44,8 @@ def demo(data_dir: Path, say: Callable[[str], None]) -> None:
             say(text_of("A Stripe payment", payment.stations))
             lead = _send_lead(gateway, http, known)
             say(text_of("\nA partner's lead", lead.stations))
-            say(text_of("\nCommands of our own services", _give_commands(gateway, http, known, status)))
-    except (requests.RequestException, RedisError, KafkaException) as error:
+            say(text_of("\nCommands of our own services", _give_commands(gateway, http, known)))
+    except (requests.RequestException, RedisError, KafkaException, ApiError, TransportError) as error:
         raise StackError(f"something is away: {error}; see ./dev status") from error
     say("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
 
@@ -92,12 +97,12 @@ def _send_lead(gateway: Gateway, http: requests.Session, known: dict[str, str]) 
     return journey.with_last("kept", f"lead {journey.key}: {lead['status']}; {attempts}")
 
 
-def _give_commands(gateway: Gateway, http: requests.Session, known: dict[str, str], status: StackStatus) -> list[Station]:
-    prefix = known.get("CACHE_KEY_PREFIX", "")
-    return [
-        invalidate_cache(http, gateway.internal, str(status.redis), prefix),
-        index_document(http, gateway.internal, str(status.elasticsearch)),
-    ]
+def _give_commands(gateway: Gateway, http: requests.Session, known: dict[str, str]) -> list[Station]:
+    with redis.Redis.from_url(known["REDIS_URL"], **RedisTlsSettings.load(known).redis_options) as client:
+        cached = invalidate_cache(http, gateway.internal, client, known.get("CACHE_KEY_PREFIX", ""))
+    settings = ElasticsearchSettings.load(known)
+    with Elasticsearch(settings.elasticsearch_url, **settings.elasticsearch_options) as index:
+        return [cached, index_document(http, gateway.internal, index)]
 
 
 def _newest(known: dict[str, str], name: str) -> str:

@@ -6,32 +6,32 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-import requests
-
 from ops.demo.journey import Station, check_answer
 from ops.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import redis
+    import requests
+    from elasticsearch import Elasticsearch
+
 _LIMIT: Final = 15.0  # seconds for each command
 _HTTP_LIMIT: Final = 10
 
 
-def invalidate_cache(http: requests.Session, internal: str, redis_url: str, prefix: str) -> Station:
+def invalidate_cache(http: requests.Session, internal: str, client: redis.Redis, prefix: str) -> Station:
     """Three keys are set and invalidated, one by its name and two by a pattern."""
     name = f"demo:{secrets.token_hex(4)}"
     keys = [f"{prefix}{name}", f"{prefix}{name}:a", f"{prefix}{name}:b"]
-    with redis.Redis.from_url(redis_url) as client:
-        client.mset(dict.fromkeys(keys, "stale"))
-        sent = time.monotonic()
-        done = _post(http, f"{internal}/internal/v1/cache/invalidate", {"keys": [name], "patterns": [f"{name}:*"]})
-        left = client.exists(*keys)
+    client.mset(dict.fromkeys(keys, "stale"))
+    sent = time.monotonic()
+    done = _post(http, f"{internal}/internal/v1/cache/invalidate", {"keys": [name], "patterns": [f"{name}:*"]})
+    left = client.exists(*keys)
     return Station(_since(sent), "cache/invalidate", f"Redis: {done.get('invalidated')} of 3 keys removed, {left} left")
 
 
-def index_document(http: requests.Session, internal: str, elasticsearch: str) -> Station:
+def index_document(http: requests.Session, internal: str, index: Elasticsearch) -> Station:
     """A document is put in and looked for as a search would."""
     name, word = f"demo-{secrets.token_hex(4)}", f"w{secrets.token_hex(4)}"
     sent = time.monotonic()
@@ -41,8 +41,8 @@ def index_document(http: requests.Session, internal: str, elasticsearch: str) ->
         lambda: http.get(f"{internal}/internal/v1/tasks/{task}", timeout=_HTTP_LIMIT).json()["status"] == "done", "the document"
     )
     done = _since(sent)
-    requests.post(f"{elasticsearch}/properties/_refresh", timeout=_HTTP_LIMIT)
-    answer = requests.get(f"{elasticsearch}/properties/_search", params={"q": word}, timeout=_HTTP_LIMIT).json()
+    index.indices.refresh(index="properties")
+    answer = index.search(index="properties", q=word)
     found = [hit["_id"] for hit in answer["hits"]["hits"]]
     return Station(done, "search/index", f"Elasticsearch: a search for {word} finds {', '.join(found) or 'nothing'}")
 

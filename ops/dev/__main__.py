@@ -23,6 +23,8 @@ from ops.dev.up import Plan, check_settings, our_processes
 from ops.dev.up import up as bring_up
 from ops.stack.errors import StackError
 from ops.stack.places import default_data_dir
+from ops.stack.secure import SecureStack
+from ops.stack.stack import Stack
 from ops.stack.state import StateFile
 from runtime.logs import redact_uncaught
 from runtime.redaction import redacted
@@ -68,6 +70,9 @@ def up(
     *,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is ready; `./dev down` stops it.")] = False,
     split: Annotated[bool, typer.Option("--split", help="Run a worker process for each role, in place of one for all.")] = False,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Start the servers with TLS and passwords, as companies have them.")
+    ] = False,
 ) -> None:
     """Start the servers that are missing, then gateway, relay and workers; Ctrl-C stops everything in order."""
     place = _data_dir(data_dir)
@@ -75,7 +80,8 @@ def up(
         CHECKOUT, _ignore if detach else _print_wrapped
     )  # detached, the process in the background prints doubtful settings
     if detach:
-        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place), *(["--split"] if split else [])]
+        options = [*(["--split"] if split else []), *(["--secure"] if secure else [])]
+        command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place), *options]
         background.up_detached(command, CHECKOUT, place, _print)
         _print(f"\n{report_of(examine(place), place)}")
         return
@@ -85,7 +91,8 @@ def up(
             progress.settle()
             _print(f"\n{report_of(examine(place), place, foreground=True)}")
 
-        bring_up(Plan(CHECKOUT, place, processes=partial(our_processes, split=split)), progress, show)
+        stack = SecureStack if secure else Stack
+        bring_up(Plan(CHECKOUT, place, stack, processes=partial(our_processes, split=split)), progress, show)
 
 
 @app.command()

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psycopg
 import redis
-import requests
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from elasticsearch import ApiError, Elasticsearch, TransportError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ops.stack.stack import VARIABLES
 from runtime.addresses import shown
 from runtime.kafka import KafkaSettings
+from runtime.servers import ElasticsearchSettings, RedisTlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,7 +68,7 @@ def _status_of(state: StackState, data_dir: Path, name: str, address: str, *, an
 
 def _answers(name: str, environ: Mapping[str, str]) -> bool:
     """Report False for every error that a client raises for a server that is away or an address that it cannot use."""
-    with suppress(psycopg.Error, redis.RedisError, requests.RequestException, KafkaException, OSError, ValueError):
+    with suppress(psycopg.Error, redis.RedisError, ApiError, TransportError, KafkaException, OSError, ValueError):
         return _ASKS[name](environ)
     return False
 
@@ -88,13 +89,18 @@ def _ask_kafka(environ: Mapping[str, str]) -> bool:
 
 
 def _ask_redis(environ: Mapping[str, str]) -> bool:
-    once = Retry(NoBackoff(), retries=0)
-    with redis.Redis.from_url(environ["REDIS_URL"], socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=once) as client:
+    once, trust = Retry(NoBackoff(), retries=0), RedisTlsSettings.load(environ).redis_options
+    url, patience = environ["REDIS_URL"], {"socket_timeout": _LIMIT, "socket_connect_timeout": _LIMIT}
+    with redis.Redis.from_url(url, retry=once, **patience, **trust) as client:
         return bool(client.ping())
 
 
 def _ask_elasticsearch(environ: Mapping[str, str]) -> bool:
-    return requests.get(f"{environ['ELASTICSEARCH_URL'].rstrip('/')}/_cluster/health", timeout=_LIMIT).ok
+    settings = ElasticsearchSettings.load(environ)
+    with Elasticsearch(
+        settings.elasticsearch_url, request_timeout=_LIMIT, max_retries=0, **settings.elasticsearch_options
+    ) as client:
+        return bool(client.cluster.health())
 
 
 _ASKS: Final[dict[str, Callable[[Mapping[str, str]], bool]]] = {

@@ -84,6 +84,7 @@ class Plan:
 
     checkout: Path
     data_dir: Path
+    stack: type[Stack] = Stack
     setup: Sequence[tuple[str, tuple[str, ...]]] = SETUP
     processes: Callable[[Ports, dict[str, str]], tuple[dict[str, str], Sequence[ProcessSpec]]] = field(default=our_processes)
 
@@ -108,7 +109,7 @@ def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[]
         progress.say(f"wrote fresh random values for {', '.join(written)} to .env (readable by you alone)")
     settings = environment(plan.checkout)
     missing = [name for name in KINDS if not settings.get(VARIABLES[name])]
-    stack = Stack(plan.data_dir, missing, well_known_ports=True, report=progress.report)
+    stack = plan.stack(plan.data_dir, missing, well_known_ports=True, report=progress.report)
     with _stop_on_signals(stack), ExitStack() as at_end:
         stack.end_leftovers()
         listeners, specs = plan.processes(stack.ports, settings)
@@ -116,9 +117,9 @@ def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[]
         stack.start()
         whole = {**settings.given, **stack.environment, **listeners}  # what files hold, each process reads itself
         known = settings | whole
-        public = {name: known[name] for name in (*VARIABLES.values(), *listeners)}
+        public = {name: known[name] for name in (*VARIABLES.values(), *stack.environment, *listeners)}
         state.change(ports=stack.ports.taken, environment=public)
-        _set_up(plan, whole, progress)
+        _set_up(plan, whole, stack.migrating, progress)
         supervisor = _supervisor(plan, specs, whole, state)
         at_end.callback(supervisor.stop)
         at_end.callback(progress.say, "stopping")
@@ -136,12 +137,13 @@ def _supervisor(plan: Plan, specs: Sequence[ProcessSpec], settings: dict[str, st
     return Supervisor(specs, log_dir=log_dir, cwd=plan.checkout, environment=settings, on_change=note)
 
 
-def _set_up(plan: Plan, settings: dict[str, str], progress: Progress) -> None:
+def _set_up(plan: Plan, settings: dict[str, str], migrating: dict[str, str], progress: Progress) -> None:
     for name, command in plan.setup:
         progress.report(name, "ensuring")
         log = private_folder(plan.data_dir / "log") / f"{name}.log"
         with log.open("wb") as output:
-            done = subprocess.run(command, env=settings, cwd=plan.checkout, stdout=output, stderr=subprocess.STDOUT, check=False)
+            known = settings | (migrating if name == "schema" else {})
+            done = subprocess.run(command, env=known, cwd=plan.checkout, stdout=output, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise ProcessFailed(f"`{' '.join(command)}` failed; the end of {log}:\n{tail(log)}")
         progress.report(name, "ready")

@@ -9,11 +9,13 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.faults import of_elasticsearch, of_redis
+from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from runtime import endpoints
 from runtime.addresses import shown
-from runtime.outgoing import elastic_trust
+from runtime.servers import ElasticsearchSettings, RedisTlsSettings
+from runtime.settings import SettingsError
 from schemas.search import INDEXES
 
 if TYPE_CHECKING:
@@ -31,23 +33,26 @@ def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
     url = address_in(environ, "REDIS_URL", endpoints.check_redis)
     if not url:
         return
+    patience = {"socket_timeout": _LIMIT, "socket_connect_timeout": _LIMIT}
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=_LIMIT, socket_connect_timeout=_LIMIT, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        trust = RedisTlsSettings.load(environ).redis_options
+        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **patience, **trust) as client:
             version = client.info("server").get("redis_version", "?")
-    except (redis.RedisError, OSError, ValueError) as error:
-        act = "start it, or mend REDIS_URL; webhooks are taken without it, the cache worker waits"
-        yield fail(REDIS, f"{shown(url)} does not answer: {one_line(error)}", act, "redis-down")
+    except (redis.RedisError, OSError, ValueError, SettingsError) as error:
+        fault = of_redis(error)
+        act = f"{fault.act}; webhooks are taken without it, the cache worker waits"
+        yield fail(REDIS, f"{shown(url)} does not answer: {fault.text}", act, "redis-down")
     else:
         yield ok(REDIS, f"{shown(url)} answers, version {version}")
 
 
 def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
-    url = address_in(environ, "ELASTICSEARCH_URL", endpoints.check_elasticsearch)
-    if not url:
-        return
-    client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0, **elastic_trust(url))
+    try:
+        settings = ElasticsearchSettings.load(environ)
+    except SettingsError:
+        return  # said among the settings
+    url = settings.elasticsearch_url
+    client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0, **settings.elasticsearch_options)
     try:
         health = client.cluster.health()["status"]
         yield ok(ELASTICSEARCH, f"{shown(url)} answers, its cluster is {health}")
@@ -57,8 +62,9 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _check_indexes(client)
         yield from _check_room(client)
     except (ApiError, TransportError, ValueError) as error:
-        act = "start it, or mend ELASTICSEARCH_URL; the search worker waits and loses nothing"
-        yield fail(ELASTICSEARCH, f"{shown(url)} does not serve: {one_line(error)}", act, "elasticsearch-down")
+        fault = of_elasticsearch(error)
+        act = f"{fault.act}; the search worker waits and loses nothing"
+        yield fail(ELASTICSEARCH, f"{shown(url)} does not serve: {fault.text}", act, "elasticsearch-down")
     finally:
         client.close()
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from ops.doctor import store
-from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.faults import of_postgres
+from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from outbox import partitions
 from outbox import relay_store as outbox
@@ -53,8 +54,9 @@ def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
             yield from _check_server(connection, shown(url))
             yield from _check_schema(connection)
     except psycopg.Error as error:
-        act = "start it, or mend DATABASE_URL; providers get 503 and send again meanwhile"
-        yield fail(AREA, f"{shown(url)} does not serve: {one_line(error)}", act, "postgres-down")
+        fault = of_postgres(error, url)
+        act = f"{fault.act}; providers get 503 and send again meanwhile"
+        yield fail(AREA, f"{shown(url)} does not serve: {fault.text}", act, "postgres-down")
 
 
 def _check_server(connection: Connection, where: str) -> Iterator[Finding]:

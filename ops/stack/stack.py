@@ -84,13 +84,19 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """The settings under which our processes find these servers."""
-        return {VARIABLES[server.name]: server.url for server in self.servers}
+        return {VARIABLES[server.name]: server.url for server in self.servers if server.name in VARIABLES}
+
+    @property
+    def migrating(self) -> dict[str, str]:
+        """The settings of a command that migrates, in place of those in `environment`."""
+        return {}
 
     def start(self) -> None:
         """Return once all of them serve; if one does not, stop the others and raise its error."""
         self.end_leftovers()
         for name in self._names:
-            self._servers.setdefault(name, KINDS[name](self.data_dir / name, self.ports, self._around))
+            if name not in self._servers:
+                self._servers[name] = self._make(name)
         self.state.change(ports=self.ports.taken)
         with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
             starts = [pool.submit(server.start) for server in self.servers]
@@ -134,6 +140,9 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _make(self, name: str) -> Server:
+        return KINDS[name](self.data_dir / name, self.ports, self._around)
 
     def _server(self, kind: type[_Kind]) -> _Kind:
         server = self._servers.get(kind.name)

@@ -139,7 +139,12 @@ class CacheHandler:
 async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     once = Retry(NoBackoff(), retries=0)  # the processor owns the waiting
     client = client_of(
-        settings.redis_url, retry=once, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, health_check_interval=30
+        settings.redis_url,
+        retry=once,
+        socket_timeout=_PATIENCE,
+        socket_connect_timeout=_PATIENCE,
+        health_check_interval=30,
+        **settings.redis_options,
     )
     settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url), "redis_url")
     try:

@@ -12,7 +12,6 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from projections.search import raise_versions
 from runtime.database import Pool
-from runtime.outgoing import elastic_trust
 from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.envelope import Event
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
@@ -68,9 +67,9 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
     async with AsyncExitStack() as exits:
 
         def client(settings: SearchSettings) -> AsyncElasticsearch:
-            url = settings.elasticsearch_url
+            url, options = settings.elasticsearch_url, settings.elasticsearch_options
             # The processor owns the waiting, so the client tries once.
-            made = AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **elastic_trust(url))
+            made = AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **options)
             exits.push_async_callback(made.close)
             return made
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import pytest
+import requests
 
 from tests.collector import Collector, collecting
 from tests.simulators import partner
 from tests.simulators.crm import SECRET, Crm, crm_of_its_own, status
 from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
-from tests.system import System, running_system
+from tests.system import ADMIN, System, running_system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -55,6 +56,14 @@ def system(lasting: Lasting, crm: Crm, collector: Collector, stripe_list: Stripe
     lists = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_list.url, "STRIPE_API_RATE": "100"}
     settings = {"CACHE_KEY_PREFIX": CACHE_PREFIX, **partners, **leads, **traces, **lists}
     return lasting.last(running_system(lasting.emptied(), **settings))
+
+
+@pytest.fixture
+def admin() -> Iterator[requests.Session]:
+    """An operator's session with the internal listener."""
+    with requests.Session() as session:
+        session.headers.update(ADMIN)
+        yield session
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-import requests
+import redis
+from elasticsearch import Elasticsearch
 
 from ops.demo.commands import index_document, invalidate_cache
 from ops.demo.journey import Gateway, Journey, follow
@@ -21,7 +22,7 @@ from tests.simulators import partner
 from tests.system import ADMIN, STRIPE_SECRET, System
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import requests
 
 PATH = "/v1/webhooks/stripe"
 
@@ -29,13 +30,6 @@ PATH = "/v1/webhooks/stripe"
 @pytest.fixture
 def gateway(system: System) -> Gateway:
     return Gateway(system.public, system.internal, ADMIN["X-Internal-Token"], Cluster(system.kafka))
-
-
-@pytest.fixture
-def http() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.headers.update(ADMIN)
-        yield session
 
 
 def lines(journey: Journey) -> list[str]:
@@ -68,10 +62,11 @@ def test_the_demo_says_why_it_was_refused(gateway: Gateway) -> None:
         follow(gateway, PATH, body, {"Stripe-Signature": sign(body, "whsec_of_somebody_else")}, set())
 
 
-def test_the_demo_shows_what_became_of_its_commands(system: System, http: requests.Session) -> None:
-    removed = invalidate_cache(http, system.internal, system.stack.redis.url, CACHE_PREFIX)
-    assert removed.where == "Redis: 3 of 3 keys removed, 0 left"
-    assert "finds demo-" in index_document(http, system.internal, system.stack.elasticsearch.url).where
+def test_the_demo_shows_what_became_of_its_commands(system: System, admin: requests.Session) -> None:
+    with redis.Redis.from_url(system.stack.redis.url) as cache:
+        assert invalidate_cache(admin, system.internal, cache, CACHE_PREFIX).where == "Redis: 3 of 3 keys removed, 0 left"
+    with Elasticsearch(system.stack.elasticsearch.url) as index:
+        assert "finds demo-" in index_document(admin, system.internal, index).where
 
 
 def test_the_demo_partner_needs_no_secret_of_its_own_and_gives_way_to_one_that_is_set_up() -> None:

@@ -15,6 +15,7 @@ import gateway.settings
 import outbox.settings
 import projections.retention
 import runtime.kafka
+import runtime.servers
 import schemas.partners
 import streams.alerts.handler
 import streams.notifications.settings
@@ -50,6 +51,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         outbox.settings,
         projections.retention,
         runtime.kafka,
+        runtime.servers,
         streams.settings,
         streams.notifications.settings,
         streams.alerts.handler,

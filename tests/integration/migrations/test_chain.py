@@ -20,17 +20,16 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import create_engine
 
 import gateway
 import migrations
 import operations
 import outbox
+import outbox.day_functions
 import projections
 from migrations import chain
 from outbox import partitions
 from outbox.tables import DAILY, metadata
-from runtime.database import sqlalchemy_url
 from runtime.schema import needed, newest, read_schema
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def look(url: str, what: str) -> list[tuple[Any, ...]]:
 def declared(new_database: Callable[[], str]) -> str:
     """A database made from the tables as the code declares them."""
     url = new_database()
-    engine = create_engine(sqlalchemy_url(url))
+    engine = chain.engine_of(url)
     metadata.create_all(engine)
     engine.dispose()
     return url
@@ -128,7 +127,7 @@ def test_the_chain_builds_exactly_what_the_tables_declare(declared: str, new_dat
 def test_alembic_finds_nothing_to_migrate(new_database: Callable[[], str]) -> None:
     migrated = new_database()
     chain.upgrade(migrated)
-    engine = create_engine(sqlalchemy_url(migrated))
+    engine = chain.engine_of(migrated)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
@@ -174,7 +173,7 @@ def test_a_day_that_is_out_of_use_comes_back_after_an_upgrade(new_database: Call
 def upgrade_to(url: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(HERE))
-    engine = create_engine(sqlalchemy_url(url))
+    engine = chain.engine_of(url)
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-NOW: Final = datetime.now(UTC)
+NOW: Final = datetime.now(UTC).replace(hour=12)  # some steps are hours long, and stay within the day
 TODAY: Final = NOW.date()
 DAY: Final = timedelta(days=1)
 # The template database keeps two days.

@@ -113,7 +113,7 @@ def test_good_settings_are_good() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("DATABASE_URL", "postgres://me@h1:5432,h2:5433/x?sslmode=verify-full&target_session_attrs=read-write"),
+        ("DATABASE_URL", "postgres://me@h1:5432,h2:5433/x?sslmode=require&target_session_attrs=read-write"),
         ("DATABASE_URL", "postgresql://me@%2Fvar%2Frun/x"),
         ("DATABASE_URL", "postgresql://me:p%40ss@[::1]:5432/x"),
         ("REDIS_URL", "rediss://user:pw@r.example"),

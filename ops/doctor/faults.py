@@ -1,0 +1,116 @@
+"""Errors of Postgres, Redis and Elasticsearch in words: what is wrong with a connection, and which setting mends it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from psycopg.conninfo import conninfo_to_dict
+
+from ops.doctor.certificates import fault_of_certificate
+from ops.doctor.findings import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Signs = tuple[tuple[str, str, str], ...]
+
+
+class Fault(NamedTuple):
+    """The fault of a connection in words, and what to do."""
+
+    text: str
+    act: str
+
+
+_GRANTS: Final = "have the role granted what `tallyhook grants` prints"
+_POSTGRES: Final[_Signs] = (
+    ("password authentication failed|role .* does not exist", "it refuses this user or password", "mend DATABASE_URL"),
+    (
+        "fe_sendauth: no password|no password supplied",
+        "it asks for a password, and none is given",
+        "mend DATABASE_URL or its passfile",
+    ),
+    ("certificate verify failed", "its certificate is not trusted", "mend sslrootcert in DATABASE_URL"),
+    ("does not match host name", "its certificate is of another host", "mend the host in DATABASE_URL, or the certificate"),
+    ("root certificate file .* does not exist", "the file of sslrootcert is not there", "mend sslrootcert in DATABASE_URL"),
+    ("server does not support SSL", "it speaks no TLS", "mend sslmode or the port in DATABASE_URL, or switch its TLS on"),
+    ("TLS only|no encryption", "it takes connections with TLS only", "put sslmode=verify-full and sslrootcert into DATABASE_URL"),
+    ("client certificate", "it misses our certificate", "put sslcert and sslkey into DATABASE_URL"),
+    ("no pg_hba.conf entry", "its pg_hba.conf lets in no such user from here", "mend pg_hba.conf, or DATABASE_URL"),
+    (
+        "session is (not read-write|read-only)",
+        "none of these servers takes writes",
+        "see which is the primary, and whether it runs",
+    ),
+    ("database .* does not exist", "it has no such database", "create the database, or mend DATABASE_URL"),
+    ("permission denied|must be owner", "the role lacks a right", _GRANTS),
+)
+_REDIS: Final[_Signs] = (
+    ("invalid username-password|WRONGPASS", "it refuses this user or password", "mend the user and the password in REDIS_URL"),
+    ("Authentication required|NOAUTH", "it asks for a password, and none is given", "put user:password@ into REDIS_URL"),
+    ("NOPERM|no permissions", "the user lacks a right", "give it the rights of docs/connections.md"),
+    ("certificate has expired", "its certificate has expired", "renew it"),
+    (
+        "Hostname mismatch|IP address mismatch",
+        "its certificate is of another host",
+        "mend the host in REDIS_URL, or the certificate",
+    ),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "mend REDIS_SSL_CA"),
+    ("WRONG_VERSION_NUMBER|wrong version number", "it speaks no TLS there", "mend the port in REDIS_URL, or write redis://"),
+    (
+        "Connection closed by server|Connection reset",
+        "it closes the connection, as one does that expects TLS",
+        "write rediss:// in REDIS_URL",
+    ),
+)
+_ELASTICSEARCH: Final[_Signs] = (
+    (
+        "AuthenticationException|401",
+        "it refuses these credentials",
+        "mend ELASTICSEARCH_API_KEY, or the user in ELASTICSEARCH_URL",
+    ),
+    ("AuthorizationException|403", "the credentials lack a right", "give them the rights of docs/connections.md"),
+    ("certificate has expired", "its certificate has expired", "renew it"),
+    ("Hostname mismatch|IP address mismatch", "its certificate is of another host", "mend ELASTICSEARCH_URL, or the certificate"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "mend ELASTICSEARCH_SSL_CA"),
+    (
+        "WRONG_VERSION_NUMBER|wrong version number|record layer failure",
+        "it speaks no TLS there",
+        "mend the port or the scheme in ELASTICSEARCH_URL",
+    ),
+    (
+        "Connection aborted|RemoteDisconnected|Server disconnected",
+        "it closes the connection, as one does that expects TLS",
+        "write https:// in ELASTICSEARCH_URL",
+    ),
+)
+
+
+def of_postgres(error: BaseException, url: str) -> Fault:
+    """Explain an error of psycopg; of a certificate that is refused libpq does not say why, so it is looked at."""
+    fault = _explained(error, _POSTGRES, "DATABASE_URL")
+    if "certificate verify failed" not in str(error):
+        return fault
+    given = conninfo_to_dict(url)
+    ca = given.get("sslrootcert")
+    ends = zip(str(given.get("host") or "").split(","), str(given.get("port") or "5432").split(","), strict=False)
+    why = (fault_of_certificate(host, int(port), str(ca), postgres=True) for host, port in ends)
+    return fault._replace(text=f"{fault.text} ({', '.join(filter(None, why)) or 'certificate verify failed'})")
+
+
+def of_redis(error: BaseException) -> Fault:
+    return _explained(error, _REDIS, "REDIS_URL")
+
+
+def of_elasticsearch(error: BaseException) -> Fault:
+    return _explained(error, _ELASTICSEARCH, "ELASTICSEARCH_URL")
+
+
+def _explained(error: BaseException, signs: Sequence[tuple[str, str, str]], setting: str) -> Fault:
+    causes = (error, error.__cause__ or error)  # the client of Elasticsearch says no more than that it is an error of TLS
+    said = one_line(causes[-1])
+    for sign, text, act in signs:
+        if any(re.search(sign, f"{type(each).__name__} {each}") for each in causes):
+            return Fault(f"{text} ({said})", act)
+    return Fault(said, f"start it, or mend {setting}")

