@@ -6,7 +6,7 @@ They belong to the schema: whoever makes the tables from their declaration makes
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 from outbox.tables import metadata
 
@@ -37,11 +37,13 @@ _FUNCTIONS: Final = {
 @event.listens_for(metadata, "after_create")
 def _create(_: object, connection: Connection, **__: Any) -> None:
     for signature, body in _FUNCTIONS.items():
-        connection.exec_driver_sql(f"""
+        connection.execute(
+            text(f"""
             CREATE FUNCTION {signature} RETURNS void
             LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
             DECLARE partition text := {_DAY};
             BEGIN{_CHECK}{body}
             END $$
         """)
-        connection.exec_driver_sql(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+        )
+        connection.execute(text(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC"))
