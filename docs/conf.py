@@ -42,7 +42,15 @@ html_show_sphinx = False
 _PAGES: Final = {
     "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
     "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
-    "Operate": ("runbooks/README", "monitoring/README", "docs/network", "docs/partners", "docs/secrets", "docs/connections", "docs/kafka"),
+    "Operate": (
+        "runbooks/README",
+        "monitoring/README",
+        "docs/network",
+        "docs/partners",
+        "docs/secrets",
+        "docs/connections",
+        "docs/kafka",
+    ),
     "Develop": ("CONTRIBUTING", "docs/releasing", "benchmarks/README", "docs/upstream/README"),
 }
 _DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
