@@ -24,7 +24,7 @@ _TIMEOUT_MAX: Final = 3600
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What is agreed with a partner, and is no secret."""
+    """The terms that are agreed with a partner, without its secrets."""
 
     concurrency: Annotated[int, Meta(ge=1, le=_CONCURRENCY_MAX)] | None = None
     """Attempts to its CRM under way at once; absent for `LEAD_PARTNER_CONCURRENCY`."""
@@ -33,7 +33,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     timeout_seconds: Annotated[float, Meta(ge=0.001, le=_TIMEOUT_MAX)] | None = None
     """Seconds that its CRM may take for one attempt; absent for `LEAD_TIMEOUT`."""
     rate: Annotated[str, Meta(pattern=RATE_PATTERN)] | None = None
-    """How often it may send leads, such as `200/second` or `off`; absent for the rate of all partners."""
+    """The rate at which it may send leads, such as `200/second` or `off`; absent for the rate of all partners."""
     paused: bool = False
     """True holds its leads back; this uses up no attempt."""
 
@@ -50,7 +50,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is secret of a partner; each kind of secret newest first. An address may hold a password or a token."""
+    """The secrets of a partner, each kind newest first, with its address and headers, which may hold some too."""
 
     signing: tuple[Kept, ...] = ()
     token: tuple[Kept, ...] = ()

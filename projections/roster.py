@@ -1,5 +1,6 @@
 """The partners as a process sees them: those of its environment, and those of the table, kept up with changes."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -45,8 +46,8 @@ class Roster(Mapping[str, Partner]):
         self.version = 0
         self._is_stale = True
         self._lock = threading.Lock()
-        self.is_read = False
-        """True once the table has been read: before that a partner that is not here may exist."""
+        self.read = asyncio.Event()
+        """Set once the table has been read: before that a partner that is not here may exist."""
 
     @classmethod
     def of(cls, settings: PartnerSettings) -> "Roster":
@@ -64,7 +65,7 @@ class Roster(Mapping[str, Partner]):
 
     def is_uncertain(self, key: str) -> bool:
         """Report whether this process cannot know the secrets of the partner now: a wrong signature may be a right one."""
-        return key not in self._environment and (not self.is_read or key in self._unreadable)
+        return key not in self._environment and (not self.read.is_set() or key in self._unreadable)
 
     def follow(self, newest: PartnerSettings) -> None:
         """Let the partners and the keys of these settings be those of now; the table is read again."""
@@ -85,8 +86,9 @@ class Roster(Mapping[str, Partner]):
         learn_stored(*_secrets_of([*self._vaults.values(), *vaults.values()]))
         self._vaults = {row.id: vault for row in rows if (vault := vaults.get(row.id) or self._vaults.get(row.id))}
         self._stored = {row.id: row.partner(self._vaults[row.id]) if row.id in self._vaults else _HELD for row in rows}
-        self._seen, self.is_read = seen, True
+        self._seen = seen
         self._merge()
+        self.read.set()
 
     def _open(self, row: PartnerRow) -> Vault | None:
         """Open the secrets of a partner; without them the last known ones go on, since one process may lack a key."""

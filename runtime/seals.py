@@ -24,7 +24,7 @@ _NONCE_BYTES: Final = 12  # what AES-GCM asks for (NIST SP 800-38D, section 8.2)
 
 
 class SealError(Failure[Reason]):
-    """What is sealed cannot be opened, or nothing can be sealed. Its reason is `seal_keys_missing` or `seal_unreadable`."""
+    """A seal cannot be opened, or nothing can be sealed. Its reason is `seal_keys_missing` or `seal_unreadable`."""
 
 
 class Sealed(NamedTuple):

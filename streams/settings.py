@@ -92,7 +92,7 @@ class SearchSettings(StreamSettings, ElasticsearchSettings):
 
 
 class DeliverySettings(PartnerSettings):
-    """What bounds one delivery to a partner."""
+    """The bounds of one delivery to a partner."""
 
     lead_timeout: Timeout = timedelta(seconds=15)
     """How long a CRM may take for one attempt."""

@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 def all_known(partners: Mapping[str, Partner]) -> Roster:
     """These partners, and no others that a table may still show."""
     roster = Roster(partners, Seals(()))
-    roster.is_read = True
+    roster.read.set()
     return roster

@@ -45,7 +45,7 @@ class PutPartner(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults
     """The terms of a partner; the call replaces all of them, and keeps its secrets."""
 
     crm_url: Url | None = None
-    """Where its leads are delivered, `https://…`; absent where it only sends."""
+    """The address of its CRM, `https://…`, to which its leads are delivered; absent for a partner that only sends."""
     crm_headers: Annotated[dict[HeaderName, HeaderValue | None], Meta(max_length=20)] = {}  # noqa: RUF012  # msgspec copies it
     """Sent with each delivery besides ours; null keeps the value that the header has."""
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
@@ -55,7 +55,7 @@ class PutPartner(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults
 class MadeSecret(msgspec.Struct, frozen=True):
     """A secret in plain text, which no later call shows again."""
 
-    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs what is delivered to it.
+    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
     id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
     value: str  #: The secret.
 

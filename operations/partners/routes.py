@@ -92,7 +92,7 @@ async def drop_secret(request: web.Request) -> web.Response:
     """
     Drop a secret of a partner.
 
-    What it signs is refused within two seconds. `GET /v1/admin/secrets` shows whether it is still used.
+    Leads that are signed with it are refused within two seconds. `GET /v1/admin/secrets` shows whether it is still used.
     """
     with refusing(OperationError):
         async with transaction(request) as connection:

@@ -16,7 +16,7 @@ from schemas.partners import Partner
 class SecretView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A secret of a partner, which is never shown."""
 
-    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs what is delivered to it.
+    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
     id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
     since: datetime | None = None  #: When it was added; absent for one of the settings.
 
@@ -54,7 +54,7 @@ class PartnerList(msgspec.Struct, frozen=True):
 class AddSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A secret to add."""
 
-    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs what is delivered to it.
+    kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
     value: Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[\x21-\x7e]+\Z")] | None = None
     """The secret, where the partner has one already; absent to have a fresh one made."""
 

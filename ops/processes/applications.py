@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -63,7 +63,9 @@ from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
 from runtime.service import running
 
-_FIRST_LOOK: Final = 1.0  # seconds that the start waits to learn of the schema, so that no request meets an unknown one
+_FIRST_LOOK: Final = (
+    1.0  # seconds that the start waits to learn of the schema and of the partners, so that no request meets unknown ones
+)
 
 
 class Resources(NamedTuple):
@@ -120,6 +122,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
     try:
         async with running(*services), followed(roster, settings.database_url, wait=False):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(roster.read.wait(), _FIRST_LOOK)
             yield Resources(
                 intake=intake,
                 days=days,

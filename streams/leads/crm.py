@@ -148,7 +148,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Request(NamedTuple):
-    """What one attempt sends."""
+    """The call that one attempt makes."""
 
     url: str
     headers: Mapping[str, str]

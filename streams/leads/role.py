@@ -103,7 +103,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
 
         async def hold() -> float:
             # A partner that has not been read yet must not be taken for one that does not exist.
-            return await read_again() if clock.known and partners.is_read else _UNTIL_KNOWN
+            return await read_again() if clock.known and partners.read.is_set() else _UNTIL_KNOWN
 
         dispatcher = Dispatcher(
             pool,

@@ -35,7 +35,7 @@ ENTRY: Final = re.compile(r"(?P<default>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.
 LINES: Final = PATH.read_text().splitlines()
 ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
 # What is read by something else than a Settings class.
-READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPOINT"}
+READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPOINT"} - {"SECRET_KEYS"}
 OPTIONAL_ELSEWHERE: Final = {
     *outgoing.VARIABLES,
     outgoing.MIRROR,
@@ -64,7 +64,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
 
 
 # Each is read from variables that a pattern names.
-GATHERED: Final = {*schemas.partners.PartnerSettings.model_fields}
+GATHERED: Final = {"partners"}
 FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items() if name not in GATHERED}
 
 

@@ -140,7 +140,7 @@ def test_no_secret_of_a_stranger_can_be_guessed_from_none() -> None:
 
 def test_a_wrong_signature_is_uncertain_until_the_table_has_been_read() -> None:
     partners = all_known({})
-    partners.is_read = False
+    partners.read.clear()
     with pytest.raises(GatewayError) as refused:
         partner_source(partners).verify(BODY, CIMultiDictProxy(CIMultiDict([signed(sign_body(BODY, "new"))])), (), NOW)
     assert refused.value.reason == "postgres_unavailable"

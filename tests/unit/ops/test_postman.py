@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SET_AT_THE_BEGINNING: Final = {
-    *("payment", "stripeEvent", "refund", "dispute", "subscription", "invoice", "user"),
+    *("payment", "stripeEvent", "refund", "dispute", "subscription", "invoice", "user", "partner"),
     *("run", "large", "dead-letter", "erasure", "signature"),
 }
 
