@@ -91,10 +91,12 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
 
     `asked` is its own amount, and `hinted` the amount by another object (its invoice), which counts only until the payment
     states its own; `captured` is the money that is in, and `vouched` the same by another object, which again counts only until
-    the payment states its own. `refunded` is the provider's running total, `returned` are single refunds.
+    the payment states its own. `refunded` is the provider's running total, `returned` are single refunds. `witnessed` is true for
+    a progress that a part of the payment states, which the payment itself states too.
     """
 
     progress: Progress | None = None
+    witnessed: bool = False
     asked: Money | None = None
     hinted: Money | None = None
     captured: Money | None = None

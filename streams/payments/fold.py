@@ -50,6 +50,7 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         **_origin(known, fact),
         updated=max(known.updated, stamp.at),
         reached=_latest(known.reached, None if fact.progress is None or canceled else Reached(stamp, fact.progress)),
+        own_failure=max(filter(None, (known.own_failure, _own_failure(fact))), default=None),
         canceled=known.canceled or canceled,
         captured=_best(known.captured, _stated(stamp, fact.captured)),
         vouched=_best(known.vouched, _stated(stamp, fact.vouched)),
@@ -65,6 +66,10 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         invoice=_latest(known.invoice, _known(stamp, fact.invoice_id)),
         subscription=_latest(known.subscription, _known(stamp, fact.subscription_id)),
     )
+
+
+def _own_failure(fact: PaymentFact) -> Stamp | None:
+    return fact.stamp if fact.progress == "failed" and not fact.witnessed else None
 
 
 def fold_refund(state: RefundState | None, fact: RefundFact) -> RefundState:

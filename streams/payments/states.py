@@ -89,6 +89,8 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
     updated: int = 0
     reached: Reached | None = None
+    own_failure: Stamp | None = None
+    """The latest failure that the payment itself has stated, and not only one of its charges."""
     canceled: bool = False
     captured: Stated | None = None
     vouched: Stated | None = None
@@ -130,6 +132,16 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
         if self.canceled:
             return "canceled"
         return self.reached.progress if self.reached else "pending"
+
+    @property
+    def is_failure_final(self) -> bool:
+        """
+        True for a failure of which the payer can be notified: the payment itself has stated it.
+
+        Since Stripe's API of 2025 a charge does not name its invoice. Its failure arrives before that of its intent, which does,
+        so the payer would hear of one failed renewal as of a payment and as of an invoice.
+        """
+        return self.status == "failed" and self.own_failure is not None
 
     @property
     def money(self) -> Money:

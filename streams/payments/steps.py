@@ -109,7 +109,15 @@ def claim_of(state: State | None) -> Paid | None:
     return Paid(state.reference, state.id, *state.money)
 
 
-_News = list[tuple[msgspec.Struct, news.Payer | None]]
+class _Piece(NamedTuple):
+    """News of a step, and whom to notify of it; `published` if an earlier step has published it and left the payer out."""
+
+    record: msgspec.Struct
+    to: news.Payer | None = None
+    published: bool = False
+
+
+_News = list[_Piece]
 
 
 def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[Event]:
@@ -121,7 +129,7 @@ def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[Event]:
             found = _news_of(step, saved, payments)
             if found:
                 trace = parse_traceparent(step.event.traceparent) or new_trace()
-                events.extend(event for record, to in found for event in _events(key, step, record, to, trace))
+                events.extend(event for piece in found for event in _events(key, step, piece, trace))
     return events
 
 
@@ -147,11 +155,11 @@ def _news_of(step: Step, saved: Saved, payments: _Payments) -> _News:
             return _dispute_news(new, step)
         case SubscriptionState() as new:
             kinds = news.subscription_news(step.old if isinstance(step.old, SubscriptionState) else None, new)
-            return [(_record(kind, step, news.subscription_fields(new)), None) for kind in kinds]
+            return [_Piece(_record(kind, step, news.subscription_fields(new))) for kind in kinds]
         case InvoiceState() as new:
             to = news.Payer(news.value_of(new.user), news.value_of(new.contact))
             failures = news.invoice_news(step.old if isinstance(step.old, InvoiceState) else None, new)
-            return [(_record(kind, step, news.invoice_fields(new)), to) for kind in failures]
+            return [_Piece(_record(kind, step, news.invoice_fields(new)), to) for kind in failures]
 
 
 def _record(kind: Callable[..., msgspec.Struct], step: Step, fields: Mapping[str, Any]) -> msgspec.Struct:
@@ -165,29 +173,36 @@ def _refund_news(new: RefundState, step: Step, saved: Saved, payments: _Payments
     payment = payments.get((news.value_of(new.payment) or "", step.event.id))
     fields = news.refund_fields(new, payment, saved.users.get(payment.reference) if payment else None)
     to = news.Payer(fields["user_id"], news.value_of(payment.contact) if payment else None)
-    return [(_record(kind, step, fields), to) for kind in kinds]
+    return [_Piece(_record(kind, step, fields), to) for kind in kinds]
 
 
 def _dispute_news(new: DisputeState, step: Step) -> _News:
     old = step.old if isinstance(step.old, DisputeState) else None
     kinds = news.dispute_news(old, new)
-    found: _News = [(_record(kind, step, news.dispute_fields(new)), None) for kind in kinds]
+    found = [_Piece(_record(kind, step, news.dispute_fields(new))) for kind in kinds]
     alert = news.alert_of(old, new)
-    return [*found, (alert, None)] if alert else found
+    return [*found, _Piece(alert)] if alert else found
 
 
 def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _News:
-    kinds = news.payment_news(step.old if isinstance(step.old, PaymentState) else None, new)
+    old = step.old if isinstance(step.old, PaymentState) else None
+    kinds = news.payment_news(old, new)
     expected = _unmet_expectation(step, saved)
-    if not kinds and expected is None:
+    late = billing.PaymentFailed not in kinds and new.is_failure_final and not (old and old.is_failure_final)
+    if not kinds and expected is None and not late:
         return []
     fields = news.payment_fields(new, saved.users.get(new.reference))
     to = news.Payer(fields["user_id"], news.value_of(new.contact))
-    found: _News = [(_record(kind, step, fields), to) for kind in kinds]
+    found = [
+        _Piece(_record(kind, step, fields), None if kind is billing.PaymentFailed and not new.is_failure_final else to)
+        for kind in kinds
+    ]
+    if late:
+        found.append(_Piece(_record(billing.PaymentFailed, step, fields), to, published=True))
     if expected is not None:
         amount, currency = expected
         fields |= {"expected_amount": amount, "expected_currency": currency}
-        found.append((_record(billing.PaymentMismatched, step, fields), None))
+        found.append(_Piece(_record(billing.PaymentMismatched, step, fields)))
     return found
 
 
@@ -203,22 +218,26 @@ def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
     return pair.expected_amount, pair.expected_currency
 
 
-def _events(key: Key, step: Step, record: msgspec.Struct, to: news.Payer | None, trace: Trace) -> list[Event]:
-    event = step.event
-    events = [
-        event_of(
-            record,
-            aggregate_id=record.alert if isinstance(record, AlertRaised) else key.id,
-            source=SOURCE,
-            occurred_at=event.occurred_at,
-            trace=trace,
-            version=None if isinstance(record, AlertRaised) else step.version,
-            causation_id=event.id,
-            livemode=step.new.livemode,
-            account=step.new.account,
-        )
-    ]
-    command = news.notification_of(record, to)
+def _events(key: Key, step: Step, piece: _Piece, trace: Trace) -> list[Event]:
+    event, record = step.event, piece.record
+    events = (
+        []
+        if piece.published
+        else [
+            event_of(
+                record,
+                aggregate_id=record.alert if isinstance(record, AlertRaised) else key.id,
+                source=SOURCE,
+                occurred_at=event.occurred_at,
+                trace=trace,
+                version=None if isinstance(record, AlertRaised) else step.version,
+                causation_id=event.id,
+                livemode=step.new.livemode,
+                account=step.new.account,
+            )
+        ]
+    )
+    command = news.notification_of(record, piece.to)
     if command is not None:
         events.append(
             event_of(

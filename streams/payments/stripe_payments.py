@@ -74,6 +74,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         id=payment,
         stamp=stamp,
         progress=progress,
+        witnessed=named(charge.payment_intent) is not None,
         asked=_stated(charge.amount, charge.currency),
         captured=captured,
         refunded=_total_of(charge, kind, at) if captured else None,
