@@ -35,7 +35,7 @@ _OURS: Final = re.compile(
 # A host that ends in a number is an address, in one notation or another (https://url.spec.whatwg.org/#ends-in-a-number-checker).
 _NUMBER: Final = re.compile(r".*:.*|(?:.*[.])?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
-Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
+Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+\Z")]
 HeaderName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
 HeaderValue = Annotated[str, Meta(max_length=2048, pattern=r"^[\x20-\x7e]*\Z")]
 SecretText = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[\x21-\x7e]+\Z")]
@@ -47,7 +47,7 @@ class PutPartner(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults
     crm_url: Url | None = None
     """The address of its CRM, `https://…`, to which its leads are delivered; absent for a partner that only sends."""
     crm_headers: Annotated[dict[HeaderName, HeaderValue | None], Meta(max_length=20)] = {}  # noqa: RUF012  # msgspec copies it
-    """Sent with each delivery besides ours; null keeps the value that the header has."""
+    """Headers of each delivery besides ours; null keeps the value that the header has, if it has one."""
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
     """The version that the partner must have, 0 for one that does not exist; absent to put it in any case."""
 
@@ -226,9 +226,9 @@ def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[s
             raise OperationError(Reason.FIELD_INVALID, f"the header {name} is made by Tallyhook - at `$.crmHeaders`")
         if any(name.lower() == other.lower() for other in found):
             raise OperationError(Reason.FIELD_INVALID, f"the header {name} is there twice - at `$.crmHeaders`")
-        if value is None and name.lower() not in values:
-            raise OperationError(Reason.FIELD_INVALID, f"the header {name} has no value to keep - at `$.crmHeaders`")
-        found[name] = values[name.lower()] if value is None else value
+        kept = values.get(name.lower()) if value is None else value
+        if kept is not None:
+            found[name] = kept
     return found
 
 

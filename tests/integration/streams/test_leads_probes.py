@@ -152,7 +152,7 @@ async def test_the_command_says_whether_the_crm_is_back(leads: Leads, database_u
 
 async def test_the_command_says_what_keeps_it_from_being_tried(leads: Leads, database_url: str, tmp_path: Path) -> None:
     code, _, err = await command(database_url, tmp_path, "probe", "acmee")
-    assert (code, "no partner ACMEE is configured; there are: ACME" in err) == (1, True)
+    assert (code, "there is no partner ACMEE; there are: ACME" in err) == (1, True)
     code, _, err = await command(database_url, tmp_path, "probe", "acme", "--wait", "1")
     assert (code, "no leads worker has tried the CRM of ACME within 1 s" in err) == (1, True)
     await leads.rows("insert into config (key, value, version) values ('partner.ACME.paused', 'true', 1) returning key")
