@@ -24,7 +24,8 @@ from streams.claims import ClaimOver
 from streams.due import UNWRITABLE, DueSender, Words, settle_apart
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
-from streams.notifications.senders import Message, Sender, SendFailed, SendReason
+from streams.notifications.mails import Message
+from streams.notifications.senders import Sender, SendFailed, SendReason
 from streams.notifications.store import Ended, Notification, Retried
 from streams.notifications.texts import Texts
 

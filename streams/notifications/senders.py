@@ -10,12 +10,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from email.headerregistry import Address, BaseHeader, HeaderRegistry
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
-from email.utils import localtime
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import aiosmtplib
@@ -33,7 +31,7 @@ from apprise.plugins.email import NotifyEmail
 from runtime.endpoints import is_port
 from schemas.addresses import Mailbox, mailbox_of
 from streams.errors import StreamError
-from streams.notifications.texts import Text
+from streams.notifications.mails import Message, mail_of
 
 _PERMANENT: Final = 500
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
@@ -44,14 +42,6 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
 """Of characters that are the same however often they are decoded, and that Apprise does not split at."""
 _MARK: Final = "recipient0of0tallyhook"
 _PATH: Final = ("fullpath",)
-
-
-class Message(NamedTuple):
-    """One message; `id` is the same at every attempt."""
-
-    id: str
-    address: str
-    text: Text
 
 
 class SendReason(StrEnum):
@@ -172,43 +162,6 @@ def recipient_of(address: str) -> Mailbox:
     if mailbox is None:
         raise SendFailed(SendReason.ADDRESS_INVALID, f"this is no address of a mailbox: {address!a}", permanent=True)
     return mailbox
-
-
-class _Headers(HeaderRegistry):
-    """
-    Python's own registry, with one class for each kind of header.
-
-    Python makes a class for every single header, 27 for a mail, and a class is a cycle that only the garbage collector frees.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._made: dict[type[object], type[BaseHeader]] = {}
-
-    def __getitem__(self, name: str) -> type[BaseHeader]:
-        kind = self.registry.get(name.lower(), self.default_class)
-        if kind not in self._made:
-            self._made[kind] = super().__getitem__(name)
-        return self._made[kind]
-
-
-_HEADERS: Final = _Headers()
-_ASCII: Final = SMTP.clone(header_factory=_HEADERS)
-_UTF8: Final = SMTPUTF8.clone(header_factory=_HEADERS)
-
-
-def mail_of(message: Message, sender: Address, to: Mailbox) -> EmailMessage:
-    """Build the mail, with the message's own id."""
-    mail = EmailMessage(policy=_ASCII if to.ascii else _UTF8)
-    mail["From"] = sender
-    mail["To"] = Address(username=to.local, domain=to.domain)
-    mail["Subject"] = message.text.subject
-    mail["Message-ID"] = message.id
-    mail["Date"] = localtime()
-    mail.set_content(message.text.body)
-    if message.text.html:
-        mail.add_alternative(message.text.html, subtype="html")
-    return mail
 
 
 class MailSender:

@@ -32,7 +32,8 @@ from schemas.stripe_snapshots import KINDS
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Answer as Answered
 from streams.leads.delivery_store import Claimed
-from streams.notifications.senders import Message, ProviderSender, SendFailed
+from streams.notifications.mails import Message
+from streams.notifications.senders import ProviderSender, SendFailed
 from streams.notifications.texts import Text
 from streams.payments.fetching.api import opened_api
 from streams.payments.fetching.store import Wanted

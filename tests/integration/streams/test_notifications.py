@@ -31,7 +31,8 @@ from streams.notifications import store
 from streams.notifications.decisions import Policy
 from streams.notifications.dispatcher import Dispatcher
 from streams.notifications.handler import NotificationsHandler
-from streams.notifications.senders import MailSender, Message, SendFailed, sender_of
+from streams.notifications.mails import Message
+from streams.notifications.senders import MailSender, SendFailed, sender_of
 from streams.notifications.texts import Texts
 from tests.mail import mail_server
 from tests.waiting import eventually

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.notifications.senders import Message, ProviderSender, SendFailed
+from streams.notifications.mails import Message
+from streams.notifications.senders import ProviderSender, SendFailed
 from streams.notifications.texts import Text
 
 if TYPE_CHECKING:

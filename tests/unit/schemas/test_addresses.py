@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.addresses import Mailbox, mailbox_of
-from streams.notifications.senders import Message, mail_of
+from streams.notifications.mails import Message, mail_of
 from streams.notifications.texts import Text
 
 

@@ -12,7 +12,8 @@ import pytest
 from projections.contacts import Contact
 from schemas.operations import SendNotification
 from streams.notifications.decisions import Fail, Policy, Queue, RetryIn, Suppress, after_failure, decide
-from streams.notifications.senders import Message, SendFailed, check_url, target_of
+from streams.notifications.mails import Message
+from streams.notifications.senders import SendFailed, check_url, target_of
 from streams.notifications.texts import Text
 
 ALL: Any = frozenset({"EMAIL", "SMS", "PUSH"})

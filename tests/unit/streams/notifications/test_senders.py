@@ -8,7 +8,8 @@ from typing import Final
 
 import aiosmtplib.email
 
-from streams.notifications.senders import Message, mail_of, recipient_of
+from streams.notifications.mails import Message, mail_of
+from streams.notifications.senders import recipient_of
 from streams.notifications.texts import Text
 
 MAILS: Final = 300

@@ -1,0 +1,173 @@
+"""The routes of operators, which need an admin token."""
+
+from typing import Final
+
+from gateway.errors import Reason
+from gateway.route import Route
+from gateway.secrets.witness import Secrets
+from operations.audit import routes as audit
+from operations.dead_letters import routes as dead_letters
+from operations.dead_letters.listing import Sent
+from operations.dead_letters.query import DeadLettersQuery
+from operations.deliveries import routes as deliveries
+from operations.deliveries.explanation import Explanation
+from operations.deliveries.query import DeliveriesQuery
+from operations.erasure import routes as erasures
+from operations.erasure.erasures import Erasure, Outlook
+from operations.ledger import routes as ledger
+from operations.partners import routes as partners
+from operations.partners.registry import PutPartner
+from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerList, PartnerRemoved
+from operations.secrets import routes as admin_secrets
+from operations.state import routes as state
+from operations.topology import routes as topology
+from operations.webhook_replay import routes as replays
+from operations.webhook_replay.filters import ReplayWebhooks
+from operations.webhook_replay.jobs import Replay
+from operations.webhook_replay.preview import Preview
+from projections.leads import LeadView
+from projections.notifications import NotificationView
+from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
+from schemas.text import PartnerId
+from topology.view import Topology
+
+_BYTES: Final = "application/octet-stream"
+_ABSENT: Final = frozenset({Reason.NOT_FOUND})
+_OF_PARTNERS: Final = _ABSENT | {Reason.PARTNER_IN_ENVIRONMENT, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
+
+ADMIN: Final = (
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
+        role="admin", query=DeliveriesQuery,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
+        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
+        holds={200: "The raw body of the delivery."},
+        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", deliveries.explanation,
+        {200: Explanation}, role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
+        role="admin", body=ReplayWebhooks,
+        refuses=frozenset({Reason.FILTER_MISSING, Reason.FILTER_CONTRADICTORY, Reason.REPLAY_TOO_LARGE}),
+    ),
+    Route(
+        "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
+        role="admin", query=replays.ReplayQuery,
+    ),
+    Route(
+        "GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay},
+        role="admin", id_text="The id of the replay.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
+        role="admin", id_text="The id of the replay.", query=replays.ItemsQuery, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/replays/{replayId}/cancel", "admin_replay_cancel", replays.cancel, {200: Replay},
+        role="admin", id_text="The id of the replay.", refuses=_ABSENT | {Reason.REPLAY_ENDED},
+    ),
+    Route(
+        "GET", "/v1/admin/ledger", "admin_ledger", ledger.ledger, {200: ledger.LedgerView},
+        role="admin", query=ledger.LedgerQuery, refuses=frozenset({Reason.PERIOD_NOT_KEPT}),
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
+        role="admin", query=DeadLettersQuery,
+    ),
+    Route(
+        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
+        {200: dead_letters.DeadLettersDetail},
+        role="admin", id_text="The id of the dead letter.", refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
+        role="admin", id_text="The id of the dead letter, or of a lead.", refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "POST", "/v1/admin/dead-letters/{id}/discard", "admin_dead_letter_discard", dead_letters.discard,
+        {200: dead_letters.Discarded},
+        role="admin",
+        id_text="The id of the dead letter, or of a lead.",
+        body=dead_letters.Discard, refuses=_ABSENT | {Reason.DEAD_LETTER_SETTLED},
+    ),
+    Route(
+        "POST", "/v1/admin/erasures", "admin_erase", erasures.begin, {200: Outlook, 202: erasures.ErasuresBegun},
+        role="admin", body=erasures.EraseSubject,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.ErasuresPage},
+        role="admin", query=erasures.ErasuresQuery,
+    ),
+    Route(
+        "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
+        role="admin", id_text="The id of the erasure.", refuses=_ABSENT,
+    ),
+    Route("GET", "/v1/admin/partners", "admin_partners", partners.partners, {200: PartnerList}, role="admin"),
+    Route(
+        "GET", "/v1/admin/partners/{id}", "admin_partner", partners.partner, {200: PartnerDetail},
+        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT,
+    ),
+    Route(
+        "PUT", "/v1/admin/partners/{id}", "admin_partner_put", partners.put, {200: PartnerChanged, 201: PartnerChanged},
+        role="admin", body=PutPartner, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text="The id of the partner.",
+        refuses=_OF_PARTNERS - _ABSENT | {Reason.CRM_URL_REFUSED, Reason.VERSION_STALE},
+        holds={201: "The partner is added."},
+    ),
+    Route(
+        "DELETE", "/v1/admin/partners/{id}", "admin_partner_remove", partners.remove, {200: PartnerRemoved},
+        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT | {Reason.PARTNER_IN_ENVIRONMENT},
+    ),
+    Route(
+        "POST", "/v1/admin/partners/{id}/secrets", "admin_partner_secret_add", partners.add_secret, {201: PartnerChanged},
+        role="admin", body=AddSecret, keyed=False, id_type=PartnerId, id_text="The id of the partner.",
+        refuses=_OF_PARTNERS | {Reason.SECRET_INVALID},
+    ),
+    Route(
+        "DELETE", "/v1/admin/partners/{id}/secrets/{secretId}", "admin_partner_secret_drop", partners.drop_secret,
+        {200: PartnerChanged},
+        role="admin", id_type=PartnerId, id_text="The id of the partner, or the public id of its secret.",
+        refuses=_OF_PARTNERS | {Reason.SECRET_INVALID},
+    ),
+    Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
+    Route(
+        "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
+        role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
+    ),
+    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
+    Route(
+        "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
+        role="admin", id_text="The provider's id of the payment.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView},
+        role="admin", id_text="The provider's id of the refund.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView},
+        role="admin", id_text="The provider's id of the dispute.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
+        role="admin", id_text="The provider's id of the subscription.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView},
+        role="admin", id_text="The provider's id of the invoice.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView},
+        role="admin", id_text="The id of the lead.", refuses=_ABSENT,
+    ),
+    Route(
+        "GET", "/v1/admin/notifications/{id}", "admin_notification", state.notification, {200: NotificationView},
+        role="admin", id_text="The id of the notification.", refuses=_ABSENT,
+    ),
+)  # fmt: skip
