@@ -30,6 +30,7 @@ PROCESSES: Final = {
     "streams.alerts": "worker alerts",
     "streams.leads": "worker leads",
     "streams.notifications": "worker notifications",
+    "streams.payments": "worker payments",
 }
 _TOP: Final = """# Metrics
 

@@ -82,6 +82,9 @@ class Progress:
             spans = await asyncio.to_thread(_offsets(kafka).spans, {kafka.ours(place.topic) for place in places})
         except BrokerError as error:
             log.warning("lag_stale", role=self._worker, reason=error.reason, error=str(error))
+            for known in places:  # what was last fetched tells at least of the partitions of which nothing else is known
+                if mark := self._app.consumer.highwater(known):
+                    self._ends.setdefault(known, mark)
             return
         for place, span in spans.items():
             found = TP(kafka.named(place.topic), place.partition)

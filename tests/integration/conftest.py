@@ -16,6 +16,8 @@ from outbox import partitions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_STARTED: Final = datetime.now(UTC)
+"""The day of the tests that count days: they are read at the same time, and the first database may be made after midnight."""
 _RETENTION: Final = timedelta(days=2)
 
 
@@ -27,7 +29,7 @@ def template_database(postgres_server: str) -> Iterator[str]:
     url = f"{postgres_server}/{name}"
     chain.upgrade(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        partitions.maintain(connection, datetime.now(UTC), _RETENTION)
+        partitions.maintain(connection, _STARTED, _RETENTION)
     yield name
     _on_server(postgres_server, "drop database {} with (force)", name)
 
