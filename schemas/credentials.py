@@ -1,11 +1,26 @@
-"""Secrets that cannot be what they are set as: placeholders, and credentials of another kind. No error quotes one."""
+"""Fresh secrets; and those that cannot be what they are set as, by placeholders and by kind. No error quotes one."""
 
 import re
+import secrets as random
+from base64 import b64encode
 from typing import Final, Protocol
 
 from pydantic import AfterValidator
 
 from schemas.providers import providers
+
+_BYTES: Final = 32
+
+
+def fresh_token() -> str:
+    """Make a secret that travels in a header, or that a person stores."""
+    return random.token_urlsafe(_BYTES)
+
+
+def fresh_signing_secret() -> str:
+    """Make a secret as Standard Webhooks has it."""
+    return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
+
 
 _PLACEHOLDER: Final = re.compile(
     r"…|\.\.\.|<.*>|\$\{?\w+\}?|\{\{.*\}\}"  # what documents and templates leave to be filled in

@@ -1,8 +1,6 @@
 """Partners of the database: added, changed and removed in one transaction each, within rules that need no second look."""
 
 import re
-import secrets as random
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, NamedTuple
@@ -20,13 +18,14 @@ from runtime.addresses import LOOPBACK
 from runtime.endpoints import check_http
 from runtime.seals import SealError, Seals
 from runtime.settings import Secret
+from schemas.credentials import fresh_signing_secret, fresh_token
 from schemas.numbers import INT64_MAX
 from schemas.partners import Partner
 from streams.leads.crm import Network, may_connect
 
-_BYTES: Final = 32
 _SECRETS_MAX: Final = 10
-_FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
+FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
+"""The field of a partner that holds each kind of secret."""
 # What makes the request one, and what is ours in it.
 _OURS: Final = re.compile(
     r"content-.*|webhook-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|proxy-.*",
@@ -127,7 +126,7 @@ class Registry(NamedTuple):
         """Forget a secret, which is refused from then on, or signs nothing any more. Raises OperationError, SealError."""
         row = await self._existing(connection, partner)
         vault = self._open(row)
-        kind = next((kind for kind in _FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
+        kind = next((kind for kind in FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
         if kind is None:
             raise OperationError(Reason.NOT_FOUND, "the partner has no secret of this id")
         left = tuple(kept for kept in vault.of(kind) if kept.secret.id != secret_id)
@@ -174,9 +173,9 @@ class Registry(NamedTuple):
 
     def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
         """The vault with a secret of this kind before the others; a fresh one is added to `made`."""
-        secret = Secret(value or _fresh(kind))
+        secret = Secret(value or (fresh_signing_secret() if kind == "crm" else fresh_token()))
         try:
-            Partner.model_validate({_FIELDS[kind]: (secret,)})
+            Partner.model_validate({FIELDS[kind]: (secret,)})
         except ValidationError as error:
             raise OperationError(Reason.SECRET_INVALID, str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
         if secret in self.reserved:
@@ -230,7 +229,3 @@ def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[s
         if kept is not None:
             found[name] = kept
     return found
-
-
-def _fresh(kind: SecretKind) -> str:
-    return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}" if kind == "crm" else random.token_urlsafe(_BYTES)

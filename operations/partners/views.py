@@ -1,12 +1,11 @@
 """Partners as operators see them: terms, and secrets by their public ids."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
-from operations.partners.registry import Changed, MadeSecret
+from operations.partners.registry import FIELDS, Changed, MadeSecret, SecretText
 from projections.partner_store import PartnerRow, SecretKind, Terms, Vault
 from runtime.addresses import shown
 from runtime.seals import SealError, Seals
@@ -55,7 +54,7 @@ class AddSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A secret to add."""
 
     kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
-    value: Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[\x21-\x7e]+\Z")] | None = None
+    value: SecretText | None = None
     """The secret, where the partner has one already; absent to have a fresh one made."""
 
 
@@ -81,25 +80,23 @@ def of_change(changed: Changed) -> PartnerChanged:
 
 def of_environment(key: str, partner: Partner) -> PartnerDetail:
     """The view of a partner of the settings."""
-    kinds: tuple[tuple[SecretKind, str], ...] = (("signing", "secret"), ("token", "token"), ("crm", "crm_secret"))
     return PartnerDetail(
         id=key,
         origin="environment",
         crm=shown(partner.crm_url) if partner.crm_url else None,
-        secrets=[SecretView(kind, secret.id) for kind, field in kinds for secret in getattr(partner, field)],
+        secrets=[SecretView(kind, secret.id) for kind, field in FIELDS.items() for secret in getattr(partner, field)],
     )
 
 
 def _detail(row: PartnerRow, vault: Vault | None) -> PartnerDetail:
     known = vault or Vault()
-    kinds: tuple[SecretKind, ...] = ("signing", "token", "crm")
     return PartnerDetail(
         **msgspec.structs.asdict(row.terms),
         id=row.id,
         origin="database",
         crm=shown(known.crm_url) if known.crm_url else None,
         crm_headers=list(known.crm_headers),
-        secrets=[SecretView(kind, kept.secret.id, kept.since) for kind in kinds for kept in known.of(kind)],
+        secrets=[SecretView(kind, kept.secret.id, kept.since) for kind in FIELDS for kept in known.of(kind)],
         unreadable=vault is None,
         version=row.version,
         created_at=row.created_at,

@@ -1,7 +1,5 @@
 """`tallyhook secrets`."""
 
-import secrets as random
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -11,6 +9,7 @@ import typer
 from operations.output import Json, show, with_database
 from runtime.seals import new_key
 from runtime.settings import Secret, environment
+from schemas.credentials import fresh_signing_secret, fresh_token
 from schemas.providers import Provider, either, providers
 
 if TYPE_CHECKING:
@@ -20,22 +19,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
 
-_BYTES: Final = 32
-
 
 class _Kind(NamedTuple):
     setting: str
     make: Callable[[], str]
     steps: tuple[str, ...]
-
-
-def _token() -> str:
-    return random.token_urlsafe(_BYTES)
-
-
-def _signing_secret() -> str:
-    """A secret as Standard Webhooks has it."""
-    return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
 
 
 _FIRST: Final = "Put it first in {setting}, before the live one and a comma, and restart the gateways one after the other."
@@ -44,7 +32,7 @@ _LAST: Final = "Drop the old one once `tallyhook secrets list` shows that it is 
 
 def _kind_of(provider: Provider) -> _Kind:
     def make() -> str:
-        return provider.secret.prefix + _token()
+        return provider.secret.prefix + fresh_token()
 
     steps = tuple(step.replace("{first}", _FIRST).replace("{last}", _LAST) for step in provider.secret.steps)
     return _Kind(provider.secret_setting, make, steps)
@@ -54,17 +42,17 @@ _KINDS: Final[dict[str, _Kind]] = {
     **{provider.name: _kind_of(provider) for provider in providers()},
     "partner": _Kind(
         "PARTNER_{ID}_SECRET",
-        _token,
+        fresh_token,
         (_FIRST, "Give it to the partner, over a safe channel, to sign its leads with.", _LAST),
     ),
     "partner-token": _Kind(
         "PARTNER_{ID}_TOKEN",
-        _token,
+        fresh_token,
         (_FIRST, "Give it to the partner, over a safe channel, to send as its bearer token.", _LAST),
     ),
     "crm": _Kind(
         "PARTNER_{ID}_CRM_SECRET",
-        _signing_secret,
+        fresh_signing_secret,
         (
             "Put it first in {setting}, before the live one and a comma, and restart the leads workers.",
             "Deliveries now carry a signature of each.",
@@ -81,8 +69,8 @@ _KINDS: Final[dict[str, _Kind]] = {
             "Drop the old one.",
         ),
     ),
-    "internal": _Kind("INTERNAL_API_TOKEN", _token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
-    "admin": _Kind("ADMIN_API_TOKEN", _token, (_FIRST, "Give it to the operators.", _LAST)),
+    "internal": _Kind("INTERNAL_API_TOKEN", fresh_token, (_FIRST, "Give it to the services that call /internal/v1/*.", _LAST)),
+    "admin": _Kind("ADMIN_API_TOKEN", fresh_token, (_FIRST, "Give it to the operators.", _LAST)),
 }
 
 
