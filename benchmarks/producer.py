@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from outbox import relay_store
 from outbox.publisher import Publisher
-from outbox.tables import SHARDS
+from outbox.shards import SHARDS
 from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 

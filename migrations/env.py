@@ -16,7 +16,7 @@ import projections.config_tables
 import projections.leads
 import projections.notifications
 import projections.partner_tables
-import projections.search
+import projections.search_tables
 import projections.stripe_fetches
 import projections.tables  # noqa: F401  # each declares its tables on the shared metadata
 from outbox.tables import metadata, schema_contracts

@@ -9,7 +9,7 @@ from zlib import crc32
 import msgspec
 from psycopg import AsyncConnection
 
-from outbox.tables import SHARDS
+from outbox.shards import SHARDS
 from runtime import spans
 from runtime.ids import new_id
 from runtime.tracing import Trace

@@ -16,9 +16,10 @@ from psycopg import AsyncConnection, Connection, sql
 
 from outbox import cutoffs
 from outbox.locks import Lock
-from outbox.tables import DAILY
 from runtime.ids import first_id_of
 
+DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log")
+"""The tables that have a partition for each day."""
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
 _GIVE_WAY: Final = "200ms"  # a DETACH that waits for a lock makes intake wait behind it: rather try again later
@@ -80,7 +81,7 @@ def partitions(connection: Connection) -> list[str]:
     rows = connection.execute(
         """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
            where i.inhparent = any(array(select to_regclass(t) from unnest(%s::text[]) t))""",
-        ([table.name for table in DAILY],),
+        ([*DAILY],),
     )
     return [row[0] for row in rows]
 
@@ -88,12 +89,12 @@ def partitions(connection: Connection) -> list[str]:
 def missing(connection: Connection, days: list[date]) -> list[str]:
     """The partitions of these days that are not there."""
     existing = {*partitions(connection)}
-    return [wanted for table in DAILY for day in days if (wanted := name(table.name, day)) not in existing]
+    return [wanted for table in DAILY for day in days if (wanted := name(table, day)) not in existing]
 
 
 async def is_there(connection: AsyncConnection, day: date) -> bool:
     """Report whether every daily table has a partition for the day."""
-    wanted = [name(table.name, day) for table in DAILY]
+    wanted = [name(table, day) for table in DAILY]
     query = "select count(*) from pg_inherits where inhrelid = any(array(select to_regclass(t) from unnest(%s::text[]) t))"
     row = await (await connection.execute(query, (wanted,))).fetchone()
     return row is not None and row[0] == len(wanted)
@@ -146,7 +147,7 @@ def _make(connection: Connection, now: datetime, retention: timedelta) -> Upkeep
 def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
     for table in DAILY:
         for offset in range((today - oldest).days + DAYS_AHEAD + 1):
-            yield table.name, oldest + timedelta(days=offset)
+            yield table, oldest + timedelta(days=offset)
 
 
 def _create(connection: Connection, table: str, day: date) -> None:

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from psycopg import Connection
 
 from outbox.locks import Kind
-from outbox.tables import SHARDS
+
+SHARDS: Final = 64  # fixed for ever: a changed number would let two relays hold one aggregate
 
 
 class Sharers(NamedTuple):

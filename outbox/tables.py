@@ -5,8 +5,6 @@ The wide tables are partitioned by the day inside their UUIDv7 key: one rule say
 over all partitions, and a lookup by id reads one of them. They have no default partition, so that dropping a day never waits.
 """
 
-from typing import Final
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -28,6 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from outbox.shards import SHARDS
+
 metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -36,8 +36,6 @@ metadata = MetaData(
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
     }
 )
-
-SHARDS: Final = 64  # fixed for ever: a changed number would let two relays hold one aggregate
 
 outbox = Table(
     "outbox",
@@ -239,5 +237,3 @@ schema_contracts = Table(
     Column("oldest_code", Text, nullable=False),
     Column("applied_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
-
-DAILY: Final = (outbox, webhook_deliveries, consumed, tasks, audit_log)

@@ -12,13 +12,14 @@ from psycopg.types.json import Jsonb
 from outbox.append import append, event_of
 from outbox.pages import PAGE_BYTES, cut
 from projections.config_keys import RESERVED, UNREADABLE, is_usable
-from projections.config_tables import CHANGED_CHANNEL
 from projections.errors import ProjectionError, Reason
 from runtime.tracing import Trace
 from schemas.numbers import whole
 from schemas.operations import ConfigChanged
 
 SOURCE: Final = "/config"
+CHANGED_CHANNEL: Final = "config"
+"""The payload of NOTIFY is the key: a hint to the processes that follow, which then read the table."""
 _Value = TypeVar("_Value", bool, int, float, str)
 
 

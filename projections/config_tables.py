@@ -1,14 +1,9 @@
 """The runtime configuration: the current value of each key, and its history."""
 
-from typing import Final
-
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, PrimaryKeyConstraint, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from outbox.tables import metadata
-
-CHANGED_CHANNEL: Final = "config"
-"""The payload of NOTIFY is the key: a hint to the processes that follow, which then read the table."""
 
 config = Table(
     "config",

@@ -10,9 +10,8 @@ from psycopg import AsyncConnection
 
 import runtime.following
 from outbox.alerts import CONFIG_IGNORED, note
-from projections.config import last_usable, read_values
+from projections.config import CHANGED_CHANNEL, last_usable, read_values
 from projections.config_keys import is_read, is_usable
-from projections.config_tables import CHANGED_CHANNEL
 from projections.errors import Reason
 
 log = structlog.get_logger()

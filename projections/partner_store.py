@@ -11,12 +11,13 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from projections.config_keys import ATTEMPTS_MAX
-from projections.partner_tables import CHANGED_CHANNEL
 from runtime.rates import RATE_PATTERN, rate_of
 from runtime.seals import Sealed, Seals
 from runtime.settings import Secret
 from schemas.partners import Partner
 
+CHANGED_CHANNEL: Final = "partners"
+"""The payload of NOTIFY is the id: a hint to the processes that follow, which then read the table."""
 SecretKind = Literal["signing", "token", "crm"]
 
 _CONCURRENCY_MAX: Final = 1000

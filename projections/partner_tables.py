@@ -1,14 +1,9 @@
 """The partners that operators have added; `projections/partner_store.py` opens what is `sealed`."""
 
-from typing import Final
-
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from outbox.tables import metadata
-
-CHANGED_CHANNEL: Final = "partners"
-"""The payload of NOTIFY is the id: a hint to the processes that follow, which then read the table."""
 
 partners = Table(
     "partners",

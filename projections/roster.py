@@ -11,8 +11,7 @@ from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
 from projections import partner_store
-from projections.partner_store import PartnerRow, Vault
-from projections.partner_tables import CHANGED_CHANNEL
+from projections.partner_store import CHANGED_CHANNEL, PartnerRow, Vault
 from runtime.following import following
 from runtime.redaction import learn_stored
 from runtime.seals import SealError, Seals

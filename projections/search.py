@@ -4,20 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from psycopg import AsyncConnection
-from sqlalchemy import BigInteger, CheckConstraint, Column, PrimaryKeyConstraint, Table, Text
-
-from outbox.tables import metadata
-
-# The highest version that was given out or brought along. A deleted document keeps its row: versions never start anew.
-search_documents = Table(
-    "search_documents",
-    metadata,
-    Column("index_name", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    PrimaryKeyConstraint("index_name", "id"),
-    CheckConstraint("version >= 0", name="version_not_negative"),
-)
 
 _NEXT: Final = """
 insert into search_documents as d (index_name, id, version) values (%(index)s, %(id)s, coalesce(%(version)s::bigint, 1))

@@ -66,4 +66,9 @@ def tune_gc() -> None:
     """
     gc.collect()
     gc.freeze()
+    collect_rarely()
+
+
+def collect_rarely() -> None:
+    """Raise the threshold alone: for the start, at which imports make hundreds of thousands of objects and hardly any garbage."""
     gc.set_threshold(_YOUNG, 50, 100)

@@ -12,7 +12,8 @@ from psycopg.rows import dict_row
 from operations.errors import OperationError, Reason
 from operations.rebuild.sources import Events, Part, Source
 from outbox.erased import is_marker
-from projections.search import raise_versions, search_documents
+from projections.search import raise_versions
+from projections.search_tables import search_documents
 from runtime.servers import ElasticsearchSettings
 from schemas.envelope import Event
 from schemas.search import PROPERTIES

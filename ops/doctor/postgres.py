@@ -15,7 +15,6 @@ from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from outbox import partitions
 from outbox import relay_store as outbox
-from outbox.tables import DAILY
 from runtime.addresses import shown
 from runtime.endpoints import check_database
 from runtime.schema import needed, read_schema, unfit
@@ -130,7 +129,7 @@ def _check_schema(connection: Connection) -> Iterator[Finding]:
 def _check_days(connection: Connection, now: datetime) -> Finding:
     existing = {*partitions.partitions(connection)}
     days = [now.date() + timedelta(days=ahead) for ahead in range(partitions.DAYS_AHEAD)]
-    missing = [day for day in days if any(partitions.name(table.name, day) not in existing for table in DAILY)]
+    missing = [day for day in days if any(partitions.name(table, day) not in existing for table in partitions.DAILY)]
     if not missing:
         return ok(AREA, f"the days until {days[-1]} have their partitions")
     act = "run `tallyhook retention`, and see why the relays do not"

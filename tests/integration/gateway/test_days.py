@@ -11,8 +11,7 @@ import pytest
 from gateway.audit_log import Audited, AuditLog
 from gateway.days import Days
 from gateway.errors import Reason
-from outbox.partitions import make_days, name
-from outbox.tables import DAILY
+from outbox.partitions import DAILY, make_days, name
 from runtime.database import make_pool
 from runtime.ids import id_at
 from tests.integration.gateway.test_every_route import _ASKS_KAFKA, _TOKENS, GUARDED, WITH_KEY, call, told
@@ -34,7 +33,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
 
 def lose_today(connection: psycopg.Connection) -> None:
     for table in DAILY:
-        connection.execute(f"drop table {name(table.name, datetime.now(UTC).date())}")
+        connection.execute(f"drop table {name(table, datetime.now(UTC).date())}")
 
 
 async def test_a_missing_day_is_a_503_to_come_again_on_every_route_and_no_call_is_lost(

@@ -29,7 +29,7 @@ import outbox.day_functions
 import projections
 from migrations import chain
 from outbox import partitions
-from outbox.tables import DAILY, metadata
+from outbox.tables import metadata
 from runtime.schema import needed, newest, read_schema
 
 if TYPE_CHECKING:
@@ -158,11 +158,11 @@ def test_a_day_that_is_out_of_use_comes_back_after_an_upgrade(new_database: Call
     url = new_database()
     upgrade_to(url, "0020")
     now = datetime.now(UTC)
-    days = [partitions.name(table.name, now.date()) for table in DAILY]
+    days = [partitions.name(table, now.date()) for table in partitions.DAILY]
     with psycopg.connect(url, autocommit=True) as connection:
-        for table, day in zip(DAILY, days, strict=True):
+        for table, day in zip(partitions.DAILY, days, strict=True):
             connection.execute(
-                sql.SQL("create table {} (like {} including all)").format(*map(sql.Identifier, (f"detached_{day}", table.name)))
+                sql.SQL("create table {} (like {} including all)").format(*map(sql.Identifier, (f"detached_{day}", table)))
             )
             connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (day, now))
     chain.upgrade(url)

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from outbox import partitions
-from outbox.partitions import DAYS_AHEAD, maintain, name
-from outbox.tables import DAILY
+from outbox.partitions import DAILY, DAYS_AHEAD, maintain, name
 from runtime.ids import first_id_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ TODAY: Final = NOW.date()
 DAY: Final = timedelta(days=1)
 # The template database keeps two days.
 OLDEST: Final = TODAY - 2 * DAY
-TABLES: Final = tuple(table.name for table in DAILY)
 
 INSERT: Final = {
     "outbox": """
@@ -64,7 +62,7 @@ def days(first: date, last: date) -> list[date]:
 
 
 def test_every_day_from_the_first_of_the_retention_to_a_week_ahead_is_there(connection: Connection) -> None:
-    expected = {name(table, day) for table in TABLES for day in days(OLDEST, TODAY + DAYS_AHEAD * DAY)}
+    expected = {name(table, day) for table in DAILY for day in days(OLDEST, TODAY + DAYS_AHEAD * DAY)}
     assert set(partitions.partitions(connection)) == expected
 
 
@@ -74,15 +72,15 @@ def test_upkeep_has_nothing_to_do_twice_a_day(connection: Connection) -> None:
 
 def test_the_next_day_is_made_and_the_oldest_taken_out_of_use(connection: Connection) -> None:
     done = maintain(connection, NOW + DAY, 2 * DAY)
-    assert set(done.created) == {name(table, TODAY + (DAYS_AHEAD + 1) * DAY) for table in TABLES}
-    assert set(done.detached) == {name(table, OLDEST) for table in TABLES}
+    assert set(done.created) == {name(table, TODAY + (DAYS_AHEAD + 1) * DAY) for table in DAILY}
+    assert set(done.detached) == {name(table, OLDEST) for table in DAILY}
     assert (done.dropped, done.deferred, done.behind) == ([], [], 0)
     assert not set(done.detached) & set(partitions.partitions(connection))
 
 
 def test_a_longer_retention_makes_the_days_that_it_adds(connection: Connection) -> None:
     done = maintain(connection, NOW, 4 * DAY)
-    assert set(done.created) == {name(table, day) for table in TABLES for day in days(TODAY - 4 * DAY, OLDEST - DAY)}
+    assert set(done.created) == {name(table, day) for table in DAILY for day in days(TODAY - 4 * DAY, OLDEST - DAY)}
 
 
 def test_every_index_of_a_daily_table_covers_all_of_its_days(connection: Connection) -> None:
@@ -95,10 +93,10 @@ def test_every_index_of_a_daily_table_covers_all_of_its_days(connection: Connect
 
 def test_there_is_no_default_partition(connection: Connection) -> None:
     rows = connection.execute("select partrelid::regclass::text, partdefid from pg_partitioned_table order by 1").fetchall()
-    assert rows == [(table, 0) for table in sorted(TABLES)]
+    assert rows == [(table, 0) for table in sorted(DAILY)]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", DAILY)
 @pytest.mark.parametrize("day", [OLDEST, TODAY, TODAY + DAYS_AHEAD * DAY], ids=["oldest", "today", "ahead"])
 def test_a_row_goes_to_the_partition_of_the_day_of_its_id(connection: Connection, table: str, day: date) -> None:
     key = "event_id" if table == "consumed" else "id"
@@ -113,7 +111,7 @@ def tables(connection: Connection) -> set[str]:
 
 
 def test_a_day_out_of_use_is_dropped_after_the_grace_and_not_before(connection: Connection) -> None:
-    away = {name(table, OLDEST) for table in TABLES}
+    away = {name(table, OLDEST) for table in DAILY}
     maintain(connection, NOW + DAY, 2 * DAY)
     assert {each.partition for each in partitions.detached(connection)} == away
     assert maintain(connection, NOW + 1.9 * DAY, 2 * DAY).dropped == []
@@ -123,13 +121,13 @@ def test_a_day_out_of_use_is_dropped_after_the_grace_and_not_before(connection: 
     assert not {f"detached_{each}" for each in away} & tables(connection)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", DAILY)
 def test_a_day_comes_back_with_its_rows_when_the_retention_holds_it_again(connection: Connection, table: str) -> None:
     connection.execute(INSERT[table], (id_on(OLDEST),))
     maintain(connection, NOW + DAY, 2 * DAY)
     assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
     done = maintain(connection, NOW + DAY, 3 * DAY)
-    assert set(done.restored) == {name(each, OLDEST) for each in TABLES}
+    assert set(done.restored) == {name(each, OLDEST) for each in DAILY}
     assert partitions.detached(connection) == []
     assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)
     connection.execute(INSERT[table], (id_on(OLDEST, 2),))
@@ -139,26 +137,26 @@ def test_a_day_comes_back_with_its_rows_when_the_retention_holds_it_again(connec
 
 def test_a_clock_that_jumps_ahead_takes_one_day_out_of_use_an_hour_and_it_comes_back(connection: Connection) -> None:
     """The server's own clock, which everything goes by, is forty days ahead for some hours."""
-    for table in TABLES:
+    for table in DAILY:
         connection.execute(INSERT[table], (id_on(OLDEST),))
     wrong = NOW + 40 * DAY
     hours = [maintain(connection, wrong + timedelta(minutes=20 * n), 2 * DAY) for n in range(7)]
-    assert [len(each.detached) // len(TABLES) for each in hours] == [1, 0, 0, 1, 0, 0, 1]
+    assert [len(each.detached) // len(DAILY) for each in hours] == [1, 0, 0, 1, 0, 0, 1]
     assert [each.behind for each in hours] == [39, 39, 39, 38, 38, 38, 37]
     assert [each.dropped for each in hours] == [[]] * 7
     done = maintain(connection, NOW, 2 * DAY)
-    assert set(done.restored) == {name(table, OLDEST + n * DAY) for table in TABLES for n in range(3)}
-    for table in TABLES:
+    assert set(done.restored) == {name(table, OLDEST + n * DAY) for table in DAILY for n in range(3)}
+    for table in DAILY:
         assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)
     assert maintain(connection, NOW + timedelta(hours=1), 2 * DAY) == ([], [], [], [], [], 0)
 
 
 def test_a_relay_that_was_off_for_days_catches_up_a_day_an_hour_and_an_operator_at_once(connection: Connection) -> None:
     back = NOW + 5 * DAY
-    days_gone = [len(maintain(connection, back + timedelta(hours=n), 2 * DAY).detached) // len(TABLES) for n in range(3)]
+    days_gone = [len(maintain(connection, back + timedelta(hours=n), 2 * DAY).detached) // len(DAILY) for n in range(3)]
     assert days_gone == [1, 1, 1]
     done = maintain(connection, back + timedelta(hours=2, minutes=1), 2 * DAY, all_due=True)
-    assert set(done.detached) == {name(table, OLDEST + n * DAY) for table in TABLES for n in (3, 4)}
+    assert set(done.detached) == {name(table, OLDEST + n * DAY) for table in DAILY for n in (3, 4)}
     assert done.behind == 0
 
 
@@ -166,11 +164,11 @@ def test_a_database_without_a_cut_off_goes_on_from_its_oldest_day(connection: Co
     """One that was made by an older release, or restored without the table."""
     connection.execute("delete from retention_cutoffs")
     done = maintain(connection, NOW + 10 * DAY, 2 * DAY)
-    assert set(done.detached) == {name(table, OLDEST) for table in TABLES}
+    assert set(done.detached) == {name(table, OLDEST) for table in DAILY}
     assert done.behind == 9
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", DAILY)
 @pytest.mark.parametrize("day", [OLDEST - DAY, TODAY + (DAYS_AHEAD + 1) * DAY], ids=["dropped", "not yet made"])
 def test_an_id_of_a_day_without_partition_is_refused(connection: Connection, table: str, day: date) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match="no partition") as refused:
@@ -178,7 +176,7 @@ def test_an_id_of_a_day_without_partition_is_refused(connection: Connection, tab
     assert refused.value.diag.constraint_name is None
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", DAILY)
 def test_an_id_of_a_day_that_was_dropped_is_refused(connection: Connection, table: str) -> None:
     connection.execute(INSERT[table], (id_on(OLDEST),))
     maintain(connection, NOW + DAY, 2 * DAY)
@@ -194,7 +192,7 @@ def test_a_day_with_events_that_kafka_does_not_have_is_kept_until_it_has(connect
         connection.execute("update outbox_pending set parked_at = now(), reason = 'record_too_large'")
     done = maintain(connection, NOW + DAY, 2 * DAY)
     assert done.deferred == [name("outbox", OLDEST)]
-    assert set(done.detached) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    assert set(done.detached) == {name(table, OLDEST) for table in DAILY if table != "outbox"}
     connection.execute("delete from outbox_pending")
     assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
@@ -217,7 +215,7 @@ def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
         _insert_until(upkeep.done, intake)
         done = upkeep.result()
     assert done.deferred == [name("outbox", OLDEST)]
-    assert set(done.detached) == {name(table, OLDEST) for table in TABLES if table != "outbox"}
+    assert set(done.detached) == {name(table, OLDEST) for table in DAILY if table != "outbox"}
     other.rollback()
     assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
@@ -235,4 +233,4 @@ def test_two_upkeeps_at_once_share_the_work(connection: Connection, database_url
         elsewhere = threads.submit(maintain, second, NOW + DAY, 2 * DAY)
         here = maintain(connection, NOW + DAY, 2 * DAY)
         there = elsewhere.result()
-    assert len(here.created) + len(there.created) == len(here.detached) + len(there.detached) == len(TABLES)
+    assert len(here.created) + len(there.created) == len(here.detached) + len(there.detached) == len(DAILY)

@@ -17,7 +17,7 @@ from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings
-from outbox.tables import SHARDS
+from outbox.shards import SHARDS
 from runtime.ids import new_id
 from runtime.kafka import Cluster
 from runtime.process import Stop

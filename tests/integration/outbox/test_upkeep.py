@@ -12,9 +12,8 @@ import pytest
 from outbox import partitions, upkeep
 from outbox.clock import ServerClock
 from outbox.errors import ClockSkewed
-from outbox.partitions import DAYS_AHEAD, name
+from outbox.partitions import DAILY, DAYS_AHEAD, name
 from outbox.settings import RetentionSettings
-from outbox.tables import DAILY
 from outbox.upkeep import keep_partitions, keeping_days
 from runtime.database import make_pool
 from runtime.ids import id_at, time_of
@@ -48,7 +47,7 @@ def behind() -> datetime:
 
 def drop(connection: psycopg.Connection, day: date) -> None:
     for table in DAILY:
-        connection.execute(f"drop table {name(table.name, day)}")
+        connection.execute(f"drop table {name(table, day)}")
 
 
 @pytest.mark.parametrize("own", [ahead, behind])

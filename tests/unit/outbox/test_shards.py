@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.shards import fair_share
-from outbox.tables import SHARDS
+from outbox.shards import SHARDS, fair_share
 
 
 @pytest.mark.parametrize(("relays", "share"), [(0, 64), (1, 64), (2, 32), (3, 22), (5, 13), (63, 2), (64, 1), (65, 1), (1000, 1)])
