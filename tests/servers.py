@@ -18,9 +18,10 @@ from ops.stack.stack import KINDS
 from tests.lasting import Lasting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ops.stack.elasticsearch import Elasticsearch
+    from ops.stack.server import Server
 
     StartStack: TypeAlias = Callable[..., Stack]
 
@@ -81,9 +82,9 @@ def empty_stack(lasting: Lasting) -> Stack:
 
 
 def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
-    def start(*servers: str) -> Stack:
+    def start(*servers: str, kinds: Mapping[str, type[Server]] = KINDS) -> Stack:
         number = len(list(servers_dir.iterdir()))
-        return stops.enter_context(Stack(servers_dir / f"{number}-{'-'.join(servers)}", servers))
+        return stops.enter_context(Stack(servers_dir / f"{number}-{'-'.join(servers)}", servers, kinds=kinds))
 
     return start
 

@@ -116,7 +116,8 @@ class System:
         """Migrate, make the partitions and the topics."""
         chain.upgrade(self.stack.migrating.get("DATABASE_URL", self.database_url))
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
-        topics.ensure(Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", "")))
+        kafka = Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", ""))
+        topics.ensure(kafka, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
 
     def begin(self) -> None:
         """Start the processes, without waiting until they are ready."""

@@ -17,7 +17,7 @@ from ops.stack.valkey import Valkey
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 KINDS: Final[dict[str, type[Server]]] = {kind.name: kind for kind in (Postgres, Kafka, Valkey, Elasticsearch)}
@@ -45,6 +45,7 @@ class Stack:
         *,
         well_known_ports: bool = False,
         report: Callable[[str, str], None] | None = None,
+        kinds: Mapping[str, type[Server]] = KINDS,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.state = StateFile(self.data_dir)
@@ -52,7 +53,8 @@ class Stack:
         self._around = Surroundings(register=self.state.register_server)
         if report:
             self._around.report = report
-        self._names = [name for name in KINDS if name in servers]
+        self._kinds = kinds
+        self._names = [name for name in kinds if name in servers]
         self._servers: dict[str, Server] = {}
         self._cleared = False
 
@@ -80,6 +82,10 @@ class Stack:
     @property
     def elasticsearch(self) -> Elasticsearch:
         return self._server(Elasticsearch)
+
+    def server(self, name: str) -> Server:
+        """The server of this name, one of the kinds of this stack."""
+        return self._servers[name]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -142,7 +148,7 @@ class Stack:
         self.stop()
 
     def _make(self, name: str) -> Server:
-        return KINDS[name](self.data_dir / name, self.ports, self._around)
+        return self._kinds[name](self.data_dir / name, self.ports, self._around)
 
     def _server(self, kind: type[_Kind]) -> _Kind:
         server = self._servers.get(kind.name)

@@ -1,0 +1,81 @@
+"""Three brokers, of which two must have a record: the one that leads most is killed under load, then others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.clusters import BROKERS, COPIES, three_brokers
+from tests.faults.crowd import PARTNER, assert_each_once, sending
+from tests.simulators import partner
+from tests.simulators.crm import SECRET, running_crm
+from tests.system import running_system
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from ops.stack import Stack
+    from tests.servers import StartStack
+    from tests.system import System
+
+SETTINGS: Final = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s", **COPIES}
+FEW: Final = 20
+WAIT: Final = 10  # seconds for one answer
+
+
+@pytest.fixture
+def stack(own_stack: StartStack) -> Stack:
+    return own_stack("postgres", *BROKERS, kinds=three_brokers())
+
+
+def leaders(system: System) -> Counter[str]:
+    """By broker, the number of partitions that it leads."""
+    topics = AdminClient({"bootstrap.servers": system.kafka}).list_topics(timeout=WAIT).topics
+    return Counter(BROKERS[each.leader - 1] for topic in topics.values() for each in topic.partitions.values() if each.leader > 0)
+
+
+def wait_in_sync(system: System) -> None:
+    admin = AdminClient({"bootstrap.servers": system.kafka})
+
+    def in_sync() -> bool:
+        topics = admin.list_topics(timeout=WAIT).topics
+        return all(len(each.isrs) == len(BROKERS) for topic in topics.values() for each in topic.partitions.values())
+
+    wait_until(in_sync, every=0.2)
+
+
+def come_back(system: System, *names: str) -> None:
+    """Start these brokers, and wait until every partition has all its copies again."""
+    with ThreadPoolExecutor(len(names)) as pool:
+        for started in [pool.submit(system.stack.server(name).start) for name in names]:
+            started.result()
+    wait_in_sync(system)
+
+
+@pytest.mark.timeout(240)
+async def test_a_broker_lost_and_then_another_and_then_two_lose_and_double_nothing(stack: Stack) -> None:
+    async with running_crm() as crm:
+        settings = SETTINGS | partner.settings(crm.url, SECRET, PARTNER)
+        with ExitStack() as ends:
+            system = await asyncio.to_thread(ends.enter_context, running_system(stack, workers=("payments", "leads"), **settings))
+            async with sending(crm, system.public) as crowd:
+                await crowd.delivered(FEW)
+                first = leaders(system).most_common(1)[0][0]
+                await asyncio.to_thread(stack.server(first).kill)
+                await crowd.delivered(FEW)
+                await asyncio.to_thread(come_back, system, first)
+                second = next(name for name, _ in leaders(system).most_common() if name != first)
+                await asyncio.to_thread(stack.server(second).kill)
+                await crowd.delivered(FEW)
+                await asyncio.to_thread(stack.server(first).kill)  # one is left, and may acknowledge nothing alone
+                await crowd.acknowledge(FEW)
+                assert await asyncio.to_thread(system.count, "outbox_pending") > 0
+                await asyncio.to_thread(come_back, system, first, second)
+                await crowd.delivered(FEW)
+            assert {*crowd.answers} == {"200", "202"}  # intake does not need Kafka
+            await asyncio.to_thread(assert_each_once, system, crowd, crm)
