@@ -74,7 +74,7 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
             return made
 
         documents = Documents(client(settings), PROPERTIES.name)
-        settings.on_change(lambda newest: documents.renew(client(newest)), "elasticsearch_url")
+        settings.on_change(lambda newest: documents.renew(client(newest)), "elasticsearch_url", "elasticsearch_api_key")
         yield Running(SearchHandler(documents, settings.lock_lease), (documents.preparing(),))
 
 

@@ -21,7 +21,7 @@ from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.postgres import check_postgres
 from ops.stack import door
 from ops.stack.authority import Authority
-from ops.stack.doors import PostgresDoor, ValkeyDoor
+from ops.stack.doors import ElasticsearchDoor, PostgresDoor, ValkeyDoor
 from ops.stack.ports import Ports, is_free
 from ops.stack.secure import SecureStack
 from outbox.partitions import name
@@ -93,6 +93,17 @@ def test_the_doctor_finds_every_server_well(secured: System, tmp_path: Path) -> 
     servers = {"postgres", "kafka", "redis", "elasticsearch"}
     assert {each.area for each in found if each.level == "ok"} >= servers
     assert [each for each in found if each.area in servers and each.level == "fail"] == []
+
+
+def test_elasticsearch_takes_a_user_with_a_password_too(secured: System, stack: SecureStack) -> None:
+    entrance = stack.door("elasticsearch")
+    assert isinstance(entrance, ElasticsearchDoor)
+    environ = secured.environment | {"ELASTICSEARCH_URL": entrance.url_with_user, "ELASTICSEARCH_API_KEY": ""}
+    assert {each.level for each in check_elasticsearch(environ)} == {"ok"}
+    wrong = finding(
+        check_elasticsearch, environ | {"ELASTICSEARCH_URL": entrance.url_with_user.replace(entrance.password, "hunter2")}
+    )
+    assert "it refuses these credentials" in wrong.text
 
 
 def test_the_role_of_the_processes_owns_nothing_and_cannot_change_the_schema(processes: psycopg.Connection) -> None:

@@ -21,7 +21,9 @@ CALLS = 800
 AT_ONCE = 20
 KILLS = 3
 # Only the end of its holder frees such a claim: if the gateway waited for a claim to expire, the calls would never be answered.
-CLAIMED_FOR_EVER = "update idempotency_keys set claimed_until = 'infinity' where status is null and holder is not null returning 1"
+CLAIMED_FOR_EVER = (
+    "update idempotency_keys set claimed_until = 'infinity' where status is null and holder is not null returning 1"
+)
 
 
 @pytest.fixture
@@ -42,11 +44,15 @@ class Callers:
 
     async def call(self, number: int) -> None:
         async with self._some:
-            while (answer := await self.ask(number)) is None:
-                await asyncio.sleep(0.05)
-            self.answers[number] = answer
+            self.answers[number] = await self.ask_until_answered(number)
         async with self._moved:
             self._moved.notify_all()
+
+    async def ask_until_answered(self, number: int) -> Any:
+        while True:
+            if (answer := await self.ask(number)) is not None:
+                return answer
+            await asyncio.sleep(0.05)
 
     async def ask(self, number: int) -> Any:
         """The answer, or None where nobody gave any."""
