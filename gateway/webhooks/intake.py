@@ -19,7 +19,7 @@ from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceede
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.waiting import Waiting, WaitingList, fail
-from outbox.received import Received, Recorded, record
+from outbox.append import Received, Recorded, record
 from runtime import spans
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat

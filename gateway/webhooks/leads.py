@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
-from outbox.received import Received, Recorded
+from outbox.append import Received, Recorded
 from projections import leads
 from schemas.text import IdempotencyKey, accepts
 

@@ -15,7 +15,7 @@ from gateway.clients import Clients
 from gateway.settings import GatewaySettings
 from gateway.webhooks.rates import Rates
 from gateway.webhooks.reception import Admit
-from outbox.received import Received
+from outbox.append import Received
 from projections.config_view import Config, following
 from projections.roster import Roster
 from runtime.rates import rate_of

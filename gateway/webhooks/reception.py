@@ -23,7 +23,7 @@ from gateway.webhooks.intake import Intake
 from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
 from gateway.webhooks.worth import Worth
-from outbox.received import Received, Recorded
+from outbox.append import Received, Recorded
 from runtime import spans
 from runtime.redaction import redacted
 from runtime.settings import Secret

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from gateway.errors import GatewayError, Reason
-from outbox.received import Received, Recorded
+from outbox.append import Received, Recorded
 
 
 class Waiting:

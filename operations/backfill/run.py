@@ -17,7 +17,7 @@ from gateway.webhooks.sources import Arrival, Source
 from gateway.webhooks.sources.stripe import STRIPE
 from operations.backfill import store
 from operations.backfill.stripe_api import Listed
-from outbox.received import UNHANDLED, Received, Recorded
+from outbox.append import UNHANDLED, Received, Recorded
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.providers import ModeOrAny

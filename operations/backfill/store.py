@@ -6,7 +6,7 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from outbox.received import Received, Recorded, record
+from outbox.append import Received, Recorded, record
 
 _KNOWN: Final = "select provider_event_id from dedup where source = %s and provider_event_id = any(%s)"
 _NOTE: Final = "update webhook_deliveries set headers = %s where id = any(%s) and headers is null"

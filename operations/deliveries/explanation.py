@@ -19,7 +19,7 @@ from operations.deliveries.bodies import bodies_of
 from operations.deliveries.keys import keys_of, likely_keys_of
 from operations.deliveries.signed import ALWAYS_TIMED, Signed
 from operations.webhook_replay.store import Kept
-from outbox.received import OTHER_MODE
+from outbox.append import OTHER_MODE
 from runtime.settings import Secret
 from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, account_of, provider_of, providers

@@ -14,11 +14,10 @@ from psycopg.rows import class_row
 
 from operations.ledger import books
 from operations.webhook_replay.jobs import ItemState
-from outbox import received
-from outbox.append import WAKE_CHANNEL, shard_of
+from outbox import append
+from outbox.append import WAKE_CHANNEL, Received, shard_of
 from outbox.erased import ERASED, is_marker
 from outbox.partitions import name
-from outbox.received import Received
 from runtime.ids import time_of
 from schemas.topology import workers
 
@@ -173,7 +172,7 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
         return []
     cursor = await connection.execute("select last_value from outbox_pending_id_seq")
     first = (await cursor.fetchone() or (0,))[0]
-    recorded = await received.record(connection, [received_as for _, received_as in recoveries])
+    recorded = await append.record(connection, [received_as for _, received_as in recoveries])
     known = [(*each, outcome) for each, outcome in zip(recoveries, recorded, strict=True) if outcome is not None]
     # Only rows of this transaction have these events, and their ids are not below `first`: the index on ids finds them.
     await connection.execute(

@@ -19,8 +19,8 @@ from gateway.webhooks.sources.live import LiveSource
 from operations.errors import Reason
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Kept, Recovery, Verdict
+from outbox.append import Received
 from outbox.erased import is_erased
-from outbox.received import Received
 from runtime.errors import Failure
 from runtime.ids import new_id, time_of
 from runtime.tracing import Trace, new_trace

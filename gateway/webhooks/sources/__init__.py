@@ -14,7 +14,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.signatures import digests_of
-from outbox.received import OTHER_MODE, UNHANDLED, Received
+from outbox.append import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, Provider

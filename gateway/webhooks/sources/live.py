@@ -10,7 +10,7 @@ from gateway.webhooks.leads import claim_key
 from gateway.webhooks.sources import Headers, Source
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import partner_source
-from outbox.received import Received
+from outbox.append import Received
 from projections.roster import Roster
 from runtime.settings import Secret
 from schemas.providers import providers

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
-from outbox.received import Received
+from outbox.append import Received
 from projections.roster import Roster
 from runtime.ids import time_of
 from runtime.settings import Secret

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
 from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only_value, parsed, source_of
-from outbox.received import UNHANDLED, Received
+from outbox.append import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.envelope import Event
 from schemas.foreign_json import Decoder

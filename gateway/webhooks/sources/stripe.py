@@ -11,7 +11,7 @@ from stripe import SignatureVerificationError, WebhookSignature
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
 from gateway.webhooks.sources import UNREADABLE, Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
-from outbox.received import UNHANDLED, Received
+from outbox.append import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST, Event

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from outbox.received import Received
+from outbox.append import Received
 from schemas.envelope import Event
 from schemas.foreign_json import Decoder
 from schemas.providers import account_of

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from outbox.received import Received, record
+from outbox.append import Received, record
 from schemas.envelope import Event, to_headers
 from schemas.topics import webhooks_of
 from streams.errors import FetchReason, Poison, Transient, TransientReason

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.intake import Intake
-from outbox.received import Received
+from outbox.append import Received
 from runtime.ids import id_at, new_id
 from schemas.envelope import Event
 from tests.waiting import LIMIT

@@ -24,8 +24,7 @@ from operations.errors import OperationError
 from operations.ledger import books
 from operations.webhook_replay import store as replay_work
 from operations.webhook_replay.store import Kept
-from outbox.append import append, event_of
-from outbox.received import Received, record
+from outbox.append import Received, append, event_of, record
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.operations import InvalidateCache

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 from gateway.webhooks.sources import Arrival
 from gateway.webhooks.sources.stripe import translate
 from operations.dead_letters import store as dead_letters
-from outbox.received import record
+from outbox.append import record
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.settings import Secret

@@ -13,7 +13,7 @@ from gateway.settings import GatewaySettings
 from gateway.webhooks.sources.live import live_sources
 from gateway.webhooks.sources.razorpay import RAZORPAY
 from gateway.webhooks.sources.stripe import STRIPE
-from outbox.received import OTHER_MODE, UNHANDLED
+from outbox.append import OTHER_MODE, UNHANDLED
 from runtime.settings import SettingsError
 from schemas.providers import account_of
 from tests.partners import all_known

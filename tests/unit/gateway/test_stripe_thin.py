@@ -18,7 +18,7 @@ from runtime.ids import new_id
 from runtime.tracing import new_trace
 
 if TYPE_CHECKING:
-    from outbox.received import Received
+    from outbox.append import Received
 
 METER = {
     "id": "evt_test_b13",

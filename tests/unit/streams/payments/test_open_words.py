@@ -30,7 +30,7 @@ from tests.stripe_data import events
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from outbox.received import Received
+    from outbox.append import Received
     from schemas.envelope import Event
 
 _HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
