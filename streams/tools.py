@@ -14,8 +14,7 @@ from outbox.lost import Loss
 from runtime.database import make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.service import running as services_running
-from streams.agents import Work
-from streams.batches import Most
+from streams.agents import Most, Work
 from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role

@@ -2,7 +2,7 @@
 Faust's Kafka driver with chunks for messages, and all of Faust's and aiokafka's names that are overridden for it.
 
 Faust hands each message through a conductor, a channel and a stream and keeps its acknowledgement, which costs more than the
-handling of an event does. Here a message is a chunk: all that one fetch brought of one partition (`streams/batches.py`). The
+handling of an event does. Here a message is a chunk: all that one fetch brought of one partition (`streams/agents.py`). The
 consumer group, the streams, the acknowledgements and the commits are Faust's own, once a chunk.
 
 What is overridden mends what would lose records or stop a worker, in faust-streaming 0.15 and aiokafka 0.14; the reasons stand
@@ -29,8 +29,7 @@ from yarl import URL
 from runtime.excerpts import described
 from runtime.identity import work_as
 from runtime.kafka import Cluster
-from streams.agents import Work, add_agents
-from streams.batches import Chunks, Most, size_of
+from streams.agents import Chunks, Most, Work, add_agents, size_of
 from streams.coordinator import guard
 from streams.credentials import credentials_of
 from streams.login import Client

@@ -1,21 +1,27 @@
 """
-Counts how often each of our secrets proves a caller, by its public id, over all processes.
+The uses of each of our secrets: how often it proves a caller, over all processes, and whether it is safe to drop by now.
 
 A use is a number in memory; every few seconds they are added to slots of five minutes, in one statement. So a process that is
 killed loses seconds of them, and a time of use is true to some seconds.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
+from gateway.settings import GatewaySettings
 from gateway.write_behind import WriteBehind
+from outbox.secret_changes import SecretChange
+from projections.roster import Roster
 from runtime.database import Pool
+from runtime.settings import Secret
+from schemas.partners import Partner
+from schemas.providers import providers
 
 KEPT: Final = timedelta(days=30)
 """For how long uses are remembered; longer than any overlap of two secrets."""
@@ -106,3 +112,160 @@ async def read(connection: AsyncConnection, now: datetime) -> list[Use]:
 def forget_uses(connection: Connection, now: datetime) -> int:
     """Delete slots whose time is over; how many."""
     return connection.execute("delete from secret_uses where slot < %s", (now - KEPT,)).rowcount
+
+
+Purpose = Literal["verifies", "signs"]
+
+# We are not told when a service or a partner changes over: a caller that calls once a week must have had its turn.
+_CALLERS: Final = timedelta(days=7)
+
+RULE: Final = (
+    "An older secret is safe to drop once the newest one of its setting is in use, and for a full overlap since then (24 hours "
+    "for providers, which send old events again under the old secret; 7 days for tokens and partners) the older one was not. "
+    "The only secret of a setting never is, and neither is one that signs what we send: whether its receiver still needs it, "
+    "only the receiver knows."
+)
+
+
+class Live(NamedTuple):
+    """A configured secret; `position` is 0 for the newest of its setting, which has `of` secrets in all."""
+
+    setting: str
+    secret: Secret
+    position: int
+    of: int
+    overlap: timedelta
+    purpose: Purpose = "verifies"
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The use of one secret; the secret itself is never returned."""
+
+    id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
+    setting: str  #: The setting that holds the secret.
+    configured: bool  #: False if only another gateway has it, or had it lately.
+    safe_to_drop: bool  #: True if the secret can be removed from its setting.
+    why: str  #: Why `safeToDrop` has its value, in words.
+    purpose: Purpose = msgspec.field(default="verifies", name="purpose")  #: `verifies` incoming calls, or `signs` outgoing ones.
+    position: Literal["newest", "older"] | None = None
+    """Its place among the secrets of the setting; absent if it is not configured."""
+    first_used_at: datetime | None = None  #: When it was first used, accurate to seconds.
+    last_used_at: datetime | None = None  #: When it was last used, accurate to seconds.
+    uses_last_hour: int | None = None  #: Uses within the last hour, accurate to five minutes; absent if it signs.
+    safe_from: datetime | None = None  #: When it becomes safe to drop if it stays unused.
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Every secret of this gateway, and those that were used lately."""
+
+    items: list[Standing]  #: The secrets by setting, newest first, then those that are no longer configured.
+    changes: list[SecretChange]  #: The latest changes of files with secrets in any process, newest first.
+    rule: str = msgspec.field(default=RULE)  #: The rule that `safeToDrop` follows.
+
+
+class Holders:
+    """The settings that hold each secret which verifies, as they are at the moment, by its public id."""
+
+    def __init__(self, settings: GatewaySettings, partners: Roster) -> None:
+        self._settings = settings
+        self._partners = partners
+        self._read()
+
+    def of(self, secret_id: str) -> tuple[str, ...]:
+        """The settings that hold the secret; none of one that has just been dropped."""
+        if self._seen != (self._settings.newest, self._partners.version):
+            self._read()
+        return self._holders.get(secret_id, ())
+
+    def _read(self) -> None:
+        self._seen = newest, _ = self._settings.newest, self._partners.version
+        self._holders = verifying_settings(live_secrets(newest, self._partners))
+
+
+def live_secrets(settings: GatewaySettings, partners: Mapping[str, Partner]) -> list[Live]:
+    """All of them, setting by setting, newest first; a partner of the database has the names of one of the settings."""
+    return [
+        *(live for provider in providers()
+            for live in _of(provider.secret_setting, settings.webhook_secrets(provider), provider.secret.overlap)),
+        *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
+        *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
+        *(live for key, partner in sorted(partners.items()) for live in (
+            *_of(f"PARTNER_{key}_SECRET", partner.secret, _CALLERS),
+            *_of(f"PARTNER_{key}_TOKEN", partner.token, _CALLERS),
+            *_of(f"PARTNER_{key}_CRM_SECRET", partner.crm_secret, _CALLERS, "signs"),
+        )),
+    ]  # fmt: skip
+
+
+def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
+    """The settings that hold each secret which verifies, by its public id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in live:
+        if each.purpose == "verifies":
+            found[each.secret.id] = (*found.get(each.secret.id, ()), each.setting)
+    return found
+
+
+def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
+    """The state of each live secret, and of each other that was used lately."""
+    known = {(use.setting, use.secret_id): use for use in uses}
+    newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
+    mine = {(each.setting, each.secret.id) for each in live}
+    return [*(_state(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
+
+
+def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[Live]:
+    for position, secret in enumerate(secrets):
+        yield Live(setting, secret, position, len(secrets), overlap, purpose)
+
+
+def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
+    use = known.get((each.setting, each.secret.id))
+    safe, why, since = _judge(each, use, newest, now)
+    counted = each.purpose == "verifies"
+    return Standing(
+        id=each.secret.id,
+        setting=each.setting,
+        configured=True,
+        safe_to_drop=safe,
+        why=why,
+        purpose=each.purpose,
+        position="older" if each.position else "newest",
+        first_used_at=use.first_used_at if use else None,
+        last_used_at=use.last_used_at if use else None,
+        uses_last_hour=(use.last_hour if use else 0) if counted else None,
+        safe_from=since,
+    )
+
+
+def _judge(each: Live, use: Use | None, newest: Use | None, now: datetime) -> tuple[bool, str, datetime | None]:
+    if each.of == 1:
+        return False, "it is the only one of its setting", None
+    if each.position == 0:
+        return False, "it is the newest one of its setting", None
+    if each.purpose == "signs":
+        return False, "it signs what we send: ask the partner whether its CRM has the newest one", None
+    if newest is None:
+        return False, "the newest one of its setting has not been used yet", None
+    quiet_since = max(newest.first_used_at, use.last_used_at) if use else newest.first_used_at
+    safe_from = quiet_since + each.overlap
+    if now < safe_from:
+        used_since = use is not None and quiet_since == use.last_used_at
+        why = "it was used within the overlap" if used_since else "the newest one is in use for less than the overlap"
+        return False, why, safe_from
+    return True, "the newest one is in use, and this one was not for a full overlap", None
+
+
+def _gone(known: Mapping[tuple[str, str], Use], mine: set[tuple[str, str]]) -> Iterator[Standing]:
+    for place, use in known.items():
+        if place not in mine:
+            yield Standing(
+                id=use.secret_id,
+                setting=use.setting,
+                configured=False,
+                safe_to_drop=False,
+                why="this gateway does not have it: it was dropped, or another gateway still has it",
+                first_used_at=use.first_used_at,
+                last_used_at=use.last_used_at,
+                uses_last_hour=use.last_hour,
+            )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from gateway.secrets.witness import Live, live_secrets
+from gateway.secrets.uses import Live, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.live import live_sources

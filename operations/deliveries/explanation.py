@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.errors import Reason
-from gateway.secrets.witness import Live
+from gateway.secrets.uses import Live
 from gateway.webhooks.signatures import digests_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.secrets.witness import Live
+from gateway.secrets.uses import Live
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.webhook_replay.store import Kept

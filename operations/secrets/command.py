@@ -15,7 +15,7 @@ from schemas.providers import Provider, either, providers
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from gateway.secrets.witness import Secrets, Standing
+    from gateway.secrets.uses import Secrets, Standing
 
 app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
 
@@ -111,7 +111,7 @@ def list_secrets(as_json: Json = False) -> None:
 
 async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets import uses as secret_uses
-    from gateway.secrets.witness import Secrets, live_secrets, states_of
+    from gateway.secrets.uses import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
     from outbox import secret_changes
     from projections.roster import Roster

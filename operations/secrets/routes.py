@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.keys import ROSTER, SECRET_USES, SETTINGS
 from gateway.postgres import transaction
 from gateway.secrets import uses as secret_uses
-from gateway.secrets.witness import Secrets, live_secrets, states_of
+from gateway.secrets.uses import Secrets, live_secrets, states_of
 from outbox import secret_changes
 
 

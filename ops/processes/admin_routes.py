@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.errors import Reason
 from gateway.route import Route
-from gateway.secrets.witness import Secrets
+from gateway.secrets.uses import Secrets
 from operations.audit import routes as audit
 from operations.dead_letters import routes as dead_letters
 from operations.dead_letters.listing import Sent

@@ -41,8 +41,7 @@ from gateway.presence import Presence
 from gateway.route import serve
 from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
-from gateway.secrets.uses import SecretUses
-from gateway.secrets.witness import Holders
+from gateway.secrets.uses import Holders, SecretUses
 from gateway.settings import GatewaySettings
 from gateway.webhooks import leads
 from gateway.webhooks.intake import Intake

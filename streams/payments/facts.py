@@ -1,16 +1,20 @@
 """
 Facts: what one provider event states about one payment, refund, dispute, subscription or invoice, in no provider's terms.
 
-A provider needs a translator to these records and nothing else: the fold, the store and the handler know only them.
+A provider needs a translator to these records and nothing else: the fold, the store and the handler know only them. A text that
+Postgres cannot hold is left out of an optional field: a NUL there must not cost the payment.
 """
 
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
+import structlog
 
 from schemas.numbers import whole
 from schemas.providers import ProviderName
-from schemas.text import Currency, accepts
+from schemas.text import Currency, accepts, is_storable
+from streams.errors import Poison, PoisonReason
 
 Progress = Literal["pending", "processing", "failed", "canceled"]
 InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
@@ -219,3 +223,28 @@ def _worded(value: Any) -> str | None:
     if (number := whole(value)) is not None:
         value = str(number)
     return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None
+
+
+log = structlog.get_logger()
+
+AnyFact = TypeVar("AnyFact", bound=Fact)
+
+
+def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
+    """
+    The fact, and the names of the fields whose text was left out of it.
+
+    Raises Poison `text_unstorable` if the field is required: an id, a status or a currency.
+    """
+    optional = {field.name: getattr(fact, field.name) for field in msgspec.structs.fields(fact) if field.default is None}
+    left_out = [name for name, value in optional.items() if not is_storable(value)]
+    kept = msgspec.structs.replace(fact, **dict.fromkeys(left_out))
+    if not is_storable(msgspec.structs.astuple(kept)):
+        raise Poison(PoisonReason.TEXT_UNSTORABLE, "a text that has to be stored holds a NUL, which Postgres cannot")
+    return kept, left_out
+
+
+def note_left_out(names: Sequence[str], **event: object) -> None:
+    """Log the fields that were left out of an event's effects, with what identifies the event."""
+    if names:
+        log.warning("words_left_out", fields=names, **event)

@@ -16,11 +16,10 @@ from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import store
-from streams.payments.facts import Fact
+from streams.payments.facts import Fact, note_left_out, storable
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
-from streams.payments.storable import note_left_out, storable
 from streams.payments.store import row_of, state_in
 from streams.role import role_of
 
@@ -53,8 +52,8 @@ class PaymentsHandler:
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         steps = await _take(connection, events, append)
         contests = of_contests(steps, decides=self._decides)
-        if self._fetches:
-            await want(connection, [*of_thin_events(events), *contests])
+        if self._fetches and (wanted := [*of_thin_events(events), *contests]):
+            await want(connection, wanted)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Emit the news again under the replay's id, without the messages to people and the alerts."""

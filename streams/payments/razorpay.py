@@ -22,11 +22,11 @@ from streams.payments.facts import (
     SubscriptionFact,
     Total,
     money,
+    note_left_out,
     reference_in,
     user_in,
 )
 from streams.payments.razorpay_objects import Dispute, Event, Payment, Refund, Subscription
-from streams.payments.storable import note_left_out
 
 _decoder: Final = Decoder(Event)
 

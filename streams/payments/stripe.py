@@ -9,8 +9,7 @@ from schemas.foreign_json import Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments import stripe_billing as billing
 from streams.payments import stripe_payments as payments
-from streams.payments.facts import Fact
-from streams.payments.storable import note_left_out
+from streams.payments.facts import Fact, note_left_out
 from streams.payments.stripe_objects import (
     Charge,
     CheckoutSession,

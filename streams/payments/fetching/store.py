@@ -88,10 +88,9 @@ delete from stripe_fetches where ctid = any(array(
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Record the objects to fetch, in the open transaction; they are due once the second that counts is over at Stripe."""
-    if wanted:
-        columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
-        await connection.execute(_WANT, columns)
+    """Record objects to fetch, one at least, in the open transaction; due once the second that counts is over at Stripe."""
+    columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
+    await connection.execute(_WANT, columns)
 
 
 async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Wanted]:

@@ -17,8 +17,7 @@ from confluent_kafka.admin import AdminClient
 from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
 from runtime.kafka import Cluster
-from streams.agents import Work
-from streams.batches import Most
+from streams.agents import Most, Work
 from streams.transport import App
 from tests.kafka import delete_records, make_anew, make_topic
 from tests.waiting import eventually

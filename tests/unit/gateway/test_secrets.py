@@ -7,8 +7,7 @@ from typing import Final
 
 import pytest
 
-from gateway.secrets.uses import Use
-from gateway.secrets.witness import Live, Standing, live_secrets, states_of
+from gateway.secrets.uses import Live, Standing, Use, live_secrets, states_of
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.secrets.witness import Live
+from gateway.secrets.uses import Live
 from gateway.webhooks.sources.razorpay import verify as verify_razorpay
 from gateway.webhooks.sources.stripe import verify as verify_stripe
 from operations.deliveries.bodies import bodies_of

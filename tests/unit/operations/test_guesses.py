@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway.secrets.witness import Live
+from gateway.secrets.uses import Live
 from gateway.webhooks.signatures import digests_of, timestamp_of
 from operations.deliveries.explanation import Surroundings, explain
 from operations.webhook_replay.store import Kept

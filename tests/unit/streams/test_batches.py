@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from runtime.kafka import Cluster
-from streams.batches import Batch, Chunk, Chunks, Gathered, Most
+from streams.agents import Batch, Chunk, Chunks, Gathered, Most
 from streams.records import Record
 
 if TYPE_CHECKING:

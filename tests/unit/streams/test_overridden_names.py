@@ -16,7 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from packaging.specifiers import SpecifierSet
 
-from streams import batches, monitor, stopping, transport
+from streams import agents, monitor, stopping, transport
 
 OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     transport.App: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None"},
@@ -42,7 +42,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "_crash": "(self, reason: BaseException) -> None",
     },
     stopping.QuietWorker: {"_setup_logging": "(self) -> None"},
-    batches.Chunks: {
+    agents.Chunks: {
         "iterate": "(self, records: Mapping[faust.types.tuples.TP, List]) -> Iterator[Tuple[faust.types.tuples.TP, Any]]"
     },
     monitor.Monitor: {
@@ -63,7 +63,7 @@ PARENTS: Final[dict[type, type]] = {
     transport.Thread: driver.AIOKafkaConsumerThread,
     stopping.Worker: faust.Worker,
     stopping.QuietWorker: faust.Worker,
-    batches.Chunks: DefaultSchedulingStrategy,
+    agents.Chunks: DefaultSchedulingStrategy,
     monitor.Monitor: faust.Monitor,
 }
 SEEN: Final = {"faust-streaming": "~=0.15.3", "mode-streaming": "~=0.7.1", "aiokafka": "~=0.14.0"}
