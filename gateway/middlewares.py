@@ -16,7 +16,7 @@ from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from gateway.secrets.tokens import Role, check_role
-from runtime import spans
+from runtime import tracing
 from runtime.ids import new_id
 from runtime.tracing import parse_traceparent, trace_of_call
 
@@ -37,7 +37,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     """Give the request its trace, and turn whatever is raised into an answer: one function, since each costs every request."""
     call = request[CALL] = _call(request)
     trace_id = call.trace.trace_id
-    began = spans.now()
+    began = tracing.now()
     try:
         _require_schema(request)
         response = await (_in_span(request, handler) if began else handler(request))
@@ -67,7 +67,7 @@ def _require_schema(request: web.Request) -> None:
 
 
 async def _in_span(request: web.Request, handler: Handler) -> web.StreamResponse:
-    with spans.unit({}, request[CALL].trace):
+    with tracing.unit({}, request[CALL].trace):
         return await handler(request)
 
 
@@ -76,7 +76,7 @@ def _record_span(request: web.Request, response: web.StreamResponse, began: int)
     if resource is None or resource.canonical.startswith(_UNRECORDED):
         return
     caller = parse_traceparent(request.headers.get("traceparent"))
-    spans.record(
+    tracing.record(
         f"{request.method} {resource.canonical}",
         request[CALL].trace,
         began,

@@ -15,7 +15,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox.shards import SHARDS
-from runtime import spans
+from runtime import tracing
 from runtime.ids import new_id
 from runtime.tracing import Trace
 from schemas.envelope import Event
@@ -95,7 +95,7 @@ async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
     """
     if events:
         await connection.execute(APPEND, columns_of(events), prepare=True)
-        spans.note_written(events)
+        tracing.note_written(events)
 
 
 def columns_of(events: Sequence[Event]) -> list[list[object]]:

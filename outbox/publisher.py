@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
 from outbox.relay_store import PendingRow
-from runtime import spans
+from runtime import tracing
 from runtime.excerpts import described
 from runtime.heartbeat import now
 from runtime.kafka import Cluster
@@ -52,7 +52,7 @@ class Batch:
 
     def __init__(self, rows: Sequence[PendingRow]) -> None:
         self.rows = rows
-        self.began = spans.now()
+        self.began = tracing.now()
         self.handed_over_at = now()
         self.refused: dict[int, Refusal] = {}
         """By the row's place in the batch."""

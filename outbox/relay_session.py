@@ -20,7 +20,7 @@ from outbox.publisher import Batch, Publisher
 from outbox.refusals import Isolate, Park, decide, park_refused, park_unreadable
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
-from runtime import spans
+from runtime import tracing
 from runtime.ids import time_of
 from runtime.lease import Lease
 from runtime.process import Stop
@@ -228,7 +228,7 @@ def _record_spans(rows: list[relay_store.PendingRow], began: int) -> None:
     """Record a span for each sampled event, from the hand-over to Kafka's acknowledgement of the batch."""
     for row in rows:
         if (caller := parse_traceparent(row.event.traceparent)) and caller.sampled:
-            spans.record(
+            tracing.record(
                 f"publish {row.event.topic}",
                 caller.child(),
                 began,

@@ -24,7 +24,7 @@ from psycopg.errors import CheckViolation, DataError, IntegrityError, ProgramLim
 
 from outbox import lost
 from outbox.lost import Loss
-from runtime import database, spans
+from runtime import database, tracing
 from runtime.database import Pool
 from runtime.excerpts import excerpt_of
 from runtime.tracing import continue_trace, span_id_of, trace_id_of
@@ -118,7 +118,7 @@ class Processor:
                 await self._settle(items[start:end])
 
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
-        spans.discard_written()
+        tracing.discard_written()
         fresh = await self._mark(connection, items)
         events: list[Event] = []
         restored: list[Event] = []
@@ -217,15 +217,15 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
 
     `reason` is the reason of events that failed, whose dead letters the transaction writes.
     """
-    if not spans.on():
+    if not tracing.on():
         yield
         return
-    began = spans.now()
+    began = tracing.now()
     steps = [(item, continue_trace(item.event.traceparent)) for item in items]
-    with spans.unit({item.event.id: step for item, step in steps}):
+    with tracing.unit({item.event.id: step for item, step in steps}):
         yield
     for item, step in steps:
-        spans.record(
+        tracing.record(
             f"process {item.record.topic}",
             step,
             began,
@@ -243,4 +243,4 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
             tallyhook__type=item.event.type,
         )
     if reason is None:
-        spans.record_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))
+        tracing.record_batch("round", began, [step.traceparent for _, step in steps], tallyhook__events=len(steps))

@@ -20,7 +20,7 @@ from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.waiting import Waiting, WaitingList, fail
 from outbox.append import Received, Recorded, record
-from runtime import spans
+from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
@@ -208,7 +208,7 @@ class Intake:
 
     async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[Waiting]) -> None:
         lane.heartbeat.beat()
-        started, began = self._loop.time(), spans.now()
+        started, began = self._loop.time(), tracing.now()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
         try:
             await self._write(connection, batch)
@@ -224,7 +224,9 @@ class Intake:
         metrics.INTAKE_BATCH_EVENTS.observe(len(batch))
         metrics.INTAKE_COMMIT_SECONDS.observe(self._loop.time() - started)
         if began:
-            spans.record_batch("commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch))
+            tracing.record_batch(
+                "commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch)
+            )
         metrics.INTAKE_LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
     async def _write(self, connection: AsyncConnection, batch: list[Waiting]) -> None:

@@ -24,7 +24,7 @@ from gateway.webhooks.rejections import Rejected, RejectedLog
 from gateway.webhooks.sources import Arrival, Source
 from gateway.webhooks.worth import Worth
 from outbox.append import Received, Recorded
-from runtime import spans
+from runtime import tracing
 from runtime.redaction import redacted
 from runtime.settings import Secret
 from runtime.tracing import parse_traceparent
@@ -176,10 +176,10 @@ class Reception:
             raise self._too_large() from error
 
     async def _record(self, received: Received, call: Call) -> Recorded:
-        began = spans.now()
+        began = tracing.now()
         recorded = await self._intake.record(received)
         if began and (trace := parse_traceparent(received.event.traceparent)):
-            spans.record(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
+            tracing.record(f"create {received.event.type}", trace, began, parent=call.trace.span_id, kind="producer")
         return recorded
 
     def _too_large(self) -> GatewayError:

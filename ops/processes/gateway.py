@@ -21,7 +21,7 @@ from runtime.build import register_build
 from runtime.logs import configure_logs
 from runtime.process import stop_signals, tune_gc
 from runtime.secret_watch import SecretWatch
-from runtime.spans import configure_spans
+from runtime.tracing import configure_spans
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
 from runtime.service import Service
-from runtime.spans import configure_spans
+from runtime.tracing import configure_spans
 
 log = structlog.get_logger()
 

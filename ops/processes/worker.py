@@ -20,7 +20,7 @@ from runtime.logs import configure_logs
 from runtime.process import Stop, tune_gc
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
-from runtime.spans import configure_spans
+from runtime.tracing import configure_spans
 from schemas.topology import process_of
 from streams.app import run
 from streams.roles import ROLES

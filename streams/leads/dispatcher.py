@@ -18,7 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from projections.config_view import Config
-from runtime import spans
+from runtime import tracing
 from runtime.database import Pool
 from runtime.excerpts import described
 from runtime.heartbeat import Heartbeat, now
@@ -166,7 +166,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return self._ended_by(row, Answer(error=INTERRUPTED), Exhausted()) if over else None
 
     async def attempt(self, row: Claimed, check: Callable[[], None]) -> Ended:
-        started, began = time.monotonic(), spans.now()
+        started, began = time.monotonic(), tracing.now()
         answer = await self._crm.send(self._partners.get(row.partner), row, check)
         try:
             self._observe(row, answer, started, began)
@@ -261,7 +261,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
 
 def _record_span(lead: Claimed, answer: Answer, began: int) -> None:
-    spans.record(
+    tracing.record(
         "deliver lead",
         continue_trace(lead.traceparent),
         began,

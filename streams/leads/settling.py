@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from outbox.alerts import PARTNER_FAILING, note, tally
 from outbox.append import append
-from runtime import spans
+from runtime import tracing
 from runtime.database import Pool
 from runtime.tracing import Trace, parse_traceparent
 from streams.due import UNWRITABLE, settle_apart
@@ -31,7 +31,7 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
     """
 
     async def write(part: Sequence[Ended]) -> int:
-        with spans.unit(_causes(part)):
+        with tracing.unit(_causes(part)):
             return await _write_down(pool, part)
 
     return await settle_apart(batch, write, partial(_settle_culprit, pool))
@@ -100,4 +100,4 @@ def _is_current(ended: Ended, locked: Mapping[UUID, store.LockedLead]) -> bool:
 
 def _causes(batch: Sequence[Ended]) -> dict[UUID, Trace]:
     """Return the spans of the events that brought the leads."""
-    return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if spans.on() else {}
+    return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if tracing.on() else {}

@@ -13,7 +13,7 @@ from prometheus_client import Counter as Metric
 from psycopg import AsyncConnection
 
 from projections.config_view import Config
-from runtime import spans
+from runtime import tracing
 from runtime.database import Pool
 from runtime.excerpts import described, excerpt_of
 from runtime.heartbeat import Heartbeat, now
@@ -93,7 +93,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         return None
 
     async def attempt(self, row: Notification, check: Callable[[], None]) -> Ended:
-        began = spans.now()
+        began = tracing.now()
         try:
             await self._send(row, check)
         except SendFailed as failure:
@@ -143,9 +143,9 @@ class Dispatcher(DueSender[Notification, Ended]):
 
     async def _write(self, ended: Sequence[Ended]) -> int:
         causes = (
-            {each.row.id: cause for each in ended if (cause := parse_traceparent(each.row.traceparent))} if spans.on() else {}
+            {each.row.id: cause for each in ended if (cause := parse_traceparent(each.row.traceparent))} if tracing.on() else {}
         )
-        with spans.unit(causes):
+        with tracing.unit(causes):
             async with self._pool.connection() as connection, connection.transaction():
                 held = await store.settle(connection, ended)
         self._count([store.OUTCOMES[type(each.outcome)] for each in held] + ["lost"] * (len(ended) - len(held)))
@@ -182,7 +182,7 @@ def event_fields(notification: Notification) -> dict[str, Any]:
 
 def _record_span(notification: Notification, began: int, reason: str | None) -> None:
     if began:
-        spans.record(
+        tracing.record(
             f"send {notification.channel}",
             continue_trace(notification.traceparent),
             began,

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from runtime import spans
+from runtime import tracing
 from runtime.identity import work_as
 from runtime.ids import new_id
 from runtime.otel import Recorder
@@ -42,9 +42,9 @@ def recorder(exporter: InMemorySpanExporter) -> Recorder:
 def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
     exporter = InMemorySpanExporter()
-    spans.record_with(recorder(exporter))
+    tracing.record_with(recorder(exporter))
     yield exporter
-    spans.record_with(None)
+    tracing.record_with(None)
 
 
 def test_without_an_endpoint_no_process_loads_the_exporter() -> None:
@@ -52,10 +52,10 @@ def test_without_an_endpoint_no_process_loads_the_exporter() -> None:
     code = """
 import sys
 import ops.processes.gateway, ops.processes.relay, ops.processes.worker
-from runtime import spans
-spans.configure_spans("here", {"OTEL_SERVICE_NAME": "here"})
-spans.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"})
-print(spans.on(), spans.now(), [name for name in sys.modules if name.startswith(("opentelemetry.exporter", "runtime.otel"))])
+from runtime import tracing
+tracing.configure_spans("here", {"OTEL_SERVICE_NAME": "here"})
+tracing.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"})
+print(tracing.on(), tracing.now(), [name for name in sys.modules if name.startswith(("opentelemetry.exporter", "runtime.otel"))])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False 0 []\n"
@@ -63,8 +63,8 @@ print(spans.on(), spans.now(), [name for name in sys.modules if name.startswith(
 
 def test_a_process_without_the_extra_says_so_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "runtime.otel", None)
-    spans.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
-    assert not spans.on()
+    tracing.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    assert not tracing.on()
 
 
 @pytest.mark.parametrize("name", ["traceidratio", "parentbased_traceidratio"])
@@ -107,31 +107,31 @@ def test_without_a_sampler_the_caller_decides() -> None:
 
 def test_the_decision_goes_along_with_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    spans.record_with(recorder(InMemorySpanExporter()))
+    tracing.record_with(recorder(InMemorySpanExporter()))
     try:
         assert not new_trace().sampled
         assert not trace_of_call(None, CAUSE.trace_id).child().sampled
         assert trace_of_call(CAUSE.traceparent, "").sampled
     finally:
-        spans.record_with(None)
+        tracing.record_with(None)
     assert new_trace().sampled
 
 
 def test_what_is_not_sampled_is_not_recorded(kept: InMemorySpanExporter) -> None:
-    spans.record("seen", CAUSE, 1)
-    spans.record("unseen", CAUSE._replace(sampled=False), 1)
-    spans.record_batch("seen", 1, [CAUSE.traceparent, CAUSE._replace(sampled=False).traceparent])
-    spans.record_batch("unseen", 1, [CAUSE._replace(sampled=False).traceparent])
+    tracing.record("seen", CAUSE, 1)
+    tracing.record("unseen", CAUSE._replace(sampled=False), 1)
+    tracing.record_batch("seen", 1, [CAUSE.traceparent, CAUSE._replace(sampled=False).traceparent])
+    tracing.record_batch("unseen", 1, [CAUSE._replace(sampled=False).traceparent])
     assert [(span.name, len(span.links)) for span in kept.get_finished_spans()] == [("seen", 0), ("seen", 1)]
 
 
 def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_ended_well(kept: InMemorySpanExporter) -> None:
     cause, other = new_id(), CAUSE.child()
-    with spans.unit({cause: CAUSE}, other):
-        spans.note_written([Event("undone", CAUSE.child().traceparent, cause)])
-        spans.discard_written()
-        spans.note_written([Event("caused", CAUSE.child().traceparent, cause), Event("otherwise", CAUSE.child().traceparent)])
-        spans.note_written([Event("of another trace", new_trace().traceparent)])
+    with tracing.unit({cause: CAUSE}, other):
+        tracing.note_written([Event("undone", CAUSE.child().traceparent, cause)])
+        tracing.discard_written()
+        tracing.note_written([Event("caused", CAUSE.child().traceparent, cause), Event("otherwise", CAUSE.child().traceparent)])
+        tracing.note_written([Event("of another trace", new_trace().traceparent)])
         assert kept.get_finished_spans() == ()
     assert [(span.name, span.parent and f"{span.parent.span_id:016x}") for span in kept.get_finished_spans()] == [
         ("create caused", CAUSE.span_id),
@@ -140,10 +140,10 @@ def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_e
 
 
 def test_events_of_a_transaction_that_failed_are_not_recorded(kept: InMemorySpanExporter) -> None:
-    with suppress(ZeroDivisionError), spans.unit({}, CAUSE):
-        spans.note_written([Event("lost", CAUSE.child().traceparent)])
+    with suppress(ZeroDivisionError), tracing.unit({}, CAUSE):
+        tracing.note_written([Event("lost", CAUSE.child().traceparent)])
         raise ZeroDivisionError
-    spans.note_written([Event("outside", CAUSE.child().traceparent)])
+    tracing.note_written([Event("outside", CAUSE.child().traceparent)])
     assert kept.get_finished_spans() == ()
 
 
@@ -153,11 +153,11 @@ def test_a_span_arrives_at_a_collector_as_it_was_recorded(monkeypatch: pytest.Mo
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         sending = Recorder("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_RESOURCE_ATTRIBUTES": "a=b"})
         monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES")
-        spans.record_with(sending)
+        tracing.record_with(sending)
         try:
-            spans.record("done", step, 1_000, parent=CAUSE.span_id, kind="consumer", links=[CAUSE], failed=True, n=1, a__b="x")
+            tracing.record("done", step, 1_000, parent=CAUSE.span_id, kind="consumer", links=[CAUSE], failed=True, n=1, a__b="x")
         finally:
-            spans.record_with(None)
+            tracing.record_with(None)
             sending.close()
         [came] = collector.spans
     assert (came.service, came.name, came.kind, came.failed) == ("tallyhook-here", "done", "consumer", True)
@@ -169,7 +169,7 @@ async def test_a_span_is_of_the_role_that_records_it(kept: InMemorySpanExporter)
     async def role(name: str | None) -> None:
         if name:
             work_as(name)
-        spans.record(name or "itself", new_trace()._replace(sampled=True), spans.now())
+        tracing.record(name or "itself", new_trace()._replace(sampled=True), tracing.now())
 
     await asyncio.gather(role("worker-one"), role("worker-other"), role(None))
     services = {span.name: span.resource.attributes["service.name"] for span in kept.get_finished_spans()}
