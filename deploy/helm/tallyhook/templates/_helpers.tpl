@@ -154,7 +154,7 @@ spec:
         - {name: secrets, mountPath: /run/secrets/tallyhook, readOnly: true}
         - {name: temporary, mountPath: /tmp}
         {{- if $values.certificates.existingSecret }}
-        - {name: certificates, mountPath: /etc/tallyhook/certificates, readOnly: true}
+        - {name: certificates, mountPath: /run/certificates, readOnly: true}
         {{- end }}
   volumes:
     - name: secrets
