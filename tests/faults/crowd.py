@@ -37,7 +37,7 @@ class Crowd:
     """
 
     def __init__(self, doors: Sequence[str], crm: Crm) -> None:
-        self._doors = doors
+        self.doors = doors
         self._crm = crm
         self._turn = 0
         self._ended = asyncio.Event()
@@ -121,7 +121,7 @@ class Crowd:
         while True:
             self._turn += 1
             try:
-                status = await attempt(self._doors[self._turn % len(self._doors)])
+                status = await attempt(self.doors[self._turn % len(self.doors)])
             except (aiohttp.ClientError, TimeoutError) as error:
                 self.answers[type(error).__name__] += 1
             else:
