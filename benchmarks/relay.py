@@ -13,7 +13,7 @@ from benchmarks.figures import Aim, Figure, Result, Void, cpu_seconds, expect, m
 from benchmarks.producer import produce_backlog, produce_backlog_with_aiokafka
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
-from ops.stack.errors import DownloadRefused
+from ops.stack.errors import Reason, StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,9 @@ def run(scale: Scale, report: Report) -> Result:
             debezium.fetch_jars()
             with system("postgres", "kafka", report=report) as theirs:
                 _measure_peer(theirs, scale, report, result)
-    except DownloadRefused as refusal:
+    except StackError as refusal:
+        if refusal.reason is not Reason.DOWNLOAD_REFUSED:
+            raise
         result.notes.append(f"Debezium was not measured: {refusal}")
     except Void as void:
         result.void.append(str(void))

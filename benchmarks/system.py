@@ -17,7 +17,7 @@ from ops.dev.processes import SPLIT, TALLYHOOK, processes, take_listeners
 from ops.dev.secrets_file import NEEDED
 from ops.stack import Stack
 from ops.stack.child import Child, spawn, tail
-from ops.stack.errors import ProcessFailed
+from ops.stack.errors import Reason, StackError
 from ops.stack.places import temporary_data_dir
 from ops.stack.probe import answers
 from runtime.addresses import LOOPBACK, address
@@ -52,7 +52,10 @@ class Running:
     def check(self) -> None:
         """Raise if it has ended."""
         if self.child.exit_code is not None:
-            raise ProcessFailed(f"{self.name} ended with code {self.child.exit_code}; its log ends:\n{tail(self.child.log)}")
+            raise StackError(
+                Reason.PROCESS_FAILED,
+                f"{self.name} ended with code {self.child.exit_code}; its log ends:\n{tail(self.child.log)}",
+            )
 
 
 class System:
@@ -128,7 +131,9 @@ class System:
         while not answers(spec.ready_url):
             process.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"{process.name} was not ready within {_READY_LIMIT:.0f} s; see {process.child.log}")
+                raise StackError(
+                    Reason.PROCESS_FAILED, f"{process.name} was not ready within {_READY_LIMIT:.0f} s; see {process.child.log}"
+                )
             time.sleep(0.02)
 
     def _run(self, *words: str) -> None:
@@ -136,7 +141,7 @@ class System:
         command = [TALLYHOOK, *words]
         done = subprocess.run(command, env=environment, cwd=self.stack.data_dir, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ProcessFailed(f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
+            raise StackError(Reason.PROCESS_FAILED, f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
 
 
 @contextmanager

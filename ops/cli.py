@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _check_shell() -> None:
-    """Settings of a local stack that is gone must not be taken for the operator's. Raises ShellStale."""
+    """Settings of a local stack that is gone must not be taken for the operator's. Raises StackError `shell_stale`."""
     if "TALLYHOOK_DEV_ENV" in os.environ and "--help" not in sys.argv:
         from ops.dev import mark  # noqa: PLC0415  # of a shell on a developer's machine, which few commands run in
 

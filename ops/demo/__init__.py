@@ -16,7 +16,7 @@ from ops.demo.commands import index_document, invalidate_cache
 from ops.demo.journey import Gateway, Journey, Station, check_answer, follow, text_of
 from ops.demo.stripe import USER, payment_succeeded, sign
 from ops.dev.status import StackStatus, read_status
-from ops.stack.errors import StackError
+from ops.stack.errors import Reason, StackError
 from ops.stack.state import StateFile
 from runtime.kafka import KafkaClientSettings
 from runtime.servers import ElasticsearchSettings, RedisTlsSettings
@@ -46,7 +46,7 @@ def demo(data_dir: Path, say: Callable[[str], None]) -> None:
             say(text_of("\nA partner's lead", lead.stations))
             say(text_of("\nCommands of our own services", _give_commands(gateway, http, known)))
     except (requests.RequestException, RedisError, KafkaException, ApiError, TransportError) as error:
-        raise StackError(f"something is away: {error}; see ./dev status") from error
+        raise StackError(Reason.STACK_FAILED, f"something is away: {error}; see ./dev status") from error
     say("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
 
 
@@ -63,7 +63,7 @@ def _next(status: StackStatus, delivery_id: str) -> Iterator[str]:
 def _running(data_dir: Path) -> StackStatus:
     status = read_status(data_dir)
     if status.phase != "ready":
-        raise StackError("no stack is running: start it with ./dev up --detach")
+        raise StackError(Reason.STACK_FAILED, "no stack is running: start it with ./dev up --detach")
     return status
 
 
@@ -108,5 +108,5 @@ def _give_commands(gateway: Gateway, http: requests.Session, known: dict[str, st
 def _newest(known: dict[str, str], name: str) -> str:
     secret = known.get(name, "").partition(",")[0].strip()
     if not secret:
-        raise StackError(f"{name} is set neither in the environment nor in .env, so nothing can be signed")
+        raise StackError(Reason.STACK_FAILED, f"{name} is set neither in the environment nor in .env, so nothing can be signed")
     return secret

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.demo.journey import Station, check_answer
-from ops.stack.errors import StackError
+from ops.stack.errors import Reason, StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def _until(fact: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _LIMIT
     while not fact():
         if time.monotonic() > deadline:
-            raise StackError(f"{what} was not there within {_LIMIT:.0f} s; see ./dev status for logs")
+            raise StackError(Reason.STACK_FAILED, f"{what} was not there within {_LIMIT:.0f} s; see ./dev status for logs")
         time.sleep(0.01)
 
 

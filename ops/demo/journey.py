@@ -11,7 +11,7 @@ import requests
 from confluent_kafka import Consumer, TopicPartition
 
 from ops.dev.lines import wrapped
-from ops.stack.errors import StackError
+from ops.stack.errors import Reason, StackError
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ def check_answer(answer: requests.Response) -> requests.Response:
     act = ""
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         act = "\nThe running stack has other secrets than .env: ./dev down, then ./dev up --detach, starts it with these."
-    raise StackError(f"{answer.request.method} {answer.url} answered {answer.status_code}: {answer.text}{act}")
+    raise StackError(
+        Reason.STACK_FAILED, f"{answer.request.method} {answer.url} answered {answer.status_code}: {answer.text}{act}"
+    )
 
 
 def text_of(title: str, stations: list[Station]) -> str:
@@ -139,7 +141,10 @@ def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _W
         told = {event["type"] for event in events} >= awaited
         if told and journey["event"].get("consumedBy") and all(event["id"] in watch.seen for event in events):
             return events
-    raise StackError(f"the event was stored but its journey did not end within {_PATIENCE:.0f} s; see ./dev status for logs")
+    raise StackError(
+        Reason.STACK_FAILED,
+        f"the event was stored but its journey did not end within {_PATIENCE:.0f} s; see ./dev status for logs",
+    )
 
 
 def _note(watch: _Watch) -> None:

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from ops.stack.child import tail
-from ops.stack.errors import ProcessFailed
+from ops.stack.errors import Reason, StackError
 from ops.stack.places import as_root, private_folder
 from ops.stack.state import StateFile
 
@@ -53,7 +53,10 @@ def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path,
                 say(line.rstrip("\n"))
             time.sleep(_POLL)
     failure = StateFile(data_dir).read().failure
-    raise ProcessFailed(failure or f"the supervisor ended with code {supervisor.returncode}; the end of {log}:\n{tail(log)}")
+    raise StackError(
+        Reason.PROCESS_FAILED,
+        failure or f"the supervisor ended with code {supervisor.returncode}; the end of {log}:\n{tail(log)}",
+    )
 
 
 def down(data_dir: Path, say: Callable[[str], None]) -> bool:

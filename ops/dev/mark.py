@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ops.stack.errors import ShellStale
+from ops.stack.errors import Reason, StackError
 from ops.stack.state import StateFile
 from runtime import env_file
 
@@ -77,11 +77,13 @@ def leave(environ: MutableMapping[str, str], directory: Path) -> tuple[Mark | No
 
 
 def check(environ: Mapping[str, str], directory: Path) -> None:
-    """Raise ShellStale if variables of `./dev env` belong to a stack that is gone or changed, or to another checkout."""
+    """Raise StackError `shell_stale` if variables of `./dev env` are of a stack that is gone, or of another checkout."""
     mark = Mark.of(environ)
     if mark and (fault := mark.fault(directory)):
         where = shlex.quote(mark.checkout)
-        raise ShellStale(f"{fault}: run {_AGAIN} in the checkout that you mean (after ./dev up --detach), or cd {where}")
+        raise StackError(
+            Reason.SHELL_STALE, f"{fault}: run {_AGAIN} in the checkout that you mean (after ./dev up --detach), or cd {where}"
+        )
 
 
 def note(fault: str) -> str:

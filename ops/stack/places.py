@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from ops.stack.errors import Unreachable
+from ops.stack.errors import Reason, StackError
 
 _ROOT = 0
 _TEMPORARY = "tallyhook-"
@@ -63,7 +63,7 @@ def roots_folder() -> Path:
     folder = Path("/var/tmp/tallyhook-root")  # noqa: S108  its owner is checked below
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder.stat().st_uid != _ROOT or folder.is_symlink():
-        raise Unreachable(f"{folder} belongs to another account; remove it or give --data-dir")
+        raise StackError(Reason.FILES_UNREACHABLE, f"{folder} belongs to another account; remove it or give --data-dir")
     return private_folder(folder, passable=True)
 
 

@@ -7,7 +7,7 @@ import random
 import socket
 from typing import TYPE_CHECKING
 
-from ops.stack.errors import PortTaken, StackError
+from ops.stack.errors import PortTaken, Reason, StackError
 from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Ports:
         for port in random.sample(_FREE_RANGE, _TRIES):
             if self._available(port):
                 return port
-        raise StackError(f"found no free port in {_TRIES} tries between {_FREE_RANGE.start} and {_FREE_RANGE.stop}")
+        raise StackError(
+            Reason.STACK_FAILED, f"found no free port in {_TRIES} tries between {_FREE_RANGE.start} and {_FREE_RANGE.stop}"
+        )
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

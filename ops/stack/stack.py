@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ops.stack.elasticsearch import Elasticsearch
-from ops.stack.errors import StackError
+from ops.stack.errors import Reason, StackError
 from ops.stack.kafka import Kafka
 from ops.stack.ports import Ports
 from ops.stack.postgres import Postgres
@@ -153,5 +153,5 @@ class Stack:
     def _server(self, kind: type[_Kind]) -> _Kind:
         server = self._servers.get(kind.name)
         if not isinstance(server, kind):
-            raise StackError(f"this stack has no {kind.name}, or is not started")
+            raise StackError(Reason.STACK_FAILED, f"this stack has no {kind.name}, or is not started")
         return server

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ops.stack.child import Identity
-from ops.stack.errors import AlreadyRunning
+from ops.stack.errors import Reason, StackError
 from ops.stack.places import as_root, private_folder
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class StackState(msgspec.Struct, frozen=True):
         """True if the supervisor that wrote this is alive."""
         return self.supervisor is not None and self.supervisor.alive()
 
-    def already_running(self, data_dir: Path) -> AlreadyRunning:
+    def already_running(self, data_dir: Path) -> StackError:
         """Return the error for an attempt to start a second one."""
         pid = self.supervisor.pid if self.supervisor else "?"
-        return AlreadyRunning(f"a stack already runs on {data_dir} (pid {pid}): see ./dev status, stop it with ./dev down")
+        return StackError(
+            Reason.ALREADY_RUNNING, f"a stack already runs on {data_dir} (pid {pid}): see ./dev status, stop it with ./dev down"
+        )
 
     def leftovers(self) -> list[Identity]:
         """Every process written down here that still lives, the ones that write before the ones they write to."""

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ops.stack.child import Child, spawn, tail
-from ops.stack.errors import ProcessFailed
+from ops.stack.errors import Reason, StackError
 from ops.stack.probe import answers, status_of
 from ops.stack.state import ProcessState
 
@@ -94,7 +94,9 @@ class Supervisor:
         """Raise, with the end of its log, for a process that keeps dying before it ever served."""
         for process in self._processes:
             if process.restarts >= _DEATHS_AT_START and not process.has_served:
-                raise ProcessFailed(f"{process.spec.name} keeps ending; the end of {process.log}:\n{tail(process.log)}")
+                raise StackError(
+                    Reason.PROCESS_FAILED, f"{process.spec.name} keeps ending; the end of {process.log}:\n{tail(process.log)}"
+                )
 
     def stop(self) -> None:
         """Stop them rank by rank; within a rank all at once."""

@@ -15,7 +15,7 @@ import redis
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.stack import Stack
-from ops.stack.errors import ServerFailed
+from ops.stack.errors import StackError
 from ops.stack.places import temporary_data_dir
 from ops.stack.probe import answers
 
@@ -112,7 +112,7 @@ def test_elasticsearch_serves(elasticsearch_server: str) -> None:
 def test_a_server_that_cannot_start_ends_the_others_and_says_why(own_stack: StartStack) -> None:
     stack = own_stack("postgres", "redis")
     stack.stop()
-    with socket.create_server(("127.0.0.1", stack.redis.port)), pytest.raises(ServerFailed, match="redis ended"):
+    with socket.create_server(("127.0.0.1", stack.redis.port)), pytest.raises(StackError, match="redis ended"):
         stack.start()
     assert not any(server.child for server in stack.servers)
     stack.start()

@@ -12,7 +12,7 @@ from ops.dev import mark
 from ops.dev.processes import TALLYHOOK
 from ops.dev.shell import exports
 from ops.stack.child import Identity
-from ops.stack.errors import ShellStale
+from ops.stack.errors import StackError
 from ops.stack.state import StateFile
 from runtime.settings import environment
 
@@ -93,7 +93,7 @@ def test_after_a_stop_the_next_start_sees_no_address_of_the_stack_that_is_gone(
     assert fault
     assert "no longer runs" in fault
     assert "DATABASE_URL" not in environ
-    with pytest.raises(ShellStale, match=r"eval \"\$\(\./dev env\)\""):
+    with pytest.raises(StackError, match=r"eval \"\$\(\./dev env\)\""):
         mark.check(shell, one.folder)
 
 
@@ -106,14 +106,14 @@ def test_a_stack_that_came_back_as_it_was_is_right_and_one_with_other_addresses_
     mark.check(shell, one.folder)
     mark.check(shell, one.folder.parent)  # anywhere that is no checkout
     one.run(DATABASE_URL="postgresql://one:5433/x")
-    with pytest.raises(ShellStale, match="changed since"):
+    with pytest.raises(StackError, match="changed since"):
         mark.check(shell, one.folder)
 
 
 def test_a_file_that_has_changed_since_is_told(one: Clone, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     shell = one.eval(fresh, monkeypatch)
     one.env_file(ADMIN_API_TOKEN="a-new-token")
-    with pytest.raises(ShellStale, match="changed since"):
+    with pytest.raises(StackError, match="changed since"):
         mark.check(shell, one.folder)
     again = one.eval(shell, monkeypatch)
     assert again["ADMIN_TOKEN"] == "a-new-token"
@@ -123,7 +123,7 @@ def test_a_file_that_has_changed_since_is_told(one: Clone, fresh: dict[str, str]
 
 def test_two_checkouts_never_mix(one: Clone, other: Clone, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     shell = one.eval(fresh, monkeypatch)
-    with pytest.raises(ShellStale, match="another checkout"):
+    with pytest.raises(StackError, match="another checkout"):
         mark.check(shell, other.folder)
     environ, fault = left(shell, other)
     assert fault

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.stack.child import Identity
-from ops.stack.errors import AlreadyRunning
+from ops.stack.errors import StackError
 from ops.stack.state import ProcessState, StackState, StateFile, hold
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_a_process_that_ignores_the_stop_signal_is_killed_once_the_limit_has_pas
 
 def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:
     StateFile(tmp_path).change(supervisor=ourselves())
-    with hold(tmp_path), pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"), hold(tmp_path):
+    with hold(tmp_path), pytest.raises(StackError, match=f"pid {os.getpid()}"), hold(tmp_path):
         pass
 
 
