@@ -1,6 +1,7 @@
 """A Kafka record as it comes, and the step from it to an event."""
 
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -42,6 +43,14 @@ def decode(record: Record) -> Event:
     if not is_time_ordered(event.id):
         raise Poison(PoisonReason.EVENT_ID_UNORDERED, f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
     return event
+
+
+def id_of(record: Record) -> UUID | None:
+    """The id of the event in a record; None where it holds no event."""
+    try:
+        return decode(record).id
+    except Poison:
+        return None
 
 
 def _fault_of(event: Event) -> str | None:

@@ -20,10 +20,10 @@ from runtime.kafka import Cluster
 from schemas.operations import NotificationFailed, NotificationSent, NotificationSuppressed
 from schemas.topics import Topic
 from streams.errors import Poison
+from streams.notifications.store import STATUS
 from streams.records import Record, data_of, decode
 
 WORKER: Final = "notifications"
-_STATUS: Final = {NotificationSent: "sent", NotificationFailed: "failed", NotificationSuppressed: "suppressed"}
 
 
 def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Start) -> int:
@@ -39,7 +39,7 @@ def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:
     found: dict[UUID, Outcome] = {}
     for event in _events(batch):
         reason = None if isinstance(event, NotificationSent) else event.reason
-        found[event.id] = Outcome(event.id, _STATUS[type(event)], reason, event.attempts)
+        found[event.id] = Outcome(event.id, STATUS[type(event)], reason, event.attempts)
     return found
 
 

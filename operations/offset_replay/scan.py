@@ -8,8 +8,7 @@ from uuid import UUID
 from operations.errors import OperationError, Reason
 from outbox.offsets import Place
 from runtime.ids import time_of
-from streams.errors import Poison
-from streams.records import Record, decode
+from streams.records import Record, id_of
 
 
 @dataclass
@@ -40,7 +39,7 @@ def count(
     counts: dict[Place, Count] = {}
     seen: set[UUID] = set()
     for batch in batches:
-        ids = [(record, _id_of(record)) for record in batch]
+        ids = [(record, id_of(record)) for record in batch]
         handled = marked([event_id for _, event_id in ids if event_id is not None])
         for record, event_id in ids:
             of = counts.setdefault(Place(record.topic, record.partition), Count())
@@ -71,10 +70,3 @@ def refuse_unmarkable(counts: dict[Place, Count], days: Collection[date]) -> Non
             f"{min(days, default='no day')}: it is unknown whether it had its effects. Begin after offset {last}, "
             "or use --shadow",
         )
-
-
-def _id_of(record: Record) -> UUID | None:
-    try:
-        return decode(record).id
-    except Poison:
-        return None

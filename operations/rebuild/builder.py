@@ -22,9 +22,8 @@ from outbox.offsets import Offsets
 from runtime.database import Pool, make_pool
 from runtime.ids import first_id_of
 from schemas.envelope import Event, to_headers
-from streams.errors import Poison
 from streams.processor import Processor
-from streams.records import Record, decode
+from streams.records import Record, id_of
 
 if TYPE_CHECKING:
     from operations.rebuild.sources import Events, Source
@@ -152,7 +151,7 @@ class Builder:
         spans = await asyncio.to_thread(Offsets(kafka).spans, [topic])
         batches = log.read(kafka, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
         while batch := await asyncio.to_thread(next, batches, list[Record]()):
-            found = [(record, event_id) for record in batch if (event_id := _id_of(record)) in gone]
+            found = [(record, event_id) for record in batch if (event_id := id_of(record)) in gone]
             gone -= {event_id for _, event_id in found}
             await self._handle([record for record, _ in found], [event_id for _, event_id in found if event_id])
             self.from_kafka += len(found)
@@ -187,13 +186,6 @@ def _record(number: int, row: Mapping[str, Any]) -> Record:
     event = Event(**{name: value for name, value in row.items() if name in _ATTRIBUTES})
     headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
     return Record(event.topic, _OF_THE_LOG, number, event.aggregate_id.encode(), event.data, headers)
-
-
-def _id_of(record: Record) -> UUID | None:
-    try:
-        return decode(record).id
-    except Poison:
-        return None
 
 
 # Erased subjects stay erased, though Kafka may still hold contents that were removed from the log.
