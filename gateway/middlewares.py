@@ -1,5 +1,6 @@
 """Around every handler: the trace, the refusals, and on the internal listener the token and the audit log."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,13 +13,13 @@ from gateway import metrics
 from gateway.audit_log import Audited
 from gateway.errors import GatewayError, Reason
 from gateway.keys import AUDIT, CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
-from gateway.paths import ids_of, pattern_of
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from gateway.secrets.tokens import Role, check_role
 from runtime import tracing
 from runtime.ids import new_id
 from runtime.tracing import parse_traceparent, trace_of_call
+from schemas.providers import providers
 
 log = structlog.get_logger()
 
@@ -154,3 +155,28 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         )
     )
     return response
+
+
+NO_ROUTE: Final = "(no such route)"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
+_PREFIXES: Final = "|".join(dict.fromkeys(prefix for provider in providers() for prefix in provider.id_prefixes))
+_OF_PROVIDER: Final = re.compile(rf"((?:{_PREFIXES})_\w{{4}})\w*", re.ASCII)
+"""An id of a provider's, and as much of it as finds its row."""
+
+
+def pattern_of(request: web.Request) -> str:
+    """The path as its route declares it."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else NO_ROUTE
+
+
+def ids_of(request: web.Request) -> dict[str, str]:
+    """The parts of a path that are certainly ids: a UUID in whole, and the beginning of a provider's."""
+    return {name: short for name, text in request.match_info.items() if (short := short_id(text))}
+
+
+def short_id(text: str) -> str | None:
+    if _UUID.fullmatch(text):
+        return text
+    found = _OF_PROVIDER.fullmatch(text)
+    return f"{found[1]}…" if found else None

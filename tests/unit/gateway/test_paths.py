@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.paths import short_id
+from gateway.middlewares import short_id
 
 
 @pytest.mark.parametrize(

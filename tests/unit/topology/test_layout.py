@@ -8,8 +8,7 @@ import pytest
 
 from schemas.topology import workers
 from tests.unit.topology.looks import NOW, topology
-from topology.drawing import Drawing, Shape, draw
-from topology.layout import lanes_of
+from topology.drawing import Drawing, Shape, draw, lanes_of
 from topology.view import Kafka, Topology, around, declared
 
 SCOPES = ["all", *(agent.name for agent in workers())]
