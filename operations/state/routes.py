@@ -8,63 +8,39 @@ from psycopg import AsyncConnection
 
 from gateway.answers import answer, asked_id, known
 from gateway.postgres import reading
+from gateway.route import Handler
 from projections import leads, notifications, reads
 
 Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
-async def payment(request: web.Request) -> web.Response:
-    """
-    Read the state of a payment, with the events that produced it.
+def _view(summary: str, description: str, read: Read) -> Handler:
+    """The handler that answers with what is read of the id; its texts are published, as a docstring is."""
 
-    The answer includes the payment's refunds and disputes.
-    """
-    return await _answer(request, reads.payment)
+    async def view(request: web.Request) -> web.Response:
+        async with reading(request) as connection:
+            return answer(known(await read(connection, request.match_info["id"]), "nothing is known by this id"))
 
-
-async def refund(request: web.Request) -> web.Response:
-    """
-    Read the state of a refund, with the events that produced it.
-
-    The state is the result of all of the provider's events so far, in any order of arrival.
-    """
-    return await _answer(request, reads.refund)
+    view.__doc__ = f"{summary}\n\n{description}"
+    return view
 
 
-async def dispute(request: web.Request) -> web.Response:
-    """
-    Read the state of a dispute, with the events that produced it.
-
-    The state is the result of all of the provider's events so far, in any order of arrival.
-    """
-    return await _answer(request, reads.dispute)
+def _folded(thing: str, read: Read, more: str = "") -> Handler:
+    """The view of a state that is the result of a provider's events."""
+    any_order = "The state is the result of all of the provider's events so far, in any order of arrival."
+    return _view(f"Read the state of {thing}, with the events that produced it.", more or any_order, read)
 
 
-async def subscription(request: web.Request) -> web.Response:
-    """
-    Read the state of a subscription, with the events that produced it.
-
-    The state is the result of all of the provider's events so far, in any order of arrival.
-    """
-    return await _answer(request, reads.subscription)
-
-
-async def invoice(request: web.Request) -> web.Response:
-    """
-    Read the state of an invoice, with the events that produced it.
-
-    The state is the result of all of the provider's events so far, in any order of arrival.
-    """
-    return await _answer(request, reads.invoice)
-
-
-async def lead(request: web.Request) -> web.Response:
-    """
-    Read the state of a lead, with every attempt to deliver it.
-
-    The answer includes the lead's events and when the next attempt is due.
-    """
-    return await _answer(request, leads.lead)
+payment = _folded("a payment", reads.payment, "The answer includes the payment's refunds and disputes.")
+refund = _folded("a refund", reads.refund)
+dispute = _folded("a dispute", reads.dispute)
+subscription = _folded("a subscription", reads.subscription)
+invoice = _folded("an invoice", reads.invoice)
+lead = _view(
+    "Read the state of a lead, with every attempt to deliver it.",
+    "The answer includes the lead's events and when the next attempt is due.",
+    leads.lead,
+)
 
 
 async def notification(request: web.Request) -> web.Response:
@@ -77,8 +53,3 @@ async def notification(request: web.Request) -> web.Response:
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)
     return answer(known(found, "no notification has this id, or its command is still on the way"))
-
-
-async def _answer(request: web.Request, read: Read) -> web.Response:
-    async with reading(request) as connection:
-        return answer(known(await read(connection, request.match_info["id"]), "nothing is known by this id"))

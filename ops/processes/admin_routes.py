@@ -1,9 +1,9 @@
 """The routes of operators, which need an admin token."""
 
-from typing import Final
+from typing import Any, Final
 
 from gateway.errors import Reason
-from gateway.route import Route
+from gateway.route import Answer, Handler, Route
 from gateway.secrets.uses import Secrets
 from operations.audit import routes as audit
 from operations.dead_letters import routes as dead_letters
@@ -35,24 +35,26 @@ _BYTES: Final = "application/octet-stream"
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_PARTNERS: Final = _ABSENT | {Reason.PARTNER_IN_ENVIRONMENT, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 
+
+def _one(path: str, name: str, handler: Handler, found: Answer, id_text: str, **more: Any) -> Route:
+    """The route that reads one thing by its id."""
+    answers = {200: found}
+    return Route(
+        "GET", f"/v1/admin/{path}", f"admin_{name}", handler, answers, role="admin", id_text=id_text, refuses=_ABSENT, **more
+    )
+
+
 ADMIN: Final = (
     Route(
         "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
         role="admin", query=DeliveriesQuery,
     ),
-    Route(
-        "GET", "/v1/admin/webhooks/deliveries/{id}", "admin_delivery", deliveries.delivery, {200: deliveries.DeliveriesDetail},
-        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/webhooks/deliveries/{id}/body", "admin_body", deliveries.body, {200: _BYTES},
+    _one("webhooks/deliveries/{id}", "delivery", deliveries.delivery, deliveries.DeliveriesDetail, "The id of the delivery."),
+    _one(
+        "webhooks/deliveries/{id}/body", "body", deliveries.body, _BYTES, "The id of the delivery.",
         holds={200: "The raw body of the delivery."},
-        role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
     ),
-    Route(
-        "GET", "/v1/admin/webhooks/deliveries/{id}/explanation", "admin_explanation", deliveries.explanation,
-        {200: Explanation}, role="admin", id_text="The id of the delivery.", refuses=_ABSENT,
-    ),
+    _one("webhooks/deliveries/{id}/explanation", "explanation", deliveries.explanation, Explanation, "The id of the delivery."),
     Route(
         "POST", "/v1/admin/webhooks/replay", "admin_replay_begin", replays.begin, {200: Preview, 202: replays.ReplaysBegun},
         role="admin", body=ReplayWebhooks,
@@ -62,10 +64,7 @@ ADMIN: Final = (
         "GET", "/v1/admin/replays", "admin_replays", replays.all_replays, {200: replays.ReplaysPage},
         role="admin", query=replays.ReplayQuery,
     ),
-    Route(
-        "GET", "/v1/admin/replays/{replayId}", "admin_replay", replays.replay, {200: Replay},
-        role="admin", id_text="The id of the replay.", refuses=_ABSENT,
-    ),
+    _one("replays/{replayId}", "replay", replays.replay, Replay, "The id of the replay."),
     Route(
         "GET", "/v1/admin/replays/{replayId}/items", "admin_replay_items", replays.items, {200: replays.Items},
         role="admin", id_text="The id of the replay.", query=replays.ItemsQuery, refuses=_ABSENT,
@@ -82,10 +81,9 @@ ADMIN: Final = (
         "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
         role="admin", query=DeadLettersQuery,
     ),
-    Route(
-        "GET", "/v1/admin/dead-letters/{id}", "admin_dead_letter", dead_letters.dead_letter,
-        {200: dead_letters.DeadLettersDetail},
-        role="admin", id_text="The id of the dead letter.", refuses=_ABSENT,
+    _one(
+        "dead-letters/{id}", "dead_letter", dead_letters.dead_letter, dead_letters.DeadLettersDetail,
+        "The id of the dead letter.",
     ),
     Route(
         "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
@@ -106,15 +104,9 @@ ADMIN: Final = (
         "GET", "/v1/admin/erasures", "admin_erasures", erasures.all_erasures, {200: erasures.ErasuresPage},
         role="admin", query=erasures.ErasuresQuery,
     ),
-    Route(
-        "GET", "/v1/admin/erasures/{id}", "admin_erasure", erasures.erasure, {200: Erasure},
-        role="admin", id_text="The id of the erasure.", refuses=_ABSENT,
-    ),
+    _one("erasures/{id}", "erasure", erasures.erasure, Erasure, "The id of the erasure."),
     Route("GET", "/v1/admin/partners", "admin_partners", partners.partners, {200: PartnerList}, role="admin"),
-    Route(
-        "GET", "/v1/admin/partners/{id}", "admin_partner", partners.partner, {200: PartnerDetail},
-        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT,
-    ),
+    _one("partners/{id}", "partner", partners.partner, PartnerDetail, "The id of the partner.", id_type=PartnerId),
     Route(
         "PUT", "/v1/admin/partners/{id}", "admin_partner_put", partners.put, {200: PartnerChanged, 201: PartnerChanged},
         role="admin", body=PutPartner, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text="The id of the partner.",
@@ -142,32 +134,11 @@ ADMIN: Final = (
         role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
-    Route(
-        "GET", "/v1/admin/payments/{id}", "admin_payment", state.payment, {200: PaymentView},
-        role="admin", id_text="The provider's id of the payment.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/refunds/{id}", "admin_refund", state.refund, {200: RefundView},
-        role="admin", id_text="The provider's id of the refund.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/disputes/{id}", "admin_dispute", state.dispute, {200: DisputeView},
-        role="admin", id_text="The provider's id of the dispute.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/subscriptions/{id}", "admin_subscription", state.subscription, {200: SubscriptionView},
-        role="admin", id_text="The provider's id of the subscription.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/invoices/{id}", "admin_invoice", state.invoice, {200: InvoiceView},
-        role="admin", id_text="The provider's id of the invoice.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/leads/{id}", "admin_lead", state.lead, {200: LeadView},
-        role="admin", id_text="The id of the lead.", refuses=_ABSENT,
-    ),
-    Route(
-        "GET", "/v1/admin/notifications/{id}", "admin_notification", state.notification, {200: NotificationView},
-        role="admin", id_text="The id of the notification.", refuses=_ABSENT,
-    ),
+    _one("payments/{id}", "payment", state.payment, PaymentView, "The provider's id of the payment."),
+    _one("refunds/{id}", "refund", state.refund, RefundView, "The provider's id of the refund."),
+    _one("disputes/{id}", "dispute", state.dispute, DisputeView, "The provider's id of the dispute."),
+    _one("subscriptions/{id}", "subscription", state.subscription, SubscriptionView, "The provider's id of the subscription."),
+    _one("invoices/{id}", "invoice", state.invoice, InvoiceView, "The provider's id of the invoice."),
+    _one("leads/{id}", "lead", state.lead, LeadView, "The id of the lead."),
+    _one("notifications/{id}", "notification", state.notification, NotificationView, "The id of the notification."),
 )  # fmt: skip
