@@ -26,7 +26,7 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LIMITED: Final = "/v1/webhooks/"  # health is asked by our own
-_LOOK: Final = 0.5  # seconds between two looks at the configuration, which is kept up within about one
+_LOOK: Final = 0.5  # seconds between two looks at the configuration, which is kept up within 1.5
 
 
 class Limits(NamedTuple):

@@ -204,8 +204,8 @@ async def test_a_value_that_cannot_be_used_is_told_once_a_change_and_not_at_ever
         await change(gateway, "partner.ACME.paused", False)
         with structlog.testing.capture_logs() as lines:
             for value in ('"yes"', '"no"'):
-                await gateway.overwrite_config("partner.ACME.paused", value)
                 before = len(lines)
+                await gateway.overwrite_config("partner.ACME.paused", value)
                 await eventually(lambda before=before: _told(lines, before))
                 for number in range(1, 6):  # each is another look at all keys
                     await change(gateway, "lead.max_attempts", number)
