@@ -143,9 +143,9 @@ async def readable(connection: AsyncConnection, seconds: float | None = None) ->
     loop, found, number = asyncio.get_running_loop(), asyncio.Event(), connection.fileno()
     loop.add_reader(number, found.set)
     try:
-        await asyncio.wait_for(found.wait(), seconds)
-    except TimeoutError:
-        return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await found.wait()
     finally:
         loop.remove_reader(number)
 
