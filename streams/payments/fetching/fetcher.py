@@ -95,6 +95,8 @@ class Fetcher:
         async def turn() -> float:
             await self._look()
             asked = await self.run_once()
+            if self._api is None:
+                return _LOOK_EVERY
             return 0.0 if asked >= self._limits.batch else self._limits.poll.total_seconds()
 
         failures = Failures("stripe fetches", postponed="fetches_postponed", passing=passing_reason, longest_away=1.0)
@@ -107,7 +109,7 @@ class Fetcher:
         """
         if self._api is None or time.monotonic() < self._held_until:
             return 0
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._pool.connection() as connection:
             claimed = await store.claim(connection, self._limits.batch, self._limits.claim)
         groups = [list(group) for _, group in groupby(sorted(claimed, key=_object_of), key=_object_of)]
         outcomes = await asyncio.gather(*(self._settle(self._api, group) for group in groups), return_exceptions=True)

@@ -94,7 +94,7 @@ async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
 
 
 async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Wanted]:
-    """Claim due objects, oldest first, for the time of the lease; every other worker passes over them."""
+    """Claim due objects, oldest first, for the time of the lease, on a connection in autocommit mode; others pass over them."""
     async with connection.cursor(row_factory=class_row(Wanted)) as cursor:
         await cursor.execute(_CLAIM, (limit, lease))
         return await cursor.fetchall()
