@@ -65,7 +65,7 @@ async def test_a_lead_is_delivered_when_its_time_has_come(leads: Leads) -> None:
 
 async def test_at_rest_it_looks_less_often_until_there_is_something_to_do(leads: Leads) -> None:
     async with leads.dispatcher(poll=timedelta(milliseconds=200)) as dispatcher:
-        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 1.0, 1.0]
+        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 2.0, 2.0]
         [lead_id] = await leads.take_in(lead("1"))
         assert await dispatcher._turn() == 0.2
         await dispatcher.idle()
