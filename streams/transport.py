@@ -41,6 +41,8 @@ log = structlog.get_logger()
 _POLL_AT_REST: Final = 2000
 _POLL_BESIDE: Final = 20  # milliseconds
 _LOOK_AGAIN: Final = 0.2  # seconds
+_FETCH: Final = 5.0
+"""Seconds that a fetch waits for records; those that come end it at once."""
 _PAUSE: Final = 0.5  # seconds
 # Seconds. By aiokafka's clock a worker that has no partitions, or waits for Postgres, does not poll: it would leave the group,
 # and wait for a poll before it joins again, which only comes with partitions.
@@ -276,10 +278,14 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     @override
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:
-        """Fetch when there is room in hand, and only what belongs to the assignment in which the fetch began."""
+        """
+        Fetch when there is room in hand, and only what belongs to the assignment in which the fetch began.
+
+        It ends also with records of partitions that were given out since, which it would else pass over for as long as it waits.
+        """
         generation = self.app.consumer_generation_id
         await self.consumer.in_hand.room()
-        return await self.consumer.accept(generation, await super().getmany(active_partitions, timeout))
+        return await self.consumer.accept(generation, await super().getmany(None, _FETCH))
 
 
 class Transport(driver.Transport):
