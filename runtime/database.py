@@ -70,9 +70,9 @@ def make_pool(
     """
 
     async def bound(connection: AsyncConnection) -> None:
-        await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement)))
+        await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
 
-    path = f" -c search_path={search_path.replace(' ', '')}" if search_path else ""
+    path = {"search_path": search_path} if search_path else {}
     return AsyncConnectionPool(
         url,
         connection_class=Session,
@@ -89,6 +89,5 @@ def make_pool(
             "application_name": f"tallyhook {name}",
             **client_options(lease),
             "prepare_threshold": 0,
-            "options": f"-c timezone=UTC{path}",
         },
     )

@@ -24,7 +24,7 @@ from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
-from runtime.sessions import Session
+from runtime.sessions import SET, Session, columns_of
 from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
+_PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for every batch would cost more than the batch
 
 # Errors of the database about a value. Errors of our own code or of the driver count likewise; the rows around it are sound.
 _REFUSED: Final = (DataError, ProgramLimitExceeded)
@@ -161,17 +162,22 @@ class Intake:
 
     async def _connect(self) -> AsyncConnection:
         # The server bounds a statement that waits, the kernel a peer that is gone, and `_overdue` what neither of them sees.
-        # A custom plan for every batch would cost more than the batch.
         limit = int(self._limit * 1000)
-        return await Session.connect(
+        connection = await Session.connect(
             self._url,
             autocommit=True,
             application_name="tallyhook intake",
-            options=f"-c plan_cache_mode=force_generic_plan -c statement_timeout={limit}",
             connect_timeout=max(2, int(self._limit)),
             tcp_user_timeout=limit,
             keepalives_idle=5,
         )
+        try:
+            async with asyncio.timeout(self._limit):
+                await connection.execute(SET, columns_of({**_PLANS, "statement_timeout": str(limit)}))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _pause(self, failures: int) -> None:
         first, longest = _BACKOFF

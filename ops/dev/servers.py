@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from ops.stack.stack import VARIABLES
 from runtime.addresses import shown
 from runtime.kafka import KafkaSettings
 from runtime.servers import ElasticsearchSettings, RedisTlsSettings
+from runtime.sessions import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,9 +76,7 @@ def _answers(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _ask_postgres(environ: Mapping[str, str]) -> bool:
-    with psycopg.connect(
-        environ["DATABASE_URL"], connect_timeout=_LIMIT, autocommit=True, options=f"-c statement_timeout={_LIMIT}s"
-    ) as connection:
+    with connect(environ["DATABASE_URL"], name="dev", statement=timedelta(seconds=_LIMIT)) as connection:
         return connection.execute("select 1").fetchone() is not None
 
 

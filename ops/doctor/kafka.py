@@ -17,6 +17,7 @@ from outbox.faults import Faults
 from outbox.offsets import Offsets, Span
 from outbox.settings import TopicSettings
 from runtime.endpoints import check_database
+from runtime.sessions import connect
 from runtime.settings import SettingsError
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS, group_of
@@ -125,7 +126,7 @@ def _are_wanted(environ: Mapping[str, str]) -> bool:
     """True if Postgres shows a running system: only then is a missing worker a fault."""
     url = address_in(environ, "DATABASE_URL", check_database)
     try:
-        with psycopg.connect(url or "", autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
+        with connect(url or "", name="doctor", statement=store.LIMIT) as connection:
             return bool(url) and store.runs(connection)
     except psycopg.Error:
         return False

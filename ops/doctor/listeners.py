@@ -18,6 +18,7 @@ from ops.doctor.settings import address_in
 from runtime.addresses import LOOPBACK, address, shown
 from runtime.endpoints import check_database
 from runtime.schema import read_schema
+from runtime.sessions import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +51,7 @@ def check_listeners(environ: Mapping[str, str]) -> Iterator[Finding]:
 def _system_of(url: str) -> str | None:
     """Return the id of the system to which the database belongs, or None if it holds none."""
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=5, options=store.OPTIONS) as connection:
+        with connect(url, name="doctor", statement=store.LIMIT) as connection:
             return read_schema(connection).system
     except psycopg.Error:
         return None

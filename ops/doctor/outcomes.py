@@ -12,13 +12,14 @@ from operations.errors import OperationError
 from operations.ledger import books
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
-from ops.doctor.store import OPTIONS, SESSIONS, late_notifications
+from ops.doctor.store import LIMIT, SESSIONS, late_notifications
 from projections.config import in_force
 from projections.partners import read_partners
 from projections.roster import Roster
 from runtime.addresses import shown
 from runtime.endpoints import check_database
 from runtime.seals import Seals
+from runtime.sessions import connect_async
 from runtime.settings import SettingsError
 from schemas.partners import PartnerSettings
 
@@ -61,9 +62,7 @@ def _roster(environ: Mapping[str, str]) -> Roster:
 
 
 async def _check(url: str, partners: Roster) -> list[Finding]:
-    async with await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=OPTIONS
-    ) as connection:
+    async with await connect_async(url, name="doctor", statement=LIMIT) as connection:
         now = datetime.now(UTC)
         await partners.refresh(connection)
         found = await _check_processes(connection)

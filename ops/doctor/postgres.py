@@ -18,6 +18,7 @@ from outbox import relay_store as outbox
 from runtime.addresses import shown
 from runtime.endpoints import check_database
 from runtime.schema import needed, read_schema, unfit
+from runtime.sessions import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,13 +44,7 @@ def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
     if not url:
         return
     try:
-        with psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="tallyhook doctor",
-            options="-c statement_timeout=5000 -c timezone=UTC",
-        ) as connection:
+        with connect(url, name="doctor", statement=store.LIMIT) as connection:
             yield from _check_server(connection, shown(url))
             yield from _check_schema(connection)
     except psycopg.Error as error:

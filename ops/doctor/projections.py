@@ -19,6 +19,7 @@ from ops.doctor.findings import fail, ok
 from ops.doctor.settings import address_in
 from runtime.endpoints import check_database
 from runtime.ids import first_id_of
+from runtime.sessions import connect
 from schemas.topics import Topic
 
 if TYPE_CHECKING:
@@ -103,11 +104,8 @@ def check_projections(environ: Mapping[str, str]) -> Iterator[Finding]:
     url = address_in(environ, "DATABASE_URL", check_database)
     if not url:
         return
-    options = "-c statement_timeout=5000 -c timezone=UTC"
     try:
-        with psycopg.connect(
-            url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
-        ) as connection:
+        with connect(url, name="doctor", statement=store.LIMIT) as connection:
             if store.is_migrated(connection) and store.revision(connection) == chain.head():  # else it is reported of Postgres
                 yield from _check(connection)
     except psycopg.errors.QueryCanceled:

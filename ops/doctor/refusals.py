@@ -11,8 +11,10 @@ import psycopg
 from gateway.settings import GatewaySettings
 from operations.deliveries import clues
 from ops.doctor.findings import fail, ok, warn
+from ops.doctor.store import LIMIT
 from projections.roster import Roster
 from runtime.ids import first_id_of
+from runtime.sessions import connect_async
 from runtime.settings import SettingsError
 from schemas.providers import providers
 
@@ -53,10 +55,7 @@ def check_refusals(environ: Mapping[str, str]) -> Iterable[Finding]:
 
 async def _check(settings: GatewaySettings) -> list[Finding]:
     since = first_id_of(datetime.now(UTC) - _WITHIN)
-    options = "-c statement_timeout=5000 -c timezone=UTC"
-    async with await psycopg.AsyncConnection.connect(
-        settings.database_url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=options
-    ) as connection:
+    async with await connect_async(settings.database_url, name="doctor", statement=LIMIT) as connection:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
         roster = Roster.of(settings)
         await roster.refresh(connection)

@@ -10,9 +10,10 @@ import psycopg
 
 from ops.doctor.findings import ok, warn
 from ops.doctor.settings import SECRETS, address_in
-from ops.doctor.store import OPTIONS
+from ops.doctor.store import LIMIT
 from outbox import secret_changes
 from runtime.endpoints import check_database
+from runtime.sessions import connect_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,7 @@ def check_secret_changes(environ: Mapping[str, str]) -> list[Finding]:
 
 
 async def _read(url: str) -> Sequence[SecretChange]:
-    async with await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=5, application_name="tallyhook doctor", options=OPTIONS
-    ) as connection:
+    async with await connect_async(url, name="doctor", statement=LIMIT) as connection:
         now = datetime.now(UTC)
         return [change for change in await secret_changes.latest(connection, now) if change.at > now - _RECENT]
 

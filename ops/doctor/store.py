@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from outbox.locks import Kind
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
-OPTIONS: Final = "-c statement_timeout=10000 -c timezone=UTC"
+LIMIT: Final = timedelta(seconds=5)  # for one statement
 
 
 class Vitals(NamedTuple):
