@@ -37,6 +37,7 @@ class Web:
         self.port = 0
         self.answer: Callable[[BaseHTTPRequestHandler], Answer] = lambda _: Answer(404)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.connections = 0
 
     @property
     def host(self) -> str:
@@ -98,6 +99,7 @@ def _web(context: ssl.SSLContext) -> Iterator[Web]:
     class Server(ThreadingHTTPServer):
         def get_request(self) -> tuple[Any, Any]:
             raw, peer = super().get_request()
+            web.connections += 1
             return context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False), peer
 
         def handle_error(self, request: Any, client_address: Any) -> None:

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +20,15 @@ from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
 from ops.stack.ports import Ports
 from ops.stack.state import StateFile
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ops.stack.child import Identity
 
 SCRIPT = Path(__file__).with_name("small_stack.py")
 EXTERNAL = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "ELASTICSEARCH_URL")
-LIMIT = 30.0  # seconds until a condition must hold
 
 
 class SmallStack:
@@ -58,7 +56,7 @@ class SmallStack:
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         with self.start() as process:
             try:
-                eventually(lambda: process.poll() is not None or self.status.phase == "ready")
+                wait_until(lambda: process.poll() is not None or self.status.phase == "ready")
                 assert process.poll() is None, self.log.read_text()
                 yield process
             finally:
@@ -76,13 +74,6 @@ class SmallStack:
     def process(self, name: str) -> tuple[int | None, str, int]:
         found = next(process for process in self.status.processes if process.name == name)
         return found.pid, found.state, found.restarts
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        threading.Event().wait(0.02)
 
 
 @pytest.fixture
@@ -118,7 +109,7 @@ def test_a_process_that_dies_is_started_again_and_status_shows_it(small: SmallSt
         pid, _state, restarts = small.process("relay")
         assert restarts == 0
         os.kill(pid or 0, signal.SIGKILL)
-        eventually(lambda: small.process("relay")[1:] == ("ready", 1))
+        wait_until(lambda: small.process("relay")[1:] == ("ready", 1))
         assert small.process("relay")[0] != pid
 
 
@@ -126,9 +117,9 @@ def test_a_server_that_dies_is_started_again(small: SmallStack) -> None:
     with small.running():
         before = StateFile(small.data_dir).read().servers["redis"]
         os.kill(before.pid, signal.SIGKILL)
-        eventually(lambda: StateFile(small.data_dir).read().servers["redis"] != before)
+        wait_until(lambda: StateFile(small.data_dir).read().servers["redis"] != before)
         with redis.Redis.from_url(small.status.redis or "") as client:
-            eventually(lambda: _answers(client))
+            wait_until(lambda: _answers(client))
 
 
 def test_a_second_up_finds_the_same_ports_and_the_data(small: SmallStack) -> None:
@@ -157,7 +148,7 @@ def test_nothing_outlives_a_supervisor_that_was_killed(small: SmallStack) -> Non
         started = small.alive
         up.kill()
         up.wait()
-        eventually(lambda: none_lives(started))
+        wait_until(lambda: none_lives(started))
 
 
 def test_a_second_up_while_one_runs_says_so(small: SmallStack) -> None:

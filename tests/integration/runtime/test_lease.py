@@ -65,7 +65,7 @@ def test_what_a_stopped_process_held_is_free_within_the_lease_and_it_knows_when_
         wait_until(lambda: passed(start, 1.5))
         assert not is_free(other)  # its thread speaks while it waits for a line
         holder.send_signal(signal.SIGSTOP)
-        wait_until(lambda: is_free(other), seconds=SECONDS + 1)
+        wait_until(lambda: is_free(other))
         holder.stdin.write("\n")
         holder.stdin.flush()
         holder.send_signal(signal.SIGCONT)
@@ -86,7 +86,7 @@ def test_a_busy_loop_keeps_what_it_holds_and_one_that_hangs_gives_it_away(databa
         wait_until(lambda: passed(start, 2))
         assert lease.held
         loop.beat()  # and now it hangs
-        wait_until(lambda: is_free(other), seconds=2 * SECONDS + 1)
+        wait_until(lambda: is_free(other))
         with pytest.raises(LeaseLost, match="lost"):
             lease.check()
 
@@ -94,17 +94,17 @@ def test_a_busy_loop_keeps_what_it_holds_and_one_that_hangs_gives_it_away(databa
 def test_a_session_that_the_server_ends_is_known_to_be_lost_before_the_next_word_is_due(
     database_url: str, other: psycopg.Connection
 ) -> None:
-    with Lease(database_url, "test ended", timedelta(minutes=1), Heartbeat("test")) as lease:
+    with Lease(database_url, "test ended", timedelta(hours=1), Heartbeat("test")) as lease:
         assert lease.held
         other.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallyhook test ended'")
-        wait_until(lambda: not lease.held, seconds=2)
+        wait_until(lambda: not lease.held)
     assert sessions(other, "test ended") == 0
 
 
 def test_a_client_that_does_not_read_what_it_asked_for_is_given_up(database_url: str, other: psycopg.Connection) -> None:
     connection = connect(database_url, name="test deaf", lease=LEASE)
     connection.pgconn.send_query(b"select repeat('x', 1000000) from generate_series(1, 100)")
-    wait_until(lambda: sessions(other, "test deaf") == 0, seconds=3 * SECONDS)
+    wait_until(lambda: sessions(other, "test deaf") == 0)
     connection.close()
 
 
