@@ -118,7 +118,6 @@ def system(empty_stack: Stack) -> Iterator[System]:
             system.stop()
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_a_backlog_of_large_events_has_all_its_effects_within_little_memory(system: System) -> None:
     provider = Provider(system.public)

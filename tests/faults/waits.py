@@ -1,10 +1,9 @@
-"""Everybody who asks for something while processes fall silent, and how long each of them waits for it."""
+"""Everybody who asks for something while processes are silent, and what of it is done."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.sender import post_stripe
@@ -19,44 +18,27 @@ if TYPE_CHECKING:
     from tests.system import Doors, System
 
 EVERY: Final = 0.25
-LONGEST: Final = 35.0  # seconds that any of them may wait; far below the time for which processes are silent
 UNDER_WAY: Final = 10
 """What those that fall silent may have had under way: done, and not yet written down."""
 DONE: Final = """
 select 'payment ' || id from payments where status = 'succeeded' union all
-select 'lead ' || id from leads where status = 'delivered' union all
-select 'replayed ' || n from webhook_replay_items where state = 'unchanged'
+select 'lead ' || id from leads where status = 'delivered'
 """
 OPEN: Final = "tasks where status <> 'done'"
 
 
 class Served:
-    """When each thing was asked for, and when it was first seen done, in seconds of one clock."""
+    """What was asked for."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
-        self.done: dict[str, float] = {}
+        self.asked: set[str] = set()
 
     def ask(self, name: str) -> None:
-        self.asked[name] = time.monotonic()
+        self.asked.add(name)
 
-    def look(self, system: System) -> bool:
-        """Whether all is done."""
-        now = time.monotonic()
-        for (name,) in system.query(DONE):
-            self.done.setdefault(name, now)
-        return self.asked.keys() <= self.done.keys() and not system.count(OPEN)
-
-    def longest(self, system: System) -> dict[str, float]:
-        """The longest wait of each kind; that of a replay is between two of its items."""
-        found: dict[str, float] = {}
-        for name, at in self.asked.items():
-            kind = name.partition(" ")[0]
-            found[kind] = max(found.get(kind, 0.0), self.done[name] - at)
-        replayed = sorted(at for name, at in self.done.items() if name.startswith("replayed"))
-        found["replayed"] = max((after - before for before, after in pairwise(replayed)), default=0.0)
-        slowest = "select kind, extract(epoch from max(settled_at - created_at))::float8 from tasks group by kind"
-        return found | dict(system.query(slowest))
+    def is_done(self, system: System) -> bool:
+        """Report whether all of it is done, and every command too."""
+        return self.asked <= {name for (name,) in system.query(DONE)} and not system.count(OPEN)
 
     def number(self, kind: str) -> int:
         return sum(name.startswith(f"{kind} ") for name in self.asked)
@@ -69,7 +51,7 @@ class Client:
         self, http: aiohttp.ClientSession, doors: Doors, served: Served, partners: Sequence[str] = ("acme", "other")
     ) -> None:
         self._http = http
-        self._doors = doors
+        self.doors = doors
         self._served = served
         self._partners = partners
         self._number = 0
@@ -78,7 +60,7 @@ class Client:
         """One of each."""
         number = self._number = self._number + 1
         life = stripe.Payment(metadata={"user_id": f"u-{number}"})
-        assert (await post_stripe(self._http, self._doors.public, life.succeeded(int(time.time())))).status == 200
+        assert (await post_stripe(self._http, self.doors.public, life.succeeded(int(time.time())))).status == 200
         self._served.ask(f"payment {life.id}")
         await self.lead()
         data = {"providerPaymentId": f"pi_{number}", "amount": number, "currency": "eur"}
@@ -92,17 +74,16 @@ class Client:
         name = self._partners[number % len(self._partners)]
         body = partner.lead(f"{number}", name)
         signed = {"Content-Type": "application/json", "X-Partner-Signature": partner.sign(body, f"{name}-secret", time.time())}
-        async with self._http.post(f"{self._doors.public}/v1/webhooks/partner/leads", data=body, headers=signed) as answer:
+        async with self._http.post(f"{self.doors.public}/v1/webhooks/partner/leads", data=body, headers=signed) as answer:
             assert answer.status == 202, await answer.text()
             self._served.ask(f"lead {(await answer.json())['id']}")
 
     async def _command(self, path: str, **body: Any) -> None:
-        async with self._http.post(f"{self._doors.internal}/internal/v1/{path}", json=body, headers=SERVICE) as answer:
+        async with self._http.post(f"{self.doors.internal}/internal/v1/{path}", json=body, headers=SERVICE) as answer:
             assert answer.status in (200, 202), await answer.text()
 
 
-async def load(ask: Callable[[], Awaitable[None]], system: System, served: Served, seconds: float) -> None:
-    """Ask again and again for so long, and look meanwhile what is done."""
-    until = time.monotonic() + seconds
-    while (rest := until - time.monotonic()) > 0:
-        await asyncio.gather(ask(), asyncio.to_thread(served.look, system), asyncio.sleep(min(EVERY, rest)))
+async def load(ask: Callable[[], Awaitable[None]], times: int) -> None:
+    """Ask so many times, a few times a second."""
+    for _ in range(times):
+        await asyncio.gather(ask(), asyncio.sleep(EVERY))
