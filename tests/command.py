@@ -33,6 +33,7 @@ _FORKS.set_forkserver_preload(
         *("operations.rebuild.run", "operations.backfill.run", "projections.retention", __name__),
     ]
 )
+_PRINTED: Final = ("out", "err")
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Two threads that ask for the exit code of the same process take it from each other, and starting one asks for all."""
 
@@ -44,6 +45,8 @@ class Command:
         self._words = words
         self._files = Path(tempfile.mkdtemp())
         (self._files / "typed").write_text(typed)
+        for name in _PRINTED:
+            (self._files / name).touch()
         settings = (list(words), dict(environment), self._files, folder or Path.cwd())
         self._process = _FORKS.Process(target=_run, args=settings, daemon=True)
         with _ONE_AT_A_TIME:
@@ -57,6 +60,10 @@ class Command:
         """Wait for its end; returns what it has printed."""
         wait_until(lambda: not self.runs(), seconds=within)
         return self._result()
+
+    def printed(self) -> str:
+        """Return what it has printed so far."""
+        return "".join((self._files / name).read_text(errors="replace") for name in _PRINTED)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send the signal, which by default ends it at once."""
@@ -72,7 +79,7 @@ class Command:
         shutil.rmtree(self._files, ignore_errors=True)
 
     def _result(self) -> subprocess.CompletedProcess[str]:
-        out, err = ((self._files / name).read_text(errors="replace") for name in ("out", "err"))
+        out, err = ((self._files / name).read_text(errors="replace") for name in _PRINTED)
         return subprocess.CompletedProcess(["tallyhook", *self._words], self._process.exitcode or 0, out, err)
 
 
