@@ -51,7 +51,7 @@ def stack(servers_dir: Path) -> Iterator[SecureStack]:
 
 @pytest.fixture(scope="module")
 def secured(stack: SecureStack) -> Iterator[System]:
-    with running_system(stack, workers=WORKERS) as running:
+    with running_system(stack, workers=WORKERS, together=True) as running:
         yield running
 
 

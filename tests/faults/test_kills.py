@@ -21,7 +21,7 @@ KILLS = 4
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victim", ["gateway", "relay", "worker-payments"])
 async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system: System, victim: str) -> None:
-    load = make_load(1000, seed=7)
+    load = make_load(400, seed=7)
     provider = Provider(system.public)
     delivery = asyncio.create_task(provider.deliver(load.bodies))
     for number in range(1, KILLS + 1):
@@ -36,7 +36,7 @@ async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system
 @pytest.mark.timeout(240)
 async def test_relays_and_workers_side_by_side_lose_and_double_nothing_while_each_is_killed(empty_stack: Stack) -> None:
     """Shards and partitions move under load, away from the dead and back to the living."""
-    load = make_load(1000, seed=17)
+    load = make_load(400, seed=17)
     with running_system(empty_stack, workers=("payments",), doubled=True, STREAMS_SESSION_TIMEOUT="6s") as system:
         provider = Provider(system.public)
         delivery = asyncio.create_task(provider.deliver(load.bodies))

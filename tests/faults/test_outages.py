@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.timeout(240)
 async def test_kafka_away_intake_goes_on_and_the_backlog_drains_by_itself(system: System) -> None:
-    load = make_load(600, seed=11)
+    load = make_load(300, seed=11)
     provider = Provider(system.public)
     delivery = asyncio.create_task(provider.deliver(load.bodies))
     await provider.reached(len(load.bodies) // 4)
@@ -34,7 +34,7 @@ async def test_kafka_away_intake_goes_on_and_the_backlog_drains_by_itself(system
 
 @pytest.mark.timeout(240)
 async def test_postgres_restarted_under_load_is_answered_with_503_and_nothing_is_lost(system: System) -> None:
-    load = make_load(800, seed=13)
+    load = make_load(300, seed=13)
     provider = Provider(system.public)
     delivery = asyncio.create_task(provider.deliver(load.bodies))
     for part in (1, 2, 3):

@@ -45,8 +45,10 @@ IN_NO_LOG: Final = {"lead_attempts": ("started_at", "excerpt"), "notifications":
 @pytest.fixture
 def system(empty_stack: Stack) -> Iterator[System]:
     """One of its own: no other test's payments are lost."""
-    with crm_of_its_own() as crm, running_system(empty_stack, **partner.settings(crm.url, SECRET, "acme")) as running:
-        yield running
+    with crm_of_its_own() as crm:
+        settings = partner.settings(crm.url, SECRET, "acme")
+        with running_system(empty_stack, together=True, **settings) as running:
+            yield running
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack
 
 @asynccontextmanager
 async def running(stack: Stack, settings: dict[str, str]) -> AsyncIterator[System]:
-    context = running_system(stack, workers=tuple(TOPICS), **settings)
+    context = running_system(stack, workers=tuple(TOPICS), together=True, **settings)
     system = await asyncio.to_thread(context.__enter__)
     try:
         yield system

@@ -70,7 +70,7 @@ async def test_payments_go_on_while_search_and_cache_wait_for_their_servers(empt
         await asyncio.to_thread(empty_stack.redis.stop)
         await command(system, COMMANDS)
         await asyncio.to_thread(wait_until, lambda: all(figures(system, WORKER)[name].waiting for name in ("search", "cache")))
-        load = make_load(300, seed=3)
+        load = make_load(100, seed=3)
         await Provider(system.public).deliver(load.bodies)
         wait_until(lambda: system.count("consumed where consumer = 'payments'") >= load.events)
         found = figures(system, WORKER)
@@ -107,7 +107,7 @@ def assert_everything_done(system: System, load: Load) -> None:
 
 @pytest.mark.timeout(300)
 async def test_the_process_of_all_roles_killed_again_and_again_loses_and_doubles_nothing(empty_stack: Stack) -> None:
-    load = make_load(600, seed=11)
+    load = make_load(300, seed=11)
     with running_system(empty_stack, together=True, **SETTINGS) as system:
         provider = Provider(system.public)
         delivery = asyncio.create_task(provider.deliver(load.bodies))
@@ -124,7 +124,7 @@ async def test_a_signal_has_every_role_commit_and_the_next_process_begins_there(
     empty_stack: Stack, number: signal.Signals
 ) -> None:
     """Before, nothing or little is committed: the interval is the longest that may be set."""
-    load = make_load(100, seed=5)
+    load = make_load(50, seed=5)
     with running_system(empty_stack, together=True, STREAMS_COMMIT_INTERVAL="1m", **SETTINGS) as system:
         await Provider(system.public).deliver(load.bodies)
         await asyncio.to_thread(assert_everything_done, system, load)
