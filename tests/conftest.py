@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from runtime.process import tune_gc
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,6 +29,11 @@ def _environment() -> Iterator[None]:
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over the modules and the tests, as our processes have it pass over theirs."""
+    tune_gc()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
