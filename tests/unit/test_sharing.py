@@ -19,6 +19,11 @@ def test_files_of_the_one_system_are_one_part_and_every_other_file_is_its_own() 
     assert part_of("tests/unit/test_sharing.py::test_it") == "tests/unit/test_sharing.py"
 
 
+def test_a_file_that_empties_the_servers_is_no_part_of_the_one_system() -> None:
+    emptying = {file for file in CHECKOUT.glob("tests/e2e/test_*.py") if "empty_stack" in file.read_text()}
+    assert emptying <= {CHECKOUT / part for part in APART}
+
+
 def test_long_parts_come_first_and_waiting_ones_are_spread_among_computing_ones() -> None:
     computing = [f"tests/unit/test_{number}.py" for number in range(6)]
     waiting = ["tests/faults/test_alerts.py", "tests/faults/test_kills.py", "tests/e2e"]
