@@ -1,12 +1,17 @@
 """A long-running process: its garbage collector, and its stop; it ends when asked, and waits without polling."""
 
 import gc
+import os
 import select
 import signal
 import socket
 import threading
 from collections.abc import Sequence
 from typing import Final, Protocol
+
+import structlog
+
+log = structlog.get_logger()
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -19,10 +24,23 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class Stop:
-    """A request to stop, which can wake a blocking wait."""
+def leave_within(seconds: float, code: int = 0) -> None:
+    """End the process after the time, whatever it still waits for; committed work is durable, and the rest is done again."""
+    limit = threading.Timer(seconds, _leave, (code,))
+    limit.daemon = True
+    limit.start()
 
-    def __init__(self) -> None:
+
+def _leave(code: int) -> None:
+    log.warning("left_unfinished", reason="shutdown_ignored")
+    os._exit(code)
+
+
+class Stop:
+    """A request to stop, which can wake a blocking wait; after `patience` seconds, if they are given, the process ends anyhow."""
+
+    def __init__(self, patience: float | None = None) -> None:
+        self._patience = patience
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._asked = threading.Event()
@@ -35,6 +53,8 @@ class Stop:
         if not self._asked.is_set():
             self._asked.set()
             self._writer.send(b"!")
+            if self._patience is not None:
+                leave_within(self._patience)
 
     def on_signals(self) -> None:
         """Stop at SIGTERM, SIGINT and SIGHUP; main thread only."""

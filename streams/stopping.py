@@ -5,22 +5,17 @@ The end has a time limit: Faust cannot stop while a join is pending or Kafka is 
 """
 
 import asyncio
-import os
 import signal
-import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
 import faust
-import structlog
 from mode import Service
 from mode.types import ServiceT
 from typing_extensions import override
 
-from runtime.process import Stop, stop_signals
+from runtime.process import Stop, leave_within, stop_signals
 from streams.tools import EX_SOFTWARE
-
-log = structlog.get_logger()
 
 _PATIENCE: Final = 15.0  # seconds
 
@@ -47,12 +42,12 @@ class Worker(faust.Worker):
     def _schedule_shutdown(self, signal: Any) -> None:
         if self.asked:
             self.asked.ask()
-        _leave_within(_PATIENCE, 0)
+        leave_within(_PATIENCE)
         super()._schedule_shutdown(signal)
 
     @override
     def _crash(self, reason: BaseException) -> None:
-        _leave_within(_PATIENCE, EX_SOFTWARE)
+        leave_within(_PATIENCE, EX_SOFTWARE)
         super()._crash(reason)
 
 
@@ -86,15 +81,3 @@ class _SideBySide(Service):
         for error in ended:
             if isinstance(error, BaseException):
                 raise error
-
-
-def _leave_within(seconds: float, code: int) -> None:
-    """End the process after the time, with or without Faust; committed work is durable, so nothing is lost."""
-    limit = threading.Timer(seconds, _leave, (code,))
-    limit.daemon = True
-    limit.start()
-
-
-def _leave(code: int) -> None:
-    log.warning("left_without_faust", reason="shutdown_ignored")
-    os._exit(code)

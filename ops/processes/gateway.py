@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from typing import Final
 
 import structlog
 import uvloop
@@ -19,11 +20,14 @@ from ops.processes.applications import build_internal, build_public, opened
 from outbox.secret_changes import written_by
 from runtime.build import register_build
 from runtime.logs import configure_logs
-from runtime.process import stop_signals, tune_gc
+from runtime.process import leave_within, stop_signals, tune_gc
 from runtime.secret_watch import SecretWatch
 from runtime.tracing import configure_spans
 
 log = structlog.get_logger()
+
+_PATIENCE: Final = 10.0
+"""Seconds for the last commits, after the delay and a grace for each listener: a silent Postgres holds up the end no longer."""
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -61,6 +65,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
     new, answer what is under way, commit it, and close. A second request to stop ends the delay.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    patience = settings.shutdown_delay + 2 * settings.shutdown_grace
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
@@ -80,6 +85,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
         tune_gc()
         log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
+        leave_within(patience.total_seconds() + _PATIENCE)
         resources.stopping.set()
         log.info("gateway_stopping", unready_for=settings.shutdown_delay.total_seconds())
         with suppress(TimeoutError):

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 # Seconds. The thread that reads ahead waits for the interpreter at every piece of its result; at Python's default of 5 ms it
 # held up a backlog by a fifth.
 _SWITCH_INTERVAL: Final = 0.0005
+_PATIENCE: Final = 12.0
+"""Seconds for a stop, which waits for Postgres too: one that is silent would hold it for as long as it likes."""
 
 
 def main(environ: Mapping[str, str], *forgets: Forget) -> int:
@@ -38,7 +40,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     register_build("relay")
     configure_spans("relay", environ)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    stop = Stop()
+    stop = Stop(_PATIENCE)
     stop.on_signals()
     publisher = Publisher(settings.kafka, settings.lock_lease)
     settings.on_change(lambda newest: publisher.log_in(newest.kafka))

@@ -138,7 +138,7 @@ def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
     assert lag(kafka_server) == before
     assert not handled(database_url, event)
     code, log = run(kafka_server, database_url, roles=roles, until=lambda: lag(kafka_server) == 0)
-    assert (code, [line for line in log if line["event"] == "left_without_faust"]) == (0, [])
+    assert (code, [line for line in log if line["event"] == "left_unfinished"]) == (0, [])
     assert handled(database_url, event)
 
 
