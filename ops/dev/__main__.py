@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from ops.dev import background, mark
-from ops.dev.checkout import build_docs, run_checks, run_suite, serve, write_locks
+from ops.dev.checkout import build_docs, run_checks, run_suite, serve, write_bill, write_locks
 from ops.dev.lines import wrapped
 from ops.dev.progress import Progress
 from ops.dev.report import report_of
@@ -185,6 +185,12 @@ def lock(
 ) -> None:
     """Write requirements/*.lock anew after a change of the dependencies in pyproject.toml."""
     write_locks(CHECKOUT, _print, upgrade=upgrade)
+
+
+@app.command()
+def sbom() -> None:
+    """Write dist/sbom.cdx.json, the bill of materials of the image: every locked package, in CycloneDX."""
+    _print(str(write_bill(CHECKOUT)))
 
 
 def _become(*arguments: str) -> None:

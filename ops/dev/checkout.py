@@ -1,5 +1,5 @@
 """
-The checkout's own tools: its static checks, its documentation site, its test suite and its locks.
+The checkout's own tools: its static checks, its documentation site, its test suite, its locks and its bill of materials.
 
 Sphinx makes the site from the Markdown pages of the repository (`docs/conf.py`). The locks of `requirements/` hold names,
 versions and hashes, but no index, so that they work with a mirror as well.
@@ -133,3 +133,25 @@ def write_locks(checkout: Path, say: Callable[[str], None], *, upgrade: bool) ->
             command = [f"{folder}/bin/uv", "pip", "compile", *lock.source, *_OPTIONS, "-o", f"requirements/{lock.file}"]
             subprocess.run([*command, *(["--upgrade"] if upgrade else [])], cwd=checkout, input=lock.names, text=True, check=True)
             say(f"wrote requirements/{lock.file}")
+
+
+BILL: Final = "dist/sbom.cdx.json"
+_CYCLONEDX: Final = "cyclonedx-bom>=7.5,<8"
+
+
+def write_bill(checkout: Path) -> Path:
+    """Write the bill of materials of the image in CycloneDX: each package of `runtime.lock` with its version and hashes."""
+    bill = checkout / BILL
+    bill.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, _CYCLONEDX], check=True)
+        subprocess.run(
+            [
+                *(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "requirements/runtime.lock"),
+                *("--pyproject", "pyproject.toml", "--output-reproducible", "--output-file", bill),
+            ],
+            cwd=checkout,
+            env=os.environ | {"PYTHONPATH": folder},
+            check=True,
+        )
+    return bill
