@@ -43,6 +43,7 @@ _PAGES: Final = {
     "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
     "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
     "Operate": (
+        "docs/production",
         "runbooks/README",
         "monitoring/README",
         "docs/network",
