@@ -95,6 +95,24 @@ def test_the_doctor_finds_every_server_well(secured: System, tmp_path: Path) -> 
     assert [each for each in found if each.area in servers and each.level == "fail"] == []
 
 
+def test_a_lost_index_comes_back_over_tls(secured: System, stack: SecureStack, admin: requests.Session) -> None:
+    environ = secured.environment
+    settings = ElasticsearchSettings.load(environ)
+    with Elasticsearch(settings.elasticsearch_url, **settings.elasticsearch_options) as index:
+        name = index_document(admin, secured.internal, index).where.split()[-1]
+        for concrete in index.indices.get(index="properties"):
+            index.indices.delete(index=concrete)
+        done = subprocess.run(
+            [TALLYHOOK, "rebuild", "search", "--json"],
+            env=environ | stack.migrating,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert index.exists(index="properties", id=name)
+
+
 def test_elasticsearch_takes_a_user_with_a_password_too(secured: System, stack: SecureStack) -> None:
     entrance = stack.door("elasticsearch")
     assert isinstance(entrance, ElasticsearchDoor)
@@ -128,7 +146,7 @@ def test_the_role_of_the_processes_keeps_the_days(secured: System, processes: ps
         owner.execute(f"drop table {partition}".encode())
     environ = secured.settings | {"RETENTION_DAYS": "1"}
     done = subprocess.run([TALLYHOOK, "retention", "--yes"], env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert processes.execute("select to_regclass(%s) is not null", (partition,)).fetchone() == (True,)
     assert processes.execute("select count(*) from detached_partitions").fetchone() != (0,)
     again = subprocess.run([TALLYHOOK, "retention"], env=environ | {"RETENTION_DAYS": "30"}, capture_output=True, check=False)
