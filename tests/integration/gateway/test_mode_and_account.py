@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.integration.operations.test_ledger_routes import stripe as ledger_of_stripe
-from tests.integration.operations.test_webhook_replay import carried, ended, figures, post, refused, replayed, taken_up
+from tests.integration.operations.webhook_replaying import carried, ended, figures, post, refused, replayed, taken_up
 from tests.simulators import razorpay
 from tests.simulators.stripe import Payment
 

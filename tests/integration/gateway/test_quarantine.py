@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.operations.test_webhook_replay import taken_up
+from tests.integration.operations.webhook_replaying import taken_up
 from tests.simulators.stripe import Payment, sign
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
-from psycopg.rows import dict_row
 
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.sources import Arrival
@@ -21,6 +20,7 @@ from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.stripe import HANDLED_TYPES
 from tests.command import tallyhook
+from tests.rows import rows
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
 
@@ -51,10 +51,6 @@ async def run(connection: psycopg.AsyncConnection, api: StripeApi, **changes: An
     report = Report(since=asked.since, until=asked.until, dry_run=asked.dry_run)
     pages = StripeEvents(KEY, api.url, pauses=NO_PAUSES, retries=2).pages(asked.since, asked.until, asked.types)
     return await backfill(connection, pages, asked, report)
-
-
-async def rows(connection: psycopg.AsyncConnection, query: str) -> list[dict[str, Any]]:
-    return await (await connection.cursor(row_factory=dict_row).execute(query)).fetchall()
 
 
 def figures(report: Report) -> tuple[int, ...]:

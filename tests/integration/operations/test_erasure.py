@@ -6,12 +6,11 @@ import asyncio
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from gateway.webhooks.sources import Arrival
@@ -29,6 +28,7 @@ from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.operations import InvalidateCache
 from tests.command import tallyhook
+from tests.rows import rows
 from tests.simulators import stripe
 from tests.waiting import eventually
 
@@ -45,10 +45,6 @@ SUBJECT: Final = Subject("email", EMAIL)
 async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
         yield opened
-
-
-async def rows(connection: psycopg.AsyncConnection, query: str, *values: Any) -> list[dict[str, Any]]:
-    return await (await connection.cursor(row_factory=dict_row).execute(query, values)).fetchall()
 
 
 def webhook(body: bytes) -> Received:

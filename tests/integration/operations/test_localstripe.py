@@ -17,8 +17,9 @@ from runtime.tracing import new_trace
 from schemas.stripe_snapshots import Answer
 from streams.payments.fetching.api import Gone, opened_api
 from streams.payments.fetching.store import Wanted
-from tests.integration.operations.test_reconcile import rows, worker
+from tests.integration.operations.reconciling import worker
 from tests.localstripe import KEY, LocalStripe, localstripe
+from tests.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

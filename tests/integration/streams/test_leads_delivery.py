@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from operations.erasure import erasures
-from operations.erasure.subjects import Subject
-from outbox.append import append, event_of
-from runtime.ids import new_id
 from runtime.service import running
-from runtime.tracing import new_trace
-from schemas.envelope import Event
-from schemas.leads import RECEIVED, LeadReceived
+from schemas.leads import RECEIVED
 from schemas.partners import Partner
-from streams.leads.handler import LeadsHandler
 from tests.integration.streams.delivering import Leads, came, leads_on, round_of
 from tests.simulators.crm import SECRET, Crm, close, hang, status
 from tests.simulators.partner import lead
@@ -298,73 +291,6 @@ async def _reached(crm: Crm, number: int) -> bool | None:
     return len(crm.taken) >= number or None
 
 
-async def test_a_command_has_the_attempt_made_now_and_answers_with_it(leads: Leads) -> None:
-    leads.crm.answers("/acme", status(500), status(500), status(200))
-    [lead_id] = await leads.take_in(lead())
-    async with leads.dispatcher() as dispatcher:
-        await round_of(dispatcher)
-        failed = await leads.command(lead_id, 2)
-        assert (await leads.task(failed))["status"] == "pending"
-        leads.clock.forward(1)
-        assert await round_of(dispatcher) == 1
-        assert (await leads.task(failed))["result"] == {"delivered": False, "attempt": 2}
-        again = await leads.command(lead_id, 2)
-        assert (await leads.task(again))["result"] == {"delivered": False, "attempt": 2}
-        assert len(leads.crm.taken) == 2
-        delivered = await leads.command(lead_id)
-        leads.clock.forward(1)
-        await round_of(dispatcher)
-        assert (await leads.task(delivered))["result"] == {"delivered": True, "attempt": 3}
-        late = await leads.command(lead_id, 9)
-        assert (await leads.task(late))["result"] == {"delivered": True, "attempt": 3}
-    assert len(leads.crm.taken) == 3
-
-
-async def test_a_command_brings_back_a_lead_that_was_given_up(leads: Leads) -> None:
-    leads.crm.answers("/acme", status(410), status(200))
-    [lead_id] = await leads.take_in(lead())
-    async with leads.dispatcher() as dispatcher:
-        await round_of(dispatcher)
-        task_id = await leads.command(lead_id)
-        leads.clock.forward(1)
-        await round_of(dispatcher)
-    assert (await leads.task(task_id))["result"] == {"delivered": True, "attempt": 2}
-    assert (await leads.one(lead_id))["status"] == "delivered"
-
-
-async def test_a_command_for_a_lead_that_is_not_there_fails(leads: Leads) -> None:
-    [lead_id] = await leads.take_in(lead())
-    assert (await leads.task(await leads.command(new_id())))["reason"] == "lead_unknown"
-    assert (await leads.task(await leads.command(lead_id, partner="other")))["reason"] == "lead_of_another_partner"
-
-
-async def test_a_command_for_a_lead_that_was_erased_fails_and_its_crm_hears_nothing(leads: Leads) -> None:
-    [lead_id] = await leads.take_in(lead())
-    erasure_id, subject = new_id(), Subject("lead", f"acme/{(await leads.one(lead_id))['external_lead_id']}")
-    async with leads.pool.connection() as connection:
-        await connection.execute("delete from outbox_pending")
-        received = ("partner", subject.lead_key, lead_id)
-        await connection.execute("insert into dedup (source, provider_event_id, event_id) values (%s, %s, %s)", received)
-        await erasures.begin(connection, erasure_id, subject, reason="request 7", by="tester")
-        await erasures.carry_out(connection, erasure_id, subject, by="tester", patience=0)
-    assert (await leads.task(await leads.command(lead_id)))["reason"] == "lead_erased"
-    async with leads.dispatcher() as dispatcher:
-        await round_of(dispatcher)
-    assert leads.crm.taken == []
-
-
-async def test_a_command_that_overtakes_its_lead_finds_it_in_the_log(leads: Leads) -> None:
-    body = LeadReceived(partner_id="acme", external_lead_id="1", payload={})
-    event = event_of(body, aggregate_id="x", source="/webhooks/partner", occurred_at=leads.clock.now, trace=new_trace())
-    async with leads.pool.connection() as connection:
-        await append(connection, [event])
-    task_id = await leads.command(event.id)
-    leads.clock.forward(1)
-    async with leads.dispatcher() as dispatcher:
-        await round_of(dispatcher)
-    assert (await leads.task(task_id))["result"] == {"delivered": True, "attempt": 1}
-
-
 async def test_the_same_event_twice_changes_nothing(leads: Leads) -> None:
     event = came(lead(), leads.clock.now)
     await leads.handle(event)
@@ -414,76 +340,3 @@ async def test_the_attempts_allowed_follow_the_configuration(leads: Leads) -> No
         leads.clock.forward(10)
         await round_of(dispatcher)
     assert (await leads.one(acme))["status"] == "exhausted"
-
-
-async def test_in_a_replay_leads_become_what_their_events_tell_and_no_crm_is_called(leads: Leads) -> None:
-    leads.crm.answers("/acme", status(500), status(204))
-    leads.crm.answers("/other", status(500), status(500), status(410))
-    events = [came(lead("1"), leads.clock.now), came(lead("2", "other"), leads.clock.now)]
-    await leads.handle(*events)
-    async with leads.dispatcher() as dispatcher:
-        for _ in range(3):
-            await round_of(dispatcher)
-            leads.clock.forward(60)
-    lost = await leads.rows(TOLD_BY_EVENTS)
-    assert {row["status"] for row in lost} == {"delivered", "rejected"}
-    events += await retold(leads)
-    await restored(leads, *events)
-    assert await leads.rows(TOLD_BY_EVENTS) == lost
-    await restored(leads, *events[1:2], lose=False)  # what the table knows by now stays
-    assert await leads.rows(TOLD_BY_EVENTS) == lost
-
-
-async def test_a_replay_holds_undelivered_leads_back_until_somebody_asks(leads: Leads) -> None:
-    leads.crm.answers("/acme", status(500))
-    events = [came(lead("1"), leads.clock.now), came(lead("2", "other"), leads.clock.now)]
-    await leads.handle(events[0])
-    async with leads.dispatcher() as dispatcher:
-        await round_of(dispatcher)
-    await restored(leads, *events, *await retold(leads))
-    leads.clock.forward(120)
-    taken = len(leads.crm.taken)
-    async with leads.dispatcher() as dispatcher:
-        assert await round_of(dispatcher) == 0
-        rows = await leads.rows("select status, suppressed, next_attempt_at, attempts from leads order by external_lead_id")
-        assert rows == [
-            {"status": "retrying", "suppressed": "replay", "next_attempt_at": None, "attempts": 1},
-            {"status": "received", "suppressed": "replay", "next_attempt_at": None, "attempts": 0},
-        ]
-        leads.crm.answers("/acme", status(204))
-        await leads.command(events[0].id)
-        await leads.command(events[1].id, partner="other")
-        assert await round_of(dispatcher) == 2
-    assert len(leads.crm.taken) == taken + 2
-    assert {row["status"] for row in await leads.rows("select status from leads")} == {"delivered"}
-
-
-TOLD_BY_EVENTS: Final = """
-select l.id, external_lead_id, l.status, payload, received_at, updated_at, version, attempts, failures, l.next_attempt_at,
-  (select jsonb_agg(jsonb_build_array(attempt, ended_at, a.status, error, a.next_attempt_at) order by attempt)
-   from lead_attempts a where lead_id = l.id) as tried,
-  (select jsonb_agg(to_jsonb(h) order by event_id) from history h where aggregate_id = l.id::text) as events
-from leads l order by id
-"""
-
-
-async def retold(leads: Leads) -> list[Event]:
-    """The worker's own events about leads, as they come back from Kafka."""
-    rows = await leads.rows(
-        "select o.* from outbox_pending p join outbox o on o.id = event_id where topic = 'lead.partner.events' order by p.id"
-    )
-    return [
-        Event(
-            id=row["id"], topic=row["topic"], aggregate_id=row["aggregate_id"], source=row["source"], type=row["type"],
-            dataschema=row["dataschema"], occurred_at=row["occurred_at"], traceparent=row["traceparent"], data=bytes(row["data"]),
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-async def restored(leads: Leads, *events: Event, lose: bool = True) -> None:
-    """Lose the tables, and let the handler bring them back."""
-    async with leads.pool.connection() as connection, connection.transaction():
-        if lose:
-            await connection.execute("truncate leads, lead_attempts, history")
-        await LeadsHandler().restore(connection, events)

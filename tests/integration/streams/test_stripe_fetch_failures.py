@@ -1,0 +1,197 @@
+"""What fails while objects are fetched from Stripe's API: it is tried again, costs no other object, and is set aside at last."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from operations.dead_letters import store as dead_letters
+from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, world_of
+from tests.simulators import stripe
+from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
+from tests.simulators.stripe_objects import invoice_object
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture
+def api() -> Iterator[StripeApi]:
+    with stripe_api() as running:
+        yield running
+
+
+@pytest.fixture
+async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
+    async with world_of(api, database_url) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (Told(500, b'{"error": {"message": "oh"}}'), "stripe_failed"),
+        (Told(503, b"<html>"), "stripe_failed"),
+        (Told(404, b"<html>no such page</html>"), "stripe_failed"),
+        (Told(302, b"", {"Location": "http://127.0.0.1:1/"}), "stripe_failed"),
+        (Told(400, b'{"error": {"message": "no"}}'), "stripe_refuses"),
+        (Told(403, b'{"error": {"message": "no"}}'), "stripe_key_refused"),
+        (Told(200, b'{"id": "in_'), "answer_malformed"),
+        (Told(200, b"[" * 100_000), "answer_malformed"),
+        (Told(200, b"null"), "answer_malformed"),
+        (Told(200, b'{"id": "in_other", "object": "invoice"}'), "answer_mismatched"),
+        (Told(200, b'{"id": "in_1", "object": "customer"}'), "answer_mismatched"),
+        (Told(200, b'{"id": "in_1", "object": "invoice"}', {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}), "answer_too_early"),
+        (Told(200, b" " * (4 * 1024 * 1024 + 1)), "answer_too_large"),
+        (Told(after=1.5), "stripe_slow"),
+    ],
+    ids=str,
+)
+async def test_what_fails_is_tried_again_later_and_set_aside_after_the_last_attempt(
+    world: World, told: Told, reason: str
+) -> None:
+    [event] = await world.arrive(invoice_paid("in_1"))
+    for attempt in (1, 2):
+        world.api.told = [told]
+        assert await world.fetch() == 1
+        assert await world.standing() == [(None, reason, attempt)]
+        [due] = await world.rows("select next_attempt_at > now() - interval '1 s' as later from stripe_fetches")
+        assert due["later"]
+        assert await world.rows("select * from dead_letters") == []
+        await world.make_due()
+    world.api.told = [told]
+    await world.fetch()
+    assert await world.standing() == [("given_up", reason, 3)]
+    [letter] = await world.rows("select * from dead_letters")
+    assert (letter["consumer"], letter["reason"], letter["event_id"], letter["topic"]) == (
+        "payments", reason, event.id, "webhooks.stripe",
+    )  # fmt: skip
+    assert bytes(letter["value"]) == event.data
+    an = an_invoice(world.api)
+    world.api.keep({**invoice_object(an, NOW), "id": "in_1", "status": "paid"})
+    assert await dead_letters.retry(world.connection, letter["id"], "me") == "event"
+    await world.handle()
+    await world.make_due()
+    await world.fetch()
+    assert await world.standing() == [("fetched", None, 1)]
+    assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
+
+
+async def test_no_connection_is_tried_again(api: StripeApi, database_url: str) -> None:
+    patient = LIMITS._replace(base=timedelta(seconds=10))
+    async with world_of(api, database_url, patient, base="http://127.0.0.1:1") as world:
+        await world.arrive(invoice_paid("in_1"))
+        await world.fetch()
+        assert await world.standing() == [(None, "stripe_unreachable", 1)]
+        await world.connection.execute("update stripe_fetches set next_attempt_at = now()")
+        assert await world.fetch() == 0, "while the API is away nothing else is asked"
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (Told(429, b'{"error": {"message": "slow"}}', {"Retry-After": "7"}), "stripe_called_too_often"),
+        (Told(401, b'{"error": {"message": "who"}}', {"Retry-After": "7"}), "stripe_key_refused"),
+    ],
+)
+async def test_what_is_not_the_objects_fault_costs_it_no_attempt_and_all_wait(world: World, told: Told, reason: str) -> None:
+    await world.arrive(*(invoice_paid(f"in_{n}") for n in range(5)))
+    world.api.told = [told] * 5
+    await world.fetch()
+    assert {(outcome, attempts) for outcome, _, attempts in await world.standing()} == {(None, 0)}
+    assert reason in {why for _, why, _ in await world.standing()}
+    rows = await world.rows(
+        "select next_attempt_at > now() + interval '6 s' as later from stripe_fetches where reason = %s", reason
+    )
+    assert all(row["later"] for row in rows)
+    calls = len(world.api.calls)
+    await world.connection.execute("update stripe_fetches set next_attempt_at = now()")
+    assert await world.fetch() == 0
+    assert len(world.api.calls) == calls
+    for n in range(5):
+        an = stripe.Invoice(id=f"in_{n}")
+        world.api.keep(invoice_object(an, NOW))
+    world.api.told = []
+    await world.make_due()
+    await world.fetch()
+    assert await world.standing() == [("fetched", None, 1)] * 5
+
+
+async def test_a_key_of_the_other_mode_is_said_at_once_and_asks_nothing(world: World) -> None:
+    await world.arrive(invoice_paid("in_1", livemode=True))
+    await world.fetch()
+    assert world.api.calls == []
+    assert await world.standing() == [("given_up", "api_key_of_other_mode", 1)]
+    assert len(await world.rows("select * from dead_letters where reason = 'api_key_of_other_mode'")) == 1
+
+
+async def test_one_object_that_fails_costs_no_other_one(world: World) -> None:
+    invoice = an_invoice(world.api)
+    odd = stripe.Invoice(id="in_odd\u0000")
+    await world.arrive(invoice_paid("in_odd"), invoice_paid(invoice.id), invoice_paid("in_gone"))
+    world.api._objects["/v1/invoices/in_odd"] = {**invoice_object(odd, NOW), "id": "in_odd", "status": 7}
+    await world.fetch()
+    assert {outcome for outcome, _, _ in await world.standing()} == {None, "fetched", "gone"}
+
+
+async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_doubles_nothing(
+    api: StripeApi, database_url: str
+) -> None:
+    quick = LIMITS._replace(claim=timedelta(milliseconds=300))
+    async with world_of(api, database_url, quick) as first, world_of(api, database_url, quick) as second:
+        invoice = an_invoice(api)
+        await first.arrive(invoice_paid(invoice.id))
+        api.told = [Told(200, json.dumps({**invoice_object(invoice, NOW), "status": "open"}).encode(), after=0.8)]
+        slow = asyncio.ensure_future(first.fetcher.run_once())
+        await asyncio.sleep(0.5)  # its claim is over, and its answer is not there yet
+        assert await second.fetch() == 1
+        await slow
+        await second.handle()
+        assert [row["status"] for row in await second.rows("select status from invoices")] == ["paid"]
+        assert await second.standing() == [("fetched", None, 2)]
+        assert len(await second.rows("select * from webhook_deliveries")) == 2
+
+
+CHILD: Final = """
+import asyncio, sys
+from datetime import timedelta
+from runtime.database import make_pool
+from runtime.settings import Secret
+from streams.payments.fetching.api import opened_api
+from streams.payments.fetching.fetcher import Fetcher, Limits
+
+async def main(url, base, key):
+    limits = Limits(rate=100.0, attempts=3, claim=timedelta(milliseconds=300))
+    async with make_pool(url, size=2, name="child") as pool, opened_api(base, Secret(key), timedelta(seconds=60)) as api:
+        await Fetcher(pool, api, limits, consumer="payments").asking().run()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["before its answer is stored", "after it is stored"])
+async def test_a_worker_that_is_killed_has_lost_and_doubled_nothing(world: World, database_url: str, stored: bool) -> None:
+    invoice = an_invoice(world.api)
+    await world.arrive(invoice_paid(invoice.id))
+    world.api.told = [] if stored else [Told(after=3.0)]
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, database_url, world.api.url, KEY)
+
+    async def reached() -> bool | None:
+        [(outcome, _, _)] = await world.standing()
+        return (outcome == "fetched" if stored else bool(world.api.calls)) or None
+
+    await eventually(reached)
+    child.kill()
+    await child.wait()
+    assert len(await world.rows("select * from webhook_deliveries")) == 1 + stored
+    await world.make_due()
+    assert await world.fetch() == (0 if stored else 1)
+    assert await world.standing() == [("fetched", None, 1 if stored else 2)]
+    assert len(await world.rows("select * from webhook_deliveries")) == 2
+    assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
