@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from prometheus_client import Counter, Gauge
 
 from streams import metrics
@@ -15,6 +14,9 @@ from streams.monitor import Tally
 from streams.progress import Held
 from topology.levels import level_of, short
 from topology.page import HyperLink
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _LINKS: Final = (
     HyperLink("topology", "/topology"),
@@ -132,6 +134,8 @@ def _seconds(value: float | None) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # a worker starts without its pages
+
     loader = ChoiceLoader([PackageLoader("streams"), PackageLoader("topology")])
     return Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)

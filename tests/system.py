@@ -91,7 +91,8 @@ class System:
         self._listeners = take_listeners(
             stack.ports, Environ(settings), (roles,) if together else tuple((role,) for role in roles)
         )
-        without = () if "notifications" in workers else (SINK,)
+        self._sends = "notifications" in workers
+        without = () if self._sends else (SINK,)
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in without)
         if doubled:
             self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
@@ -109,8 +110,10 @@ class System:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What every process of it is given."""
-        return {**self.environment, **self._listeners.environment}
+        """What every process of it is given; the sink's addresses where it runs."""
+        given = {**self.environment, **self._listeners.environment}
+        sink = self._listeners.sink
+        return given if self._sends else {name: text for name, text in given.items() if name not in sink.variables}
 
     def prepare(self) -> None:
         """Migrate, make the partitions and the topics."""

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from topology.drawing import draw
 from topology.levels import MUCH, Level, level_of, short
 from topology.view import AgentView, TopicView, Topology
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CONTENT_SECURITY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
@@ -79,7 +81,9 @@ def render(
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # a process starts without its pages
+
     return Environment(loader=PackageLoader("topology"), undefined=StrictUndefined, autoescape=True, trim_blocks=True)
 
 

@@ -8,11 +8,17 @@ from pydantic import AfterValidator, Field
 
 from runtime.settings import Duration, Poll, Timeout
 from schemas.operations import Channel
-from streams.notifications.senders import check_url
 from streams.settings import StreamSettings
 
+
+def _check_url(url: str) -> str:
+    from streams.notifications.senders import check_url  # noqa: PLC0415  # every process looks at these settings, few have an address
+
+    return check_url(url)
+
+
 # Apprise reads it in ways of its own: where others have a port, it may have a token.
-ProviderUrl = Annotated[str, AfterValidator(check_url), Field(repr=False)]
+ProviderUrl = Annotated[str, AfterValidator(_check_url), Field(repr=False)]
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 
 
