@@ -153,6 +153,21 @@ def test_migrations_come_first_and_have_secrets_of_their_own() -> None:
     assert {*secrets.values()} == {"tallyhook-processes"}
 
 
+def test_what_a_container_is_given_is_a_setting_and_where_the_documentation_has_it() -> None:
+    given = {each["name"]: each["value"] for each in container(pods(rendered("defaults.yaml"))["tallyhook-gateway"])["env"]}
+    known = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / "env.example").read_text(), re.MULTILINE)
+    assert given.keys() <= {*known}
+    assert f"{{name: SECRETS_DIR, value: {given['SECRETS_DIR']}}}" in (ROOT / "docs/secrets.md").read_text()
+
+
+def test_the_page_on_production_has_the_resources_of_the_chart() -> None:
+    page = (ROOT / "docs/production.md").read_text()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for each in (values["gateway"], values["relay"], values["workers"]):
+        wanted, limit = each["resources"]["requests"], each["resources"]["limits"]["memory"]
+        assert f"| {wanted['cpu']}, {wanted['memory']}; {limit} |".replace("Mi", " MiB") in page
+
+
 @each_values
 def test_probes_ask_what_they_mean(values: str) -> None:
     for name, each in of_kind(rendered(values), "Deployment").items():
