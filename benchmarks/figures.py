@@ -48,7 +48,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         return None if self.aim is None else self.aim.met_by(self.value)
 
 
-class Result(msgspec.Struct, omit_defaults=True):
+class Result(msgspec.Struct):
     """The result of one benchmark; with anything in `void` its figures do not count."""
 
     benchmark: str

@@ -84,12 +84,16 @@ class Reached(NamedTuple):
     failed: int
 
 
-def _run_pgbench(system: System, script: Path, clients: int, seconds: float) -> Reached:
-    """One round in prepared mode; the body travels with every transaction as a parameter, as it does from the gateway."""
+def _run_pgbench(system: System, script: Path, clients: int, length: str) -> Reached:
+    """
+    One round in prepared mode, of that length: an option of pgbench.
+
+    The body travels with every transaction as a parameter, as it does from the gateway.
+    """
     postgres = system.stack.postgres
     [body] = make_bodies(1)
     words = ["-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-n", "-M", "prepared", "-f", str(script)]
-    load = ["-c", str(clients), "-j", "1", "-T", str(max(1, round(seconds)))]
+    load = ["-c", str(clients), "-j", "1", length]
     # The schema's name too, as pgbench takes every colon with a letter behind it for a variable.
     variables = ["-D", f"body={body.data.decode()}", "-D", f"dataschema={DATASCHEMA}"]
     command = [postgres.programs / "pgbench", *words, *load, *variables, "tallyhook"]
@@ -105,6 +109,7 @@ def _run_pgbench(system: System, script: Path, clients: int, seconds: float) -> 
 CONNECTIONS: Final = 64
 _TABLES: Final = ("dedup", "outbox", "outbox_pending", "webhook_deliveries")
 _FIRST_GUESS: Final = 20_000.0  # requests a second that the warm-up is given enough of
+_WARM_UP: Final = "--transactions=50"  # of each client: on a busy machine a second may pass before all of them are connected
 _SPARE: Final = 2.0  # a round may be so much faster than the one before
 _GRACE: Final = 60.0  # seconds
 
@@ -124,9 +129,9 @@ def run(scale: Scale, report: Report) -> Result:
     statements: list[float] = []
     with system("postgres", "kafka", "redis", report=report) as ours:
         report("intake", "warming up")
-        rate = _through_http(ours, max(1.0, seconds / 5), _FIRST_GUESS).rate
+        rate = _through_http(ours, max(2.0, seconds / 5), _FIRST_GUESS).rate
         for script in (TRANSACTION, STATEMENT):
-            _through_pgbench(ours, script, max(1.0, seconds / 5))
+            _run_pgbench(ours, script, CONNECTIONS, _WARM_UP)
         for number in range(1, scale.rounds + 1):
             report("intake", f"round {number} of {scale.rounds}: through HTTP")
             gateway.append(_through_http(ours, seconds, _SPARE * rate))
@@ -186,7 +191,7 @@ def _by_our_own(ours: System, plan: load.Plan) -> Round:
 
 def _through_pgbench(ours: System, script: Path, seconds: float) -> float:
     ours.empty()
-    reached = _run_pgbench(ours, script, CONNECTIONS, seconds)
+    reached = _run_pgbench(ours, script, CONNECTIONS, f"--time={max(1, round(seconds))}")
     expect("transactions that failed", reached.failed, 0)
     expect("rows of pgbench", _stored(ours), reached.transactions)
     return reached.rate

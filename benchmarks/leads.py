@@ -88,11 +88,11 @@ def run(scale: Scale, report: Report) -> Result:
     late: dict[str, list[float]] = {"healthy": [], "hangs": [], "dead": []}
     with system("postgres", "kafka", report=report) as ours:
         port, nobody = (ours.stack.ports.take(name, 0) for name in ("crm", "no-crm"))
-        ours.settings.update(_partners(port))
         crm = {"healthy": f"{port}/p0", "hangs": f"{port}/hang", "dead": f"{nobody}/p0"}
         with beside(serve, port):
             for number in range(1, scale.rounds + 1):
                 report("leads", f"round {number} of {scale.rounds}: {leads:,} leads of {PARTNERS} partners")
+                ours.settings.update(_partners(port))  # all CRMs are well again after the round before
                 rates.append(_deliver(ours, leads))
                 for state, found in late.items():
                     report("leads", f"round {number} of {scale.rounds}: {_PACE} a second, one of {PARTNERS} CRMs {state}")
