@@ -160,6 +160,14 @@ def test_what_a_container_is_given_is_a_setting_and_where_the_documentation_has_
     assert f"{{name: SECRETS_DIR, value: {given['SECRETS_DIR']}}}" in (ROOT / "docs/secrets.md").read_text()
 
 
+@each_helm
+def test_a_setting_of_an_earlier_file_can_be_taken_away(version: str) -> None:
+    objects = rendered("external-secured.yaml", "--set", "settings.KAFKA_SSL_CA=null", version=version)
+    given = {each["name"] for each in container(pods(objects)["tallyhook-gateway"])["env"]}
+    assert "KAFKA_SSL_CA" not in given
+    assert "REDIS_SSL_CA" in given
+
+
 def test_the_page_on_production_has_the_resources_of_the_chart() -> None:
     page = (ROOT / "docs/production.md").read_text()
     values = yaml.safe_load((CHART / "values.yaml").read_text())

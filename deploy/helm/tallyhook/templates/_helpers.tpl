@@ -122,7 +122,9 @@ spec:
         capabilities: {drop: [ALL]}
       env:
         {{- range $name, $text := merge (include "tallyhook.ownEnv" $root | fromYaml) $values.settings }}
+        {{- if kindIs "string" $text }}
         - {name: {{ $name }}, value: {{ $text | quote }}}
+        {{- end }}
         {{- end }}
         {{- with $values.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}
       {{- with .ports }}
