@@ -18,7 +18,7 @@ from runtime.failures import Failures
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease
 from runtime.process import Stop
-from runtime.sessions import connect
+from runtime.sessions import check_writable, connect
 
 
 class Relay:
@@ -48,6 +48,7 @@ class Relay:
                     self._connect() as reader,
                     ThreadPoolExecutor(1, "read-ahead") as ahead,
                 ):
+                    check_writable(connection)  # what is sent and cannot be deleted would be sent again and again
                     reading = ReadAhead(reader, ahead)
                     self._session = Session(
                         lease, connection, reading, settings=self._settings, publisher=self._publisher, stop=self._stop

@@ -10,11 +10,12 @@ from psycopg.errors import (
     IdleInTransactionSessionTimeout,
     InsufficientPrivilege,
     ProgramLimitExceeded,
+    ReadOnlySqlTransaction,
     SerializationFailure,
 )
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from runtime.sessions import DEFAULT_LEASE, SET, Session, client_options, columns_of, server_settings
+from runtime.sessions import DEFAULT_LEASE, SET, Session, check_writable, client_options, columns_of, server_settings
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
@@ -26,6 +27,7 @@ UNAVAILABLE = (
     SerializationFailure,
     DeadlockDetected,
     IdleInTransactionSessionTimeout,
+    ReadOnlySqlTransaction,
 )
 
 _STATEMENT: Final = timedelta(seconds=30)
@@ -72,6 +74,10 @@ def make_pool(
     async def bound(connection: AsyncConnection) -> None:
         await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
 
+    async def writable(connection: AsyncConnection) -> None:
+        # The pool drops one for which this raises; by `target_session_attrs` the next one leads to the primary.
+        check_writable(connection)
+
     path = {"search_path": search_path} if search_path else {}
     return AsyncConnectionPool(
         url,
@@ -84,6 +90,7 @@ def make_pool(
         reconnect_timeout=3.0,
         name=name,
         configure=bound,
+        reset=writable,
         kwargs={
             "autocommit": True,
             "application_name": f"tallyhook {name}",

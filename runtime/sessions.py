@@ -125,6 +125,17 @@ async def connect_async(
     return connection
 
 
+def check_writable(connection: Connection | AsyncConnection) -> None:
+    """
+    Check that the session takes writes, by what the server has said of it: it reports each change with its next answer.
+
+    A standby does not, and neither does a primary that was fenced off or is short of disk (`default_transaction_read_only`).
+    Raises psycopg.OperationalError.
+    """
+    if "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only")):
+        raise OperationalError("this session takes no writes: the server is a standby, or read-only")
+
+
 async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) -> None:
     """Wait, and keep the session alive meanwhile. Raises psycopg.OperationalError as soon as the connection is lost."""
     every = lease.total_seconds() / SPOKEN

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from outbox import relay_store
+from outbox import metrics, relay_store
 from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
@@ -257,3 +258,19 @@ def assert_first_appearances_in_order(found: list[Stored]) -> None:
             seen[record.key].append(version)
     for key, versions in seen.items():
         assert versions == list(range(1, len(versions) + 1)), key
+
+
+def test_a_database_that_takes_no_writes_is_waited_for_and_nothing_is_sent_again_and_again(
+    database_url: str, kafka_server: str
+) -> None:
+    topic, name = make_topic(kafka_server), sql.Identifier(database_url.rpartition("/")[2])
+    write(database_url, event(topic, "pi_1"))
+    before = metrics.RECONNECTS._value.get()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(name))
+        with running_relay(database_url, kafka_server) as relay:
+            wait_until(lambda: metrics.RECONNECTS._value.get() >= before + 3)
+            assert relay.readiness() is None
+            connection.execute(sql.SQL("alter database {} set default_transaction_read_only = off").format(name))
+            wait_until(lambda: pending(database_url) == 0)
+    assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
