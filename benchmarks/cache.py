@@ -64,9 +64,9 @@ async def _remove(ours: System, client: redis.Redis, keys: int) -> float:
     _fill(client, keys)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as http:
         start = time.perf_counter()
-        told = await _invalidate(ours, http, {"patterns": ["p:*"]})
+        result = await _invalidate(ours, http, {"patterns": ["p:*"]})
         seconds = time.perf_counter() - start
-    expect("keys that were counted", told["invalidated"], keys)
+    expect("keys that were counted", result["invalidated"], keys)
     expect("keys left", int(client.dbsize()), 0)
     return seconds
 
@@ -104,6 +104,6 @@ async def _invalidate(ours: System, http: aiohttp.ClientSession, command: dict[s
     token = {"X-Internal-Token": ours.settings["INTERNAL_API_TOKEN"]}
     url = f"{address((host, port))}/internal/v1/cache/invalidate"
     async with http.post(url, json=command, headers=token) as answer:
-        told: dict[str, Any] = await answer.json()
+        result: dict[str, Any] = await answer.json()
     expect("status of the answer", answer.status, 200)
-    return told
+    return result

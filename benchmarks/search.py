@@ -79,17 +79,17 @@ def preload(bootstrap: str, ids: list[UUID]) -> int:
 
 
 def _record(event_id: UUID, number: int) -> Ready:
-    told = PropertyUpserted(id=f"p{number}", version=1, doc=document(number))
+    upsert = PropertyUpserted(id=f"p{number}", version=1, doc=document(number))
     event = Event(
         id=event_id,
         topic=Topic.PROPERTIES,
         source="/internal/search",
-        type=type_of(told).name,
-        aggregate_id=told.id,
+        type=type_of(upsert).name,
+        aggregate_id=upsert.id,
         occurred_at=datetime.now(UTC),
-        dataschema=type_of(told).dataschema,
+        dataschema=type_of(upsert).dataschema,
         traceparent=new_trace().traceparent,
-        data=msgspec.json.encode(told),
+        data=msgspec.json.encode(upsert),
     )
     return Ready(event.topic, event.data, event.aggregate_id, to_headers(event))
 

@@ -102,8 +102,8 @@ _LETTERS: Final = f"""
 select id from dead_letters
 where (event_id = any(%(events)s) or encode(value, 'escape') ~* %(pattern)s) and {is_marker("value")} is not true order by id
 """
-# The record of a letter is told in an event of its own, made a moment after it.
-_TOLD: Final = """
+# The record of a letter is stated in an event of its own, made a moment after it.
+_RECORDED: Final = """
 select o.id from unnest(%s::uuid[], %s::uuid[], %s::text[]) as l(first, last, key)
   join outbox o on o.id >= l.first and o.id < l.last and o.aggregate_id = l.key
 """
@@ -145,8 +145,8 @@ async def find(connection: AsyncConnection, subject: Subject, progress: Progress
     caused = await _rows(connection, _CAUSED, ([*seeds],))
     values["events"] = [row[0] for row in caused] + [*seeds]
     letters = [row[0] for row in await _rows(connection, _LETTERS, values)]
-    told = await _told(connection, letters)
-    events = {row[0]: Event(*row[:3]) for row in [*caused, *told] if not row[3]}
+    recorded = await _recorded(connection, letters)
+    events = {row[0]: Event(*row[:3]) for row in [*caused, *recorded] if not row[3]}
     return Found(
         events=sorted(events.values()),
         deliveries=deliveries,
@@ -184,10 +184,10 @@ async def _scan(connection: AsyncConnection, table: str, column: str, pattern: s
     return found
 
 
-async def _told(connection: AsyncConnection, letters: list[UUID]) -> list[Any]:
+async def _recorded(connection: AsyncConnection, letters: list[UUID]) -> list[Any]:
     last = [first_id_of(time_of(letter) + timedelta(minutes=1)) for letter in letters]
-    told = await _rows(connection, _TOLD, (letters, last, [str(letter) for letter in letters]))
-    return await _rows(connection, _CAUSED, ([row[0] for row in told],))
+    recorded = await _rows(connection, _RECORDED, (letters, last, [str(letter) for letter in letters]))
+    return await _rows(connection, _CAUSED, ([row[0] for row in recorded],))
 
 
 async def _references(connection: AsyncConnection, subject: Subject) -> list[str]:

@@ -43,8 +43,10 @@ class ConfigHandler:
     consumer: Final = "config"
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
-        told = [(event, data_of(event, ConfigChanged)) for event in events]
-        rows = [(each.key, each.version, Jsonb(each.value), event.id, event.occurred_at, each.changed_by) for event, each in told]
+        changes = [(event, data_of(event, ConfigChanged)) for event in events]
+        rows = [
+            (each.key, each.version, Jsonb(each.value), event.id, event.occurred_at, each.changed_by) for event, each in changes
+        ]
         await connection.cursor().executemany(_KEEP, rows)
 
 

@@ -45,7 +45,7 @@ case
   else 'different'
 end
 """
-_TOLD: Final = ("partner", "partner_id", "external_lead_id", "payload", "traceparent", "received_at", "version")
+_STATED: Final = ("partner", "partner_id", "external_lead_id", "payload", "traceparent", "received_at", "version")
 _SETTLED: Final = "('delivered', 'exhausted', 'rejected')"
 _DIFFERS: Final = f"l.status in {_SETTLED} and s.status in {_SETTLED} and l.status <> s.status"
 _UNSEEN: Final = """
@@ -60,7 +60,7 @@ case when l.lead_id is null then 'missing' when s.lead_id is null then 'kept' wh
 _OUTCOME: Final = ("ended_at", "status", "error", "next_attempt_at")
 
 
-class RetoldLeads:
+class RestoredLeads:
     """Leads as their events state them, with their due times, as a `streams.role.Handler`."""
 
     consumer: Final = LeadsHandler.consumer
@@ -73,16 +73,16 @@ def source(names: set[str], *, effects: bool) -> Source:
     """Without `effects` a lead of which an attempt may have been made is held back until somebody asks for its delivery."""
     whole = "leads" in names
     lines = Part(history, HISTORY_VERDICT, only="aggregate_type = 'lead'")
-    told = [
-        Part(leads, _VERDICT, compared=_TOLD, differs=_DIFFERS, unseen=_UNSEEN),
+    own = [
+        Part(leads, _VERDICT, compared=_STATED, differs=_DIFFERS, unseen=_UNSEEN),
         Part(lead_attempts, _OF_ATTEMPTS, compared=_OUTCOME, updated=_OUTCOME),
     ]
     return Source(
         name="leads",
         tables=["leads", "lead_attempts", "history"],
-        parts=[*(told if whole else []), lines],
+        parts=[*(own if whole else []), lines],
         locks=["leads", "lead_attempts"] if whole else ["history"],
-        events=Events(RetoldLeads(), _WANTED, (Topic.PARTNER_LEADS,)),
+        events=Events(RestoredLeads(), _WANTED, (Topic.PARTNER_LEADS,)),
         finish=[*([] if effects else [_HOLD]), _FORGET],
         needs=["history"],
         untold="when an attempt began, the CRM's answer, and attempts that were interrupted" if whole else "",

@@ -24,17 +24,17 @@ select event_id, 0 from marked
 union select o.id, 1 from marked join public.outbox o on o.causation_id = event_id where o.topic = 'notification.events'
 """
 # Where it went is what its contact says today: the log has whom it was for, not the address.
-_TELL: Final = """
+_SETTLE: Final = """
 update notifications set status = %s, reason = %s, attempts = %s, message_id = %s, updated_at = %s, next_attempt_at = null,
-  address = case when %s = 'sent' then coalesce(address, recipient) else address end, told = true
+  address = case when %s = 'sent' then coalesce(address, recipient) else address end, settled = true
 where id = %s
 """
 # It may have been sent, and nobody has told: sending it again is for a person to decide.
 _HOLD: Final = """
 update {shadow}.notifications set status = 'suppressed', reason = 'replay', next_attempt_at = null
-where not told and ({held} or status <> 'queued')
+where not settled and ({held} or status <> 'queued')
 """
-_MARKS: Final = "alter table {shadow}.notifications add column if not exists told boolean not null default false"
+_MARKS: Final = "alter table {shadow}.notifications add column if not exists settled boolean not null default false"
 _CONTACTS: Final = "insert into {shadow}.contacts select * from public.contacts on conflict do nothing"
 _FORGET: Final = """
 delete from {shadow}.notifications where next_attempt_at is null
@@ -44,14 +44,14 @@ _VERDICT: Final = """
 case when l.id is null then 'missing' when s.id is null or l.recipient = 'erased' then 'kept'
   when l.status in ('queued', 'sending') and s.reason is distinct from 'replay' then 'behind' else 'different' end
 """
-_TOLD: Final = ("recipient", "channel", "template", "data", "message_id", "traceparent")
+_COMMANDED: Final = ("recipient", "channel", "template", "data", "message_id", "traceparent")
 _DIFFERS: Final = """
 s.reason is distinct from 'replay' and s.status <> 'queued' and (l.status, l.reason) is distinct from (s.status, s.reason)
 """
-_UPDATED: Final = (*_TOLD, "status", "reason", "attempts", "next_attempt_at", "updated_at")
+_UPDATED: Final = (*_COMMANDED, "status", "reason", "attempts", "next_attempt_at", "updated_at")
 
 
-class RetoldNotifications(NotificationsHandler):
+class RestoredNotifications(NotificationsHandler):
     """Commands as the worker takes them, by today's contacts, and then what became of them."""
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
@@ -62,20 +62,20 @@ class RetoldNotifications(NotificationsHandler):
 
     @staticmethod
     async def _apply(connection: AsyncConnection, event: Event) -> None:
-        told = data_of(event, NotificationSent, NotificationFailed, NotificationSuppressed)
-        status = STATUS[type(told)]
-        reason = getattr(told, "reason", None)
-        values = (status, reason, told.attempts, told.message_id, event.occurred_at, status, told.id)
-        await connection.execute(_TELL, values)
+        outcome = data_of(event, NotificationSent, NotificationFailed, NotificationSuppressed)
+        status = STATUS[type(outcome)]
+        reason = getattr(outcome, "reason", None)
+        values = (status, reason, outcome.attempts, outcome.message_id, event.occurred_at, status, outcome.id)
+        await connection.execute(_SETTLE, values)
 
 
 def source(settings: NotificationSettings, *, effects: bool) -> Source:
     """Without `effects` a message that may have been sent is written down as suppressed."""
-    handler = RetoldNotifications(frozenset(settings.urls), settings.notify_message_domain)
+    handler = RestoredNotifications(frozenset(settings.urls), settings.notify_message_domain)
     return Source(
         name="notifications",
         tables=["notifications", "contacts"],
-        parts=[Part(notifications, _VERDICT, compared=_TOLD, differs=_DIFFERS, updated=_UPDATED)],
+        parts=[Part(notifications, _VERDICT, compared=_COMMANDED, differs=_DIFFERS, updated=_UPDATED)],
         locks=["notifications"],
         events=Events(handler, _WANTED, (Topic.NOTIFICATION_COMMANDS, Topic.NOTIFICATIONS)),
         seed=[_MARKS, _CONTACTS],

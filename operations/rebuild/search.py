@@ -91,7 +91,7 @@ async def index_again(connection: Connection, settings: ElasticsearchSettings, *
             documents, refused = Documents(client, PROPERTIES.name), 0
             for page in _pages(missing):
                 changes = list(_changes(connection, [latest[key][1] for key in page]))
-                refused += sum(told is not None for told in await documents.write(changes))
+                refused += sum(refusal is not None for refusal in await documents.write(changes))
             await client.indices.refresh(index=PROPERTIES.name)
             left = await _missing(client, {key: latest[key][0] for key in missing})
             return Indexed(len(latest), len(missing), len(missing) - len(left), refused, lost)

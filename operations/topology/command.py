@@ -87,9 +87,9 @@ def _flow(seen: "Topology") -> "RenderableType":
         branch = root.add(f"[bold]{agent.title}[/]{_standing(agent)}")
         if agent.consumes:
             branch.add(f"reads [cyan]{'[/], [cyan]'.join(agent.consumes)}[/]")
-        said = [edge.target for edge in seen.edges if edge.source == agent.name and edge.via and not edge.trouble]
-        if said:
-            branch.add(f"says  [blue]{'[/], [blue]'.join(said)}[/]")
+        emitted = [edge.target for edge in seen.edges if edge.source == agent.name and edge.via and not edge.trouble]
+        if emitted:
+            branch.add(f"says  [blue]{'[/], [blue]'.join(emitted)}[/]")
         if agent.feeds:
             branch.add(f"to    {', '.join(each.title for each in seen.agents if each.name in agent.feeds)}")
     return root
@@ -124,8 +124,8 @@ def _tables(seen: "Topology", *, partitions: bool) -> "list[Table]":
     for name in ("Part.", "End", "Committed", "Lag"):
         table.add_column(name, justify="right", no_wrap=True)
     for worker, topic, where, end, committed, lag in _lines(seen, partitions=partitions):
-        told = "-" if committed is None else f"{committed:,}"
-        table.add_row(worker, topic, where, f"{end:,}", told, f"[{_COLOURS[level_of(lag)]}]{lag:,}[/]")
+        shown = "-" if committed is None else f"{committed:,}"
+        table.add_row(worker, topic, where, f"{end:,}", shown, f"[{_COLOURS[level_of(lag)]}]{lag:,}[/]")
     return [table]
 
 

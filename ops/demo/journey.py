@@ -138,8 +138,8 @@ def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _W
         _note(watch)
         journey = check_answer(http.get(url, timeout=_HTTP_LIMIT)).json()["journey"]
         events: list[dict[str, Any]] = [journey["event"], *journey["caused"]]
-        told = {event["type"] for event in events} >= awaited
-        if told and journey["event"].get("consumedBy") and all(event["id"] in watch.seen for event in events):
+        complete = {event["type"] for event in events} >= awaited
+        if complete and journey["event"].get("consumedBy") and all(event["id"] in watch.seen for event in events):
             return events
     raise StackError(
         Reason.STACK_FAILED,

@@ -111,11 +111,11 @@ def of_elasticsearch(error: BaseException) -> Fault:
 
 def _explained(error: BaseException, signs: Sequence[tuple[str, str, str]], setting: str) -> Fault:
     causes = (error, error.__cause__ or error)  # the client of Elasticsearch says no more than that it is an error of TLS
-    said = one_line(causes[-1])
+    message = one_line(causes[-1])
     for sign, text, act in signs:
         if any(re.search(sign, f"{type(each).__name__} {each}") for each in causes):
-            return Fault(f"{text} ({said})", act)
-    return Fault(said, f"start it, or mend {setting}")
+            return Fault(f"{text} ({message})", act)
+    return Fault(message, f"start it, or mend {setting}")
 
 
 _LIMIT: Final = 5.0  # seconds

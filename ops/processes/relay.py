@@ -73,9 +73,9 @@ def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service
 
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:
     """Return the body of `/health/ready`: the shards while it is ready, else the reason why it is not."""
-    owned, told = relay.readiness(), {"process": "relay"} | schema.fields()
+    owned, states = relay.readiness(), {"process": "relay"} | schema.fields()
     if stop.asked:
-        told |= {"reason": "stopping", "detail": "the relay has been asked to stop"}
+        states |= {"reason": "stopping", "detail": "the relay has been asked to stop"}
     elif not schema.unfit and owned is None:
-        told |= {"reason": "postgres_unavailable", "detail": "Postgres is away"}
-    return {"ready": "reason" not in told} | (owned or {}) | told
+        states |= {"reason": "postgres_unavailable", "detail": "Postgres is away"}
+    return {"ready": "reason" not in states} | (owned or {}) | states

@@ -156,8 +156,8 @@ def review_of(
             problems |= dict.fromkeys(_problems_of(kind, environ))
     for kind in (*KINDS, *OTHERS, *OF_THE_FILE):
         if kind not in wanted:
-            told = problems if kind not in KINDS and len(wanted) == len(KINDS) else warnings
-            told |= dict.fromkeys(_malformed(kind, file.values if kind in OF_THE_FILE else environ))
+            kept = problems if kind not in KINDS and len(wanted) == len(KINDS) else warnings
+            kept |= dict.fromkeys(_malformed(kind, file.values if kind in OF_THE_FILE else environ))
     warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.opens)
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):

@@ -39,8 +39,8 @@ def application(behind: int, admitted: list[str]) -> web.Application:
             yield
 
     async def pass_on(request: web.Request) -> web.Response:
-        said = request.headers.get("Authorization", "").encode()
-        if not any(hmac.compare_digest(said, each.encode()) for each in admitted):
+        given = request.headers.get("Authorization", "").encode()
+        if not any(hmac.compare_digest(given, each.encode()) for each in admitted):
             return web.json_response(_REFUSED, status=401, headers=_PRODUCT)
         headers = {name: text for name, text in request.headers.items() if name.title() not in _NOT_PASSED}
         async with request.app["http"].request(

@@ -84,11 +84,11 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
     A deleted draft still says `draft`. A word that came after this was written is read by the other signs, too: the states that
     our subscribers know are fixed.
     """
-    told = _PHASES.get(kind)
+    implied = _PHASES.get(kind)
     stated = _STATUSES.get(invoice.status or "") or ("paid" if invoice.paid else None)
-    if told is None and stated is None:
+    if implied is None and stated is None:
         return "uncollectible" if invoice.forgiven else "open"
-    return max((phase for phase in (told, stated) if phase is not None), key=_INVOICE_RANKS.__getitem__)
+    return max((phase for phase in (implied, stated) if phase is not None), key=_INVOICE_RANKS.__getitem__)
 
 
 def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:

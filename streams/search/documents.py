@@ -72,10 +72,10 @@ class Documents:
         """
         if not self._ready:
             await self._ensure()
-        told: list[str | None] = []
+        outcomes: list[str | None] = []
         for lines in _chunks(changes):
-            told += [self._outcome(item["index"]) for item in await self._bulk(lines)]
-        return told
+            outcomes += [self._outcome(item["index"]) for item in await self._bulk(lines)]
+        return outcomes
 
     async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:
         """Send lines that are JSON already; the client passes them on unchanged, although it declares other types."""
