@@ -1,20 +1,5 @@
 """The partners that operators have added; `projections/partner_store.py` opens what is `sealed`."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, LargeBinary, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from projections.sealed_tables import sealed_table
 
-from outbox.tables import metadata
-
-partners = Table(
-    "partners",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("terms", JSONB, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
-    Column("key_id", Text, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
-    Column("updated_by", Text, nullable=False),
-    CheckConstraint("version > 0", name="version_positive"),
-)
+partners = sealed_table("partners")

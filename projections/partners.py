@@ -7,8 +7,8 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from projections import partner_store
 from projections.config import in_force
+from projections.partner_store import PARTNERS
 
 WaitingFor = Literal["partner_paused", "breaker_open"]
 
@@ -64,7 +64,7 @@ async def why_waiting(connection: AsyncConnection, partner: str) -> Wait | None:
     """Read the reason why the partner's leads are not delivered now; None if none is known here."""
     if await in_force(connection, f"partner.{partner}.paused", default=False):
         return Wait("partner_paused", f"partner.{partner}.paused is true in the runtime configuration")
-    known = await partner_store.read(connection, partner)
+    known = await PARTNERS.read(connection, partner)
     if known and known.terms.paused:
         return Wait("partner_paused", f"the terms of {partner} have paused: true")
     row = await (await connection.execute(_OPEN, (partner,))).fetchone()

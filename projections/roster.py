@@ -1,30 +1,27 @@
 """The partners as a process sees them: those of its environment, and those of the table, kept up with changes."""
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
-from projections import partner_store
-from projections.partner_store import CHANGED_CHANNEL, PartnerRow, Vault
+from projections.partner_store import PARTNERS, Vault, partner_of
+from projections.sealed_view import SealedView
 from runtime.following import following
-from runtime.redaction import learn_stored
-from runtime.seals import SealError, Seals
+from runtime.seals import Seals
 from schemas.partners import Partner, PartnerSettings
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 log = structlog.get_logger()
 
 UNREADABLE: Final = Gauge(
     "tallyhook_partners_unreadable", "Partners of the database that this process cannot use, since it cannot open their secrets."
 )
+_HELD: Final = Partner(paused=True)
+"""In place of a partner whose secrets cannot be opened: its leads wait, and none is given up."""
 
 
 class Roster(Mapping[str, Partner]):
@@ -36,16 +33,12 @@ class Roster(Mapping[str, Partner]):
 
     def __init__(self, environment: Mapping[str, Partner], seals: Seals) -> None:
         self._environment = environment
-        self._seals = seals
+        self._view = SealedView(PARTNERS, seals, _secrets_of, UNREADABLE)
         self._stored: dict[str, Partner] = {}
-        self._vaults: dict[str, Vault] = {}
-        self._seen: dict[str, tuple[int, datetime]] = {}
         self._all: Mapping[str, Partner] = {**environment}
-        self._unreadable: set[str] = set()
         self.version = 0
-        self._is_stale = True
         self._lock = threading.Lock()
-        self.read = asyncio.Event()
+        self.read = self._view.read
         """Set once the table has been read: before that a partner that is not here may exist."""
 
     @classmethod
@@ -64,38 +57,23 @@ class Roster(Mapping[str, Partner]):
 
     def is_uncertain(self, key: str) -> bool:
         """Report whether this process cannot know the secrets of the partner now: a wrong signature may be a right one."""
-        return key not in self._environment and (not self.read.is_set() or key in self._unreadable)
+        return key not in self._environment and self._view.is_uncertain(key)
 
     def follow(self, newest: PartnerSettings) -> None:
         """Let the partners and the keys of these settings be those of now; the table is read again."""
-        self._environment, self._seals = newest.partners, Seals(newest.secret_keys)
-        self._is_stale = True
+        self._environment = newest.partners
+        self._view.follow(Seals(newest.secret_keys))
         self._merge()
 
     async def refresh(self, connection: AsyncConnection) -> None:
         """Read the table, if anything in it has changed."""
-        seen = await partner_store.versions(connection)
-        if seen == self._seen and not self._is_stale:
-            return
-        self._is_stale = False
-        rows = await partner_store.read_all(connection)
-        vaults = {row.id: vault for row in rows if (vault := self._open(row)) is not None}
-        self._unreadable = {row.id for row in rows} - vaults.keys()
-        UNREADABLE.set(len(self._unreadable))
-        learn_stored(*_secrets_of([*self._vaults.values(), *vaults.values()]))
-        self._vaults = {row.id: vault for row in rows if (vault := vaults.get(row.id) or self._vaults.get(row.id))}
-        self._stored = {row.id: row.partner(self._vaults[row.id]) if row.id in self._vaults else _HELD for row in rows}
-        self._seen = seen
-        self._merge()
-        self.read.set()
-
-    def _open(self, row: PartnerRow) -> Vault | None:
-        """Open the secrets of a partner; without them the last known ones go on, since one process may lack a key."""
-        try:
-            return row.vault(self._seals)
-        except SealError as error:
-            log.error("partner_unreadable", reason=error.reason, partner=row.id, version=row.version)  # noqa: TRY400  # a seal has no trace to show
-            return None
+        if await self._view.refresh(connection):
+            vaults = self._view.vaults
+            self._stored = {
+                row.id: partner_of(row.terms, vaults[row.id]) if row.id in vaults else _HELD for row in self._view.rows
+            }
+            self._merge()
+            self.read.set()
 
     def _merge(self) -> None:
         with self._lock:  # settings are followed in a thread of their own
@@ -105,15 +83,9 @@ class Roster(Mapping[str, Partner]):
             log.warning("partner_ignored", reason="partner_in_environment", partner=key)
 
 
-_HELD: Final = Partner(paused=True)
-"""In place of a partner whose secrets cannot be opened: its leads wait, and none is given up."""
-
-
-def _secrets_of(vaults: Collection[Vault]) -> tuple[list[str], list[str]]:
-    """The secrets of all these, and their addresses."""
-    secrets = [kept.value for vault in vaults for kept in (*vault.signing, *vault.token, *vault.crm)]
-    secrets += [value for vault in vaults for value in vault.crm_headers.values()]
-    return secrets, [vault.crm_url for vault in vaults if vault.crm_url]
+def _secrets_of(vault: Vault) -> tuple[list[str], list[str]]:
+    secrets = [kept.value for kept in (*vault.signing, *vault.token, *vault.crm)]
+    return [*secrets, *vault.crm_headers.values()], [vault.crm_url] if vault.crm_url else []
 
 
 @asynccontextmanager
@@ -123,5 +95,5 @@ async def followed(roster: Roster, database_url: str, *, wait: bool = True) -> A
 
     With `wait` the table is read before this returns, where Postgres lets it.
     """
-    async with following(database_url, CHANGED_CHANNEL, roster.refresh, wait=wait):
+    async with following(database_url, PARTNERS.table, roster.refresh, wait=wait):
         yield

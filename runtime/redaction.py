@@ -60,7 +60,7 @@ class Redaction:
 
 _nothing: Final = Redaction(())
 _current = _nothing
-_stored = _nothing
+_stored: dict[str, Redaction] = {}
 
 
 def is_secret_name(name: str) -> bool:
@@ -78,15 +78,17 @@ def learn(*environs: Mapping[str, str]) -> None:
     _current = Redaction.of(*environs)
 
 
-def learn_stored(secrets: Iterable[str], addresses: Iterable[str]) -> None:
-    """Let `redacted` replace these secrets, which are in no setting, likewise."""
-    global _stored  # noqa: PLW0603  # same
-    _stored = Redaction(secrets, addresses)
+def learn_stored(table: str, secrets: Iterable[str], addresses: Iterable[str]) -> None:
+    """Let `redacted` replace these secrets of a table likewise, which are in no setting."""
+    _stored[table] = Redaction(secrets, addresses)
 
 
 def redacted(text: str) -> str:
     """The text without secrets."""
-    return _stored.apply(_current.apply(text))
+    text = _current.apply(text)
+    for known in tuple(_stored.values()):
+        text = known.apply(text)
+    return text
 
 
 def error_text(error: BaseException | str, limit: int | None = None) -> str:

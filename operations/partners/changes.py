@@ -33,13 +33,13 @@ def show_partner(partner: Name, as_json: Json = False) -> None:
     import msgspec
 
     from operations.partners import views
-    from projections import partner_store
+    from projections.partner_store import PARTNERS
 
     registry, key = registry_of_settings(), key_named(partner)
     if (configured := registry.environment.get(key)) is not None:
         found = views.of_environment(key, configured)
     else:
-        row = with_database(lambda connection: partner_store.read(connection, key))
+        row = with_database(lambda connection: PARTNERS.read(connection, key))
         if row is None:
             raise CommandError(f"not_found: there is no partner {key}")
         found = views.of_row(row, registry.seals)
@@ -147,13 +147,13 @@ def remove(partner: Name, *, yes: Yes = False, as_json: Json = False) -> None:
 @app.command("reseal")
 def reseal(as_json: Json = False) -> None:
     """Seal the secrets of all partners under the newest key of SECRET_KEYS, so that an older one can be dropped."""
-    from projections import partner_store
+    from projections.partner_store import PARTNERS
 
     registry = registry_of_settings()
 
     async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
         resealed, failed = [], []
-        for row in await partner_store.read_all(connection):
+        for row in await PARTNERS.read_all(connection):
             try:
                 async with connection.transaction():
                     if row.id not in registry.environment and await registry.reseal(connection, row.id, operator()):
@@ -198,12 +198,12 @@ async def _current_terms(connection: AsyncConnection, registry: Registry, key: s
     """Read the terms that the partner has; none of one that does not exist."""
     import msgspec
 
-    from projections import partner_store
+    from projections.partner_store import PARTNERS
 
-    row = await partner_store.read_to_change(connection, key)
+    row = await PARTNERS.read_to_change(connection, key)
     if row is None or key in registry.environment:
         return {}
-    vault = row.vault(registry.seals)
+    vault = PARTNERS.open(row, registry.seals)
     terms: dict[str, Any] = msgspec.to_builtins(row.terms)
     return terms | {"crmHeaders": dict(vault.crm_headers)} | ({"crmUrl": vault.crm_url} if vault.crm_url else {})
 

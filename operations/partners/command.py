@@ -79,9 +79,9 @@ async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerV
 
 
 async def _configured(connection: AsyncConnection) -> list[str]:
-    from projections import partner_store
+    from projections.partner_store import PARTNERS
 
-    return sorted({*PartnerSettings.load(environment()).partners, *await partner_store.versions(connection)})
+    return sorted({*PartnerSettings.load(environment()).partners, *await PARTNERS.versions(connection)})
 
 
 def _line(view: PartnerView) -> str:

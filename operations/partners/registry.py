@@ -12,18 +12,18 @@ from psycopg import AsyncConnection
 from pydantic import ValidationError
 
 from operations.errors import OperationError, Reason
-from projections import partner_store
-from projections.partner_store import Kept, PartnerRow, SecretKind, Terms, Vault
+from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
+from projections.partner_store import PARTNERS, PartnerRow, SecretKind, Terms, Vault
+from projections.sealed_rows import Kept
 from runtime.addresses import LOOPBACK
 from runtime.endpoints import check_http
-from runtime.seals import SealError, Seals
+from runtime.seals import Seals
 from runtime.settings import Secret
 from schemas.credentials import fresh_signing_secret, fresh_token
 from schemas.numbers import INT64_MAX
 from schemas.partners import Partner
 from streams.leads.crm import Network, may_connect
 
-_SECRETS_MAX: Final = 10
 FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
 """The field of a partner that holds each kind of secret."""
 # What makes the request one, and what is ours in it.
@@ -68,15 +68,6 @@ class Changed(NamedTuple):
     was: Literal["created", "changed"] = "changed"
 
 
-class _After(NamedTuple):
-    """The state of a partner after a change, and who made it."""
-
-    partner: str
-    terms: Terms
-    vault: Vault
-    by: str
-
-
 class Registry(NamedTuple):
     """The rules under which partners are kept: the seals, the partners of the settings, the networks that may be reached."""
 
@@ -94,9 +85,9 @@ class Registry(NamedTuple):
         """
         self._check_place(partner)
         self._check_url(asked.crm_url)
-        row = await partner_store.read_to_change(connection, partner)
-        _check_version(row, asked.expected_version)
-        vault = self._open(row) if row else Vault()
+        row = await PARTNERS.read_to_change(connection, partner)
+        check_version(row, asked.expected_version)
+        vault = self._table.open(row) if row else Vault()
         headers = _merged(vault.crm_headers, asked.crm_headers)
         vault = msgspec.structs.replace(vault, crm_url=asked.crm_url, crm_headers=headers)
         made: list[MadeSecret] = []
@@ -105,7 +96,7 @@ class Registry(NamedTuple):
         if vault.crm_url and not vault.crm:
             vault = self._with(vault, "crm", None, made)
         terms = msgspec.convert(asked, Terms, from_attributes=True)
-        written = await self._write(connection, row, _After(partner, terms, vault, by))
+        written = await self._table.write(connection, row, After(partner, terms, vault, by))
         return Changed(written, vault, tuple(made), "changed" if row else "created")
 
     async def add_secret(
@@ -113,19 +104,19 @@ class Registry(NamedTuple):
     ) -> Changed:
         """Put a secret before the others of its kind, a fresh one unless a value is given. Raises OperationError, SealError."""
         row = await self._existing(connection, partner)
-        vault = self._open(row)
-        if len(vault.of(kind)) >= _SECRETS_MAX:
+        vault = self._table.open(row)
+        if len(vault.of(kind)) >= SECRETS_MAX:
             raise OperationError(
-                Reason.SECRET_INVALID, f"there are {_SECRETS_MAX} of this kind: drop one that is not used any more"
+                Reason.SECRET_INVALID, f"there are {SECRETS_MAX} of this kind: drop one that is not used any more"
             )
         made: list[MadeSecret] = []
         vault = self._with(vault, kind, value, made)
-        return Changed(await self._write(connection, row, _After(partner, row.terms, vault, by)), vault, tuple(made))
+        return Changed(await self._table.write(connection, row, After(partner, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
         """Forget a secret, which is refused from then on, or signs nothing any more. Raises OperationError, SealError."""
         row = await self._existing(connection, partner)
-        vault = self._open(row)
+        vault = self._table.open(row)
         kind = next((kind for kind in FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
         if kind is None:
             raise OperationError(Reason.NOT_FOUND, "the partner has no secret of this id")
@@ -133,21 +124,18 @@ class Registry(NamedTuple):
         if kind == "crm" and vault.crm_url and not left:
             raise OperationError(Reason.SECRET_INVALID, "it is the only secret that signs deliveries: add another one first")
         vault = msgspec.structs.replace(vault, **{kind: left})
-        return Changed(await self._write(connection, row, _After(partner, row.terms, vault, by)), vault)
+        return Changed(await self._table.write(connection, row, After(partner, row.terms, vault, by)), vault)
 
     async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
         """Remove a partner; its leads stay, and fail as of a partner without a CRM. Raises OperationError."""
         row = await self._existing(connection, partner)
-        _check_version(row, expected)
-        await partner_store.remove(connection, partner)
+        check_version(row, expected)
+        await PARTNERS.remove(connection, partner)
 
     async def reseal(self, connection: AsyncConnection, partner: str, by: str) -> bool:
         """Seal the partner's secrets under the newest key; False if they are. Raises OperationError, SealError."""
-        row = await self._existing(connection, partner)
-        if row.sealed.key_id == self.seals.newest:
-            return False
-        await self._write(connection, row, _After(partner, row.terms, self._open(row), by))
-        return True
+        self._check_place(partner)
+        return await self._table.reseal(connection, partner, by)
 
     def _check_place(self, partner: str) -> None:
         if partner in self.environment:
@@ -188,32 +176,11 @@ class Registry(NamedTuple):
 
     async def _existing(self, connection: AsyncConnection, partner: str) -> PartnerRow:
         self._check_place(partner)
-        row = await partner_store.read_to_change(connection, partner)
-        if row is None:
-            raise OperationError(Reason.NOT_FOUND, f"there is no partner {partner}")
-        return row
+        return await self._table.existing(connection, partner)
 
-    def _open(self, row: PartnerRow) -> Vault:
-        try:
-            return row.vault(self.seals)
-        except SealError as error:
-            raise OperationError(Reason(error.reason), f"the secrets of {row.id} cannot be opened: {error}") from error
-
-    async def _write(self, connection: AsyncConnection, row: PartnerRow | None, after: _After) -> PartnerRow:
-        try:
-            sealed = partner_store.seal(after.vault, after.partner, self.seals)
-        except SealError as error:
-            raise OperationError(Reason(error.reason), str(error)) from error
-        now, version = datetime.now(UTC), row.version + 1 if row else 1
-        written = PartnerRow(after.partner, after.terms, sealed, version, row.created_at if row else now, now, after.by)
-        await partner_store.write(connection, written)
-        return written
-
-
-def _check_version(row: PartnerRow | None, expected: int | None) -> None:
-    current = row.version if row else 0
-    if expected is not None and expected != current:
-        raise OperationError(Reason.VERSION_STALE, f"the version is {current} by now")
+    @property
+    def _table(self) -> SealedTable[Terms, Vault]:
+        return SealedTable(PARTNERS, self.seals)
 
 
 def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[str, str]:

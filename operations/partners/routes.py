@@ -12,7 +12,7 @@ from gateway.postgres import transaction
 from operations.errors import OperationError
 from operations.partners import views
 from operations.partners.registry import PutPartner, Registry
-from projections import partner_store
+from projections.partner_store import PARTNERS
 from runtime.seals import Seals
 from schemas.partners import key_of
 
@@ -25,7 +25,7 @@ async def partners(request: web.Request) -> web.Response:
     """
     registry = _registry(request)
     async with transaction(request) as connection:
-        rows = await partner_store.read_all(connection)
+        rows = await PARTNERS.read_all(connection)
     found = [views.of_row(row, registry.seals) for row in rows if row.id not in registry.environment]
     found += [views.of_environment(key, registry.environment[key]) for key in registry.environment]
     return answer(views.PartnerList(sorted(found, key=lambda partner: partner.id)))
@@ -41,7 +41,7 @@ async def partner(request: web.Request) -> web.Response:
     if (configured := registry.environment.get(key)) is not None:
         return answer(views.of_environment(key, configured))
     async with transaction(request) as connection:
-        row = await partner_store.read(connection, key)
+        row = await PARTNERS.read(connection, key)
     return answer(views.of_row(known(row, "no partner has this id"), registry.seals))
 
 

@@ -50,15 +50,15 @@ def try_partner(partner: Name, as_json: Json = False) -> None:
 
 def _partner(key: str) -> Partner:
     """Read the partner from the settings or the database. Raises CommandError."""
-    from projections import partner_store
+    from projections.partner_store import PARTNERS, partner_of
 
     registry = registry_of_settings()
     if (configured := registry.environment.get(key)) is not None:
         return configured
-    row = with_database(lambda connection: partner_store.read(connection, key))
+    row = with_database(lambda connection: PARTNERS.read(connection, key))
     if row is None:
         raise CommandError(f"not_found: there is no partner {key}")
-    return row.partner(row.vault(registry.seals))
+    return partner_of(row.terms, PARTNERS.open(row, registry.seals))
 
 
 async def _send(partner: Partner, request: Request) -> Answer:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from operations.partners.registry import FIELDS, Changed, MadeSecret, SecretText
-from projections.partner_store import PartnerRow, SecretKind, Terms, Vault
+from projections.partner_store import PARTNERS, PartnerRow, SecretKind, Terms, Vault
 from runtime.addresses import shown
 from runtime.seals import SealError, Seals
 from schemas.partners import Partner
@@ -68,7 +68,7 @@ class PartnerRemoved(msgspec.Struct, frozen=True):
 def of_row(row: PartnerRow, seals: Seals) -> PartnerDetail:
     """The view of a partner of the database."""
     try:
-        return _detail(row, row.vault(seals))
+        return _detail(row, PARTNERS.open(row, seals))
     except SealError:
         return _detail(row, None)
 
