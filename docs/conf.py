@@ -48,6 +48,7 @@ _PAGES: Final = {
         "monitoring/README",
         "docs/network",
         "docs/partners",
+        "docs/endpoints",
         "docs/secrets",
         "docs/connections",
         "docs/kafka",

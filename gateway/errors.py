@@ -41,6 +41,7 @@ class Reason(StrEnum):
     CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed", 403  #: The client certificate is not on the list of allowed subjects.
     ADMIN_TOKEN_NEEDED = "admin_token_needed", 403  #: The operation needs an operator's token.
     # other 4xx
+    ENDPOINT_UNKNOWN = "endpoint_unknown", 404  #: The provider has no endpoint of this name.
     NOT_FOUND = "not_found", 404  #: No object has this id, or the path does not exist.
     METHOD_NOT_ALLOWED = "method_not_allowed", 405  #: The path does not support this method.
     BODY_TOO_SLOW = "body_too_slow", 408  #: The body did not arrive in time.
@@ -59,12 +60,12 @@ class Reason(StrEnum):
     DATA_INVALID = "data_invalid", 422  #: A variable of the template has an invalid value; `fields` names it.
     CONFIG_KEY_UNKNOWN = "config_key_unknown", 422  #: The key begins like a reserved one, and no process reads it.
     CONFIG_VALUE_INVALID = "config_value_invalid", 422  #: The value is outside the bounds of the key.
-    VERSION_STALE = "version_stale", 409  #: The key or the partner has another version than the expected one.
+    VERSION_STALE = "version_stale", 409  #: The key, the partner or the endpoint has another version than the expected one.
     PARTNER_IN_ENVIRONMENT = "partner_in_environment", 409  #: The partner is one of the settings, which the API does not change.
     CRM_URL_REFUSED = "crm_url_refused", 422  #: The address of the CRM leads into a private network.
     SECRET_INVALID = "secret_invalid", 422  #: The secret has another form than its kind needs, or is a placeholder.
     SEAL_KEYS_MISSING = "seal_keys_missing", 409  #: `SECRET_KEYS` is not set, and no secret is stored without being sealed.
-    SEAL_UNREADABLE = "seal_unreadable", 409  #: The partner's secrets are sealed under a key that `SECRET_KEYS` does not hold.
+    SEAL_UNREADABLE = "seal_unreadable", 409  #: The secrets are sealed under a key that `SECRET_KEYS` does not hold.
     DEAD_LETTER_SETTLED = "dead_letter_settled", 409  #: The dead letter was already retried or discarded.
     PERIOD_NOT_KEPT = "period_not_kept", 422  #: The whole period is older than the retention.
     IDEMPOTENCY_KEY_MALFORMED = "idempotency_key_malformed", 400

@@ -17,7 +17,7 @@ from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
 from gateway.settings import GatewaySettings
 from gateway.webhooks.intake import Intake
-from projections.roster import Roster
+from projections.senders import Senders
 from runtime.database import Pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
@@ -36,6 +36,10 @@ CALLER: Final = web.RequestKey("caller", Caller)
 """Set where a token was asked for and is known, even where it did not suffice."""
 COMMAND_ID: Final = web.RequestKey("command_id", UUID)
 """The id that a repeated call under an `Idempotency-Key` has from the first one; read it by `commands.acceptance.command_id`."""
+ENDPOINT: Final = web.RequestKey("endpoint", str)
+"""The id of the provider's endpoint that was called, where it exists."""
+PLACE: Final = web.RequestKey("place", str)
+"""The endpoint that an operator's call is about, such as `stripe/eu`, where it exists."""
 REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
@@ -60,5 +64,5 @@ COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 SETTINGS: Final = web.AppKey("settings", GatewaySettings)
 """As they were at the start; their `newest` have the secrets of now."""
-ROSTER: Final = web.AppKey("roster", Roster)
+SENDERS: Final = web.AppKey("senders", Senders)
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)

@@ -1,26 +1,36 @@
-"""The metrics of the gateway; the log of rejections and the rate limits have theirs beside them."""
+"""
+The metrics of the gateway; the log of rejections and the rate limits have theirs beside them.
+
+The label `endpoint` is empty for a provider's plain path, and has no value but those of endpoints that exist.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 RECEIVED = Counter(
-    "tallyhook_webhooks_received_total", "Verified webhooks that are committed, by outcome.", ["source", "outcome"]
+    "tallyhook_webhooks_received_total", "Verified webhooks that are committed, by outcome.", ["source", "outcome", "endpoint"]
 )
 IGNORED = Counter(
-    "tallyhook_webhooks_ignored_total", "Verified webhooks that are stored and go to no worker, by reason.", ["source", "reason"]
+    "tallyhook_webhooks_ignored_total",
+    "Verified webhooks that are stored and go to no worker, by reason.",
+    ["source", "reason", "endpoint"],
 )
-REFUSALS = Counter("tallyhook_refusals_total", "Refused requests of all routes, by source and reason.", ["source", "reason"])
+REFUSALS = Counter(
+    "tallyhook_refusals_total",
+    "Refused requests of all routes, by source and reason; the endpoint is empty where it is unknown.",
+    ["source", "reason", "endpoint"],
+)
 SECRET_USES = Counter(
     "tallyhook_secret_uses_total", "Verified signatures and tokens, by the public id of the secret.", ["kind", "secret"]
 )
 REFUSING = Gauge(
     "tallyhook_source_refusing_seconds",
     "Seconds for which every delivery of the source has been refused; 0 while deliveries are accepted.",
-    ["source"],
+    ["source", "endpoint"],
 )
 GIVES_UP = Gauge(
     "tallyhook_source_gives_up_seconds",
     "Seconds for which the provider retries a delivery without a 2xx answer; after that the event is lost.",
-    ["source"],
+    ["source", "endpoint"],
 )
 CONNECTIONS_OPEN = Gauge("tallyhook_connections_open", "Open connections of the listener.", ["listener"])
 CONNECTIONS_ENDED = Counter(

@@ -12,7 +12,7 @@ from structlog.contextvars import bind_contextvars
 from gateway import metrics
 from gateway.audit_log import Audited
 from gateway.errors import GatewayError, Reason
-from gateway.keys import AUDIT, CALL, CALLER, GATEKEEPER, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
+from gateway.keys import AUDIT, CALL, CALLER, ENDPOINT, GATEKEEPER, PLACE, REFUSAL, REFUSAL_LOG, SCHEMA, SECRET_USES, Call
 from gateway.problems import INTERNAL_ERROR, TRACE_HEADER, of_http, response_of
 from gateway.route import ROUTES
 from gateway.secrets.tokens import Role, check_role
@@ -118,17 +118,25 @@ def _call(request: web.Request) -> Call:
 
 def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Response:
     bind_contextvars(trace_id=trace_id)
-    source = request.match_info.route.name or "none"
-    metrics.REFUSALS.labels(source, error.reason).inc()
+    source, endpoint = _source_of(request), request.get(ENDPOINT, "")
+    metrics.REFUSALS.labels(source, error.reason, endpoint).inc()
     request[REFUSAL] = error.reason.value
     if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
         return response_of(error, trace_id)
     path, ids = pattern_of(request), ids_of(request)
-    facts = {"status": error.status, "source": source, "path": path, **ids}
+    facts = {"status": error.status, "source": source, "path": path, **ids} | ({"endpoint": endpoint} if endpoint else {})
     request.app[REFUSAL_LOG].note(error.reason, request.remote, **facts)
     return response_of(error, trace_id)
 
 
+def _source_of(request: web.Request) -> str:
+    """The name of the route, or of the source whose webhooks it receives."""
+    name = request.match_info.route.name or "none"
+    route = request.app.get(ROUTES, {}).get(name)
+    return route.source or name if route else name
+
+
+_PLACE_IN_PATH: Final = "{provider}/{id}"
 _AUDITED: Final = ("/internal/", "/v1/admin/")
 
 
@@ -144,7 +152,7 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         Audited(
             id=call.id,
             method=request.method,
-            path=pattern_of(request),
+            path=_audited_path(request),
             status=response.status,
             trace_id=call.trace.trace_id,
             duration_ms=round((time.monotonic() - began) * 1000),
@@ -155,6 +163,12 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         )
     )
     return response
+
+
+def _audited_path(request: web.Request) -> str:
+    """The pattern of the path, with the endpoint that it names where one is known by then: any other text may be a secret."""
+    pattern = pattern_of(request)
+    return pattern.replace(_PLACE_IN_PATH, request[PLACE]) if PLACE in request else pattern
 
 
 NO_ROUTE: Final = "(no such route)"

@@ -131,10 +131,12 @@ class Route(NamedTuple):
     proofs: tuple[Proof, ...] = ()  #: The alternative proofs of the caller where no token is needed.
     refuses: frozenset[Reason] = frozenset()  #: The reasons besides those that follow from the other fields.
     id_type: Any = text.Id  #: The type of the id in the path.
+    id_schemas: Mapping[str, Any] = MappingProxyType({})  #: Narrower types of single ids, which the contract publishes.
     id_refusal: Reason = Reason.NOT_FOUND  #: The reason for an id of another type.
     id_text: str = ""  #: The description of the id in the path.
     description: str = ""
     keyed: bool = True  #: False for a POST whose answer must not be kept, since it shows a secret: it takes no `Idempotency-Key`.
+    source: str = ""  #: The source of the webhooks that it receives, if its name is another.
     holds: Mapping[int, str] = MappingProxyType({})  #: The texts of answers, by status, that their records do not have.
 
     @property

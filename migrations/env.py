@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import insert
 
 import projections.config_tables
+import projections.endpoint_tables
 import projections.leads
 import projections.notifications
 import projections.partner_tables

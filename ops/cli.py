@@ -10,6 +10,7 @@ import typer
 from operations.backfill import command as backfill
 from operations.dead_letters import command as dead_letters
 from operations.deliveries import command as deliveries
+from operations.endpoints import command as endpoints
 from operations.erasure import command as erase
 from operations.ledger import command as ledger
 from operations.offset_replay import command as replay_offsets
@@ -48,6 +49,7 @@ for name, group in {
     "dead-letters": dead_letters.app,
     "deliveries": deliveries.app,
     "partners": partners.app,
+    "endpoints": endpoints.app,
     "secrets": secrets.app,
     "backfill": backfill.app,
     "reconcile": reconcile.app,

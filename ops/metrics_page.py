@@ -21,6 +21,7 @@ PROCESSES: Final = {
     "runtime": "every process",
     "runtime.lease": "relay, worker leads",
     "projections.config_view": "gateway, worker leads, worker notifications",
+    "projections.endpoints": "gateway",
     "projections.roster": "gateway, worker leads",
     "gateway": "gateway",
     "outbox": "relay",

@@ -116,8 +116,9 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     One verified webhook.
 
     `event.id` is also the id of its delivery. `digest` is given if the provider's id is not signed: then the body alone
-    identifies the event. `ignored` is the stable reason why no worker handles it: then it is stored, and not sent to Kafka until
-    an operator replays it.
+    identifies the event. `endpoint` is the provider's endpoint by which it came, None for the plain path; whichever way it comes,
+    an event is the same one. `ignored` is the stable reason why no worker handles it: then it is stored, and not sent to Kafka
+    until an operator replays it.
     """
 
     event: Event
@@ -127,6 +128,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     secret_id: str | None
     ignored: str | None = None
     digest: bytes | None = None
+    endpoint: str | None = None
 
     @property
     def handled(self) -> bool:
@@ -149,10 +151,10 @@ with v as materialized (
   select *, case when digest is null then provider_event_id else encode(digest, 'hex') end as dedup_id
   from unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::text[], %b::text[],
                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
-                       %b::bytea[], %b::bool[], %b::text[], %b::int2[])
+                       %b::bytea[], %b::bool[], %b::text[], %b::text[], %b::int2[])
     with ordinality
     as t(id, source, provider_event_id, digest, word, secret_id, ignored, topic, aggregate_type,
-         aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, livemode, account, shard, n)),
+         aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data, livemode, account, endpoint, shard, n)),
 fresh as (
   insert into dedup (source, provider_event_id, event_id, digest)
   select source, dedup_id, id, digest from v order by source, dedup_id
@@ -173,11 +175,11 @@ listed as (
   select id, shard from answer where event_id = id and ignored is null order by n returning id),
 noted as (
   insert into webhook_deliveries (id, source, provider_event_id, type, outcome, reason, event_id, trace_id, secret_id,
-                                  livemode, account)
+                                  livemode, account, endpoint)
   select id, source, provider_event_id, word,
          case when event_id <> id then 'duplicate' when ignored is null then 'accepted' else 'ignored' end,
          case when event_id = id then ignored end,
-         event_id, substr(traceparent, 4, 32), secret_id, livemode, account
+         event_id, substr(traceparent, 4, 32), secret_id, livemode, account, endpoint
   from answer where event_id is not null)
 select event_id, (select pg_notify('outbox', '') from listed limit 1) from answer order by n
 """
@@ -186,7 +188,7 @@ _RECORDED: Final = [
     for name in (
         "event.id", "source", "provider_event_id", "digest", "type", "secret_id", "ignored", "event.topic",
         "event.aggregate_type", "event.aggregate_id", "event.source", "event.type", "event.dataschema",
-        "event.occurred_at", "event.traceparent", "event.data", "event.livemode", "event.account",
+        "event.occurred_at", "event.traceparent", "event.data", "event.livemode", "event.account", "endpoint",
     )
 ]  # fmt: skip
 

@@ -110,6 +110,8 @@ webhook_deliveries = Table(
     # As the provider states them; unknown for a rejected delivery, and for one that came before they were kept.
     Column("livemode", Boolean),
     Column("account", Text),
+    # The provider's endpoint by which it came, if not by the plain path; of an unknown endpoint, what the path named.
+    Column("endpoint", Text),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
     # One that is ignored has one too, but for those of before it was kept.
     CheckConstraint("outcome <> 'rejected' or reason is not null", name="rejected_with_reason"),

@@ -1,10 +1,12 @@
-"""Partners without a database."""
+"""Partners and endpoints without a database."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from projections.endpoints import Endpoints
 from projections.roster import Roster
+from projections.senders import Senders
 from runtime.seals import Seals
 
 if TYPE_CHECKING:
@@ -18,3 +20,10 @@ def all_known(partners: Mapping[str, Partner]) -> Roster:
     roster = Roster(partners, Seals(()))
     roster.read.set()
     return roster
+
+
+def known_senders(partners: Mapping[str, Partner]) -> Senders:
+    """These partners, and no endpoint."""
+    endpoints = Endpoints(Seals(()))
+    endpoints.read.set()
+    return Senders(all_known(partners), endpoints)

@@ -12,7 +12,7 @@ from gateway import bodies
 from gateway.answers import answer, answer_page, by_id, known
 from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason, refusing
-from gateway.keys import CALL, CALLER, ROSTER
+from gateway.keys import CALL, CALLER, SENDERS
 from gateway.paging import Page, Paged
 from gateway.parameters import query_of
 from gateway.postgres import reading, transaction
@@ -111,7 +111,7 @@ async def change(request: web.Request) -> web.Response:
     """Set a key of the runtime configuration."""
     caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
-    roster = request.app[ROSTER]
+    roster = request.app[SENDERS].partners
     check(asked, roster)
     with refusing(ProjectionError):
         async with transaction(request) as connection:

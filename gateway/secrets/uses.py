@@ -17,10 +17,9 @@ from psycopg.rows import class_row
 from gateway.settings import GatewaySettings
 from gateway.write_behind import WriteBehind
 from outbox.secret_changes import SecretChange
-from projections.roster import Roster
+from projections.senders import Senders
 from runtime.database import Pool
 from runtime.settings import Secret
-from schemas.partners import Partner
 from schemas.providers import providers
 
 KEPT: Final = timedelta(days=30)
@@ -166,30 +165,42 @@ class Secrets(msgspec.Struct, frozen=True):
 class Holders:
     """The settings that hold each secret which verifies, as they are at the moment, by its public id."""
 
-    def __init__(self, settings: GatewaySettings, partners: Roster) -> None:
+    def __init__(self, settings: GatewaySettings, senders: Senders) -> None:
         self._settings = settings
-        self._partners = partners
+        self._senders = senders
         self._read()
 
     def of(self, secret_id: str) -> tuple[str, ...]:
         """The settings that hold the secret; none of one that has just been dropped."""
-        if self._seen != (self._settings.newest, self._partners.version):
+        if self._seen != (self._settings.newest, self._senders.version):
             self._read()
         return self._holders.get(secret_id, ())
 
     def _read(self) -> None:
-        self._seen = newest, _ = self._settings.newest, self._partners.version
-        self._holders = verifying_settings(live_secrets(newest, self._partners))
+        self._seen = newest, _ = self._settings.newest, self._senders.version
+        self._holders = verifying_settings(live_secrets(newest, self._senders))
 
 
-def live_secrets(settings: GatewaySettings, partners: Mapping[str, Partner]) -> list[Live]:
-    """All of them, setting by setting, newest first; a partner of the database has the names of one of the settings."""
+def setting_of(place: str) -> str:
+    """The name under which the secrets of an endpoint are listed."""
+    return f"endpoint {place}"
+
+
+def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
+    """
+    All of them, setting by setting, newest first.
+
+    A partner of the database has the names of one of the settings, an endpoint that of `setting_of`.
+    """
+    overlaps: dict[str, timedelta] = {provider.name: provider.secret.overlap for provider in providers()}
     return [
         *(live for provider in providers()
             for live in _of(provider.secret_setting, settings.webhook_secrets(provider), provider.secret.overlap)),
+        *(live for place, endpoint in sorted(senders.endpoints.items())
+            for live in _of(setting_of(place), endpoint.secrets, overlaps.get(endpoint.provider, _CALLERS))),
         *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
         *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
-        *(live for key, partner in sorted(partners.items()) for live in (
+        *(live for key, partner in sorted(senders.partners.items()) for live in (
             *_of(f"PARTNER_{key}_SECRET", partner.secret, _CALLERS),
             *_of(f"PARTNER_{key}_TOKEN", partner.token, _CALLERS),
             *_of(f"PARTNER_{key}_CRM_SECRET", partner.crm_secret, _CALLERS, "signs"),

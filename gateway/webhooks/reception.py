@@ -28,11 +28,13 @@ from runtime import tracing
 from runtime.redaction import redacted
 from runtime.settings import Secret
 from runtime.tracing import parse_traceparent
+from schemas.endpoints import is_slug
 from schemas.text import storable
 
 _KEPT_HEADERS: Final = ("Content-Type", "User-Agent")
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
 _SERVER_ERRORS: Final = 500
+_OUTCOMES: Final = ("accepted", "duplicate", "ignored")
 
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,17 +53,19 @@ Answer = Callable[[Received, Recorded], web.Response]
 
 class Refusing:
     """
-    The time for which this gateway has been refusing one source.
+    The time for which this gateway has been refusing one source, or one endpoint of it.
 
     Once that exceeds `gives_up`, the provider stops retrying and its events are lost.
     """
 
-    def __init__(self, source: str, gives_up: timedelta | None, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, source: str, gives_up: timedelta | None, *, endpoint: str = "", now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._now = now
         self._since: float | None = None
-        metrics.REFUSING.labels(source).set_function(self.seconds)
+        metrics.REFUSING.labels(source, endpoint).set_function(self.seconds)
         if gives_up is not None:
-            metrics.GIVES_UP.labels(source).set(gives_up.total_seconds())
+            metrics.GIVES_UP.labels(source, endpoint).set(gives_up.total_seconds())
 
     def taken(self) -> None:
         self._since = None
@@ -87,7 +91,7 @@ class Reception:
     The route of one source.
 
     `admit` may refuse a verified and parsed delivery before it is recorded; `answer` makes the answer once it is.
-    `used` counts the use of a secret, by its public id.
+    `used` counts the use of a secret, by its public id. One that only refuses is not `watched`: it has no figures of its own.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Reception:
         now: Callable[[], float] = time.time,
         admit: Admit | None = None,
         answer: Answer | None = None,
+        watched: bool = True,
     ) -> None:
         self._source = source
         self._used = used
@@ -113,9 +118,11 @@ class Reception:
         self._rejections = rejections
         self._max_body_bytes = max_body_bytes
         self._now = now
-        self._refusing = Refusing(source.name, source.gives_up)
+        self._endpoint = source.endpoint or ""
+        self._refusing = Refusing(source.name, source.gives_up, endpoint=self._endpoint) if watched else None
         self.renew(source, secrets)
-        self._received = {word: metrics.RECEIVED.labels(source.name, word) for word in ("accepted", "duplicate", "ignored")}
+        outcomes = _OUTCOMES if watched else ()
+        self._received = {word: metrics.RECEIVED.labels(source.name, word, self._endpoint) for word in outcomes}
 
     def renew(self, source: Source, secrets: Sequence[Secret]) -> None:
         """Verify by these secrets from now on, and by this source, which may hold some too."""
@@ -126,6 +133,15 @@ class Reception:
     def close(self) -> None:
         """Verify nothing from now on: there is no secret any more."""
         self._live = self._live._replace(secrets=())
+
+    def forget(self) -> None:
+        """Show no figures any more: the endpoint is removed."""
+        for word in _OUTCOMES:
+            metrics.RECEIVED.remove(self._source.name, word, self._endpoint)
+        for gauge in (metrics.REFUSING, metrics.GIVES_UP):
+            gauge.remove(self._source.name, self._endpoint)
+        for counter in (metrics.IGNORED, metrics.REFUSALS):
+            counter.remove_by_labels({"source": self._source.name, "endpoint": self._endpoint})
 
     async def receive(self, request: web.Request) -> web.Response:
         """The checklist: size, type, raw bytes, signature, parse, record, answer."""
@@ -145,13 +161,15 @@ class Reception:
                 await self._admit(request, received)
             recorded = await self._record(received, call)
         except GatewayError as error:
-            self._refusing.refused()
+            if self._refusing:
+                self._refusing.refused()
             self._reject(request, call, error, body, proven=secret is not None)
             raise
-        self._refusing.taken()
+        if self._refusing:
+            self._refusing.taken()
         self._received[recorded.outcome].inc()
         if recorded.outcome == "ignored":
-            metrics.IGNORED.labels(self._source.name, received.ignored).inc()
+            metrics.IGNORED.labels(self._source.name, received.ignored, self._endpoint).inc()
         return self._answer(received, recorded)
 
     def _count(self, live: _Live, secret: Secret) -> None:
@@ -194,6 +212,7 @@ class Reception:
             Rejected(
                 id=call.id,
                 source=self._source.name,
+                endpoint=self._source.endpoint or asked_endpoint(request),
                 reason=error.reason,
                 trace_id=call.trace.trace_id,
                 client=self._clients.of(request),
@@ -218,6 +237,12 @@ class Reception:
 
 RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])
 """By the name of their route."""
+
+
+def asked_endpoint(request: web.Request) -> str | None:
+    """The endpoint that the path names; None for a plain path, and for a name that no endpoint can have."""
+    name = request.match_info.get("endpoint", "")
+    return name if is_slug(name) else None
 
 
 async def receive(request: web.Request) -> web.Response:

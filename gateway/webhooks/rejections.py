@@ -26,6 +26,7 @@ from gateway.write_behind import WriteBehind
 from outbox.alerts import SIGNATURE_FAILURES, note
 from runtime.database import Pool, passing_reason
 from runtime.ids import time_of
+from schemas.endpoints import place_of
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     source: str
+    endpoint: str | None = None
     reason: str
     trace_id: str
     client: str | None
@@ -70,7 +72,7 @@ class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
     def __init__(self, url: str, *, kept_per_hour: int, why: Why | None = None) -> None:
-        """With `why`, the alert about refused signatures explains the latest refusal of its source."""
+        """With `why`, the alert about refused signatures explains the latest refusal of its place, a source or its endpoint."""
         self._why = why
         self._buffer = WriteBehind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
@@ -88,7 +90,7 @@ class RejectedLog:
     def offer(self, rejected: Rejected) -> None:
         """Take a rejection without waiting. A worthless one, and the least worthy of too many, are only counted."""
         if rejected.reason.startswith(_UNPROVEN):
-            self._unproven[rejected.source] += 1
+            self._unproven[place_of(rejected.source, rejected.endpoint)] += 1
         if rejected.worth is Worth.UNSIGNED:
             self._refuse([rejected])
         else:
@@ -158,21 +160,21 @@ class RejectedLog:
                 taken += kept
                 displaced[quota[0]] += gone
             await _insert(connection, taken)
-            for source, number in sorted(unproven.items()):
-                await note(connection, SIGNATURE_FAILURES, source, number, detail=partial(self._explain, connection, source))
+            for place, number in sorted(unproven.items()):
+                await note(connection, SIGNATURE_FAILURES, place, number, detail=partial(self._explain, connection, place))
         ids = {row.id for row in taken}
         for row in rows:
             (KEPT if row.id in ids else REFUSED).labels(row.source).inc()
         for source, number in displaced.items():
             DISPLACED.labels(source).inc(number)
 
-    async def _explain(self, connection: AsyncConnection, source: str) -> str:
+    async def _explain(self, connection: AsyncConnection, place: str) -> str:
         """Explain the latest refusal; an alert is raised even if there is no explanation."""
         try:
             async with connection.transaction():
-                found = await self._why(connection, source) if self._why else ""
+                found = await self._why(connection, place) if self._why else ""
         except Exception:
-            log.exception("explanation_failed", reason="explanation_failed", source=source)
+            log.exception("explanation_failed", reason="explanation_failed", source=place)
             return ""
         return f"; {found}" if found else ""
 
@@ -218,8 +220,8 @@ delete from webhook_deliveries where id in (
 returning id
 """
 _INSERT: Final = """
-insert into webhook_deliveries (id, source, outcome, reason, trace_id, client, headers, body)
-values (%s, %s, 'rejected', %s, %s, %s, %s, %s)
+insert into webhook_deliveries (id, source, endpoint, outcome, reason, trace_id, client, headers, body)
+values (%s, %s, %s, 'rejected', %s, %s, %s, %s, %s)
 """
 
 
@@ -255,7 +257,7 @@ async def _insert(connection: AsyncConnection, rows: Sequence[Rejected]) -> None
         cursor = connection.cursor()
         await cursor.executemany(
             _INSERT,
-            [(r.id, r.source, r.reason, r.trace_id, r.client, Jsonb(r.headers), r.body) for r in rows],
+            [(r.id, r.source, r.endpoint, r.reason, r.trace_id, r.client, Jsonb(r.headers), r.body) for r in rows],
         )
         await cursor.executemany(_LIST, [(*r.quota, r.id, r.client or "", r.worth) for r in rows])
         await cursor.execute(_FORGET, (min(r.quota[1] for r in rows) - _LISTED,))

@@ -12,21 +12,22 @@ from psycopg import AsyncConnection
 from gateway.secrets.uses import Live, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.webhooks.signatures import timestamp_of
-from gateway.webhooks.sources.live import live_sources
+from gateway.webhooks.sources.live import LiveSources
 from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Kept
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
-from projections.roster import Roster
+from projections.senders import Senders
 from runtime.ids import first_id_of, time_of
 from runtime.settings import Secret
 
 _SKEW_OVER: Final = timedelta(hours=1)
 _ACCEPTED_OVER: Final = timedelta(days=1)
 
-_OUTCOME: Final = "select source, outcome, reason, livemode from webhook_deliveries where id = %s"
+_OUTCOME: Final = "select source, outcome, reason, livemode, endpoint from webhook_deliveries where id = %s"
 _LAST: Final = """
-select id from webhook_deliveries where outcome = 'rejected' and source = %s and id >= %s and body is not null
+select id from webhook_deliveries
+where outcome = 'rejected' and source = %s and endpoint is not distinct from %s and id >= %s and body is not null
 order by id desc limit 1
 """
 _HEADERS: Final = """
@@ -49,9 +50,9 @@ class Settings(NamedTuple):
     api_keys: Sequence[Secret] = ()
 
 
-def settings_of(settings: GatewaySettings, partners: Roster) -> Settings:
-    """The material that a gateway with these settings and partners has."""
-    return Settings(live_secrets(settings, partners), live_sources(settings, partners), settings.stripe_api_key)
+def settings_of(settings: GatewaySettings, senders: Senders) -> Settings:
+    """The material that a gateway with these settings, partners and endpoints has."""
+    return Settings(live_secrets(settings, senders), LiveSources(settings, senders), settings.stripe_api_key)
 
 
 async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Settings) -> Explanation | None:
@@ -67,7 +68,7 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
 
 async def why(connection: AsyncConnection, refused: Kept, settings: Settings) -> Explanation:
     """Why it was refused; the guesses are made in a thread, since they may take a second."""
-    live = settings.sources.get(refused.source)
+    live = settings.sources.get(refused.place)
     known = Surroundings(
         secrets=settings.secrets,
         api_keys=settings.api_keys,
@@ -79,9 +80,9 @@ async def why(connection: AsyncConnection, refused: Kept, settings: Settings) ->
     return await asyncio.to_thread(explain, refused, known)
 
 
-async def latest(connection: AsyncConnection, source: str, settings: Settings) -> str:
-    """Why the source's latest refused delivery of the hour was refused, in one sentence; empty where none was kept."""
-    last = await latest_explained(connection, source, timedelta(hours=1), settings)
+async def latest(connection: AsyncConnection, place: str, settings: Settings) -> str:
+    """Why the latest refused delivery of the hour at a place was refused, in one sentence; empty where none was kept."""
+    last = await latest_explained(connection, place, timedelta(hours=1), settings)
     if last is None:
         return ""
     delivery_id, found = last
@@ -89,11 +90,16 @@ async def latest(connection: AsyncConnection, source: str, settings: Settings) -
 
 
 async def latest_explained(
-    connection: AsyncConnection, source: str, within: timedelta, settings: Settings
+    connection: AsyncConnection, place: str, within: timedelta, settings: Settings
 ) -> tuple[UUID, Explanation] | None:
-    """The source's latest refused delivery of that time whose body was kept, and why it was refused; None where there is none."""
+    """
+    The latest refused delivery of that time whose body was kept, and why it was refused; None where there is none.
+
+    A place is a source's plain path, or an endpoint of it.
+    """
     since = first_id_of(datetime.now(UTC) - within)
-    row = await (await connection.execute(_LAST, (source, since))).fetchone()
+    source, _, endpoint = place.partition("/")
+    row = await (await connection.execute(_LAST, (source, endpoint or None, since))).fetchone()
     found = await explained(connection, row[0], settings) if row else None
     return (row[0], found) if row and found else None
 

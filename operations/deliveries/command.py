@@ -28,7 +28,10 @@ def deliveries() -> None:
 @app.command("explain")
 def explain(
     delivery_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="A delivery's id, as the delivery log has it.")] = None,
-    last: Annotated[str | None, typer.Option(help=f"Instead of an id: the latest one of this source, as {SOURCES[0]}.")] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(help=f"Instead of an id: the latest one of this source, as {SOURCES[0]}, or endpoint, as {SOURCES[0]}/eu."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -50,16 +53,16 @@ def explain(
 async def _explain(connection: AsyncConnection, delivery_id: UUID | None, source: str) -> tuple[UUID, Explanation]:
     from gateway.settings import GatewaySettings
     from operations.deliveries import clues
-    from projections.roster import Roster
+    from projections.senders import Senders
 
     settings = GatewaySettings.load(environment())
-    roster = Roster.of(settings)
-    await roster.refresh(connection)
-    known = clues.settings_of(settings, roster)
+    senders = Senders.of(settings)
+    await senders.refresh(connection)
+    known = clues.settings_of(settings, senders)
     if delivery_id is None:
         last = await clues.latest_explained(connection, source, timedelta(days=1), known)
         if last is None:
-            raise CommandError(f"not_found: no refused delivery of the source {source!r} was kept within a day")
+            raise CommandError(f"not_found: no refused delivery of {source!r} was kept within a day")
         return last
     found = await clues.explained(connection, delivery_id, known)
     if found is None:

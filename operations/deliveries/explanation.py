@@ -21,6 +21,7 @@ from operations.deliveries.signed import ALWAYS_TIMED, Signed
 from operations.webhook_replay.store import Kept
 from outbox.append import OTHER_MODE
 from runtime.settings import Secret
+from schemas.endpoints import place_of
 from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, account_of, provider_of, providers
 
@@ -73,6 +74,8 @@ def explain(refused: Kept, known: Surroundings) -> Explanation:
     """
     if refused.body is None:
         return _because("body_not_kept", f"it was refused as {refused.reason} before its body was read")
+    if refused.reason == Reason.ENDPOINT_UNKNOWN:
+        return _because(refused.reason, f"when it came there was no endpoint {refused.place}")
     if not refused.reason.startswith(_UNPROVEN):
         return _because(refused.reason, "its signature was not the reason")
     return _of_signature(refused, known, header_of(refused.source, refused.headers))
@@ -93,13 +96,20 @@ def _of_signature(refused: Kept, known: Surroundings, header: str) -> Explanatio
     return _by_marks(signed, known)
 
 
-def not_rejected(source: str, outcome: str, reason: str | None, livemode: bool | None) -> Explanation:  # noqa: FBT001  # columns of a row
+def not_rejected(
+    source: str,
+    outcome: str,
+    reason: str | None,
+    livemode: bool | None,  # noqa: FBT001  # columns of a row
+    endpoint: str | None = None,
+) -> Explanation:
     """The explanation of a delivery that was taken; where it goes to no worker, the cause is why."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
-        setting = _mode_setting(source)
+        setting = f"the mode of the endpoint {place_of(source, endpoint)}" if endpoint else _mode_setting(source)
         detail = f"it was taken and ignored: it is a {mode} event, and {setting} named the other mode"
-        advice = f"Nothing is to be done, unless it is wanted: then change {setting}, restart the gateways and run "
+        restart = "" if endpoint else ", restart the gateways"
+        advice = f"Nothing is to be done, unless it is wanted: then change {setting}{restart} and run "
         advice += f"`tallyhook replay webhooks --source {source} --status ignored --dry-run`."
         return Explanation(cause=OTHER_MODE, detail=detail, advice=advice)
     detail = f"it was not refused: its outcome is {outcome}" + (f" ({reason})" if reason else "")
@@ -251,7 +261,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "signature_missing": "See that the call comes from the provider, and that no proxy removes its signature header.",
     "signature_malformed": "See that no proxy cuts or rewrites the signature header.",
     "signature_reformatted": "Have every proxy pass the signature header on as it came: once, not split, joined or re-cased.",
-    "secret_of_other_source": "The secrets of two sources are exchanged: put each under its own setting. " + _RECOVER,
+    "secret_of_other_source": "The secrets of two sources or endpoints are exchanged: put each where it belongs. " + _RECOVER,
     "secret_added_since": "The settings are right by now. " + _RECOVER,
     "secret_with_whitespace": "Copy the secret again, on both sides, without spaces, quotes or a line end. " + _RECOVER,
     "secret_without_prefix": "Use the whole secret on both sides, with its prefix. " + _RECOVER,
@@ -263,6 +273,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "body_reencoded": "Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
     "clock_skew": "Run a time service (chrony, systemd-timesyncd) on this machine and see that no queue holds deliveries back.",
     "mode_or_endpoint": "Add the signing secret of the endpoint, account and mode that sends it. " + _RECOVER,
+    "endpoint_unknown": "Add the endpoint by `tallyhook endpoints put`, or mend the address in the provider's dashboard. "
+    + _RECOVER,
     "not_rejected": "Nothing is to be done.",
     "partner_unknown": "Configure PARTNER_{ID}_SECRET for this partner, or see whether the body names the right one.",
     "unknown": "Compare the signing secret that the provider shows for its endpoint with the setting. " + _RECOVER,

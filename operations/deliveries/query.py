@@ -35,6 +35,7 @@ class DeliveriesQuery(Paged, frozen=True, kw_only=True):
     reason: Annotated[Filter, Meta(description="Only deliveries that were rejected or ignored for this reason.")] | None = None
     mode: Annotated[Mode, Meta(description="Only deliveries of events that state this mode.")] | None = None
     account: Annotated[Filter, Meta(description=_ACCOUNTS)] | None = None
+    endpoint: Annotated[Filter, Meta(description="Only deliveries by this endpoint of their source, such as `eu`.")] | None = None
     settled: (
         Annotated[
             Settled, Meta(description="Only accepted deliveries in this state; `missing` deliveries have lost their event.")
@@ -50,7 +51,7 @@ class DeliveriesQuery(Paged, frozen=True, kw_only=True):
     def columns(self) -> dict[str, Any]:
         """The values that columns of the log must have."""
         livemode = None if self.mode is None else self.mode == "live"
-        names = ("source", "type", "outcome", "reason", "account")
+        names = ("source", "type", "outcome", "reason", "account", "endpoint")
         values = {name: getattr(self, name) for name in names} | {"livemode": livemode, "trace_id": self.trace}
         return {name: value for name, value in values.items() if value is not None}
 

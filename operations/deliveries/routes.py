@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.answers import answer, answer_page, asked_id, by_id, known
-from gateway.keys import ROSTER, SETTINGS
+from gateway.keys import SENDERS, SETTINGS
 from gateway.paging import Page
 from gateway.parameters import query_of
 from gateway.postgres import reading
@@ -77,5 +77,6 @@ async def explanation(request: web.Request) -> web.Response:
     """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
-        found = await clues.explained(connection, asked, clues.settings_of(request.app[SETTINGS].newest, request.app[ROSTER]))
+        known_here = clues.settings_of(request.app[SETTINGS].newest, request.app[SENDERS])
+        found = await clues.explained(connection, asked, known_here)
         return answer(known(found, _ABSENT))

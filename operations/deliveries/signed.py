@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.secrets.uses import Live
+from gateway.secrets.uses import Live, setting_of
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.webhook_replay.store import Kept
@@ -49,9 +49,11 @@ class Signed:
         return any(hmac.compare_digest(made, digest) for digest in self.digests)
 
     def is_own(self, live: Live) -> bool:
-        """True if the secret is of the source, or of the partner, that sent the delivery."""
+        """True if the secret is of the source, the endpoint or the partner that sent the delivery."""
         if self.refused.source == PARTNER:
             return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
+        if self.refused.endpoint:
+            return live.setting == setting_of(self.refused.place)
         provider = provider_of(self.refused.source)
         return provider is not None and live.setting == provider.secret_setting
 

@@ -18,7 +18,7 @@ State = Literal["pending", "parked", "relayed", "stored"]
 _JOURNEY_MAX: Final = 100  # events; one webhook causes a handful
 
 _COLUMNS: Final = """d.id, d.source, d.outcome, d.trace_id, d.provider_event_id as event_id, d.event_id as ce_id, d.type,
-  d.reason, d.secret_id, d.client, d.headers, d.recovered_as, d.livemode, d.account"""
+  d.reason, d.secret_id, d.client, d.headers, d.recovered_as, d.livemode, d.account, d.endpoint"""
 # The sender decides how large the headers, the type and the id are; see `outbox/pages.py`.
 _PAGE: Final = f"""
 with page as (
@@ -67,6 +67,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     recovered_as: UUID | None = None  #: The delivery that a replay made of this rejected one; absent if none did.
     livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
     account: str | None = None  #: The provider's account; absent if the provider names none.
+    endpoint: str | None = None  #: The provider's endpoint by which it came; absent for the plain path.
 
 
 class StoreSetAside(msgspec.Struct, frozen=True, rename="camel"):

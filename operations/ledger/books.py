@@ -5,14 +5,14 @@ What was received is counted in the delivery log; what became of it, in the outb
 of the same moment. The two sides must agree, and every delivery that was taken must have its event: that is what `balanced` says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from operations.errors import OperationError, Reason
 from operations.ledger.states import OF_SPAN, SETTLED_BY, TIME_OF, span_values
@@ -20,8 +20,8 @@ from operations.ledger.states import OF_SPAN, SETTLED_BY, TIME_OF, span_values
 _UNEXPLAINED_MAX: Final = 100
 
 
-class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The figures of one source."""
+class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The present states of the deliveries that came one way."""
 
     source: str  #: A provider, such as `stripe`, or `partner`.
     received: int  #: Deliveries in the log: the sum of the six following figures.
@@ -43,6 +43,16 @@ class SourceLedger(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def balanced(self) -> bool:
         parts = self.rejected + self.duplicates + self.ignored + self.processed + self.in_flight + self.dead_lettered
         return self.received == parts and not self.missing and not self.unlogged
+
+
+class SourceLedger(_Figures, frozen=True, kw_only=True, rename="camel"):
+    """The figures of one source, by all of its ways."""
+
+
+class EndpointLedger(_Figures, frozen=True, kw_only=True, rename="camel"):
+    """The figures of one endpoint, which are part of those of its source."""
+
+    endpoint: str  #: The id of the endpoint.
 
 
 class NotKept(msgspec.Struct, frozen=True, rename="camel"):
@@ -79,6 +89,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     clipped: bool  #: True if a part of the period is older than the retention.
     balanced: bool  #: True if every delivery is accounted for.
     sources: list[SourceLedger]  #: The figures by source.
+    endpoints: list[EndpointLedger]
+    """The figures by endpoint, of those that received anything; what came by the plain path of a source is the rest of it."""
     not_kept: list[NotKept] = msgspec.field(name="rejectedNotKept")
     """Refused deliveries that were only counted, since too many arrived."""
     unexplained: list[Unexplained]  #: Rows without their counterpart.
@@ -86,7 +98,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIGURES: Final = f"""
-select source, count(*) filter (where logged) as received,
+select source, endpoint, count(*) filter (where logged) as received,
   count(*) filter (where state = 'rejected') as rejected, count(*) filter (where state = 'duplicate') as duplicates,
   count(*) filter (where state = 'ignored') as ignored, count(*) filter (where state = 'processed') as processed,
   count(*) filter (where state = 'inFlight') as in_flight, count(*) filter (where state = 'deadLettered') as dead_lettered,
@@ -96,7 +108,8 @@ select source, count(*) filter (where logged) as received,
   count(*) filter (where state = 'deadLettered' and discarded) as discarded,
   count(*) filter (where state = 'missing') as missing, count(*) filter (where not logged) as unlogged,
   {TIME_OF.format(id="min(case when state = 'inFlight' then id::text end)")} as oldest_in_flight
-from {OF_SPAN} group by source
+from {OF_SPAN} group by grouping sets ((source), (source, endpoint)) having grouping(endpoint) = 1 or endpoint is not null
+order by source, endpoint
 """
 _UNEXPLAINED: Final = f"""
 select source, id, case when logged then 'missing' else 'unlogged' end as what
@@ -137,7 +150,7 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
         if end <= kept:
             raise OperationError(Reason.PERIOD_NOT_KEPT, f"nothing of before {kept:%Y-%m-%d} is kept any more")
         covered = max(begin, kept)
-        sources = await _sources(connection, covered, end)
+        sources, endpoints = await _figures(connection, covered, end)
         balanced = all(source.balanced for source in sources)
         period = {"from": covered, "to": end}
         return Ledger(
@@ -146,6 +159,7 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
             clipped=covered > begin,
             balanced=balanced,
             sources=sources,
+            endpoints=endpoints,
             not_kept=await _all(connection, NotKept, _NOT_KEPT, period),
             unexplained=[] if balanced else await _unexplained(connection, covered, end),
             commands=await _all(connection, Commands, _COMMANDS, span_values(covered, end)),
@@ -173,10 +187,15 @@ async def expect(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None
     await connection.execute(_EXPECT, (list(event_ids),))
 
 
-async def _sources(connection: AsyncConnection, begin: datetime, end: datetime) -> list[SourceLedger]:
-    rows = await _all(connection, SourceLedger, _FIGURES, span_values(begin, end))
-    found = {row.source: row for row in rows}
-    return [found.get(source, _nothing(source)) for source in sorted({*SETTLED_BY, *found})]
+async def _figures(
+    connection: AsyncConnection, begin: datetime, end: datetime
+) -> tuple[list[SourceLedger], list[EndpointLedger]]:
+    """Read the figures of every source, and of the endpoints that received anything."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        rows = await (await cursor.execute(_FIGURES.encode(), span_values(begin, end))).fetchall()
+    endpoints = [EndpointLedger(**row) for row in rows if row["endpoint"]]
+    found = {row["source"]: row for row in rows if row["endpoint"] is None}
+    return [_source(source, found.get(source)) for source in sorted({*SETTLED_BY, *found})], endpoints
 
 
 async def _unexplained(connection: AsyncConnection, begin: datetime, end: datetime) -> list[Unexplained]:
@@ -188,6 +207,7 @@ async def _all(connection: AsyncConnection, kind: type[Any], query: str, values:
         return await (await cursor.execute(query, values)).fetchall()
 
 
-def _nothing(source: str) -> SourceLedger:
-    figures: dict[str, Any] = dict.fromkeys(SourceLedger.__struct_fields__, 0) | {"source": source, "oldest_in_flight": None}
-    return SourceLedger(**figures)
+def _source(source: str, row: Mapping[str, Any] | None) -> SourceLedger:
+    """The figures of a source, whose row is absent if nothing came from it."""
+    nothing: dict[str, Any] = dict.fromkeys(SourceLedger.__struct_fields__, 0) | {"source": source, "oldest_in_flight": None}
+    return SourceLedger(**{name: row[name] if row else nothing[name] for name in nothing})

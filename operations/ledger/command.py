@@ -9,11 +9,12 @@ import msgspec
 import typer
 
 from operations.output import WHEN, CommandError, Json, parse_moment, show, with_database
+from schemas.endpoints import place_of
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from operations.ledger.books import Ledger
+    from operations.ledger.books import EndpointLedger, Ledger, SourceLedger
     from operations.lost_records.store import OpenLoss
 
 _COLUMNS: Final = {
@@ -66,9 +67,16 @@ def _text(found: Ledger) -> str:
     for name in _COLUMNS.values():
         table.add_column(name, justify="right")
     for source in found.sources:
-        table.add_row(source.source, *(_number(getattr(source, field)) for field in _COLUMNS))
+        table.add_row(source.source, *_row(source))
+        for each in found.endpoints:
+            if each.source == source.source:
+                table.add_row(f"  of it by {place_of(each.source, each.endpoint)}", *_row(each))
     notes = list(_notes(found))
     return "\n".join([_drawn(table), *notes, "balanced" if found.balanced else "NOT BALANCED: see runbooks/ledger.md"])
+
+
+def _row(figures: SourceLedger | EndpointLedger) -> list[str]:
+    return [_number(getattr(figures, field)) for field in _COLUMNS]
 
 
 def _notes(found: Ledger) -> list[str]:

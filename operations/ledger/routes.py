@@ -15,7 +15,7 @@ from gateway.postgres import reading
 from operations.errors import OperationError
 from operations.errors import Reason as Why
 from operations.ledger import books
-from operations.ledger.books import Ledger, SourceLedger
+from operations.ledger.books import EndpointLedger, Ledger, SourceLedger
 from operations.lost_records import store as lost_search
 from operations.lost_records.store import OpenLoss
 
@@ -51,12 +51,20 @@ class SourceView(SourceLedger, frozen=True, kw_only=True, rename="camel"):
     links: dict[str, str]  #: The deliveries behind each figure, as paths of the delivery log.
 
 
+class EndpointView(EndpointLedger, frozen=True, kw_only=True, rename="camel"):
+    """The figures of one endpoint, with links to the deliveries."""
+
+    links: dict[str, str]  #: The deliveries behind each figure, as paths of the delivery log.
+
+
 class LedgerView(Ledger, frozen=True, kw_only=True):
     """The account of the period."""
 
     lost_by_kafka: list[OpenLoss] = msgspec.field(name="lostByKafka")
     """Records that Kafka lost and that are not all handled yet, of any time."""
     sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links  #: The figures by source.
+    endpoints: list[EndpointView]  # type: ignore[assignment]  # same
+    """The figures by endpoint, of those that received anything; what came by the plain path of a source is the rest of it."""
 
 
 async def ledger(request: web.Request) -> web.Response:
@@ -79,11 +87,19 @@ async def ledger(request: web.Request) -> web.Response:
 
 
 def _view(found: Ledger, losses: list[OpenLoss]) -> LedgerView:
-    fields = {name: getattr(found, name) for name in Ledger.__struct_fields__ if name != "sources"}
-    return LedgerView(**fields, lost_by_kafka=losses, sources=[_with_links(source, found) for source in found.sources])
+    fields = {name: getattr(found, name) for name in Ledger.__struct_fields__ if name not in {"sources", "endpoints"}}
+    return LedgerView(
+        **fields,
+        lost_by_kafka=losses,
+        sources=[SourceView(**msgspec.structs.asdict(each), links=_links(found, source=each.source)) for each in found.sources],
+        endpoints=[
+            EndpointView(**msgspec.structs.asdict(each), links=_links(found, source=each.source, endpoint=each.endpoint))
+            for each in found.endpoints
+        ],
+    )
 
 
-def _with_links(source: SourceLedger, found: Ledger) -> SourceView:
+def _links(found: Ledger, **place: str) -> dict[str, str]:
+    """The deliveries behind the figures of a place, by figure."""
     period = {"from": found.from_.isoformat(), "to": found.to.isoformat()}
-    links = {figure: f"{_DELIVERIES}?{urlencode({'source': source.source, **rows, **period})}" for figure, rows in _ROWS.items()}
-    return SourceView(**msgspec.structs.asdict(source), links=links)
+    return {figure: f"{_DELIVERIES}?{urlencode({**place, **rows, **period})}" for figure, rows in _ROWS.items()}

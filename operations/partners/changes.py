@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
-from operations.errors import OperationError
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.partners.command import app
 from operations.partners.shell import Name, key_named, lines_of, note, registry_of_settings, secret_lines, terms_of
@@ -142,36 +141,6 @@ def remove(partner: Name, *, yes: Yes = False, as_json: Json = False) -> None:
 
     with_database(work)
     show({"id": key, "removed": True}, f"{key} is removed", as_json=as_json)
-
-
-@app.command("reseal")
-def reseal(as_json: Json = False) -> None:
-    """Seal the secrets of all partners under the newest key of SECRET_KEYS, so that an older one can be dropped."""
-    from projections.partner_store import PARTNERS
-
-    registry = registry_of_settings()
-
-    async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
-        resealed, failed = [], []
-        for row in await PARTNERS.read_all(connection):
-            try:
-                async with connection.transaction():
-                    if row.id not in registry.environment and await registry.reseal(connection, row.id, operator()):
-                        resealed.append(row.id)
-                        await note(connection, f"reseal {row.id}")
-            except OperationError as error:
-                failed.append(f"{row.id}: {error}")
-        return resealed, failed
-
-    resealed, failed = with_database(work)
-    key = registry.seals.newest
-    show(
-        {"key": key, "resealed": resealed, "failed": failed},
-        f"{len(resealed)} partners are sealed anew under the key {key}",
-        as_json=as_json,
-    )
-    if failed:
-        raise CommandError("seal_unreadable: " + "; ".join(failed))
 
 
 def _change(verb: str, work: Work, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from operations.output import CommandError, Json, show, with_database
+from operations.reseal import reseal
 from runtime.settings import environment
 from schemas.partners import PartnerSettings, key_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from projections.partners import PartnerView
 
 app = typer.Typer(no_args_is_help=True, help="Partners and their CRMs: what waits for whom, and whether a CRM is back.")
+app.command("reseal")(reseal)
 _LOOK_EVERY: Final = 0.5  # seconds
 
 

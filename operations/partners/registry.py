@@ -132,11 +132,6 @@ class Registry(NamedTuple):
         check_version(row, expected)
         await PARTNERS.remove(connection, partner)
 
-    async def reseal(self, connection: AsyncConnection, partner: str, by: str) -> bool:
-        """Seal the partner's secrets under the newest key; False if they are. Raises OperationError, SealError."""
-        self._check_place(partner)
-        return await self._table.reseal(connection, partner, by)
-
     def _check_place(self, partner: str) -> None:
         if partner in self.environment:
             raise OperationError(

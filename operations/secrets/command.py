@@ -114,13 +114,13 @@ async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.secrets.uses import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
     from outbox import secret_changes
-    from projections.roster import Roster
+    from projections.senders import Senders
 
     now = datetime.now(UTC)
     settings = GatewaySettings.load(environment())
-    roster = Roster.of(settings)
-    await roster.refresh(connection)
-    live = live_secrets(settings, roster)
+    senders = Senders.of(settings)
+    await senders.refresh(connection)
+    live = live_secrets(settings, senders)
     uses, changes = await secret_uses.read(connection, now), await secret_changes.latest(connection, now)
     return Secrets(states_of(live, uses, now), changes)
 

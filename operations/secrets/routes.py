@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from gateway.keys import ROSTER, SECRET_USES, SETTINGS
+from gateway.keys import SECRET_USES, SENDERS, SETTINGS
 from gateway.postgres import transaction
 from gateway.secrets import uses as secret_uses
 from gateway.secrets.uses import Secrets, live_secrets, states_of
@@ -23,7 +23,6 @@ async def secrets(request: web.Request) -> web.Response:
         now = datetime.now(UTC)
         uses = await secret_uses.read(connection, now)
         changes = await secret_changes.latest(connection, now)
-    roster = request.app[ROSTER]
-    live = live_secrets(request.app[SETTINGS].newest, roster)
+    live = live_secrets(request.app[SETTINGS].newest, request.app[SENDERS])
     found = Secrets(states_of(live, uses, now), changes)
     return web.json_response(body=msgspec.json.encode(found))

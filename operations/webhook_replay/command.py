@@ -32,7 +32,7 @@ _MODES: Final = {True: "  live", False: "  test", None: ""}
 Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhooks` printed it.")]
 
 
-@asks(ReplayWebhooks, "ids", "source", "types", "status", "mode", "account", "from", "to", "limit", "rate", "reason")
+@asks(ReplayWebhooks, "ids", "source", "types", "status", "mode", "account", "endpoint", "from", "to", "limit", "rate", "reason")
 def webhooks(
     asked: ReplayWebhooks,
     *,
@@ -88,17 +88,17 @@ async def _preview(connection: AsyncConnection, filters: Filters) -> Preview:
 async def _sources(connection: AsyncConnection) -> Sources | None:
     """Those of the gateway, as far as this environment has its settings."""
     from gateway.settings import GatewaySettings
-    from gateway.webhooks.sources.live import live_sources
-    from projections.roster import Roster
+    from gateway.webhooks.sources.live import LiveSources
+    from projections.senders import Senders
     from runtime.settings import SettingsError, environment
 
     try:
         settings = GatewaySettings.load(environment())
     except SettingsError:
         return None
-    roster = Roster.of(settings)
-    await roster.refresh(connection)
-    return live_sources(settings, roster)
+    senders = Senders.of(settings)
+    await senders.refresh(connection)
+    return LiveSources(settings, senders)
 
 
 async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UUID, int]:

@@ -20,7 +20,7 @@ RATE_MAX: Final = 1000.0
 _IDS_MAX: Final = 1000
 _TYPES_MAX: Final = 100
 
-_NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "from", "to")
+_NARROWING: Final = ("ids", "source", "types", "status", "mode", "account", "endpoint", "from", "to")
 _UNKNOWN_OF_REJECTED: Final = {"types": "array", "mode": "string", "account": "string"}
 
 _SOURCES: Final = f"{either(f'`{source}`' for source in SOURCES)}."
@@ -45,6 +45,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     status: Annotated[Outcome, Meta(description="The outcome of the delivery.")] | None = None
     mode: Annotated[Mode, Meta(description="`live` or `test`, as the event states it.")] | None = None
     account: Annotated[Word, Meta(description="The provider's account, as the event states it.")] | None = None
+    endpoint: Annotated[Word, Meta(description="The provider's endpoint by which they came, such as `eu`.")] | None = None
     since: (
         Annotated[datetime, Meta(description="The earliest time of arrival, included; UTC unless it has an offset.")] | None
     ) = msgspec.field(default=None, name="from")

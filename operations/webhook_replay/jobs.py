@@ -69,12 +69,13 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     outcome: Outcome  #: The outcome of the deliveries.
     type: str | None  #: The provider's type of the events; null if unreadable.
     livemode: bool | None  #: False if no real money moves; null if the provider does not state it.
+    endpoint: str | None  #: The provider's endpoint; null for the plain path.
     count: int  #: Number of deliveries.
     marked: int  #: Number of deliveries that have had their effects; sending them again changes nothing.
 
 
 _MATCHED: Final = """
-select distinct on (key) key, id, source, type, outcome, event_id, recovered_as, livemode from (
+select distinct on (key) key, id, source, type, outcome, event_id, recovered_as, livemode, endpoint from (
   select *, case when outcome = 'rejected' then id else event_id end as key from webhook_deliveries where {}) d
 order by key, (outcome = 'duplicate'), id limit {}
 """
@@ -92,9 +93,9 @@ where id = %(id)s
 """
 _PREVIEW: Final = """
 with m as materialized ({})
-select source, outcome, type, livemode, count(*) as count, count(*) filter (where recovered_as is not null
+select source, outcome, type, livemode, endpoint, count(*) as count, count(*) filter (where recovered_as is not null
   or outcome <> 'rejected' and exists (select from consumed c where c.event_id = m.event_id)) as marked
-from m group by 1, 2, 3, 4 order by 1, 2, 3, 4
+from m group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5
 """
 _READ: Final = """
 select r.id as replay_id, r.state, r.matched, r.rate, r.filters, r.requested_by, r.reason, r.created_at, r.finished_at, r.failure,
@@ -203,6 +204,7 @@ def _matched(filters: Filters) -> sql.Composed:
         ("outcome = {}", filters.status),
         ("livemode = {}", None if filters.mode is None else filters.mode == "live"),
         ("account = {}", filters.account),
+        ("endpoint = {}", filters.endpoint),
     ]
     where = sql.SQL(" and ").join(sql.SQL(text).format(sql.Literal(value)) for text, value in conditions if value is not None)
     limit = MATCHED_MAX + 1 if filters.limit is None else filters.limit

@@ -12,6 +12,7 @@ from operations.webhook_replay import store as work
 from operations.webhook_replay.filters import Filters
 from operations.webhook_replay.jobs import Group
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
+from schemas.endpoints import place_of
 
 CHECKED_MAX: Final = 1000  # rejected deliveries; their bodies are read and their signatures computed
 _BATCH: Final = 50
@@ -60,7 +61,8 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
 
 
 def _is_ignored(group: Group, sources: Sources) -> bool:
-    return group.source in sources and sources[group.source].source.ignores(group.type, group.livemode) is not None
+    live = sources.get(place_of(group.source, group.endpoint))
+    return live is not None and live.source.ignores(group.type, group.livemode) is not None
 
 
 async def _judge(connection: AsyncConnection, filters: Filters, sources: Sources | None, matched: int) -> Rejections:

@@ -19,6 +19,7 @@ from outbox.append import WAKE_CHANNEL, Received, shard_of
 from outbox.erased import ERASED, is_marker
 from outbox.partitions import name
 from runtime.ids import time_of
+from schemas.endpoints import place_of
 from schemas.topology import workers
 
 OUTSIDE_RETENTION: Final = "event_outside_retention"
@@ -53,7 +54,13 @@ class Kept(NamedTuple):
     type: str | None = None
     event_id: UUID | None = None
     livemode: bool | None = None
+    endpoint: str | None = None
     n: int = 0
+
+    @property
+    def place(self) -> str:
+        """The source's plain path, or its endpoint by which the delivery came."""
+        return place_of(self.source, self.endpoint)
 
 
 Recovery = tuple[Kept, Received]
@@ -93,7 +100,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 _KEPT: Final = """coalesce(d.reason, '') as reason, coalesce(d.trace_id, '') as trace_id, coalesce(d.headers, '{}') as headers,
-  d.body, d.recovered_as, d.livemode"""
+  d.body, d.recovered_as, d.livemode, d.endpoint"""
 
 
 async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Kept]:
@@ -105,7 +112,7 @@ async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> l
                   select i.*, {_KEPT}, sum(coalesce(octet_length(d.body), 0)) over (order by i.n) as total
                   from i left join webhook_deliveries d on d.id = i.delivery_id)
                 select n, delivery_id as id, source, type, outcome, event_id, reason, trace_id, headers, body, recovered_as,
-                  livemode from s where total <= %s or n = (select min(n) from i) order by n"""
+                  livemode, endpoint from s where total <= %s or n = (select min(n) from i) order by n"""
     async with connection.cursor(row_factory=class_row(Kept)) as cursor:
         return await (await cursor.execute(query, (replay_id, limit, BATCH_BYTES))).fetchall()
 

@@ -64,7 +64,7 @@ async def claim(
     passed: list[Recovery] = []
     verdicts: list[Verdict] = []
     for kept, received in recovered:
-        hold = sources[received.source].claim
+        hold = sources[kept.place].claim
         try:
             if hold:
                 await hold(connection, _headers(kept.headers), received)
@@ -81,7 +81,7 @@ def verify_again(sources: Sources, refused: Kept) -> Received:
 
     A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
     """
-    live = sources.get(refused.source)
+    live = sources.get(refused.place)
     if live is None:
         raise NotRecovered(Reason.SOURCE_UNKNOWN)
     if refused.body is None:
@@ -106,7 +106,7 @@ def verify_again(sources: Sources, refused: Kept) -> Received:
 
 def _judge_event(kept: Kept, sources: Sources, judged: Judged) -> None:
     """Leave an event that no worker handles: once marked it would never have its effects, whatever handles it later."""
-    live = sources.get(kept.source)
+    live = sources.get(kept.place)
     if live and (reason := live.source.ignores(kept.type, kept.livemode)):
         judged.verdicts.append(Verdict(kept.n, "unchanged", reason))
     else:

@@ -21,6 +21,8 @@ from operations.dead_letters.routes import Discard, Discarded
 from operations.deliveries.explanation import Explanation
 from operations.deliveries.routes import DeliveriesDetail
 from operations.deliveries.store import Delivery, Journey, Station
+from operations.endpoints.registry import AddEndpointSecret, MadeEndpointSecret, PutEndpoint
+from operations.endpoints.views import EndpointChanged, EndpointDetail, EndpointRemoved, EndpointSecretView
 from operations.erasure.routes import EraseSubject
 from operations.partners.registry import MadeSecret, PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
@@ -77,6 +79,10 @@ _PARTNER: Final = PartnerDetail(
     secrets=[SecretView("signing", _KEY, _AT), SecretView("crm", "2c26b46b", _AT)], version=1, created_at=_AT, updated_at=_AT,
     updated_by="5d41402a",
 )  # fmt: skip
+_ENDPOINT: Final = EndpointDetail(
+    provider="stripe", id="eu", path="/v1/webhooks/stripe/eu", label="Stripe, EU account", mode="live",
+    secrets=[EndpointSecretView(_KEY, _AT)], version=1, created_at=_AT, updated_at=_AT, updated_by="5d41402a",
+)  # fmt: skip
 
 _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     *(example for provider in providers() for example in provider.examples),
@@ -95,6 +101,8 @@ _BODIES: Final[tuple[msgspec.Struct, ...]] = (
     Discard("the partner has it by another way"),
     PutPartner(crm_url="https://crm.example.com/leads", crm_headers={"X-Api-Key": "4f1d0c"}, concurrency=5, rate="50/second"),
     AddSecret("signing"),
+    PutEndpoint(label="Stripe, EU account", mode="live", secrets=("whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH",)),
+    AddEndpointSecret("whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH"),
     Reach(email="ada@example.com", phone="+4915112345678", opt_outs=["SMS"]),
 )  # fmt: skip
 
@@ -130,6 +138,9 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     _PARTNER,
     PartnerChanged(_PARTNER, [MadeSecret("signing", _KEY, "u7Zx0uY3bq1p5cTn8wEr2sVd9mKf4hLg")]),
     PartnerRemoved("ACME"),
+    _ENDPOINT,
+    EndpointChanged(_ENDPOINT, [MadeEndpointSecret(_KEY, "u7Zx0uY3bq1p5cTn8wEr2sVd9mKf4hLg")]),
+    EndpointRemoved("stripe", "eu"),
     PaymentView(
         provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
         currency="eur", reconciliation="matched", version=2, updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",

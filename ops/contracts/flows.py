@@ -28,7 +28,7 @@ class Step(NamedTuple):
     headers: Mapping[str, str] = _NOTHING
     expect: Mapping[str, Any] = _NOTHING  #: Values of the answer, by path.
     header: str = ""  #: A header that the answer must have.
-    until: tuple[str, str] = ("", "")  #: A path of the answer and its value; the call is repeated until it has that.
+    until: tuple[str, str | bool] = ("", "")  #: A path of the answer and its value; the call is repeated until it has that.
     keep: Mapping[str, str] = _NOTHING  #: Paths of the answer whose values become variables, by variable.
 
 
@@ -56,6 +56,8 @@ _UNHANDLED: Final = {
 _LEAD_KEY: Final = {"Idempotency-Key": "lead-{{run}}"}
 _CACHE_KEY: Final = {"Idempotency-Key": "cache-{{run}}"}
 _NEW_PARTNER: Final = {"crmUrl": "https://crm.example.com/leads", "expectedVersion": 0}
+_NEW_ENDPOINT: Final = {"label": "Postman {{run}}", "mode": "any", "secrets": ["{{stripeSecret}}"], "expectedVersion": 0}
+_BY_ENDPOINT: Final = {**_UNHANDLED, "id": "{{stripeEvent}}_5"}
 _SETTING: Final = {"key": "postman.{{run}}", "value": 1, "expectedVersion": 0}
 _KEY: Final = {"key": "postman.{{run}}"}
 _CONTACT: Final = {"email": "{{user}}@example.com"}
@@ -105,6 +107,21 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("admin_invoice", "An unknown invoice", "not_found"),
     ),
     **{provider.title: _steps_of(provider) for provider in providers() if provider.name != "stripe"},
+    "Endpoints": (
+        *(Step(f"{each.name}_endpoint", f"An unknown endpoint of {each.title}", "endpoint_unknown") for each in providers()),
+        Step("admin_endpoint_put", "An endpoint is added", status=201, change=_NEW_ENDPOINT, expect={"endpoint.version": 1}),
+        Step("admin_endpoint_put", "A stale version is refused", "version_stale", change={**_NEW_ENDPOINT, "expectedVersion": 7}),
+        Step("admin_endpoint_put", "A secret of another kind is refused", "secret_invalid",
+             change={"secrets": ["sk_live_{{run}}"]}),
+        Step("stripe_endpoint", "An event comes by the endpoint", change=_BY_ENDPOINT, until=("received", True)),
+        Step("stripe", "The same event by the plain path is a duplicate", change=_BY_ENDPOINT, expect={"duplicate": True}),
+        Step("admin_endpoint", "The endpoint without its secrets", expect={"secrets.length": 1}),
+        Step("admin_endpoint_secret_add", "Another secret", status=201, change={"value": "whsec_{{run}}{{run}}"},
+             keep={"secret": "endpoint.secrets[1].id"}),
+        Step("admin_endpoint_secret_drop", "The older secret is dropped"),
+        Step("admin_endpoints", "The endpoints"),
+        Step("admin_endpoint_remove", "The endpoint is removed"),
+    ),
     "Partners": (
         Step("partner", "A signed lead is committed", status=202, headers=_LEAD_KEY, keep={"lead": "id"}),
         Step("partner", "The same lead with a signature of its body alone", status=200, proof="partnerBody",

@@ -144,8 +144,8 @@ def _security(route: Route) -> list[Json]:
 
 
 def _parameters(route: Route) -> list[Json]:
-    of_ids = {"in": "path", "required": True, "description": route.id_text, "schema": _schema(route.id_type)}
-    in_path = [{"name": name, **of_ids} for name in route.ids]
+    of_ids = {"in": "path", "required": True, "description": route.id_text}
+    in_path = [{"name": name, **of_ids, "schema": _schema(route.id_schemas.get(name, route.id_type))} for name in route.ids]
     in_headers = (*route.headers, KEY) if route.takes_key else route.headers
     return [
         *in_path,

@@ -53,10 +53,10 @@ _BEGIN: Final = """\
 if (!pm.collectionVariables.get('run')) {
   const run = Date.now().toString(36) + Math.floor(Math.random() * 1e6).toString(36)
   const ids = {stripeEvent: 'evt_', payment: 'pi_', refund: 're_', dispute: 'du_', subscription: 'sub_', invoice: 'in_', user: '',
-    partner: 'p-'}
+    partner: 'p-', endpoint: 'e-'}
   Object.entries(ids).forEach(([name, prefix]) => pm.collectionVariables.set(name, prefix + run))
   const unknown = pm.variables.replaceIn('{{$guid}}')
-  Object.entries({run, large: 'x'.repeat(300000), tries: 0, 'dead-letter': unknown, erasure: unknown})
+  Object.entries({run, large: 'x'.repeat(300000), tries: 0, 'dead-letter': unknown, erasure: unknown, provider: 'stripe'})
     .forEach(([name, value]) => pm.collectionVariables.set(name, value))
 }"""
 _SIGN: Final = """\
@@ -156,8 +156,11 @@ def _item(step: Step) -> Json:
 def _url(path: str, query: Mapping[str, str]) -> str:
     """The path with variables for ids, on its listener."""
     host = "{{public}}" if path.startswith(_PUBLIC) else "{{internal}}"
-    filled = re.sub(r"([\w-]+)/\{(\w+)\}", lambda found: f"{found[1]}/{{{{{_noun(found[1], found[2])}}}}}", path)
-    return host + filled + ("?" if query else "") + "&".join(f"{name}={value}" for name, value in query.items())
+    noun, filled = "", []
+    for part in path.split("/"):
+        filled.append(f"{{{{{_noun(noun, part[1:-1])}}}}}" if part.startswith("{") else part)
+        noun = noun if part.startswith("{") else part
+    return host + "/".join(filled) + ("?" if query else "") + "&".join(f"{name}={value}" for name, value in query.items())
 
 
 def _noun(plural: str, name: str) -> str:

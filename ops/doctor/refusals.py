@@ -12,10 +12,11 @@ from gateway.settings import GatewaySettings
 from operations.deliveries import clues
 from ops.doctor.findings import fail, ok, warn
 from ops.doctor.store import LIMIT
-from projections.roster import Roster
+from projections.senders import Senders
 from runtime.ids import first_id_of
 from runtime.sessions import connect_async
 from runtime.settings import SettingsError
+from schemas.endpoints import place_of
 from schemas.providers import providers
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ _RECENTLY: Final = timedelta(minutes=15)
 _FEW: Final = 3
 _SHARE: Final = 0.5
 _RECENT: Final = """
-select count(*) filter (where outcome = 'rejected'), count(*) from webhook_deliveries where id >= %s and source = %s
+select count(*) filter (where outcome = 'rejected'), count(*) from webhook_deliveries
+where id >= %s and source = %s and endpoint is not distinct from %s
 """
 _REFUSED: Final = """
-select source, count(*) filter (where starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
-from webhook_deliveries where id >= %s and outcome = 'rejected' group by source order by source
+select source, endpoint, count(*) filter (where starts_with(reason, 'signature_') or starts_with(reason, 'timestamp_'))
+from webhook_deliveries where id >= %s and outcome = 'rejected' group by 1, 2 order by 1, 2 nulls first
 """
 
 
@@ -57,29 +59,44 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
     since = first_id_of(datetime.now(UTC) - _WITHIN)
     async with await connect_async(settings.database_url, name="doctor", statement=LIMIT) as connection:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
-        roster = Roster.of(settings)
-        await roster.refresh(connection)
-        tried = clues.settings_of(settings, roster)
-        looks = [await _look(connection, tried, source, number) for source, number in refused]
+        senders = Senders.of(settings)
+        await senders.refresh(connection)
+        tried = clues.settings_of(settings, senders)
+        looks = [await _look(connection, tried, place_of(source, endpoint), number) for source, endpoint, number in refused]
         found = [finding for finding in looks if finding]
         found = found or [ok(AREA, "none was refused for its signature within the hour")]
+        found += _without_secrets(senders)
         for provider in providers():
             if provider.mode_setting and (live := tried.sources.get(provider.name)):
                 found += await check_modes(connection, provider, live.source.mode)
     return found
 
 
-async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, source: str, number: int) -> Finding | None:
+def _without_secrets(senders: Senders) -> Iterator[Finding]:
+    """The endpoints that cannot verify what comes."""
+    for place, endpoint in senders.endpoints.items():
+        if endpoint.secrets:
+            continue
+        if senders.endpoints.is_uncertain(place):
+            act = "put the key that seals it into SECRET_KEYS, before or after the others"
+            yield fail(AREA, f"the secrets of the endpoint {place} cannot be opened, and its deliveries are answered by 503", act)
+        else:
+            act = f"add the one that {endpoint.provider} shows: tallyhook endpoints add-secret {place} --own"
+            yield warn(AREA, f"the endpoint {place} has no secret, and refuses whatever comes", act)
+
+
+async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, place: str, number: int) -> Finding | None:
     recent = first_id_of(datetime.now(UTC) - _RECENTLY)
-    row = await (await connection.execute(_RECENT, (recent, source))).fetchone()
+    source, _, endpoint = place.partition("/")
+    row = await (await connection.execute(_RECENT, (recent, source, endpoint or None))).fetchone()
     refused, all_of_them = row or (0, 0)
     fails = refused >= _FEW and refused >= _SHARE * all_of_them
     if not fails and not number:
         return None
     say = fail if fails else warn
-    text = f"{number} from {source} were refused for their signature within the hour"
+    text = f"{number} from {place} were refused for their signature within the hour"
     text += f", and {refused} of {all_of_them} for any reason within 15 minutes (table webhook_deliveries)"
-    last = await clues.latest_explained(connection, source, _WITHIN, tried) if number else None
+    last = await clues.latest_explained(connection, place, _WITHIN, tried) if number else None
     if last is None:
         return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")
     _, found = last
@@ -90,7 +107,8 @@ _OF_MODES: Final = timedelta(days=1)
 # The latest are enough, and a busy day holds millions.
 _SEEN: Final = """
 select count(*) filter (where livemode), count(*) filter (where not livemode)
-from (select livemode from webhook_deliveries where source = %s and id >= %s and outcome in ('accepted', 'ignored')
+from (select livemode from webhook_deliveries
+      where source = %s and endpoint is null and id >= %s and outcome in ('accepted', 'ignored')
       order by id desc limit 100000) d
 """
 

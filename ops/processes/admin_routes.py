@@ -12,6 +12,9 @@ from operations.dead_letters.query import DeadLettersQuery
 from operations.deliveries import routes as deliveries
 from operations.deliveries.explanation import Explanation
 from operations.deliveries.query import DeliveriesQuery
+from operations.endpoints import routes as endpoints
+from operations.endpoints.registry import AddEndpointSecret, PutEndpoint
+from operations.endpoints.views import EndpointChanged, EndpointDetail, EndpointList, EndpointRemoved
 from operations.erasure import routes as erasures
 from operations.erasure.erasures import Erasure, Outlook
 from operations.ledger import routes as ledger
@@ -28,12 +31,17 @@ from operations.webhook_replay.preview import Preview
 from projections.leads import LeadView
 from projections.notifications import NotificationView
 from projections.reads import DisputeView, InvoiceView, PaymentView, RefundView, SubscriptionView
+from schemas.endpoints import Slug
+from schemas.providers import ProviderName
 from schemas.text import PartnerId
 from topology.view import Topology
 
 _BYTES: Final = "application/octet-stream"
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OF_PARTNERS: Final = _ABSENT | {Reason.PARTNER_IN_ENVIRONMENT, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
+_OF_ENDPOINTS: Final = frozenset({Reason.SECRET_INVALID, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE})
+_ENDPOINT: Final = "The provider, or the id of the endpoint."
+_IN_PATH: Final[dict[str, Any]] = {"provider": ProviderName, "id": Slug}
 
 
 def _one(path: str, name: str, handler: Handler, found: Answer, id_text: str, **more: Any) -> Route:
@@ -127,6 +135,35 @@ ADMIN: Final = (
         {200: PartnerChanged},
         role="admin", id_type=PartnerId, id_text="The id of the partner, or the public id of its secret.",
         refuses=_OF_PARTNERS | {Reason.SECRET_INVALID},
+    ),
+    Route("GET", "/v1/admin/endpoints", "admin_endpoints", endpoints.endpoints, {200: EndpointList}, role="admin"),
+    Route(
+        "GET", "/v1/admin/endpoints/{provider}/{id}", "admin_endpoint", endpoints.endpoint, {200: EndpointDetail},
+        role="admin", id_schemas=_IN_PATH, id_type=PartnerId, id_text=_ENDPOINT, refuses=_ABSENT,
+    ),
+    Route(
+        "PUT", "/v1/admin/endpoints/{provider}/{id}", "admin_endpoint_put", endpoints.put,
+        {200: EndpointChanged, 201: EndpointChanged},
+        role="admin", id_schemas=_IN_PATH,
+        body=PutEndpoint, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text=_ENDPOINT,
+        refuses=_OF_ENDPOINTS | {Reason.VERSION_STALE}, holds={201: "The endpoint is added."},
+    ),
+    Route(
+        "DELETE", "/v1/admin/endpoints/{provider}/{id}", "admin_endpoint_remove", endpoints.remove, {200: EndpointRemoved},
+        role="admin", id_schemas=_IN_PATH, id_type=PartnerId, id_text=_ENDPOINT, refuses=_ABSENT,
+    ),
+    Route(
+        "POST", "/v1/admin/endpoints/{provider}/{id}/secrets", "admin_endpoint_secret_add", endpoints.add_secret,
+        {201: EndpointChanged},
+        role="admin", id_schemas=_IN_PATH, body=AddEndpointSecret, keyed=False, id_type=PartnerId, id_text=_ENDPOINT,
+        refuses=_ABSENT | _OF_ENDPOINTS,
+    ),
+    Route(
+        "DELETE", "/v1/admin/endpoints/{provider}/{id}/secrets/{secretId}", "admin_endpoint_secret_drop", endpoints.drop_secret,
+        {200: EndpointChanged},
+        role="admin", id_schemas=_IN_PATH, id_type=PartnerId,
+        id_text="The provider, the id of the endpoint, or the public id of its secret.",
+        refuses=_ABSENT | _OF_ENDPOINTS - {Reason.SECRET_INVALID},
     ),
     Route("GET", "/v1/admin/secrets", "admin_secrets", admin_secrets.secrets, {200: Secrets}, role="admin"),
     Route(

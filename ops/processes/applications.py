@@ -28,9 +28,9 @@ from gateway.keys import (
     LOOPS,
     PRESENCE,
     READS,
-    ROSTER,
     SCHEMA,
     SECRET_USES,
+    SENDERS,
     SETTINGS,
     SETTLEMENTS,
     STOPPING,
@@ -44,11 +44,12 @@ from gateway.secrets.tokens import Gatekeeper
 from gateway.secrets.uses import Holders, SecretUses
 from gateway.settings import GatewaySettings
 from gateway.webhooks import leads
+from gateway.webhooks.endpoints import ENDPOINT_RECEPTIONS, EndpointReceptions
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.limiting import limit_partners, limit_rates
 from gateway.webhooks.reception import RECEPTIONS, Admit, Answer, Reception, acknowledge
 from gateway.webhooks.rejections import RejectedLog
-from gateway.webhooks.sources.live import LiveSource, live_sources
+from gateway.webhooks.sources.live import LiveSource, LiveSources, plain_source, unknown_source
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.deliveries import clues
 from operations.erasure.routes import ERASING, Erasing
@@ -56,14 +57,16 @@ from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
 from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
-from projections.roster import Roster, followed
+from projections import endpoints, roster
+from projections.senders import Senders
 from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
 from runtime.service import running
+from schemas.providers import providers
 
 _FIRST_LOOK: Final = (
-    1.0  # seconds that the start waits to learn of the schema and of the partners, so that no request meets unknown ones
+    1.0  # seconds that the start waits for the schema, the partners and the endpoints, so that no request meets unknown ones
 )
 
 
@@ -82,7 +85,8 @@ class Resources(NamedTuple):
     secret_uses: SecretUses
     erasing: Erasing
     schema: SchemaWatch
-    roster: Roster
+    senders: Senders
+    sources: LiveSources
     stopping: asyncio.Event
     """Set once the process is asked to stop: it still serves, and reports that it is not ready."""
 
@@ -97,11 +101,12 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
         batch_max=settings.intake_batch_max,
         limit=settings.intake_commit_limit,
     )
-    roster = Roster.of(settings)
-    settings.on_change(roster.follow, "partners", "secret_keys")
+    senders = Senders.of(settings)
+    sources = LiveSources(settings, senders)
+    settings.on_change(senders.follow, "partners", "secret_keys")
 
-    def why(connection: AsyncConnection, source: str) -> Awaitable[str]:
-        return clues.latest(connection, source, clues.settings_of(settings.newest, roster))
+    def why(connection: AsyncConnection, place: str) -> Awaitable[str]:
+        return clues.latest(connection, place, clues.settings_of(settings.newest, senders))
 
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)
@@ -110,9 +115,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     audited = AuditLog(settings.database_url)
     days = Days(commands)
     presence = Presence(settings.database_url, settings.lock_lease)
-    replays = Replays(settings.database_url, commands, live_sources(settings, roster), lease=settings.lock_lease)
-    secret_uses = SecretUses(settings.database_url, Holders(settings, roster).of)
-    settings.on_change(lambda newest: setattr(replays, "sources", live_sources(newest, roster)))
+    replays = Replays(settings.database_url, commands, sources, lease=settings.lock_lease)
+    secret_uses = SecretUses(settings.database_url, Holders(settings, senders).of)
     erasing = Erasing(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
@@ -120,9 +124,13 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
     # Closed in the opposite order: the pool that others use last, and the rejections after the intake that refuses.
     services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
     try:
-        async with running(*services), followed(roster, settings.database_url, wait=False):
+        async with (
+            running(*services),
+            roster.followed(senders.partners, settings.database_url, wait=False),
+            endpoints.followed(senders.endpoints, settings.database_url),
+        ):
             with suppress(TimeoutError):
-                await asyncio.wait_for(roster.read.wait(), _FIRST_LOOK)
+                await asyncio.wait_for(senders.read(), _FIRST_LOOK)
             yield Resources(
                 intake=intake,
                 days=days,
@@ -136,7 +144,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
                 secret_uses=secret_uses,
                 erasing=erasing,
                 schema=schema,
-                roster=roster,
+                senders=senders,
+                sources=sources,
                 stopping=asyncio.Event(),
             )
     finally:
@@ -158,20 +167,36 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
     app[SCHEMA] = resources.schema
     app[STOPPING] = resources.stopping
     app[COMMANDS] = resources.commands
-    admit = limit_partners(limits, resources.roster, leads.bind_key)
+    admit = limit_partners(limits, resources.senders.partners, leads.bind_key)
     app[RECEPTIONS] = receptions = {
         name: _reception(live, settings, resources, admit, leads.answer)
         if name == PARTNER
         else _reception(live, settings, resources)
-        for name, live in live_sources(settings, resources.roster).items()
+        for name, live in resources.sources.items()
+        if not live.source.endpoint
     }
-    settings.on_change(partial(_renew, receptions, resources.roster))
-    serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.name in receptions)])
+    settings.on_change(partial(_renew, receptions, resources.senders))
+    strangers: dict[str, Reception] = {
+        provider.name: _reception(
+            LiveSource(unknown_source(plain_source(provider, settings), resources.senders.endpoints), ()),
+            settings, resources, watched=False,
+        )
+        for provider in providers()
+    }  # fmt: skip
+    make = partial(_reception, settings=settings, resources=resources)
+    app[ENDPOINT_RECEPTIONS] = EndpointReceptions(resources.sources, make, strangers)
+    serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.source or route.name in receptions)])
     return app
 
 
 def _reception(
-    live: LiveSource, settings: GatewaySettings, resources: Resources, admit: Admit | None = None, answer: Answer = acknowledge
+    live: LiveSource,
+    settings: GatewaySettings,
+    resources: Resources,
+    admit: Admit | None = None,
+    answer: Answer = acknowledge,
+    *,
+    watched: bool = True,
 ) -> Reception:
     return Reception(
         live.source,
@@ -184,12 +209,13 @@ def _reception(
         clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
         admit=admit,
         answer=answer,
+        watched=watched,
     )
 
 
-def _renew(receptions: Mapping[str, Reception], partners: Roster, settings: GatewaySettings) -> None:
+def _renew(receptions: Mapping[str, Reception], senders: Senders, settings: GatewaySettings) -> None:
     """Hand each reception its secrets; one of a provider that has none any more verifies nothing."""
-    found = live_sources(settings, partners)
+    found = LiveSources(settings, senders)
     for name, reception in receptions.items():
         if name in found:
             reception.renew(found[name].source, found[name].secrets)
@@ -217,7 +243,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[COMMAND_WAIT] = settings.command_wait
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[SETTINGS] = settings
-    app[ROSTER] = resources.roster
+    app[SENDERS] = resources.senders
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
     app[GATEKEEPER] = gatekeeper = Gatekeeper(settings.internal_api_token, settings.admin_api_token)

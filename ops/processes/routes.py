@@ -7,7 +7,7 @@ from gateway.commands import acceptance, cache, config, contacts, leads, notific
 from gateway.commands.acceptance import CommandsAccepted
 from gateway.errors import Reason
 from gateway.route import KEY, OF_SCHEMA, PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES, Parameter, Route
-from gateway.webhooks import reception
+from gateway.webhooks import endpoints, reception
 from gateway.webhooks.leads import LeadsAccepted
 from ops.processes.admin_routes import ADMIN
 from outbox.tasks import Task
@@ -83,8 +83,29 @@ def _webhooks(provider: Provider) -> Route:
     )
 
 
+def _endpoints(provider: Provider) -> Route:
+    """The route of a provider's endpoints, which differs from the plain one in its secrets."""
+    plain = _webhooks(provider)
+    text = (
+        f"Receive events of {provider.title} by one of several endpoints.\n\n"
+        "Each endpoint has secrets, a mode and a label of its own (`/v1/admin/endpoints`). The same event by two of them, or by "
+        f"one and the plain path, is one event. Otherwise it is as `{provider.path}`."
+    )
+    return plain._replace(
+        path=f"{provider.path}/{{endpoint}}",
+        name=f"{provider.name}_endpoint",
+        handler=endpoints.receive,
+        source=provider.name,
+        refuses=plain.refuses | {Reason.ENDPOINT_UNKNOWN},
+        id_refusal=Reason.ENDPOINT_UNKNOWN,
+        id_text="The id of the endpoint.",
+        description=text,
+    )
+
+
 WEBHOOKS: Final = (
     *(_webhooks(provider) for provider in providers()),
+    *(_endpoints(provider) for provider in providers()),
     Route(
         "POST", "/v1/webhooks/partner/leads", "partner", reception.receive, {200: LeadsAccepted, 202: LeadsAccepted},
         body=LeadReceived, proofs=(PARTNER_SIGNATURE, PARTNER_TOKEN), headers=(KEY,),

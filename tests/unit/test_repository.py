@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import projections.config_tables
+import projections.endpoint_tables
 import projections.leads
 import projections.notifications
 import projections.partner_tables

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.webhooks.signatures import digests_of
 from outbox.append import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
+from schemas.endpoints import place_of
 from schemas.foreign_json import Decoder
 from schemas.providers import ModeOrAny, Provider
 
@@ -46,7 +47,8 @@ class Source(NamedTuple):
     `translate(arrival)` returns the event. Both raise GatewayError.
     `signed(headers)` is true if a signature is present, right or wrong, even if a proxy has damaged its header.
     `handles(type)` is true if events of the type go to a worker, unless their mode is not the wanted `mode`; others are stored.
-    `gives_up` is how long the provider retries a delivery without a 2xx, by its own documents.
+    `gives_up` is how long the provider retries a delivery without a 2xx, by its own documents. `endpoint` is the provider's
+    endpoint that it stands for, None for the plain path.
     """
 
     name: str
@@ -57,6 +59,12 @@ class Source(NamedTuple):
     signed: Callable[[Headers], bool]
     gives_up: timedelta | None = None
     mode: ModeOrAny = "any"
+    endpoint: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Its name where endpoints are told apart, such as `stripe/eu`."""
+        return place_of(self.name, self.endpoint)
 
     def receive(self, arrival: Arrival) -> Received:
         """Translate the delivery, and mark it as ignored if its mode is not wanted. Raises GatewayError."""

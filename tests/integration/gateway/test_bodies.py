@@ -133,7 +133,11 @@ async def test_what_fits_the_schema_is_taken_and_nothing_else(route: Route, star
     )
     root = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     fits = jsonschema_rs.Draft202012Validator(root, validate_formats=True)  # its patterns are those of ECMA-262
-    path = route.path.replace("{userId}", "user-7").replace("{id}", "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28")
+    path = (
+        route.path.replace("{userId}", "user-7")
+        .replace("{provider}", "stripe")
+        .replace("{id}", "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28")
+    )
     wrong: list[str] = []
     async with start_gateway(COMMAND_WAIT="1ms", PARTNER_ACME_SECRET="acme") as gateway:
         turns = asyncio.Semaphore(8)

@@ -116,7 +116,7 @@ async def test_an_event_of_the_other_mode_is_taken_stored_and_goes_nowhere(start
         source = await ledger_of_stripe(gateway)
         assert (source["balanced"], source["ignored"], source["duplicates"], source["inFlight"]) == (True, 1, 1, 2)
         metrics = await (await gateway.get("/metrics")).text()
-        assert 'tallyhook_webhooks_ignored_total{reason="other_mode",source="stripe"}' in metrics
+        assert 'tallyhook_webhooks_ignored_total{endpoint="",reason="other_mode",source="stripe"}' in metrics
         explained = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{answer['id']}/explanation")).json()
         assert (explained["cause"], "STRIPE_MODE" in explained["advice"]) == ("other_mode", True)
 

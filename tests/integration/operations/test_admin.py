@@ -208,7 +208,7 @@ async def test_an_expectation_that_makes_no_sense_is_refused(gateway: Gateway, b
 async def test_the_metrics_count_what_came(gateway: Gateway) -> None:
     await accepted(gateway)
     page = await (await gateway.get("/metrics")).text()
-    assert 'tallyhook_webhooks_received_total{outcome="accepted",source="stripe"}' in page
+    assert 'tallyhook_webhooks_received_total{endpoint="",outcome="accepted",source="stripe"}' in page
     assert "tallyhook_intake_commit_seconds_bucket" in page
 
 

@@ -131,7 +131,7 @@ async def test_a_change_replaces_the_terms_and_keeps_secrets_and_hidden_headers(
     assert "rate" not in changed["partner"]
     assert changed["partner"]["crmHeaders"] == ["x-key"]
     assert changed["partner"]["secrets"] == made["partner"]["secrets"]
-    assert gateway.resources.roster["ACME"].crm_headers in ({"X-Key": "kept", "X-Old": "gone"}, {"x-key": "kept"})
+    assert gateway.resources.senders.partners["ACME"].crm_headers in ({"X-Key": "kept", "X-Old": "gone"}, {"x-key": "kept"})
 
 
 async def test_two_operators_do_not_undo_each_other(gateway: Gateway) -> None:

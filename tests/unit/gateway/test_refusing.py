@@ -18,7 +18,7 @@ class Clock:
 
 
 def refusing(source: str) -> float | None:
-    return REGISTRY.get_sample_value("tallyhook_source_refusing_seconds", {"source": source})
+    return REGISTRY.get_sample_value("tallyhook_source_refusing_seconds", {"source": source, "endpoint": ""})
 
 
 def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
@@ -38,5 +38,5 @@ def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
 def test_how_long_a_provider_tries_is_told_where_it_is_known() -> None:
     Refusing("patient", timedelta(days=3))
     Refusing("unknown", None)
-    assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "patient"}) == 259_200
-    assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "unknown"}) is None
+    assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "patient", "endpoint": ""}) == 259_200
+    assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "unknown", "endpoint": ""}) is None

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.webhooks.sources.live import live_sources
+from gateway.webhooks.sources.live import LiveSources
 from gateway.webhooks.sources.razorpay import RAZORPAY
 from gateway.webhooks.sources.stripe import STRIPE
 from outbox.append import OTHER_MODE, UNHANDLED
 from runtime.settings import SettingsError
 from schemas.providers import account_of
-from tests.partners import all_known
+from tests.partners import known_senders
 from tests.unit.gateway.test_stripe_translation import arrive, make_event
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ ENVIRON = {
 def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_both(
     kind: str, mode: Mode, livemode: bool | None, other: bool
 ) -> None:
-    source = live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": mode}), all_known({}))["stripe"].source
+    source = LiveSources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": mode}), known_senders({}))["stripe"].source
     body = make_event(type=kind) if livemode is None else make_event(type=kind, livemode=livemode)
     received = source.receive(arrive(body))
     expected = OTHER_MODE if other else None if kind == HANDLED else UNHANDLED
@@ -49,8 +49,8 @@ def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_bo
 
 
 def test_every_mode_is_taken_unless_told() -> None:
-    assert live_sources(GatewaySettings.load(ENVIRON), all_known({}))["stripe"].source.mode == "any"
-    assert live_sources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}), all_known({}))["stripe"].source.mode == "any"
+    assert LiveSources(GatewaySettings.load(ENVIRON), known_senders({}))["stripe"].source.mode == "any"
+    assert LiveSources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}), known_senders({}))["stripe"].source.mode == "any"
 
 
 @pytest.mark.parametrize("word", ["production", "LIVE", "true", "live,test", " "])

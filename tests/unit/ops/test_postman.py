@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SET_AT_THE_BEGINNING: Final = {
-    *("payment", "stripeEvent", "refund", "dispute", "subscription", "invoice", "user", "partner"),
-    *("run", "large", "dead-letter", "erasure", "signature"),
+    *("payment", "stripeEvent", "refund", "dispute", "subscription", "invoice", "user", "partner", "endpoint"),
+    *("run", "large", "dead-letter", "erasure", "signature", "provider"),
 }
 
 

@@ -1,0 +1,1 @@
+"""The endpoints of providers, as operators add, change and remove them."""

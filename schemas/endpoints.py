@@ -1,0 +1,41 @@
+"""
+Endpoints are data: rows of a table that operators change while everything runs, each with secrets of its own.
+
+`place` is the name of an endpoint everywhere, `stripe/eu`: in the table, in logs, in alerts and in commands. A provider's plain
+path has its name alone.
+"""
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from schemas.text import accepts
+
+SLUG_MAX: Final = 63
+Slug = Annotated[str, Meta(min_length=1, max_length=SLUG_MAX, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z")]
+"""Lower-case letters and digits, with single dashes between them."""
+Label = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""One line in an operator's words."""
+EndpointSecret = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x20-\x7e]+\Z")]
+"""A provider's, or one that a person has chosen."""
+
+
+def is_slug(text: str) -> bool:
+    """Return whether an endpoint may have this id."""
+    return accepts(Slug, text)
+
+
+def slug_of(text: str) -> str | None:
+    """The slug that is nearest to a text; None where nothing of it is left."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:SLUG_MAX].strip("-") or None
+
+
+def place_of(source: str, endpoint: str | None) -> str:
+    """The name of a source's endpoint; of its plain path without one."""
+    return f"{source}/{endpoint}" if endpoint else source
+
+
+def is_of(place: str, source: str) -> bool:
+    """Return whether a place is one of the source: its plain path, or one of its endpoints."""
+    return place.partition("/")[0] == source

@@ -1,0 +1,86 @@
+"""`tallyhook endpoints`: the same as by HTTP, at a shell; and the seals that endpoints share with partners."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import pytest
+
+from runtime.seals import new_key
+from runtime.settings import Secret
+from tests.command import tallyhook_beside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY: Final = new_key()
+EU: Final = "whsec_of_the_european_account"
+
+
+@pytest.fixture
+def environment(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    return {"DATABASE_URL": database_url, "SECRET_KEYS": KEY, "PATH": "/usr/bin"}
+
+
+async def run(environment: dict[str, str], *words: str, typed: str = "") -> Any:
+    done = await tallyhook_beside(environment, *words, "--json", typed=typed)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def refused(environment: dict[str, str], *words: str, typed: str = "") -> str:
+    done = await tallyhook_beside(environment, *words, typed=typed)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+async def test_an_endpoint_is_put_changed_rotated_and_removed(environment: dict[str, str], database_url: str) -> None:
+    made = await run(environment, "endpoints", "put", "stripe/eu", "--label", "EU account", "--mode", "live")
+    assert (made["endpoint"]["label"], made["endpoint"]["mode"], made["newSecrets"]) == ("EU account", "live", [])
+    assert EU not in str(await run(environment, "endpoints", "add-secret", "stripe/eu", "--own", typed=f"{EU}\n"))
+    changed = await run(environment, "endpoints", "put", "stripe/eu", "--unset", "mode", "--label", "Europe")
+    assert (changed["endpoint"]["label"], "mode" in changed["endpoint"]) == ("Europe", False)
+    assert [each["id"] for each in changed["endpoint"]["secrets"]] == [Secret(EU).id]
+    listed = await run(environment, "endpoints", "list")
+    assert [(each["provider"], each["id"], each["version"]) for each in listed["endpoints"]] == [("stripe", "eu", 3)]
+    await run(environment, "endpoints", "drop-secret", "stripe/eu", Secret(EU).id)
+    assert (await run(environment, "endpoints", "show", "stripe/eu")).get("secrets") is None
+    await run(environment, "endpoints", "remove", "stripe/eu", "--yes")
+    assert "not_found" in await refused(environment, "endpoints", "show", "stripe/eu")
+    with psycopg.connect(database_url) as connection:
+        logged = [path for (path,) in connection.execute("select path from audit_log order by id").fetchall()]
+    assert logged == [
+        "tallyhook endpoints put stripe/eu", "tallyhook endpoints add-secret stripe/eu", "tallyhook endpoints put stripe/eu",
+        f"tallyhook endpoints drop-secret stripe/eu {Secret(EU).id}", "tallyhook endpoints remove stripe/eu",
+    ]  # fmt: skip
+
+
+async def test_everything_that_is_wrong_is_said_at_once(environment: dict[str, str]) -> None:
+    without_key = {name: value for name, value in environment.items() if name != "SECRET_KEYS"}
+    told = await refused(without_key, "endpoints", "put", "paypal/EU", "--mode", "production")
+    for part in ("the provider is not stripe or razorpay", "no slug", "$.mode", "SECRET_KEYS is not set"):
+        assert part in told, part
+    assert "PROVIDER/ID" in await refused(environment, "endpoints", "put", "eu")
+    await run(environment, "endpoints", "put", "stripe/eu")
+    for typed, reason in (
+        ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "secret_invalid"), ("no-secret-of-stripe", "secret_invalid"), ("", "field_invalid"),
+    ):  # fmt: skip
+        assert reason in await refused(environment, "endpoints", "add-secret", "stripe/eu", "--own", typed=f"{typed}\n")
+
+
+@pytest.mark.parametrize("group", ["partners", "endpoints"])
+async def test_a_new_key_seals_partners_and_endpoints_alike(environment: dict[str, str], group: str) -> None:
+    await run(environment, "partners", "put", "acme")
+    await run(environment, "endpoints", "put", "stripe/eu")
+    await run(environment, "endpoints", "add-secret", "stripe/eu", "--own", typed=f"{EU}\n")
+    newest = new_key()
+    both = environment | {"SECRET_KEYS": f"{newest},{KEY}"}
+    assert (await run(both, group, "reseal"))["resealed"] == ["ACME", "stripe/eu"]
+    assert (await run(both, group, "reseal"))["resealed"] == []
+    shown = await run(environment | {"SECRET_KEYS": newest}, "endpoints", "show", "stripe/eu")
+    assert [each["id"] for each in shown["secrets"]] == [Secret(EU).id]
+    assert "seal_unreadable" in await refused(environment, group, "reseal")
