@@ -278,14 +278,10 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     @override
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:
-        """
-        Fetch when there is room in hand, and only what belongs to the assignment in which the fetch began.
-
-        It ends also with records of partitions that were given out since, which it would else pass over for as long as it waits.
-        """
+        """Fetch when there is room in hand, and only what belongs to the assignment in which the fetch began."""
         generation = self.app.consumer_generation_id
         await self.consumer.in_hand.room()
-        return await self.consumer.accept(generation, await super().getmany(None, _FETCH))
+        return await self.consumer.accept(generation, await super().getmany(active_partitions, _FETCH))
 
 
 class Transport(driver.Transport):

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
 from runtime.kafka import Cluster
+from streams import transport
 from streams.agents import Most, Work
 from streams.transport import App
 from tests.kafka import delete_records, make_anew, make_topic
@@ -296,6 +297,25 @@ async def test_a_partition_whose_position_is_being_asked_for_does_not_crash_the_
         for place in subscribed.assignment.tps:
             subscribed.assignment.state_value(place)._position = None
         await app.consumer.verify_all_partitions_active()
+
+
+async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_since(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it hold up the end of a worker."""
+    monkeypatch.setattr(transport, "_FETCH", 1000.0)
+    first, second = Handler(), Handler()
+    first.gate.set()
+    second.gate.set()
+    async with bench.worker(first) as app:
+        async with bench.worker(second) as other:
+            await until(lambda: len(app.consumer.assignment()) == len(other.consumer.assignment()) == 2)
+            bench.produce(dict.fromkeys(range(4), 1))
+            await bench.until_committed(dict.fromkeys(range(4), 1))
+            regained = [place.partition for place in other.consumer.assignment()]
+        await until(lambda: len(app.consumer.assignment()) == 4)
+        bench.produce(dict.fromkeys(regained, 1))
+        await bench.until_committed(dict.fromkeys(range(4), 1) | dict.fromkeys(regained, 2))
 
 
 async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:
