@@ -12,6 +12,7 @@ from alembic import context
 from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import insert
 
+import projections.alert_tables
 import projections.config_tables
 import projections.endpoint_tables
 import projections.leads

@@ -29,7 +29,8 @@ def key_of(partner_id: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", partner_id.upper())
 
 
-def _check_signing(secrets: tuple[Secret, ...]) -> tuple[Secret, ...]:
+def check_signing(secrets: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    """Refuse what can be no Standard Webhooks secret."""
     for secret in secrets:
         text = secret.value.removeprefix("whsec_").rstrip("=")
         try:
@@ -52,7 +53,7 @@ class Partner(BaseModel):
     """Stands in for a signature, as a bearer token."""
     crm_url: HttpUrl | None = Field(default=None, repr=False)
     """Where its leads are delivered."""
-    crm_secret: Annotated[Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(_check_signing)] = ()
+    crm_secret: Annotated[Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(check_signing)] = ()
     """Signs what is delivered: Standard Webhooks secrets, base64 with or without `whsec_`."""
     crm_headers: Mapping[str, str] = Field(default={}, repr=False)
     """Sent with each delivery besides ours."""

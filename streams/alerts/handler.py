@@ -1,21 +1,27 @@
 """Handles alerts, by settings of its own: the first of its kind in a window becomes a notification, the others are counted."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
 from prometheus_client import Counter
 from psycopg import AsyncConnection
+from pydantic import AfterValidator, Field
 
 from outbox.alerts import window_of
 from outbox.append import append, event_of
 from runtime.database import Pool
 from runtime.ids import new_id
-from runtime.settings import Duration
+from runtime.settings import Duration, HttpUrl, Networks, Secrets
 from runtime.tracing import continue_trace
+from schemas.credentials import only
 from schemas.envelope import Event
 from schemas.operations import AlertRaised, Channel, SendNotification
+from schemas.partners import check_signing
+from streams.alerts import webhook
+from streams.due import hearing
+from streams.leads.crm import opened_crm
 from streams.records import data_of
 from streams.role import Role, Running
 from streams.settings import StreamSettings
@@ -30,8 +36,25 @@ class AlertSettings(StreamSettings):
     """How: EMAIL, SMS or PUSH."""
     alert_window: Duration = timedelta(minutes=5)
     """How long one message speaks for all alerts of its kind."""
+    alert_webhook_url: HttpUrl | None = Field(default=None, repr=False)
+    """A web hook of your own for the same alerts, `https://…`, beside ALERT_TO: signed, and tried again for an hour."""
+    alert_webhook_secret: Annotated[
+        Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(check_signing)
+    ] = ()
+    """Its Standard Webhooks secrets, comma-separated, newest first: an alert carries a signature of each."""
+    outbound_allow: Networks = ()
+    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().conflicts(given)
+        url, secret = "ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET"
+        if (url in given) != (secret in given):
+            missing, there = (secret, url) if url in given else (url, secret)
+            yield f"{missing}: is required, because {there} is set"
 
 
+_TIMEOUT: Final = timedelta(seconds=15)
 RAISED: Final = Counter(
     "tallyhook_alerts_raised_total",
     "Alerts that were raised, whether operators were notified or an earlier alert covered them.",
@@ -56,8 +79,11 @@ class AlertsHandler:
         for event in sorted(events, key=lambda event: event.aggregate_id):  # one order of the windows' rows in all workers
             alert = data_of(event, AlertRaised)
             RAISED.labels(alert.alert).inc()
-            if await self._is_first(connection, alert, event) and self._settings.alert_to:
-                await append(connection, [self._message(alert, event, self._settings.alert_to)])
+            if await self._is_first(connection, alert, event):
+                if self._settings.alert_to:
+                    await append(connection, [self._message(alert, event, self._settings.alert_to)])
+                if self._settings.alert_webhook_url:
+                    await webhook.enqueue(connection, event, alert)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Count the alerts again; their notifications have been sent."""
@@ -82,8 +108,14 @@ class AlertsHandler:
 
 
 @asynccontextmanager
-async def _opened(settings: AlertSettings, _: Pool) -> AsyncIterator[Running]:
-    yield Running(AlertsHandler(settings))
+async def _opened(settings: AlertSettings, pool: Pool) -> AsyncIterator[Running]:
+    if settings.alert_webhook_url is None:
+        yield Running(AlertsHandler(settings))
+        return
+    async with opened_crm(_TIMEOUT, settings.outbound_allow, lambda: datetime.now(UTC)) as crm:
+        sender = webhook.AlertWebhook(pool, crm, lambda: settings.newest, lease=settings.lock_lease)
+        heard = hearing(settings.database_url, webhook.DUE_CHANNEL, sender)
+        yield Running(AlertsHandler(settings), (heard, sender), (sender.heartbeat,))
 
 
 ALERTS: Final = Role(AlertsHandler.consumer, _opened, AlertSettings)

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import projections.alert_tables
 import projections.config_tables
 import projections.endpoint_tables
 import projections.leads
