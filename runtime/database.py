@@ -75,7 +75,7 @@ def make_pool(
         await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
 
     async def writable(connection: AsyncConnection) -> None:
-        # The pool drops one for which this raises; by `target_session_attrs` the next one leads to the primary.
+        # The pool drops one for which this raises; by `target_session_attrs` the next one goes to the primary.
         check_writable(connection)
 
     path = {"search_path": search_path} if search_path else {}
