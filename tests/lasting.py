@@ -36,11 +36,15 @@ class Lasting:
         self._stack = stack
         self._running = ExitStack()
 
-    def emptied(self) -> Stack:
-        """End what was to `last`, start what is stopped, and leave nothing of it on the servers."""
+    def emptied(self, *, migrated: bool = True) -> Stack:
+        """
+        End what was to `last`, start what is stopped, and leave nothing of it on the servers.
+
+        The database has our empty tables, where it is to be `migrated`.
+        """
         self.close()
         self._stack.start()
-        _empty_postgres(self._stack.postgres.dsn)
+        _empty_postgres(self._stack.postgres.dsn, _TEMPLATE if migrated else "template1")
         _empty_kafka(self._stack.kafka.url)
         with redis.Redis.from_url(self._stack.redis.url) as client:
             client.flushall()
@@ -56,8 +60,8 @@ class Lasting:
         self._running.close()
 
 
-def _empty_postgres(server: str) -> None:
-    """Leave one empty database, migrated; migrating costs more than copying."""
+def _empty_postgres(server: str, template: str) -> None:
+    """Leave one database, a copy of the template; migrating costs more than copying."""
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         found = {name for (name,) in connection.execute("select datname from pg_database")}
         if _TEMPLATE not in found:
@@ -65,7 +69,7 @@ def _empty_postgres(server: str) -> None:
             chain.upgrade(f"{server}/{_TEMPLATE}")
         for name in found.difference(_KEPT):
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-        names = (sql.Identifier(name) for name in (DATABASE, _TEMPLATE))
+        names = (sql.Identifier(name) for name in (DATABASE, template))
         connection.execute(sql.SQL("create database {} template {}").format(*names))
 
 

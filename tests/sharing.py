@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SYSTEMS: Final = ("tests/e2e", "tests/faults")
 ONE_SYSTEM: Final = "tests/e2e"
 """Its files share one running system, but for those that bring their own."""
-APART: Final = ("tests/e2e/test_readme.py", "tests/e2e/test_pgbouncer.py")
+APART: Final = ("tests/e2e/test_readme.py", "tests/e2e/test_pgbouncer.py", "tests/e2e/test_third_provider.py")
 """Files beside those: emptying the servers ends the one system."""
 LONGEST: Final = (
     "tests/e2e",

@@ -24,7 +24,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.servers import StartStack
+    from tests.lasting import Lasting
 
 SECRET: Final = "acs_" + "5e" * 16
 
@@ -41,9 +41,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def system(start_stack: StartStack, sources: Path) -> Iterator[System]:
+def system(lasting: Lasting, sources: Path) -> Iterator[System]:
     """A gateway, a relay and a payments worker that run the sources with the third provider."""
-    stack = start_stack("postgres", "kafka")
+    stack = lasting.emptied()
     environment = os.environ | stack.environment | {"PYTHONPATH": str(sources)}
     subprocess.run([TALLYHOOK, "topics", "ensure"], env=environment, cwd=sources, check=True, capture_output=True)
     with running_system(stack, workers=("payments",), PYTHONPATH=str(sources), ACME_WEBHOOK_SECRET=SECRET) as running:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import click
 
     from tests.collector import Collector
-    from tests.servers import StartStack
+    from tests.lasting import Lasting
 
 pytestmark = pytest.mark.timeout(600)  # everything is installed once, and on a busy machine that takes long
 LOCAL: Final = ("ops/stack", "ops/dev", "ops/demo", "ops/sink")
@@ -115,11 +115,11 @@ def image() -> Iterator[Image]:
 
 
 @pytest.fixture(scope="module")
-def running(image: Image, start_stack: StartStack) -> Iterator[Running]:
-    """The image is built while the servers start."""
+def running(image: Image, lasting: Lasting) -> Iterator[Running]:
+    """The image is built while the servers are made ready."""
     with collecting() as collector, ThreadPoolExecutor(1) as beside:
         building = beside.submit(image.build)
-        stack = start_stack("postgres", "kafka", "redis", "elasticsearch")
+        stack = lasting.emptied(migrated=False)
         building.result()
         traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         system = System(stack, program=str(image.tallyhook), **traces, **_PARTNER)
