@@ -23,7 +23,6 @@ from tests.simulators.stripe import sign
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
-    from datetime import timedelta
 
     StartGateway = Callable[..., AbstractAsyncContextManager["Gateway"]]
 
@@ -90,8 +89,8 @@ def start_gateway(database_url: str) -> StartGateway:
         async with (
             opened(settings) as resources,
             aiohttp.ClientSession(auto_decompress=False) as client,
-            listening(build_public(settings, resources), settings.body_timeout) as public,
-            listening(build_internal(settings, resources), settings.body_timeout) as internal,
+            listening(build_public(settings, resources), settings) as public,
+            listening(build_internal(settings, resources), settings) as internal,
         ):
             if ready:
                 await resources.intake.until_ready()
@@ -107,8 +106,9 @@ async def gateway(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def listening(app: web.Application, body_timeout: timedelta) -> AsyncIterator[str]:
-    runner = Runner(app, limits=Limits(body=body_timeout.total_seconds()))
+async def listening(app: web.Application, settings: GatewaySettings) -> AsyncIterator[str]:
+    grace = settings.shutdown_grace.total_seconds()  # aiohttp's own is a minute
+    runner = Runner(app, limits=Limits(body=settings.body_timeout.total_seconds()), shutdown_timeout=grace)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
