@@ -7,7 +7,7 @@ lead that becomes due again, and the attempt it began is told as interrupted.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -34,8 +34,7 @@ from outbox.tables import metadata
 from projections.moments import readable
 from projections.selects import read_of
 from projections.tables import history
-
-LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
+from schemas.leads import LeadStatus
 
 leads = Table(
     "leads",

@@ -5,7 +5,7 @@ A lead's id is the id of the event that brought it, and the subject of all its e
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,6 +16,7 @@ RECEIVED: Final = "lead.partner.received"
 DELIVER: Final = "lead.deliver"
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from projections.leads import LeadStatus
 from schemas.envelope import EARLIEST, LATEST, Event
+from schemas.leads import LeadStatus
 
 
 class Claimed(NamedTuple):

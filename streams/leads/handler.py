@@ -13,10 +13,9 @@ import msgspec
 from psycopg import AsyncConnection
 
 from outbox import tasks
-from projections.leads import LeadStatus
 from schemas.envelope import Event
 from schemas.errors import Reason as SchemaReason
-from schemas.leads import DELIVER, RECEIVED, DeliverLead, LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
+from schemas.leads import DELIVER, RECEIVED, DeliverLead, LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed, LeadStatus
 from schemas.partners import key_of
 from schemas.text import Line, PartnerId
 from streams.errors import Poison

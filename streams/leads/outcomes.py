@@ -6,10 +6,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from outbox.append import event_of
-from projections.leads import LeadStatus
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
-from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed
+from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed, LeadStatus
 from schemas.operations import AlertRaised
 from streams.leads.decisions import Answer, Decision, Delivered, Exhausted, Rejected, RetryAt
 from streams.leads.delivery_store import Claimed, Move

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from outbox.erased import is_marker
-from projections.leads import LeadStatus
+from schemas.leads import LeadStatus
 from streams.due import announce
 
 DUE_CHANNEL: Final = "leads_due"
