@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final, LiteralString, Self
 
 from psycopg import AsyncConnection, Connection, OperationalError
@@ -112,13 +113,19 @@ def connect(
 
 
 async def connect_async(
-    url: str, *, name: str, lease: timedelta = DEFAULT_LEASE, holds: bool = False, statement: timedelta | None = None
+    url: str,
+    *,
+    name: str,
+    lease: timedelta = DEFAULT_LEASE,
+    holds: bool = False,
+    statement: timedelta | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncConnection:
-    """Connect in autocommit mode, under the application name `tallyhook <name>`."""
+    """Connect in autocommit mode, under the application name `tallyhook <name>`, with these settings of the server besides."""
     options = client_options(lease)
     connection = await Session.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
     try:
-        await connection.execute(SET, columns_of(server_settings(lease, holds=holds, statement=statement)))
+        await connection.execute(SET, columns_of({**server_settings(lease, holds=holds, statement=statement), **settings}))
     except BaseException:
         await connection.close()
         raise

@@ -15,6 +15,11 @@ from schemas.text import Line, PartnerId
 RECEIVED: Final = "lead.partner.received"
 DELIVER: Final = "lead.deliver"
 
+EXHAUSTED: Final = "lead_delivery_exhausted"
+"""The reason of a dead letter and of an alert: the CRM has not taken the lead in all attempts."""
+REJECTED: Final = "lead_delivery_rejected"
+"""Likewise: the CRM refuses the lead for good."""
+
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 LeadStatus = Literal["received", "delivering", "retrying", "delivered", "exhausted", "rejected"]
 

@@ -1,1 +1,1 @@
-"""The effects: one folder per worker, one processor around all. Faust appears in app, transport, progress and pages."""
+"""The effects: one folder per worker, one processor around all. `pyproject.toml` names the modules that run Faust."""

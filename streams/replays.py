@@ -73,10 +73,10 @@ class Replays:
         async with connection.cursor(row_factory=class_row(Range)) as cursor:
             await cursor.execute(_OPEN, (self.consumer,))
             self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
-        self.known = asked == self._forgotten  # else the answer may be older than what it is wanted for
+        self.known = asked == self._forgotten  # else they were forgotten meanwhile, and the answer may be of before
 
     def holding(self, record: Record) -> UUID | None:
-        """The replay whose range holds the record, where its effects outside are suppressed."""
+        """Return the replay whose range holds the record, if it suppresses the effects outside; else None."""
         found = self.open.get((record.topic, record.partition))
         held = found is not None and found.effects == "suppressed" and record.offset < found.until_offset
         return found.id if found and held else None

@@ -9,15 +9,15 @@ from uuid import UUID
 from outbox.tasks import SETTLED_CHANNEL
 from runtime.listening import Listener
 
-_LOOK_EVERY: Final = 1.0  # a hint can be lost with its connection: who waits looks this often anyway
+_LOOK_EVERY: Final = 1.0  # a hint can be lost with its connection: a caller that waits looks this often anyway
 
 
 class Settlements:
     """
     Wakes those that wait for a task. A wake-up is a hint: the woken one reads the row.
 
-    Who is expecting a task before he reads its row misses nothing: what was settled earlier he reads, what is settled later wakes
-    him, and what fell into a gap of the connection he finds when it is back or when he looks again.
+    A caller that expects a task before it reads the row misses nothing: it reads what was settled earlier, is woken by what is
+    settled later, and finds what fell into a gap of the connection once that is back, or at its next look.
     """
 
     def __init__(self, url: str) -> None:

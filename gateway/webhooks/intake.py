@@ -24,7 +24,7 @@ from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
-from runtime.sessions import SET, Session, columns_of
+from runtime.sessions import CONNECT_TIMEOUT, connect_async
 from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
@@ -162,22 +162,9 @@ class Intake:
 
     async def _connect(self) -> AsyncConnection:
         # The server bounds a statement that waits, the kernel a peer that is gone, and `_overdue` what neither of them sees.
-        limit = int(self._limit * 1000)
-        connection = await Session.connect(
-            self._url,
-            autocommit=True,
-            application_name="tallyhook intake",
-            connect_timeout=max(2, int(self._limit)),
-            tcp_user_timeout=limit,
-            keepalives_idle=5,
-        )
-        try:
-            async with asyncio.timeout(self._limit):
-                await connection.execute(SET, columns_of({**_PLANS, "statement_timeout": str(limit)}))
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
+        limit = timedelta(seconds=self._limit)
+        async with asyncio.timeout(CONNECT_TIMEOUT + self._limit):
+            return await connect_async(self._url, name="intake", lease=limit, statement=limit, settings=_PLANS)
 
     async def _pause(self, failures: int) -> None:
         first, longest = _BACKOFF

@@ -2,6 +2,8 @@
 
 from typing import Final, Literal, NamedTuple
 
+from schemas.leads import EXHAUSTED, REJECTED
+
 Fault = Literal["ours", "theirs"]
 
 _DEAD_LETTERS: Final = "runbooks/dead-letters.md"
@@ -16,9 +18,6 @@ class Cause(NamedTuple):
     means: str
     runbook: str = _DEAD_LETTERS
 
-
-LEAD_EXHAUSTED: Final = "lead_delivery_exhausted"
-LEAD_REJECTED: Final = "lead_delivery_rejected"
 
 CAUSES: Final = {
     "handler_failed": Cause("ours", "a bug: the worker's code failed on this event"),
@@ -51,8 +50,8 @@ CAUSES: Final = {
     "answer_malformed": Cause("theirs", "what Stripe's API answers is no object", _FETCHES),
     "answer_mismatched": Cause("theirs", "Stripe's API answers with another object than was asked for", _FETCHES),
     "answer_too_early": Cause("theirs", "Stripe's clock is behind the thin event: a clock is wrong", _FETCHES),
-    LEAD_EXHAUSTED: Cause("theirs", "the partner's CRM has not taken the lead in all attempts", _LEADS),
-    LEAD_REJECTED: Cause("theirs", "the partner's CRM refuses the lead for good", _LEADS),
+    EXHAUSTED: Cause("theirs", "the partner's CRM has not taken the lead in all attempts", _LEADS),
+    REJECTED: Cause("theirs", "the partner's CRM refuses the lead for good", _LEADS),
 }
 
 THEIRS: Final = tuple(reason for reason, cause in CAUSES.items() if cause.fault == "theirs")

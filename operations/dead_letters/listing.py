@@ -16,20 +16,20 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
-from operations.dead_letters.causes import LEAD_EXHAUSTED, LEAD_REJECTED, cause_of
+from operations.dead_letters.causes import cause_of
 from operations.dead_letters.query import DeadLettersQuery
 from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
 from runtime.tracing import continue_trace, trace_id_of
-from schemas.leads import DELIVER, DeliverLead
+from schemas.leads import DELIVER, EXHAUSTED, REJECTED, DeliverLead
 from schemas.registry import EVENT_TYPES
 from schemas.topics import Topic
 
 _CONSUMER: Final = "leads"
 _EXCERPT: Final = 2000  # bytes of a record that are shown as text
-_REASONS: Final = {"exhausted": LEAD_EXHAUSTED, "rejected": LEAD_REJECTED}
+_REASONS: Final = {"exhausted": EXHAUSTED, "rejected": REJECTED}
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,7 +8,7 @@ import msgspec
 from outbox.append import event_of
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
-from schemas.leads import LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed, LeadStatus
+from schemas.leads import EXHAUSTED, REJECTED, LeadDelivered, LeadDeliveryExhausted, LeadDeliveryFailed, LeadStatus
 from schemas.operations import AlertRaised
 from streams.leads.decisions import Answer, Decision, Delivered, Exhausted, Rejected, RetryAt
 from streams.leads.delivery_store import Claimed, Move
@@ -101,6 +101,6 @@ def alert_of(ended: Ended) -> Event | None:
     lead, answer = ended.lead, ended.answer
     if not isinstance(ended.decision, Exhausted | Rejected):
         return None
-    word = "lead_delivery_exhausted" if isinstance(ended.decision, Exhausted) else "lead_delivery_rejected"
+    word = EXHAUSTED if isinstance(ended.decision, Exhausted) else REJECTED
     summary = f"Partner {lead.partner_id} has not taken lead {lead.id} in {lead.attempt} attempts: {answer.error}"
     return _event(ended, AlertRaised(alert=word, subject=str(lead.id), summary=summary, runbook=RUNBOOK), None)

@@ -7,9 +7,10 @@ from typing import Final
 
 import pytest
 
-from operations.dead_letters.causes import CAUSES, LEAD_EXHAUSTED, LEAD_REJECTED, THEIRS, cause_of
+from operations.dead_letters.causes import CAUSES, THEIRS, cause_of
 from operations.dead_letters.store import SetAsideSetAside
 from schemas.errors import Reason
+from schemas.leads import EXHAUSTED, REJECTED
 from streams.errors import FetchReason, PoisonReason
 
 ROOT: Final = Path(__file__).parents[3]
@@ -19,7 +20,7 @@ RAISED: Final = (*PoisonReason, *FetchReason, *Reason)
 
 
 def test_every_reason_that_a_worker_can_raise_has_a_cause_and_no_other_has() -> None:
-    assert CAUSES.keys() == {*RAISED, LEAD_EXHAUSTED, LEAD_REJECTED}
+    assert CAUSES.keys() == {*RAISED, EXHAUSTED, REJECTED}
 
 
 def test_every_reason_is_raised_somewhere() -> None:

@@ -25,12 +25,14 @@ def test_a_golden_sample_is_read_as_the_current_record(sample: Path) -> None:
     assert type(record) is EVENT_TYPES[name].record
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=["-".join(_sample.parts[-3:]) for _sample in SAMPLES])
+CURRENT: Final = [sample for sample in SAMPLES if _type_and_version(sample)[1] == EVENT_TYPES[sample.parts[-3]].version]
+
+
+@pytest.mark.parametrize("sample", CURRENT, ids=["-".join(_sample.parts[-3:]) for _sample in CURRENT])
 def test_a_golden_sample_of_the_current_version_loses_nothing_on_its_way_through(sample: Path) -> None:
-    name, version = _type_and_version(sample)
-    if version == EVENT_TYPES[name].version:
-        record = decode(EVENT_TYPES[name].dataschema, sample.read_bytes())
-        assert msgspec.json.decode(encode(record)) == msgspec.json.decode(sample.read_bytes())
+    name, _ = _type_and_version(sample)
+    record = decode(EVENT_TYPES[name].dataschema, sample.read_bytes())
+    assert msgspec.json.decode(encode(record)) == msgspec.json.decode(sample.read_bytes())
 
 
 def test_every_version_of_every_type_has_a_golden_sample() -> None:
