@@ -6,8 +6,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from runtime.settings import Duration, Port, Secret, Secrets, ServerUrl, Settings, SettingsError, environment, parse_duration
+from runtime.heartbeat import HUNG_AFTER
+from runtime.settings import (
+    Duration,
+    Poll,
+    Port,
+    Secret,
+    Secrets,
+    ServerUrl,
+    Settings,
+    SettingsError,
+    environment,
+    parse_duration,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,3 +128,10 @@ def test_the_process_environment_wins_over_the_file(tmp_path: Path, monkeypatch:
 def test_there_may_be_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_PROCESS", "process")
     assert environment(tmp_path)["FROM_PROCESS"] == "process"
+
+
+def test_no_loop_may_look_so_seldom_that_it_counts_as_hung() -> None:
+    looks = TypeAdapter(Poll)
+    assert looks.validate_python("30s") < HUNG_AFTER
+    with pytest.raises(ValidationError, match="a duration from 1ms to 30s is expected"):
+        looks.validate_python("31s")
