@@ -127,3 +127,9 @@ def test_every_docstring_opens_with_its_subject_or_its_verb() -> None:
                 if RIDDLE.match(text):
                     found.append(f"{path.relative_to(CHECKOUT)}: {text.splitlines()[0]}")
     assert found == []
+
+
+def test_routes_and_commands_run_no_statement() -> None:
+    outer = _listed("*/routes.py", "*/command.py", "ops/commands/*.py", "ops/processes/*.py")
+    assert len(outer) > 30
+    assert [str(path.relative_to(CHECKOUT)) for path in outer if ".execute(" in path.read_text()] == []
