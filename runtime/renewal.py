@@ -13,7 +13,9 @@ _newest: Final[dict[str, tuple[str, ...]]] = {}
 
 def renew(old: str, new: str) -> None:
     """Let whoever was given the old login, or one that it took the place of, use the new one from now on."""
-    given = {old, new, *(text for text, now in _newest.items() if now[0] == old)}
+    raw = {old, new}
+    old, new = old.strip(), new.strip()  # as most settings are read
+    given = raw | {old, new, *(text for text, now in _newest.items() if now[0] == old)}
     _newest.update(dict.fromkeys(given, (new, old)))
 
 

@@ -84,10 +84,9 @@ def _id_of(key: Secret) -> str:
 
 
 def _check(keys: tuple[Secret, ...]) -> tuple[Secret, ...]:
-    for place, key in enumerate(keys, 1):
-        if len(_bytes_of(key.value)) != KEY_BYTES:
-            which = f"the key {place} of {len(keys)} " if len(keys) > 1 else ""
-            raise ValueError(f"{which}is not {KEY_BYTES} bytes in base64, as `tallyhook secrets new --for seal` makes them")
+    if wrong := [place for place, key in enumerate(keys, 1) if len(_bytes_of(key.value)) != KEY_BYTES]:
+        which = f"of {len(keys)} keys, {', '.join(map(str, wrong))} " if len(keys) > 1 else ""
+        raise ValueError(f"{which}is not {KEY_BYTES} bytes in base64, as `tallyhook secrets new --for seal` makes them")
     return keys
 
 

@@ -120,7 +120,7 @@ class SecretWatch:
         return changed
 
     def _judge(self, changed: Mapping[str, str]) -> Iterator[Change]:
-        """Take all of them together, as settings may need each other; where that makes no sense, each by itself."""
+        """Take all of them together, as settings may need each other; if that makes no sense, the rest without those at fault."""
         if not changed:
             return
         environ = {**self._environ.given, **self._texts, **changed}
@@ -128,8 +128,10 @@ class SecretWatch:
             newest = [settings.load(environ) for settings in self._settings]
         except SettingsError as error:
             if len(changed) > 1:
-                for name, text in changed.items():
-                    yield from self._judge({name: text})
+                named = {problem.partition(":")[0] for problem in error.problems} & changed.keys()
+                apart = [changed.keys() - named, named] if named and named != changed.keys() else [{name} for name in changed]
+                for names in apart:
+                    yield from self._judge({name: changed[name] for name in sorted(names)})
                 return
             yield from self._changes(changed, "refused", "; ".join(error.problems))
             return

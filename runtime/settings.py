@@ -132,15 +132,27 @@ class Settings(BaseModel):
         return cast("Self", self._newest or self)
 
     def on_change(self, follow: Callable[[Self], None], *fields: str) -> None:
-        """Call this with the newest settings whenever one of these fields has changed, or any; in a thread of the watch's."""
-        self._followers.append((follow, fields or tuple(type(self).model_fields)))
+        """
+        Call this with the newest settings whenever one of these fields has changed, or any; in a thread of the watch's.
+
+        What has changed since the start, while this process waited for a server, is followed at once.
+        """
+        followed = fields or tuple(type(self).model_fields)
+        self._followers.append((follow, followed))
+        if self._differ(self, self.newest, followed):
+            follow(self.newest)
 
     def renew(self, newest: "Settings") -> None:
         """Let these be the newest settings from now on."""
-        for follow, fields in self._followers:
-            if any(getattr(newest, field) != getattr(self.newest, field) for field in fields):
+        # Set before the followers are told, so that one who comes meanwhile misses nothing.
+        before, self._newest = self.newest, newest
+        for follow, fields in tuple(self._followers):
+            if self._differ(before, newest, fields):
                 follow(newest)
-        self._newest = newest
+
+    @staticmethod
+    def _differ(one: "Settings", other: "Settings", fields: tuple[str, ...]) -> bool:
+        return any(getattr(one, field) != getattr(other, field) for field in fields)
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

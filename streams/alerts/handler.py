@@ -82,7 +82,7 @@ class AlertsHandler:
             if await self._is_first(connection, alert, event):
                 if self._settings.alert_to:
                     await append(connection, [self._message(alert, event, self._settings.alert_to)])
-                if self._settings.alert_webhook_url:
+                if self._settings.newest.alert_webhook_url:
                     await webhook.enqueue(connection, event, alert)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:

@@ -70,7 +70,7 @@ async def test_processes_wait_for_the_right_credentials(
             (tmp_path / name).write_text(right[name])
         wait_until(lambda: [status(admin, system, task) for task in tasks] == ["done", "done"])
         assert {state.name: state.pid for state in system.states} == pids
-        assert all(WRONG not in system.log_of(name) for name in pids)
+        assert all(WRONG not in system.log_of(name) and "Traceback" not in system.log_of(name) for name in pids)
     finally:
         system.stop()
 

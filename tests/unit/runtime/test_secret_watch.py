@@ -85,6 +85,15 @@ def test_who_follows_one_field_hears_of_no_other(watched: Watched) -> None:
     assert (watched.look(), seen) == ([("DATABASE_URL", "taken")], [other])
 
 
+def test_who_follows_later_hears_at_once_of_what_has_changed_since_the_start(watched: Watched) -> None:
+    seen = list[str]()
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    watched.look()
+    watched.settings.on_change(lambda newest: seen.append(newest.admin_api_token[0].value), "admin_api_token")
+    watched.settings.on_change(lambda newest: seen.append(newest.database_url), "database_url")
+    assert seen == ["second-token"]
+
+
 def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
     for text in ("sec", "second", "second-token"):
         watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
@@ -126,6 +135,19 @@ def test_settings_that_need_each_other_are_taken_together(watched: Watched) -> N
     watched.mount.swap(**FIRST | crm)
     assert sorted(watched.look()) == sorted((name, "taken") for name in crm)
     assert watched.settings.newest.partners["ACME"].crm_url == "https://crm.example/leads"
+
+
+def test_those_that_need_each_other_are_taken_beside_one_that_makes_no_sense(watched: Watched) -> None:
+    crm = {"PARTNER_ACME_CRM_URL": "https://crm.example/leads", "PARTNER_ACME_CRM_SECRET": "whsec_c2VjcmV0"}
+    watched.mount.swap(**FIRST | crm | {"ADMIN_API_TOKEN": "changeme"})
+    assert sorted(watched.look()) == sorted([("ADMIN_API_TOKEN", "refused"), *((name, "taken") for name in crm)])
+    assert watched.settings.newest.partners["ACME"].crm_url == "https://crm.example/leads"
+
+
+def test_a_login_is_renewed_whatever_white_space_its_file_has() -> None:
+    renewal.renew(" before ", "after ")
+    assert [renewal.newest(text) for text in ("before", " before ", "after")] == ["after"] * 3
+    assert renewal.logins("before") == ("after", "before")
 
 
 def test_a_file_that_is_gone_takes_its_secret_with_it_where_none_is_needed(tmp_path: Path) -> None:

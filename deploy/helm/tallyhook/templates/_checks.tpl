@@ -7,6 +7,8 @@
     {{- fail (printf "settings.%s is set by the chart: see listenOn, gateway, relay and workers" $name) }}
   {{- else if regexMatch $secret $name }}
     {{- fail (printf "settings.%s is a secret: put it into the Secret %s" $name (include "tallyhook.secret" $)) }}
+  {{- else if regexMatch "^(NOTIFY_.+|ALERT_WEBHOOK)_URL$" $name }}
+    {{- fail (printf "settings.%s is an address that lets whoever knows it send: put it into the Secret %s" $name (include "tallyhook.secret" $)) }}
   {{- else if regexMatch "://[^/?#]*@" ($text | default "") }}
     {{- fail (printf "settings.%s has a user or a password in it: put the address into the Secret %s" $name (include "tallyhook.secret" $)) }}
   {{- end }}
