@@ -80,14 +80,15 @@ def put(
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
         import msgspec
 
-        from operations.endpoints.asking import read_fields
+        from operations.endpoints.registry import PutEndpoint
+        from operations.faults import read_fields
         from projections.endpoints import ENDPOINTS
 
         name = _named(place)
         row = await ENDPOINTS.read_to_change(connection, name.place)
         terms = msgspec.to_builtins(row.terms) if row else {}
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
-        asked, faults = read_fields(left | given)
+        asked, faults = read_fields(PutEndpoint, left | given)
         return await registry.put(connection, name, asked, operator(), faults)
 
     _change(f"put {place}", work, as_json=as_json)

@@ -10,6 +10,7 @@ from msgspec import Meta
 from psycopg import AsyncConnection
 
 from operations.errors import OperationError, Reason
+from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
 from projections.endpoints import ENDPOINTS, EndpointRow, Terms, Vault
 from projections.sealed_rows import Kept
@@ -51,13 +52,6 @@ class Changed(NamedTuple):
     vault: Vault
     made: tuple[MadeEndpointSecret, ...] = ()
     was: Literal["created", "changed"] = "changed"
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong with what is asked for."""
-
-    reason: Reason
-    text: str
 
 
 class Name(NamedTuple):
@@ -161,16 +155,6 @@ class Registry(NamedTuple):
     @property
     def _table(self) -> SealedTable[Terms, Vault]:
         return SealedTable(ENDPOINTS, self.seals)
-
-
-def refuse(faults: Sequence[Fault]) -> None:
-    """Raise OperationError with all faults if there is any; its reason is `field_invalid` if one of them is, else the first."""
-    if len(faults) == 1:
-        raise OperationError(*faults[0])
-    if faults:
-        reasons = [fault.reason for fault in faults]
-        reason = Reason.FIELD_INVALID if Reason.FIELD_INVALID in reasons else reasons[0]
-        raise OperationError(reason, "; ".join(f"{fault.reason}: {fault.text}" for fault in faults))
 
 
 def _fault_of(provider: Provider, secret: str) -> str | None:

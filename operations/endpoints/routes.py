@@ -2,17 +2,16 @@
 
 from http import HTTPStatus
 
-import msgspec
 from aiohttp import web
 
 from gateway import bodies
 from gateway.answers import answer, known
-from gateway.errors import GatewayError, Reason, refusing
+from gateway.errors import refusing
 from gateway.keys import CALLER, PLACE, SETTINGS
 from gateway.postgres import transaction
+from operations.bodies import read_with_faults
 from operations.endpoints import views
-from operations.endpoints.asking import read_fields
-from operations.endpoints.registry import AddEndpointSecret, Changed, Fault, Name, PutEndpoint, Registry
+from operations.endpoints.registry import AddEndpointSecret, Changed, Name, PutEndpoint, Registry
 from operations.errors import OperationError
 from projections.endpoints import ENDPOINTS
 from runtime.seals import Seals
@@ -51,7 +50,7 @@ async def put(request: web.Request) -> web.Response:
     The body replaces label and mode, and the secrets if it has any. Every gateway knows the change within two seconds.
     A refusal names every fault of the id and the body.
     """
-    asked, faults = await _asked(request)
+    asked, faults = await read_with_faults(request, PutEndpoint)
     with refusing(OperationError):
         async with transaction(request) as connection:
             changed = await _registry(request).put(connection, _name(request), asked, request[CALLER].secret_id, faults)
@@ -97,28 +96,6 @@ async def drop_secret(request: web.Request) -> web.Response:
             secret_id, by = request.match_info["secretId"], request[CALLER].secret_id
             changed = await _registry(request).drop_secret(connection, _name(request), secret_id, by)
     return _answer(request, changed, HTTPStatus.OK)
-
-
-async def _asked(request: web.Request) -> tuple[PutEndpoint, list[Fault]]:
-    """The body, with every fault of its fields. Raises GatewayError where it is no object in JSON."""
-    try:
-        return await bodies.read(request, PutEndpoint), []
-    except GatewayError as error:
-        if error.reason is not Reason.FIELD_INVALID:
-            raise
-        return _each_field(await request.read(), error)
-
-
-def _each_field(body: bytes, error: GatewayError) -> tuple[PutEndpoint, list[Fault]]:
-    """The sound fields of a body that was refused by this error, and the faults of the others; raises it where it says it all."""
-    try:
-        given = msgspec.json.decode(body)
-    except msgspec.DecodeError:  # a number beyond all bounds
-        raise error from None
-    asked, faults = read_fields(given) if isinstance(given, dict) else (PutEndpoint(), [])
-    if not faults:
-        raise error
-    return asked, faults
 
 
 def _answer(request: web.Request, changed: Changed, status: HTTPStatus) -> web.Response:

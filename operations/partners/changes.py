@@ -8,7 +8,7 @@ import typer
 
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.partners.command import app
-from operations.partners.shell import Name, key_named, lines_of, note, registry_of_settings, secret_lines, terms_of
+from operations.partners.shell import Name, key_named, lines_of, note, registry_of_settings, secret_lines
 from projections.partner_store import SecretKind
 from runtime.settings import parse_duration
 
@@ -79,9 +79,13 @@ def put(
     new = {name: value for name, value in given.items() if value is not None}
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
+        from operations.faults import read_fields
+        from operations.partners.registry import PutPartner
+
         terms = await _current_terms(connection, registry, key_named(partner))
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
-        return await registry.put(connection, key_named(partner), terms_of(left | new), operator())
+        asked, faults = read_fields(PutPartner, left | new)
+        return await registry.put(connection, key_named(partner), asked, operator(), faults)
 
     _change(f"put {key_named(partner)}", work, as_json=as_json)
 

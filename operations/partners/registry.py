@@ -1,7 +1,7 @@
 """Partners of the database: added, changed and removed in one transaction each, within rules that need no second look."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from pydantic import ValidationError
 
 from operations.errors import OperationError, Reason
+from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
 from projections.partner_store import PARTNERS, PartnerRow, SecretKind, Terms, Vault
 from projections.sealed_rows import Kept
@@ -77,14 +78,17 @@ class Registry(NamedTuple):
     reserved: frozenset[Secret] = frozenset()
     """Secrets that have another role here: a partner that had one of them could act in it."""
 
-    async def put(self, connection: AsyncConnection, partner: str, asked: PutPartner, by: str) -> Changed:
+    async def put(
+        self, connection: AsyncConnection, partner: str, asked: PutPartner, by: str, faults: Sequence[Fault] = ()
+    ) -> Changed:
         """
-        Add or change a partner in the open transaction. A new one gets a signing secret, one with a CRM a secret for that.
+        Add or change a partner in the open transaction; `faults` are known already.
 
-        Raises OperationError, and SealError where no key can seal.
+        A new one gets a signing secret, one with a CRM a secret for that.
+        Raises OperationError with everything that is wrong, and SealError where no key can seal.
         """
-        self._check_place(partner)
-        self._check_url(asked.crm_url)
+        found = (*self._faults_of_place(partner), *self._faults_of_url(asked.crm_url), *_faults_of_headers(asked.crm_headers))
+        refuse([*faults, *found])
         row = await PARTNERS.read_to_change(connection, partner)
         check_version(row, asked.expected_version)
         vault = self._table.open(row) if row else Vault()
@@ -132,27 +136,24 @@ class Registry(NamedTuple):
         check_version(row, expected)
         await PARTNERS.remove(connection, partner)
 
-    def _check_place(self, partner: str) -> None:
+    def _faults_of_place(self, partner: str) -> Iterator[Fault]:
         if partner in self.environment:
-            raise OperationError(
-                Reason.PARTNER_IN_ENVIRONMENT,
-                f"{partner} is set up by PARTNER_{partner}_… in the settings: change it there, or take it out",
-            )
+            text = f"{partner} is set up by PARTNER_{partner}_… in the settings: change it there, or take it out"
+            yield Fault(Reason.PARTNER_IN_ENVIRONMENT, text)
 
-    def _check_url(self, url: str | None) -> None:
-        """Refuse an address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
+    def _faults_of_url(self, url: str | None) -> Iterator[Fault]:
+        """An address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
         if url is None:
             return
         try:
             check_http(url)
         except ValueError as error:
-            raise OperationError(Reason.CRM_URL_REFUSED, str(error)) from error
+            yield Fault(Reason.CRM_URL_REFUSED, str(error))
+            return
         host = (urlsplit(url).hostname or "").rstrip(".")
         local = host == "localhost" or host.endswith(".localhost")
         if (local or _NUMBER.fullmatch(host)) and not may_connect(LOOPBACK if local else host, self.allowed):
-            raise OperationError(
-                Reason.CRM_URL_REFUSED, "the address leads into a private network, which OUTBOUND_ALLOW does not allow"
-            )
+            yield Fault(Reason.CRM_URL_REFUSED, "the address leads into a private network, which OUTBOUND_ALLOW does not allow")
 
     def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
         """The vault with a secret of this kind before the others; a fresh one is added to `made`."""
@@ -170,7 +171,7 @@ class Registry(NamedTuple):
         return msgspec.structs.replace(vault, **{kind: (Kept(secret.value, datetime.now(UTC)), *vault.of(kind))})
 
     async def _existing(self, connection: AsyncConnection, partner: str) -> PartnerRow:
-        self._check_place(partner)
+        refuse([*self._faults_of_place(partner)])
         return await self._table.existing(connection, partner)
 
     @property
@@ -178,16 +179,18 @@ class Registry(NamedTuple):
         return SealedTable(PARTNERS, self.seals)
 
 
+def _faults_of_headers(asked: Mapping[str, str | None]) -> Iterator[Fault]:
+    known: set[str] = set()
+    for name in asked:
+        if _OURS.fullmatch(name):
+            yield Fault(Reason.FIELD_INVALID, f"the header {name} is made by Tallyhook - at `$.crmHeaders`")
+        if name.lower() in known:
+            yield Fault(Reason.FIELD_INVALID, f"the header {name} is there twice - at `$.crmHeaders`")
+        known.add(name.lower())
+
+
 def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[str, str]:
     """The headers that are asked for, those without a value as they are known; names are the same in any case of letters."""
     values = {name.lower(): value for name, value in known.items()}
-    found: dict[str, str] = {}
-    for name, value in asked.items():
-        if _OURS.fullmatch(name):
-            raise OperationError(Reason.FIELD_INVALID, f"the header {name} is made by Tallyhook - at `$.crmHeaders`")
-        if any(name.lower() == other.lower() for other in found):
-            raise OperationError(Reason.FIELD_INVALID, f"the header {name} is there twice - at `$.crmHeaders`")
-        kept = values.get(name.lower()) if value is None else value
-        if kept is not None:
-            found[name] = kept
-    return found
+    found = {name: values.get(name.lower()) if value is None else value for name, value in asked.items()}
+    return {name: value for name, value in found.items() if value is not None}

@@ -9,6 +9,7 @@ from gateway.answers import answer, known
 from gateway.errors import refusing
 from gateway.keys import CALLER, SETTINGS
 from gateway.postgres import transaction
+from operations.bodies import read_with_faults
 from operations.errors import OperationError
 from operations.partners import views
 from operations.partners.registry import PutPartner, Registry
@@ -51,11 +52,13 @@ async def put(request: web.Request) -> web.Response:
 
     The body replaces all terms and keeps the secrets. A new partner gets a secret that signs its leads, one with a CRM also a
     secret that signs its deliveries; the answer shows them once. Every process knows the change within two seconds.
+    A refusal names every fault of the id and the body.
     """
-    asked = await bodies.read(request, PutPartner)
+    asked, faults = await read_with_faults(request, PutPartner)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            changed = await _registry(request).put(connection, key_of(request.match_info["id"]), asked, request[CALLER].secret_id)
+            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
+            changed = await _registry(request).put(connection, key, asked, by, faults)
     return answer(views.of_change(changed), HTTPStatus.CREATED if changed.was == "created" else HTTPStatus.OK)
 
 

@@ -193,6 +193,14 @@ UNUSABLE: Final[tuple[dict[str, Any], ...]] = (
 )  # fmt: skip
 
 
+async def test_everything_that_is_wrong_with_a_partner_is_said_at_once(gateway: Gateway) -> None:
+    wrong = {"concurrency": 0, "maxAttempts": 5000, "rate": "many", "crmUrl": "http://10.0.0.1/leads", "colour": "red"}
+    status, answer = await call(gateway, "PUT", "/acme", wrong | {"crmHeaders": {"Host": "x", "X": "a", "x": "b"}})
+    assert (status, answer["reason"]) == (422, "field_invalid")
+    for part in ("$.concurrency", "$.maxAttempts", "$.rate", "colour", "private network", "header Host", "header x is there"):
+        assert part in answer["detail"], part
+
+
 async def test_terms_that_nothing_could_use_are_refused(gateway: Gateway) -> None:
     for body in UNUSABLE:
         status, answer = await call(gateway, "PUT", "/acme", body)
