@@ -13,7 +13,7 @@ from runtime.process import tune_gc
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.servers", "tests.promtool", "tests.gateways"]
+pytest_plugins = ["tests.servers", "tests.promtool", "tests.gateways", "tests.sharing"]
 
 # How long an example takes says nothing of what it finds, and on a busy machine a deadline fails by chance.
 # On CI the examples are the same at each run, as hypothesis' own profile for CI has it.

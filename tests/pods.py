@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _OF_ROOT: Final = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
 _KEPT: Final = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))
-"""What the process runs from; a volume may hide it, as one on /tmp does where the checkout is there."""
+"""What the process runs from. A volume may hide it, such as one on /tmp; an empty folder is of a run before."""
 # `/run` holds the volumes' places, which this machine need not have. What is mounted last can be written, and nothing else.
 _SCRIPT: Final = """
 set -eu
@@ -35,7 +35,7 @@ mkdir /media/before
 mount --rbind / /media/before
 mount -t tmpfs tmpfs /run
 {volumes}
-for kept in {kept}; do [ -e "$kept" ] || {{ mkdir -p "$kept"; mount --rbind "/media/before$kept" "$kept"; }}; done
+for kept in {kept}; do [ -n "$(ls -A "$kept" 2>&-)" ] || {{ mkdir -p "$kept"; mount --rbind "/media/before$kept" "$kept"; }}; done
 umount -l /media/before
 awk '{{print $5}}' /proc/self/mountinfo | grep -Ev '^/(proc|sys|dev)(/|$)' | while read -r place; do
   if mountpoint -q "$place"; then mount -o remount,bind,ro "$place"; fi  # another may hide it

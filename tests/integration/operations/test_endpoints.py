@@ -143,7 +143,7 @@ async def test_what_can_be_no_endpoint_is_unknown_and_names_none_in_the_log(gate
     await gateway.resources.rejections.flush()
     assert {row["endpoint"] for row in await gateway.rows("webhook_deliveries")} <= {None}
     page = await (await gateway.get("/metrics")).text()
-    assert name not in page
+    assert f'endpoint="{name}"' not in page
 
 
 async def test_secrets_overlap_while_they_change_over_and_show_their_use(gateway: Gateway) -> None:
