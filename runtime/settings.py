@@ -101,6 +101,7 @@ Grace = Annotated[_AnyDuration, within("0s", "30d")]
 """May be none at all."""
 Timeout = Annotated[_AnyDuration, within("1ms", "1h")]
 """How long one thing may take."""
+Interval = Annotated[_AnyDuration, within("1ms", "1m")]
 Poll = Annotated[_AnyDuration, within("1ms", "30s")]  # a loop that is silent for a minute counts as hung
 """How often a loop looks."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]

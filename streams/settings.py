@@ -14,6 +14,7 @@ from runtime.settings import (
     Duration,
     Host,
     HttpUrl,
+    Interval,
     LockLease,
     Poll,
     Port,
@@ -45,7 +46,7 @@ class StreamSettings(KafkaSettings):
     """Transactions side by side; events of one key always share a lane."""
     streams_session_timeout: Annotated[Duration, within("1s", "30m")] = timedelta(seconds=10)
     """How long Kafka waits for a dead worker before its partitions move."""
-    streams_commit_interval: Poll = timedelta(seconds=1)
+    streams_commit_interval: Interval = timedelta(seconds=1)
     """How often handled offsets are committed to Kafka."""
     streams_retry_max: Timeout = timedelta(seconds=10)
     """The longest pause between two attempts while something we need is away."""

@@ -107,6 +107,9 @@ def test_the_pages_of_several_roles_are_true_for_each_and_for_the_process(kafka:
             page = requests.get(f"{web}/topology{scope}", headers={"Accept": "text/html"}, timeout=10).text
             focus = set(re.findall(r'class="shape worker [^"]*focus" data-name="(\w+)"', page))
             assert focus == drawn
-        page = requests.get(f"{web}/", headers={"Accept": "text/html"}, timeout=10).text
-        assert re.findall(r"<h2>(\w+)", page) == ["payments", "alerts"]
-        assert f">{found['payments'].handled:,}</b><span>events handled" in page
+
+        def front() -> str:
+            return requests.get(f"{web}/", headers={"Accept": "text/html"}, timeout=10).text
+
+        assert re.findall(r"<h2>(\w+)", front()) == ["payments", "alerts"]
+        wait_until(lambda: f">{figures_of()['payments'].handled:,}</b><span>events handled" in front())
