@@ -149,7 +149,14 @@ class System:
 
     def start(self) -> None:
         self.begin()
-        wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
+        try:
+            wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
+        except AssertionError as error:
+            late = [state for state in self.states if state.state != "ready"]
+            told = [
+                f"{state.name} is {state.state}, {state.restarts} restarts:\n{self.log_of(state.name)[-2000:]}" for state in late
+            ]
+            raise AssertionError("\n".join([str(error), *told])) from None
 
     def stop(self) -> None:
         self._ended.set()
