@@ -160,7 +160,7 @@ class System:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join(60)
+        self._thread.join(180)  # the next system has the same ports
 
     def kill(self, name: str) -> int:
         """SIGKILL a process, at once; the supervisor starts it again. Returns the pid that died."""
@@ -202,9 +202,11 @@ class System:
         supervisor = Supervisor(
             self._specs, log_dir=logs, cwd=_CHECKOUT, environment=self.settings, on_change=self._note, hung_after=self._hung_after
         )
-        while not self._ended.wait(0.05):
-            supervisor.run_once()
-        supervisor.stop()
+        try:
+            while not self._ended.wait(0.05):
+                supervisor.run_once()
+        finally:  # a process that keeps ending raises, and the others must not keep the ports
+            supervisor.stop()
 
     def _note(self, states: tuple[ProcessState, ...]) -> None:
         self.states = states
