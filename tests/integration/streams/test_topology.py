@@ -27,17 +27,19 @@ from topology.survey import look_at, take
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers import StartStack
     from topology.view import AgentView, Topology
 
 NOWHERE: Final = "postgresql://postgres@127.0.0.1:1/none"
 
 
 @pytest.fixture(scope="module")
-def kafka(kafka_server: str) -> str:
-    """The session's Kafka with the real topics, each with a leader."""
-    topics.ensure(Cluster(kafka_server))
-    wait_until(lambda: not take(Offsets(Cluster(kafka_server))).kafka.reason)
-    return kafka_server
+def kafka(start_stack: StartStack) -> str:
+    """A Kafka of the module's own with the real topics, each with a leader: what others left there would be counted, too."""
+    url = start_stack("kafka").kafka.url
+    topics.ensure(Cluster(url))
+    wait_until(lambda: not take(Offsets(Cluster(url))).kafka.reason)
+    return url
 
 
 def payments(seen: Topology) -> AgentView:
