@@ -8,6 +8,8 @@ more durable events a second than the database does one-row transactions.
 import asyncio
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from typing import Final
 
@@ -32,6 +34,7 @@ log = structlog.get_logger()
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
+_LOOK: Final = "select"  # what an idle lane asks, once in its limit
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for every batch would cost more than the batch
 
 # Errors of the database about a value. Errors of our own code or of the driver count likewise; the rows around it are sound.
@@ -136,9 +139,8 @@ class Intake:
         return outcome
 
     def _unavailable(self) -> GatewayError:
-        if self._closing.is_set():
-            return GatewayError(Reason.STOPPING, "the gateway stops")
-        return GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
+        stops = GatewayError(Reason.STOPPING, "the gateway stops")
+        return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
 
     async def _keep(self, lane: _Lane) -> None:
         """Hold one connection for the lane and serve it, again and again."""
@@ -156,8 +158,8 @@ class Intake:
             except Exception as error:  # a lane that dies of a surprise would take half of the intake with it
                 failures += 1
                 metrics.INTAKE_RECONNECTS.inc()
-                expected = isinstance(error, DatabaseError | OSError)
-                log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=not expected)
+                surprise = not isinstance(error, DatabaseError | OSError)
+                log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=surprise)
                 await self._pause(failures)
 
     async def _connect(self) -> AsyncConnection:
@@ -169,10 +171,8 @@ class Intake:
     async def _pause(self, failures: int) -> None:
         first, longest = _BACKOFF
         pause = min(longest, first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, guards nothing
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), pause)
-        except TimeoutError:
-            return
 
     async def _serve(self, lane: _Lane, connection: AsyncConnection) -> None:
         while True:
@@ -185,41 +185,53 @@ class Intake:
                 await self._rest(lane, connection)
 
     async def _rest(self, lane: _Lane, connection: AsyncConnection) -> None:
-        """Until there is work, or the socket speaks: an idle connection is silent unless the server goes away."""
+        """Until there is work, or the socket speaks, or it is time to look: a server that is frozen says nothing."""
         lane.wakeup = self._loop.create_future()
         self._idle.append(lane)
-        socket = connection.fileno()
-        self._loop.add_reader(socket, lane.wake)
+        self._loop.add_reader(socket := connection.fileno(), lane.wake)
+        due = self._loop.time() + self._limit
+        look = self._loop.call_at(due, lane.wake)
         try:
             await lane.wakeup
         finally:
+            look.cancel()
             self._loop.remove_reader(socket)
             if lane in self._idle:
                 self._idle.remove(lane)
-        if not self._waiting:
-            connection.pgconn.consume_input()
+        if self._waiting or self._closing.is_set():
+            return
+        connection.pgconn.consume_input()
+        if self._loop.time() >= due:
+            with self._bounded(lane, []):
+                await connection.execute(_LOOK)
 
-    async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[Waiting]) -> None:
+    @contextmanager
+    def _bounded(self, lane: _Lane, batch: list[Waiting]) -> Iterator[None]:
+        """Wait for Postgres; after the limit the lane is unusable until it has answered, which may be never."""
         lane.heartbeat.beat()
-        started, began = self._loop.time(), tracing.now()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
         try:
-            await self._write(connection, batch)
-        except BaseException as error:
-            # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
-            fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
-            raise
+            yield
         finally:
             alarm.cancel()
             lane.heartbeat.rest()
         if not lane.usable:
             self._set_usable(lane, usable=True)
+
+    async def _commit(self, lane: _Lane, connection: AsyncConnection, batch: list[Waiting]) -> None:
+        started, began = self._loop.time(), tracing.now()
+        with self._bounded(lane, batch):
+            try:
+                await self._write(connection, batch)
+            except BaseException as error:
+                # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
+                fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
+                raise
         metrics.INTAKE_BATCH_EVENTS.observe(len(batch))
         metrics.INTAKE_COMMIT_SECONDS.observe(self._loop.time() - started)
         if began:
-            tracing.record_batch(
-                "commit", began, [each.received.event.traceparent for each in batch], tallyhook__events=len(batch)
-            )
+            parents = [each.received.event.traceparent for each in batch]
+            tracing.record_batch("commit", began, parents, tallyhook__events=len(batch))
         metrics.INTAKE_LATENESS.observe(max(0.0, time.time() - time_of(batch[0].received.event.id).timestamp()))
 
     async def _write(self, connection: AsyncConnection, batch: list[Waiting]) -> None:
@@ -255,14 +267,8 @@ class Intake:
         """Close in on the row that was refused, so that only its own request hears of it."""
         if len(batch) == 1:
             received = batch[0].received
-            trace_id = trace_id_of(received.event.traceparent)
-            log.warning(
-                "event_unstorable",
-                reason="event_unstorable",
-                source=received.source,
-                error=str(error).strip(),
-                trace_id=trace_id,
-            )
+            said = {"source": received.source, "trace_id": trace_id_of(received.event.traceparent)}
+            log.warning("event_unstorable", reason="event_unstorable", error=str(error).strip(), **said)
             batch[0].fail(GatewayError(Reason.EVENT_UNSTORABLE, "Postgres refuses a value of this event"))
             return
         middle = len(batch) // 2
@@ -276,7 +282,8 @@ class Intake:
         self._waiting.put_back([waiting for waiting in batch if not waiting.outcome.done()])
 
     def _overdue(self, lane: _Lane, batch: list[Waiting]) -> None:
-        """Postgres hangs: refuse the batch, and take no more on this lane until Postgres answers."""
+        """Postgres hangs: refuse the batch, and take no more on this lane until Postgres answers. A restart would not help."""
+        lane.heartbeat.rest()
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
         fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
         self._set_usable(lane, usable=False)
