@@ -31,6 +31,10 @@ _KEPT: Final = 0.7
 _SILENT: Final = 0.5
 """Seconds without an acknowledgement after which nothing more is handed over, so that few records wait at once."""
 _TAKEN_BACK: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
+_OUR_TIME: Final = 0
+_NO_TIME: Final = -1
+"""The time of a record that has none: a broker that compares times with its clock takes it."""
+_UNSTAMPED: Final = 60.0  # seconds without our times, once a broker has refused one
 _QUIET: Final = 30.0  # seconds
 _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is acknowledged
 
@@ -67,6 +71,12 @@ class Batch:
         """The rows that Kafka has, once the batch is complete."""
         return [row for place, row in enumerate(self.rows) if place not in self.refused] if self.refused else [*self.rows]
 
+    @property
+    def refused_for_its_time(self) -> bool:
+        """Report whether Kafka finds that our clock, by which records are stamped, is too far from its own."""
+        errors = [refusal.error for refusal in self.refused.values()]
+        return any(isinstance(error, KafkaError) and error.code() == KafkaError.INVALID_TIMESTAMP for error in errors)
+
     def refuse(self, place: int, error: KafkaError | Exception, *, alone: bool) -> None:
         self.refused[place] = Refusal(error, alone)
         self._outstanding -= 1
@@ -99,6 +109,7 @@ class Publisher:
         milliseconds = lease.total_seconds() * 1000
         self._patience = lease.total_seconds() * _PATIENCE
         self._logged: dict[str, float] = {}
+        self._unstamped_until = 0.0
         self._under_way: list[Batch] = []
         self._kafka = kafka
         self._config: dict[str, Any] = kafka.client | {
@@ -146,13 +157,17 @@ class Publisher:
         """
         Wait until the batch is complete; return False if `meanwhile`, which is called again and again, returns False.
 
-        If Kafka is silent for too long, every row that it has not acknowledged is refused.
+        If Kafka is silent for too long, every row that it has not acknowledged is refused. If it refuses our clock, records go
+        without a time for a while: only a topic that keeps the producers' times (`CreateTime`) compares them.
         """
         while not batch.complete:
             if self._age > self._patience:
                 self._producer.purge()
             if not self._poll(_WAIT) and not batch.complete and not meanwhile():
                 return False
+        if batch.refused_for_its_time:
+            self._unstamped_until = now() + _UNSTAMPED
+            log.warning("records_unstamped", reason="timestamp_refused", seconds=_UNSTAMPED)
         return True
 
     def log_in(self, kafka: Cluster) -> None:
@@ -174,11 +189,12 @@ class Publisher:
 
     def _produce(self, row: PendingRow, report: Report) -> None:
         event, topic = row.event, self._kafka.named(row.event.topic)
+        told: dict[str, Any] = {"on_delivery": report, "timestamp": _NO_TIME if now() < self._unstamped_until else _OUR_TIME}
         if event.type == resend.TYPE:
             raw = resend.record_of(event.data)
-            self._producer.produce(topic, raw.value, raw.key, headers=[*raw.headers], on_delivery=report)
+            self._producer.produce(topic, raw.value, raw.key, headers=[*raw.headers], **told)
             return
-        self._producer.produce(topic, event.data, event.aggregate_id, headers=to_headers(event), on_delivery=report)
+        self._producer.produce(topic, event.data, event.aggregate_id, headers=to_headers(event), **told)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
         """Return False if there is no room for too long: then no later row may be sent either."""

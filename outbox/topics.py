@@ -15,6 +15,8 @@ from runtime.kafka import Cluster
 from schemas.topics import TOPICS
 
 _LIMIT: Final = 30.0
+_TIMES: Final = {"message.timestamp.type": "LogAppendTime"}
+"""Records get the broker's time: one by the clock of a relay could be refused, or be old enough to be deleted at once."""
 
 
 class Ensured(NamedTuple):
@@ -45,9 +47,9 @@ def ensure(kafka: Cluster, replication: int = 1, insync: int | None = None) -> E
         brokers = "1 broker" if len(known.brokers) == 1 else f"{len(known.brokers)} brokers"
         text = f"the cluster has {brokers}, and cannot keep {replication} copies: KAFKA_REPLICATION_FACTOR is too large"
         raise BrokerError(Reason.TOPIC_REFUSED, text)
-    least = {"min.insync.replicas": str(insync)} if insync else {}
+    common = _TIMES | ({"min.insync.replicas": str(insync)} if insync else {})
     new = [
-        NewTopic(kafka.named(t), spec.partitions, replication, config={"retention.ms": _milliseconds(spec.retention)} | least)
+        NewTopic(kafka.named(t), spec.partitions, replication, config=common | {"retention.ms": _milliseconds(spec.retention)})
         for t, spec in TOPICS.items()
         if t in missing
     ]

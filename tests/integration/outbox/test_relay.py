@@ -6,7 +6,7 @@ import random
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -174,6 +174,23 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     assert reasons == {large.id: "record_too_large", huge.id: "record_too_large", lost.id: "topic_unknown"}
     assert {row[0] for row in alerts} == {large.id, huge.id, lost.id}
     assert all(b"runbooks/outbox-backlog.md" in row[1] for row in alerts)
+
+
+def test_a_relay_whose_clock_is_hours_ahead_goes_on_without_its_time(
+    database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    monkeypatch.setattr("outbox.publisher._OUR_TIME", int(ahead.timestamp() * 1000))
+    refused = metrics.RESENT.labels("invalid_timestamp")
+    before = refused._value.get()
+    topic = make_topic(kafka_server)  # keeps the producers' times, as the broker has it by default, and refuses an hour ahead
+    sent = [event(topic) for _ in range(5)]
+    write(database_url, *sent)
+    with running_relay(database_url, kafka_server):
+        found = read_topic(kafka_server, topic, until=at_least(5))
+        wait_until(lambda: pending(database_url) == 0)
+    assert [record.headers["ce_id"] for record in found] == [str(each.id) for each in sent]
+    assert refused._value.get() > before, "the broker has refused no time, so that nothing was tested"
 
 
 def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka_server: str) -> None:

@@ -46,6 +46,7 @@ def test_each_topic_has_the_prefix_and_a_second_run_finds_it(cluster: Cluster) -
     config = admin.describe_configs([resource])[resource].result(20)
     assert config["min.insync.replicas"].value == "1"
     assert config["min.insync.replicas"].source == 1, "set for the topic itself, not a default of the broker"
+    assert config["message.timestamp.type"].value == "LogAppendTime", "the clock of a relay is of no account"
 
 
 def test_a_system_with_another_prefix_sees_none_of_them(cluster: Cluster) -> None:
