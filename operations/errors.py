@@ -38,6 +38,7 @@ class Reason(StrEnum):
     # partners
     FIELD_INVALID = "field_invalid"
     CRM_URL_REFUSED = "crm_url_refused"
+    PARTNER_ID_TAKEN = "partner_id_taken"
     PARTNER_IN_ENVIRONMENT = "partner_in_environment"
     SECRET_INVALID = "secret_invalid"  # noqa: S105  # a word for a refusal, not a secret
     SEAL_KEYS_MISSING = "seal_keys_missing"

@@ -33,6 +33,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """True holds its leads back; this uses up no attempt."""
 
 
+class NamedTerms(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The terms as they are kept, with the id of the partner as it was first given, which its key does not tell."""
+
+    name: str | None = None
+
+
 class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
     """The secrets of a partner, each kind newest first, with its address and headers, which may hold some too."""
 
@@ -48,8 +54,8 @@ class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
         return found
 
 
-PARTNERS: Final = SealedRows("partners", "partner", Terms, Vault)
-PartnerRow = Row[Terms]
+PARTNERS: Final = SealedRows("partners", "partner", NamedTerms, Vault)
+PartnerRow = Row[NamedTerms]
 
 
 def partner_of(terms: Terms, vault: Vault) -> Partner:

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Final, Literal
 from limits import RateLimitItem
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from runtime.outbound import OutboundSettings
 from runtime.seals import SealKeys
-from runtime.settings import HttpUrl, Networks, Secret, Secrets, Settings
+from runtime.settings import HttpUrl, Secret, Secrets
 from schemas.credentials import only
 
 # The longest first: `PARTNER_ACME_CRM_SECRET` belongs to ACME, so no partner's id may end in `_CRM`.
@@ -69,14 +70,11 @@ class Partner(BaseModel):
     """True holds its leads back."""
 
 
-class PartnerSettings(Settings):
+class PartnerSettings(OutboundSettings):
     """The settings of a process that deals with partners."""
 
     secret_keys: SealKeys = ()
     """The keys that seal the secrets of partners in the database, comma-separated, newest first; without one none is stored."""
-
-    outbound_allow: Networks = ()
-    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
     partners: Mapping[str, Partner] = Field(default={})
     """By the `{ID}` of their variables."""
 
@@ -101,6 +99,11 @@ class PartnerSettings(Settings):
         if len(place) > 1 and place[0] == "partners":
             return _PREFIX + "_".join(str(part) for part in place[1:3]).upper()
         return super().variable(place)
+
+    @classmethod
+    def destinations(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().destinations(given)
+        yield from sorted(name for name in given if name.endswith("_CRM_URL") and partner_of(name))
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

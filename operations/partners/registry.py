@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -14,16 +13,15 @@ from pydantic import ValidationError
 from operations.errors import OperationError, Reason
 from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
-from projections.partner_store import PARTNERS, PartnerRow, SecretKind, Terms, Vault
+from projections.partner_store import PARTNERS, NamedTerms, PartnerRow, SecretKind, Terms, Vault
 from projections.sealed_rows import Kept
-from runtime.addresses import LOOPBACK
 from runtime.endpoints import check_http
+from runtime.outbound import INWARD, Network, is_inward
 from runtime.seals import Seals
 from runtime.settings import Secret
 from schemas.credentials import fresh_signing_secret, fresh_token
 from schemas.numbers import INT64_MAX
-from schemas.partners import Partner
-from streams.leads.crm import Network, may_connect
+from schemas.partners import Partner, key_of
 
 FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
 """The field of a partner that holds each kind of secret."""
@@ -32,8 +30,6 @@ _OURS: Final = re.compile(
     r"content-.*|webhook-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|proxy-.*",
     re.IGNORECASE,
 )
-# A host that ends in a number is an address, in one notation or another (https://url.spec.whatwg.org/#ends-in-a-number-checker).
-_NUMBER: Final = re.compile(r".*:.*|(?:.*[.])?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
 Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+\Z")]
 HeaderName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
@@ -82,14 +78,15 @@ class Registry(NamedTuple):
         self, connection: AsyncConnection, partner: str, asked: PutPartner, by: str, faults: Sequence[Fault] = ()
     ) -> Changed:
         """
-        Add or change a partner in the open transaction; `faults` are known already.
+        Add or change the partner of this id in the open transaction; `faults` are known already.
 
         A new one gets a signing secret, one with a CRM a secret for that.
         Raises OperationError with everything that is wrong, and SealError where no key can seal.
         """
-        found = (*self._faults_of_place(partner), *self._faults_of_url(asked.crm_url), *_faults_of_headers(asked.crm_headers))
+        key = key_of(partner)
+        row = await PARTNERS.read_to_change(connection, key)
+        found = (*self._faults_of_id(partner, row), *self._faults_of_url(asked.crm_url), *_faults_of_headers(asked.crm_headers))
         refuse([*faults, *found])
-        row = await PARTNERS.read_to_change(connection, partner)
         check_version(row, asked.expected_version)
         vault = self._table.open(row) if row else Vault()
         headers = _merged(vault.crm_headers, asked.crm_headers)
@@ -99,8 +96,9 @@ class Registry(NamedTuple):
             vault = self._with(vault, "signing", None, made)
         if vault.crm_url and not vault.crm:
             vault = self._with(vault, "crm", None, made)
-        terms = msgspec.convert(asked, Terms, from_attributes=True)
-        written = await self._table.write(connection, row, After(partner, terms, vault, by))
+        name = row.terms.name if row and row.terms.name else partner
+        terms = msgspec.structs.replace(msgspec.convert(asked, NamedTerms, from_attributes=True), name=name)
+        written = await self._table.write(connection, row, After(key, terms, vault, by))
         return Changed(written, vault, tuple(made), "changed" if row else "created")
 
     async def add_secret(
@@ -115,7 +113,7 @@ class Registry(NamedTuple):
             )
         made: list[MadeSecret] = []
         vault = self._with(vault, kind, value, made)
-        return Changed(await self._table.write(connection, row, After(partner, row.terms, vault, by)), vault, tuple(made))
+        return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
         """Forget a secret, which is refused from then on, or signs nothing any more. Raises OperationError, SealError."""
@@ -128,18 +126,23 @@ class Registry(NamedTuple):
         if kind == "crm" and vault.crm_url and not left:
             raise OperationError(Reason.SECRET_INVALID, "it is the only secret that signs deliveries: add another one first")
         vault = msgspec.structs.replace(vault, **{kind: left})
-        return Changed(await self._table.write(connection, row, After(partner, row.terms, vault, by)), vault)
+        return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault)
 
     async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
         """Remove a partner; its leads stay, and fail as of a partner without a CRM. Raises OperationError."""
         row = await self._existing(connection, partner)
         check_version(row, expected)
-        await PARTNERS.remove(connection, partner)
+        await PARTNERS.remove(connection, row.id)
 
-    def _faults_of_place(self, partner: str) -> Iterator[Fault]:
-        if partner in self.environment:
-            text = f"{partner} is set up by PARTNER_{partner}_… in the settings: change it there, or take it out"
+    def _faults_of_id(self, partner: str, row: PartnerRow | None) -> Iterator[Fault]:
+        """An id that is another partner's, since ids are the same that differ in other characters than letters and digits."""
+        key = key_of(partner)
+        if key in self.environment:
+            text = f"{key} is set up by PARTNER_{key}_… in the settings: change it there, or take it out"
             yield Fault(Reason.PARTNER_IN_ENVIRONMENT, text)
+        elif row and row.terms.name and partner != key and partner.upper() != row.terms.name.upper():
+            text = f"{partner} would be {key}, which is the partner {row.terms.name}: take an id with other letters or digits"
+            yield Fault(Reason.PARTNER_ID_TAKEN, text)
 
     def _faults_of_url(self, url: str | None) -> Iterator[Fault]:
         """An address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
@@ -150,10 +153,8 @@ class Registry(NamedTuple):
         except ValueError as error:
             yield Fault(Reason.CRM_URL_REFUSED, str(error))
             return
-        host = (urlsplit(url).hostname or "").rstrip(".")
-        local = host == "localhost" or host.endswith(".localhost")
-        if (local or _NUMBER.fullmatch(host)) and not may_connect(LOOPBACK if local else host, self.allowed):
-            yield Fault(Reason.CRM_URL_REFUSED, "the address leads into a private network, which OUTBOUND_ALLOW does not allow")
+        if is_inward(url, self.allowed):
+            yield Fault(Reason.CRM_URL_REFUSED, INWARD)
 
     def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
         """The vault with a secret of this kind before the others; a fresh one is added to `made`."""
@@ -171,11 +172,12 @@ class Registry(NamedTuple):
         return msgspec.structs.replace(vault, **{kind: (Kept(secret.value, datetime.now(UTC)), *vault.of(kind))})
 
     async def _existing(self, connection: AsyncConnection, partner: str) -> PartnerRow:
-        refuse([*self._faults_of_place(partner)])
-        return await self._table.existing(connection, partner)
+        key = key_of(partner)
+        refuse([*self._faults_of_id(partner, await PARTNERS.read_to_change(connection, key))])
+        return await self._table.existing(connection, key)
 
     @property
-    def _table(self) -> SealedTable[Terms, Vault]:
+    def _table(self) -> SealedTable[NamedTerms, Vault]:
         return SealedTable(PARTNERS, self.seals)
 
 

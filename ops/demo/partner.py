@@ -28,7 +28,7 @@ def partner_environment(known: Mapping[str, str], sink_port: int) -> dict[str, s
         f"{_PREFIX}_SECRET": partner_secret(known),
         f"{_PREFIX}_CRM_SECRET": base64.b64encode(_derived(known, "crm")).decode(),
         f"{_PREFIX}_CRM_URL": f"http://{LOOPBACK}:{sink_port}/crm/{PARTNER}",
-        "OUTBOUND_ALLOW": known.get("OUTBOUND_ALLOW") or f"{LOOPBACK}/32",
+        "OUTBOUND_ALLOW": ",".join(filter(None, (known.get("OUTBOUND_ALLOW"), f"{LOOPBACK}/32"))),
     }
 
 

@@ -13,7 +13,8 @@ from outbox.alerts import window_of
 from outbox.append import append, event_of
 from runtime.database import Pool
 from runtime.ids import new_id
-from runtime.settings import Duration, HttpUrl, Networks, Secrets
+from runtime.outbound import OutboundSettings
+from runtime.settings import Duration, HttpUrl, Secrets
 from runtime.tracing import continue_trace
 from schemas.credentials import only
 from schemas.envelope import Event
@@ -27,7 +28,7 @@ from streams.role import Role, Running
 from streams.settings import StreamSettings
 
 
-class AlertSettings(StreamSettings):
+class AlertSettings(StreamSettings, OutboundSettings):
     """A process of the alerts worker."""
 
     alert_to: str | None = None
@@ -42,8 +43,11 @@ class AlertSettings(StreamSettings):
         Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(check_signing)
     ] = ()
     """Its Standard Webhooks secrets, comma-separated, newest first: an alert carries a signature of each."""
-    outbound_allow: Networks = ()
-    """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
+
+    @classmethod
+    def destinations(cls, given: Mapping[str, str]) -> Iterator[str]:
+        yield from super().destinations(given)
+        yield from (name for name in ("ALERT_WEBHOOK_URL",) if name in given)
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

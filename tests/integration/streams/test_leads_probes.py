@@ -131,7 +131,8 @@ async def working(leads: Leads, **limits: Any) -> AsyncIterator[None]:
 
 
 async def command(database_url: str, folder: Path, *words: str) -> tuple[int, str, str]:
-    environ = {"DATABASE_URL": database_url, "PARTNER_ACME_CRM_URL": "http://127.0.0.1:1", "PARTNER_ACME_CRM_SECRET": SECRET}
+    crm = {"PARTNER_ACME_CRM_URL": "http://127.0.0.1:1", "PARTNER_ACME_CRM_SECRET": SECRET, "OUTBOUND_ALLOW": "127.0.0.0/8"}
+    environ = {"DATABASE_URL": database_url, **crm}
     done = await tallyhook_beside(environ, "partners", *words, folder=folder)
     return done.returncode, done.stdout, done.stderr
 

@@ -78,4 +78,21 @@ def test_an_address_that_cannot_be_read_is_refused_without_showing_it(url: str) 
     ],
 )
 def test_an_address_that_can_be_read_is_taken(url: str) -> None:
-    assert PartnerSettings.load({"PARTNER_A_CRM_URL": url, "PARTNER_A_CRM_SECRET": "aHVudGVyMg"}).partners["A"].crm_url == url
+    given = {"PARTNER_A_CRM_URL": url, "PARTNER_A_CRM_SECRET": "aHVudGVyMg", "OUTBOUND_ALLOW": "127.0.0.0/8, ::1/128"}
+    assert PartnerSettings.load(given).partners["A"].crm_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1]:80/", "http://localhost/", "https://10.1.2.3/x", "http://169.254.169.254/"],
+)
+def test_an_address_in_a_private_network_is_refused_at_start_unless_it_is_allowed(url: str) -> None:
+    given = {f"PARTNER_{name}_CRM_{part}": text for name in "AB" for part, text in (("URL", url), ("SECRET", "aHVudGVyMg"))}
+    with pytest.raises(SettingsError) as refused:
+        PartnerSettings.load(given | {"PARTNER_B_CRM_SECRET": "no base64!"})
+    assert [problem.partition(": the address is in a private network")[0] for problem in refused.value.problems][1:] == [
+        "PARTNER_A_CRM_URL",
+        "PARTNER_B_CRM_URL",
+    ]
+    everywhere = "127.0.0.0/8,10.0.0.0/8,169.254.0.0/16,::1/128"
+    assert set(PartnerSettings.load(given | {"OUTBOUND_ALLOW": everywhere}).partners) == {"A", "B"}

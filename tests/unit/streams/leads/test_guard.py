@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.leads.crm import AddressRefused, guarded_socket, may_connect
+from runtime.outbound import may_connect
+from streams.leads.crm import AddressRefused, guarded_socket
 
 
 @pytest.mark.parametrize(
