@@ -62,7 +62,11 @@ class Reason(StrEnum):
     CONFIG_VALUE_INVALID = "config_value_invalid", 422  #: The value is outside the bounds of the key.
     VERSION_STALE = "version_stale", 409  #: The key, the partner or the endpoint has another version than the expected one.
     PARTNER_IN_ENVIRONMENT = "partner_in_environment", 409  #: The partner is one of the settings, which the API does not change.
-    CRM_URL_REFUSED = "crm_url_refused", 422  #: The address of the CRM leads into a private network.
+    PARTNER_ID_TAKEN = (
+        "partner_id_taken",
+        409,
+    )  #: Another partner has this id with other characters between its letters and digits.
+    CRM_URL_REFUSED = "crm_url_refused", 422  #: The address of the CRM is in a private network.
     SECRET_INVALID = "secret_invalid", 422  #: The secret has another form than its kind needs, or is a placeholder.
     SEAL_KEYS_MISSING = "seal_keys_missing", 409  #: `SECRET_KEYS` is not set, and no secret is stored without being sealed.
     SEAL_UNREADABLE = "seal_unreadable", 409  #: The secrets are sealed under a key that `SECRET_KEYS` does not hold.

@@ -35,12 +35,12 @@ def show_partner(partner: Name, as_json: Json = False) -> None:
     from projections.partner_store import PARTNERS
 
     registry, key = registry_of_settings(), key_named(partner)
+    row = with_database(lambda connection: PARTNERS.read(connection, key))
     if (configured := registry.environment.get(key)) is not None:
-        found = views.of_environment(key, configured)
+        found = views.of_environment(key, configured, shadows=row is not None)
+    elif row is None:
+        raise CommandError(f"not_found: there is no partner {key}")
     else:
-        row = with_database(lambda connection: PARTNERS.read(connection, key))
-        if row is None:
-            raise CommandError(f"not_found: there is no partner {key}")
         found = views.of_row(row, registry.seals)
     data = msgspec.to_builtins(found)
     show(data, "\n".join(lines_of(data)), as_json=as_json)
@@ -85,7 +85,7 @@ def put(
         terms = await _current_terms(connection, registry, key_named(partner))
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
         asked, faults = read_fields(PutPartner, left | new)
-        return await registry.put(connection, key_named(partner), asked, operator(), faults)
+        return await registry.put(connection, partner, asked, operator(), faults)
 
     _change(f"put {key_named(partner)}", work, as_json=as_json)
 
@@ -111,10 +111,12 @@ def add_secret(
     except msgspec.ValidationError as error:
         raise CommandError(f"field_invalid: {error}") from error
 
-    async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.add_secret(connection, key_named(partner), asked.kind, asked.value, operator())
+    key = key_named(partner)
 
-    _change(f"add-secret {key_named(partner)} --for {kind}", work, as_json=as_json)
+    async def work(connection: AsyncConnection, registry: Registry) -> Changed:
+        return await registry.add_secret(connection, partner, asked.kind, asked.value, operator())
+
+    _change(f"add-secret {key} --for {kind}", work, as_json=as_json)
 
 
 @app.command("drop-secret")
@@ -124,11 +126,12 @@ def drop_secret(
     as_json: Json = False,
 ) -> None:
     """Forget a secret: what it signs is refused from then on, and deliveries carry no signature of it."""
+    key = key_named(partner)
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.drop_secret(connection, key_named(partner), secret_id, operator())
+        return await registry.drop_secret(connection, partner, secret_id, operator())
 
-    _change(f"drop-secret {key_named(partner)} {secret_id}", work, as_json=as_json)
+    _change(f"drop-secret {key} {secret_id}", work, as_json=as_json)
 
 
 @app.command("remove")
@@ -140,7 +143,7 @@ def remove(partner: Name, *, yes: Yes = False, as_json: Json = False) -> None:
 
     async def work(connection: AsyncConnection) -> None:
         async with connection.transaction():
-            await registry.remove(connection, key)
+            await registry.remove(connection, partner)
             await note(connection, f"remove {key}")
 
     with_database(work)
@@ -177,7 +180,7 @@ async def _current_terms(connection: AsyncConnection, registry: Registry, key: s
     if row is None or key in registry.environment:
         return {}
     vault = PARTNERS.open(row, registry.seals)
-    terms: dict[str, Any] = msgspec.to_builtins(row.terms)
+    terms = {name: value for name, value in msgspec.to_builtins(row.terms).items() if name != "name"}
     return terms | {"crmHeaders": dict(vault.crm_headers)} | ({"crmUrl": vault.crm_url} if vault.crm_url else {})
 
 

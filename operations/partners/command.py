@@ -31,9 +31,11 @@ def list_partners(as_json: Json = False) -> None:
     from projections.partners import PartnerView, read_partners
 
     known = {view.partner: view for view in with_database(read_partners)}
-    views = [known.get(key, PartnerView(partner=key)) for key in sorted({*known, *with_database(_configured)})]
-    text = "\n".join(map(_line, views)) or "there is no partner: `tallyhook partners put` adds one"
-    show({"partners": msgspec.to_builtins(views)}, text, as_json=as_json)
+    configured, stored = PartnerSettings.load(environment()).partners, with_database(_stored)
+    views = [known.get(key, PartnerView(partner=key)) for key in sorted({*known, *configured, *stored})]
+    ignored = sorted({*configured} & stored)
+    text = "\n".join((*map(_line, views), *map(_warning, ignored))) or "there is no partner: `tallyhook partners put` adds one"
+    show({"partners": msgspec.to_builtins(views), "ignored": ignored}, text, as_json=as_json)
 
 
 @app.command("probe")
@@ -50,8 +52,8 @@ def probe(
     import msgspec
 
     key = key_of(partner)
-    if key not in (configured := with_database(_configured)):
-        raise CommandError(f"partner_unknown: there is no partner {key}; there are: {', '.join(configured) or 'none'}")
+    if key not in (there := sorted({*PartnerSettings.load(environment()).partners, *with_database(_stored)})):
+        raise CommandError(f"partner_unknown: there is no partner {key}; there are: {', '.join(there) or 'none'}")
     view = with_database(lambda connection: _probe(connection, key, wait))
     if view.error is not None:
         until = f", it is tried next at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
@@ -80,10 +82,14 @@ async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerV
     )
 
 
-async def _configured(connection: AsyncConnection) -> list[str]:
+async def _stored(connection: AsyncConnection) -> set[str]:
     from projections.partner_store import PARTNERS
 
-    return sorted({*PartnerSettings.load(environment()).partners, *await PARTNERS.versions(connection)})
+    return {*await PARTNERS.versions(connection)}
+
+
+def _warning(key: str) -> str:
+    return f"{key}: is in the settings and in the database, whose one is ignored: take one of them out"
 
 
 def _line(view: PartnerView) -> str:

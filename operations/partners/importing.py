@@ -40,10 +40,10 @@ def import_partners(
     async def work(connection: AsyncConnection) -> list[Changed]:
         changed = []
         async with connection.transaction(force_rollback=dry_run or bool(faults)):
-            for place, key, terms in asked:
+            for place, name, terms in asked:
                 try:
                     async with connection.transaction():
-                        changed.append(await registry.put(connection, key, terms, operator()))
+                        changed.append(await registry.put(connection, name, terms, operator()))
                 except OperationError as error:
                     faults.append(f"{place}: {error.reason}: {error}")
             if faults and not dry_run:
@@ -80,19 +80,19 @@ def _read_file(text: str, name: str) -> tuple[list[tuple[str, str, PutPartner]],
         raise CommandError(f"{name} is not JSON: {error}; CSV is known by the end of its name, .csv") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise CommandError(f"{name} is not a list of objects")
-    found: dict[str, tuple[str, str, PutPartner]] = {}
+    found: dict[str, tuple[str, str, PutPartner]] = {}  # by the key of the partner
     faults = []
     for number, row in enumerate(rows, 1):
         place = f"partner {number} ({row.get('id', 'without an id')})"
         try:
-            key = key_named(str(row.pop("id", "")))
+            key = key_named(name := str(row.pop("id", "")))
             asked = terms_of(row)
         except CommandError as error:
             faults.append(f"{place}: {error}")
             continue
         if key in found:
             faults.append(f"{place}: is {key}, as {found[key][0]} is")
-        found.setdefault(key, (place, key, asked))
+        found.setdefault(key, (place, name, asked))
     return list(found.values()), faults
 
 

@@ -27,8 +27,9 @@ async def partners(request: web.Request) -> web.Response:
     registry = _registry(request)
     async with transaction(request) as connection:
         rows = await PARTNERS.read_all(connection)
+    stored = {row.id for row in rows}
     found = [views.of_row(row, registry.seals) for row in rows if row.id not in registry.environment]
-    found += [views.of_environment(key, registry.environment[key]) for key in registry.environment]
+    found += [views.of_environment(key, each, shadows=key in stored) for key, each in registry.environment.items()]
     return answer(views.PartnerList(sorted(found, key=lambda partner: partner.id)))
 
 
@@ -39,10 +40,10 @@ async def partner(request: web.Request) -> web.Response:
     Its secrets are shown by their public ids only.
     """
     registry, key = _registry(request), key_of(request.match_info["id"])
-    if (configured := registry.environment.get(key)) is not None:
-        return answer(views.of_environment(key, configured))
     async with transaction(request) as connection:
         row = await PARTNERS.read(connection, key)
+    if (configured := registry.environment.get(key)) is not None:
+        return answer(views.of_environment(key, configured, shadows=row is not None))
     return answer(views.of_row(known(row, "no partner has this id"), registry.seals))
 
 
@@ -57,8 +58,8 @@ async def put(request: web.Request) -> web.Response:
     asked, faults = await read_with_faults(request, PutPartner)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
-            changed = await _registry(request).put(connection, key, asked, by, faults)
+            name, by = request.match_info["id"], request[CALLER].secret_id
+            changed = await _registry(request).put(connection, name, asked, by, faults)
     return answer(views.of_change(changed), HTTPStatus.CREATED if changed.was == "created" else HTTPStatus.OK)
 
 
@@ -69,11 +70,11 @@ async def remove(request: web.Request) -> web.Response:
     Its leads are refused from then on. Those that wait for its CRM fail, and become dead letters that can be retried once the
     partner is back.
     """
-    key = key_of(request.match_info["id"])
+    name = request.match_info["id"]
     with refusing(OperationError):
         async with transaction(request) as connection:
-            await _registry(request).remove(connection, key)
-    return answer(views.PartnerRemoved(key))
+            await _registry(request).remove(connection, name)
+    return answer(views.PartnerRemoved(key_of(name)))
 
 
 async def add_secret(request: web.Request) -> web.Response:
@@ -86,8 +87,8 @@ async def add_secret(request: web.Request) -> web.Response:
     asked = await bodies.read(request, views.AddSecret)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
-            changed = await _registry(request).add_secret(connection, key, asked.kind, asked.value, by)
+            name, by = request.match_info["id"], request[CALLER].secret_id
+            changed = await _registry(request).add_secret(connection, name, asked.kind, asked.value, by)
     return answer(views.of_change(changed), HTTPStatus.CREATED)
 
 
@@ -99,8 +100,8 @@ async def drop_secret(request: web.Request) -> web.Response:
     """
     with refusing(OperationError):
         async with transaction(request) as connection:
-            key, by = key_of(request.match_info["id"]), request[CALLER].secret_id
-            changed = await _registry(request).drop_secret(connection, key, request.match_info["secretId"], by)
+            name, by = request.match_info["id"], request[CALLER].secret_id
+            changed = await _registry(request).drop_secret(connection, name, request.match_info["secretId"], by)
     return answer(views.of_change(changed))
 
 

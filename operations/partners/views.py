@@ -24,8 +24,10 @@ class PartnerDetail(Terms, frozen=True, kw_only=True, rename="camel", omit_defau
     """One partner: its terms, and its secrets by their public ids."""
 
     id: str  #: The partner's id as keys and metrics have it: upper-cased, with every other character as `_`.
+    name: str | None = None  #: The id as it was first given; absent for one of the settings.
     origin: Literal["database", "environment"]
     """`environment` if the settings `PARTNER_{ID}_…` define it: the API does not change it."""
+    shadows: bool = False  #: True for one of the settings if the database has a partner of this id too, which is not used.
     crm: str | None = None  #: Scheme, host and port of its CRM; the rest of the address may be secret.
     crm_headers: list[str] = msgspec.field(default_factory=list)
     """Names of the headers that are sent with each delivery besides ours."""
@@ -78,11 +80,12 @@ def of_change(changed: Changed) -> PartnerChanged:
     return PartnerChanged(_detail(changed.row, changed.vault), list(changed.made))
 
 
-def of_environment(key: str, partner: Partner) -> PartnerDetail:
-    """The view of a partner of the settings."""
+def of_environment(key: str, partner: Partner, *, shadows: bool) -> PartnerDetail:
+    """The view of a partner of the settings, which `shadows` one of the database."""
     return PartnerDetail(
         id=key,
         origin="environment",
+        shadows=shadows,
         crm=shown(partner.crm_url) if partner.crm_url else None,
         secrets=[SecretView(kind, secret.id) for kind, field in FIELDS.items() for secret in getattr(partner, field)],
     )

@@ -11,6 +11,7 @@ from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.outcomes import check_outcomes
+from ops.doctor.partners import check_partners
 from ops.doctor.postgres import check_postgres
 from ops.doctor.projections import check_projections
 from ops.doctor.refusals import check_refusals
@@ -33,6 +34,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
         "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
         "secret changes": lambda: check_secret_changes(environ),
+        "partners": lambda: check_partners(environ),
         "postgres": lambda: check_postgres(environ),
         "outcomes": lambda: check_outcomes(environ),
         "projections": lambda: check_projections(environ),

@@ -38,7 +38,8 @@ from topology.view import Topology
 
 _BYTES: Final = "application/octet-stream"
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
-_OF_PARTNERS: Final = _ABSENT | {Reason.PARTNER_IN_ENVIRONMENT, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
+_OTHERS_ID: Final = frozenset({Reason.PARTNER_ID_TAKEN, Reason.PARTNER_IN_ENVIRONMENT})
+_OF_PARTNERS: Final = _ABSENT | _OTHERS_ID | {Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 _OF_ENDPOINTS: Final = frozenset({Reason.SECRET_INVALID, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE})
 _ENDPOINT: Final = "The provider, or the id of the endpoint."
 _IN_PATH: Final[dict[str, Any]] = {"provider": ProviderName, "id": Slug}
@@ -123,7 +124,7 @@ ADMIN: Final = (
     ),
     Route(
         "DELETE", "/v1/admin/partners/{id}", "admin_partner_remove", partners.remove, {200: PartnerRemoved},
-        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT | {Reason.PARTNER_IN_ENVIRONMENT},
+        role="admin", id_type=PartnerId, id_text="The id of the partner.", refuses=_ABSENT | _OTHERS_ID,
     ),
     Route(
         "POST", "/v1/admin/partners/{id}/secrets", "admin_partner_secret_add", partners.add_secret, {201: PartnerChanged},

@@ -65,6 +65,27 @@ async def test_a_partner_is_put_changed_rotated_and_removed(environment: dict[st
     assert not any(secret in str(logged) for secret in secrets.values())
 
 
+async def test_ids_that_differ_in_their_separators_only_are_not_mixed_up(environment: dict[str, str], tmp_path: Path) -> None:
+    await partners(environment, "put", "acme-co")
+    for words in (("put", "acme.co", "--paused"), ("remove", "acme.co", "--yes"), ("add-secret", "acme_co", "--for", "token")):
+        text = await refused(environment, *words)
+        assert "partner_id_taken" in text
+        assert "acme-co" in text
+    (tmp_path / "more.json").write_text(json.dumps([{"id": "acme_co"}]))
+    for words in (("import", "more.json"), ("import", "more.json", "--dry-run")):
+        assert "partner_id_taken" in await refused(environment, *words)
+    assert (await partners(environment, "put", "ACME_CO", "--paused"))["partner"]["paused"] is True
+
+
+async def test_the_list_names_a_partner_of_the_database_behind_one_of_the_settings(environment: dict[str, str]) -> None:
+    without = {name: text for name, text in environment.items() if name != "PARTNER_SET_SECRET"}
+    await partners(without, "put", "set")
+    assert (await partners(without, "list"))["ignored"] == []
+    assert (await partners(environment, "list"))["ignored"] == ["SET"]
+    done = await tallyhook_beside(environment, "partners", "list")
+    assert "SET: is in the settings and in the database, whose one is ignored" in done.stdout
+
+
 async def test_all_sealed_under_an_old_key_are_sealed_under_the_newest(environment: dict[str, str]) -> None:
     await partners(environment, "put", "acme")
     await partners(environment, "put", "other")

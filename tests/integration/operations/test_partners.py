@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 import pytest
+from structlog.testing import capture_logs
 
+from ops.doctor.partners import check_partners
 from runtime.seals import new_key
 from runtime.settings import Secret
 from tests.gateways import ADMIN, SERVICE
@@ -164,6 +168,64 @@ async def test_a_partner_of_the_settings_is_shown_and_never_changed(gateway: Gat
     ):
         status, answer = await call(gateway, method, path, body)
         assert (status, answer["reason"]) == (409, "partner_in_environment")
+
+
+async def test_an_id_that_differs_in_its_separators_only_is_another_partners(gateway: Gateway) -> None:
+    _, made = await call(gateway, "PUT", "/acme-de", {})
+    [secret] = made["partner"]["secrets"]
+    changes = (
+        ("PUT", "", {"crmUrl": "http://10.0.0.1/"}), ("POST", "/secrets", {"kind": "token"}),
+        ("DELETE", f"/secrets/{secret['id']}", None), ("DELETE", "", None),
+    )  # fmt: skip
+    for name in ("acme.de", "acme_de", "Acme_De"):
+        for method, path, body in changes:
+            status, answer = await call(gateway, method, f"/{name}{path}", body)
+            assert (status, answer["reason"]) == (409, "partner_id_taken")
+            assert "acme-de" in answer["detail"]
+            assert "private network" in answer["detail"] or method != "PUT"
+    for name in ("acme-de", "ACME-DE", "ACME_DE"):
+        status, answer = await call(gateway, "PUT", f"/{name}", {"concurrency": 2})
+        assert (status, answer["partner"]["id"], answer["partner"]["name"]) == (200, "ACME_DE", "acme-de")
+    assert (await call(gateway, "DELETE", "/ACME_DE"))[0] == 200
+    assert (await call(gateway, "PUT", "/acme.de", {}))[0] == 201
+
+
+async def test_a_partner_that_was_there_before_ids_were_kept_takes_the_next_one(gateway: Gateway, database_url: str) -> None:
+    await call(gateway, "PUT", "/acme-de", {})
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await connection.execute("update partners set terms = terms - 'name'")
+    assert (await call(gateway, "POST", "/acme.de/secrets", {"kind": "token"}))[0] == 201
+    assert (await call(gateway, "PUT", "/acme.de", {}))[1]["partner"]["name"] == "acme.de"
+    assert (await call(gateway, "PUT", "/acme-de", {}))[1]["reason"] == "partner_id_taken"
+
+
+async def test_a_partner_of_the_database_behind_one_of_the_settings_is_named_wherever_one_looks(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    settings = {"DATABASE_URL": database_url, "SECRET_KEYS": KEY}
+    async with start_gateway(SECRET_KEYS=KEY) as gateway:
+        for name in ("set-co", "other"):
+            await call(gateway, "PUT", f"/{name}", {})
+    assert await asyncio.to_thread(check_partners, settings) == []
+    with capture_logs() as logs:
+        async with start_gateway(**SETTINGS) as gateway:
+            ignored = [(each["reason"], each["partner"]) for each in logs if each["event"] == "partner_ignored"]
+            found = {each["id"]: each.get("shadows") for each in (await call(gateway, "GET", ""))[1]["items"]}
+            assert found == {"SET_CO": True, "OTHER": None}
+            assert (await call(gateway, "GET", "/set_co"))[1]["shadows"] is True
+    assert {*ignored} == {("partner_in_environment", "SET_CO")}
+    behind = "partner SET_CO is in the settings and in the database, whose one is ignored"
+    assert [(each.level, each.text) for each in await asyncio.to_thread(check_partners, settings | SETTINGS)] == [
+        ("warn", behind)
+    ]
+
+
+async def test_the_doctor_names_a_partner_whose_secrets_no_key_opens(gateway: Gateway, database_url: str) -> None:
+    await call(gateway, "PUT", "/acme", {})
+    for key in (new_key(), ""):
+        [found] = await asyncio.to_thread(check_partners, {"DATABASE_URL": database_url, "SECRET_KEYS": key})
+        assert (found.level, "the secrets of partner ACME cannot be opened" in found.text) == ("fail", True)
+        assert KEY not in str(found)
 
 
 WITHIN: Final = (
