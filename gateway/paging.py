@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -66,15 +66,31 @@ class Paged(Limited, frozen=True, kw_only=True):
 def cursor_of(last: UUID, at: datetime | None = None) -> str:
     """The cursor that leads to what comes after this item; `at` where items are in the order of a time and then of their ids."""
     time = b"" if at is None else ((at - EPOCH) // timedelta(microseconds=1)).to_bytes(_TIME_BYTES)
-    return urlsafe_b64encode(time + last.bytes).decode().rstrip("=")
+    return _text_of(time + last.bytes)
 
 
 def last_of(cursor: str) -> tuple[datetime, UUID]:
     """The time and the id of the item that a cursor was made of. Raises GatewayError `query_malformed`."""
     try:
-        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        raw = _bytes_of(cursor)
         time = int.from_bytes(raw[:-_ID_BYTES])
-        return EPOCH + timedelta(microseconds=time), UUID(bytes=raw[-_ID_BYTES:])
+        return EPOCH + timedelta(microseconds=time), UUID(bytes=raw[-_ID_BYTES:] if len(raw) <= _TIME_BYTES + _ID_BYTES else raw)
+    except (ValueError, OverflowError) as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out") from error
+
+
+def place_cursor(at: datetime, *names: str) -> str:
+    """The cursor that leads to what comes after the item of this time and these names, in a list that is in their order."""
+    time = ((at - EPOCH) // timedelta(microseconds=1)).to_bytes(_TIME_BYTES, signed=True)
+    return _text_of(time + "\0".join(names).encode())
+
+
+def place_of(cursor: str) -> tuple[Any, ...]:
+    """The time and the names of the item that a cursor was made of. Raises GatewayError `query_malformed`."""
+    try:
+        raw = _bytes_of(cursor)
+        names = raw[_TIME_BYTES:].decode().split("\0")
+        return EPOCH + timedelta(microseconds=int.from_bytes(raw[:_TIME_BYTES], signed=True)), *names
     except (ValueError, OverflowError) as error:
         raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out") from error
 
@@ -97,3 +113,12 @@ def id_of(text: str, noun: str) -> UUID:
 def up_to(now: datetime) -> datetime:
     """The end of a span that ends now: other gateways' clocks may be ahead."""
     return now + timedelta(minutes=1)
+
+
+def _text_of(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes_of(cursor: str) -> bytes:
+    """Raises ValueError."""
+    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))

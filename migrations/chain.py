@@ -1,5 +1,6 @@
 """Runs the chain up to its head on one database."""
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from runtime.schema import check_schema, newest
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
 _HERE: Final = Path(__file__).parent
+_AGAIN: Final = 0.2  # seconds
 
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
@@ -30,11 +32,23 @@ def upgrade(database_url: str) -> tuple[str | None, str | None]:
             # Statements may take as long as they must; one of a migration that was stopped holds up no other for ever.
             names, values = columns_of(server_settings(DEFAULT_LEASE, holds=True, statement=None))
             connection.exec_driver_sql(SET, (names, values))
-            connection.execute(text("select pg_advisory_lock(:key)"), {"key": Lock.MIGRATE})
-            connection.commit()
+            _wait_for_turn(connection)
             return _upgrade(connection)
     finally:
         engine.dispose()
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """
+    Take the lock of migrations.
+
+    It is asked for again and again: whoever waits within a statement holds a snapshot, for whose end an index that is made
+    concurrently by the holder of the lock waits in turn.
+    """
+    while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": Lock.MIGRATE}).scalar_one():
+        connection.commit()
+        time.sleep(_AGAIN)
+    connection.commit()
 
 
 def engine_of(database_url: str) -> Engine:

@@ -20,6 +20,7 @@ from operations.partners import command as partners
 from operations.rebuild import command as rebuild
 from operations.reconcile import command as reconcile
 from operations.secrets import command as secrets
+from operations.state import command as state
 from operations.topology import command as topology
 from operations.webhook_replay import command as replay_webhooks
 from ops.commands import doctor, grants, outbox, run, setup
@@ -53,6 +54,7 @@ for name, group in {
     "secrets": secrets.app,
     "backfill": backfill.app,
     "reconcile": reconcile.app,
+    **state.GROUPS,
 }.items():
     app.add_typer(group, name=name)
 

@@ -79,6 +79,9 @@ leads = Table(
 Index("leads_due_idx", leads.c.partner, leads.c.next_attempt_at, postgresql_where=leads.c.next_attempt_at.is_not(None))
 Index("leads_set_aside_idx", leads.c.updated_at, leads.c.id, postgresql_where=leads.c.status.in_(("exhausted", "rejected")))
 
+Index("leads_partner_id_idx", leads.c.partner, leads.c.id)
+Index("leads_external_lead_id_idx", leads.c.external_lead_id)
+
 lead_attempts = Table(
     "lead_attempts",
     metadata,

@@ -1,7 +1,7 @@
 """Messages to people, and their states."""
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -11,9 +11,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from outbox.tables import metadata
-from schemas.operations import Channel
-
-Status = Literal["queued", "sending", "sent", "failed", "suppressed"]
+from schemas.operations import Channel, NotificationStatus
 
 # The id is that of the command's event; the message id is the same at every attempt, so that a repeated mail shows as one.
 notifications = Table(
@@ -46,6 +44,7 @@ notifications = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at is not null"),
     ),
+    Index("notifications_recipient_idx", "recipient", "id"),
 )
 
 contacts = Table(
@@ -81,7 +80,7 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     to: str  #: The `to` of the command.
     channel: Channel  #: The channel of the command.
     template: str  #: The code of the template.
-    status: Status  #: The current state.
+    status: NotificationStatus  #: The current state.
     attempts: int  #: Number of attempts made.
     message_id: str  #: The id of the message, the same in every attempt.
     version: int  #: Number of the notification's events.

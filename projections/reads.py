@@ -13,10 +13,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from projections.moments import readable
 from projections.selects import Read, read_of
 from projections.tables import disputes, history, invoices, payments, reconciliations, refunds, subscriptions
-from schemas.billing import InvoiceStatus, PaymentStatus
+from schemas.billing import InvoiceStatus, PaymentStatus, Reconciliation
 from schemas.providers import ProviderName
-
-Reconciliation = Literal["matched", "mismatched", "unexpected"]
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

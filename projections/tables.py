@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 
 from outbox.tables import metadata
@@ -52,6 +53,9 @@ payments = Table(
     ),
     CheckConstraint("(status in ('partially_refunded', 'refunded')) = (amount_refunded > 0)", name="refunded_with_amount"),
     CheckConstraint("amount >= 0 and amount_refunded >= 0", name="amounts_not_negative"),
+    # The lists of operators are in the order of the last change.
+    Index("payments_updated_at_idx", "updated_at", "id", "provider"),
+    Index("payments_user_id_idx", "user_id", postgresql_where=text("user_id is not null")),
 )
 
 # `status` is the provider's word where it is none that all providers share.
@@ -115,6 +119,7 @@ subscriptions = Table(
     Column("livemode", Boolean),
     Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
+    Index("subscriptions_updated_at_idx", "updated_at", "id", "provider"),
 )
 
 invoices = Table(
@@ -136,6 +141,7 @@ invoices = Table(
     Column("account", Text),
     PrimaryKeyConstraint("id", "provider"),
     CheckConstraint("status in ('draft', 'open', 'paid', 'payment_failed', 'void', 'uncollectible')", name="status_known"),
+    Index("invoices_updated_at_idx", "updated_at", "id", "provider"),
 )
 
 # The events that made a row of the tables above, one line each, kept as long as the row.
@@ -183,3 +189,4 @@ reconciliations = Table(
 )
 
 Index("reconciliations_payment_id_idx", reconciliations.c.payment_id)
+Index("reconciliations_user_id_idx", reconciliations.c.user_id, postgresql_where=reconciliations.c.user_id.is_not(None))

@@ -14,6 +14,7 @@ from schemas.rules import OPEN
 
 Provider = Annotated[ProviderName, msgspec.Meta(extra_json_schema=OPEN)]
 PaymentStatus = Literal["pending", "processing", "succeeded", "failed", "canceled", "partially_refunded", "refunded"]
+Reconciliation = Literal["matched", "mismatched", "unexpected"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Livemode = Annotated[bool, msgspec.Meta(description="False if no real money moves; absent if not stated.")]
 Account = Annotated[str, msgspec.Meta(description="The provider's account; absent if it names none.")]

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 Channel = Literal["EMAIL", "SMS", "PUSH"]
+NotificationStatus = Literal["queued", "sending", "sent", "failed", "suppressed"]
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

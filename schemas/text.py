@@ -25,7 +25,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=320, pattern=r"^[^\x00-\x1f\x7
 """What a path names; that it is one of ours shows when it is looked up."""
 Filter = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 """What a list is narrowed to; an empty one finds what is empty."""
-Cursor = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=-]{0,64}\Z")]
+Cursor = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=-]{0,400}\Z")]
 """Where a page ended, in our own words."""
 TraceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 ConfigKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]

@@ -1,15 +1,22 @@
-"""Current state of a payment, a refund, a dispute, a subscription, an invoice, a lead or a notification, with its events."""
+"""Current state: one payment, refund, dispute, subscription, invoice, lead or notification with its events, and lists of them."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
 from psycopg import AsyncConnection
 
 from gateway.answers import answer, asked_id, known
+from gateway.paging import Page, cursor_of, place_cursor
+from gateway.parameters import query_of
 from gateway.postgres import reading
 from gateway.route import Handler
-from projections import leads, notifications, reads
+from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, StateQuery, SubscriptionsQuery
+from projections import leads, lists, notifications, reads
+from projections.list_items import InvoiceItem, LeadItem, NotificationItem, PaymentItem, SubscriptionItem
 
 Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
@@ -53,3 +60,65 @@ async def notification(request: web.Request) -> web.Response:
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)
     return answer(known(found, "no notification has this id, or its command is still on the way"))
+
+
+class PaymentsPage(Page[PaymentItem], frozen=True):
+    """One page of the payments, the last changed first."""
+
+
+class SubscriptionsPage(Page[SubscriptionItem], frozen=True):
+    """One page of the subscriptions, the last changed first."""
+
+
+class InvoicesPage(Page[InvoiceItem], frozen=True):
+    """One page of the invoices, the last changed first."""
+
+
+class LeadsPage(Page[LeadItem], frozen=True):
+    """One page of the leads, newest first."""
+
+
+class NotificationsPage(Page[NotificationItem], frozen=True):
+    """One page of the notifications, newest first."""
+
+
+_SHORT: str = f"""
+A page may be shorter than `limit`, or empty, and have a `next` all the same: a page looks at {lists.LOOKED:,} rows at most."""
+
+
+def _list(summary: str, description: str, which: lists.List[Any], query: type[StateQuery], page: type[Page[Any]]) -> Handler:
+    """The handler that answers with a page of the list; its texts are published, as a docstring is."""
+
+    async def view(request: web.Request) -> web.Response:
+        asked = query_of(request, query).asked(datetime.now(UTC))
+        async with reading(request) as connection:
+            found = await lists.read(connection, which, asked)
+        return answer(page(found.items, None if found.last is None else _cursor(found.last)))
+
+    view.__doc__ = f"{summary}\n\n{description}{_SHORT}"
+    return view
+
+
+def _cursor(last: lists.Key) -> str:
+    first, *names = last
+    return cursor_of(first) if isinstance(first, UUID) else place_cursor(first, *names)
+
+
+_CHANGED = "`from` and `to` are about the time of the last change, by the provider's clock."
+payments = _list(
+    "List the payments, the last changed first.",
+    f"With `reconciliation`, those that were not expected or not as expected. {_CHANGED}",
+    lists.PAYMENTS, PaymentsQuery, PaymentsPage,
+)  # fmt: skip
+subscriptions = _list(
+    "List the subscriptions, the last changed first.", _CHANGED, lists.SUBSCRIPTIONS, SubscriptionsQuery, SubscriptionsPage
+)
+invoices = _list("List the invoices, the last changed first.", _CHANGED, lists.INVOICES, InvoicesQuery, InvoicesPage)
+all_leads = _list(
+    "List the leads, newest first.", "`from` and `to` are about the time at which a lead arrived.",
+    lists.LEADS, LeadsQuery, LeadsPage,
+)  # fmt: skip
+all_notifications = _list(
+    "List the notifications, newest first.", "`from` and `to` are about the time of the command.",
+    lists.NOTIFICATIONS, NotificationsQuery, NotificationsPage,
+)  # fmt: skip

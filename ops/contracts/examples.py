@@ -32,6 +32,7 @@ from outbox.tasks import Task
 from projections.config import ConfigEntry
 from projections.contacts import Contact, Reach
 from projections.leads import AttemptView, LeadEventView, LeadView
+from projections.list_items import InvoiceItem, LeadItem, NotificationItem, PaymentItem, SubscriptionItem
 from projections.notifications import NotificationsEventView, NotificationView
 from projections.reads import (
     DisputePart,
@@ -163,6 +164,23 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     InvoiceView(
         id="in_1Q", provider="stripe", status="paid", amount_due=4990, amount_paid=4990, currency="eur", version=1,
         updated_at=_AT, events=[_INVOICED], subscription_id="sub_1Q", payment_id="pi_1Q",
+    ),
+    PaymentItem(
+        provider_payment_id="pi_1Q", provider="stripe", status="succeeded", amount=4990, amount_refunded=0, currency="eur",
+        reference="pi_1Q", reconciliation="mismatched", expected_amount=5990, expected_currency="eur", version=1, updated_at=_AT,
+        user_id="user-7",
+    ),
+    SubscriptionItem(id="sub_1Q", provider="stripe", status="active", version=1, updated_at=_AT, customer_id="cus_1Q"),
+    InvoiceItem(
+        id="in_1Q", provider="stripe", status="paid", amount_due=4990, amount_paid=4990, currency="eur", version=1,
+        updated_at=_AT, subscription_id="sub_1Q", payment_id="pi_1Q",
+    ),
+    LeadItem(
+        id=_ID, partner_id="acme", external_lead_id="lead-42", status="retrying", attempts=1, failures=1, version=2,
+        received_at=_AT, updated_at=_AT, next_attempt_at=_LATER,
+    ),
+    NotificationItem(
+        id=_ID, to="user-7", channel="EMAIL", template="invoice-payment-failed", status="sent", attempts=1, updated_at=_LATER,
     ),
     LeadView(
         id=_ID, partner_id="acme", external_lead_id="lead-42", status="delivered", payload=msgspec.Raw(b'{"name":"Ada"}'),

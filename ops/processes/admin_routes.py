@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from gateway.errors import Reason
+from gateway.paging import Limited, Page
 from gateway.route import Answer, Handler, Route
 from gateway.secrets.uses import Secrets
 from operations.audit import routes as audit
@@ -23,6 +24,7 @@ from operations.partners.registry import PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerList, PartnerRemoved
 from operations.secrets import routes as admin_secrets
 from operations.state import routes as state
+from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, SubscriptionsQuery
 from operations.topology import routes as topology
 from operations.webhook_replay import routes as replays
 from operations.webhook_replay.filters import ReplayWebhooks
@@ -51,6 +53,11 @@ def _one(path: str, name: str, handler: Handler, found: Answer, id_text: str, **
     return Route(
         "GET", f"/v1/admin/{path}", f"admin_{name}", handler, answers, role="admin", id_text=id_text, refuses=_ABSENT, **more
     )
+
+
+def _listed(path: str, handler: Handler, page: type[Page[Any]], query: type[Limited]) -> Route:
+    """The route of a list."""
+    return Route("GET", f"/v1/admin/{path}", f"admin_{path}", handler, {200: page}, role="admin", query=query)
 
 
 ADMIN: Final = (
@@ -172,6 +179,11 @@ ADMIN: Final = (
         role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
+    _listed("payments", state.payments, state.PaymentsPage, PaymentsQuery),
+    _listed("subscriptions", state.subscriptions, state.SubscriptionsPage, SubscriptionsQuery),
+    _listed("invoices", state.invoices, state.InvoicesPage, InvoicesQuery),
+    _listed("leads", state.all_leads, state.LeadsPage, LeadsQuery),
+    _listed("notifications", state.all_notifications, state.NotificationsPage, NotificationsQuery),
     _one("payments/{id}", "payment", state.payment, PaymentView, "The provider's id of the payment."),
     _one("refunds/{id}", "refund", state.refund, RefundView, "The provider's id of the refund."),
     _one("disputes/{id}", "dispute", state.dispute, DisputeView, "The provider's id of the dispute."),

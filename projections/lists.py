@@ -1,0 +1,190 @@
+"""
+The lists of current state, newest first: payments, subscriptions, invoices, leads and notifications.
+
+A page walks one index from where the page before ended, and passes over what does not fit. It looks at no more than `LOOKED`
+rows, so that its price does not grow with the table: where few rows fit, a page is short, or even empty, and `last` leads on.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from projections.list_items import InvoiceItem, LeadItem, NotificationItem, PaymentItem, SubscriptionItem
+from schemas.envelope import EARLIEST, LATEST
+
+LOOKED: Final = 20_000
+
+Item = TypeVar("Item", bound=msgspec.Struct)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+Key = tuple[Any, ...]
+"""The place of a row in the order of its list."""
+
+
+class Asked(NamedTuple):
+    """
+    The rows of a page: those of the period that come after `last` and have these values, `limit` of them at most.
+
+    Money is listed by the time of its last change, leads and notifications by the time at which they came. `values` are by the
+    names of the list's `tests`.
+    """
+
+    first: Any
+    before: Any
+    limit: int
+    last: Key | None = None
+    values: Mapping[str, Any] = _NOTHING
+
+
+class Listed(NamedTuple, Generic[Item]):
+    """The items of a page, and the key after which the next page begins; None on the last page."""
+
+    items: list[Item]
+    last: Key | None
+
+
+class List(NamedTuple, Generic[Item]):
+    """A list: its table, its order, and the conditions that its rows can be asked to meet."""
+
+    item: type[Item]
+    table: str
+    order: tuple[str, ...]
+    columns: str
+    tests: Mapping[str, str]  #: By filter: the condition on a row that was walked.
+    walks: Mapping[str, str] = _NOTHING  #: By filter: the condition that has an index in the list's order.
+    few: Mapping[str, str] = _NOTHING  #: By filter: the condition that finds few rows by an index of its own.
+    joined: str = ""
+
+
+async def read(connection: AsyncConnection, which: List[Item], asked: Asked) -> Listed[Item]:
+    """Read a page of the list."""
+    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": LOOKED, "more": asked.limit + 1}
+    if asked.last is not None:
+        values |= {f"last_{name}": value for name, value in zip(which.order, asked.last, strict=True)}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement(which, asked.values.keys(), onward=asked.last is not None), values, prepare=False)
+        rows = await cursor.fetchall()
+    fitting = [row for row in rows if row["fits"]]
+    items = [msgspec.convert(_fields(which, row), which.item) for row in fitting[: asked.limit]]
+    if len(fitting) > asked.limit:
+        return Listed(items, _key(which, fitting[asked.limit - 1]))
+    return Listed(items, _key(which, rows[-1]) if rows and rows[-1]["place"] == LOOKED else None)
+
+
+def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
+    """The query of a page with these filters; `onward` if it comes after another one."""
+    first, order = which.order[0], ", ".join(f"{name} desc" for name in which.order)
+    scope = [f"{first} >= %(first)s and {first} < %(before)s"]
+    if onward:
+        scope.append(f"({', '.join(which.order)}) < ({', '.join(f'%(last_{name})s' for name in which.order)})")
+    scope += [which.walks[name] for name in names if name in which.walks]
+    few = [which.few[name] for name in names if name in which.few]
+    # What is few is found before anything else: the planner would rather walk the whole order and hope to meet it soon.
+    source = f"(select * from {which.table} where {' and '.join(few)} offset 0) few" if few else which.table
+    tests = [which.tests[name] for name in names if name in which.tests]
+    keys = ", ".join(f"w.{name} as key_{name}" for name in which.order)
+    # A window and not a sort: the rows come in its order, and only as many are made as the page takes.
+    return f"""
+        select * from (
+          select {which.columns}, {keys}, {" and ".join(tests) or "true"} as fits,
+            row_number() over (order by {", ".join(f"w.{name} desc" for name in which.order)}) as place
+          from (select * from {source} where {" and ".join(scope)} order by {order} limit %(looked)s) w {which.joined}) rows
+        where fits or place = %(looked)s order by {", ".join(f"key_{name} desc" for name in which.order)} limit %(more)s
+    """
+
+
+def _fields(which: List[Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The item's fields; a null is left out. Postgres can hold times that RFC 3339 has no form for."""
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(which.item)}
+    return {
+        names[name]: min(max(value, EARLIEST), LATEST) if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if name in names and value is not None
+    }
+
+
+def _key(which: List[Any], row: dict[str, Any]) -> Key:
+    return tuple(row[f"key_{name}"] for name in which.order)
+
+
+_CHANGED: Final = ("updated_at", "id", "provider")
+_OF_MONEY: Final = {
+    "status": "w.status = %(status)s",
+    "provider": "w.provider = %(provider)s",
+    "customer": "w.customer_id = %(customer)s",
+    "livemode": "w.livemode = %(livemode)s",
+    "account": "w.account = %(account)s",
+}
+
+# A reference is another payment's once that one is paid under it. Who has to pay may be known from the expectation alone.
+PAYMENTS: Final = List(
+    item=PaymentItem,
+    table="payments",
+    order=_CHANGED,
+    columns="""w.provider, w.id as provider_payment_id, w.status, w.amount, w.amount_refunded, w.currency, w.reference,
+      w.customer_id, coalesce(w.user_id, r.user_id) as user_id, w.invoice_id,
+      coalesce(w.subscription_id, i.subscription_id) as subscription_id, r.expected_amount, r.expected_currency,
+      r.reconciliation, w.version, w.updated_at, w.livemode, w.account""",
+    joined="""
+      left join lateral (
+        select i.subscription_id from invoices i where i.id = w.invoice_id and i.provider = w.provider limit 1) i on true
+      cross join lateral (
+        select max(r.expected_amount) as expected_amount, max(r.expected_currency) as expected_currency,
+          max(r.user_id) as user_id,
+          case when max(r.expected_amount) is null then 'unexpected'
+               when max(r.expected_amount) = w.amount and max(r.expected_currency) = w.currency then 'matched'
+               else 'mismatched' end as reconciliation
+        from reconciliations r
+        where r.reference = w.reference and (r.payment_id is null or r.payment_id = w.id)) r""",
+    tests={
+        **_OF_MONEY,
+        "currency": "w.currency = %(currency)s",
+        "reconciliation": "r.reconciliation = %(reconciliation)s",
+    },
+    few={
+        "user": """id = any(array(select id from payments where user_id = %(user)s union
+          select payment_id from reconciliations where user_id = %(user)s and payment_id is not null))""",
+    },
+)
+SUBSCRIPTIONS: Final = List(
+    item=SubscriptionItem,
+    table="subscriptions",
+    order=_CHANGED,
+    columns="w.provider, w.id, w.status, w.customer_id, w.current_period_end, w.version, w.updated_at, w.livemode, w.account",
+    tests=_OF_MONEY,
+)
+INVOICES: Final = List(
+    item=InvoiceItem,
+    table="invoices",
+    order=_CHANGED,
+    columns="""w.provider, w.id, w.status, w.amount_due, w.amount_paid, w.currency, w.customer_id, w.subscription_id,
+      w.payment_id, w.version, w.updated_at, w.livemode, w.account""",
+    tests={
+        **_OF_MONEY,
+        "currency": "w.currency = %(currency)s",
+        "subscription": "w.subscription_id = %(subscription)s",
+    },
+)
+LEADS: Final = List(
+    item=LeadItem,
+    table="leads",
+    order=("id",),
+    columns="""w.id, w.partner_id, w.external_lead_id, w.status, w.attempts, w.failures, w.version, w.received_at, w.updated_at,
+      w.next_attempt_at, w.suppressed""",
+    tests={"status": "w.status = %(status)s"},
+    walks={"partner": "partner = %(partner)s"},
+)
+NOTIFICATIONS: Final = List(
+    item=NotificationItem,
+    table="notifications",
+    order=("id",),
+    columns="""w.id, w.recipient as "to", w.channel, w.template, w.status, w.attempts, w.updated_at, w.next_attempt_at,
+      w.reason""",
+    tests={"status": "w.status = %(status)s", "channel": "w.channel = %(channel)s", "template": "w.template = %(template)s"},
+    walks={"user": "recipient = %(user)s"},
+)
