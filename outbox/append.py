@@ -65,15 +65,15 @@ def event_of(
 APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
-                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::bool[], %b::text[],
+                       %b::timestamptz[], %b::text[], %b::uuid[], %b::bytea[], %b::bool[], %b::text[], %b::text[],
                        %b::int2[], %b::uuid[]) with ordinality
     as t(id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data, livemode, account, shard, replay_id, n)),
+         occurred_at, traceparent, causation_id, data, livemode, account, endpoint, shard, replay_id, n)),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-                      occurred_at, traceparent, causation_id, data, livemode, account)
+                      occurred_at, traceparent, causation_id, data, livemode, account, endpoint)
   select id, topic, aggregate_type, aggregate_id, aggregate_version, source, type, dataschema,
-         occurred_at, traceparent, causation_id, data, livemode, account from v),
+         occurred_at, traceparent, causation_id, data, livemode, account, endpoint from v),
 listed as (
   insert into outbox_pending (event_id, shard, replay_id) select id, shard, replay_id from v order by n)
 select pg_notify('outbox', '')
@@ -82,7 +82,7 @@ _APPENDED: Final = [
     attrgetter(name)
     for name in (
         "id", "topic", "aggregate_type", "aggregate_id", "aggregate_version", "source", "type", "dataschema",
-        "occurred_at", "traceparent", "causation_id", "data", "livemode", "account",
+        "occurred_at", "traceparent", "causation_id", "data", "livemode", "account", "endpoint",
     )
 ]  # fmt: skip
 
@@ -166,9 +166,9 @@ answer as materialized (
   from v left join fresh on fresh.event_id = v.id),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data,
-                      livemode, account)
+                      livemode, account, endpoint)
   select id, topic, aggregate_type, aggregate_id, event_source, type, dataschema, occurred_at, traceparent, data,
-         livemode, account
+         livemode, account, endpoint
   from answer where event_id = id),
 listed as (
   insert into outbox_pending (event_id, shard)

@@ -84,7 +84,7 @@ r as (
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
   from p left join outbox o on o.id = p.event_id)
 select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data,
-       livemode, account
+       livemode, account, endpoint
 from r where total <= %b::int8 or total = size order by place
 """
 # The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
@@ -100,7 +100,7 @@ select place, event_id, topic from r where total <= %b::int8 or total = size ord
 """
 _READ_ONE: Final = """
 select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dataschema,
-       o.occurred_at, o.traceparent, o.causation_id, o.data, o.livemode, o.account
+       o.occurred_at, o.traceparent, o.causation_id, o.data, o.livemode, o.account, o.endpoint
 from outbox_pending p join outbox o on o.id = p.event_id where p.id = %b
 """
 _FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
@@ -171,6 +171,7 @@ def _row_of(row: tuple[Any, ...]) -> PendingRow:
         data=row[11],
         livemode=row[12],
         account=row[13],
+        endpoint=row[14],
     )
     return PendingRow(row[0], event)
 

@@ -54,6 +54,8 @@ outbox = Table(
     Column("data", LargeBinary, nullable=False),
     Column("livemode", Boolean),
     Column("account", Text),
+    # The provider's endpoint by which a webhook came, if not by the plain path.
+    Column("endpoint", Text),
     # What an event caused. What came from outside has no cause and so no entry: the index costs a webhook nothing.
     Index("outbox_causation_id_idx", "causation_id", postgresql_where=text("causation_id is not null")),
     postgresql_partition_by="RANGE (id)",

@@ -27,6 +27,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     `id` is a UUIDv7 and stays the same through replays. `aggregate_id` is the record key, and so the order that the event keeps.
     `occurred_at` is when it happened at its source; `dataschema` names type and version of the data. `livemode` is false where no
     real money moves, `account` is the provider's account that it is of; both are None where the provider does not state them.
+    `endpoint` is the provider's endpoint by which a webhook came, None for the plain path and for what is no webhook.
     The type and the version of the aggregate stay in the outbox: they are None in an event that was read from Kafka.
     """
 
@@ -45,6 +46,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     replay_id: UUID | None = None
     livemode: bool | None = None
     account: str | None = None
+    endpoint: str | None = None
     content_type: str = JSON
 
 
@@ -69,6 +71,8 @@ def to_headers(event: Event) -> list[tuple[str, str | bytes | None]]:
         headers.append(("ce_livemode", "true" if event.livemode else "false"))
     if event.account is not None:
         headers.append(("ce_account", event.account))
+    if event.endpoint is not None:
+        headers.append(("ce_endpoint", event.endpoint))
     return headers
 
 
@@ -96,6 +100,7 @@ def from_headers(topic: str, headers: Headers, data: bytes) -> Event:
             replay_id=_optional_id(found.get("ce_replayid")),
             livemode=_optional_flag(found.get("ce_livemode")),
             account=_optional_text(found.get("ce_account")),
+            endpoint=_optional_text(found.get("ce_endpoint")),
             content_type=found["content-type"].decode(),
         )
     except KeyError as missing:

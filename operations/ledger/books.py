@@ -176,8 +176,8 @@ async def kept_from(connection: AsyncConnection) -> datetime:
 
 
 _EXPECT: Final = """
-insert into ledger_findings (event_id, source, kind, since)
-select id, source, 'in_flight', now() from webhook_deliveries where id = any(%s)
+insert into ledger_findings (event_id, source, endpoint, kind, since)
+select id, source, endpoint, 'in_flight', now() from webhook_deliveries where id = any(%s)
 on conflict (event_id) do update set since = now()
 """
 

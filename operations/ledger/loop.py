@@ -7,7 +7,7 @@ the figures to Prometheus.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -26,6 +26,7 @@ from outbox.settings import RelaySettings
 from runtime.failures import Failures
 from runtime.ids import time_of
 from runtime.service import Service, connected, lead
+from schemas.endpoints import place_of
 
 _STEP: Final = timedelta(hours=6)  # of the past, what one transaction sweeps: the first sweep has days before it
 
@@ -34,8 +35,9 @@ case when not logged then 'unlogged' when state = 'missing' then 'missing' when 
      when parked and state = 'deadLettered' then 'parked' end
 """
 _FIND: Final = f"""
-insert into ledger_findings (event_id, source, kind, since)
-select id, source, kind, {TIME_OF.format(id="id")} from (select *, {_KIND} as kind from {OF_SPAN}) k where kind is not null
+insert into ledger_findings (event_id, source, endpoint, kind, since)
+select id, source, endpoint, kind, {TIME_OF.format(id="id")}
+from (select *, {_KIND} as kind from {OF_SPAN}) k where kind is not null
 on conflict do nothing
 """
 _FOLLOW: Final = f"""
@@ -43,9 +45,12 @@ with now as (select id, {_KIND} as kind from {OF_FINDINGS}),
 gone as (delete from ledger_findings f where not exists (select from now where now.id = f.event_id and kind is not null))
 update ledger_findings f set kind = now.kind from now where now.id = f.event_id and now.kind <> f.kind
 """
-_YOUNG: Final = f"select source, count(*), min(id::text) from {OF_SPAN} where state = 'inFlight' group by source"
+_YOUNG: Final = f"""
+select source, coalesce(endpoint, ''), count(*), min(id::text) from {OF_SPAN} where state = 'inFlight' group by 1, 2
+"""
 _OLD: Final = """
-select kind, source, count(*), count(*) filter (where since < %s), min(since) from ledger_findings group by kind, source
+select kind, source, coalesce(endpoint, ''), count(*), count(*) filter (where since < %s), min(since)
+from ledger_findings group by 1, 2, 3
 """
 _SWEPT_TO: Final = "select swept_to from ledger_sweeps"
 _SWEPT: Final = """
@@ -54,8 +59,19 @@ on conflict (id) do update set swept_to = excluded.swept_to
 """
 
 
+class Place(NamedTuple):
+    """A source, and the endpoint of it; empty for the plain path."""
+
+    source: str
+    endpoint: str = ""
+
+    @property
+    def name(self) -> str:
+        return place_of(*self)
+
+
 class InFlight(NamedTuple):
-    """Webhooks of one source that have not had their effects yet; `overdue` of them for longer than the grace."""
+    """Webhooks of one place that have not had their effects yet; `overdue` of them for longer than the grace."""
 
     number: int
     overdue: int
@@ -63,10 +79,10 @@ class InFlight(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """The figures of one sweep, by source; a source without any is left out."""
+    """The figures of one sweep; a place without any is left out."""
 
-    in_flight: Mapping[str, InFlight]
-    unbalanced: Mapping[str, int]
+    in_flight: Mapping[Place, InFlight]
+    unbalanced: Mapping[Place, int]
 
 
 async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) -> Swept:
@@ -80,11 +96,11 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     kept = await kept_from(connection)
     await connection.execute(_FOLLOW, span_values(kept, present(now)))
     swept = await _seen(connection, edge, now)
-    for source, flying in sorted(swept.in_flight.items()):
+    for place, flying in sorted(swept.in_flight.items()):
         if flying.overdue:
-            await note(connection, WEBHOOKS_UNSETTLED, source, flying.overdue, now)
-    for source, number in sorted(swept.unbalanced.items()):
-        await note(connection, LEDGER_UNBALANCED, source, number, now)
+            await note(connection, WEBHOOKS_UNSETTLED, place.name, flying.overdue, now)
+    for place, number in sorted(swept.unbalanced.items()):
+        await note(connection, LEDGER_UNBALANCED, place.name, number, now)
     return swept
 
 
@@ -106,25 +122,27 @@ async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -
 
 
 async def _seen(connection: AsyncConnection, edge: datetime, now: datetime) -> Swept:
-    flying: dict[str, InFlight] = {}
-    unbalanced: Counter[str] = Counter()
-    for kind, source, number, overdue, since in await (await connection.execute(_OLD, (edge,))).fetchall():
+    flying: dict[Place, InFlight] = {}
+    unbalanced: Counter[Place] = Counter()
+    for kind, source, endpoint, number, overdue, since in await (await connection.execute(_OLD, (edge,))).fetchall():
         if kind == "in_flight":
-            flying[source] = InFlight(number, overdue, since)
+            flying[Place(source, endpoint)] = InFlight(number, overdue, since)
         elif kind in {"missing", "unlogged"}:
-            unbalanced[source] += number
+            unbalanced[Place(source, endpoint)] += number
     young = await (await connection.execute(_YOUNG, span_values(edge, present(now)))).fetchall()
-    for source, number, oldest in young:
-        old = flying.get(source, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))
-        flying[source] = InFlight(old.number + number, old.overdue, min(old.oldest, time_of(UUID(oldest))))
+    for source, endpoint, number, oldest in young:
+        place = Place(source, endpoint)
+        old = flying.get(place, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))
+        flying[place] = InFlight(old.number + number, old.overdue, min(old.oldest, time_of(UUID(oldest))))
     return Swept(flying, unbalanced)
 
 
-IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Accepted webhooks that have had no effect yet.", ["source"])
-OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "Age of the oldest webhook in flight, in seconds.", ["source"])
-OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Webhooks in flight that are older than LEDGER_GRACE.", ["source"])
+_LABELS: Final = ["source", "endpoint"]  # the endpoint is empty for the plain path
+IN_FLIGHT: Final = Gauge("tallyhook_ledger_in_flight", "Accepted webhooks that have had no effect yet.", _LABELS)
+OLDEST: Final = Gauge("tallyhook_ledger_oldest_seconds", "Age of the oldest webhook in flight, in seconds.", _LABELS)
+OVERDUE: Final = Gauge("tallyhook_ledger_overdue", "Webhooks in flight that are older than LEDGER_GRACE.", _LABELS)
 UNBALANCED: Final = Gauge(
-    "tallyhook_ledger_unbalanced", "Deliveries without their event, and events without their delivery.", ["source"]
+    "tallyhook_ledger_unbalanced", "Deliveries without their event, and events without their delivery.", _LABELS
 )
 OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Open dead letters.", ["consumer", "fault"])
 
@@ -137,10 +155,13 @@ def sweeping(settings: RelaySettings) -> Service:
     """Return the service; a relay that does not lead exports no figures, so that their sum over all relays is right."""
     every = settings.ledger_sweep.total_seconds()
     first = min(_FIRST_AFTER, settings.ledger_sweep).total_seconds()
+    shown = {Place(source) for source in SETTLED_BY}
 
     async def sweep_once(connection: AsyncConnection) -> float:
         now = (await ask_clock(connection)).now
-        _export(await sweep(connection, settings.ledger_grace, now), now)
+        swept = await sweep(connection, settings.ledger_grace, now)
+        shown.update(swept.in_flight, swept.unbalanced)
+        _export(swept, shown, now)
         await _export_letters(connection)
         return every
 
@@ -154,13 +175,14 @@ def sweeping(settings: RelaySettings) -> Service:
     return Service("ledger", run_once, Failures("ledger", postponed="sweep_postponed", failed="sweep_failed", longest_away=every))
 
 
-def _export(swept: Swept, now: datetime) -> None:
-    for source in {*SETTLED_BY, *swept.in_flight, *swept.unbalanced}:
-        flying = swept.in_flight.get(source)
-        IN_FLIGHT.labels(source).set(flying.number if flying else 0)
-        OVERDUE.labels(source).set(flying.overdue if flying else 0)
-        OLDEST.labels(source).set(max(0.0, (now - flying.oldest).total_seconds()) if flying else 0)
-        UNBALANCED.labels(source).set(swept.unbalanced.get(source, 0))
+def _export(swept: Swept, shown: Collection[Place], now: datetime) -> None:
+    """Show these places: what was above zero once has to be seen to be zero again."""
+    for place in shown:
+        flying = swept.in_flight.get(place)
+        IN_FLIGHT.labels(*place).set(flying.number if flying else 0)
+        OVERDUE.labels(*place).set(flying.overdue if flying else 0)
+        OLDEST.labels(*place).set(max(0.0, (now - flying.oldest).total_seconds()) if flying else 0)
+        UNBALANCED.labels(*place).set(swept.unbalanced.get(place, 0))
 
 
 async def _export_letters(connection: AsyncConnection) -> None:

@@ -37,7 +37,7 @@ _CASE: Final = " ".join(f"when {test} then '{state}'" for state, test in RULES).
 _SPAN: Final = "id >= %(first)s and id < %(before)s"
 _ROWS: Final = f"""(
 with log as (select id, source, endpoint, outcome, recovered_as is not null as recovered from webhook_deliveries where {{scope}}),
-events as (select id, substr(source, 11) as source from outbox where {{scope}} and starts_with(source, '/webhooks/')),
+events as (select id, substr(source, 11) as source, endpoint from outbox where {{scope}} and starts_with(source, '/webhooks/')),
 settlers as (select * from unnest(%(sources)s::text[], %(consumers)s::text[]) as t(source, consumer)),
 marks as (select id, consumer from (select event_id as id, consumer from consumed) c
   where {{scope}} and consumer = any(%(consumers)s::text[])),
@@ -47,7 +47,8 @@ letters as (select id, consumer, bool_or(status = 'discarded') as discarded
 waiting as (select id, bool_or(parked_at is not null) as parked from (select event_id as id, parked_at from outbox_pending) p
   where {{scope}} group by 1),
 joined as (
-  select coalesce(log.id, events.id) as id, coalesce(log.source, events.source) as source, log.endpoint, log.outcome,
+  select coalesce(log.id, events.id) as id, coalesce(log.source, events.source) as source,
+         coalesce(log.endpoint, events.endpoint) as endpoint, log.outcome,
          log.recovered, log.id is not null as logged, events.id as event_id
   from log full join events on events.id = log.id)
 select joined.id, joined.source, joined.endpoint, logged, recovered, waiting.id is not null as waiting,

@@ -12,6 +12,7 @@ ledger_findings = Table(
     Column("source", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("since", DateTime(timezone=True), nullable=False),
+    Column("endpoint", Text),
     CheckConstraint("kind in ('in_flight', 'parked', 'missing', 'unlogged')", name="kind_known"),
 )
 

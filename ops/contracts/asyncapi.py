@@ -156,6 +156,10 @@ def _headers(kind: _Kind) -> Json:
         },
         "ce_livemode": {"enum": ["true", "false"], "description": "`false` if no real money moves; absent if not stated."},
         "ce_account": {**text, "description": "The provider's account of the event; absent if the provider names none."},
+        "ce_endpoint": {
+            **text,
+            "description": "The endpoint by which the webhook came, such as `eu`; absent for the plain path.",
+        },
     }
     return {
         "type": "object",

@@ -74,7 +74,8 @@ update webhook_deliveries set outcome = 'ignored', reason = %s where id = %s and
 """
 _NOTE: Final = "update webhook_deliveries set headers = %s where id = %s and headers is null"
 _EVENT: Final = """
-select id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, data, causation_id, livemode, account
+select id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, data, causation_id,
+       livemode, account, endpoint
 from outbox where id = %s
 """
 _BACKLOG: Final = """

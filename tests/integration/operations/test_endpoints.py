@@ -108,6 +108,8 @@ async def test_the_same_event_by_two_ways_is_one_event(gateway: Gateway) -> None
     _, again = await send(gateway, "stripe/account", US, body)
     _, plain = await send(gateway, "stripe", SECRET, body)
     assert [told["duplicate"] for told in (first, again, plain)] == [False, True, True]
+    logged = {str(row["id"]): row["endpoint"] for row in await gateway.rows("outbox")}
+    assert logged[first["id"]] == "connect", "on its way to Kafka the event names the endpoint by which it came first"
     assert {told["id"] for told in (first, again, plain)} == {first["id"]}
     found = await deliveries(gateway, "limit=3")
     assert [(each["outcome"], each.get("endpoint")) for each in found] == [

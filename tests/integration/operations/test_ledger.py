@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.books import SourceLedger
-from operations.ledger.loop import InFlight, sweep
+from operations.ledger.loop import InFlight, Place, sweep
 from operations.ledger.states import SETTLED_BY, present
 from operations.webhook_replay import store as replay_work
 from outbox.append import append
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FIGURES: Final = ("received", "rejected", "duplicates", "ignored", "processed", "in_flight", "dead_lettered")
 GRACE: Final = timedelta(minutes=5)
+STRIPE: Final = Place("stripe")
 
 
 class Books:
@@ -38,21 +39,23 @@ class Books:
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
 
-    async def take(self, source: str = "stripe", outcome: str = "accepted", *, at: datetime | None = None) -> UUID:
+    async def take(
+        self, source: str = "stripe", outcome: str = "accepted", *, at: datetime | None = None, endpoint: str | None = None
+    ) -> UUID:
         """A delivery with its event, as intake leaves it."""
         event_id = id_at(at) if at else new_id()
         async with self.connection.transaction():
-            await append(self.connection, [event(event_id, source)])
+            await append(self.connection, [event(event_id, source, endpoint)])
             if outcome == "ignored":
                 await self.relay(event_id)
-            await self.note(source, outcome, event_id)
+            await self.note(source, outcome, event_id, endpoint)
         return event_id
 
-    async def note(self, source: str, outcome: str, delivery_id: UUID | None = None) -> None:
+    async def note(self, source: str, outcome: str, delivery_id: UUID | None = None, endpoint: str | None = None) -> None:
         reason = "signature_wrong" if outcome == "rejected" else None
         await self.connection.execute(
-            "insert into webhook_deliveries (id, source, outcome, reason, trace_id) values (%s, %s, %s, %s, '')",
-            (delivery_id or new_id(), source, outcome, reason),
+            "insert into webhook_deliveries (id, source, outcome, reason, trace_id, endpoint) values (%s, %s, %s, %s, '', %s)",
+            (delivery_id or new_id(), source, outcome, reason, endpoint),
         )
 
     async def relay(self, event_id: UUID) -> None:
@@ -100,11 +103,11 @@ class Books:
         return [(told["alert"], told["subject"]) for told in (json.loads(row[0]) for row in rows)]
 
 
-def event(event_id: UUID, source: str) -> Event:
+def event(event_id: UUID, source: str, endpoint: str | None = None) -> Event:
     return Event(
         id=event_id, topic=f"webhooks.{source}", aggregate_type="payment", aggregate_id="pi_1", source=f"/webhooks/{source}",
         type="com.stripe.charge.refunded", dataschema="urn:tallyhook:com.stripe.event:1", occurred_at=datetime.now(UTC),
-        traceparent=new_trace().traceparent, data=b"{}",
+        traceparent=new_trace().traceparent, data=b"{}", endpoint=endpoint,
     )  # fmt: skip
 
 
@@ -245,8 +248,8 @@ async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arr
         await books.relay(event_id)
     for _ in range(2):
         swept = await sweep(books.connection, GRACE, now)
-        assert swept.in_flight == {"stripe": InFlight(2, 1, swept.in_flight["stripe"].oldest)}
-        assert abs(swept.in_flight["stripe"].oldest - old) < timedelta(milliseconds=2)
+        assert swept.in_flight == {STRIPE: InFlight(2, 1, swept.in_flight[STRIPE].oldest)}
+        assert abs(swept.in_flight[STRIPE].oldest - old) < timedelta(milliseconds=2)
     assert await books.alerts() == [("webhooks_unsettled", "stripe")]
     for event_id in (stuck, young):
         await books.mark(event_id)
@@ -260,8 +263,27 @@ async def test_rows_without_their_other_half_are_found_and_told(books: Books) ->
         await books.break_(table, event_id)
         await books.relay(event_id)
     swept = await sweep(books.connection, GRACE, now)
-    assert swept.unbalanced == {"stripe": 1, "partner": 1}
+    assert swept.unbalanced == {STRIPE: 1, Place("partner"): 1}
     assert await books.alerts() == [("ledger_unbalanced", "partner"), ("ledger_unbalanced", "stripe")]
+
+
+async def test_each_endpoint_is_followed_and_told_by_its_name(books: Books) -> None:
+    now = datetime.now(UTC)
+    old = now - timedelta(minutes=10)
+    await books.take(at=old)
+    for endpoint in ("eu", "eu", "us"):
+        await books.take(at=old, endpoint=endpoint)
+    await books.take(at=now, endpoint="us")
+    await books.break_("webhook_deliveries", await books.take(at=old, endpoint="connect"))
+    swept = await sweep(books.connection, GRACE, now)
+    assert {place.name: each[:2] for place, each in swept.in_flight.items()} == {
+        "stripe": (1, 1),
+        "stripe/eu": (2, 2),
+        "stripe/us": (2, 1),
+    }
+    assert swept.unbalanced == {Place("stripe", "connect"): 1}
+    told = [("webhooks_unsettled", place) for place in ("stripe", "stripe/eu", "stripe/us")]
+    assert await books.alerts() == [*told, ("ledger_unbalanced", "stripe/connect")]
 
 
 async def test_a_parked_webhook_is_no_second_alert_until_it_is_on_its_way_again(books: Books) -> None:
@@ -270,7 +292,7 @@ async def test_a_parked_webhook_is_no_second_alert_until_it_is_on_its_way_again(
     await books.park(event_id)
     assert (await sweep(books.connection, GRACE, now)).in_flight == {}
     await books.connection.execute("update outbox_pending set parked_at = null, reason = null")
-    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 1
+    assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 1
 
 
 async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Books) -> None:
@@ -282,8 +304,8 @@ async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Boo
     assert (await sweep(books.connection, GRACE, now)).in_flight == {}
     await ledger.expect(books.connection, [event_id])
     later = now + timedelta(minutes=6)
-    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 0
-    assert (await sweep(books.connection, GRACE, later)).in_flight["stripe"].overdue == 1
+    assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 0
+    assert (await sweep(books.connection, GRACE, later)).in_flight[STRIPE].overdue == 1
 
 
 async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(books: Books) -> None:
@@ -294,11 +316,11 @@ async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(boo
     async with books.connection.transaction():
         await replay_work.send(books.connection, new_id(), [kept])
     assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)
-    assert (await sweep(books.connection, GRACE, now + timedelta(minutes=6))).in_flight["stripe"].overdue == 1
+    assert (await sweep(books.connection, GRACE, now + timedelta(minutes=6))).in_flight[STRIPE].overdue == 1
 
 
 async def test_a_sweep_that_was_made_by_a_wrong_clock_holds_up_no_later_one(books: Books) -> None:
     now = datetime.now(UTC)
     await books.connection.execute("insert into ledger_sweeps (swept_to) values (%s)", (now + timedelta(days=40),))
     await books.take(at=now - timedelta(minutes=10))
-    assert (await sweep(books.connection, GRACE, now)).in_flight["stripe"].overdue == 1
+    assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 1

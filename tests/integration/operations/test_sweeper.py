@@ -32,7 +32,9 @@ async def sweeping(url: str, number: int = 1) -> AsyncIterator[None]:
 
 
 def gauge(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(f"tallyhook_{name}", labels)
+    """The plain path of a source has no endpoint."""
+    plain = {"endpoint": ""} if "source" in labels else {}
+    return REGISTRY.get_sample_value(f"tallyhook_{name}", plain | labels)
 
 
 def write(url: str, *statements: str) -> None:
@@ -76,6 +78,19 @@ async def test_what_a_sweep_sees_is_told_until_it_is_settled(database_url: str) 
         await told("ledger_unbalanced", 0, source="stripe")
         await told("ledger_in_flight", 1, source="stripe")
         await told("ledger_overdue", 1, source="stripe")
+        later = new_id()
+        write(
+            database_url,
+            f"""insert into outbox
+                  (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data, endpoint)
+                values ('{later}', 't', 'payment', 'p', '/webhooks/stripe', 't', 'd', now(), '', '', 'eu');
+                insert into webhook_deliveries (id, source, outcome, trace_id, endpoint)
+                values ('{later}', 'stripe', 'accepted', '', 'eu')""",
+        )
+        await told("ledger_overdue", 1, source="stripe", endpoint="eu")
+        assert gauge("ledger_overdue", source="stripe") == 1
+        write(database_url, f"insert into consumed values ('{later}', 'payments')")
+        await told("ledger_overdue", 0, source="stripe", endpoint="eu")
         write(database_url, f"insert into consumed values ('{event_id}', 'payments')")
         await told("ledger_in_flight", 0, source="stripe")
         await told("ledger_oldest_seconds", 0, source="stripe")

@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import psycopg
 import pytest
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from ops.doctor.examination import examine
 from ops.doctor.kafka import check_kafka
@@ -25,12 +27,14 @@ from ops.doctor.restarts import check_restarts
 from ops.stack.child import Identity
 from ops.stack.state import ProcessState, StateFile
 from outbox import topics
+from outbox.offsets import Offsets
 from runtime.ids import id_at, new_id
 from runtime.kafka import Cluster
-from schemas.topics import Topic
+from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 from tests.command import tallyhook
 from tests.integration.ops.processes import SECRETS, ask, free_port, running
+from tests.kafka import led
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
 from tests.waiting import LIMIT, wait_until
@@ -155,33 +159,44 @@ def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(database_url: 
     assert of(found, "workers", "fail")[0].text.startswith("no payments worker runs: the group")
 
 
+@pytest.fixture
+def dated(kafka_server: str) -> Cluster:
+    """Topics of a test's own, of which the one of alerts keeps the producers' times, unlike those that we create."""
+    cluster = Cluster(kafka_server, prefix=f"dated-{uuid4().hex[:8]}.")
+    place = cluster.named(Topic.ALERTS)
+    admin = AdminClient(cluster.client)
+    admin.create_topics([NewTopic(place, TOPICS[Topic.ALERTS].partitions, 1)])[place].result(LIMIT)
+    topics.ensure(cluster)
+    wait_until(lambda: led(Offsets(cluster), TOPICS), every=0.2)
+    return cluster
+
+
 @contextmanager
-def alert_of(kafka: str, age: timedelta) -> Iterator[Consumer]:
+def alert_of(kafka: Cluster, age: timedelta) -> Iterator[Consumer]:
     """An alert of this age, and a member of the group of the alerts worker that has read it, and handles nothing."""
-    place = TopicPartition(Topic.ALERTS, 0)
-    producer = Producer({"bootstrap.servers": kafka})
-    producer.produce(place.topic, b"{}", partition=0, timestamp=int((datetime.now(UTC) - age).timestamp() * 1000))
+    topic = kafka.named(Topic.ALERTS)
+    producer = Producer(kafka.client)
+    producer.produce(topic, b"{}", partition=0, timestamp=int((datetime.now(UTC) - age).timestamp() * 1000))
     producer.flush()
-    settings = {"bootstrap.servers": kafka, "group.id": AGENTS["alerts"].group, "auto.offset.reset": "earliest"}
-    worker = Consumer(settings | {"enable.auto.commit": False})
+    group = kafka.named(AGENTS["alerts"].group or "")
+    worker = Consumer(kafka.client | {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     try:
-        worker.subscribe([place.topic])
+        worker.subscribe([topic])
         wait_until(lambda: worker.poll(0.5) is not None)
         yield worker
     finally:
         worker.close()
-        admin, end = AdminClient({"bootstrap.servers": kafka}), TopicPartition(place.topic, 0, OFFSET_END)
-        admin.delete_records([end])[end].result(LIMIT)
 
 
 @pytest.mark.parametrize(("age", "level"), [(timedelta(minutes=6), "fail"), (timedelta(seconds=1), "ok")])
-def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(kafka: str, age: timedelta, level: str) -> None:
-    with alert_of(kafka, age) as worker:
-        [finding] = [each for each in check_kafka({"KAFKA_BOOTSTRAP_SERVERS": kafka}) if each.text.startswith("alerts: 1 run")]
+def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(dated: Cluster, age: timedelta, level: str) -> None:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": dated.servers, "KAFKA_TOPIC_PREFIX": dated.prefix}
+    with alert_of(dated, age) as worker:
+        [finding] = [each for each in check_kafka(environ) if each.text.startswith("alerts: 1 run")]
         assert finding.level == level
         assert ("1 events behind, 1 of them for more than 5 min" in finding.text) == (level == "fail")
         worker.commit(asynchronous=False)
-        [finding] = [each for each in check_kafka({"KAFKA_BOOTSTRAP_SERVERS": kafka}) if each.text.startswith("alerts: 1 run")]
+        [finding] = [each for each in check_kafka(environ) if each.text.startswith("alerts: 1 run")]
         assert finding.level == "ok"
 
 

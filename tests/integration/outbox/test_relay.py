@@ -85,7 +85,7 @@ def pending(url: str) -> int:
 def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(database_url: str, kafka_server: str) -> None:
     topic = make_topic(kafka_server)
     cause = new_id()
-    sent = event(topic, "pi_é", data=b'{"odd":  "\xc3\xa9\\u0000"}\n', causation_id=cause)
+    sent = event(topic, "pi_é", data=b'{"odd":  "\xc3\xa9\\u0000"}\n', causation_id=cause, endpoint="eu")
     write(database_url, sent)
     with running_relay(database_url, kafka_server):
         [record] = read_topic(kafka_server, topic, until=at_least(1))
@@ -103,6 +103,7 @@ def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(da
         "content-type": "application/json",
         "traceparent": sent.traceparent,
         "ce_causationid": str(cause),
+        "ce_endpoint": "eu",
     }
 
 

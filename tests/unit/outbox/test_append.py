@@ -53,6 +53,7 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
             data=b"%d" % n,
             livemode=n == 1,
             account=f"acct_{n}",
+            endpoint="eu" if n == 2 else None,
         )
         for n in (1, 2)
     )
@@ -71,6 +72,7 @@ def test_the_columns_of_a_batch_are_its_fields_in_order() -> None:
         [b"1", b"2"],
         [True, False],
         ["acct_1", "acct_2"],
+        [None, "eu"],
         [shard_of("pi_1"), shard_of("pi_2")],
         [None, cause],
     ]

@@ -53,6 +53,7 @@ def on_the_wire(event: Event, **changes: bytes | None) -> list[tuple[str, bytes 
         replay_id=st.none() | st.uuids(),
         livemode=st.none() | st.booleans(),
         account=st.none() | TEXT,
+        endpoint=st.none() | TEXT,
         content_type=TEXT,
     )
 )
@@ -61,7 +62,7 @@ def test_an_event_survives_its_way_through_a_record(event: Event) -> None:
 
 
 def test_the_headers_are_those_of_the_contract() -> None:
-    event = envelope(causation_id=OTHER_ID, replay_id=OTHER_ID, livemode=False, account="acct_1")
+    event = envelope(causation_id=OTHER_ID, replay_id=OTHER_ID, livemode=False, account="acct_1", endpoint="eu")
     assert to_headers(event) == [
         ("ce_id", "019ab2f0-6c00-7abc-8def-0123456789ab"),
         ("ce_source", "stripe"),
@@ -76,6 +77,7 @@ def test_the_headers_are_those_of_the_contract() -> None:
         ("ce_replayid", "019ab2f0-6c01-7abc-8def-0123456789ab"),
         ("ce_livemode", "false"),
         ("ce_account", "acct_1"),
+        ("ce_endpoint", "eu"),
     ]
 
 
