@@ -1,4 +1,4 @@
-"""Everybody around a rotation: who receives what we send, and who calls us, with the secrets of before and after."""
+"""Everybody who calls us while secrets are rotated, with the secrets of before and after."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import asyncio
 import json
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import aiohttp
 import psycopg
-import redis
-from aiohttp import web
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, LoginPassword
-from psycopg import sql
 
-from ops.stack.ports import Ports
-from runtime.addresses import LOOPBACK
+from outbox.append import append, event_of
+from runtime.seals import new_key
 from runtime.secret_watch import ids_of
+from runtime.tracing import new_trace
+from schemas.operations import AlertRaised
 from tests.sender import post_razorpay, post_stripe
 from tests.simulators import partner, razorpay, stripe
 from tests.simulators.crm import SECRET as CRM_SECRET
@@ -28,9 +23,11 @@ from tests.simulators.stripe_objects import payment_intent_object
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from ops.stack import Stack
+    import aiohttp
+
+    from tests.mounts import Mount
     from tests.simulators.stripe_api import StripeApi
     from tests.system import System
 
@@ -44,83 +41,33 @@ LISTS: Final = {
     "PARTNER_ACME_SECRET": ("acme-before-the-rotation", "acme-after-the-rotation"),
     "PARTNER_OTHER_TOKEN": ("other-before-the-rotation", "other-after-the-rotation"),
     "PARTNER_ACME_CRM_SECRET": (CRM_SECRET, "whsec_YWZ0ZXItdGhlLXJvdGF0aW9uLW9mLXRoZS1jcm0="),
+    "ALERT_WEBHOOK_SECRET": (CRM_SECRET, "whsec_YWZ0ZXItdGhlLXJvdGF0aW9uLW9mLXRoZS1ob29r"),
+    "SECRET_KEYS": (new_key(), new_key()),
 }
-PASSWORDS: Final = ("before0rotation", "after0rotation")
-ADDRESSES: Final = ("DATABASE_URL", "REDIS_URL", "NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL")
+ADDRESSES: Final = (
+    "DATABASE_URL", "REDIS_URL", "NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "ALERT_WEBHOOK_URL", "ELASTICSEARCH_URL",
+)  # fmt: skip
 READERS: Final = {
-    **{name: {"gateway"} for name in LISTS},
-    **{name: {"gateway", "worker"} for name in ("STRIPE_API_KEY", "PARTNER_ACME_CRM_SECRET", "REDIS_URL")},
-    **{name: {"worker"} for name in ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL")},
+    **{name: {"gateway", "worker"} if name.startswith("PARTNER_") else {"gateway"} for name in LISTS},
+    **{name: {"gateway", "worker"} for name in ("STRIPE_API_KEY", "REDIS_URL", "SECRET_KEYS")},
+    **{name: {"worker"} for name in ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET")},
+    **{name: {"worker"} for name in ("ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY")},
     "DATABASE_URL": {"gateway", "relay", "worker"},
 }
 STEP: Final = 10  # successes of each kind between two steps
 
 
-class Receivers:
-    """Mail and SMS: whoever comes with another password than these is refused, and counted."""
+class Told(NamedTuple):
+    """A change that a process of this kind has taken."""
 
-    def __init__(self) -> None:
-        self.passwords = {PASSWORDS[0]}
-        self.taken = Counter[str]()
-        self.refused = 0
-        self.smtp = Ports().take("smtp", 0)
-        self.sms = ""
-
-    def _judge(self, kind: str, password: str) -> bool:
-        known = password in self.passwords
-        self.refused += not known
-        self.taken[kind] += known
-        return known
-
-    def authenticate(self, _server: object, _session: object, _envelope: object, _mechanism: str, login: Any) -> AuthResult:
-        assert isinstance(login, LoginPassword)
-        return AuthResult(success=self._judge("mail", login.password.decode()))
-
-    async def handle_DATA(self, *_: object) -> str:  # noqa: N802  # aiosmtpd's name for it
-        return "250 taken"
-
-    async def receive(self, request: web.Request) -> web.Response:
-        login = aiohttp.BasicAuth.decode(request.headers.get("Authorization", ""))
-        return web.Response(status=200 if self._judge("sms", login.password) else 401)
-
-    def address(self, name: str, password: str) -> str:
-        if name == "NOTIFY_SMS_URL":
-            return f"json://shop:{password}@{self.sms.removeprefix('http://')}/sms"
-        return f"mailto://shop:{password}@{LOOPBACK}:{self.smtp}/?from=shop@example.com"
+    setting: str
+    ids: tuple[str, ...]
+    process: str
 
 
-@asynccontextmanager
-async def receivers() -> AsyncIterator[Receivers]:
-    found = Receivers()
-    app = web.Application()
-    app.router.add_post("/sms", found.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, LOOPBACK, 0).start()
-    found.sms = "http://{}:{}".format(*runner.addresses[0])
-    mail = Controller(found, hostname=LOOPBACK, port=found.smtp, authenticator=found.authenticate, auth_require_tls=False)
-    mail.start()
-    try:
-        yield found
-    finally:
-        mail.stop()
-        await runner.cleanup()
-
-
-@contextmanager
-def accounts(stack: Stack) -> Iterator[tuple[psycopg.Connection, redis.Redis]]:
-    """The administration of Postgres and of Redis, with an account `rotated` in each that has the password of before."""
-    with (
-        psycopg.connect(stack.postgres.url, autocommit=True) as postgres,
-        redis.Redis.from_url(stack.environment["REDIS_URL"]) as cache,
-    ):
-        postgres.execute("drop role if exists rotated")
-        postgres.execute(sql.SQL("create role rotated superuser login password {}").format(PASSWORDS[0]))
-        cache.acl_setuser("rotated", enabled=True, reset=True, passwords=[f"+{PASSWORDS[0]}"], keys="*", commands=["+@all"])
-        try:
-            yield postgres, cache
-        finally:
-            cache.acl_deluser("rotated")
+def process_of(client: str) -> str:
+    """The kind of the process that an entry of the audit log names as its client."""
+    return client.partition(" ")[0].partition("-")[0]
 
 
 class Load:
@@ -133,6 +80,9 @@ class Load:
         self.place = 0
         self.done = Counter[str]()
         self.refusals = list[str]()
+        self.alerts = set[str]()
+        self.told = list[Told]()
+        self._stored = {"partner": "", "endpoint": f"whsec_{stripe.random_id('eu')}"}
         self._ended = asyncio.Event()
 
     def secret(self, setting: str, place: int | None = None) -> str:
@@ -143,7 +93,32 @@ class Load:
         return {
             "stripe": self.stripe, "razorpay": self.razorpay, "signed lead": self.signed_lead, "lead with a token": self.lead,
             "service": self.service, "operator": self.operator, "mail": self.mail, "sms": self.sms, "cache": self.cache,
+            "search": self.search, "alert": self.alert, "stored partner": self.stored_lead, "stored endpoint": self.stored_event,
         }  # fmt: skip
+
+    async def store(self, crm_url: str) -> None:
+        """Add a partner and an endpoint whose secrets are sealed in the database, and wait until they may call."""
+        made = await self._put("partners/stored", crmUrl=crm_url)
+        self._stored["partner"] = next(each["value"] for each in made["newSecrets"] if each["kind"] == "signing")
+        for secret in LISTS["PARTNER_ACME_CRM_SECRET"]:
+            await self._put("partners/stored/secrets", "POST", kind="crm", value=secret)
+        await self._put("endpoints/stripe/eu", secrets=[self._stored["endpoint"]])
+
+        async def may_call() -> bool | None:
+            for name in ("stored partner", "stored endpoint"):
+                status = await self.calls[name](0)
+                self.done[name] += status < 300
+                if status >= 300:
+                    return None
+            return True
+
+        await eventually(may_call)
+
+    async def _put(self, path: str, method: str = "PUT", **body: Any) -> Any:
+        headers = {"X-Internal-Token": self.secret("ADMIN_API_TOKEN")}
+        async with self._http.request(method, f"{self._system.internal}/v1/admin/{path}", json=body, headers=headers) as answer:
+            assert answer.status < 300, await answer.text()
+            return await answer.json()
 
     async def run(self) -> None:
         await asyncio.gather(*(self._again(name, call) for name, call in self.calls.items()))
@@ -155,6 +130,13 @@ class Load:
         """Return once each kind of call has succeeded some more times."""
         before = self.done.copy()
         await eventually(lambda: self._have_passed(before))
+
+    async def change(self, mount: Mount, texts: dict[str, str], *names: str) -> None:
+        """Let the files hold these, and return some calls later than all, or those of these names, are taken."""
+        swapped = datetime.now(UTC)
+        mount.swap(**texts)
+        await self.until_taken({name: texts[name] for name in names or texts}, swapped)
+        await self.step()
 
     async def _have_passed(self, before: Counter[str]) -> bool | None:
         return all(self.done[name] >= before[name] + STEP for name in self.calls) or None
@@ -222,6 +204,31 @@ class Load:
     async def cache(self, place: int) -> int:
         return await self._command(place, "cache/invalidate", keys=["shop:1"])
 
+    async def search(self, place: int) -> int:
+        doc = {"title": "A flat"}
+        return await self._command(place, "search/index", index="properties", id=stripe.random_id("flat"), op="upsert", doc=doc)
+
+    async def alert(self, _: int) -> int:
+        """One of our own, as a process raises it."""
+        raised = AlertRaised(alert="parked", subject="stripe", summary="look", runbook="runbooks/README.md")
+        event = event_of(raised, aggregate_id="parked", source="/alerts", occurred_at=datetime.now(UTC), trace=new_trace())
+        async with await psycopg.AsyncConnection.connect(self._system.database_url, autocommit=True) as connection:
+            await append(connection, [event])
+        self.alerts.add(str(event.id))
+        return 200
+
+    async def stored_lead(self, _: int) -> int:
+        body = partner.lead(stripe.random_id("crm"), "stored")
+        return await self._lead(body, {"X-Partner-Signature": partner.sign_body(body, self._stored["partner"])})
+
+    async def stored_event(self, _: int) -> int:
+        now = time.time()
+        body = stripe.Payment().succeeded(int(now))
+        headers = {"Content-Type": "application/json", "Stripe-Signature": stripe.sign(body, self._stored["endpoint"], now)}
+        url = f"{self._system.public}/v1/webhooks/stripe/eu"
+        async with self._http.post(url, data=body, headers=headers) as answer:
+            return answer.status
+
     async def _command(self, place: int, path: str, **body: Any) -> int:
         headers = {"X-Internal-Token": self.secret("INTERNAL_API_TOKEN", place)}
         async with self._http.post(f"{self._system.internal}/internal/v1/{path}", json=body, headers=headers) as answer:
@@ -229,18 +236,18 @@ class Load:
 
     async def until_taken(self, texts: dict[str, str], since: datetime) -> None:
         """Return once every process that reads them has taken these texts; print how long the last one took."""
+        wanted = {Told(name, ids_of(text), process) for name, text in texts.items() for process in READERS[name]}
 
-        async def all_taken() -> dict[str, float] | None:
+        async def all_taken() -> list[datetime] | None:
             status, text = await self.get("/v1/admin/secrets", self.secret("ADMIN_API_TOKEN"))
             assert status == 200, text
-            changes = json.loads(text)["changes"]
             taken = {
-                (each["setting"], each["process"].partition(" ")[0].partition("-")[0]): datetime.fromisoformat(each["at"])
-                for each in changes
-                if each["outcome"] == "taken" and tuple(each["ids"]) == ids_of(texts.get(each["setting"], ""))
+                Told(each["setting"], tuple(each["ids"]), process_of(each["process"])): datetime.fromisoformat(each["at"])
+                for each in json.loads(text)["changes"]
+                if each["outcome"] == "taken"
             }
-            wanted = {(name, process) for name in texts for process in READERS[name]}
-            return {f"{each}": (taken[each] - since).total_seconds() for each in wanted} if wanted <= taken.keys() else None
+            return [taken[each] for each in wanted] if wanted <= taken.keys() else None
 
-        lags = await eventually(all_taken)
-        print(f"in force everywhere after {max(lags.values()):.2f} s")  # noqa: T201  # for who reads the run
+        moments = await eventually(all_taken)
+        self.told += wanted
+        print(f"in force everywhere after {(max(moments) - since).total_seconds():.2f} s")  # noqa: T201  # for who reads the run

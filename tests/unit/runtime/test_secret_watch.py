@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -101,6 +102,21 @@ def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
     assert watched.token == "first-token"
     assert [change.ids for change in watched.watch.look()] == [ids_of("second-token")]
     assert watched.token == "second-token"
+
+
+def test_a_change_is_in_force_after_two_pauses_of_a_second(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = list[float]()
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+        return watched.token == "second-token" or len(pauses) > 9
+
+    monkeypatch.setattr(watched.watch, "_stopping", SimpleNamespace(wait=pause))
+    watched.watch._run()
+    assert pauses == [1.0, 1.0, 1.0], "the third one comes after it is in force"
+    assert [change.setting for change in watched.watch._untold] == ["ADMIN_API_TOKEN"]
 
 
 @pytest.mark.parametrize("text", ["", "whsec_of-another-kind", "changeme", "two words", "one\ntwo"])
