@@ -12,6 +12,7 @@ from operations.dead_letters import command as dead_letters
 from operations.deliveries import command as deliveries
 from operations.endpoints import command as endpoints
 from operations.erasure import command as erase
+from operations.find import command as find
 from operations.ledger import command as ledger
 from operations.offset_replay import command as replay_offsets
 from operations.output import CommandError
@@ -37,6 +38,7 @@ app.command()(doctor.doctor)
 app.command()(doctor.check)
 app.command()(grants.grants)
 app.command()(erase.erase)
+app.command()(find.find)
 app.command()(rebuild.rebuild)
 replay = typer.Typer(no_args_is_help=True, help="Send stored deliveries again, or let a worker read a topic again.")
 replay.command("offsets")(replay_offsets.offsets)

@@ -129,6 +129,8 @@ consumed = Table(
     metadata,
     Column("event_id", Uuid, nullable=False),
     Column("consumer", Text, nullable=False),
+    # When the transaction of the effects began; unknown of marks that are older than this column.
+    Column("at", DateTime(timezone=True), server_default=text("now()")),
     PrimaryKeyConstraint("event_id", "consumer"),
     postgresql_partition_by="RANGE (event_id)",
 )

@@ -13,7 +13,9 @@ from gateway.parameters import query_of
 from gateway.postgres import reading
 from operations.deliveries import clues, store
 from operations.deliveries.query import DeliveriesQuery
-from operations.deliveries.store import Delivery, Journey
+from operations.deliveries.store import Delivery
+from operations.events import stations
+from operations.events.stations import Journey
 
 _NOUN: Final = "delivery"
 _ABSENT: Final = "no delivery has this id, or its day is past retention"
@@ -51,7 +53,7 @@ async def delivery(request: web.Request) -> web.Response:
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
         found = known(await store.delivery(connection, asked), _ABSENT)
-        journey = await store.journey(connection, found.ce_id) if found.ce_id else None
+        journey = await stations.journey(connection, found.ce_id) if found.ce_id else None
     return answer(DeliveriesDetail(**msgspec.structs.asdict(found), journey=journey))
 
 

@@ -20,10 +20,13 @@ from operations.audit.routes import AuditEntry
 from operations.dead_letters.routes import Discard, Discarded
 from operations.deliveries.explanation import Explanation
 from operations.deliveries.routes import DeliveriesDetail
-from operations.deliveries.store import Delivery, Journey, Station
+from operations.deliveries.store import Delivery
 from operations.endpoints.registry import AddEndpointSecret, MadeEndpointSecret, PutEndpoint
 from operations.endpoints.views import EndpointChanged, EndpointDetail, EndpointRemoved, EndpointSecretView
 from operations.erasure.routes import EraseSubject
+from operations.events.routes import EventsDetail
+from operations.events.stations import Journey, Mark, Station
+from operations.find.store import Finding
 from operations.partners.registry import MadeSecret, PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
 from operations.webhook_replay.filters import ReplayWebhooks
@@ -62,15 +65,17 @@ _DELIVERY: Final = Delivery(
     id=_ID, source="stripe", outcome="accepted", received_at=_AT, trace_id=_TRACE, event_id="evt_1Q", ce_id=_ID,
     type="payment_intent.succeeded", secret_id=_KEY,
 )  # fmt: skip
-_JOURNEY: Final = Journey(
-    Station(
+_STATION: Final = Station(
         id=_ID, topic="webhooks.stripe", key="pi_1Q", type="com.stripe.payment_intent.succeeded", occurred_at=_AT,
-        state="relayed", consumed_by=["payments"],
-    ),
+        state="relayed", source="/webhooks/stripe", trace_id=_TRACE, consumed_by=["payments"], marks=[Mark("payments", _LATER)],
+)  # fmt: skip
+_JOURNEY: Final = Journey(
+    _STATION,
     [
         Station(
             id=_CAUSED, topic="billing.payment.events", key="pi_1Q", type="billing.payment.succeeded", occurred_at=_AT,
-            state="relayed", causation_id=_ID, consumed_by=["notifications"],
+            state="relayed", source="/payments", trace_id=_TRACE, causation_id=_ID, consumed_by=["notifications"],
+            marks=[Mark("notifications", _LATER)],
         )
     ],
 )  # fmt: skip
@@ -134,6 +139,8 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
         actor=_KEY, role="service", client="10.0.0.7",
     ),
+    EventsDetail(event=_STATION, caused=_JOURNEY.caused, delivery=_DELIVERY),
+    Finding("payment", "pi_1Q", "stripe succeeded 4990 eur", "/v1/admin/payments/pi_1Q", _AT),
     ReplaysBegun(_ID, 3),
     Discarded(_ID),
     _PARTNER,

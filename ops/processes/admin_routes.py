@@ -18,6 +18,9 @@ from operations.endpoints.registry import AddEndpointSecret, PutEndpoint
 from operations.endpoints.views import EndpointChanged, EndpointDetail, EndpointList, EndpointRemoved
 from operations.erasure import routes as erasures
 from operations.erasure.erasures import Erasure, Outlook
+from operations.events import routes as events
+from operations.find import routes as find
+from operations.find.query import FindQuery
 from operations.ledger import routes as ledger
 from operations.partners import routes as partners
 from operations.partners.registry import PutPartner
@@ -179,6 +182,11 @@ ADMIN: Final = (
         role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
+    Route("GET", "/v1/admin/find", "admin_find", find.find, {200: find.Findings}, role="admin", query=FindQuery),
+    _one(
+        "events/{id}", "event", events.event, events.EventsDetail,
+        "The id of the event, of its delivery, or of something that it changed.",
+    ),
     _listed("payments", state.payments, state.PaymentsPage, PaymentsQuery),
     _listed("subscriptions", state.subscriptions, state.SubscriptionsPage, SubscriptionsQuery),
     _listed("invoices", state.invoices, state.InvoicesPage, InvoicesQuery),

@@ -1,0 +1,1 @@
+"""One event: where it came from, what became of it, and what it caused."""

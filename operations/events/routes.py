@@ -1,0 +1,47 @@
+"""One event with all that is around it."""
+
+import msgspec
+from aiohttp import web
+
+from gateway.answers import answer, known
+from gateway.postgres import reading
+from operations.deliveries import store as deliveries
+from operations.deliveries.store import Delivery
+from operations.events import stations, store
+from operations.events.stations import CAUSED_MAX, Station
+from operations.events.store import Touched
+
+
+class EventsDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The event, its causes and its consequences; the `causationId` of each makes them a tree."""
+
+    event: Station  #: The event.
+    causes: list[Station] = []  #: The events that led to it, the first cause first; at most 20.
+    caused: list[Station] = []  #: The events that it caused, directly or not, oldest first; at most 100.
+    more: bool = False  #: True if it caused more events than are listed.
+    delivery: Delivery | None = None  #: The call that brought it; absent if it came from within.
+    touched: list[Touched] = []  #: The tasks, messages, leads, attempts and states that these events began or changed.
+
+
+async def event(request: web.Request) -> web.Response:
+    """
+    Read one event with its causes, its consequences and everything that these touched.
+
+    The id may be that of the event, of a delivery, or the provider's id of the event; of a payment, refund, dispute, subscription
+    or invoice, the event that changed it last is read. Partition and offset are known of dead letters alone: the log holds none.
+    """
+    asked = request.match_info["id"]
+    async with reading(request) as connection:
+        found = known(await store.event_behind(connection, asked), "no event is known by this id")
+        journey = await stations.journey(connection, found)
+        own = known(journey.event, "no event is known by this id, or its day is past retention")
+        caused = journey.caused[:CAUSED_MAX]
+        detail = EventsDetail(
+            event=own,
+            causes=await stations.causes(connection, found),
+            caused=caused,
+            more=len(journey.caused) > CAUSED_MAX,
+            delivery=await deliveries.delivery(connection, found),
+            touched=await store.touched(connection, [(each.id, each.key) for each in (own, *caused)]),
+        )
+    return answer(detail)

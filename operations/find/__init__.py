@@ -1,0 +1,1 @@
+"""The search for anything by one of its ids."""
