@@ -55,6 +55,7 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "contract (AsyncAPI)": (_PYTHON, "-m", "ops.contracts.asyncapi", "--check"),
     "contract (OpenAPI)": (_PYTHON, "-m", "ops.contracts.openapi", "--check"),
     "contract (Postman)": (_PYTHON, "-m", "ops.contracts.postman", "--check"),
+    "chart (settings)": (_PYTHON, "-m", "ops.contracts.chart", "--check"),
     "documentation (sphinx)": BUILD,
 }
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from ops.contracts import chart
 from ops.dev.processes import WORKERS
+from ops.settings.kinds import PROCESSES
 from runtime import redaction
 from runtime.secret_files import Environ
 from tests.helm import CHART, HELM, faults, rendered, run
@@ -31,6 +33,8 @@ WRONG: Final = {
     "settings.ELASTICSEARCH_URL=https://me:word@host:9200": "settings.ELASTICSEARCH_URL has a user or a password in it",
     "settings.NOTIFY_SMS_URL=slack://one/two/three": "settings.NOTIFY_SMS_URL is an address that lets whoever knows it send",
     "settings.ALERT_WEBHOOK_URL=https://hooks.example/T0/B0/x": "settings.ALERT_WEBHOOK_URL is an address that lets",
+    "settings.KAFKA_BOOTSTRAP_SERVRS=kafka:9092": "settings.KAFKA_BOOTSTRAP_SERVRS is no setting",
+    "settings.POSTGRES_PORT=any": "settings.POSTGRES_PORT is no setting",
     "settings.PUBLIC_HOST=::1": "settings.PUBLIC_HOST is set by the chart",
     "gateway.autoscaling.minReplicas=9": "minReplicas 9 is above maxReplicas 6",
     "gateway.ports.internal=8080": "both listeners are on 8080",
@@ -38,6 +42,7 @@ WRONG: Final = {
     "gateway.ingress.enabled=true": "gateway.*ingress.*host",
     "image.digest=latest": "image.*digest.*sha256",
     "relay.terminationGracePeriodSeconds=3": "relay.*terminationGracePeriodSeconds.*20",
+    "workers.podDisruptionBudget.maxUnavailable=0": "podDisruptionBudget.*maxUnavailable.*1",
     "relay.resources.limits.memory=1Gb": "relay.*resources.*limits.*memory",
 }
 
@@ -103,9 +108,9 @@ def test_the_names_of_secrets_are_those_of_the_processes() -> None:
 
 
 def test_its_version_is_that_of_the_release() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    described = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert (described["version"], described["appVersion"]) == (version, version)
 
 
 @each_values
@@ -160,6 +165,41 @@ def test_what_a_container_is_given_is_a_setting_and_where_the_documentation_has_
     known = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / "env.example").read_text(), re.MULTILINE)
     assert given.keys() <= {*known}
     assert f"{{name: SECRETS_DIR, value: {given['SECRETS_DIR']}}}" in (ROOT / "docs/secrets.md").read_text()
+
+
+def test_every_setting_of_the_processes_is_one_of_the_chart() -> None:
+    known = {*chart.FILE.read_text().split()}
+    assert known == {*chart.names().decode().split()}, "stale: run `python -m ops.contracts.chart`"
+    fields = {field.upper() for kinds in PROCESSES.values() for kind in kinds for field in kind.model_fields}
+    assert fields - known == {"PARTNERS"}, "a partner's variables have its name"
+
+
+@pytest.mark.parametrize(
+    "name", ["PARTNER_ACME_CRM_URL", "KAFKA_SASL_PASSWORD_FILE", "OTEL_SERVICE_NAME", "PGSSLROOTCERT", "LEDGER_GRACE"]
+)
+def test_variables_of_partners_files_and_libraries_are_settings_too(name: str) -> None:
+    objects = rendered("defaults.yaml", "--set", f"settings.{name}=x")
+    assert name in {each["name"] for each in container(pods(objects)["tallyhook-relay"])["env"]}
+
+
+def budgets(*options: str, values: str = "defaults.yaml") -> dict[str, Any]:
+    """The component of each budget with its limit; every budget finds pods of one Deployment."""
+    objects = rendered(values, *options)
+    found = {}
+    for name, each in of_kind(objects, "PodDisruptionBudget").items():
+        wanted = each["spec"]["selector"]["matchLabels"].items()
+        assert [pod for pod, its in pods(objects).items() if wanted <= its["metadata"]["labels"].items()] == [name]
+        found[name.removeprefix("tallyhook-")] = each["spec"]["maxUnavailable"]
+    return found
+
+
+def test_every_deployment_of_more_than_one_replica_has_a_disruption_budget() -> None:
+    assert budgets() == {"gateway": 1, "relay": 1, "worker": 1}
+    several = {f"worker-{role}": 1 for role in ("leads", "notifications", "payments", "search")}
+    assert budgets(values="everything.yaml") == {"gateway": 1, "relay": 1} | several
+    fewer = ("--set", "relay.replicas=1", "--set", "workers.podDisruptionBudget.enabled=false")
+    assert budgets(*fewer) == {"gateway": 1}
+    assert budgets("--set-string", "relay.podDisruptionBudget.maxUnavailable=50%")["relay"] == "50%"
 
 
 @each_helm

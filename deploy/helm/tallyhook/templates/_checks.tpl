@@ -2,7 +2,9 @@
 {{- define "tallyhook.checks" -}}
 {{- $own := include "tallyhook.ownEnv" . | fromYaml }}
 {{- $secret := "^(.+_(SECRET|TOKEN|API_KEY|PASSWORD)|PGPASSWORD|SECRET_KEYS|OTEL_EXPORTER_OTLP_(.+_)?HEADERS)$" }}
+{{- $known := .Files.Get "files/settings.txt" | trim | splitList "\n" }}
 {{- range $name, $text := .Values.settings }}
+  {{- $setting := trimSuffix "_FILE" $name }}
   {{- if hasKey $own $name }}
     {{- fail (printf "settings.%s is set by the chart: see listenOn, gateway, relay and workers" $name) }}
   {{- else if regexMatch $secret $name }}
@@ -11,6 +13,8 @@
     {{- fail (printf "settings.%s is an address that lets whoever knows it send: put it into the Secret %s" $name (include "tallyhook.secret" $)) }}
   {{- else if regexMatch "://[^/?#]*@" ($text | default "") }}
     {{- fail (printf "settings.%s has a user or a password in it: put the address into the Secret %s" $name (include "tallyhook.secret" $)) }}
+  {{- else if not (or (has $setting $known) (has $name $known) (regexMatch "^(PARTNER_[A-Z0-9_]+_(CRM_URL|CRM_SECRET|SECRET|TOKEN)|OTEL_[A-Z_]+|PG[A-Z]+)$" $setting)) }}
+    {{- fail (printf "settings.%s is no setting: env.example lists them, and what others than Tallyhook read goes into extraEnv" $name) }}
   {{- end }}
 {{- end }}
 {{- if and .Values.secrets.existingSecret .Values.secrets.values }}

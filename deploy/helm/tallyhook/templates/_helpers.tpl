@@ -212,3 +212,25 @@ spec:
   template:
     {{- include "tallyhook.pod" (merge (dict "restart" "Never" "resources" .root.Values.hooks.resources) .) | nindent 4 }}
 {{- end }}
+
+{{/*
+What a drain of nodes may take at once of a Deployment, which has to have more than one replica: the budget of a single one would
+hold the drain up for ever, or be none. Takes root, component, replicas and the `budget`.
+*/}}
+{{- define "tallyhook.budget" -}}
+{{- if and .budget.enabled (gt (int .replicas) 1) -}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "tallyhook.fullname" .root }}-{{ .component }}
+  labels:
+    {{- include "tallyhook.labels" .root | nindent 4 }}
+spec:
+  maxUnavailable: {{ .budget.maxUnavailable }}
+  selector:
+    matchLabels:
+      {{- include "tallyhook.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+{{- end }}
+{{- end }}
