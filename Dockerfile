@@ -15,6 +15,7 @@ COPY topology topology
 COPY gateway gateway
 COPY streams streams
 COPY operations operations
+COPY console console
 COPY ops ops
 COPY migrations migrations
 # Every dependency is there by its hash already; the build itself may fetch nothing.

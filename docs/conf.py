@@ -44,6 +44,7 @@ _PAGES: Final = {
     "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
     "Operate": (
         "docs/production",
+        "docs/console",
         "runbooks/README",
         "monitoring/README",
         "docs/network",

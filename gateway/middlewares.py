@@ -147,6 +147,12 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     began = time.monotonic()
     response = await handler(request)
+    record_call(request, response, began)
+    return response
+
+
+def record_call(request: web.Request, response: web.StreamResponse, began: float) -> None:
+    """Put a call into the audit log; `began` is the monotonic time of its begin."""
     call, caller = request[CALL], request.get(CALLER)
     request.app[AUDIT].offer(
         Audited(
@@ -162,7 +168,6 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
             client=request.remote,
         )
     )
-    return response
 
 
 def _audited_path(request: web.Request) -> str:

@@ -56,6 +56,7 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "contract (OpenAPI)": (_PYTHON, "-m", "ops.contracts.openapi", "--check"),
     "contract (Postman)": (_PYTHON, "-m", "ops.contracts.postman", "--check"),
     "chart (settings)": (_PYTHON, "-m", "ops.contracts.chart", "--check"),
+    "vendored files (digests)": (_PYTHON, "-m", "ops.vendored", "--check"),
     "documentation (sphinx)": BUILD,
 }
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 from psycopg import AsyncConnection
 
+from console.application import add_console
 from gateway.audit_log import AuditLog
 from gateway.clients import Clients
 from gateway.commands.idempotency import honour_key
@@ -250,4 +251,5 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     settings.on_change(lambda newest: gatekeeper.renew(newest.internal_api_token, newest.admin_api_token))
     app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)
+    add_console(app)
     return app

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from console.sessions import forget_keys
 from gateway.commands.idempotency_store import forget_expired
 from gateway.secrets.uses import forget_uses
 from operations.webhook_replay.jobs import forget_replays
@@ -10,10 +11,15 @@ from projections.retention import RecordSettings, forgetting
 
 
 def forgets(environ: Mapping[str, str]) -> tuple[Forget, ...]:
-    """Return what deletes idempotency keys, replays, uses of secrets, leads and notifications. Raises SettingsError."""
+    """
+    Return what deletes keys of idempotency and of the console, replays, uses of secrets, leads and notifications.
+
+    Raises SettingsError.
+    """
     return (
         lambda connection, due: forget_expired(connection, due.reached),
         lambda connection, due: forget_replays(connection, due.before),
         lambda connection, due: forget_uses(connection, due.reached),
+        lambda connection, _: forget_keys(connection),
         forgetting(RecordSettings.load(environ)),
     )

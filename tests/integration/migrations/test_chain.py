@@ -21,6 +21,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
+import console
 import gateway
 import migrations
 import operations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE: Final = Path(migrations.__file__).parent
-for package in (outbox, projections, gateway, operations):
+for package in (outbox, projections, gateway, operations, console):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if package is projections or module.name.endswith("tables"):
             importlib.import_module(module.name)  # declares its tables on the shared metadata

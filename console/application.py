@@ -1,0 +1,44 @@
+"""The console as an application below `/console` of the internal listener."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from console import assets, sign_in
+from console.door import guard
+from console.pages import SCREENS, redirect
+from console.screens import overview
+
+SCREENS_SHOWN: Final = (overview.SCREEN,)
+"""In the order of the list beside every page."""
+
+
+def add_console(app: web.Application) -> None:
+    """Serve the console below the application, whose tools it has by then."""
+    console = web.Application(middlewares=[guard])
+    for key, tool in app.items():
+        console[key] = tool
+    console[SCREENS] = SCREENS_SHOWN
+    console[sign_in.ATTEMPTS] = sign_in.attempts()
+    console.cleanup_ctx.append(_close_attempts)
+    console.add_routes(
+        [
+            web.get("", _home, name="console"),
+            web.get("/static/{digest}/{name}", assets.serve_asset, name="console_static"),
+            web.get("/sign-in", sign_in.show_form, name="console_sign_in"),
+            web.post("/sign-in", sign_in.sign_in),
+            web.post("/sign-out", sign_in.sign_out, name="console_sign_out"),
+            *(route for screen in SCREENS_SHOWN for route in screen.routes),
+        ]
+    )
+    app.add_subapp("/console", console)
+
+
+async def _home(_: web.Request) -> web.Response:
+    return redirect(sign_in.HOME)
+
+
+async def _close_attempts(console: web.Application) -> AsyncIterator[None]:
+    yield
+    await console[sign_in.ATTEMPTS].close()

@@ -1,0 +1,101 @@
+"""Around every page: the session, the form's token, what the browser may load, and the refusals as pages."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from console.errors import ConsoleError, Reason
+from console.pages import SESSION, Session, page
+from console.sessions import find_session, form_token
+from gateway.errors import GatewayError
+from gateway.errors import Reason as OfGateway
+from gateway.keys import CALLER, GATEKEEPER, REFUSAL, SECRET_USES
+from gateway.middlewares import record_call
+from gateway.postgres import reading
+from gateway.problems import COME_AGAIN
+from gateway.secrets.tokens import Caller
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+COOKIE: Final = "tallyhook_console"
+FORM_FIELD: Final = "form_token"
+FORM_HEADER: Final = "X-Form-Token"
+OPEN: Final = ("/console/static/", "/console/sign-in")
+"""What is served without a session."""
+_FOR_ALL: Final = ("/console/sign-out",)
+"""The changes that every role may make."""
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_OURS: Final = {"same-origin", "none"}
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve a page to whom it is for; a change is recorded in the audit log, whatever comes of it."""
+    began = time.monotonic()
+    try:
+        response = await _serve(request, handler)
+    except (GatewayError, ConsoleError) as error:
+        response = _refused(request, error)
+    except web.HTTPException as error:
+        response = page(request, "refused.html", status=error.status, reason=error.reason, detail="There is no such page.")
+    response.headers.update(_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+    if request.method not in {"GET", "HEAD"}:
+        record_call(request, response, began)
+    return response
+
+
+async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+    changing = request.method not in {"GET", "HEAD"}
+    if changing and request.headers.get("Sec-Fetch-Site", "none") not in _OURS:
+        raise ConsoleError(Reason.FORM_WRONG, "The form was sent by a page of another site.")
+    if not request.path.startswith(OPEN):
+        session = request[SESSION] = await _session_of(request)
+        if changing:
+            await _check_change(request, session)
+    return await handler(request)
+
+
+async def _session_of(request: web.Request) -> Session:
+    """Return the session of the browser's cookie, whose token must still be a live one. Raises ConsoleError `session_missing`."""
+    key = request.cookies.get(COOKIE)
+    if key:
+        async with reading(request) as connection:
+            holder = await find_session(connection, key)
+        if holder and request.app[GATEKEEPER].holds(holder.secret_id):
+            request[CALLER] = Caller("admin", holder.secret_id)
+            request.app[SECRET_USES].count(holder.secret_id)
+            return Session(holder, form_token(key))
+    raise ConsoleError(Reason.SESSION_MISSING, "Sign in to see this page.")
+
+
+async def _check_change(request: web.Request, session: Session) -> None:
+    given = request.headers.get(FORM_HEADER) or (await request.post()).get(FORM_FIELD)
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), session.form_token.encode()):
+        raise ConsoleError(Reason.FORM_WRONG, "This form belongs to another session. Load the page again, then repeat it.")
+    if not session.changes and request.path not in _FOR_ALL:
+        raise GatewayError(OfGateway.ADMIN_TOKEN_NEEDED, "This session may only read.")
+
+
+def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Response:
+    request[REFUSAL] = error.reason.value
+    if error.reason is Reason.SESSION_MISSING:
+        response = page(request, "sign_in.html", status=error.status, next=request.path_qs, complaint="")
+        response.headers["HX-Refresh"] = "true"  # a part of a page is no place for the form
+        return response
+    response = page(request, "refused.html", status=error.status, reason=error.reason.value, detail=str(error))
+    if isinstance(error, GatewayError) and HTTPStatus(error.status) in COME_AGAIN:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response

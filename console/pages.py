@@ -1,0 +1,90 @@
+"""Pages from templates: one a screen, with what all of them share."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiohttp import web
+
+from console.assets import address_of
+from console.sessions import Holder
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_WHOLE: Final = 16  # characters of an id that is shown as it is
+_END: Final = 6
+
+
+class Screen(NamedTuple):
+    """A screen in the list beside every page, and its routes."""
+
+    title: str
+    path: str
+    routes: Sequence[web.RouteDef]
+
+
+class Session(NamedTuple):
+    """The session of a request: who it is, and the token of its forms."""
+
+    holder: Holder
+    form_token: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change anything."""
+        return self.holder.role == "admin"
+
+
+SCREENS: Final = web.AppKey("screens", Sequence[Screen])
+SESSION: Final = web.RequestKey("session", Session)
+"""Set for every request but those that need no session."""
+
+
+def page(request: web.Request, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> web.Response:
+    """
+    Render a template, which has `session`, `screens` and `here` besides these values.
+
+    A template whose name begins with an underscore is a part of a page, which htmx puts in its place.
+    """
+    text = (
+        _environment()
+        .get_template(template)
+        .render(values, session=request.get(SESSION), screens=request.app[SCREENS], here=request.path)
+    )
+    return web.Response(text=text, content_type="text/html", status=status)
+
+
+def redirect(path: str) -> web.Response:
+    """Send the browser to another page, by GET."""
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": path})
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # a process starts without its pages
+
+    made = Environment(
+        loader=PackageLoader("console"), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"short": shorten, "utc": utc, "iso": iso, "count": "{:,}".format}
+    made.globals["asset"] = address_of
+    return made
+
+
+def shorten(text: object) -> str:
+    """An id, shortened in the middle: its beginning tells its kind or time, its end tells it from its neighbours."""
+    whole = str(text)
+    return whole if len(whole) <= _WHOLE else f"{whole[: _WHOLE - _END - 1]}…{whole[-_END:]}"
+
+
+def utc(moment: datetime) -> str:
+    """A time in UTC, for readers without scripts; with them, the page shows the reader's own."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(moment: datetime) -> str:
+    """A time for programs."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,83 @@
+"""
+Sessions of browsers, and one-time links that open one, in Postgres: so each gateway knows them, and any of them can end one.
+
+A key is 256 random bits that its holder alone has; the table has its digest. Each key stands for a token of the settings by that
+token's public id, so that it is worth nothing once the token is dropped.
+"""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from typing import Final, Literal, NamedTuple
+
+from psycopg import AsyncConnection, Connection
+
+SESSION_LASTS: Final = timedelta(hours=12)
+LINK_LASTS: Final = timedelta(minutes=15)
+
+Role = Literal["admin", "reader"]
+
+
+class Holder(NamedTuple):
+    """The caller that a key stands for: its role, and the public id of its token."""
+
+    role: Role
+    secret_id: str
+
+
+_ADD: Final = """
+insert into console_keys (digest, kind, role, secret_id, expires_at)
+values (%(digest)s, %(kind)s, %(role)s, %(secret_id)s, now() + %(lasts)s)
+"""
+_FIND: Final = "select role, secret_id from console_keys where digest = %s and kind = 'session' and expires_at > now()"
+_REDEEM: Final = """
+delete from console_keys where digest = %s and kind = 'link' and expires_at > now() returning role, secret_id
+"""
+
+
+async def begin_session(connection: AsyncConnection, holder: Holder) -> str:
+    """Begin a session and return its key."""
+    return await _add(connection, "session", holder, SESSION_LASTS)
+
+
+async def find_session(connection: AsyncConnection, key: str) -> Holder | None:
+    """Return the holder of a session that has not ended."""
+    row = await (await connection.execute(_FIND, (_digest(key),))).fetchone()
+    return Holder(*row) if row else None
+
+
+async def end_session(connection: AsyncConnection, key: str) -> None:
+    """End a session, for every gateway."""
+    await connection.execute("delete from console_keys where digest = %s and kind = 'session'", (_digest(key),))
+
+
+async def make_link(connection: AsyncConnection, holder: Holder) -> str:
+    """Make a link's key, which opens one session within `LINK_LASTS`."""
+    return await _add(connection, "link", holder, LINK_LASTS)
+
+
+async def redeem_link(connection: AsyncConnection, key: str) -> Holder | None:
+    """Use a link up; None if it is unknown, used or too old."""
+    row = await (await connection.execute(_REDEEM, (_digest(key),))).fetchone()
+    return Holder(*row) if row else None
+
+
+def forget_keys(connection: Connection) -> int:
+    """Delete keys whose time is over; how many."""
+    return connection.execute("delete from console_keys where expires_at <= now()").rowcount
+
+
+def form_token(key: str) -> str:
+    """Return the token that every form of a session carries; who has it still lacks the session's key."""
+    return hmac.new(key.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+async def _add(connection: AsyncConnection, kind: str, holder: Holder, lasts: timedelta) -> str:
+    key = secrets.token_urlsafe(32)
+    await connection.execute(_ADD, {"digest": _digest(key), "kind": kind, "lasts": lasts, **holder._asdict()})
+    return key
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

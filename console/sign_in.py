@@ -1,0 +1,107 @@
+"""Signing in with an operator's token or a one-time link, and signing out."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from console.door import COOKIE
+from console.errors import ConsoleError, Reason
+from console.pages import page, redirect
+from console.sessions import SESSION_LASTS, Holder, begin_session, end_session, redeem_link
+from gateway.clients import Clients
+from gateway.errors import CalledTooOften, GatewayError
+from gateway.keys import CALLER, GATEKEEPER, REFUSAL, SECRET_USES
+from gateway.postgres import transaction
+from gateway.secrets.tokens import Caller, check_role
+from gateway.webhooks.rates import Rates
+from runtime.rates import rate_of
+
+HOME: Final = "/console/overview"
+ATTEMPTS: Final = web.AppKey("attempts", Rates)
+"""Of each address, in this gateway."""
+_OURS: Final = re.compile(r"/console/(?!sign-)(?!.*(?:\.\.|//))[\w/.?=&%+:~-]+", re.ASCII)
+_RATE: Final = rate_of("10/minute")
+_CLIENTS: Final = Clients()
+
+
+def attempts() -> Rates:
+    """Return a count of attempts to sign in, by address; it remembers a bounded number of addresses."""
+    return Rates(_RATE, None)
+
+
+async def show_form(request: web.Request) -> web.Response:
+    """Show the form; a one-time link leads here, with its key in the fragment, which no server sees."""
+    return page(request, "sign_in.html", next=_next(request.query.get("next", "")), complaint="")
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Begin a session for the holder of a token or a link."""
+    form = await request.post()
+    target = _next(str(form.get("next", "")))
+    try:
+        await request.app[ATTEMPTS].ask(_CLIENTS.of(request))
+        key = await _begin(request, str(form.get("token", "")), str(form.get("link", "")))
+    except (GatewayError, ConsoleError) as error:
+        request[REFUSAL] = error.reason.value
+        response = page(request, "sign_in.html", status=error.status, next=target, complaint=_complaint(error))
+        if isinstance(error, CalledTooOften):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    response = redirect(target)
+    response.set_cookie(
+        COOKIE,
+        key,
+        path="/console",
+        max_age=int(SESSION_LASTS.total_seconds()),
+        httponly=True,
+        samesite="Strict",
+        secure=request.secure,
+    )
+    return response
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """End the session, on every gateway."""
+    async with transaction(request) as connection:
+        await end_session(connection, request.cookies[COOKIE])
+    response = redirect("/console/sign-in")
+    response.del_cookie(COOKIE, path="/console")
+    return response
+
+
+async def _begin(request: web.Request, token: str, link: str) -> str:
+    """Return the key of a new session. Raises GatewayError, ConsoleError."""
+    gatekeeper = request.app[GATEKEEPER]
+    if link:
+        async with transaction(request) as connection:
+            holder = await redeem_link(connection, link)
+        if holder is None or not gatekeeper.holds(holder.secret_id):
+            raise ConsoleError(Reason.LINK_SPENT, "This link was used before, or its time is over.")
+    else:
+        caller = gatekeeper.recognise(token)
+        request[CALLER] = caller
+        check_role(caller, "admin")
+        holder = Holder("admin", caller.secret_id)
+    request[CALLER] = Caller("admin", holder.secret_id)
+    request.app[SECRET_USES].count(holder.secret_id)
+    async with transaction(request) as connection:
+        return await begin_session(connection, holder)
+
+
+_COMPLAINTS: Final = {
+    "token_missing": "Enter a token.",
+    "token_wrong": "This token is not known.",
+    "admin_token_needed": "This is a token of a service. The console needs one of an operator.",
+    "rate_limited": "There were too many attempts. Wait a minute, then try again.",
+    "postgres_unavailable": "Postgres does not answer now. Try again in a moment.",
+}
+
+
+def _complaint(error: GatewayError | ConsoleError) -> str:
+    return _COMPLAINTS.get(error.reason.value, str(error))
+
+
+def _next(path: str) -> str:
+    """The page to go to: one of ours, whatever the address says."""
+    return path if _OURS.fullmatch(path) else HOME

@@ -1,0 +1,20 @@
+"""The keys of the console: sessions of browsers, and the links that open one."""
+
+from sqlalchemy import CheckConstraint, Column, DateTime, Index, LargeBinary, PrimaryKeyConstraint, Table, Text
+
+from outbox.tables import metadata
+
+# `digest` is the SHA-256 of a key that its holder alone has. `secret_id` is the public id of the token behind it.
+console_keys = Table(
+    "console_keys",
+    metadata,
+    Column("digest", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("secret_id", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("digest"),
+    CheckConstraint("kind in ('session', 'link')", name="kind_known"),
+    CheckConstraint("role in ('admin', 'reader')", name="role_known"),
+    Index(None, "expires_at"),
+)

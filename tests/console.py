@@ -1,0 +1,127 @@
+"""The console as a person has it: a real gateway, a browser, a session; and what must be true of every screen."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+
+from console.sessions import Holder, begin_session, form_token
+from runtime.settings import Secret
+from tests.browser import browser, opened
+from tests.gateways import ADMIN
+from tests.npm import npm_package
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import aiohttp
+    from playwright.async_api import Browser
+
+    from console.sessions import Role
+    from tests.browser import Looked
+    from tests.gateways import Gateway
+
+AXE: Final = "axe-core@4.14.1"
+TOKEN: Final = ADMIN["X-Internal-Token"]
+WIDE, NARROW = 1280, 390
+COOKIE: Final = "tallyhook_console"
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_SERIOUS: Final = ("serious", "critical")
+
+
+class Answer(NamedTuple):
+    """An answer to a caller that is no browser."""
+
+    status: int
+    text: str
+    headers: Any
+
+
+class Visitor:
+    """Somebody with a session and no browser."""
+
+    def __init__(self, gateway: Gateway, key: str) -> None:
+        self.key = key
+        self._gateway = gateway
+        self._headers = {"Cookie": f"{COOKIE}={key}"} if key else {}
+        self.form_token = form_token(key) if key else ""
+
+    async def get(self, path: str) -> Answer:
+        return await _answer(await self._ask("GET", path))
+
+    async def post(self, path: str, *, headers: Mapping[str, str] = NOTHING, **fields: str) -> Answer:
+        """Send a form, with the session's token unless the fields have another."""
+        return await _answer(await self._ask("POST", path, headers, data={"form_token": self.form_token} | fields))
+
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str] = NOTHING, **more: Any) -> aiohttp.ClientResponse:
+        url, sent = self._gateway.internal + path, {**self._headers, **headers}
+        return await self._gateway.client.request(method, url, headers=sent, allow_redirects=False, **more)
+
+
+async def visitor(gateway: Gateway, database_url: str, role: Role | None = "admin", token: str = TOKEN) -> Visitor:
+    """Somebody with a session of that role, or with none."""
+    if role is None:
+        return Visitor(gateway, "")
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        return Visitor(gateway, await begin_session(connection, Holder(role, Secret(token).id)))
+
+
+@asynccontextmanager
+async def signed_in(gateway: Gateway, path: str = "/console/overview", *, width: int = WIDE) -> AsyncIterator[Looked]:
+    """A page of the console in a browser, whose person has typed the token."""
+    async with browser() as chromium, seen(chromium, gateway, path, width=width) as looked:
+        yield looked
+
+
+@asynccontextmanager
+async def seen(
+    chromium: Browser, gateway: Gateway, path: str, *, width: int = WIDE, scheme: str = "light"
+) -> AsyncIterator[Looked]:
+    """Sign in with the form, which leads to the page that was asked for."""
+    async with opened(chromium, f"{gateway.internal}/console/sign-in?next={path}", width=width) as looked:
+        await looked.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two words
+        await looked.page.get_by_label("Token").fill(TOKEN)
+        await looked.page.get_by_role("button", name="Sign in").click()
+        await looked.page.wait_for_url(f"{gateway.internal}{path}")
+        await looked.page.wait_for_load_state("networkidle")
+        yield looked
+
+
+async def assert_sound(gateway: Gateway, path: str) -> None:
+    """
+    Assert what is true of every screen, on a screen and on a phone, light and dark.
+
+    No message in the console, no request elsewhere, nothing that reaches out of the window, and no serious finding of axe.
+    """
+    async with browser() as chromium:
+        for width in (WIDE, NARROW):
+            for scheme in ("light", "dark"):
+                async with seen(chromium, gateway, path, width=width, scheme=scheme) as looked:
+                    found = (looked.faults, await looked.overflowing(), await barriers(looked))
+                    assert found == ([], [], []), f"{path} at {width}, {scheme}"
+
+
+async def barriers(looked: Looked) -> list[str]:
+    """What axe finds that keeps people out, each with the element."""
+    script = (npm_package(AXE) / "node_modules/axe-core/axe.min.js").read_text()
+    await looked.page.evaluate(script)  # by the browser's own door: the page's policy lets in no script of others
+    result = await looked.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{violation['id']}: {node['html']}"
+        for violation in result["violations"]
+        if violation["impact"] in _SERIOUS
+        for node in violation["nodes"]
+    ]
+
+
+def scripts_of(text: str) -> list[str]:
+    """The inline scripts and handlers of a page, of which there must be none."""
+    return re.findall(r"<script(?![^>]*\bsrc=)[^>]*>|\son[a-z]+=|javascript:", text, re.IGNORECASE)
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    return Answer(response.status, await response.text(), response.headers)

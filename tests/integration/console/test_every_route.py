@@ -1,0 +1,82 @@
+"""Every route of the console, whatever screen it is of: who gets what, and what the browser is told."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from console import application
+from tests.console import scripts_of, visitor
+
+if TYPE_CHECKING:
+    from tests.gateways import Gateway
+
+ID: Final = "01936d3e-0000-7000-8000-000000000000"
+ROUTES: Final = [
+    (route.method, "/console" + re.sub(r"\{\w+\}", ID, route.path))
+    for screen in application.SCREENS_SHOWN
+    for route in screen.routes
+]
+READS: Final = [path for method, path in ROUTES if method == "GET"]
+CHANGES: Final = [path for method, path in ROUTES if method == "POST"]
+
+each_read = pytest.mark.parametrize("path", READS)
+
+
+def test_there_are_screens() -> None:
+    assert "/console/overview" in READS
+
+
+async def test_nothing_is_shown_without_a_session(gateway: Gateway, database_url: str) -> None:
+    stranger = await visitor(gateway, database_url, role=None)
+    for path in [*READS, "/console/nowhere"]:
+        answer = await stranger.get(path)
+        assert (answer.status, 'name="token"' in answer.text, answer.headers["HX-Refresh"]) == (401, True, "true"), path
+
+
+async def test_nothing_is_done_without_a_session(gateway: Gateway, database_url: str) -> None:
+    stranger = await visitor(gateway, database_url, role=None)
+    for path in [*CHANGES, "/console/sign-out"]:
+        assert (await stranger.post(path)).status == 401, path
+
+
+async def test_nothing_is_done_by_a_form_of_another_session_or_site(gateway: Gateway, database_url: str) -> None:
+    operator = await visitor(gateway, database_url)
+    for path in [*CHANGES, "/console/sign-out"]:
+        for wrong in ("", "0" * 64, (await visitor(gateway, database_url)).form_token):
+            assert (await operator.post(path, form_token=wrong)).status == 403, path
+        assert (await operator.post(path, headers={"Sec-Fetch-Site": "same-site"})).status == 403, path
+
+
+async def test_a_session_that_reads_changes_nothing(gateway: Gateway, database_url: str) -> None:
+    reader = await visitor(gateway, database_url, role="reader")
+    for path in CHANGES:
+        answer = await reader.post(path)
+        assert (answer.status, "admin_token_needed" in answer.text) == (403, True), path
+    assert (await reader.post("/console/sign-out")).status == 303
+
+
+async def test_every_page_allows_no_script_but_ours_and_is_kept_by_nobody(gateway: Gateway, database_url: str) -> None:
+    operator = await visitor(gateway, database_url)
+    for path in READS:
+        answer = await operator.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert answer.status in {200, 404}, (path, answer.text)
+        assert ("unsafe" in policy, "default-src 'none'" in policy, "frame-ancestors 'none'" in policy) == (False, True, True)
+        assert (scripts_of(answer.text), answer.headers["Cache-Control"]) == ([], "no-store"), path
+
+
+async def test_files_are_kept_by_their_digest(gateway: Gateway, database_url: str) -> None:
+    stranger = await visitor(gateway, database_url, role=None)
+    page = await stranger.get("/console/sign-in")
+    (style,) = re.findall(r"/console/static/\w+/console\.css", page.text)
+    answer = await stranger.get(style)
+    assert (answer.status, "immutable" in answer.headers["Cache-Control"]) == (200, True)
+    assert (await stranger.get("/console/static/old/console.css")).headers["Cache-Control"] == "no-cache"
+    assert (await stranger.get("/console/static/old/nothing.css")).status == 404
+
+
+async def test_the_world_has_no_console(gateway: Gateway) -> None:
+    assert (await gateway.client.get(f"{gateway.public}/console/sign-in")).status == 404
