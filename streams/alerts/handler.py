@@ -113,9 +113,6 @@ class AlertsHandler:
 
 @asynccontextmanager
 async def _opened(settings: AlertSettings, pool: Pool) -> AsyncIterator[Running]:
-    if settings.alert_webhook_url is None:
-        yield Running(AlertsHandler(settings))
-        return
     async with opened_crm(_TIMEOUT, settings.outbound_allow, lambda: datetime.now(UTC)) as crm:
         sender = webhook.AlertWebhook(pool, crm, lambda: settings.newest, lease=settings.lock_lease)
         heard = hearing(settings.database_url, webhook.DUE_CHANNEL, sender)

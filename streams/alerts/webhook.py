@@ -97,8 +97,8 @@ class AlertWebhook(DueSender[Waiting, Ended]):
         self._hook = hook
 
     async def begin(self, connection: AsyncConnection) -> int:
-        if not (room := _LIMIT - len(self._under_way)):
-            return 0
+        if not self._hook().alert_webhook_url or not (room := _LIMIT - len(self._under_way)):
+            return 0  # the address may come, or come again
         claimed_at = now()
         async with connection.cursor(row_factory=class_row(Waiting)) as cursor:
             rows = await (await cursor.execute(_CLAIM, (room, self._claims.duration))).fetchall()
