@@ -105,6 +105,9 @@ async def test_a_test_lead_shows_what_is_sent_and_answered(environment: dict[str
         assert told["answer"]["status"] == 204
         assert json.loads(told["request"]["body"])["type"] == "lead.partner.test"
         assert {"webhook-id", "webhook-signature", "webhook-timestamp"} <= {*told["request"]["headers"]}
+        assert len(told["request"]["headers"]["webhook-signature"].split(" ")) == 2, (
+            "of the secret that was made and of the added"
+        )
         assert "hidden-value" not in json.dumps(told)
         assert len(crm.taken) == 1
         crm.answers("/acme", status(500, "we are closed"))
