@@ -18,8 +18,8 @@ from schemas.numbers import whole
 from schemas.operations import ConfigChanged
 
 SOURCE: Final = "/config"
-CHANGED_CHANNEL: Final = "config"
-"""The payload of NOTIFY is the key: a hint to the processes that follow, which then read the table."""
+CONFIG: Final = "config"
+"""The table, which notifies the channel of its name at each change (`outbox/hints.py`)."""
 _Value = TypeVar("_Value", bool, int, float, str)
 
 
@@ -157,7 +157,6 @@ async def change(
         version=entry.version,
     )
     await append(connection, [msgspec.structs.replace(event, id=change_id)])
-    await connection.execute("select pg_notify(%s, %s)", (CHANGED_CHANNEL, key))
     return entry
 
 

@@ -7,12 +7,14 @@ from typing import Any, Final, TypeVar, cast
 import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
+from typing_extensions import override
 
-import runtime.following
 from outbox.alerts import CONFIG_IGNORED, note
-from projections.config import CHANGED_CHANNEL, last_usable, read_values
+from projections.config import CONFIG, last_usable, read_values
 from projections.config_keys import is_read, is_usable
 from projections.errors import Reason
+from runtime.following import Followed
+from runtime.following import following as following_table
 
 log = structlog.get_logger()
 
@@ -21,7 +23,7 @@ UNUSABLE: Final = Gauge("tallyhook_config_unusable", "Keys of the runtime config
 _Value = TypeVar("_Value", bool, int, float, str)
 
 
-class Config:
+class Config(Followed):
     """
     The usable values of the keys that have a reader.
 
@@ -29,6 +31,7 @@ class Config:
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
         self._values: dict[str, Any] = {}
         self._unusable: dict[str, Any] = {}
         self.replace(values or {})
@@ -37,6 +40,12 @@ class Config:
         """The value in force; the default where the key was never set, or is null."""
         value = self._values.get(key)
         return default if value is None else cast("_Value", value)
+
+    @override
+    async def refresh(self, connection: AsyncConnection) -> None:
+        changed = self.replace(await read_values(connection))
+        UNUSABLE.set(self.unusable)
+        await _set_aside(connection, self, changed)
 
     def replace(self, values: Mapping[str, Any]) -> list[str]:
         """Let these be the values from now on; returns the keys whose value has become one that cannot be used."""
@@ -71,13 +80,7 @@ async def following(database_url: str, *, wait: bool = True) -> AsyncIterator[Co
     first none.
     """
     config = Config()
-
-    async def refresh(connection: AsyncConnection) -> None:
-        changed = config.replace(await read_values(connection))
-        UNUSABLE.set(config.unusable)
-        await _set_aside(connection, config, changed)
-
-    async with runtime.following.following(database_url, CHANGED_CHANNEL, refresh, wait=wait):
+    async with following_table(database_url, CONFIG, config, wait=wait):
         yield config
 
 

@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 import msgspec
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
+from typing_extensions import override
 
 from projections.sealed_rows import Kept, Row, SealedRows
 from projections.sealed_view import SealedView
-from runtime.following import following
+from runtime.following import Followed, following
 from runtime.seals import Seals
 from runtime.settings import Secret
 from schemas.endpoints import Label
@@ -53,10 +54,11 @@ UNREADABLE: Final = Gauge(
 )
 
 
-class Endpoints(Mapping[str, Endpoint]):
+class Endpoints(Followed, Mapping[str, Endpoint]):
     """The endpoints by their places, `stripe/eu`; it changes between two looks at it, and `version` grows with each change."""
 
     def __init__(self, seals: Seals) -> None:
+        super().__init__()
         self._view = SealedView(ENDPOINTS, seals, _secrets_of, UNREADABLE)
         self._all: Mapping[str, Endpoint] = {}
         self.version = 0
@@ -79,7 +81,9 @@ class Endpoints(Mapping[str, Endpoint]):
     def follow(self, newest: PartnerSettings) -> None:
         """Open by the keys of these settings from now on; the table is read again."""
         self._view.follow(Seals(newest.secret_keys))
+        self.read_again()
 
+    @override
     async def refresh(self, connection: AsyncConnection) -> None:
         """Read the table, if anything in it has changed."""
         if await self._view.refresh(connection):
@@ -100,5 +104,5 @@ def _secrets_of(vault: Vault) -> tuple[list[str], list[str]]:
 @asynccontextmanager
 async def followed(endpoints: Endpoints, database_url: str) -> AsyncIterator[None]:
     """Keep these endpoints up with changes of the table within two seconds, beginning beside whatever comes next."""
-    async with following(database_url, ENDPOINTS.table, endpoints.refresh, wait=False):
+    async with following(database_url, ENDPOINTS.table, endpoints, wait=False):
         yield

@@ -36,6 +36,9 @@ from projections.selects import read_of
 from projections.tables import history
 from schemas.leads import LeadStatus
 
+DUE_CHANNEL: Final = "leads_due"
+"""Notified when there may be a lead to deliver: one has become due by a commit, or a probe was asked for."""
+
 leads = Table(
     "leads",
     metadata,

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from projections.config import in_force
+from projections.leads import DUE_CHANNEL
 from projections.partner_store import PARTNERS
 
 WaitingFor = Literal["partner_paused", "breaker_open"]
@@ -77,14 +78,16 @@ async def why_waiting(connection: AsyncConnection, partner: str) -> Wait | None:
 
 _OPEN: Final = "select failures, error, probe_at from lead_breakers where partner = %s and opened_at is not null"
 _ASK: Final = """
-insert into lead_breakers (partner, asked_at) values (%s, clock_timestamp())
-on conflict (partner) do update set asked_at = excluded.asked_at returning asked_at
+with asked as (
+  insert into lead_breakers (partner, asked_at) values (%(partner)s, clock_timestamp())
+  on conflict (partner) do update set asked_at = excluded.asked_at returning asked_at)
+select asked_at, pg_notify(%(channel)s, '') from asked
 """
 
 
 async def ask_probe(connection: AsyncConnection, partner: str) -> datetime:
     """Ask for an attempt at the partner's CRM now, regardless of its breaker; return the time of the request."""
-    row = await (await connection.execute(_ASK, (partner,))).fetchone()
+    row = await (await connection.execute(_ASK, {"partner": partner, "channel": DUE_CHANNEL})).fetchone()
     assert row is not None  # noqa: S101  # the statement inserts or updates one row
     asked_at: datetime = row[0]
     return asked_at

@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
+from typing_extensions import override
 
 from projections.partner_store import PARTNERS, Vault, partner_of
 from projections.sealed_view import SealedView
-from runtime.following import following
+from runtime.following import Followed, following
 from runtime.seals import Seals
 from schemas.partners import Partner, PartnerSettings
 
@@ -24,7 +25,7 @@ _HELD: Final = Partner(paused=True)
 """In place of a partner whose secrets cannot be opened: its leads wait, and none is given up."""
 
 
-class Roster(Mapping[str, Partner]):
+class Roster(Followed, Mapping[str, Partner]):
     """
     The partners by the `{ID}` of their variables; it changes between two looks at it.
 
@@ -32,6 +33,7 @@ class Roster(Mapping[str, Partner]):
     """
 
     def __init__(self, environment: Mapping[str, Partner], seals: Seals) -> None:
+        super().__init__()
         self._environment = environment
         self._view = SealedView(PARTNERS, seals, _secrets_of, UNREADABLE)
         self._stored: dict[str, Partner] = {}
@@ -64,7 +66,9 @@ class Roster(Mapping[str, Partner]):
         self._environment = newest.partners
         self._view.follow(Seals(newest.secret_keys))
         self._merge()
+        self.read_again()
 
+    @override
     async def refresh(self, connection: AsyncConnection) -> None:
         """Read the table, if anything in it has changed."""
         if await self._view.refresh(connection):
@@ -95,5 +99,5 @@ async def followed(roster: Roster, database_url: str, *, wait: bool = True) -> A
 
     With `wait` the table is read before this returns, where Postgres lets it.
     """
-    async with following(database_url, PARTNERS.table, roster.refresh, wait=wait):
+    async with following(database_url, PARTNERS.table, roster, wait=wait):
         yield

@@ -68,8 +68,8 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
     """
     The rows of one table.
 
-    `noun` names a row in logs and binds its seal to it. Each change notifies the channel that has the table's name, with the id:
-    a hint to the processes that follow, which then read the table.
+    `noun` names a row in logs and binds its seal to it. Each change notifies the channel that has the table's name
+    (`outbox/hints.py`): a hint to the processes that follow, which then read the table.
     """
 
     table: str
@@ -108,15 +108,13 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
         return await self.read(connection, key)
 
     async def write(self, connection: AsyncConnection, row: Row[Terms]) -> None:
-        """Write the row's new state in the open transaction, and have every process read it."""
+        """Write the row's new state in the open transaction."""
         values = row._asdict() | {"terms": Jsonb(msgspec.to_builtins(row.terms)), "sealed": row.sealed.data}
         await connection.execute(_WRITE.format(table=self.table).encode(), values | {"key": row.sealed.key_id})
-        await self._notify(connection, row.id)
 
     async def remove(self, connection: AsyncConnection, key: str) -> None:
-        """Remove the row in the open transaction, and have every process read it."""
+        """Remove the row in the open transaction."""
         await connection.execute(f"delete from {self.table} where id = %s".encode(), (key,))
-        await self._notify(connection, key)
 
     def _owner(self, key: str) -> str:
         return f"{self.noun} {key}"
@@ -125,6 +123,3 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
         terms = msgspec.json.decode(read.terms, type=self.terms)
         times = read.created_at, read.updated_at
         return Row(read.id, terms, Sealed(read.key_id, bytes(read.sealed)), read.version, *times, read.updated_by)
-
-    async def _notify(self, connection: AsyncConnection, key: str) -> None:
-        await connection.execute("select pg_notify(%s, %s)", (self.table, key))

@@ -3,12 +3,13 @@
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from outbox.hints import hinting
 from outbox.tables import metadata
 
 
 def sealed_table(name: str) -> Table:
     """Declare the table of one kind of row."""
-    return Table(
+    table = Table(
         name,
         metadata,
         Column("id", Text, primary_key=True),
@@ -21,3 +22,5 @@ def sealed_table(name: str) -> Table:
         Column("updated_by", Text, nullable=False),
         CheckConstraint("version > 0", name="version_positive"),
     )
+    hinting(table)
+    return table

@@ -1,7 +1,8 @@
 """Keeping a view of a table in memory up to date: read at each hint, and now and then without one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,31 +13,54 @@ from runtime.failures import Failures
 from runtime.service import Service, connected, running
 from runtime.sessions import readable
 
-POLL: Final = 1.5  # seconds; SQL gives no hint, and followers are to know within two
+_RARELY: Final = 30.0
+"""Seconds between two reads without a hint. The table itself gives one at each change (`outbox/hints.py`), and a new connection
+reads at once, so this only bounds what nobody has thought of."""
+_LONGEST_AWAY: Final = 1.5  # seconds between two attempts to connect; followers are to know within two
+
+
+class Followed(ABC):
+    """A view of a table in memory. Whoever asked is called after each read, in the loop that follows."""
+
+    def __init__(self) -> None:
+        self._told: list[Callable[[], object]] = []
+        self._hint: Callable[[], object] = lambda: None
+
+    @abstractmethod
+    async def refresh(self, connection: psycopg.AsyncConnection) -> None:
+        """Read the table."""
+
+    def on_read(self, tell: Callable[[], object]) -> None:
+        """Have this called after each read from now on, also after one that found no change."""
+        self._told.append(tell)
+
+    def read_again(self) -> None:
+        """Have the table read soon; any thread may call this."""
+        self._hint()
+
+    async def _follow(self, connection: psycopg.AsyncConnection, channel: str, looked: asyncio.Event) -> None:
+        loop, hinted = asyncio.get_running_loop(), asyncio.Event()
+        connection.add_notify_handler(lambda _: hinted.set())
+        await connection.execute(f"listen {channel}".encode())
+        self._hint = lambda: loop.call_soon_threadsafe(hinted.set)
+        while True:
+            hinted.clear()
+            await self.refresh(connection)
+            for tell in self._told:
+                tell()
+            looked.set()
+            await readable(connection, _RARELY, hinted)
 
 
 @asynccontextmanager
-async def following(
-    database_url: str, channel: str, refresh: Callable[[psycopg.AsyncConnection], Awaitable[None]], *, wait: bool = True
-) -> AsyncIterator[None]:
+async def following(database_url: str, channel: str, view: Followed, *, wait: bool = True) -> AsyncIterator[None]:
     """
-    Call `refresh` at each notification of the channel, and every `POLL`, with the connection that listens.
+    Have the view read its table at each notification of the channel, on the connection that listens.
 
-    With `wait` it is called before this returns, where Postgres lets it. While Postgres is away the view keeps what it had.
+    With `wait` it has been read before this returns, where Postgres lets it. While Postgres is away the view keeps what it had.
     """
-    looked, hinted = asyncio.Event(), asyncio.Event()
-
-    async def follow(connection: psycopg.AsyncConnection) -> None:
-        connection.add_notify_handler(lambda _: hinted.set())
-        await connection.execute(f"listen {channel}".encode())
-        while True:
-            hinted.clear()
-            await refresh(connection)
-            looked.set()
-            if not hinted.is_set():  # by what came while it was read
-                await readable(connection, POLL)
-
-    look = connected(database_url, channel, follow)
+    looked = asyncio.Event()
+    look = connected(database_url, channel, lambda connection: view._follow(connection, channel, looked))  # noqa: SLF001  # its own
 
     async def turn() -> float:
         try:
@@ -44,7 +68,7 @@ async def following(
         finally:
             looked.set()
 
-    failures = Failures(channel, postponed=f"{channel}_kept", passing=_passing, longest_away=POLL)
+    failures = Failures(channel, postponed=f"{channel}_kept", passing=_passing, longest_away=_LONGEST_AWAY)
     async with running(Service(channel, turn, failures)):
         if wait:
             await looked.wait()

@@ -58,10 +58,12 @@ class Service:
         grace: float | None = 0.0,
         spacing: float = 0.0,
         heartbeat: Heartbeat | None = None,
+        beat_every: float = math.inf,
         context: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self.name = name
         self.heartbeat = heartbeat
+        self._beat_every = beat_every
         self._run_once = run_once
         self._failures = failures or Failures(name)
         self._hold = hold
@@ -98,7 +100,16 @@ class Service:
             self._woken.clear()
             pause = await self.turn()
             await _within(self._closing, pause.fixed)
-            await _within(self._woken, pause.seconds - pause.fixed)
+            await self._wait(pause.seconds - pause.fixed)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for the next round, and beat meanwhile: a loop that waits does not hang."""
+        while seconds > self._beat_every and not self._woken.is_set():
+            await _within(self._woken, self._beat_every)
+            seconds -= self._beat_every
+            if self.heartbeat:
+                self.heartbeat.beat()
+        await _within(self._woken, seconds)
 
     async def turn(self) -> Pause:
         """Run one round; returns the pause after it."""

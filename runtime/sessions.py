@@ -152,13 +152,13 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) ->
         seconds -= every
 
 
-async def readable(connection: AsyncConnection, seconds: float | None = None) -> None:
+async def readable(connection: AsyncConnection, seconds: float | None = None, found: asyncio.Event | None = None) -> None:
     """
-    Wait until the server has sent something, has ended the connection, or the time is over.
+    Wait until the server has sent something, has ended the connection, `found` was set by somebody else, or the time is over.
 
     psycopg's own wait for notifications wakes ten times a second.
     """
-    loop, found, number = asyncio.get_running_loop(), asyncio.Event(), connection.fileno()
+    loop, found, number = asyncio.get_running_loop(), found or asyncio.Event(), connection.fileno()
     loop.add_reader(number, found.set)
     try:
         with suppress(TimeoutError):

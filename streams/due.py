@@ -31,9 +31,9 @@ log = structlog.get_logger()
 UNWRITABLE: Final = "outcome_unwritable"
 _QUIET: Final = 2
 """Rounds in which nothing was done, after which a sender is at rest; in one of them the next due time was asked for."""
-_AT_REST: Final = 10
-"""Polls that are one while nothing is under way: what becomes due meanwhile is heard of, or known before."""
-_AT_REST_MAX: Final = 5.0  # seconds
+_AT_REST_MAX: Final = 15.0
+"""Seconds between two looks at rest, or a claim where that is shorter: so a claim that another worker has made meanwhile, and
+may leave behind, is known of before it ends. All else that becomes due is heard of, or known before."""
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 
@@ -100,6 +100,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             hold=hold,
             grace=_LAST_ANSWERS,
             heartbeat=heartbeat,
+            beat_every=self._claims.every.total_seconds(),
             context=lambda: context or {},
         )
         self.open, self.wake = self._service.open, self._service.wake
@@ -180,8 +181,8 @@ class DueSender(ABC, Generic[Row, Ended]):
     async def _turn(self) -> float:
         done = await self.run_once()
         self._quiet = 0 if self._under_way or any(done) else self._quiet + 1
-        poll = self._poll if self._quiet < _QUIET else max(self._poll, min(self._poll * _AT_REST, _AT_REST_MAX))
-        return min(poll, max(0.0, self._due_at - now()) + _LATE)
+        at_rest = max(self._poll, min(self._claims.duration.total_seconds(), _AT_REST_MAX))
+        return min(self._poll if self._quiet < _QUIET else at_rest, max(0.0, self._due_at - now()) + _LATE)
 
     async def _look_ahead(self, connection: AsyncConnection) -> None:
         """Ask for the next due time where the last one has come, and otherwise once in a `poll`."""

@@ -119,4 +119,4 @@ class LeadSettings(StreamSettings, DeliverySettings):
     lead_probe_max: Timeout = timedelta(minutes=5)
     """How long it is left alone at most before it is tried again, whenever its leads are due."""
     lead_poll: Poll = timedelta(milliseconds=200)
-    """How often a worker looks for what has become due; a tenth as often while nothing is, but every 5 s."""
+    """How often a worker looks for what has become due; while nothing is, every 15 s or when it hears of something."""

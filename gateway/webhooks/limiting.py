@@ -19,14 +19,12 @@ from outbox.append import Received
 from projections.config_view import Config, following
 from projections.roster import Roster
 from runtime.rates import rate_of
-from runtime.service import Service, running
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LIMITED: Final = "/v1/webhooks/"  # health is asked by our own
-_LOOK: Final = 0.5  # seconds between two looks at the configuration, which is kept up within 1.5
 
 
 class Limits(NamedTuple):
@@ -58,9 +56,9 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     async def follow(_: web.Application) -> AsyncIterator[None]:
         # Beside the requests, not before them: webhooks are not to wait for a database that is away.
         async with following(settings.database_url, wait=False) as config:
-            followers = [_Follower(config, rates, key, rate) for rates, (key, rate) in zip(limits, defaults.items(), strict=True)]
-            async with running(*(Service("rate limits", follower.look) for follower in followers)):
-                yield
+            for rates, (key, rate) in zip(limits, defaults.items(), strict=True):
+                config.on_read(_Follower(config, rates, key, rate).look)
+            yield
         for rates in limits:
             await rates.close()
 
@@ -111,10 +109,9 @@ class _Follower:
         self._default = default
         self._seen = ""
 
-    async def look(self) -> float:
+    def look(self) -> None:
         text = self._config.get(self._key, "")
         if text != self._seen:
             self._seen = text
             self._rates.change(rate_of(text) if text else self._default)
             log.info("rate_changed", key=self._key, rate=text or "as set")
-        return _LOOK

@@ -131,21 +131,39 @@ class Breakers:
         """Return when the lead of an attempt that has ended would have been due; None where it was not pulled forward."""
         return self._pulled.pop(lead_id, None)
 
-    async def look(self, connection: AsyncConnection, mine: Collection[str]) -> None:
-        """Take over the breakers of partners that have become this worker's, and read which probes operators asked for."""
+    def next_trial(self, partners: Iterable[str]) -> float | None:
+        """Return the seconds until the next of these CRMs that are left alone may be tried, or None where there is none."""
+        moment, now = time.monotonic(), self._now()
+        known = {*partners}
+        waits = [(until - now).total_seconds() for partner, until in self._held.items() if partner in known]
+        opened = (breaker.open_until for partner, breaker in self._breakers.items() if partner in known)
+        waits += [until - moment for until in opened if until is not None]
+        return min((seconds for seconds in waits if seconds > 0), default=None)
+
+    async def look(self, connection: AsyncConnection, mine: Collection[str], *, at_rest: bool) -> None:
+        """
+        Take over the breakers of partners that have become this worker's, and read which probes operators asked for.
+
+        That is read in every round at rest, of which a request makes one, and now and then while attempts are under way.
+        """
         if fresh := {*mine} - self._taken_over:
             for partner, failures in (await breaker_store.read_open(connection, fresh)).items():
                 self._breakers[partner].reopen(time.monotonic(), failures)
             self._taken_over |= fresh
-        if time.monotonic() >= self._look_at:
+        if at_rest or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY
             for partner in await breaker_store.read_asked(connection, mine):
                 self._breakers[partner].probe(time.monotonic())
                 self._held.pop(partner, None)
                 self._asked.add(partner)
 
-    async def pull(self, connection: AsyncConnection, idle: Iterable[str]) -> None:
-        """Make a lead due for each partner that is to be tried and of which nothing is; `idle` are those that could be tried."""
+    async def pull(self, connection: AsyncConnection, idle: Iterable[str]) -> bool:
+        """
+        Make a lead due for each partner that is to be tried and of which nothing is; returns whether one was.
+
+        `idle` are those that could be tried.
+        """
+        before = len(self._pulled)
         for partner in idle:
             breaker = self._breakers[partner]
             if partner in self._asked or breaker.state(time.monotonic()) == "half_open":
@@ -155,9 +173,15 @@ class Breakers:
                     breaker.close()
                     self._asked.discard(partner)
                     self._unrecorded[partner] = None
+        return len(self._pulled) > before
 
-    async def record(self, connection: AsyncConnection) -> None:
-        """Write down which breakers have changed, and make leads due that wait for a CRM that is back."""
+    async def record(self, connection: AsyncConnection) -> bool:
+        """
+        Write down which breakers have changed, and make leads due that wait for a CRM that is back.
+
+        Returns whether a CRM is back.
+        """
+        back = bool(self._back_since)
         for partner, error in [*self._unrecorded.items()]:
             breaker, now = self._breakers[partner], self._now()
             probe_at = breaker_store.probe_time(breaker.open_until, time.monotonic(), now)
@@ -166,3 +190,4 @@ class Breakers:
         for partner, since in [*self._back_since.items()]:
             if not await breaker_store.hasten(connection, partner, since, self._now()):
                 del self._back_since[partner]
+        return back

@@ -122,7 +122,8 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return {lead.partner for lead in self._under_way.values()} | {*self._claiming}
 
     async def begin(self, connection: AsyncConnection) -> int:
-        await self._breakers.look(connection, [key for key in self._partners if self._holds(key)])
+        mine_now = [key for key in self._partners if self._holds(key)]
+        await self._breakers.look(connection, mine_now, at_rest=not self._under_way)
         rooms = mine = self._rooms()
         if time.monotonic() >= self._strangers_at:
             self._strangers_at = time.monotonic() + _STRANGERS_EVERY
@@ -134,8 +135,9 @@ class Dispatcher(DueSender[Claimed, Ended]):
             begun = await self._claim(connection, rooms) if rooms else 0
         finally:
             self._claiming = ()
-        await self._breakers.pull(connection, mine.keys() - self.busy())
-        await self._breakers.record(connection)
+        pulled = await self._breakers.pull(connection, mine.keys() - self.busy())
+        if await self._breakers.record(connection) or pulled:
+            self.wake()
         return begun
 
     async def _claim(self, connection: AsyncConnection, rooms: Mapping[str, Room]) -> int:
@@ -156,7 +158,8 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     async def next_due(self, connection: AsyncConnection) -> float | None:
         mine = [key for key in self._partners if self._holds(key) and not self._paused(key)]
-        return await delivery_store.next_due(connection, mine, self._now())
+        due = await delivery_store.next_due(connection, mine, self._now())
+        return min((seconds for seconds in (due, self._breakers.next_trial(mine)) if seconds is not None), default=None)
 
     async def renew(self, connection: AsyncConnection, rows: Collection[Claimed]) -> list[UUID]:
         return await delivery_store.renew(connection, rows, self._now() + self._claims.duration)
@@ -210,6 +213,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
     def _forget_removed(self) -> None:
         """Show nothing more of partners that are no longer there."""
         for key in self._known - self._partners.keys():
+            self._strangers_at = 0.0
             self._breakers.forget(key)
             UNDER_WAY.remove(key)
             BREAKER.remove(key)

@@ -14,6 +14,7 @@ from outbox.append import shard_of
 from outbox.clock import ServerClock
 from outbox.shards import LEADS_WORKERS, Shards
 from projections.config_view import following
+from projections.leads import DUE_CHANNEL
 from projections.roster import Roster, followed
 from runtime.database import Pool
 from runtime.failures import Failures
@@ -26,7 +27,6 @@ from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
 from streams.leads.handler import LeadsHandler
-from streams.leads.store import DUE_CHANNEL
 from streams.replays import after_replays
 from streams.role import Role, Running
 from streams.settings import LeadSettings
@@ -56,15 +56,19 @@ class Ownership:
         """Return whether attempts to the partner may begin here."""
         return shard_of(partner) in self._shards and self._lease is not None and self._lease.held
 
-    def keeping(self, busy: Callable[[], Collection[str]]) -> Service:
-        """Return the service that takes free shards up to the fair share, and gives back surplus ones that are not `busy`."""
+    def keeping(self, busy: Callable[[], Collection[str]], changed: Callable[[], object] = lambda: None) -> Service:
+        """
+        Return the service that takes free shards up to the fair share, and gives back surplus ones that are not `busy`.
+
+        It calls `changed` when the worker has other partners than before.
+        """
 
         async def hold_lease() -> float:
             lease = Lease(self._database_url, "leads share", self._duration, self._heartbeat)
             try:
                 await asyncio.to_thread(lease.open)
                 self._lease = lease
-                await self._keep(lease, Shards(lease.connection, LEADS_WORKERS), busy)
+                await self._keep(lease, Shards(lease.connection, LEADS_WORKERS), busy, changed)
             finally:
                 self._lease, self._shards = None, frozenset()
                 await asyncio.to_thread(lease.close)
@@ -73,12 +77,16 @@ class Ownership:
         failures = Failures("leads share", postponed="share_lost", longest_away=self._every)
         return Service("leads share", hold_lease, failures)
 
-    async def _keep(self, lease: Lease, shards: Shards, busy: Callable[[], Collection[str]]) -> None:
+    async def _keep(
+        self, lease: Lease, shards: Shards, busy: Callable[[], Collection[str]], changed: Callable[[], object]
+    ) -> None:
         await asyncio.to_thread(shards.join)
         while True:
             lease.check()
             surplus = frozenset(await asyncio.to_thread(shards.surplus))
-            self._shards = frozenset(shards.owned) - surplus
+            before, self._shards = self._shards, frozenset(shards.owned) - surplus
+            if self._shards != before:
+                changed()
             if idle := surplus - {shard_of(partner) for partner in busy()}:
                 await asyncio.to_thread(shards.release, [*idle])
             await asyncio.sleep(self._every)
@@ -117,7 +125,9 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             now=clock.now,
         )
         heard = hearing(settings.database_url, DUE_CHANNEL, dispatcher)
-        services = (clock.reading(pool), ownership.keeping(dispatcher.busy), heard, dispatcher)
+        for view in (config, partners):
+            view.on_read(dispatcher.wake)
+        services = (clock.reading(pool), ownership.keeping(dispatcher.busy, dispatcher.wake), heard, dispatcher)
         yield Running(LeadsHandler(), services, (heartbeat,))
 
 

@@ -8,11 +8,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from outbox.erased import is_marker
+from projections.leads import DUE_CHANNEL
 from schemas.leads import LeadStatus
 from streams.due import announce
-
-DUE_CHANNEL: Final = "leads_due"
-"""Notified when a lead has become due by a commit."""
 
 
 class NewLead(NamedTuple):

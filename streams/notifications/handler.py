@@ -131,6 +131,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
             )
         for channel, dispatcher in zip(settings.urls, dispatchers, strict=True):
             settings.on_change(partial(_renew, dispatcher, channel, exits), f"notify_{channel.lower()}_url")
+            config.on_read(dispatcher.wake)
         heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
         yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 

@@ -48,7 +48,7 @@ class NotificationSettings(StreamSettings):
     notify_concurrency: int = Field(default=16, ge=1, le=200)
     """Messages under way at once, for each channel."""
     notify_poll: Poll = timedelta(milliseconds=500)
-    """How often a channel looks for messages that are due; a tenth as often while none are, but every 5 s."""
+    """How often a channel looks for messages that are due; while none are, every 15 s or when it hears of one."""
     notify_message_domain: Annotated[str, AfterValidator(_check_domain)] = "tallyhook.local"
     """The right side of every Message-ID."""
 

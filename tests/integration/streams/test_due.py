@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from projections.leads import DUE_CHANNEL
+from projections.partners import ask_probe
 from runtime.service import running
 from streams.due import hearing, settle_apart
-from streams.leads.store import DUE_CHANNEL
-from tests.integration.streams.delivering import Clock, Leads, leads_on
+from tests.integration.streams.delivering import Clock, Leads, leads_on, round_of
 from tests.simulators.crm import status
 from tests.simulators.partner import lead
 from tests.waiting import eventually
@@ -65,7 +66,7 @@ async def test_a_lead_is_delivered_when_its_time_has_come(leads: Leads) -> None:
 
 async def test_at_rest_it_looks_less_often_until_there_is_something_to_do(leads: Leads) -> None:
     async with leads.dispatcher(poll=timedelta(milliseconds=200)) as dispatcher:
-        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 2.0, 2.0]
+        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 15.0, 15.0]
         [lead_id] = await leads.take_in(lead("1"))
         assert await dispatcher._turn() == 0.2
         await dispatcher.idle()
@@ -73,10 +74,37 @@ async def test_at_rest_it_looks_less_often_until_there_is_something_to_do(leads:
         assert (await leads.one(lead_id))["status"] == "delivered"
 
 
+async def test_at_rest_it_looks_before_a_claim_of_another_worker_ends(leads: Leads) -> None:
+    async with leads.dispatcher(poll=timedelta(milliseconds=200), lease=timedelta(seconds=2)) as dispatcher:
+        assert [await dispatcher._turn() for _ in range(3)] == [0.2, 3.0, 3.0]
+
+
+async def test_at_rest_it_looks_when_a_crm_that_is_left_alone_may_be_tried(leads: Leads) -> None:
+    leads.crm.answers("/acme", status(500))
+    await leads.take_in(lead("1"), lead("2"))
+    async with leads.dispatcher(
+        poll=timedelta(0), cap=1, breaker_threshold=1, breaker_cooldown=timedelta(seconds=5)
+    ) as dispatcher:
+        await round_of(dispatcher)
+        assert [await dispatcher._turn() <= 5 for _ in range(3)] == [True] * 3
+
+
+async def test_a_probe_that_is_asked_for_is_heard_of(leads: Leads, database_url: str) -> None:
+    leads.crm.answers("/acme", status(500))
+    [lead_id] = await leads.take_in(lead("1"))
+    limits: dict[str, Any] = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
+    async with leads.dispatcher(**limits) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+        await until(leads, lead_id, status="retrying")
+        leads.crm.answers("/acme", status(200))
+        async with leads.pool.connection() as connection:
+            await ask_probe(connection, "ACME")
+        await until(leads, lead_id, status="delivered")
+
+
 async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads, database_url: str) -> None:
     leads.crm.answers("/acme", status(500))
     [lead_id] = await leads.take_in(lead("1"))
-    limits = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
+    limits: dict[str, Any] = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
     async with leads.dispatcher(**limits) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
         await until(leads, lead_id, status="retrying")
         [other] = await leads.take_in(lead("2"))
