@@ -39,6 +39,8 @@ class Shards:
         self._connection = connection
         self._sharers = sharers
         self.owned: list[int] = []
+        self.members = 0
+        """Live processes that share, at the last look."""
 
     def join(self) -> None:
         """Count this process as a live member from now on."""
@@ -52,7 +54,7 @@ class Shards:
         """
         row = self._connection.execute(_SEEN, self._sharers._asdict(), prepare=True).fetchone()
         members, taken = (row[0], set(row[1] or ())) if row else (1, set())
-        fair = fair_share(members)
+        self.members, fair = members, fair_share(members)
         free = [shard for shard in range(SHARDS) if shard not in taken]
         random.shuffle(free)  # two that start together should not reach for the same ones
         self._take(free[: max(0, fair - len(self.owned))])

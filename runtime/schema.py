@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _MIGRATION: Final = re.compile(r"(\d{4})_(expand|contract)_\w+\.py")
 _STATEMENT: Final = timedelta(seconds=5)
-_EVERY: Final = 15.0  # seconds between two looks while the schema fits; each is a connection
+_EVERY: Final = 30.0  # seconds between two looks while the schema fits; each is a connection
 _SOON: Final = 0.5  # seconds, while it does not, or is not known
 _TURN: Final = 0.1  # seconds between two looks at a request to stop
 
@@ -124,7 +124,7 @@ def check_schema(connection: Connection[Any]) -> None:
 
 class SchemaWatch:
     """
-    Looks at the schema every few seconds, in a thread of its own between `start` and `stop`; each change is logged once.
+    Looks at the schema twice a minute, and more often while it does not fit, in a thread of its own between `start` and `stop`; each change is logged once.
 
     While Postgres is away, or refuses us, the last look counts.
     """

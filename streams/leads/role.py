@@ -32,6 +32,8 @@ from streams.role import Role, Running
 from streams.settings import LeadSettings
 
 _EVERY: Final = timedelta(seconds=1)
+_ALONE: Final = 5
+"""So many times as long between two looks while no other worker has a share: none can die, and one that comes waits idly."""
 
 
 class Ownership:
@@ -89,7 +91,7 @@ class Ownership:
                 changed()
             if idle := surplus - {shard_of(partner) for partner in busy()}:
                 await asyncio.to_thread(shards.release, [*idle])
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(self._every * (_ALONE if shards.members == 1 and not surplus else 1))
 
 
 _UNTIL_KNOWN: Final = 0.1  # seconds between two looks whether the clock and the partners have been read
