@@ -124,7 +124,9 @@ def check_schema(connection: Connection[Any]) -> None:
 
 class SchemaWatch:
     """
-    Looks at the schema twice a minute, and more often while it does not fit, in a thread of its own between `start` and `stop`; each change is logged once.
+    Looks at the schema twice a minute, and more often while it does not fit, in a thread of its own between `start` and `stop`.
+
+    Each change is logged once.
 
     While Postgres is away, or refuses us, the last look counts.
     """
