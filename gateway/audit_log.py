@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
+from gateway.secrets.tokens import Role
 from gateway.write_behind import WriteBehind
 from runtime.database import UNAVAILABLE, Pool, is_missing_day
 from runtime.ids import new_id, time_of
@@ -42,7 +43,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     trace_id: str
     duration_ms: int
-    role: Literal["service", "admin"] | None = None
+    role: Role | None = None
     secret_id: str | None = None
     reason: str | None = None
     client: str | None = None

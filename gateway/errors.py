@@ -40,6 +40,7 @@ class Reason(StrEnum):
     TOKEN_WRONG = "token_wrong", 401  #: The token is not a live one.
     CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed", 403  #: The client certificate is not on the list of allowed subjects.
     ADMIN_TOKEN_NEEDED = "admin_token_needed", 403  #: The operation needs an operator's token.
+    TOKEN_READ_ONLY = "token_read_only", 403  #: The token is a reader's: it changes nothing, and sees no raw bodies.
     # other 4xx
     ENDPOINT_UNKNOWN = "endpoint_unknown", 404  #: The provider has no endpoint of this name.
     NOT_FOUND = "not_found", 404  #: No object has this id, or the path does not exist.

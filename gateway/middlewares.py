@@ -99,8 +99,14 @@ async def require_token(request: web.Request, handler: Handler) -> web.StreamRes
         caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))
         metrics.SECRET_USES.labels(caller.role, caller.secret_id).inc()
         request.app[SECRET_USES].count(caller.secret_id)
-        check_role(caller, role)
+        check_role(caller, role, readable=_is_readable(request))
     return await handler(request)
+
+
+def _is_readable(request: web.Request) -> bool:
+    """Report whether a reader may ask for it: everything that changes nothing, except for raw bodies."""
+    route = request.app[ROUTES].get(request.match_info.route.name or "")
+    return route.readable if route else request.method in {"GET", "HEAD"}
 
 
 def _needed(request: web.Request) -> Role | None:

@@ -13,6 +13,7 @@ _ROLES: Final = {
     **{f"{provider.name.upper()}_API_KEY": f"{provider.title}'s API" for provider in providers() if provider.is_asked},
     "INTERNAL_API_TOKEN": "services",
     "ADMIN_API_TOKEN": "operators",
+    "READ_API_TOKEN": "readers",
 }
 _OWN: Final = frozenset(_ROLES.values())
 _DELIVERIES: Final = "deliveries to partners"

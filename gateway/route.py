@@ -35,7 +35,8 @@ def _header(name: str, header: str, description: str) -> Proof:
 INTERNAL_TOKEN: Final = _header(
     "internalToken",
     "X-Internal-Token",
-    "A token of a service, or of an operator where the role `admin` is needed; several are alive at once, for rotation.",
+    "A token of a service, or of an operator where the role `admin` is needed; several are alive at once, for rotation. "
+    "A reader's token may call every GET but those of raw bodies; personal data in the answers is masked.",
 )
 PROVIDER_SIGNATURES: Final[Mapping[ProviderName, Proof]] = {
     provider.name: _header(f"{provider.name}Signature", provider.signature.header, provider.signature.description)
@@ -137,6 +138,8 @@ class Route(NamedTuple):
     description: str = ""
     keyed: bool = True  #: False for a POST whose answer must not be kept, since it shows a secret: it takes no `Idempotency-Key`.
     source: str = ""  #: The source of the webhooks that it receives, if its name is another.
+    personal: frozenset[str] = frozenset()  #: The fields of its answers that hold personal data, which is masked for a reader.
+    raw: bool = False  #: True if it answers with what somebody has sent, byte for byte, which no reader sees.
     holds: Mapping[int, str] = MappingProxyType({})  #: The texts of answers, by status, that their records do not have.
 
     @property
@@ -155,6 +158,11 @@ class Route(NamedTuple):
         return _PATH_PARAMETER.findall(self.path)
 
     @property
+    def readable(self) -> bool:
+        """True if a reader may call it."""
+        return self.method == "GET" and not self.raw
+
+    @property
     def takes_key(self) -> bool:
         """True if `Idempotency-Key` is honoured: for every POST of services and operators whose answer may be kept."""
         return self.method == "POST" and self.role is not None and self.keyed
@@ -165,6 +173,8 @@ class Route(NamedTuple):
         found = ALWAYS | self.refuses
         if self.role:
             found |= OF_TOKENS
+        if self.role and not self.readable:
+            found |= {Reason.TOKEN_READ_ONLY}
         if self.role == "admin":
             found |= {Reason.ADMIN_TOKEN_NEEDED}
         if self.role and self.body:

@@ -29,7 +29,8 @@ def _names_of(value: object) -> object:
 
 Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
-Tokens = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`"), Field(min_length=1)]
+TokensOrNone = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`")]
+Tokens = Annotated[TokensOrNone, Field(min_length=1)]
 
 
 def _field_of(secret: WebhookSecret) -> tuple[Any, Any]:
@@ -80,6 +81,8 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: Tokens
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
+    read_api_token: TokensOrNone = ()
+    """Tokens of readers, likewise: they may ask for everything and change nothing, and personal data is masked for them."""
     kafka_bootstrap_servers: KafkaServers | None = None
     """The addresses of Kafka, `host:port`, comma-separated: used for the topology only, never on the way of an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
@@ -132,9 +135,10 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
 
     @property
     def own_secrets(self) -> frozenset[Secret]:
-        """The secrets of providers, services and operators, which no partner may have."""
+        """The secrets of providers, services, operators and readers, which no partner may have."""
         of_providers = (secret for provider in providers() for secret in self.webhook_secrets(provider))
-        return frozenset((*of_providers, *self.internal_api_token, *self.admin_api_token, *self.stripe_api_key))
+        tokens = (*self.internal_api_token, *self.admin_api_token, *self.read_api_token)
+        return frozenset((*of_providers, *tokens, *self.stripe_api_key))
 
     @property
     def kafka(self) -> Cluster | None:

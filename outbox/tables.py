@@ -200,7 +200,7 @@ audit_log = Table(
     Column("trace_id", Text, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     Column("client", Text),
-    CheckConstraint("role in ('service', 'admin')", name="role_known"),
+    CheckConstraint("role in ('service', 'admin', 'reader')", name="role_known"),
     CheckConstraint("(role is null) = (secret_id is null)", name="caller_whole"),
     postgresql_partition_by="RANGE (id)",
 )

@@ -1,4 +1,4 @@
-"""The tokens of services and of operators; several of each are live at once, so that they can be rotated."""
+"""The tokens of services, operators and readers; several of each are live at once, so that they can be rotated."""
 
 import hmac
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from gateway.errors import GatewayError, Reason
 from runtime.settings import Secret
 
-Role = Literal["service", "admin"]
+Role = Literal["service", "admin", "reader"]
 
 
 class Caller(NamedTuple):
@@ -20,14 +20,13 @@ class Caller(NamedTuple):
 class Gatekeeper:
     """Knows the live tokens."""
 
-    def __init__(self, service: Sequence[Secret], admin: Sequence[Secret]) -> None:
-        self.renew(service, admin)
+    def __init__(self, service: Sequence[Secret], admin: Sequence[Secret], read: Sequence[Secret] = ()) -> None:
+        self.renew(service, admin, read)
 
-    def renew(self, service: Sequence[Secret], admin: Sequence[Secret]) -> None:
+    def renew(self, service: Sequence[Secret], admin: Sequence[Secret], read: Sequence[Secret] = ()) -> None:
         """Let these be the live tokens from now on."""
-        self._tokens: list[tuple[Role, Secret]] = [("service", token) for token in service] + [
-            ("admin", token) for token in admin
-        ]
+        roles: dict[Role, Sequence[Secret]] = {"service": service, "admin": admin, "reader": read}
+        self._tokens = [(role, token) for role, tokens in roles.items() for token in tokens]
 
     def recognise(self, token: str | None) -> Caller:
         """
@@ -56,11 +55,15 @@ class Gatekeeper:
         return found
 
 
-def check_role(caller: Caller, needed: Role) -> None:
+def check_role(caller: Caller, needed: Role, *, readable: bool = False) -> None:
     """
-    Let through whose token suffices.
+    Let through whose token suffices; `readable` is what a reader may ask for too.
 
-    Raises GatewayError `admin_token_needed` where a service's token is not enough.
+    Raises GatewayError: `token_read_only`, and `admin_token_needed` where a service's token is not enough.
     """
+    if caller.role == "reader":
+        if not readable:
+            raise GatewayError(Reason.TOKEN_READ_ONLY, "this token changes nothing and sees no raw bodies")
+        return
     if needed == "admin" and caller.role != "admin":
         raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")

@@ -200,6 +200,7 @@ def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
             for live in _of(setting_of(place), endpoint.secrets, overlaps.get(endpoint.provider, _CALLERS))),
         *_of("INTERNAL_API_TOKEN", settings.internal_api_token, _CALLERS),
         *_of("ADMIN_API_TOKEN", settings.admin_api_token, _CALLERS),
+        *_of("READ_API_TOKEN", settings.read_api_token, _CALLERS),
         *(live for key, partner in sorted(senders.partners.items()) for live in (
             *_of(f"PARTNER_{key}_SECRET", partner.secret, _CALLERS),
             *_of(f"PARTNER_{key}_TOKEN", partner.token, _CALLERS),

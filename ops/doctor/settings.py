@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AREA: Final = "settings"
 SECRETS: Final = "secrets"
 _OF_PROVIDERS: Final = {provider.secret_setting: provider for provider in providers()}
-_NAMES: Final = (*_OF_PROVIDERS, "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN")
+_NAMES: Final = (*_OF_PROVIDERS, "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN", "READ_API_TOKEN")
 _PLACEHOLDER: Final = re.compile(
     r"change.?me|example|placeholder|your[-_ ]|x{4,}|secret$|^whsec_(test)?$|…|\.\.\.|<.*>", re.IGNORECASE
 )

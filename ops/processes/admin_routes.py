@@ -46,6 +46,7 @@ _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OTHERS_ID: Final = frozenset({Reason.PARTNER_ID_TAKEN, Reason.PARTNER_IN_ENVIRONMENT})
 _OF_PARTNERS: Final = _ABSENT | _OTHERS_ID | {Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 _OF_ENDPOINTS: Final = frozenset({Reason.SECRET_INVALID, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE})
+_OF_EVENTS: Final = frozenset({"key"})  # of a message to an address it is the address
 _ENDPOINT: Final = "The provider, or the id of the endpoint."
 _IN_PATH: Final[dict[str, Any]] = {"provider": ProviderName, "id": Slug}
 
@@ -58,9 +59,9 @@ def _one(path: str, name: str, handler: Handler, found: Answer, id_text: str, **
     )
 
 
-def _listed(path: str, handler: Handler, page: type[Page[Any]], query: type[Limited]) -> Route:
+def _listed(path: str, handler: Handler, page: type[Page[Any]], query: type[Limited], **more: Any) -> Route:
     """The route of a list."""
-    return Route("GET", f"/v1/admin/{path}", f"admin_{path}", handler, {200: page}, role="admin", query=query)
+    return Route("GET", f"/v1/admin/{path}", f"admin_{path}", handler, {200: page}, role="admin", query=query, **more)
 
 
 ADMIN: Final = (
@@ -68,9 +69,12 @@ ADMIN: Final = (
         "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
         role="admin", query=DeliveriesQuery,
     ),
-    _one("webhooks/deliveries/{id}", "delivery", deliveries.delivery, deliveries.DeliveriesDetail, "The id of the delivery."),
     _one(
-        "webhooks/deliveries/{id}/body", "body", deliveries.body, _BYTES, "The id of the delivery.",
+        "webhooks/deliveries/{id}", "delivery", deliveries.delivery, deliveries.DeliveriesDetail, "The id of the delivery.",
+        personal=_OF_EVENTS,
+    ),
+    _one(
+        "webhooks/deliveries/{id}/body", "body", deliveries.body, _BYTES, "The id of the delivery.", raw=True,
         holds={200: "The raw body of the delivery."},
     ),
     _one("webhooks/deliveries/{id}/explanation", "explanation", deliveries.explanation, Explanation, "The id of the delivery."),
@@ -98,11 +102,11 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/dead-letters", "admin_dead_letters", dead_letters.dead_letters, {200: dead_letters.DeadLettersPage},
-        role="admin", query=DeadLettersQuery,
+        role="admin", query=DeadLettersQuery, personal=frozenset({"detail"}),
     ),
     _one(
         "dead-letters/{id}", "dead_letter", dead_letters.dead_letter, dead_letters.DeadLettersDetail,
-        "The id of the dead letter.",
+        "The id of the dead letter.", personal=frozenset({"detail", "key", "value", "headers", "keyText", "excerpt"}),
     ),
     Route(
         "POST", "/v1/admin/dead-letters/{id}/retry", "admin_dead_letter_retry", dead_letters.retry, {202: Sent},
@@ -185,18 +189,21 @@ ADMIN: Final = (
     Route("GET", "/v1/admin/find", "admin_find", find.find, {200: find.Findings}, role="admin", query=FindQuery),
     _one(
         "events/{id}", "event", events.event, events.EventsDetail,
-        "The id of the event, of its delivery, or of something that it changed.",
+        "The id of the event, of its delivery, or of something that it changed.", personal=_OF_EVENTS,
     ),
     _listed("payments", state.payments, state.PaymentsPage, PaymentsQuery),
     _listed("subscriptions", state.subscriptions, state.SubscriptionsPage, SubscriptionsQuery),
     _listed("invoices", state.invoices, state.InvoicesPage, InvoicesQuery),
     _listed("leads", state.all_leads, state.LeadsPage, LeadsQuery),
-    _listed("notifications", state.all_notifications, state.NotificationsPage, NotificationsQuery),
+    _listed("notifications", state.all_notifications, state.NotificationsPage, NotificationsQuery, personal=frozenset({"to"})),
     _one("payments/{id}", "payment", state.payment, PaymentView, "The provider's id of the payment."),
     _one("refunds/{id}", "refund", state.refund, RefundView, "The provider's id of the refund."),
     _one("disputes/{id}", "dispute", state.dispute, DisputeView, "The provider's id of the dispute."),
     _one("subscriptions/{id}", "subscription", state.subscription, SubscriptionView, "The provider's id of the subscription."),
     _one("invoices/{id}", "invoice", state.invoice, InvoiceView, "The provider's id of the invoice."),
-    _one("leads/{id}", "lead", state.lead, LeadView, "The id of the lead."),
-    _one("notifications/{id}", "notification", state.notification, NotificationView, "The id of the notification."),
+    _one("leads/{id}", "lead", state.lead, LeadView, "The id of the lead.", personal=frozenset({"payload", "excerpt"})),
+    _one(
+        "notifications/{id}", "notification", state.notification, NotificationView, "The id of the notification.",
+        personal=frozenset({"to", "address", "error"}),
+    ),
 )  # fmt: skip

@@ -36,6 +36,7 @@ from gateway.keys import (
     SETTLEMENTS,
     STOPPING,
 )
+from gateway.masking import mask_for_readers
 from gateway.middlewares import audit_call, require_token, trace_and_refuse
 from gateway.parameters import check_parameters
 from gateway.presence import Presence
@@ -64,6 +65,7 @@ from runtime.database import Pool, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.schema import SchemaWatch
 from runtime.service import running
+from runtime.settings import Secret
 from schemas.providers import providers
 
 _FIRST_LOOK: Final = (
@@ -226,7 +228,7 @@ def _renew(receptions: Mapping[str, Reception], senders: Senders, settings: Gate
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """Build the application that our own services and operators may reach."""
-    door = [audit_call, trace_and_refuse, require_subject, require_token, check_parameters, honour_key]
+    door = [audit_call, trace_and_refuse, require_subject, require_token, mask_for_readers, check_parameters, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
     app[LOOPS] = loops_of(resources)
     app[INTAKE] = resources.intake
@@ -247,9 +249,14 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[SENDERS] = resources.senders
     app[ERASING] = resources.erasing
     app[SECRET_USES] = resources.secret_uses
-    app[GATEKEEPER] = gatekeeper = Gatekeeper(settings.internal_api_token, settings.admin_api_token)
-    settings.on_change(lambda newest: gatekeeper.renew(newest.internal_api_token, newest.admin_api_token))
+    app[GATEKEEPER] = gatekeeper = Gatekeeper(*_tokens(settings))
+    settings.on_change(lambda newest: gatekeeper.renew(*_tokens(newest)))
     app[CONTRACT] = files("schemas").joinpath("openapi.json").read_bytes()
     serve(app, INTERNAL)
     add_console(app)
     return app
+
+
+def _tokens(settings: GatewaySettings) -> tuple[tuple[Secret, ...], ...]:
+    """Those of services, of operators and of readers."""
+    return settings.internal_api_token, settings.admin_api_token, settings.read_api_token

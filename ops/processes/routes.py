@@ -156,6 +156,7 @@ COMMANDS: Final = (
     Route(
         "GET", "/internal/v1/contacts/{userId}", "contact", contacts.contact, {200: Contact},
         role="service", refuses=_ABSENT, id_type=Line, id_refusal=Reason.FIELD_INVALID, id_text="Your id of the user.",
+        personal=frozenset({"email", "phone", "push"}),
     ),
     Route(
         "PUT", "/internal/v1/contacts/{userId}", "contact_put", contacts.put, {200: Contact},

@@ -10,7 +10,8 @@ from runtime.settings import Secret
 
 SERVICE = (Secret("service-new"), Secret("service-old"))
 ADMIN = (Secret("admin-new"), Secret("admin-old"))
-gatekeeper = Gatekeeper(SERVICE, ADMIN)
+READ = (Secret("read-new"), Secret("read-old"))
+gatekeeper = Gatekeeper(SERVICE, ADMIN, READ)
 
 
 def admit(token: str | None, needed: Role) -> Caller:
@@ -40,9 +41,19 @@ def test_every_live_admin_token_opens_everything(secret: Secret, needed: Role) -
         ("tökën", "service", Reason.TOKEN_WRONG),
         ("\udcff", "admin", Reason.TOKEN_WRONG),
         ("service-new", "admin", Reason.ADMIN_TOKEN_NEEDED),
+        ("read-new", "admin", Reason.TOKEN_READ_ONLY),
+        ("read-old", "service", Reason.TOKEN_READ_ONLY),
     ],
 )
 def test_any_other_token_has_its_reason(token: str | None, needed: Role, reason: Reason) -> None:
     with pytest.raises(GatewayError) as refusal:
         admit(token, needed)
     assert refusal.value.reason is reason
+
+
+@pytest.mark.parametrize("needed", ["service", "admin"])
+@pytest.mark.parametrize("secret", READ)
+def test_every_live_token_of_a_reader_opens_what_changes_nothing(secret: Secret, needed: Role) -> None:
+    caller = gatekeeper.recognise(secret.value)
+    check_role(caller, needed, readable=True)
+    assert caller == Caller("reader", secret.id)

@@ -154,6 +154,8 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
     [
         ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, {"INTERNAL_API_TOKEN"}),
         ({"INTERNAL_API_TOKEN": f"another-token,{GOOD['ADMIN_API_TOKEN']}"}, {"INTERNAL_API_TOKEN"}),
+        ({"READ_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, {"READ_API_TOKEN"}),
+        ({"READ_API_TOKEN": GOOD["INTERNAL_API_TOKEN"]}, {"READ_API_TOKEN"}),
         ({"RAZORPAY_WEBHOOK_SECRET": GOOD["ADMIN_API_TOKEN"]}, {"RAZORPAY_WEBHOOK_SECRET"}),
         ({"PARTNER_ACME_TOKEN": GOOD["INTERNAL_API_TOKEN"]}, {"PARTNER_ACME_TOKEN"}),
         ({"PARTNER_A_TOKEN": "shared", "PARTNER_B_SECRET": "shared"}, {"PARTNER_B_SECRET"}),

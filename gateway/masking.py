@@ -1,0 +1,56 @@
+"""
+The view of a reader, whose token changes nothing: personal data is masked in every answer.
+
+What is personal is what an erasure takes away: contact data, the addresses and errors of messages, the payloads of leads and what
+a CRM answered, the records of dead letters. A route names its fields that hold some; an address of mail or a telephone number is
+masked wherever it is. Ids stay, those of users too: they lead nowhere without what is masked.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.keys import CALLER
+from gateway.route import ROUTES
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MASK: Final = "(masked)"
+_ADDRESS: Final = re.compile(r"[^\s\"'<>()\[\]{},;:=?&/]+@[^\s\"'<>()\[\]{},;:=?&/]+|(?<![\w+])\+[1-9][0-9]{5,14}(?![\w:-])")
+
+
+@web.middleware
+async def mask_for_readers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Mask the personal data of an answer in JSON to a reader."""
+    response = await handler(request)
+    caller = request.get(CALLER)
+    if caller is None or caller.role != "reader" or not isinstance(response, web.Response):
+        return response
+    route = request.app[ROUTES].get(request.match_info.route.name or "")
+    if response.content_type == "application/json" and isinstance(response.body, bytes):
+        found = masked(msgspec.json.decode(response.body), route.personal if route else frozenset())
+        response.body = msgspec.json.encode(found)
+    return response
+
+
+def masked(value: Any, personal: AbstractSet[str]) -> Any:
+    """The decoded JSON with its personal fields masked: a text and an object as a word, a list as an empty one."""
+    match value:
+        case dict():
+            return {name: _mask(each) if name in personal else masked(each, personal) for name, each in value.items()}
+        case list():
+            return [masked(each, personal) for each in value]
+        case str():
+            return _ADDRESS.sub(MASK, value)
+        case _:
+            return value
+
+
+def _mask(value: Any) -> Any:
+    if value is None:
+        return None
+    return [] if isinstance(value, list) else MASK
