@@ -145,6 +145,8 @@ class Name(StrEnum):
     JOURNEY = "journey"
     MEMORY = "memory"
     SCALING = "scaling"
+    WHOLE = "whole"
+    IDLE = "idle"
 
 
 EVERY: Final = "all"

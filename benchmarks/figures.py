@@ -116,6 +116,19 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
+def cpu_seconds_of_all(pid: int) -> float:
+    """That of a process and of its children, those that have ended included; a server's own processes are its children."""
+    process = psutil.Process(pid)
+    times = process.cpu_times()
+    ended = float(times.children_user + times.children_system)
+    return cpu_seconds(pid) + ended + sum(cpu_seconds(child.pid) for child in process.children(recursive=True))
+
+
+def memory(pid: int) -> float:
+    """The memory that would be free without the process, in MiB: what it shares with others counts in shares (the kernel's PSS)."""
+    return float(psutil.Process(pid).memory_full_info().pss) / MIB
+
+
 def peak_memory(pid: int) -> float:
     """The most resident memory so far, in MiB (the kernel's VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

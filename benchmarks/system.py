@@ -23,17 +23,18 @@ from ops.stack.probe import answers
 from runtime.addresses import LOOPBACK, address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ops.stack.supervisor import ProcessSpec
 
     Report = Callable[[str, str], None]
+    Roles = Sequence[tuple[str, ...]]
 
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
 # Calls are counted as ever, but our one client is never too many.
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
-_EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters")
+_EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters", "notifications")
 _PROJECTIONS: Final = ("payments", "refunds", "disputes", "history", "reconciliations", "invoices", "subscriptions")
 
 
@@ -61,14 +62,17 @@ class Running:
 class System:
     """Migrated database, ensured topics, and a way to start our processes."""
 
-    def __init__(self, stack: Stack, **settings: str) -> None:
+    def __init__(self, stack: Stack, settings: dict[str, str], workers: Roles = SPLIT, program: str = TALLYHOOK) -> None:
+        """`workers` are the roles of each worker process; `program` is the `tallyhook` to measure, which may be of another release."""
         self.stack = stack
-        listeners = take_listeners(stack.ports, {}, SPLIT)
+        self._program = program
+        listeners = take_listeners(stack.ports, {}, workers)
         made = {name: make() for name, make in NEEDED.items()}
         self.settings = made | _LIMITS | stack.environment | listeners.environment | settings
         self.public = listeners.public
         self._specs = {spec.name: spec for spec in processes(listeners)}
-        self._specs |= {f"{name}-2": self._second(self._specs[name]) for name in ("relay", "worker-payments")}
+        twins = [name for name in ("relay", "worker-payments") if name in self._specs]
+        self._specs |= {f"{name}-2": self._second(self._specs[name]) for name in twins}
 
     @property
     def database_url(self) -> str:
@@ -89,7 +93,9 @@ class System:
     def empty(self) -> None:
         """Take out all rows and start from a checkpoint, so that every round finds the same database."""
         with self.connect() as connection:
-            connection.execute(f"truncate {', '.join((*_EFFECTS, *_PROJECTIONS))}")
+            # A former release does not have all of them.
+            known = connection.execute("select t from unnest(%s::text[]) t where to_regclass(t) is not null", ([*_EFFECTS, *_PROJECTIONS],))
+            connection.execute(f"truncate {', '.join(table for (table,) in known)}")
             connection.execute("checkpoint")
 
     def set_up(self) -> None:
@@ -124,7 +130,10 @@ class System:
         log = self.stack.data_dir / "log" / f"{spec.name}.log"
         # Not in the checkout: its `.env` is not ours.
         environment = {**os.environ, **self.settings, **spec.environment}
-        return spawn(spec.command, log=log, environment=environment, cwd=self.stack.data_dir)
+        return spawn(self._command(spec), log=log, environment=environment, cwd=self.stack.data_dir)
+
+    def _command(self, spec: ProcessSpec) -> tuple[str, ...]:
+        return tuple(self._program if word == TALLYHOOK else word for word in spec.command)
 
     def _await_ready(self, process: Running, spec: ProcessSpec) -> None:
         deadline = time.monotonic() + _READY_LIMIT
@@ -138,19 +147,25 @@ class System:
 
     def _run(self, *words: str) -> None:
         environment = {**os.environ, **self.settings}
-        command = [TALLYHOOK, *words]
+        command = [self._program, *words]
         done = subprocess.run(command, env=environment, cwd=self.stack.data_dir, capture_output=True, text=True, check=False)
         if done.returncode:
             raise StackError(Reason.PROCESS_FAILED, f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
 
 
 @contextmanager
-def system(*servers: str, report: Report, **settings: str) -> Iterator[System]:
-    """A system on the named servers, which stop with the block; nothing of it stays. Settings change those of our processes."""
+def system(
+    *servers: str, report: Report, workers: Roles = SPLIT, program: str = TALLYHOOK, **settings: str
+) -> Iterator[System]:
+    """
+    A system on the named servers, which stop with the block; nothing of it stays.
+
+    Settings change those of our processes; `workers` and `program` as in System.
+    """
     folder = temporary_data_dir()
     try:
         with Stack(folder, servers, report=report) as stack:
-            made = System(stack, **settings)
+            made = System(stack, settings, workers, program)
             report("system", "migrating, making topics")
             made.set_up()
             yield made

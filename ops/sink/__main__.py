@@ -48,7 +48,7 @@ def build_web(inbox: Inbox) -> web.Application:
         messages = inbox.messages(request.query.get("to"))
         if "text/html" in request.headers.get("Accept", ""):
             return web.Response(text=page_of(messages), content_type="text/html")
-        return web.json_response(body=msgspec.json.encode({"items": messages}))
+        return web.json_response(body=msgspec.json.encode({"items": messages, "total": inbox.total}))
 
     async def delivered(request: web.Request) -> web.Response:
         """A lead, as the CRM of a partner takes it."""

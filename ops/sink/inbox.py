@@ -37,8 +37,11 @@ class Inbox:
 
     def __init__(self) -> None:
         self._arrived: deque[Arrived] = deque(maxlen=KEPT)
+        self.total = 0
+        """All that ever came, those that are no longer kept included."""
 
     def add(self, message: Arrived) -> None:
+        self.total += 1
         self._arrived.appendleft(message)
 
     def messages(self, to: str | None = None) -> list[Arrived]:

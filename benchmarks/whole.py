@@ -1,0 +1,144 @@
+"""The whole way of a payment, from HTTP to the mail that tells of it, of this release beside the last, and what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import requests
+
+from benchmarks import load
+from benchmarks.beside import beside
+from benchmarks.bodies import write_requests
+from benchmarks.figures import Aim, Result, cpu_seconds_of_all, expect, median, ratio
+from benchmarks.system import Running, System, system
+from benchmarks.topic import Topic
+from ops.dev.processes import SINK, TALLYHOOK
+from schemas.topics import Topic as Name
+from tests.release import last_release
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.figures import Figure, Scale
+    from benchmarks.system import Report
+
+EVENTS: Final = 200_000
+_PROCESSES: Final = (SINK, "relay", "worker-notifications", "worker-payments", "gateway")
+_SERVERS: Final = ("postgres", "kafka", "redis")
+_AT_ONCE: Final = 25_000  # signed and sent together: no signature may be older than five minutes
+_CONNECTIONS: Final = 64
+_LIMIT: Final = 3600.0  # seconds
+_FACTOR: Final = 2.0
+
+
+class _Travelled(NamedTuple):
+    """One round: events a second until the last mail, and milliseconds of processor time an event by process."""
+
+    rate: float
+    cost: dict[str, float]
+
+
+class _Side:
+    """A release with the servers that it runs on."""
+
+    def __init__(self, name: str, ours: System, report: Report) -> None:
+        self.name = name
+        self.rounds: list[_Travelled] = []
+        self._ours = ours
+        self._report = report
+
+    def travel(self, events: int) -> None:
+        """Send so many events, and wait until every mail about them has arrived."""
+        self._ours.empty()
+        billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
+        before = billing.ends(), outcomes.ends()
+        with self._ours.running(*_PROCESSES) as processes:
+            meter = _Meter(self._ours, processes)
+            started = time.monotonic()
+            self._send(events)
+            self._report("whole", f"{self.name}: waiting for the last mail")
+            for topic, ends in zip((billing, outcomes), before, strict=True):
+                topic.until_readable(ends, events, _LIMIT, lambda: [each.check() for each in processes])
+            took = time.monotonic() - started
+            self.rounds.append(_Travelled(events / took, meter.cost(events)))
+            expect("mails", _mails(processes), events)
+        for table in ("dedup", "payments", "notifications"):
+            expect(f"rows of {table}", self._ours.count(table), events)
+        expect("mails known to be sent", self._ours.count("notifications where status = 'sent'"), events)
+        expect("rows of dead_letters", self._ours.count("dead_letters"), 0)
+
+    def _send(self, events: int) -> None:
+        host, port = self._ours.public
+        path = self._ours.stack.data_dir / "requests"
+        for begin in range(0, events, _AT_ONCE):
+            number = min(_AT_ONCE, events - begin)
+            self._report("whole", f"{self.name}: sending, {begin:,} of {events:,} events")
+            payments = write_requests(path, number, self._ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
+            self._make_users(payments)
+            with beside(load.send, load.Plan(path, self._ours.public, _CONNECTIONS)) as answers_within:
+                expect("events acknowledged", answers_within(_LIMIT).acknowledged, number)
+
+    def _make_users(self, payments: Sequence[str]) -> None:
+        """A mail address for each payer: the id of the user ends as that of the payment does."""
+        with self._ours.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("set synchronous_commit = off")
+            with cursor.copy("copy contacts (user_id, email) from stdin") as copy:
+                for payment in payments:
+                    token = payment.removeprefix("pi_")
+                    copy.write_row((f"user_{token}", f"{token}@example.com"))
+
+
+class _Meter:
+    """The processor time of every process that takes part, but for the load's and the sink's own."""
+
+    def __init__(self, ours: System, processes: Sequence[Running]) -> None:
+        self._pids = {process.name: process.pid for process in processes if process.name != SINK}
+        self._pids |= {server.name: server.pid for server in ours.stack.servers if server.pid}
+        self._before = self._now()
+
+    def cost(self, events: int) -> dict[str, float]:
+        """Milliseconds an event since the meter was made."""
+        return {name: (now - self._before[name]) * 1000 / events for name, now in self._now().items()}
+
+    def _now(self) -> dict[str, float]:
+        return {name: cpu_seconds_of_all(pid) for name, pid in self._pids.items()}
+
+
+def run(scale: Scale, report: Report) -> Result:
+    events = scale.count(EVENTS)
+    with ExitStack() as stack:
+        sides = [_Side("this release", stack.enter_context(system(*_SERVERS, report=report)), report)]
+        if scale.with_peer:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallyhook-release-")))
+            sides.append(_Side("last release", stack.enter_context(system(*_SERVERS, report=report, program=last_release(folder))), report))
+        for _ in range(scale.rounds):
+            for side in sides:
+                side.travel(events)
+    note = f"{events:,} events over HTTP, {_CONNECTIONS} connections, a mail for each; the load and the sink of the mails are not counted"
+    return Result("whole", [*_ratios(sides), *(figure for side in sides for figure in _figures(side))], [note])
+
+
+def _ratios(sides: Sequence[_Side]) -> list[Figure]:
+    rates = [[each.rate for each in side.rounds] for side in sides]
+    return [ratio("this release ÷ the last", *rates, Aim(at_least=_FACTOR))] if len(rates) > 1 else []
+
+
+def _figures(side: _Side) -> list[Figure]:
+    total = [sum(each.cost.values()) for each in side.rounds]
+    parts = [
+        median(f"{side.name}: {name}", [each.cost[name] for each in side.rounds], "ms/event") for name in side.rounds[0].cost
+    ]
+    return [
+        median(f"{side.name}: until the last mail", [each.rate for each in side.rounds], "events/s"),
+        median(f"{side.name}: processor time of all", total, "ms/event"),
+        *parts,
+    ]
+
+
+def _mails(processes: Sequence[Running]) -> int:
+    [sink] = [process for process in processes if process.name == SINK]
+    return int(requests.get(f"{sink.web}/", timeout=30).json()["total"])
