@@ -69,7 +69,8 @@ class DueSender(ABC, Generic[Row, Ended]):
     The attempts of one worker between `open` and `close`.
 
     It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`hearing`), and every `poll`
-    in any case; at rest it looks less often. `hold` keeps it from beginning.
+    in any case; at rest it looks less often. Between two rounds are `spacing` seconds at least, so that attempts that end
+    meanwhile are written down in one commit. `hold` keeps it from beginning.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class DueSender(ABC, Generic[Row, Ended]):
         *,
         lease: timedelta,
         poll: timedelta,
+        spacing: float = 0.0,
         hold: Hold | None = None,
         context: Mapping[str, object] | None = None,
     ) -> None:
@@ -99,6 +101,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             self._failures,
             hold=hold,
             grace=_LAST_ANSWERS,
+            spacing=spacing,
             heartbeat=heartbeat,
             beat_every=self._claims.every.total_seconds(),
             context=lambda: context or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -41,6 +42,11 @@ class MailServer:
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
+        self.connections: list[SMTP] = []
+        """That of each mail, in their order."""
+        self.answers = asyncio.Event()
+        """Mails are answered while it is set."""
+        self.answers.set()
         self.refuse: Callable[[str], str | None] = lambda _: None
         self.port = Ports().take("smtp", 0)
         self._controller: Controller | None = None
@@ -64,6 +70,8 @@ class MailServer:
 
     def go(self) -> None:
         if self._controller:
+            for transport in {connection.transport for connection in self.connections} - {None}:
+                self._controller.loop.call_soon_threadsafe(transport.abort)
             self._controller.stop()
             self._controller = None
 
@@ -75,9 +83,11 @@ class MailServer:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # same
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # same
         assert isinstance(envelope.content, bytes)
+        self.connections.append(server)
         self.mails.append(Mail(envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
+        await self.answers.wait()
         return "250 taken"
 
 

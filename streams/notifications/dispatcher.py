@@ -37,6 +37,9 @@ ATTEMPTS: Final = Metric(
     ["channel", "outcome"],
 )
 
+_SPACING: Final = 0.02
+"""Seconds between two rounds: a commit for each message would cost more than to send it."""
+
 
 class Dispatcher(DueSender[Notification, Ended]):
     """The attempts of one channel; none begins while the runtime configuration has `channel.<CHANNEL>.paused` true."""
@@ -58,7 +61,7 @@ class Dispatcher(DueSender[Notification, Ended]):
     ) -> None:
         words = Words(f"notifications {channel}", "waiting", "notifications_unsettled")
         heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
-        super().__init__(pool, words, heartbeat, lease=lease, poll=poll, hold=hold, context=context)
+        super().__init__(pool, words, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
         self._channel: Channel = channel
         self.sender = sender
         """May be replaced: messages under way keep theirs."""

@@ -1,6 +1,7 @@
 """Handles notification commands: each becomes a row that waits for its channel, or ends at once with an event."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -45,10 +46,11 @@ class NotificationsHandler:
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, command_of(event)) for event in events]
         known = await contacts.named(connection, sorted({name for _, command in commands for name in names_of(command)}))
+        by_name = _by_name(known)
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
-            meant = [contact for contact in known if is_named_by(contact, command)]
+            meant = _named_by(command, by_name)
             decision = decide(command, meant, self._configured)
             notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
             notification = notification._replace(locale=next((contact.locale for contact in meant if contact.locale), None))
@@ -93,9 +95,20 @@ def command_of(event: Event) -> SendNotification:
     return msgspec.structs.replace(command, template=template.code, data=data)
 
 
-def is_named_by(contact: Contact, command: SendNotification) -> bool:
-    """Return whether the command's `to` or its `fallback` names this contact."""
-    return not names_of(command).isdisjoint({contact.user_id, contact.address(command.channel)})
+def _by_name(known: Iterable[Contact]) -> dict[str, list[Contact]]:
+    """Return the contacts by their user ids and by their addresses."""
+    found: dict[str, list[Contact]] = defaultdict(list)
+    for contact in known:
+        for name in {contact.user_id, contact.email, contact.phone, contact.push} - {None}:
+            found[str(name)].append(contact)
+    return found
+
+
+def _named_by(command: SendNotification, by_name: Mapping[str, list[Contact]]) -> list[Contact]:
+    """Return the contacts that the command's `to` or its `fallback` names, by the ids of their users."""
+    names = names_of(command)
+    found = {contact.user_id: contact for name in names for contact in by_name.get(name, ())}
+    return [found[user] for user in sorted(found) if not names.isdisjoint({user, found[user].address(command.channel)})]
 
 
 def names_of(command: SendNotification) -> set[str]:

@@ -7,17 +7,16 @@ distinguish a permanent refusal from a server that is away.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.headerregistry import Address
-from email.message import EmailMessage
 from enum import StrEnum
 from typing import Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-import aiosmtplib
 from aiosmtplib import (
+    SMTP,
     SMTPAuthenticationError,
     SMTPException,
     SMTPNotSupported,
@@ -31,6 +30,7 @@ from apprise.plugins.email import NotifyEmail
 from runtime.endpoints import is_port
 from schemas.addresses import Mailbox, mailbox_of
 from streams.errors import StreamError
+from streams.notifications.connections import Connections
 from streams.notifications.mails import Message, mail_of
 
 _PERMANENT: Final = 500
@@ -165,18 +165,19 @@ def recipient_of(address: str) -> Mailbox:
 
 
 class MailSender:
-    """Mail over SMTP, one connection a mail."""
+    """Mail over SMTP, one mail after the other over a connection."""
 
     def __init__(self, server: NotifyEmail, seconds: float) -> None:
         name, address = (str(part or "") for part in server.from_addr)
         self._from = Address(display_name=name, addr_spec=address)
-        self._send = _smtp_of(server, address, seconds)
+        self._address = address
+        self._connections = Connections(_smtp_of(server, address, seconds))
 
     async def send(self, message: Message) -> None:
         to = recipient_of(message.address)
         mail = mail_of(message, self._from, to)
         try:
-            await self._send(mail, to.address)
+            await self._connections.send(mail, self._address, to.address)
         except SMTPNotSupported as error:
             if to.ascii:
                 raise SendFailed(SendReason.SMTP_UNAVAILABLE, str(error)) from error
@@ -193,7 +194,7 @@ class MailSender:
             raise SendFailed(SendReason.SMTP_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Nothing is open between two mails."""
+        self._connections.close()
 
 
 class ProviderSender:
@@ -235,15 +236,12 @@ def _plugin_of(url: str) -> NotifyBase:
     return plugin
 
 
-def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[EmailMessage, str], Awaitable[object]]:
-    """Return a function that sends a mail to exactly one recipient, even if its headers could be read otherwise."""
+def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[], SMTP]:
+    """Return a function that makes a client of the mail server that Apprise's URL names."""
     secure = str(server.secure_mode)
 
-    def send(mail: EmailMessage, recipient: str) -> Awaitable[object]:
-        return aiosmtplib.send(
-            mail,
-            sender=sender,
-            recipients=[recipient],
+    def make() -> SMTP:
+        return SMTP(
             hostname=server.smtp_host,
             port=server.port,
             username=server.user or None,
@@ -255,4 +253,4 @@ def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[Emai
             timeout=seconds,
         )
 
-    return send
+    return make

@@ -92,15 +92,13 @@ async def refuse(
     ]
     await _insert(connection, rows)
     await append(connection, events)
-    for each, news in refused:
-        await _settle_task(connection, each, news)
+    await _settle_tasks(connection, refused)
 
 
 async def suppress(connection: AsyncConnection, notifications: Sequence[Notification], reason: str) -> None:
     """Write notifications down that are not to be sent, without events: those were published before."""
     await _insert(connection, [(each, "suppressed", reason, None) for each in notifications])
-    for each in notifications:
-        await tasks.finish(connection, each.id, {"status": "suppressed", "messageId": each.message_id})
+    await tasks.finish_all(connection, {each.id: _result(each, "suppressed") for each in notifications})
 
 
 CLAIM_BYTES: Final = 4 * 1024 * 1024
@@ -177,9 +175,7 @@ async def settle(connection: AsyncConnection, ended: Sequence[Ended]) -> list[En
     current = {*await (await connection.execute(_SETTLE, [list(column) for column in columns])).fetchall()}
     held = [(each, event) for each, event in zip(ended, events, strict=True) if (each.row.id, each.row.attempts) in current]
     await append(connection, [event for _, event in held if event])
-    for each, _ in held:
-        if not isinstance(each.outcome, Retried):
-            await _settle_task(connection, each.row, each.outcome)
+    await _settle_tasks(connection, [(each.row, each.outcome) for each, _ in held if not isinstance(each.outcome, Retried)])
     return [each for each, _ in held]
 
 
@@ -223,11 +219,17 @@ async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification
     )
 
 
-async def _settle_task(connection: AsyncConnection, each: Notification, news: News) -> None:
-    if isinstance(news, NotificationFailed):
-        await tasks.fail(connection, each.id, news.reason)
-    else:
-        await tasks.finish(connection, each.id, {"status": STATUS[type(news)], "messageId": each.message_id})
+async def _settle_tasks(connection: AsyncConnection, ended: Sequence[tuple[Notification, News]]) -> None:
+    """Settle the tasks of those that came as commands: one statement for all that are done, one for each that failed."""
+    done = {each.id: _result(each, STATUS[type(news)]) for each, news in ended if not isinstance(news, NotificationFailed)}
+    await tasks.finish_all(connection, done)
+    for each, news in ended:
+        if isinstance(news, NotificationFailed):
+            await tasks.fail(connection, each.id, news.reason)
+
+
+def _result(each: Notification, status: str) -> dict[str, str]:
+    return {"status": status, "messageId": each.message_id}
 
 
 def _event(each: Notification, news: News) -> Event:

@@ -72,6 +72,7 @@ class Worker:
         self._connection = connection
         self._pool = pool
         self._mail = mail
+        self._senders: list[MailSender] = []
         self.config = Config()
         self._handler = NotificationsHandler({"EMAIL"}, "tallyhook.test")
 
@@ -94,6 +95,7 @@ class Worker:
     def dispatcher(self, *, attempts: int = 3, lease: timedelta = LEASE, poll: timedelta = POLL) -> Counting:
         sender = sender_of(self._mail.url, seconds=2, threads=1)
         assert isinstance(sender, MailSender)
+        self._senders.append(sender)
         return Counting(
             "EMAIL",
             sender,
@@ -114,6 +116,10 @@ class Worker:
         await dispatcher.idle()
         await dispatcher.close()
         return dict(dispatcher.outcomes)
+
+    def close(self) -> None:
+        for sender in self._senders:
+            sender.close()
 
     async def read(self, notification_id: UUID) -> notifications.NotificationView:
         found = await notifications.notification(self._connection, notification_id)
@@ -145,7 +151,9 @@ async def worker(database_url: str, mail: MailServer) -> AsyncIterator[Worker]:
     pool = make_pool(database_url, size=5, name="test")
     await pool.open()
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        yield Worker(connection, pool, mail)
+        made = Worker(connection, pool, mail)
+        yield made
+        made.close()
     await pool.close()
 
 

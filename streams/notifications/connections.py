@@ -1,0 +1,96 @@
+"""Connections to one mail server: each carries one mail after the other, and is closed soon after the last."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from typing import Final, NamedTuple
+
+from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
+
+_IDLE: Final = 5.0
+"""Seconds after which an idle connection is closed. Servers close theirs later: RFC 5321, 4.5.3.2.7, asks for five minutes."""
+_MAILS: Final = 100
+"""Mails over one connection, as servers set bounds of their own and spread new connections over their hosts."""
+_REFUSALS: Final = (SMTPResponseException, SMTPRecipientsRefused, SMTPNotSupported)
+"""Errors after which the connection still serves: they are the server's answers about one mail."""
+
+
+class _Idle(NamedTuple):
+    client: SMTP
+    mails: int
+    until: float
+
+
+class Connections:
+    """The connections that are open; `make` returns a client that is not connected yet."""
+
+    def __init__(self, make: Callable[[], SMTP]) -> None:
+        self._make = make
+        self._idle: list[_Idle] = []
+        self._closed = False
+
+    async def send(self, mail: EmailMessage, sender: str, recipient: str) -> None:
+        """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
+        async with self._one() as client:
+            await client.send_message(mail, sender=sender, recipients=[recipient])
+
+    def close(self) -> None:
+        """Close what is idle now, and the others after their mail."""
+        self._closed = True
+        self._close_idle()
+
+    @asynccontextmanager
+    async def _one(self) -> AsyncIterator[SMTP]:
+        client, mails = await self._reused() or (await self._connected(), 0)
+        serves = False
+        try:
+            yield client
+            serves = True
+        except _REFUSALS:
+            serves = True
+            raise
+        finally:
+            if serves and client.is_connected and mails + 1 < _MAILS and not self._closed:
+                self._keep(client, mails + 1)
+            else:
+                client.close()
+
+    async def _connected(self) -> SMTP:
+        client = self._make()
+        await client.connect()
+        return client
+
+    async def _reused(self) -> tuple[SMTP, int] | None:
+        """Return a connection that the server still answers on: a mail that is under way cannot be sent again without doubt."""
+        while self._idle:
+            client, mails, _ = self._idle.pop()
+            alive = False
+            try:
+                await client.rset()
+                alive = True
+            except (SMTPException, OSError):
+                continue
+            finally:
+                if not alive:
+                    client.close()
+            return client, mails
+        return None
+
+    def _keep(self, client: SMTP, mails: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle.append(_Idle(client, mails, loop.time() + _IDLE))
+        if len(self._idle) == 1:
+            loop.call_later(_IDLE, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long; the newest are used first, so that the oldest stand in front."""
+        loop = asyncio.get_running_loop()
+        while self._idle and self._idle[0].until <= loop.time():
+            self._idle.pop(0).client.close()
+        if self._idle:
+            loop.call_at(self._idle[0].until, self._sweep)
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().client.close()

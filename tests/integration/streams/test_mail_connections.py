@@ -1,0 +1,127 @@
+"""Connections to a real mail server: shared by mails, given up with the server, never a reason to lose or repeat a mail."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.notifications import connections
+from streams.notifications.mails import Message
+from streams.notifications.senders import SendFailed, SendReason, sender_of
+from streams.notifications.texts import Text
+from tests.mail import mail_server
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.notifications.senders import Sender
+    from tests.mail import MailServer
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with mail_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def sender(server: MailServer) -> Sender:
+    return sender_of(server.url, seconds=20, threads=1)
+
+
+def message(number: int, address: str = "jane@example.com") -> Message:
+    return Message(f"<{number}@tallyhook.local>", address, Text(f"Text {number}", f"Subject {number}", "<p>Text</p>"))
+
+
+def connections_of(server: MailServer) -> list[int]:
+    """How many mails came over each connection."""
+    return [server.connections.count(each) for each in dict.fromkeys(server.connections)]
+
+
+async def test_mails_follow_each_other_over_one_connection(server: MailServer, sender: Sender) -> None:
+    for number in range(3):
+        await sender.send(message(number, f"user{number}@example.com"))
+    assert connections_of(server) == [3]
+    assert [mail.recipients for mail in server.mails] == [[f"user{number}@example.com"] for number in range(3)]
+    assert set(server.ids.values()) == {1}
+    sender.close()
+
+
+async def test_mails_at_once_have_a_connection_each_which_serve_the_next_ones(server: MailServer, sender: Sender) -> None:
+    for begin in (0, 4):
+        await asyncio.gather(*(sender.send(message(begin + number)) for number in range(4)))
+    assert connections_of(server) == [2, 2, 2, 2]
+    assert set(server.ids.values()) == {1}
+    sender.close()
+
+
+async def test_a_refused_recipient_leaves_the_connection_to_the_next_mail(server: MailServer, sender: Sender) -> None:
+    server.refuse = lambda address: "550 unknown" if address.startswith("nobody") else None
+    await sender.send(message(1))
+    with pytest.raises(SendFailed) as refused:
+        await sender.send(message(2, "nobody@example.com"))
+    assert (refused.value.reason, refused.value.permanent) == (SendReason.RECIPIENT_REFUSED, True)
+    await sender.send(message(3))
+    assert (connections_of(server), [*server.ids]) == ([2], ["<1@tallyhook.local>", "<3@tallyhook.local>"])
+    sender.close()
+
+
+async def test_a_server_that_was_restarted_gets_the_next_mail_at_once(server: MailServer, sender: Sender) -> None:
+    await sender.send(message(1))
+    server.go()
+    with pytest.raises(SendFailed) as failed:
+        await sender.send(message(2))
+    assert (failed.value.reason, failed.value.permanent) == (SendReason.SMTP_UNAVAILABLE, False)
+    server.come()
+    await sender.send(message(2))
+    server.go()
+    server.come()
+    await sender.send(message(3))
+    assert [*server.ids.items()] == [(f"<{number}@tallyhook.local>", 1) for number in (1, 2, 3)]
+    assert connections_of(server) == [1, 1, 1]
+    sender.close()
+
+
+async def test_a_connection_carries_so_many_mails_and_no_more(
+    server: MailServer, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_MAILS", 2)
+    for number in range(5):
+        await sender.send(message(number))
+    assert connections_of(server) == [2, 2, 1]
+    sender.close()
+
+
+async def test_an_idle_connection_is_closed(server: MailServer, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_IDLE", 0.05)
+    await sender.send(message(1))
+    [connection] = server.connections
+
+    async def closed() -> bool | None:
+        return connection.transport is None or None
+
+    assert await eventually(closed)
+    await sender.send(message(2))
+    assert connections_of(server) == [1, 1]
+    sender.close()
+
+
+async def test_a_mail_that_is_cut_off_takes_its_connection_along(server: MailServer, sender: Sender) -> None:
+    await sender.send(message(1))
+    server.answers.clear()
+    cut = asyncio.create_task(sender.send(message(2)))
+
+    async def arrived() -> bool | None:
+        return len(server.mails) == 2 or None
+
+    await eventually(arrived)
+    cut.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cut
+    server.answers.set()
+    await sender.send(message(3))
+    assert connections_of(server) == [2, 1]
+    sender.close()
