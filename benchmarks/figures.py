@@ -125,7 +125,7 @@ def cpu_seconds_of_all(pid: int) -> float:
 
 
 def memory(pid: int) -> float:
-    """The memory that would be free without the process, in MiB: what it shares with others counts in shares (the kernel's PSS)."""
+    """The memory of the process in MiB, where what it shares with others counts in shares (the kernel's PSS)."""
     return float(psutil.Process(pid).memory_full_info().pss) / MIB
 
 

@@ -63,7 +63,7 @@ class System:
     """Migrated database, ensured topics, and a way to start our processes."""
 
     def __init__(self, stack: Stack, settings: dict[str, str], workers: Roles = SPLIT, program: str = TALLYHOOK) -> None:
-        """`workers` are the roles of each worker process; `program` is the `tallyhook` to measure, which may be of another release."""
+        """`workers` are the roles of each worker process; `program` is the `tallyhook` to measure, as of another release."""
         self.stack = stack
         self._program = program
         listeners = take_listeners(stack.ports, {}, workers)
@@ -94,7 +94,8 @@ class System:
         """Take out all rows and start from a checkpoint, so that every round finds the same database."""
         with self.connect() as connection:
             # A former release does not have all of them.
-            known = connection.execute("select t from unnest(%s::text[]) t where to_regclass(t) is not null", ([*_EFFECTS, *_PROJECTIONS],))
+            query = "select t from unnest(%s::text[]) t where to_regclass(t) is not null"
+            known = connection.execute(query, ([*_EFFECTS, *_PROJECTIONS],)).fetchall()
             connection.execute(f"truncate {', '.join(table for (table,) in known)}")
             connection.execute("checkpoint")
 
@@ -154,9 +155,7 @@ class System:
 
 
 @contextmanager
-def system(
-    *servers: str, report: Report, workers: Roles = SPLIT, program: str = TALLYHOOK, **settings: str
-) -> Iterator[System]:
+def system(*servers: str, report: Report, workers: Roles = SPLIT, program: str = TALLYHOOK, **settings: str) -> Iterator[System]:
     """
     A system on the named servers, which stop with the block; nothing of it stays.
 
