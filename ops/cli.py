@@ -11,6 +11,8 @@ from operations.backfill import command as backfill
 from operations.dead_letters import command as dead_letters
 from operations.deliveries import command as deliveries
 from operations.endpoints import command as endpoints
+from operations.endpoints import importing as endpoints_import  # noqa: F401  # adds a command to the group
+from operations.endpoints import trial as endpoints_trial  # noqa: F401  # same
 from operations.erasure import command as erase
 from operations.find import command as find
 from operations.ledger import command as ledger

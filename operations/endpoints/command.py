@@ -6,26 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from operations.endpoints.shell import Place, named, note, registry_of_settings
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.reseal import reseal
-from runtime.seals import Seals
-from runtime.settings import SettingsError, environment
 from schemas.endpoints import place_of
-from schemas.partners import PartnerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from psycopg import AsyncConnection
 
-    from operations.endpoints.registry import Changed, Name, Registry
+    from operations.endpoints.registry import Changed, Registry
 
     Work = Callable[[AsyncConnection, Registry], Awaitable[Changed]]
 
 app = typer.Typer(no_args_is_help=True, help="Endpoints of payment providers, each with secrets, a mode and a label of its own.")
 app.command("reseal")(reseal)
 
-Place = Annotated[str, typer.Argument(metavar="PROVIDER/ID", help="The endpoint, such as stripe/eu.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _TERMS: Final = ("label", "mode")
 
@@ -38,7 +35,7 @@ def list_endpoints(as_json: Json = False) -> None:
     from operations.endpoints import views
     from projections.endpoints import ENDPOINTS
 
-    seals = _registry().seals
+    seals = registry_of_settings().seals
     found = [msgspec.to_builtins(views.of_row(row, seals)) for row in with_database(ENDPOINTS.read_all)]
     show(
         {"endpoints": found},
@@ -55,11 +52,11 @@ def show_endpoint(place: Place, as_json: Json = False) -> None:
     from operations.endpoints import views
     from projections.endpoints import ENDPOINTS
 
-    name = _named(place)
+    name = named(place)
     row = with_database(lambda connection: ENDPOINTS.read(connection, name.place))
     if row is None:
         raise CommandError(f"not_found: there is no endpoint {place}")
-    data = msgspec.to_builtins(views.of_row(row, _registry().seals))
+    data = msgspec.to_builtins(views.of_row(row, registry_of_settings().seals))
     show(data, "\n".join(_lines(data)), as_json=as_json)
 
 
@@ -84,7 +81,7 @@ def put(
         from operations.faults import read_fields
         from projections.endpoints import ENDPOINTS
 
-        name = _named(place)
+        name = named(place)
         row = await ENDPOINTS.read_to_change(connection, name.place)
         terms = msgspec.to_builtins(row.terms) if row else {}
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
@@ -115,7 +112,7 @@ def add_secret(
         raise CommandError(f"field_invalid: {error}") from error
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.add_secret(connection, _named(place), asked.value, operator())
+        return await registry.add_secret(connection, named(place), asked.value, operator())
 
     _change(f"add-secret {place}", work, as_json=as_json)
 
@@ -129,7 +126,7 @@ def drop_secret(
     """Forget a secret: what it signs is refused from then on."""
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.drop_secret(connection, _named(place), secret_id, operator())
+        return await registry.drop_secret(connection, named(place), secret_id, operator())
 
     _change(f"drop-secret {place} {secret_id}", work, as_json=as_json)
 
@@ -137,14 +134,14 @@ def drop_secret(
 @app.command("remove")
 def remove(place: Place, *, yes: Yes = False, as_json: Json = False) -> None:
     """Remove an endpoint: its deliveries are refused from then on, and what it received stays."""
-    registry, name = _registry(), _named(place)
+    registry, name = registry_of_settings(), named(place)
     if not yes and not typer.confirm(f"Remove {place}?"):
         raise CommandError("nothing was changed")
 
     async def work(connection: AsyncConnection) -> None:
         async with connection.transaction():
             await registry.remove(connection, name)
-            await _note(connection, f"remove {place}")
+            await note(connection, f"remove {place}")
 
     with_database(work)
     show({"provider": name.provider, "id": name.id, "removed": True}, f"{place} is removed", as_json=as_json)
@@ -156,12 +153,12 @@ def _change(verb: str, work: Work, *, as_json: bool) -> None:
 
     from operations.endpoints import views
 
-    registry = _registry()
+    registry = registry_of_settings()
 
     async def run(connection: AsyncConnection) -> Changed:
         async with connection.transaction():
             changed = await work(connection, registry)
-            await _note(connection, verb)
+            await note(connection, verb)
             return changed
 
     changed = with_database(run)
@@ -171,36 +168,6 @@ def _change(verb: str, work: Work, *, as_json: bool) -> None:
         lines += ["", *(f"{changed.row.id} {secret.id}: {secret.value}" for secret in changed.made)]
         lines.append("Store the secret now: no command shows it again.")
     show(data, "\n".join(lines), as_json=as_json)
-
-
-def _named(place: str) -> Name:
-    from operations.endpoints.registry import Name
-
-    provider, separator, name = place.partition("/")
-    if not separator:
-        raise CommandError("field_invalid: an endpoint is named PROVIDER/ID, such as stripe/eu")
-    return Name(provider, name)
-
-
-def _registry() -> Registry:
-    """The rules by the settings of this shell, which may not have all that a gateway has."""
-    from gateway.settings import GatewaySettings
-    from operations.endpoints.registry import Registry
-    from schemas.providers import providers
-
-    environ = environment()
-    seals = Seals(PartnerSettings.load(environ).secret_keys)
-    try:
-        settings = GatewaySettings.load(environ)
-    except SettingsError:
-        return Registry(seals)
-    return Registry(seals, settings.own_secrets, {each.name: settings.webhook_secrets(each) for each in providers()})
-
-
-async def _note(connection: AsyncConnection, verb: str) -> None:
-    from gateway.audit_log import note_command
-
-    await note_command(connection, f"tallyhook endpoints {verb}", operator())
 
 
 def _line(endpoint: Mapping[str, Any]) -> str:

@@ -11,9 +11,12 @@ import pytest
 from runtime.seals import new_key
 from runtime.settings import Secret
 from tests.command import tallyhook_beside
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.gateways import StartGateway
 
 KEY: Final = new_key()
 EU: Final = "whsec_of_the_european_account"
@@ -84,3 +87,68 @@ async def test_a_new_key_seals_partners_and_endpoints_alike(environment: dict[st
     shown = await run(environment | {"SECRET_KEYS": newest}, "endpoints", "show", "stripe/eu")
     assert [each["id"] for each in shown["secrets"]] == [Secret(EU).id]
     assert "seal_unreadable" in await refused(environment, group, "reseal")
+
+
+CSV: Final = f"""provider,id,label,mode,secret
+stripe,eu,EU account,live,{EU}
+razorpay,in,,,a-secret-of-our-own
+"""
+
+
+async def test_a_file_is_taken_as_a_whole_after_a_dry_run(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "endpoints.csv").write_text(CSV)
+    dry = await run(environment, "endpoints", "import", "endpoints.csv", "--dry-run")
+    assert dry == {"dryRun": True, "added": 2, "changed": 0}
+    assert (await run(environment, "endpoints", "list"))["endpoints"] == []
+    assert (await run(environment, "endpoints", "import", "endpoints.csv"))["added"] == 2
+    shown = await run(environment, "endpoints", "show", "stripe/eu")
+    assert (shown["label"], shown["mode"], [each["id"] for each in shown["secrets"]]) == ("EU account", "live", [Secret(EU).id])
+    (tmp_path / "more.json").write_text(json.dumps([{"provider": "stripe", "id": "eu", "label": "Europe"}]))
+    assert (await run(environment, "endpoints", "import", "more.json"))["changed"] == 1
+    changed = await run(environment, "endpoints", "show", "stripe/eu")
+    assert (changed["label"], changed["secrets"]) == ("Europe", shown["secrets"])
+
+
+async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment: dict[str, str], tmp_path: Path) -> None:
+    rows = [
+        {"provider": "stripe", "id": "good", "secrets": [EU]}, {"provider": "paypal", "id": "eu"}, {"id": "eu"}, {},
+        {"provider": "stripe", "id": "E U"}, {"provider": "stripe", "id": "mode", "mode": "both"},
+        {"provider": "stripe", "id": "secret", "secret": "sk_live_4eC39HqLyjWDarjtT1zdp7dc"},
+        {"provider": "stripe", "id": "good"}, {"provider": "stripe", "id": "typo", "labl": "x"},
+    ]  # fmt: skip
+    (tmp_path / "endpoints.json").write_text(json.dumps(rows))
+    for words in (("import", "endpoints.json"), ("import", "endpoints.json", "--dry-run")):
+        text = await refused(environment, "endpoints", *words)
+        assert all(f"endpoint {number} " in text for number in range(2, 10)), text
+        assert "endpoint 1 (" not in text.partition("endpoint 8")[0]
+        assert "sk_live" not in text
+    assert (await run(environment, "endpoints", "list"))["endpoints"] == []
+
+
+@pytest.mark.parametrize(("place", "secret"), [("stripe/eu", EU), ("razorpay/in", "a-secret-of-our-own")])
+async def test_a_test_event_goes_through_the_gateway_and_to_no_worker(
+    environment: dict[str, str], start_gateway: StartGateway, place: str, secret: str
+) -> None:
+    assert "not_found" in await refused(environment, "endpoints", "test", place)
+    await run(environment, "endpoints", "put", place, "--mode", "live")
+    assert "has no secret" in await refused(environment, "endpoints", "test", place)
+    for each in (secret, f"{secret}-newer"):
+        await run(environment, "endpoints", "add-secret", place, "--own", typed=f"{each}\n")
+    async with start_gateway(SECRET_KEYS=KEY) as gateway:
+
+        async def known() -> Any:
+            done = await tallyhook_beside(environment, "endpoints", "test", place, "--url", gateway.public, "--json")
+            return json.loads(done.stdout) if done.returncode == 0 else None
+
+        tried = await eventually(known)
+        assert tried["url"] == f"{gateway.public}/v1/webhooks/{place}"
+        assert [(each["id"], each["status"]) for each in tried["secrets"]] == [
+            (Secret(f"{secret}-newer").id, 200),
+            (Secret(secret).id, 200),
+        ]
+        taken = [row for row in await gateway.rows("webhook_deliveries") if row["outcome"] != "rejected"]
+        assert {(row["outcome"], row["endpoint"]) for row in taken} == {("ignored", place.partition("/")[2])}
+        assert await gateway.rows("outbox_pending") == []
+        elsewhere = await refused(environment, "endpoints", "test", place, "--url", gateway.internal)
+        assert "endpoint_refuses" in elsewhere
+        assert secret not in elsewhere

@@ -1,0 +1,44 @@
+"""`tallyhook endpoints import`: many endpoints from one file, all of them or none."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from operations.endpoints.command import app
+from operations.endpoints.shell import note, registry_of_settings
+from operations.imports import DryRun, File, rows_of, take
+from operations.output import Json, operator, show
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from psycopg import AsyncConnection
+
+    from operations.endpoints.registry import Changed
+
+
+@app.command("import")
+def import_endpoints(path: File, *, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """
+    Add or change many endpoints in one transaction: all of them, or with any fault none.
+
+    Each has a `provider`, an `id`, and what `PUT /v1/admin/endpoints/{provider}/{id}` takes: label, mode, and in JSON `secrets`.
+    In CSV `secret` is the one secret. Delete the file afterwards if it has secrets.
+    """
+    from operations.endpoints.registry import Name, PutEndpoint
+    from operations.faults import read_fields
+
+    registry = registry_of_settings()
+
+    def read(row: dict[str, Any]) -> tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]:
+        name = Name(str(row.pop("provider", "")), str(row.pop("id", "")))
+        if secret := row.pop("secret", None):
+            row.setdefault("secrets", [secret])
+        asked, faults = read_fields(PutEndpoint, row)
+        return name.place, partial(registry.put, name=name, asked=asked, by=operator(), faults=faults)
+
+    changed = take("endpoint", rows_of(path.read(), path.name), read, note, dry_run=dry_run)
+    added = sum(each.was == "created" for each in changed)
+    text = f"{added} endpoints {'would be' if dry_run else 'are'} added, {len(changed) - added} changed"
+    show({"dryRun": dry_run, "added": added, "changed": len(changed) - added}, text, as_json=as_json)

@@ -1,0 +1,106 @@
+"""Rows of a file, JSON or CSV, that are taken in one transaction: all of them, or with any fault none."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from operations.errors import OperationError
+from operations.output import CommandError, with_database
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from psycopg import AsyncConnection
+
+    Row = dict[str, Any]
+
+Changed = TypeVar("Changed")
+File = Annotated[typer.FileText, typer.Argument(metavar="FILE", help="JSON, a list of objects, or CSV with a line of names.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, and change nothing.")]
+
+
+def rows_of(text: str, name: str, typed: Collection[str] = ()) -> list[Row]:
+    """The objects of a file; in CSV the `typed` fields are read as JSON has them. Raises CommandError."""
+    try:
+        rows = _csv_rows(text, typed) if name.lower().endswith(".csv") else json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"{name} is not JSON: {error}; CSV is known by the end of its name, .csv") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CommandError(f"{name} is not a list of objects")
+    return rows
+
+
+def take(
+    what: str,
+    rows: Sequence[Row],
+    read: Callable[[Row], tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]],
+    note: Callable[[AsyncConnection, str], Awaitable[None]],
+    *,
+    dry_run: bool,
+) -> list[Changed]:
+    """
+    Put all of these rows, or none; `read` returns the key of one and the function that puts it, or raises CommandError.
+
+    With `dry_run` nothing is kept. Raises CommandError with every fault, each with the place of its row.
+    """
+    asked, faults = _read_all(what, rows, read)
+
+    async def work(connection: AsyncConnection) -> list[Changed]:
+        changed = []
+        async with connection.transaction(force_rollback=dry_run or bool(faults)):
+            for place, put in asked:
+                try:
+                    async with connection.transaction():
+                        changed.append(await put(connection))
+                except OperationError as error:
+                    faults.append(f"{place}: {error.reason}: {error}")
+            if faults and not dry_run:
+                raise CommandError(_refused(what, faults))
+            await note(connection, f"import of {len(changed)}")
+        return changed
+
+    changed = with_database(work)
+    if faults:
+        raise CommandError(_refused(what, faults))
+    return changed
+
+
+def _read_all(
+    what: str, rows: Sequence[Row], read: Callable[[Row], tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]]
+) -> tuple[list[tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]], list[str]]:
+    """Return what to put, each with its place in the file, and the faults of the others."""
+    found: dict[str, tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]] = {}
+    faults = []
+    for number, row in enumerate(rows, 1):
+        place = f"{what} {number} ({row.get('id', 'without an id')})"
+        try:
+            key, put = read(row)
+        except CommandError as error:
+            faults.append(f"{place}: {error}")
+            continue
+        if key in found:
+            faults.append(f"{place}: is {key}, as {found[key][0]} is")
+        found.setdefault(key, (place, put))
+    return list(found.values()), faults
+
+
+def _refused(what: str, faults: Sequence[str]) -> str:
+    lines = "\n".join(f"  {each}" for each in faults)
+    return f"nothing was changed, since {len(faults)} of the {what}s cannot be taken:\n{lines}"
+
+
+def _csv_rows(text: str, typed: Collection[str]) -> list[Row]:
+    """The rows of a CSV file; what is empty is absent."""
+    rows = [*csv.DictReader(text.removeprefix("\ufeff").splitlines())]
+    return [{name: _typed(value) if name in typed else value for name, value in row.items() if name and value} for row in rows]
+
+
+def _typed(value: str) -> Any:
+    try:
+        return json.loads(value.lower())
+    except ValueError:
+        return value
