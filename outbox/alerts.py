@@ -100,6 +100,20 @@ RECORDS_LOST: Final = Condition(
     "runbooks/records-lost.md",
 )
 
+CONDITIONS: Final = (
+    SIGNATURE_FAILURES,
+    DEAD_LETTERS,
+    PARTNER_FAILING,
+    WEBHOOKS_UNSETTLED,
+    LEDGER_UNBALANCED,
+    CLOCK_SKEWED,
+    RETENTION_BEHIND,
+    CONFIG_IGNORED,
+    RECORDS_LOST,
+)
+RUNBOOKS: Final = {each.alert: each.runbook for each in CONDITIONS}
+WINDOWS: Final = {each.alert: each.window for each in CONDITIONS}
+
 _STARTED: Final = "date_bin(%(window)s, coalesce(%(now)s, now()), timestamptz 'epoch')"
 _COUNT: Final = f"""
 insert into alert_windows as w (alert, subject, started_at, count) values (%(alert)s, %(subject)s, {_STARTED}, %(number)s)

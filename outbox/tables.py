@@ -216,6 +216,7 @@ alert_windows = Table(
     Column("raised_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("alert", "subject", "started_at"),
     CheckConstraint("count > 0", name="count_positive"),
+    Index("alert_windows_raised_idx", "started_at", postgresql_where=text("raised_at is not null")),
 )
 
 # Up to where upkeep has deleted, by kind: it goes on from there, a day at a time.

@@ -98,6 +98,7 @@ lead_attempts = Table(
     Column("next_attempt_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("lead_id", "attempt"),
     CheckConstraint("ended_at is not null or (status is null and error is null)", name="outcome_when_ended"),
+    Index("lead_attempts_started_at_idx", "started_at"),
 )
 
 # Leads that an operator has given up: they are not delivered again, whatever is asked of dead letters.

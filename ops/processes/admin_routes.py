@@ -22,6 +22,8 @@ from operations.events import routes as events
 from operations.find import routes as find
 from operations.find.query import FindQuery
 from operations.ledger import routes as ledger
+from operations.overview import routes as overview
+from operations.overview.store import Overview
 from operations.partners import routes as partners
 from operations.partners.registry import PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerList, PartnerRemoved
@@ -186,6 +188,7 @@ ADMIN: Final = (
         role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
+    Route("GET", "/v1/admin/overview", "admin_overview", overview.overview, {200: Overview}, role="admin"),
     Route("GET", "/v1/admin/find", "admin_find", find.find, {200: find.Findings}, role="admin", query=FindQuery),
     _one(
         "events/{id}", "event", events.event, events.EventsDetail,

@@ -1,0 +1,1 @@
+"""The state of everything, cheap enough to be asked every few seconds."""

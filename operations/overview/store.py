@@ -1,0 +1,181 @@
+"""
+What the overview is made of: results that others keep, and counts that end at a bound.
+
+The lamp of the ledger is that of the last sweep: the account itself reads all that came in within its period.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from operations.dead_letters.causes import cause_of
+from operations.dead_letters.store import open_letters
+from outbox.alerts import RUNBOOKS, WINDOWS
+from runtime.build import release
+from runtime.ids import time_of
+
+COUNTED_MAX: Final = 10_000
+_OPEN_FOR: Final = timedelta(hours=1)
+_LONGEST: Final = max(*WINDOWS.values(), _OPEN_FOR)
+
+_SWEPT: Final = "select swept_to from ledger_sweeps"
+_FINDINGS: Final = """
+select source, count(*) filter (where kind = 'in_flight') as in_flight,
+  count(*) filter (where kind in ('missing', 'unlogged')) as off, min(since) filter (where kind = 'in_flight') as oldest
+from (select source, kind, since from ledger_findings limit %s) f group by source order by source
+"""
+_PENDING: Final = """
+select count(*) filter (where parked_at is null) as waiting, count(*) filter (where parked_at is not null) as parked,
+  (array_agg(event_id order by id) filter (where parked_at is null))[1] as oldest_id
+from (select id, event_id, parked_at from outbox_pending order by id limit %s) p
+"""
+_LEADS: Final = """
+select count(*) from (
+  select from leads l where l.status in ('exhausted', 'rejected')
+    and not exists (select from lead_discards d where d.lead_id = l.id)
+  order by l.updated_at desc, l.id desc limit %s) f
+"""
+_BREAKERS: Final = """
+select partner, opened_at, probe_at, failures, error from lead_breakers where opened_at is not null order by opened_at limit %s
+"""
+# The alerts worker counts under the subject `operators` what it has sent.
+_ALERTS: Final = """
+select alert, subject, count, started_at, raised_at from alert_windows
+where raised_at is not null and started_at > now() - %s::interval and subject <> 'operators' order by raised_at desc limit %s
+"""
+_SESSIONS: Final = """
+select substr(application_name, 11) as name, count(*)::int as sessions, min(backend_start) as since from pg_stat_activity
+where starts_with(application_name, 'tallyhook ') and datname = current_database() group by 1 order by 1
+"""
+
+
+class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Unknown values are left out."""
+
+
+class SourceLamp(_View, frozen=True, kw_only=True):
+    """The state of one source in the ledger's last sweep."""
+
+    source: str  #: The source.
+    balanced: bool  #: False if a delivery lacks its event, or an event its delivery.
+    off: int  #: Number of rows that lack their other half.
+    in_flight: int  #: Webhooks that the sweep found without an effect for long.
+    oldest: datetime | None = None  #: The arrival of the oldest of them; absent if there is none.
+
+
+class Lamp(_View, frozen=True, kw_only=True):
+    """The ledger, as its last sweep left it."""
+
+    balanced: bool  #: True if every source is balanced.
+    sources: list[SourceLamp]  #: The sources with findings; every other one is balanced.
+    swept_to: datetime | None = None  #: Up to which arrival the ledger is swept; absent before the first sweep.
+
+
+class Pending(_View, frozen=True, kw_only=True):
+    """The events that wait for Kafka."""
+
+    waiting: int  #: Number of events that wait; at most 10,000 are counted.
+    parked: int  #: Number of events that Kafka refused for good, among the oldest 10,000.
+    oldest: datetime | None = None  #: The time of the oldest event that waits; absent if none does.
+
+
+class OpenLetters(_View, frozen=True, kw_only=True):
+    """The open dead letters."""
+
+    ours: int  #: Records that we have to repair.
+    theirs: int  #: Records that a provider or partner has to repair.
+    leads: int  #: Leads that a partner did not accept; at most 10,000 are counted.
+
+
+class PartnerInTrouble(_View, frozen=True, kw_only=True):
+    """A partner whose CRM is not called for now."""
+
+    partner: str  #: The partner's id, as keys and metrics have it.
+    opened_at: datetime  #: Since when its CRM is not called.
+    probe_at: datetime  #: When it is tried next.
+    failures: int  #: Failures in a row.
+    error: str | None = None  #: The stable word for the last error.
+
+
+class OpenAlert(_View, frozen=True, kw_only=True):
+    """An alert whose window is not over, or that was raised within the last hour."""
+
+    alert: str  #: The name of the alert.
+    subject: str  #: The source, worker or partner that it is about.
+    count: int  #: Occurrences in the window.
+    raised_at: datetime  #: When it was raised.
+    runbook: str | None = None  #: The page that describes the remedy; absent for an alert of another release.
+
+
+class Sessions(_View, frozen=True, kw_only=True):
+    """The sessions of one part of our processes with Postgres."""
+
+    name: str  #: The part, such as `intake` or `worker payments`.
+    sessions: int  #: Number of sessions.
+    since: datetime  #: When the oldest of them began.
+
+
+class Overview(_View, frozen=True, kw_only=True):
+    """The state of everything."""
+
+    at: datetime  #: The time of the answer, by Postgres' clock.
+    version: str  #: The version of the gateway that answers.
+    ledger: Lamp  #: The ledger.
+    pending: Pending  #: The events that wait for Kafka.
+    dead_letters: OpenLetters  #: The open dead letters.
+    partners: list[PartnerInTrouble]  #: The partners in trouble, the longest first.
+    alerts: list[OpenAlert]  #: The open alerts, the latest first.
+    processes: list[Sessions]  #: The parts of our processes that are connected; Postgres does not know their versions.
+
+
+async def overview(connection: AsyncConnection) -> Overview:
+    """Read the overview."""
+    (now,) = (await _rows(connection, "select now() as at"))[0].values()
+    letters = [(cause_of(reason).fault, number) for _, reason, number in await open_letters(connection)]
+    return Overview(
+        at=now,
+        version=release(),
+        ledger=await _lamp(connection),
+        pending=await _pending(connection),
+        dead_letters=OpenLetters(
+            ours=sum(number for fault, number in letters if fault == "ours"),
+            theirs=sum(number for fault, number in letters if fault == "theirs"),
+            leads=(await _rows(connection, _LEADS, COUNTED_MAX))[0]["count"],
+        ),
+        partners=[PartnerInTrouble(**row) for row in await _rows(connection, _BREAKERS, COUNTED_MAX)],
+        alerts=[_alert(row) for row in await _rows(connection, _ALERTS, _LONGEST, COUNTED_MAX) if _is_open(row, now)],
+        processes=[Sessions(**row) for row in await _rows(connection, _SESSIONS)],
+    )
+
+
+async def _lamp(connection: AsyncConnection) -> Lamp:
+    sources = [SourceLamp(**row, balanced=not row["off"]) for row in await _rows(connection, _FINDINGS, COUNTED_MAX)]
+    swept = await _rows(connection, _SWEPT)
+    return Lamp(
+        balanced=all(each.balanced for each in sources), sources=sources, swept_to=swept[0]["swept_to"] if swept else None
+    )
+
+
+async def _pending(connection: AsyncConnection) -> Pending:
+    [row] = await _rows(connection, _PENDING, COUNTED_MAX)
+    oldest = row.pop("oldest_id")
+    return Pending(**row, oldest=time_of(oldest) if oldest else None)
+
+
+def _is_open(row: dict[str, Any], now: datetime) -> bool:
+    until = max(row["raised_at"] + _OPEN_FOR, row["started_at"] + WINDOWS.get(row["alert"], _OPEN_FOR))
+    return bool(until > now)
+
+
+def _alert(row: dict[str, Any]) -> OpenAlert:
+    fields = {name: value for name, value in row.items() if name != "started_at"}
+    return OpenAlert(**fields, runbook=RUNBOOKS.get(row["alert"]))
+
+
+async def _rows(connection: AsyncConnection, statement: str, *values: Any) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, values or None)
+        return await cursor.fetchall()
