@@ -17,6 +17,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from packaging.specifiers import SpecifierSet
 
 from streams import agents, monitor, stopping, transport
+from streams.fetcher import Fetcher as OurFetcher
 
 OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     transport.App: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None"},
@@ -93,6 +94,8 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self._client = AIOKafkaClient(" in inspect.getsource(AIOKafkaConsumer.__init__)
     assert "sasl_plain_password=self._sasl_plain_password" in inspect.getsource(AIOKafkaClient._get_conn)
     assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
+    assert str(inspect.signature(fetcher.Fetcher.fetched_records)) == "(self, partitions, timeout=0, max_records=None)"
+    assert "await fetcher.fetched_records(" in inspect.getsource(driver.AIOKafkaConsumerThread._fetch_records)
     assert "self._records = collections.OrderedDict()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "self._pending_tasks = set()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "backoff = self._fetcher_timeout" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
@@ -100,7 +103,7 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
 
 
 def test_polls_are_short_while_something_fetched_waits() -> None:
-    made: Any = object.__new__(transport.Fetcher)
+    made: Any = object.__new__(OurFetcher)
     made._records = {}
     at_rest = made._fetch_max_wait_ms
     made._records = {"place": "records"}
@@ -108,7 +111,7 @@ def test_polls_are_short_while_something_fetched_waits() -> None:
 
 
 def test_it_looks_for_new_positions_often_while_no_poll_is_under_way_which_would_wake_it() -> None:
-    made: Any = object.__new__(transport.Fetcher)
+    made: Any = object.__new__(OurFetcher)
     made._pending_tasks = {"poll"}
     at_rest = made._fetcher_timeout
     made._pending_tasks = set()

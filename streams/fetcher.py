@@ -1,0 +1,63 @@
+"""The names of aiokafka's fetcher that are overridden: how long it polls, and how much it hands over at once."""
+
+from typing import Any, Final
+
+import structlog
+from aiokafka.consumer import fetcher
+from faust.transport.consumer import RecordMap
+
+from runtime.excerpts import described
+from streams.agents import Most, size_of
+
+log = structlog.get_logger()
+
+# Milliseconds. What comes ends a poll at once; but a partition that is given out while one is under way is read after it.
+_POLL_AT_REST: Final = 2000
+_POLL_BESIDE: Final = 20  # milliseconds
+_LOOK_AGAIN: Final = 0.2  # seconds
+_STEP: Final = 25
+"""Records that are taken of what was fetched before their bytes are counted."""
+
+
+class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
+    """
+    aiokafka's fetcher, whose polls are long only while nothing that it has fetched waits to be taken.
+
+    It has one poll under way for each broker, without the partitions of which something waits. Were such a poll long, nothing
+    would be fetched for those meanwhile: with Faust's 1.5 s a worker with a backlog starved for half a second at a time, and
+    handled 3,200 instead of 5,900 events a second. It hands over as many bytes as a batch may have.
+    """
+
+    most: Most
+
+    async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int = 0) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
+        """
+        Take records in small steps, until they are a batch: what Kafka keeps compressed is a hundred times as large here.
+
+        An error behind what is taken already waits for the next call, where it comes again.
+        """
+        found: RecordMap = await super().fetched_records(partitions, timeout, min(_STEP, max_records))
+        taken = dict(found)
+        while found and (left := max_records - sum(map(len, taken.values()))) > 0:
+            if sum(map(size_of, taken.values())) >= self.most.size:
+                break
+            try:
+                found = await super().fetched_records(partitions, 0, min(_STEP, left))
+            except Exception as error:  # noqa: BLE001  # aiokafka's, Kafka's, or a record that cannot be read
+                log.debug("fetch_ended_early", error=described(error))
+                break
+            for place, records in found.items():
+                taken[place] = [*taken.get(place, ()), *records]
+        return taken
+
+    @property
+    def _fetch_max_wait_ms(self) -> int:
+        return _POLL_BESIDE if self._records else _POLL_AT_REST
+
+    @_fetch_max_wait_ms.setter
+    def _fetch_max_wait_ms(self, _: int) -> None: ...
+
+    @property
+    def _fetcher_timeout(self) -> float:
+        """Seconds until it looks for new positions again; the end of a poll wakes it before."""
+        return _POLL_AT_REST / 1000 if self._pending_tasks else _LOOK_AGAIN
