@@ -13,7 +13,7 @@ from tests import third_provider
 ROOT: Final = Path(__file__).parents[2]
 RECIPE: Final = (ROOT / "CONTRIBUTING.md").read_text().partition("### A payment provider")[2].partition("\n6. ")[0]
 PLACES: Final = tuple(re.findall(r"`([\w<>/]+\.(?:py|example))`", RECIPE))
-DOCUMENTS: Final = ("*.md", "schemas/*.json", "monitoring/prometheus/alerts.test.yml")
+DOCUMENTS: Final = ("*.md", "schemas/*.json", "deploy/helm/tallyhook/files/settings.txt", "monitoring/prometheus/alerts.test.yml")
 """Texts for people, what `ops.contracts` writes, and tests."""
 
 
