@@ -10,6 +10,7 @@ import psycopg
 
 from gateway.settings import GatewaySettings
 from operations.deliveries import clues
+from operations.endpoints.trial import KIND
 from ops.doctor.findings import fail, ok, warn
 from ops.doctor.store import LIMIT
 from projections.senders import Senders
@@ -68,7 +69,9 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         found += _without_secrets(senders)
         for provider in providers():
             if provider.mode_setting and (live := tried.sources.get(provider.name)):
-                found += await check_modes(connection, provider, live.source.mode)
+                found += judge_modes(provider, live.source.mode, *await _modes_of(connection, provider.name))
+        for place in senders.endpoints:
+            found += judge_mode_of(place, tried.sources[place].source.mode, *await _modes_of(connection, place))
     return found
 
 
@@ -108,15 +111,27 @@ _OF_MODES: Final = timedelta(days=1)
 _SEEN: Final = """
 select count(*) filter (where livemode), count(*) filter (where not livemode)
 from (select livemode from webhook_deliveries
-      where source = %s and endpoint is null and id >= %s and outcome in ('accepted', 'ignored')
+      where source = %s and endpoint is not distinct from %s and id >= %s and outcome in ('accepted', 'ignored')
+        and type <> %s
       order by id desc limit 100000) d
 """
 
 
-async def check_modes(connection: AsyncConnection, provider: Provider, wanted: str) -> list[Finding]:
-    row = await (await connection.execute(_SEEN, (provider.name, first_id_of(datetime.now(UTC) - _OF_MODES)))).fetchone()
-    live, test = row or (0, 0)
-    return list(judge_modes(provider, wanted, live, test))
+async def _modes_of(connection: AsyncConnection, place: str) -> tuple[int, int]:
+    """Count the live and the test events that came to a place within the day; those of `endpoints test` are none."""
+    source, _, endpoint = place.partition("/")
+    values = (source, endpoint or None, first_id_of(datetime.now(UTC) - _OF_MODES), KIND)
+    live, test = await (await connection.execute(_SEEN, values)).fetchone() or (0, 0)
+    return live, test
+
+
+def judge_mode_of(place: str, wanted: str, live: int, test: int) -> Iterator[Finding]:
+    """Judge the mode of an endpoint by what came to it within the day; one that is for `any` mode is for both."""
+    other, right = (live, test) if wanted == "test" else (test, live)
+    if wanted != "any" and other and not right:
+        act = f"if it is for those, tallyhook endpoints put {place} --mode {'live' if wanted == 'test' else 'test'}, and replay them"
+        text = f"the endpoint {place} is for {wanted} events, and all {other} that came within the day are of the other mode"
+        yield warn(AREA, text, act, "test-and-live")
 
 
 def judge_modes(provider: Provider, wanted: str, live: int, test: int) -> Iterator[Finding]:

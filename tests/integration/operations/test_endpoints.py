@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from ops.doctor.refusals import check_refusals
 from runtime.seals import new_key
 from runtime.settings import Secret
 from tests.gateways import ADMIN, SECRET, SERVICE
@@ -337,3 +340,32 @@ async def test_each_change_is_in_the_audit_log_with_its_endpoint(gateway: Gatewa
         ("PUT", "/v1/admin/endpoints/stripe/eu", 201), ("PUT", "/v1/admin/endpoints/{provider}/{id}", 422),
     ]  # fmt: skip
     assert EU not in str(rows)
+
+
+async def test_the_doctor_names_endpoints_that_cannot_verify_and_those_of_the_wrong_mode(
+    gateway: Gateway, database_url: str
+) -> None:
+    environ = {
+        "DATABASE_URL": database_url, "STRIPE_WEBHOOK_SECRET": SECRET, "SECRET_KEYS": KEY,
+        "INTERNAL_API_TOKEN": "q7Rk2mZx9vNb4tLw8yPc", "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
+    }  # fmt: skip
+
+    async def findings(**changes: str) -> dict[str, str]:
+        """The texts of what is no good, by the endpoint that they name, each with its level."""
+        found = await asyncio.to_thread(lambda: [*check_refusals(environ | changes)])
+        texts = [f"{finding.level}: {finding.text}" for finding in found if finding.level != "ok"]
+        return {place: text for text in texts for place in re.findall(r"stripe/[a-z]+", text)}
+
+    for name, mode in (("right", "live"), ("other", "test"), ("both", "any")):
+        await call(gateway, "PUT", f"/stripe/{name}", {"mode": mode, "secrets": [f"{EU}-{name}"]})
+        await until(gateway, f"stripe/{name}", f"{EU}-{name}")  # a live event
+    mismatch = "warn: the endpoint stripe/other is for test events, and all 1 that came within the day are of the other mode"
+    assert await findings() == {"stripe/other": mismatch}
+    await call(gateway, "PUT", "/stripe/empty", {"label": "No secret yet"})
+    text = "warn: the endpoint stripe/empty has no secret, and refuses whatever comes"
+    assert (await findings())["stripe/empty"] == text
+    lost = await findings(SECRET_KEYS=new_key())
+    assert {place for place, text in lost.items() if text.startswith("fail: the secrets of the endpoint")} >= {
+        "stripe/right",
+        "stripe/both",
+    }
