@@ -129,7 +129,8 @@ def judge_mode_of(place: str, wanted: str, live: int, test: int) -> Iterator[Fin
     """Judge the mode of an endpoint by what came to it within the day; one that is for `any` mode is for both."""
     other, right = (live, test) if wanted == "test" else (test, live)
     if wanted != "any" and other and not right:
-        act = f"if it is for those, tallyhook endpoints put {place} --mode {'live' if wanted == 'test' else 'test'}, and replay them"
+        fitting = "live" if wanted == "test" else "test"
+        act = f"if it is for those, tallyhook endpoints put {place} --mode {fitting}, and replay them"
         text = f"the endpoint {place} is for {wanted} events, and all {other} that came within the day are of the other mode"
         yield warn(AREA, text, act, "test-and-live")
 
