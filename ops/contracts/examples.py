@@ -30,6 +30,8 @@ from operations.find.store import Finding
 from operations.overview.store import Lamp, OpenAlert, OpenLetters, Overview, PartnerInTrouble, Pending, Sessions
 from operations.partners.registry import MadeSecret, PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
+from operations.stats.routes import Stats
+from operations.stats.store import Point, Series
 from operations.webhook_replay.filters import ReplayWebhooks
 from operations.webhook_replay.routes import ReplaysBegun
 from outbox.tasks import Task
@@ -149,6 +151,9 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         alerts=[OpenAlert(alert="partner_failing", subject="ACME", count=12, raised_at=_AT, runbook="runbooks/partner-down.md")],
         processes=[Sessions(name="intake", sessions=1, since=_AT)],
     ),
+    Stats("deliveries", "5m", _AT.replace(microsecond=0), _AT.replace(minute=5, microsecond=0), [Series("stripe", [
+        Point(at=_AT.replace(microsecond=0), number=42, failures=1, outcomes={"accepted": 41, "rejected": 1}),
+    ])]),
     ReplaysBegun(_ID, 3),
     Discarded(_ID),
     _PARTNER,

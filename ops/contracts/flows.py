@@ -189,6 +189,7 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("admin_replay_items", "The deliveries of the replay", expect={"items[0].deliveryId": "{{delivery}}"}),
         Step("admin_replay_cancel", "A replay that has ended cannot be cancelled", "replay_ended"),
         Step("admin_overview", "The state of everything", expect={"ledger.balanced": True}),
+        Step("admin_stats", "The deliveries of the last hours by source", query={"of": "deliveries", "bucket": "5m"}),
         Step("admin_find", "Everything that the payment's id names", query={"q": "{{payment}}"},
              expect={"items[0].kind": "payment"}),
         Step("admin_find", "A search for nothing is refused", "query_malformed", query={"q": ""}),

@@ -30,6 +30,8 @@ from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, 
 from operations.secrets import routes as admin_secrets
 from operations.state import routes as state
 from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, SubscriptionsQuery
+from operations.stats import routes as stats
+from operations.stats.query import StatsQuery
 from operations.topology import routes as topology
 from operations.webhook_replay import routes as replays
 from operations.webhook_replay.filters import ReplayWebhooks
@@ -189,6 +191,7 @@ ADMIN: Final = (
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
     Route("GET", "/v1/admin/overview", "admin_overview", overview.overview, {200: Overview}, role="admin"),
+    Route("GET", "/v1/admin/stats", "admin_stats", stats.stats, {200: stats.Stats}, role="admin", query=StatsQuery),
     Route("GET", "/v1/admin/find", "admin_find", find.find, {200: find.Findings}, role="admin", query=FindQuery),
     _one(
         "events/{id}", "event", events.event, events.EventsDetail,
