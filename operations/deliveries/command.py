@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID  # noqa: TC003  # typer reads it at run time
 
 import typer
 
-from operations.output import CommandError, Json, show, with_database
+from operations.output import WHEN, CommandError, Json, parse_moment, show, with_database
 from runtime.settings import environment
-from schemas.providers import SOURCES
+from schemas.endpoints import place_of
+from schemas.providers import SOURCES, either
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from operations.deliveries.explanation import Explanation
+    from operations.deliveries.store import Delivery
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks that came in: why one was refused.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks that came in: which, and why one was refused.")
 
 
-@app.callback()
-def deliveries() -> None:
-    """Keep `explain` a word of its own, though it is the only one."""
+@app.command("list")
+def list_deliveries(  # one option for each word of the query
+    *,
+    source: Annotated[str | None, typer.Option(help=f"Only those of this source: {either(SOURCES)}.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Only those by this endpoint of their source, such as eu.")] = None,
+    outcome: Annotated[str | None, typer.Option(metavar="accepted|duplicate|ignored|rejected", help="Only these.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only those that were rejected or ignored for this reason.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Only events of this type of the provider.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only those of this account of the provider.")] = None,
+    since: Annotated[str, typer.Option("--from", help=f"The earliest. {WHEN}")] = "24h",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """The deliveries of providers and partners, newest first: when, from where, what became of them, and why."""
+    import msgspec
+
+    from gateway.errors import GatewayError
+    from gateway.parameters import parse_query
+    from operations.deliveries import store
+    from operations.deliveries.query import DeliveriesQuery
+
+    now = datetime.now(UTC)
+    words = {"source": source, "endpoint": endpoint, "outcome": outcome, "reason": reason, "type": kind, "account": account}
+    given = {name: word for name, word in words.items() if word is not None}
+    try:
+        query = parse_query(
+            DeliveriesQuery, [*given.items(), ("from", parse_moment(since, now).isoformat()), ("limit", str(limit))]
+        )
+        span = query.span(now)
+    except GatewayError as error:
+        raise CommandError(f"{error.reason}: {error}") from error
+    found, more = with_database(lambda connection: store.deliveries(connection, query, *span))
+    lines = [*map(_line, found)] or ["there is none"]
+    lines += ["there are more: narrow it, or raise --limit"] if more else []
+    show({"deliveries": msgspec.to_builtins(found), "more": more}, "\n".join(lines), as_json=as_json)
+
+
+def _line(delivery: Delivery) -> str:
+    place, about = place_of(delivery.source, delivery.endpoint), delivery.reason or delivery.type or ""
+    return f"{delivery.received_at:%Y-%m-%d %H:%M:%S}Z  {place:20} {delivery.outcome:9} {about:40} {delivery.id}"
 
 
 @app.command("explain")

@@ -149,6 +149,12 @@ async def test_a_test_event_goes_through_the_gateway_and_to_no_worker(
         taken = [row for row in await gateway.rows("webhook_deliveries") if row["outcome"] != "rejected"]
         assert {(row["outcome"], row["endpoint"]) for row in taken} == {("ignored", place.partition("/")[2])}
         assert await gateway.rows("outbox_pending") == []
+        name = place.partition("/")[2]
+        listed = await run(environment, "deliveries", "list", "--endpoint", name, "--outcome", "ignored")
+        assert ({each["endpoint"] for each in listed["deliveries"]}, listed["more"]) == ({name}, False)
+        assert (await run(environment, "deliveries", "list", "--endpoint", "another"))["deliveries"] == []
+        assert place in (await tallyhook_beside(environment, "deliveries", "list")).stdout
+        assert "query_malformed" in await refused(environment, "deliveries", "list", "--outcome", "lost")
         elsewhere = await refused(environment, "endpoints", "test", place, "--url", gateway.internal)
         assert "endpoint_refuses" in elsewhere
         assert secret not in elsewhere
