@@ -47,11 +47,11 @@ class PaymentsHandler:
 
     def __init__(self, *, fetches: bool = False, decides: bool = False) -> None:
         self._fetches = fetches
-        self._decides = decides
+        self.decides = decides
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         steps = await _take(connection, events, append)
-        contests = of_contests(steps, decides=self._decides)
+        contests = of_contests(steps, decides=self.decides)
         if self._fetches and (wanted := [*of_thin_events(events), *contests]):
             await want(connection, wanted)
 

@@ -1,14 +1,14 @@
 """The payments worker put together: the handler, and beside it what asks Stripe's API."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
 from runtime.database import Pool
-from streams.payments.fetching.api import StripeApi, opened_api
+from runtime.settings import Secret
+from streams.payments.fetching.api import opened_api
 from streams.payments.fetching.fetcher import Fetcher, Limits
 from streams.payments.handler import PaymentsHandler
 from streams.replays import after_replays
@@ -17,28 +17,29 @@ from streams.settings import PaymentSettings
 
 log = structlog.get_logger()
 
+_NO_KEY: Final = Secret("")  # which nothing is asked with
 _BATCH_MAX: Final = 20
 _BATCH_SECONDS: Final = 10  # of calls at the rate that is set, so that a claim outlasts them
 
 
 @asynccontextmanager
 async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Running]:
-    async with AsyncExitStack() as exits:
-        api = None
-        if settings.stripe_api_key:
-            key, limit = settings.stripe_api_key[0], settings.stripe_api_timeout
-            api = await exits.enter_async_context(opened_api(settings.stripe_api_base, key, limit))
-            settings.on_change(partial(_renew, api), "stripe_api_key")
-        handler = PaymentsHandler(fetches=True, decides=api is not None)
-        fetcher = Fetcher(pool, api, limits_of(settings), consumer=handler.consumer)
+    async with opened_api(settings.stripe_api_base, _NO_KEY, settings.stripe_api_timeout) as api:
+        handler = PaymentsHandler(fetches=True)
+        fetcher = Fetcher(pool, None, limits_of(settings), consumer=handler.consumer)
+
+        def follow(newest: PaymentSettings) -> None:
+            """Ask with the key of now, or nothing where there is none."""
+            if newest.stripe_api_key:
+                api.renew(newest.stripe_api_key[0])
+            fetcher.api = api if newest.stripe_api_key else None
+            handler.decides = fetcher.api is not None
+
+        follow(settings)
+        settings.on_change(follow, "stripe_api_key")
         # An answer may be among the events that are still to be read again.
         hold = after_replays(handler.consumer, pool, settings.kafka)
         yield Running(handler, (fetcher.asking(hold),), (fetcher.heartbeat,))
-
-
-def _renew(api: StripeApi, settings: PaymentSettings) -> None:
-    if settings.stripe_api_key:
-        api.renew(settings.stripe_api_key[0])
 
 
 def limits_of(settings: PaymentSettings) -> Limits:

@@ -80,7 +80,8 @@ class Fetcher:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
-        self._api = api
+        self.api = api
+        """May come and go: what is under way keeps its own."""
         self._limits = limits
         self._consumer = consumer
         self._draw = draw
@@ -95,8 +96,6 @@ class Fetcher:
         async def turn() -> float:
             await self._look()
             asked = await self.run_once()
-            if self._api is None:
-                return _LOOK_EVERY
             return 0.0 if asked >= self._limits.batch else self._limits.poll.total_seconds()
 
         failures = Failures("stripe fetches", postponed="fetches_postponed", passing=passing_reason, longest_away=1.0)
@@ -107,12 +106,13 @@ class Fetcher:
         Fetch due objects, up to a batch, and return their number. Raises only errors that may pass, after all others have
         ended.
         """
-        if self._api is None or time.monotonic() < self._held_until:
+        api = self.api
+        if api is None or time.monotonic() < self._held_until:
             return 0
         async with self._pool.connection() as connection:
             claimed = await store.claim(connection, self._limits.batch, self._limits.claim)
         groups = [list(group) for _, group in groupby(sorted(claimed, key=_object_of), key=_object_of)]
-        outcomes = await asyncio.gather(*(self._settle(self._api, group) for group in groups), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._settle(api, group) for group in groups), return_exceptions=True)
         if failures := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
             raise failures[0]
         return len(claimed)

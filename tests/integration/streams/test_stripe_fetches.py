@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runtime.service import running
 from streams.payments.fetching.fetcher import Fetcher
 from streams.payments.handler import PaymentsHandler
+from streams.payments.role import PAYMENTS
+from streams.settings import PaymentSettings
 from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin, world_of
 from tests.simulators import stripe
-from tests.simulators.stripe_api import StripeApi, Told, stripe_api
+from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
 from tests.simulators.stripe_objects import charge_object, payment_intent_object
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -198,3 +202,27 @@ async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again
     await old._look()
     assert await world.standing() == [(None, None, 0)]
     assert await old.run_once() == 0, "without a key nobody asks"
+
+
+async def test_the_key_comes_and_goes_while_the_worker_runs(world: World, kafka_server: str) -> None:
+    given = {
+        "DATABASE_URL": world.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_server,
+        "STRIPE_API_BASE": world.api.url,
+        "STRIPE_API_RATE": "100",
+    }
+    without, with_one = PaymentSettings.load(given), PaymentSettings.load(given | {"STRIPE_API_KEY": KEY})
+    async with PAYMENTS.opened(without, world.fetcher._pool) as worker, running(*worker.services):
+        handler = worker.handler
+        assert isinstance(handler, PaymentsHandler)
+        await world.arrive(invoice_paid(an_invoice(world.api).id), handler=handler)
+        assert (handler.decides, await world.standing()) == (False, [(None, None, 0)])
+        without.renew(with_one)
+
+        async def fetched() -> bool | None:
+            return await world.standing() == [("fetched", None, 1)] or None
+
+        await eventually(fetched)
+        assert handler.decides
+        without.renew(without)
+        assert not handler.decides
