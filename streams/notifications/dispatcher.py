@@ -47,7 +47,7 @@ class Dispatcher(DueSender[Notification, Ended]):
     def __init__(
         self,
         channel: Channel,
-        sender: Sender,
+        sender: Sender | None,
         pool: Pool,
         texts: Texts,
         policy: Policy,
@@ -62,9 +62,9 @@ class Dispatcher(DueSender[Notification, Ended]):
         words = Words(f"notifications {channel}", "waiting", "notifications_unsettled")
         heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
         super().__init__(pool, words, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
-        self._channel: Channel = channel
+        self.channel: Final[Channel] = channel
         self.sender = sender
-        """May be replaced: messages under way keep theirs."""
+        """May be replaced: messages under way keep theirs. Without one none begins."""
         self._texts = texts
         self._policy = policy
         self._config = config
@@ -74,15 +74,15 @@ class Dispatcher(DueSender[Notification, Ended]):
 
     async def begin(self, connection: AsyncConnection) -> int:
         room = self._limit - len(self._under_way)
-        if not room or self._config.get(f"channel.{self._channel}.paused", False):
+        if self.sender is None or not room or self._config.get(f"channel.{self.channel}.paused", False):
             return 0
         claimed_at = now()
-        due = await store.claim(connection, self._channel, room, self._claims.duration)
+        due = await store.claim(connection, self.channel, room, self._claims.duration)
         self.start(due, claimed_at)
         return len(due)
 
     async def next_due(self, connection: AsyncConnection) -> float | None:
-        return await store.next_due(connection, self._channel)
+        return await store.next_due(connection, self.channel)
 
     async def renew(self, connection: AsyncConnection, rows: Collection[Notification]) -> list[UUID]:
         return await store.renew(connection, rows, self._claims.duration)
@@ -113,10 +113,12 @@ class Dispatcher(DueSender[Notification, Ended]):
         return await settle_apart(ended, self._write, self._lose)
 
     async def _send(self, notification: Notification, check: Callable[[], None]) -> None:
-        message = self._message(notification)
+        message, sender = self._message(notification), self.sender
+        if sender is None:
+            raise SendFailed(SendReason.INTERRUPTED, "the channel has no address any more")
         try:
             check()
-            await asyncio.wait_for(self.sender.send(message), self._timeout)
+            await asyncio.wait_for(sender.send(message), self._timeout)
         except SendFailed:
             raise
         except ClaimOver as error:
@@ -168,7 +170,7 @@ class Dispatcher(DueSender[Notification, Ended]):
 
     def _count(self, outcomes: Iterable[str]) -> None:
         for outcome, number in Counter(outcomes).items():
-            ATTEMPTS.labels(self._channel, outcome).inc(number)
+            ATTEMPTS.labels(self.channel, outcome).inc(number)
 
 
 def event_fields(notification: Notification) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from psycopg import AsyncConnection
@@ -29,6 +29,8 @@ from streams.records import data_of
 from streams.replays import REPLAYED, after_replays
 from streams.role import Role, Running
 
+_CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+
 
 class NotificationsHandler:
     """
@@ -40,7 +42,7 @@ class NotificationsHandler:
     consumer: Final = "notifications"
 
     def __init__(self, configured: Collection[Channel], domain: str) -> None:
-        self._configured = configured
+        self.configured = configured
         self._domain = domain
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
@@ -51,7 +53,7 @@ class NotificationsHandler:
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
             meant = _named_by(command, by_name)
-            decision = decide(command, meant, self._configured)
+            decision = decide(command, meant, self.configured)
             notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
             notification = notification._replace(locale=next((contact.locale for contact in meant if contact.locale), None))
             if isinstance(decision, Queue):
@@ -123,38 +125,37 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
     async with AsyncExitStack() as exits:
         config = await exits.enter_async_context(following(settings.database_url))
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
-        dispatchers = []
-        for channel, url in settings.urls.items():
-            sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
-            exits.callback(sender.close)
-            dispatchers.append(
-                Dispatcher(
-                    channel,
-                    sender,
-                    pool,
-                    texts,
-                    policy,
-                    config=config,
-                    limit=settings.notify_concurrency,
-                    timeout=settings.notify_send_timeout,
-                    lease=settings.lock_lease,
-                    poll=settings.notify_poll,
-                    hold=after_replays(handler.consumer, pool, settings.kafka),
-                )
+
+        def follow(dispatcher: Dispatcher, newest: NotificationSettings) -> None:
+            """Let the channel send by the address that it has now, or hold its messages where it has none."""
+            sender = None
+            if url := newest.urls.get(dispatcher.channel):
+                sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
+                exits.callback(sender.close)
+            dispatcher.sender, handler.configured = sender, frozenset(newest.urls)
+
+        dispatchers = [
+            Dispatcher(
+                channel,
+                None,
+                pool,
+                texts,
+                policy,
+                config=config,
+                limit=settings.notify_concurrency,
+                timeout=settings.notify_send_timeout,
+                lease=settings.lock_lease,
+                poll=settings.notify_poll,
+                hold=after_replays(handler.consumer, pool, settings.kafka),
             )
-        for channel, dispatcher in zip(settings.urls, dispatchers, strict=True):
-            settings.on_change(partial(_renew, dispatcher, channel, exits), f"notify_{channel.lower()}_url")
+            for channel in _CHANNELS
+        ]
+        for dispatcher in dispatchers:
+            follow(dispatcher, settings)
+            settings.on_change(partial(follow, dispatcher), f"notify_{dispatcher.channel.lower()}_url")
             config.on_read(dispatcher.wake)
         heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
         yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
-
-
-def _renew(dispatcher: Dispatcher, channel: Channel, exits: AsyncExitStack, settings: NotificationSettings) -> None:
-    """Let the channel send by the address that it has now."""
-    if url := settings.urls.get(channel):
-        seconds = settings.notify_send_timeout.total_seconds()
-        dispatcher.sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)
-        exits.callback(dispatcher.sender.close)
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)
