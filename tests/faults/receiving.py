@@ -44,9 +44,10 @@ class Receivers:
 
     def authenticate(self, _server: object, _session: object, _envelope: object, _mechanism: str, login: Any) -> AuthResult:
         assert isinstance(login, LoginPassword)
-        return AuthResult(success=self._judge("mail", login.password.decode()))
+        return AuthResult(success=self._judge("login", login.password.decode()))
 
     async def handle_DATA(self, *_: object) -> str:  # noqa: N802  # aiosmtpd's name for it
+        self.taken["mail"] += 1  # several may come over one connection, which has logged in once
         return "250 taken"
 
     async def receive(self, request: web.Request) -> web.Response:
