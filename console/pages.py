@@ -6,6 +6,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import orjson
 from aiohttp import web
 
 from console.assets import address_of
@@ -19,7 +20,7 @@ _END: Final = 6
 
 
 class Screen(NamedTuple):
-    """A screen in the list beside every page, and its routes."""
+    """A screen and its routes; one without a title is reached from others, and not in the list beside every page."""
 
     title: str
     path: str
@@ -69,7 +70,7 @@ def _environment() -> "Environment":
     made = Environment(
         loader=PackageLoader("console"), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"short": shorten, "utc": utc, "iso": iso, "count": "{:,}".format}
+    made.filters |= {"short": shorten, "utc": utc, "iso": iso, "pretty": pretty, "span": span, "count": "{:,}".format}
     made.globals["asset"] = address_of
     return made
 
@@ -83,6 +84,26 @@ def shorten(text: object) -> str:
 def utc(moment: datetime) -> str:
     """A time in UTC, for readers without scripts; with them, the page shows the reader's own."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """A time between two steps, in the unit that suits it."""
+    for limit, unit, one in ((1, "ms", 0.001), (120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / one:.0f} {unit}" if one != 1 else f"{seconds:.1f} s"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def pretty(body: bytes) -> str:
+    """A body as people read it: JSON with its lines set, any other text as it is, and of other bytes their number."""
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return f"{len(body):,} bytes that are no text"
 
 
 def iso(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import typer
 
+from console import command as console
 from operations.backfill import command as backfill
 from operations.dead_letters import command as dead_letters
 from operations.deliveries import command as deliveries
@@ -48,6 +49,7 @@ replay.command("webhooks")(replay_webhooks.webhooks)
 replay.command("show")(replay_webhooks.show_replay)
 replay.command("cancel")(replay_webhooks.cancel)
 for name, group in {
+    "console": console.app,
     "topics": setup.app,
     "outbox": outbox.app,
     "replay": replay,

@@ -102,7 +102,7 @@ async def assert_sound(gateway: Gateway, path: str) -> None:
             for scheme in ("light", "dark"):
                 async with seen(chromium, gateway, path, width=width, scheme=scheme) as looked:
                     found = (looked.faults, await looked.overflowing(), await barriers(looked))
-                    assert found == ([], [], []), f"{path} at {width}, {scheme}"
+                    assert found == ([], [], []), f"{path} at {width}, {scheme}: {found}"
 
 
 async def barriers(looked: Looked) -> list[str]:

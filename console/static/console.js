@@ -45,8 +45,10 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(name, (event) => lost((event.detail.xhr?.status ?? 0) === 0 || event.detail.xhr.status >= 500));
 }
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) lost(false); });
+// A part that looks again by itself rests while nobody sees it, and while something in it is open.
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.elt.matches("[hx-trigger*=every]")) event.preventDefault();
+  const part = event.detail.elt;
+  if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open]"))) event.preventDefault();
 });
 document.addEventListener("htmx:afterSettle", (event) => dress(event.target.parentElement ?? event.target));
 dress(document);

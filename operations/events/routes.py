@@ -2,6 +2,7 @@
 
 import msgspec
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from gateway.answers import answer, known
 from gateway.postgres import reading
@@ -30,18 +31,21 @@ async def event(request: web.Request) -> web.Response:
     The id may be that of the event, of a delivery, or the provider's id of the event; of a payment, refund, dispute, subscription
     or invoice, the event that changed it last is read. Partition and offset are known of dead letters alone: the log holds none.
     """
-    asked = request.match_info["id"]
     async with reading(request) as connection:
-        found = known(await store.event_behind(connection, asked), "no event is known by this id")
-        journey = await stations.journey(connection, found)
-        own = known(journey.event, "no event is known by this id, or its day is past retention")
-        caused = journey.caused[:CAUSED_MAX]
-        detail = EventsDetail(
-            event=own,
-            causes=await stations.causes(connection, found),
-            caused=caused,
-            more=len(journey.caused) > CAUSED_MAX,
-            delivery=await deliveries.delivery(connection, found),
-            touched=await store.touched(connection, [(each.id, each.key) for each in (own, *caused)]),
-        )
-    return answer(detail)
+        return answer(await detail(connection, request.match_info["id"]))
+
+
+async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
+    """The event that the id leads to, with all that is around it. Raises GatewayError `not_found`."""
+    found = known(await store.event_behind(connection, asked), "no event is known by this id")
+    journey = await stations.journey(connection, found)
+    own = known(journey.event, "no event is known by this id, or its day is past retention")
+    caused = journey.caused[:CAUSED_MAX]
+    return EventsDetail(
+        event=own,
+        causes=await stations.causes(connection, found),
+        caused=caused,
+        more=len(journey.caused) > CAUSED_MAX,
+        delivery=await deliveries.delivery(connection, found),
+        touched=await store.touched(connection, [(each.id, each.key) for each in (own, *caused)]),
+    )

@@ -15,6 +15,7 @@ from ops.demo import partner
 from ops.demo.commands import index_document, invalidate_cache
 from ops.demo.journey import Gateway, Journey, Station, check_answer, follow, text_of
 from ops.demo.stripe import USER, payment_succeeded, sign
+from ops.dev.console_link import console_link
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import Reason, StackError
 from ops.stack.state import StateFile
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def demo(data_dir: Path, say: Callable[[str], None]) -> None:
+def demo(checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
     """
     Send a payment, a lead and two commands to the stack on this data directory and print where each went, and when.
 
@@ -48,6 +49,8 @@ def demo(data_dir: Path, say: Callable[[str], None]) -> None:
     except (requests.RequestException, RedisError, KafkaException, ApiError, TransportError) as error:
         raise StackError(Reason.STACK_FAILED, f"something is away: {error}; see ./dev status") from error
     say("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
+    if url := console_link(checkout, data_dir, f"/console/journey/{payment.delivery_id}"):
+        say(f"  The payment's whole way in the console; this link signs in once:\n    {url}")
 
 
 def _next(status: StackStatus, delivery_id: str) -> Iterator[str]:

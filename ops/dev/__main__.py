@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ops.dev import background, mark
 from ops.dev.checkout import build_docs, run_checks, run_suite, serve, write_bill, write_locks
+from ops.dev.console_link import console_link
 from ops.dev.lines import wrapped
 from ops.dev.progress import Progress
 from ops.dev.report import report_of
@@ -84,15 +85,22 @@ def up(
         command = [sys.executable, "-m", "ops.dev", "up", "--data-dir", str(place), *options]
         background.up_detached(command, CHECKOUT, place, _print)
         _print(f"\n{report_of(examine(place), place)}")
+        _print_link(place)
         return
     with Progress(console) as progress:
 
         def show() -> None:
             progress.settle()
             _print(f"\n{report_of(examine(place), place, foreground=True)}")
+            _print_link(place)
 
         stack = SecureStack if secure else Stack
         bring_up(Plan(CHECKOUT, place, stack, processes=partial(our_processes, split=split)), progress, show)
+
+
+def _print_link(place: Path) -> None:
+    if url := console_link(CHECKOUT, place):
+        _print(f"\nThe console; this link signs in once, within 15 minutes:\n  {url}")
 
 
 @app.command()
@@ -136,7 +144,7 @@ def demo(data_dir: DataDir = None) -> None:
     """Send a signed Stripe event and a partner lead to the running stack and print the journey of each."""
     from ops.demo import demo as run_demo  # noqa: PLC0415  it brings the provider's SDK, which no other command needs
 
-    run_demo(_data_dir(data_dir), _print)
+    run_demo(CHECKOUT, _data_dir(data_dir), _print)
 
 
 @app.command("test", context_settings=_PASS_ON)

@@ -44,6 +44,7 @@ PACKAGES: Final = (
     "gateway",
     "streams",
     "operations",
+    "console",
     "ops",
     "migrations",
 )

@@ -14,7 +14,18 @@ from ops import cli
 from runtime.errors import Failure, Reason
 
 ROOT: Final = Path(__file__).parents[3]
-PACKAGES: Final = ("runtime", "schemas", "outbox", "projections", "topology", "gateway", "streams", "operations", "ops")
+PACKAGES: Final = (
+    "runtime",
+    "schemas",
+    "outbox",
+    "projections",
+    "topology",
+    "gateway",
+    "streams",
+    "operations",
+    "console",
+    "ops",
+)
 
 
 BUILT_IN: Final = {name for name, found in vars(builtins).items() if isinstance(found, type) and issubclass(found, Exception)}

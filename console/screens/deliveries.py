@@ -1,0 +1,80 @@
+"""The delivery log: what came in and how it was answered, with filters, explanations and replays."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from console.links import page_of
+from console.pages import SESSION, Screen, page
+from gateway.answers import by_id, known
+from gateway.errors import GatewayError
+from gateway.keys import SENDERS, SETTINGS
+from gateway.paging import id_of
+from gateway.parameters import parse_query
+from gateway.postgres import reading
+from operations.deliveries import clues, store
+from operations.deliveries.query import DeliveriesQuery
+from schemas.providers import SOURCES
+
+_REPLAYED_BY: Final = {"source": "source", "type": "types", "outcome": "status", "from": "from", "to": "to"}
+"""By filter of the log: that of a replay. Other filters a replay does not know."""
+
+
+async def deliveries(request: web.Request) -> web.Response:
+    """Show the page with the filters of its address."""
+    return await _list(request, "deliveries.html")
+
+
+async def rows(request: web.Request) -> web.Response:
+    """Show the rows alone, as they are now."""
+    return await _list(request, "_deliveries.html")
+
+
+async def detail(request: web.Request) -> web.Response:
+    """Show one delivery: why it was refused and whether the secrets of now would take it, its headers and its body."""
+    asked = id_of(request.match_info["id"], "delivery")
+    absent = "no delivery has this id, or its day is past retention"
+    async with reading(request) as connection:
+        found = known(await store.delivery(connection, asked), absent)
+        settings = clues.settings_of(request.app[SETTINGS].newest, request.app[SENDERS])
+        why = await clues.explained(connection, asked, settings) if found.reason else None
+        body = await store.body(connection, asked) if request[SESSION].changes else None
+    return page(request, "_delivery.html", call=found, why=why, body=body, page_of=page_of)
+
+
+async def _list(request: web.Request, template: str) -> web.Response:
+    given = {name: text for name, text in request.query.items() if text}
+    try:
+        query = parse_query(DeliveriesQuery, given.items())
+        span = query.span(datetime.now(UTC))
+    except GatewayError as error:
+        return page(request, template, status=error.status, **_shared(given), complaint=str(error), items=[], following="")
+    async with reading(request) as connection:
+        items, more = await store.deliveries(connection, query, *span)
+    following = urlencode(given | {"cursor": by_id(items[-1])}) if more else ""
+    return page(request, template, **_shared(given), complaint="", items=items, following=following)
+
+
+def _shared(given: dict[str, str]) -> dict[str, Any]:
+    filters = {name: text for name, text in given.items() if name not in {"cursor", "limit"}}
+    replayed = {_REPLAYED_BY[name]: text for name, text in filters.items() if name in _REPLAYED_BY}
+    return {
+        "given": given,
+        "sources": SOURCES,
+        "address": urlencode(given),
+        "replayed": replayed if len(replayed) == len(filters) else {},
+        "page_of": page_of,
+    }
+
+
+SCREEN: Final = Screen(
+    "Deliveries",
+    "/console/deliveries",
+    (
+        web.get("/deliveries", deliveries, name="console_deliveries"),
+        web.get("/deliveries/rows", rows, name="console_deliveries_rows"),
+        web.get("/deliveries/{id}/detail", detail, name="console_deliveries_detail"),
+    ),
+)

@@ -1,0 +1,72 @@
+"""The delivery log in the console: filters, pages, and what is new without a reload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.console import assert_sound, signed_in, visitor
+from tests.simulators.stripe import Payment
+
+if TYPE_CHECKING:
+    from tests.gateways import Gateway
+
+ROWS = ".log summary"
+LOOKS_AGAIN = """() => {
+  const part = document.getElementById("rows");
+  return htmx.trigger(part, "htmx:beforeRequest", { elt: part });
+}"""
+"""Whether the list would ask for itself now."""
+
+
+async def deliver(gateway: Gateway, count: int, **fields: str) -> None:
+    for n in range(count):
+        await gateway.post(Payment(id=f"pi_{n}").succeeded(event_id=f"evt_{n}"), **fields)
+
+
+async def test_it_is_sound_empty_and_full(gateway: Gateway) -> None:
+    await assert_sound(gateway, "/console/deliveries")
+    await deliver(gateway, 2)
+    await gateway.post(b"{}", secret="wrong")
+    await gateway.resources.rejections.flush()
+    await assert_sound(gateway, "/console/deliveries")
+
+
+async def test_new_ones_come_without_a_reload_but_close_nothing_that_is_open(gateway: Gateway) -> None:
+    async with signed_in(gateway, "/console/deliveries") as looked:
+        await deliver(gateway, 1)
+        await looked.page.wait_for_selector(ROWS)
+        await looked.page.locator(ROWS).click()
+        await looked.page.get_by_label("Body", exact=True).wait_for()
+        await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"))
+        assert await looked.page.evaluate(LOOKS_AGAIN) is False
+        await looked.page.locator(ROWS).click()
+        await looked.page.locator(ROWS).nth(1).wait_for()
+        assert looked.faults == []
+
+
+async def test_filters_narrow_the_list_and_the_replay(gateway: Gateway) -> None:
+    await deliver(gateway, 2)
+    await gateway.post(b"{}", secret="wrong")
+    await gateway.resources.rejections.flush()
+    async with signed_in(gateway, "/console/deliveries") as looked:
+        await looked.page.get_by_label("Outcome").select_option("rejected")
+        await looked.page.get_by_role("button", name="Show").click()
+        await looked.page.wait_for_url("**outcome=rejected**")
+        assert await looked.page.locator(ROWS).count() == 1
+        await looked.page.get_by_role("button", name="Replay all that match").click()
+        await looked.page.get_by_text("A replay of 1 delivery would").wait_for()
+        assert looked.faults == []
+
+
+async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: str) -> None:
+    await deliver(gateway, 3)
+    operator = await visitor(gateway, database_url)
+    first = (await operator.get("/console/deliveries?limit=2")).text
+    following = first.partition('href="/console/deliveries?limit=2&amp;cursor=')[2].partition('"')[0]
+    second = (await operator.get(f"/console/deliveries?limit=2&cursor={following}")).text
+    assert (first.count("<details"), second.count("<details"), "Older ones" in second) == (2, 1, False)
+
+
+async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str) -> None:
+    answer = await (await visitor(gateway, database_url)).get("/console/deliveries?from=yesterday")
+    assert (answer.status, 'role="alert"' in answer.text) == (400, True)
