@@ -47,7 +47,10 @@ _TAGS: Final = {
         "services",
         "On the internal listener: commands and queries of your own services. A command is durable before it is answered.",
     ),
-    "/v1/admin/": ("operators", "On the internal listener: queries and actions of operators; they need an admin token."),
+    "/v1/admin/": (
+        "operators",
+        "On the internal listener: queries and actions of operators; they need an admin token, or a reader's for a query.",
+    ),
     "/": ("process", "The gateway itself: health checks on both listeners, metrics and this document on the internal one."),
 }
 _HEADERS: Final[dict[str, Json]] = {

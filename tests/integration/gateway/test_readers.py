@@ -5,20 +5,27 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import aiohttp
 import psycopg
 import pytest
 
+from gateway.settings import GatewaySettings
+from ops.processes.applications import build_internal, opened
 from ops.processes.routes import INTERNAL
 from outbox.append import append
 from runtime.ids import new_id
+from runtime.secret_files import Environ
+from runtime.secret_watch import SecretWatch
 from runtime.settings import Secret, SettingsError
 from schemas.envelope import Event
-from tests.gateways import ADMIN
+from tests.gateways import ADMIN, listening
 from tests.integration.gateway.test_every_route import call, told
+from tests.mounts import Mount
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
     from uuid import UUID
 
     from tests.gateways import Gateway, StartGateway
@@ -154,3 +161,25 @@ async def test_a_readers_token_is_nobody_elses(start_gateway: StartGateway, name
 
 async def test_without_the_setting_there_is_no_reader(gateway: Gateway) -> None:
     assert (await gateway.get("/v1/admin/payments", READER)).status == 401
+
+
+async def test_readers_come_and_go_with_their_file(database_url: str, tmp_path: Path) -> None:
+    tokens = {"INTERNAL_API_TOKEN": "service", "ADMIN_API_TOKEN": "operator"}
+    mount = Mount(tmp_path / "secrets", **tokens)
+    environ = Environ({"DATABASE_URL": database_url, "STRIPE_WEBHOOK_SECRET": "whsec_new", "SECRETS_DIR": str(mount.folder)})
+    settings = GatewaySettings.load(environ)
+    watch = SecretWatch([settings], environ, lambda _: None)
+    seen = []
+    async with (
+        opened(settings) as resources,
+        aiohttp.ClientSession() as client,
+        listening(build_internal(settings, resources), settings) as internal,
+    ):
+        await resources.intake.until_ready()
+        for reader in ({}, {"READ_API_TOKEN": "reader"}, {"READ_API_TOKEN": "next,reader"}, {}):
+            mount.swap(**tokens, **reader)
+            watch.look()
+            watch.look()  # a change counts once it has settled
+            async with client.get(f"{internal}/v1/admin/payments", headers=READER) as answer:
+                seen.append(answer.status)
+    assert seen == [401, 200, 200, 401]
