@@ -218,6 +218,14 @@ def test_the_page_on_production_has_the_resources_of_the_chart() -> None:
         assert f"| {wanted['cpu']}, {wanted['memory']}; {limit} |".replace("Mi", " MiB") in page
 
 
+def test_the_page_on_production_has_the_patience_of_the_chart() -> None:
+    page = (ROOT / "docs/production.md").read_text()
+    found = pods(rendered("defaults.yaml"))
+    for process in ("gateway", "relay", "worker"):
+        patience = found[f"tallyhook-{process}"]["spec"]["terminationGracePeriodSeconds"]
+        assert re.search(rf"^\| {process} \| {patience} s[ :]", page, re.MULTILINE), process
+
+
 @each_values
 def test_probes_ask_what_they_mean(values: str) -> None:
     for name, each in of_kind(rendered(values), "Deployment").items():
