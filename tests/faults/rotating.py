@@ -37,6 +37,7 @@ LISTS: Final = {
     "RAZORPAY_WEBHOOK_SECRET": ("razorpay-before-the-rotation", "razorpay-after-the-rotation"),
     "INTERNAL_API_TOKEN": ("service-before-the-rotation", "service-after-the-rotation"),
     "ADMIN_API_TOKEN": ("operator-before-the-rotation", "operator-after-the-rotation"),
+    "READ_API_TOKEN": ("reader-before-the-rotation", "reader-after-the-rotation"),
     "STRIPE_API_KEY": ("rk_test_before1rotation", "rk_test_after2rotation"),
     "PARTNER_ACME_SECRET": ("acme-before-the-rotation", "acme-after-the-rotation"),
     "PARTNER_OTHER_TOKEN": ("other-before-the-rotation", "other-after-the-rotation"),
@@ -92,7 +93,8 @@ class Load:
     def calls(self) -> dict[str, Callable[[int], Awaitable[int]]]:
         return {
             "stripe": self.stripe, "razorpay": self.razorpay, "signed lead": self.signed_lead, "lead with a token": self.lead,
-            "service": self.service, "operator": self.operator, "mail": self.mail, "sms": self.sms, "cache": self.cache,
+            "service": self.service, "operator": self.operator, "reader": self.reader,
+            "mail": self.mail, "sms": self.sms, "cache": self.cache,
             "search": self.search, "alert": self.alert, "stored partner": self.stored_lead, "stored endpoint": self.stored_event,
         }  # fmt: skip
 
@@ -186,6 +188,9 @@ class Load:
 
     async def operator(self, place: int) -> int:
         return (await self.get("/v1/admin/replays", self.secret("ADMIN_API_TOKEN", place)))[0]
+
+    async def reader(self, place: int) -> int:
+        return (await self.get("/v1/admin/replays", self.secret("READ_API_TOKEN", place)))[0]
 
     async def get(self, path: str, token: str) -> tuple[int, str]:
         async with self._http.get(self._system.internal + path, headers={"X-Internal-Token": token}) as answer:
