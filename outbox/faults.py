@@ -22,7 +22,9 @@ _CREDENTIALS: Final = Fault(
 _TOKEN: Final = Fault(
     "the token endpoint gives no token", "KAFKA_OAUTH_TOKEN_URL, KAFKA_OAUTH_CLIENT_ID and KAFKA_OAUTH_CLIENT_SECRET"
 )
-_UNTRUSTED: Final = Fault("the brokers' certificate is not trusted, or is not theirs", "KAFKA_SSL_CA and KAFKA_BOOTSTRAP_SERVERS")
+_UNTRUSTED: Final = Fault(
+    "the brokers' certificate is not trusted, has expired or is not theirs", "KAFKA_SSL_CA and KAFKA_BOOTSTRAP_SERVERS"
+)
 _UNKNOWN: Final = Fault("the brokers do not accept our certificate, or miss it", "KAFKA_SSL_CERT and KAFKA_SSL_KEY")
 _NO_TLS: Final = Fault("this listener does not speak TLS", "KAFKA_SECURITY_PROTOCOL and the port in KAFKA_BOOTSTRAP_SERVERS")
 _NO_HOST: Final = Fault("the host name has no address", "KAFKA_BOOTSTRAP_SERVERS")

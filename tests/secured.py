@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sys
 import time
 from base64 import b64encode, urlsafe_b64encode
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar, Final, Self
@@ -14,13 +17,16 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from ops.stack import door
 from ops.stack.authority import Authority
 from ops.stack.kafka import Kafka
-from ops.stack.ports import Ports
+from ops.stack.ports import Ports, is_free
 from ops.stack.server import Surroundings
 from runtime.addresses import LOOPBACK
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 USER: Final = "tallyhook"
@@ -189,3 +195,16 @@ class SecuredKafka(Kafka):
             user = UserScramCredentialUpsertion(USER, ScramCredentialInfo(way, 8192), password.encode())
             for done in admin.alter_user_scram_credentials([user]).values():
                 done.result(20)
+
+
+@contextmanager
+def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
+    """A door of the test's own, with a certificate of this authority; its port."""
+    port = Ports({}).take("door", 0)
+    command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
+    with subprocess.Popen(command) as opened:
+        try:
+            wait_until(lambda: not is_free(port))
+            yield port
+        finally:
+            opened.terminate()

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from ops.doctor.certificates import check_certificates
 from ops.doctor.findings import fail, one_line
 from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
@@ -42,6 +43,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
         "kafka": lambda: check_kafka(environ),
         "redis": lambda: check_redis(environ),
         "elasticsearch": lambda: check_elasticsearch(environ),
+        "certificates": lambda: check_certificates(environ),
         "listeners": lambda: check_listeners(environ),
         "restarts": lambda: check_restarts(environ),
     }

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import socket
-import ssl
-import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
 
+from ops.doctor.certificates import ends_of_postgres, fault_of_certificate
 from ops.doctor.findings import one_line
 
 if TYPE_CHECKING:
@@ -94,10 +92,8 @@ def of_postgres(error: BaseException, url: str) -> Fault:
     fault = _explained(error, _POSTGRES, "DATABASE_URL")
     if "certificate verify failed" not in str(error):
         return fault
-    given = conninfo_to_dict(url)
-    ca = given.get("sslrootcert")
-    ends = zip(str(given.get("host") or "").split(","), str(given.get("port") or "5432").split(","), strict=False)
-    why = (fault_of_certificate(host, int(port), str(ca), postgres=True) for host, port in ends)
+    ca = conninfo_to_dict(url).get("sslrootcert")
+    why = (fault_of_certificate(end, str(ca)) for end in ends_of_postgres(url))
     return fault._replace(text=f"{fault.text} ({', '.join(filter(None, why)) or 'certificate verify failed'})")
 
 
@@ -116,25 +112,3 @@ def _explained(error: BaseException, signs: Sequence[tuple[str, str, str]], sett
         if any(re.search(sign, f"{type(each).__name__} {each}") for each in causes):
             return Fault(f"{text} ({message})", act)
     return Fault(message, f"start it, or mend {setting}")
-
-
-_LIMIT: Final = 5.0  # seconds
-_SSL_REQUEST: Final = struct.pack("!II", 8, 80_877_103)
-"""Sent to Postgres before a handshake: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
-
-
-def fault_of_certificate(host: str, port: int, ca: str | None, *, postgres: bool = False) -> str | None:
-    """Return OpenSSL's words for the fault of the server's certificate; None if it has none, or does not answer."""
-    try:
-        context = ssl.create_default_context(cafile=None if ca == "system" else ca)
-        with socket.create_connection((host.strip("[]"), port), timeout=_LIMIT) as connection:
-            if postgres:
-                connection.sendall(_SSL_REQUEST)
-                if connection.recv(1) != b"S":
-                    return None
-            context.wrap_socket(connection, server_hostname=host.strip("[]")).close()
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except (OSError, ValueError):
-        return None
-    return None

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 
 from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
+from ops.doctor.rights import check_rights
 from ops.doctor.settings import address_in
 from outbox.errors import BrokerError
 from outbox.faults import Faults
@@ -55,21 +56,22 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield ok(AREA, f"{servers} answers, {len(known.brokers)} brokers")
     there = {topic: known.topics[name] for topic in TOPICS if (name := kafka.named(topic)) in known.topics}
-    yield from _check_topics(kafka, there)
+    hidden = yield from check_rights(kafka, admin)
+    yield from _check_topics(kafka, there, hidden)
     yield from _check_replicas(there, settings.kafka_replication_factor, len(known.brokers))
     yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas)
     yield from _check_groups(kafka, wanted=_are_wanted(environ))
 
 
-def _check_topics(kafka: Cluster, there: Mapping[Topic, Any]) -> Iterator[Finding]:
-    missing = [kafka.named(topic) for topic in TOPICS if topic not in there]
+def _check_topics(kafka: Cluster, there: Mapping[Topic, Any], hidden: frozenset[str]) -> Iterator[Finding]:
+    missing = [kafka.named(topic) for topic in TOPICS if topic not in there and kafka.named(topic) not in hidden]
     short = [kafka.named(topic) for topic, found in there.items() if len(found.partitions) < TOPICS[topic].partitions]
     act = "run `tallyhook topics ensure`"
     if missing:
         yield fail(AREA, f"topics are missing: {', '.join(missing)}", act, "outbox-backlog")
     if short:
         yield warn(AREA, f"topics have too few partitions: {', '.join(short)}", act, "scale-out")
-    if not missing and not short:
+    if not missing and not short and not hidden:
         begin = f", named {kafka.prefix}…" if kafka.prefix else ""
         yield ok(AREA, f"all {len(TOPICS)} topics are there with their partitions{begin}")
 

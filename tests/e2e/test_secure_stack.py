@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -16,20 +14,20 @@ from elasticsearch import Elasticsearch
 
 from ops.demo.commands import index_document, invalidate_cache
 from ops.dev.processes import TALLYHOOK
+from ops.doctor.certificates import check_certificates
 from ops.doctor.examination import examine
 from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.postgres import check_postgres
-from ops.stack import door
 from ops.stack.authority import Authority
 from ops.stack.doors import ElasticsearchDoor, PostgresDoor, ValkeyDoor
-from ops.stack.ports import Ports, is_free
 from ops.stack.secure import SecureStack
 from outbox.partitions import name
 from runtime.servers import ElasticsearchSettings, RedisTlsSettings
+from tests.secured import ajar
 from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.system import ADMIN, System, running_system
-from tests.waiting import eventually, wait_until
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,19 +152,6 @@ def test_the_role_of_the_processes_keeps_the_days(secured: System, processes: ps
     assert processes.execute("select count(*) from detached_partitions").fetchone() == (0,)
 
 
-@contextmanager
-def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
-    """A door of the test's own, with a certificate of this authority; its port."""
-    port = Ports({}).take("door", 0)
-    command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
-    with subprocess.Popen(command) as opened:
-        try:
-            wait_until(lambda: not is_free(port))
-            yield port
-        finally:
-            opened.terminate()
-
-
 def finding(check: Callable[[dict[str, str]], Iterator[Finding]], environ: dict[str, str]) -> Finding:
     [found] = [each for each in check(environ) if each.level == "fail"]
     assert "hunter2" not in str(found)
@@ -205,10 +190,42 @@ def test_an_expired_certificate_is_called_that(secured: System, stack: SecureSta
         url = entrance.url.replace(f":{entrance.port}/", f":{port}/").partition("?")[0]
         url += f"?sslmode=verify-full&sslrootcert={old.ca}"
         assert "certificate has expired" in finding(check_postgres, secured.environment | {"DATABASE_URL": url}).text
+        assert "Postgres at" in of_certificates(secured, DATABASE_URL=url)
     with ajar("tls", stack.redis.port, old) as port:
         url = cache.url.replace(f":{cache.port}/", f":{port}/")
         found = finding(check_redis, secured.environment | {"REDIS_URL": url, "REDIS_SSL_CA": str(old.ca)})
         assert "its certificate has expired" in found.text
+        assert "Redis at" in of_certificates(secured, REDIS_URL=url)
+    with ajar("tls", stack.elasticsearch.port, old) as port:
+        url = f"https://127.0.0.1:{port}"
+        found = finding(
+            check_elasticsearch, secured.environment | {"ELASTICSEARCH_URL": url, "ELASTICSEARCH_SSL_CA": str(old.ca)}
+        )
+        assert "its certificate has expired" in found.text
+        assert "Elasticsearch at" in of_certificates(secured, ELASTICSEARCH_URL=url)
+
+
+def of_certificates(secured: System, **changes: str) -> str:
+    """The one certificate that has expired, in the doctor's words."""
+    found = finding(check_certificates, secured.environment | changes)
+    assert "the certificate has expired" in found.text
+    return found.text
+
+
+def test_each_server_that_shows_a_certificate_is_told_with_its_end(secured: System) -> None:
+    found = [*check_certificates(secured.environment)]
+    assert {each.level for each in found} == {"ok"}
+    assert {each.text.split(" at ")[0] for each in found} == {"Postgres", "Kafka", "Redis", "Elasticsearch"}
+
+
+def test_a_certificate_that_soon_expires_is_a_warning(secured: System, stack: SecureStack, tmp_path: Path) -> None:
+    soon = Authority(tmp_path / "soon", expires=datetime.now(UTC) + timedelta(days=13))
+    cache = stack.door("redis")
+    assert isinstance(cache, ValkeyDoor)
+    with ajar("tls", stack.redis.port, soon) as port:
+        url = cache.url.replace(f":{cache.port}/", f":{port}/")
+        [found] = [each for each in check_certificates(secured.environment | {"REDIS_URL": url}) if each.level == "warn"]
+    assert f"Redis at 127.0.0.1:{port}: the certificate expires soon" in found.text
 
 
 def test_what_is_wrong_with_redis_and_elasticsearch_is_told_in_words(secured: System, strangers: Authority) -> None:

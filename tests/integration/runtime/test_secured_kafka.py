@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but for its stubs
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from ops.doctor.certificates import check_certificates
 from ops.doctor.kafka import check_kafka
+from ops.stack.authority import Authority
+from outbox import topics
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
 from runtime import renewal
-from runtime.kafka import KafkaSettings
+from runtime.kafka import Cluster, KafkaSettings
+from schemas.topics import TOPICS
+from schemas.topology import AGENTS
 from streams.credentials import credentials_of
 from streams.login import Client
-from tests.secured import USER, Issuer, SecuredKafka
+from tests.secured import USER, Issuer, SecuredKafka, ajar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,3 +142,95 @@ async def test_new_connections_log_in_with_the_password_of_now(kafka: SecuredKaf
         await consumer.stop()
         await asyncio.to_thread(kafka.change_password, kafka.password)
         renewal.renew(changed, kafka.password)
+
+
+Right = tuple[ResourceType, str, AclOperation]
+ALL: Final[list[Right]] = [
+    *((ResourceType.TOPIC, str(topic), right) for topic in TOPICS for right in (AclOperation.READ, AclOperation.WRITE)),
+    *((ResourceType.TOPIC, str(topic), AclOperation.DESCRIBE_CONFIGS) for topic in TOPICS),
+    *((ResourceType.GROUP, agent.group, AclOperation.READ) for agent in AGENTS.values() if agent.group),
+]
+
+
+@contextmanager
+def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]]:
+    """The settings of the user while it has these rights and no others."""
+    admin = AdminClient({"bootstrap.servers": kafka.url})
+    topics.ensure(Cluster(kafka.url))
+    made = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
+        for kind, name, operation in rights
+    ]
+    for done in admin.create_acls(made).values():
+        done.result(20)
+    everything = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{USER}", None, AclOperation.ANY, AclPermissionType.ANY
+    )
+    try:
+        yield kafka.environment("SASL_PLAINTEXT", "SCRAM-SHA-256")
+    finally:
+        for done in admin.delete_acls([everything]).values():
+            done.result(20)
+
+
+@pytest.mark.parametrize(
+    ("right", "level", "words"),
+    [
+        (
+            (ResourceType.TOPIC, "webhooks.stripe", AclOperation.READ),
+            "fail",
+            "lacks the right READ on the topics webhooks.stripe",
+        ),
+        (
+            (ResourceType.TOPIC, "webhooks.stripe", AclOperation.WRITE),
+            "fail",
+            "lacks the right WRITE on the topics webhooks.stripe",
+        ),
+        (
+            (ResourceType.GROUP, "tallyhook-payments", AclOperation.READ),
+            "fail",
+            "lacks the right READ on the groups tallyhook-payments",
+        ),
+    ],
+)
+def test_the_doctor_names_the_right_that_is_missing_and_on_what(
+    kafka: SecuredKafka, right: Right, level: str, words: str
+) -> None:
+    with granted(kafka, ALL) as environ:
+        assert [each for each in check_kafka(environ) if "right" in each.text] == []
+        assert any("may read and write every topic" in each.text for each in check_kafka(environ))
+    with granted(kafka, [each for each in ALL if each != right]) as environ:
+        assert (level, True) in {(each.level, words in each.text) for each in check_kafka(environ)}
+
+
+def test_the_doctor_names_topics_that_the_user_may_not_even_see(kafka: SecuredKafka) -> None:
+    hidden = [each for each in ALL if each[1] != "webhooks.stripe"]
+    with granted(kafka, hidden) as environ:
+        found = [each.text for each in check_kafka(environ) if each.level == "fail"]
+    assert "this user lacks the right DESCRIBE on the topics webhooks.stripe" in found
+    assert [text for text in found if "missing" in text] == []
+
+
+def test_a_user_that_only_looks_is_told_what_it_may_not_do(kafka: SecuredKafka) -> None:
+    looking = [(kind, name, AclOperation.DESCRIBE) for kind, name, operation in ALL if operation == AclOperation.READ]
+    with granted(kafka, looking) as environ:
+        found = [each for each in check_kafka(environ) if each.text.startswith("this user may")]
+    assert {each.level for each in found} == {"warn"}
+    assert [each.text.removeprefix("this user may ") for each in found] == ["WRITE no topic", "READ no topic", "READ no group"]
+
+
+def test_brokers_whose_certificate_has_expired_are_named_with_the_day(kafka: SecuredKafka, tmp_path: Path) -> None:
+    day = datetime.now(UTC) - timedelta(days=1)
+    old = Authority(tmp_path / "old", expires=day)
+    with ajar("tls", int(kafka.sasl.rpartition(":")[2]), old) as port:
+        environ = kafka.environment("SASL_SSL", "PLAIN") | {
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
+            "KAFKA_SSL_CA": str(old.ca),
+        }
+        [refused] = check_kafka(environ)
+        [expired] = check_certificates(environ)
+    assert "is not trusted, has expired" in refused.text
+    assert (expired.level, expired.text) == (
+        "fail",
+        f"Kafka at 127.0.0.1:{port}: the certificate has expired, on {day:%Y-%m-%d %H:%M} UTC",
+    )
