@@ -9,7 +9,7 @@ from limits import RateLimitItem
 from pydantic import BeforeValidator, Field, create_model
 
 from gateway.roles import shared_secrets
-from runtime.kafka import Cluster, KafkaClientSettings
+from runtime.kafka import Cluster, File, KafkaClientSettings, Tls, unusable
 from runtime.rates import rate_of
 from runtime.servers import RedisTlsSettings
 from runtime.sessions import DEFAULT_LEASE
@@ -65,11 +65,11 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     """The address at which our own services and operators reach the other routes; never open it to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
-    internal_tls_cert: Path | None = None
+    internal_tls_cert: File | None = None
     """The certificate chain of the internal listener, a PEM file; it speaks plain HTTP without."""
-    internal_tls_key: Path | None = None
+    internal_tls_key: File | None = None
     """The key of that certificate, a PEM file."""
-    internal_tls_client_ca: Path | None = None
+    internal_tls_client_ca: File | None = None
     """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
     """Names in client certificates (common or alternative), comma-separated: others are not served; empty for all of the CA."""
@@ -159,8 +159,12 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
 
 
 def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
-    """The missing settings of the internal listener's TLS, without which it would let in every client, or none."""
+    """What is missing or unusable for the internal listener's TLS, without which it would let in every client, or none."""
     cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
     for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
         if there in given and needed not in given:
             yield f"{needed}: is required, because {there} is set"
+    if cert in given and key in given:
+        yield from unusable(cert, Tls(cert=Path(given[cert]), key=Path(given[key])))
+    if authority in given:
+        yield from unusable(authority, Tls(ca=Path(given[authority])))

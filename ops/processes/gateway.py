@@ -40,15 +40,10 @@ def main(environ: Mapping[str, str]) -> int:
     configure_logs("gateway")
     register_build("gateway")
     configure_spans("gateway", environ)
-    try:
-        secure = internal_context(settings)
-    except OSError as error:
-        log.error("gateway_failed", reason="tls_unusable", error=str(error))  # noqa: TRY400  # a wrong file needs no stack trace
-        return 1
     watch = SecretWatch((settings,), environ, written_by("gateway", settings.database_url))
     try:
         watch.start()
-        uvloop.run(run(settings, secure))
+        uvloop.run(run(settings, internal_context(settings)))
     except OSError as error:
         log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
         return 1

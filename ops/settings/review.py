@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway.roles import shared_secrets
-from gateway.settings import GatewaySettings
 from ops.settings.kinds import KINDS, OF_THE_FILE, OTHERS, PROCESSES
 from runtime import env_file, outgoing, secret_files
 from runtime.env_file import EnvFile
@@ -175,16 +174,9 @@ def _malformed(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
 
 def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
     try:
-        settings = kind.load(environ)
+        kind.load(environ)
     except SettingsError as error:
         return error.problems
-    if isinstance(settings, GatewaySettings) and settings.internal_tls_cert:
-        from gateway.secrets.tls import internal_context  # noqa: PLC0415  # it brings the HTTP server, which most processes do not need
-
-        try:
-            internal_context(settings)
-        except OSError as error:
-            return [f"INTERNAL_TLS_CERT: it, its key or its CA cannot be used: {error.strerror or 'no PEM file of its kind'}"]
     return []
 
 

@@ -104,16 +104,3 @@ async def test_plain_http_is_not_answered(door: Door) -> None:
     async with aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientError):
             await client.get(door.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
-
-
-@pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_a_file_that_is_no_certificate_is_one_line_and_a_failure(
-    database_url: str, tmp_path: Path, content: str | None
-) -> None:
-    file = tmp_path / "cert.pem"
-    if content:
-        file.write_text(content)
-    process = await start(database_url, INTERNAL_TLS_CERT=str(file), INTERNAL_TLS_KEY=str(file))
-    assert (await until_logged(process, "gateway_failed"))["reason"] == "tls_unusable"
-    await process.communicate()
-    assert process.returncode == 1

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENVIRON = {
     "DATABASE_URL": "postgresql://somewhere/tallyhook",
@@ -49,3 +54,24 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
 def test_half_a_lock_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         GatewaySettings.load(ENVIRON | changes)
+
+
+def test_files_of_the_lock_that_cannot_be_used_are_named_with_all_other_faults(tmp_path: Path) -> None:
+    pair, other = trustme.CA().issue_cert("gateway.internal"), trustme.CA().issue_cert("gateway.internal")
+    cert, key, odd, text = (tmp_path / name for name in ("cert.pem", "key.pem", "odd.pem", "text.pem"))
+    pair.cert_chain_pems[0].write_to_path(cert)
+    pair.private_key_pem.write_to_path(key)
+    other.private_key_pem.write_to_path(odd)
+    text.write_text("no certificate")
+    names = ("INTERNAL_TLS_CERT", "INTERNAL_TLS_KEY", "INTERNAL_TLS_CLIENT_CA")
+    good = dict(zip(names, map(str, (cert, key, cert)), strict=True))
+    assert GatewaySettings.load(ENVIRON | good).internal_tls_cert == cert
+    for name, file, told in (
+        ("INTERNAL_TLS_CERT", text, "INTERNAL_TLS_CERT"),
+        ("INTERNAL_TLS_KEY", odd, "INTERNAL_TLS_CERT"),  # which of the two is the wrong one only its owner knows
+        ("INTERNAL_TLS_KEY", tmp_path / "gone.pem", "INTERNAL_TLS_KEY"),
+        ("INTERNAL_TLS_CLIENT_CA", text, "INTERNAL_TLS_CLIENT_CA"),
+    ):
+        with pytest.raises(SettingsError) as refusal:
+            GatewaySettings.load(ENVIRON | good | {name: str(file), "PUBLIC_PORT": "99999"})
+        assert {problem.partition(":")[0] for problem in refusal.value.problems} == {told, "PUBLIC_PORT"}

@@ -168,8 +168,8 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         ({"PUBLIC_PORT": "8081"}, {"INTERNAL_PORT"}),
         ({"RELAY_WEB_PORT": "7000", "PUBLIC_PORT": "7000"}, {"RELAY_WEB_PORT"}),
         ({"STREAMS_WEB_PORT": "7000", "RELAY_WEB_PORT": "7000"}, {"STREAMS_WEB_PORT"}),
-        ({"INTERNAL_TLS_CERT": "a.pem"}, {"INTERNAL_TLS_KEY"}),
-        ({"INTERNAL_TLS_CERT": "/no/a.pem", "INTERNAL_TLS_KEY": "/no/b.pem"}, {"INTERNAL_TLS_CERT"}),
+        ({"INTERNAL_TLS_CERT": __file__}, {"INTERNAL_TLS_KEY"}),
+        ({"INTERNAL_TLS_CERT": "/no/a.pem", "INTERNAL_TLS_KEY": "/no/b.pem"}, {"INTERNAL_TLS_CERT", "INTERNAL_TLS_KEY"}),
         ({"INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"}, {"INTERNAL_TLS_CLIENT_CA"}),
         ({"BODY_MEMORY": "10"}, {"BODY_MEMORY"}),
         # A conflict is told beside what is malformed, not after it is mended.
