@@ -59,7 +59,8 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     hidden = yield from check_rights(kafka, admin)
     yield from _check_topics(kafka, there, hidden)
     yield from _check_replicas(there, settings.kafka_replication_factor, len(known.brokers))
-    yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas)
+    if there:
+        yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas)
     yield from _check_groups(kafka, wanted=_are_wanted(environ))
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from ops.doctor import kafka as kafka_examination
 from ops.doctor.examination import LIMIT, examine
+from ops.doctor.findings import ok
 from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch
@@ -26,6 +27,7 @@ from runtime.ids import new_id
 from runtime.kafka import Cluster
 from schemas.topics import TOPICS, TopicSpec
 from tests.command import tallyhook
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,6 +182,11 @@ def test_what_waits_for_long_is_parked_or_set_aside_is_told(database_url: str) -
 def _earlier(event_id: Any) -> str:
     """The id as it would have been made an hour ago."""
     return str(type(event_id)(int=event_id.int - (3_600_000 << 80)))
+
+
+def test_brokers_that_enforce_no_rights_grant_all_of_them(topics_made: str) -> None:
+    granted = ok("kafka", "this user may read and write every topic, and read every group")
+    wait_until(lambda: granted in [*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})])  # the first group takes its time
 
 
 def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(topics_made: str, monkeypatch: pytest.MonkeyPatch) -> None:

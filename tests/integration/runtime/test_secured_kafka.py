@@ -33,6 +33,7 @@ from schemas.topology import AGENTS
 from streams.credentials import credentials_of
 from streams.login import Client
 from tests.secured import USER, Issuer, SecuredKafka, ajar
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,16 +162,22 @@ def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]
         AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
         for kind, name, operation in rights
     ]
-    for done in admin.create_acls(made).values():
-        done.result(20)
     everything = AclBindingFilter(
         ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{USER}", None, AclOperation.ANY, AclPermissionType.ANY
     )
+
+    def in_force() -> int:
+        return len(admin.describe_acls(everything).result(20))
+
+    for done in admin.create_acls(made).values():
+        done.result(20)
     try:
+        wait_until(lambda: in_force() == len(rights))  # a broker learns of them after the controller has answered
         yield kafka.environment("SASL_PLAINTEXT", "SCRAM-SHA-256")
     finally:
         for done in admin.delete_acls([everything]).values():
             done.result(20)
+        wait_until(lambda: in_force() == 0)
 
 
 @pytest.mark.parametrize(
