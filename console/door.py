@@ -74,8 +74,8 @@ async def _session_of(request: web.Request) -> Session:
     if key:
         async with reading(request) as connection:
             holder = await find_session(connection, key)
-        if holder and request.app[GATEKEEPER].holds(holder.secret_id):
-            request[CALLER] = Caller("admin", holder.secret_id)
+        if holder and request.app[GATEKEEPER].holds(Caller(*holder)):
+            request[CALLER] = Caller(*holder)
             request.app[SECRET_USES].count(holder.secret_id)
             return Session(holder, form_token(key))
     raise ConsoleError(Reason.SESSION_MISSING, "Sign in to see this page.")
@@ -86,7 +86,7 @@ async def _check_change(request: web.Request, session: Session) -> None:
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), session.form_token.encode()):
         raise ConsoleError(Reason.FORM_WRONG, "This form belongs to another session. Load the page again, then repeat it.")
     if not session.changes and request.path not in _FOR_ALL:
-        raise GatewayError(OfGateway.ADMIN_TOKEN_NEEDED, "This session may only read.")
+        raise GatewayError(OfGateway.TOKEN_READ_ONLY, "This session may only read.")
 
 
 def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Response:

@@ -76,14 +76,14 @@ async def _begin(request: web.Request, token: str, link: str) -> str:
     if link:
         async with transaction(request) as connection:
             holder = await redeem_link(connection, link)
-        if holder is None or not gatekeeper.holds(holder.secret_id):
+        if holder is None or not gatekeeper.holds(Caller(*holder)):
             raise ConsoleError(Reason.LINK_SPENT, "This link was used before, or its time is over.")
     else:
         caller = gatekeeper.recognise(token)
         request[CALLER] = caller
-        check_role(caller, "admin")
-        holder = Holder("admin", caller.secret_id)
-    request[CALLER] = Caller("admin", holder.secret_id)
+        check_role(caller, "admin", readable=True)
+        holder = Holder("reader" if caller.role == "reader" else "admin", caller.secret_id)
+    request[CALLER] = Caller(*holder)
     request.app[SECRET_USES].count(holder.secret_id)
     async with transaction(request) as connection:
         return await begin_session(connection, holder)

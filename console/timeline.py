@@ -1,13 +1,15 @@
 """The journey of an event as a timeline and a tree: pure functions of what is known about it."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from console.links import page_of
 from operations.events.routes import EventsDetail
 from operations.events.stations import Station
 from runtime.ids import time_of
+
+MONEY: Final = frozenset({"payment", "refund", "dispute", "subscription", "invoice"})
 
 
 class Step(NamedTuple):
@@ -43,11 +45,14 @@ def timeline(found: EventsDetail) -> list[Step]:
     for each in found.touched:
         if moment := each.began_at or each.ended_at:
             number = f" {each.attempt}" if each.kind == "attempt" else ""
+            clock = ", by the provider's clock" if each.kind in MONEY else ""
             outcome = f"{each.status}{f' ({each.error})' if each.error else ''}"
             level = "much" if each.error else "none"
             took = f", took {(each.ended_at - moment).total_seconds():.3f} s" if each.kind == "attempt" and each.ended_at else ""
             steps.append(
-                _step(moment, f"{each.kind}{number}", outcome + took, each.id, level=level, page=page_of(each.kind, each.id))
+                _step(
+                    moment, f"{each.kind}{number}", outcome + took + clock, each.id, level=level, page=page_of(each.kind, each.id)
+                )
             )
     first = min(step.at for step in steps)
     ordered = sorted(steps, key=lambda step: step.at)

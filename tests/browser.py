@@ -93,7 +93,7 @@ async def opened(browser: Browser, url: str, *, width: int, height: int = 900) -
 
     Every message of its console, every error of its scripts, every request that fails and every one to another server is a fault.
     """
-    page = await browser.new_page(viewport={"width": width, "height": height})
+    page = await browser.new_page(viewport={"width": width, "height": height}, locale="en-US")
     looked, ours = Looked(page, []), urlsplit(url).netloc
 
     def said(message: ConsoleMessage) -> None:

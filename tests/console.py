@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 AXE: Final = "axe-core@4.14.1"
 TOKEN: Final = ADMIN["X-Internal-Token"]
+READER: Final = "reader"
 WIDE, NARROW = 1280, 390
 COOKIE: Final = "tallyhook_console"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -62,12 +63,14 @@ class Visitor:
         return await self._gateway.client.request(method, url, headers=sent, allow_redirects=False, **more)
 
 
-async def visitor(gateway: Gateway, database_url: str, role: Role | None = "admin", token: str = TOKEN) -> Visitor:
+async def visitor(gateway: Gateway, database_url: str, role: Role | None = "admin", token: str = "") -> Visitor:
     """Somebody with a session of that role, or with none."""
     if role is None:
         return Visitor(gateway, "")
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        return Visitor(gateway, await begin_session(connection, Holder(role, Secret(token).id)))
+        return Visitor(
+            gateway, await begin_session(connection, Holder(role, Secret(token or (READER if role == "reader" else TOKEN)).id))
+        )
 
 
 @asynccontextmanager

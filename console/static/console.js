@@ -50,5 +50,25 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open]"))) event.preventDefault();
 });
-document.addEventListener("htmx:afterSettle", (event) => dress(event.target.parentElement ?? event.target));
+// A chart has its names and columns in an attribute: the times first, then a column for each name.
+const draw = (place) => {
+  const { names, columns } = JSON.parse(place.dataset.chart);
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const lines = names.map((label, n) => ({ label, stroke: colour(`line-${(n % 4) + 1}`), width: 2, points: { show: false } }));
+  const options = { width: place.clientWidth, height: 200, series: [{}, ...lines], axes: [axis, { ...axis, size: 44 }],
+    scales: { y: { range: (_, low, high) => [0, Math.max(high, 4)] } }, legend: { live: false } };
+  new uPlot(options, columns, place);
+};
+const drawAll = (part) => { for (const place of part.querySelectorAll("[data-chart]:empty")) draw(place); };
+addEventListener("resize", () => {
+  for (const place of document.querySelectorAll("[data-chart]")) place.replaceChildren();
+  drawAll(document);
+});
+document.addEventListener("htmx:afterSettle", (event) => {
+  const part = event.target.parentElement ?? event.target;
+  dress(part);
+  drawAll(part);
+});
 dress(document);

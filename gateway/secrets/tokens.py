@@ -41,9 +41,9 @@ class Gatekeeper:
             raise GatewayError(Reason.TOKEN_WRONG, "this token is not known")
         return caller
 
-    def holds(self, secret_id: str) -> bool:
-        """Whether a live token of operators has this public id."""
-        return any(role == "admin" and secret.id == secret_id for role, secret in self._tokens)
+    def holds(self, caller: Caller) -> bool:
+        """Whether a live token of the caller's role has its public id."""
+        return any((role, secret.id) == caller for role, secret in self._tokens)
 
     def _find(self, token: str) -> Caller | None:
         """Compare with every live token, even after a match, so that the time does not reveal which one came close."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from console import application
-from tests.console import scripts_of, visitor
+from tests.console import READER, scripts_of, visitor
 
 if TYPE_CHECKING:
-    from tests.gateways import Gateway
+    from tests.gateways import Gateway, StartGateway
 
 ID: Final = "01936d3e-0000-7000-8000-000000000000"
 ROUTES: Final = [
@@ -50,12 +50,13 @@ async def test_nothing_is_done_by_a_form_of_another_session_or_site(gateway: Gat
         assert (await operator.post(path, headers={"Sec-Fetch-Site": "same-site"})).status == 403, path
 
 
-async def test_a_session_that_reads_changes_nothing(gateway: Gateway, database_url: str) -> None:
-    reader = await visitor(gateway, database_url, role="reader")
-    for path in CHANGES:
-        answer = await reader.post(path)
-        assert (answer.status, "admin_token_needed" in answer.text) == (403, True), path
-    assert (await reader.post("/console/sign-out")).status == 303
+async def test_a_session_that_reads_changes_nothing(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        reader = await visitor(gateway, database_url, role="reader")
+        for path in CHANGES:
+            answer = await reader.post(path)
+            assert (answer.status, "token_read_only" in answer.text) == (403, True), path
+        assert (await reader.post("/console/sign-out")).status == 303
 
 
 async def test_every_page_allows_no_script_but_ours_and_is_kept_by_nobody(gateway: Gateway, database_url: str) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.console import assert_sound, signed_in, visitor
+from tests.console import READER, assert_sound, signed_in, visitor
 from tests.integration.operations.test_find import caused
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from tests.gateways import Gateway
+    from tests.gateways import Gateway, StartGateway
 
 SCRIPT = "<script>document.title='got in'</script>"
 
@@ -101,16 +101,17 @@ async def test_find_is_sound(gateway: Gateway) -> None:
     await assert_sound(gateway, "/console/find?q=pi_1")
 
 
-async def test_a_session_that_reads_sees_no_body_and_no_replay(gateway: Gateway, database_url: str) -> None:
-    event = await paid(gateway)
-    reader = await visitor(gateway, database_url, role="reader")
-    page = await reader.get(f"/console/journey/{event}")
-    body = await reader.get(f"/console/journey/{event}/body")
-    detail = await reader.get(f"/console/deliveries/{event}/detail")
-    assert (page.status, "Replay this" in page.text, "127.0.0.1" in page.text, "Stripe-Signature" in page.text) == (
-        200,
-        False,
-        False,
-        False,
-    )
-    assert ("evt_1" in body.text, "evt_1&#34;" in detail.text, "Stripe-Signature" in detail.text) == (False, False, False)
+async def test_a_session_that_reads_sees_no_body_and_no_replay(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        event = await paid(gateway)
+        reader = await visitor(gateway, database_url, role="reader")
+        page = await reader.get(f"/console/journey/{event}")
+        body = await reader.get(f"/console/journey/{event}/body")
+        detail = await reader.get(f"/console/deliveries/{event}/detail")
+        assert (page.status, "Replay this" in page.text, "127.0.0.1" in page.text, "Stripe-Signature" in page.text) == (
+            200,
+            False,
+            False,
+            False,
+        )
+        assert ("evt_1" in body.text, "evt_1&#34;" in detail.text, "Stripe-Signature" in detail.text) == (False, False, False)

@@ -26,6 +26,7 @@ async def test_it_is_sound_with_something_to_show_and_counts_what_comes_in(gatew
     async with signed_in(gateway) as looked:
         await looked.page.wait_for_selector(f'{RECEIVED}:text-is("2")')
         assert await looked.page.get_by_role("heading", name="The ledger balances").is_visible()
+        await looked.page.locator(".chart canvas").wait_for()
         await gateway.post(Payment(id="pi_2").succeeded(event_id="evt_2"))
         await looked.page.wait_for_selector(f'{RECEIVED}:text-is("3")')
         assert looked.faults == []

@@ -10,7 +10,7 @@ import pytest
 from console.sessions import Holder, forget_keys, make_link
 from runtime.settings import Secret
 from tests.browser import browser, opened
-from tests.console import COOKIE, TOKEN, Visitor, signed_in, visitor
+from tests.console import COOKIE, READER, TOKEN, Visitor, signed_in, visitor
 from tests.gateways import SERVICE
 
 if TYPE_CHECKING:
@@ -127,3 +127,11 @@ async def test_a_person_signs_in_and_out(gateway: Gateway) -> None:
         await looked.page.get_by_role("button", name="Sign out").click()
         await looked.page.wait_for_url(f"{gateway.internal}/console/sign-in")
         assert (looked.faults, await looked.page.context.cookies()) == ([], [])
+
+
+async def test_a_token_of_a_reader_opens_a_session_that_reads(start_gateway: StartGateway) -> None:
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        _, cookie = await sign_in(gateway, token=READER)
+        page = await Visitor(gateway, cookie.partition("=")[2].partition(";")[0]).get(OVERVIEW)
+        assert (page.status, "reads only" in page.text) == (200, True)
+        assert [row["role"] for row in await gateway.rows("console_keys")] == ["reader"]
