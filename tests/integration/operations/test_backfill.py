@@ -22,28 +22,15 @@ from schemas.stripe import HANDLED_TYPES
 from tests.command import tallyhook
 from tests.rows import rows
 from tests.simulators import stripe
-from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
+from tests.simulators.stripe_api import KEY, StripeApi
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator, Iterator
 
 NOW: Final = datetime.now(UTC)
 SINCE: Final = NOW - timedelta(hours=2)
 AT: Final = int(NOW.timestamp()) - 3600
 NO_PAUSES: Final = (0.0, 0.0)
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 async def run(connection: psycopg.AsyncConnection, api: StripeApi, **changes: Any) -> Report:

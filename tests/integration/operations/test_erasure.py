@@ -34,17 +34,10 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator
     from uuid import UUID
 
 EMAIL: Final = "ada.lovelace+x@example.com"
 SUBJECT: Final = Subject("email", EMAIL)
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 def webhook(body: bytes) -> Received:

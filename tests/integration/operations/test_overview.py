@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 
 from operations.overview import store
@@ -14,15 +13,9 @@ from runtime.ids import new_id
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import psycopg
 
     from tests.gateways import Gateway
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 async def seen(gateway: Gateway) -> dict[str, Any]:

@@ -5,31 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 import pytest
 
 from tests.integration.operations.reconciling import AT, World, heard, run, told, worker
 from tests.rows import rows
 from tests.simulators import stripe
-from tests.simulators.stripe_api import StripeApi, stripe_api
 from tests.simulators.stripe_objects import (
     invoice_object,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import psycopg
 
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
+    from tests.simulators.stripe_api import StripeApi
 
 
 @pytest.fixture

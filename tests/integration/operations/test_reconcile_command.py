@@ -9,17 +9,10 @@ import pytest
 
 from tests.command import tallyhook
 from tests.integration.operations.reconciling import World, worker
-from tests.simulators.stripe_api import KEY, StripeApi, stripe_api
+from tests.simulators.stripe_api import KEY, StripeApi
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
 
 
 @pytest.fixture

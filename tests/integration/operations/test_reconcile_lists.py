@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from operations.backfill.stripe_api import StripeApiError
 from tests.integration.operations.reconciling import AT, SINCE, World, heard, run, told, worker
 from tests.simulators import stripe
-from tests.simulators.stripe_api import StripeApi, Told, stripe_api
+from tests.simulators.stripe_api import StripeApi, Told
 from tests.simulators.stripe_objects import (
     Shape,
     invoice_object,
@@ -19,19 +18,7 @@ from tests.simulators.stripe_objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
+    import psycopg
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-import psycopg
 import pytest
 
 from operations.stats import store
@@ -14,15 +13,9 @@ from runtime.ids import id_at
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import psycopg
 
     from tests.gateways import Gateway
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 async def asked(gateway: Gateway, query: str) -> dict[str, Any]:

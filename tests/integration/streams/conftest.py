@@ -1,4 +1,4 @@
-"""The payments worker on a real database, and what it left there."""
+"""The payments worker on a real database, what it left there, and Stripe's API as a real server that it asks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from schemas.envelope import Event
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
+from tests.integration.streams.fetching import World, world_of
+from tests.simulators.stripe_api import StripeApi, stripe_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from psycopg import AsyncConnection
 
@@ -89,3 +91,15 @@ async def worker(database_url: str) -> AsyncIterator[Worker]:
 async def other_worker(database_url: str) -> AsyncIterator[Worker]:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         yield Worker(connection)
+
+
+@pytest.fixture
+def api() -> Iterator[StripeApi]:
+    with stripe_api() as running:
+        yield running
+
+
+@pytest.fixture
+async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
+    async with world_of(api, database_url) as made:
+        yield made

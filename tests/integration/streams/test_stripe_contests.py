@@ -12,25 +12,13 @@ import pytest
 
 from streams.payments.fetching.wanted import CONTESTS
 from streams.payments.handler import PaymentsHandler
-from tests.integration.streams.fetching import NOW, World, an_invoice, invoice_paid, world_of
+from tests.integration.streams.fetching import NOW, World, an_invoice, invoice_paid
 from tests.simulators import stripe
-from tests.simulators.stripe_api import StripeApi, Told, stripe_api
+from tests.simulators.stripe_api import Told
 from tests.simulators.stripe_objects import invoice_object, subscription_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
-    async with world_of(api, database_url) as made:
-        yield made
+    from collections.abc import Sequence
 
 
 def contested(kind: str, decided_by: str) -> float:

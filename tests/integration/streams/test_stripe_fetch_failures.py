@@ -6,31 +6,16 @@ import asyncio
 import json
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from operations.dead_letters import store as dead_letters
 from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, world_of
 from tests.simulators import stripe
-from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
+from tests.simulators.stripe_api import KEY, StripeApi, Told
 from tests.simulators.stripe_objects import invoice_object
 from tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
-    async with world_of(api, database_url) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,26 +15,11 @@ from streams.payments.fetching.fetcher import Fetcher
 from streams.payments.handler import PaymentsHandler
 from streams.payments.role import PAYMENTS
 from streams.settings import PaymentSettings
-from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin, world_of
+from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin
 from tests.simulators import stripe
-from tests.simulators.stripe_api import KEY, StripeApi, Told, stripe_api
+from tests.simulators.stripe_api import KEY, Told
 from tests.simulators.stripe_objects import charge_object, payment_intent_object
 from tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-
-@pytest.fixture
-def api() -> Iterator[StripeApi]:
-    with stripe_api() as running:
-        yield running
-
-
-@pytest.fixture
-async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
-    async with world_of(api, database_url) as made:
-        yield made
 
 
 async def test_what_it_names_is_fetched_and_folded_as_a_delivery_of_its_own(world: World) -> None:
