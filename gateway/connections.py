@@ -79,7 +79,7 @@ class Guest:
         self.served = False
         self.payload: Payload | None = None
         self.held = 0
-        """Bytes that have come of what is not answered yet."""
+        """Bytes received of requests that are not answered yet."""
         self.stuck: float | None = None
         """Since when the client has not read what waits for it."""
         self.ending: float | None = None

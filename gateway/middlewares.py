@@ -49,7 +49,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
-        if request.transport is None:  # whoever hangs up in the middle of a body is no bug, and gets no stack trace
+        if request.transport is None:  # a client that hangs up in the middle of a body is no bug: no stack trace
             return _refuse(request, _GONE, trace_id)
         bind_contextvars(trace_id=trace_id)
         log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))

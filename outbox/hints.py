@@ -1,5 +1,5 @@
 """
-Hints of changes: a table that processes follow notifies the channel of its own name, whoever changes it, by SQL too.
+Hints of changes: a table that processes follow notifies the channel of its own name, also when it is changed by SQL.
 
 A hint has no content; who hears it reads the table. The triggers belong to the schema: whoever makes the tables from their
 declaration makes them too.

@@ -58,7 +58,7 @@ contacts = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("locale", Text),
     CheckConstraint("opt_outs <@ array['EMAIL', 'SMS', 'PUSH']", name="opt_outs_known"),
-    # Who is written to by address has opted out as whoever has that address.
+    # A message to an address respects the opt-out of the user who has that address.
     Index(None, "email"),
     Index(None, "phone"),
     Index(None, "push"),

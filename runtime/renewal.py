@@ -12,7 +12,7 @@ _newest: Final[dict[str, tuple[str, ...]]] = {}
 
 
 def renew(old: str, new: str) -> None:
-    """Let whoever was given the old login, or one that it took the place of, use the new one from now on."""
+    """Let the users of the old login, and of those that it replaced, use the new one from now on."""
     raw = {old, new}
     old, new = old.strip(), new.strip()  # as most settings are read
     given = raw | {old, new, *(text for text, now in _newest.items() if now[0] == old)}

@@ -1,4 +1,4 @@
-"""The receptions of providers' endpoints, which come and go while the gateway runs, and those of whoever calls an unknown one."""
+"""The receptions of providers' endpoints, which come and go while the gateway runs, and those that refuse unknown ones."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

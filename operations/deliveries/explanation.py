@@ -1,7 +1,7 @@
 """
 The cause of a refusal and its remedy: each usual cause is tried against the stored delivery. Pure functions.
 
-Only operators see an explanation; whoever sent the delivery gets the same answer as ever.
+Only operators see an explanation; the sender of the delivery gets the same answer as ever.
 """
 
 from collections.abc import Mapping, Sequence

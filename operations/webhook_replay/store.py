@@ -1,7 +1,7 @@
 """
 The steps of a replay: each takes a few items, and commits rows and progress in one transaction.
 
-All of it runs on the one connection that holds the lead, so whoever loses that connection has lost the lead with it, and nothing
+All of it runs on the one connection that holds the lead, so a gateway that loses it has lost the lead as well, and nothing
 is sent twice.
 """
 

@@ -33,7 +33,7 @@ def ensure_secrets(checkout: Path) -> list[str]:
     """
     Append a fresh random value to `.env` for each needed secret that is set neither there nor in the environment.
 
-    The file is its owner's alone from then on, whoever made it.
+    Only the owner can read the file from then on, also if another program made it.
     """
     known = environment(checkout)
     missing = [name for name in NEEDED if not known.get(name)]

@@ -60,7 +60,7 @@ def _system_of(url: str) -> str | None:
 def _check_listener(name: str, url: str, system: str | None, database: str) -> Finding:
     asked = f"{url}/health/ready"
     where = f"{name}, {asked.partition('://')[2]}"
-    secure = url.startswith("https:")  # whoever has no certificate is not let in; that it answers at all is what can be seen
+    secure = url.startswith("https:")  # without a certificate the doctor is not let in; it sees that something answers
     try:
         with _direct().open(asked, timeout=_LIMIT) as answer:
             answered = _read(answer.read(5000))

@@ -51,7 +51,7 @@ class Door(Server):
 
 
 class PostgresDoor(Door):
-    """Postgres with TLS for every client, whoever it is."""
+    """Postgres with TLS for every client."""
 
     name: ClassVar[str] = "postgres_tls"
 
