@@ -97,6 +97,7 @@ class Parameter(NamedTuple):
     name: str
     type: Any
     description: str
+    required: bool = False
 
     @property
     def is_time(self) -> bool:
@@ -150,7 +151,10 @@ class Route(NamedTuple):
     @property
     def parameters(self) -> list[Parameter]:
         """The fields of the query."""
-        return [Parameter(field.name, field.kind, field.description) for field in fields_of(self.query)] if self.query else []
+        if self.query is None:
+            return []
+        needed = {field.encode_name for field in msgspec.structs.fields(self.query) if field.required}
+        return [Parameter(field.name, field.kind, field.description, field.name in needed) for field in fields_of(self.query)]
 
     @property
     def ids(self) -> list[str]:

@@ -27,7 +27,7 @@ class FieldMalformed(ValueError):
     """A text is not what its field takes: `name` is the field's, `expected` says what it takes."""
 
     def __init__(self, name: str, expected: str) -> None:
-        super().__init__(f"{name} {expected}")
+        super().__init__(f"{name} {expected}".strip())
         self.name = name
         self.expected = expected
 

@@ -162,7 +162,8 @@ def _parameter(parameter: Parameter, place: str) -> Json:
     schema.pop("description", None)  # a field's own, which is the parameter's
     if schema.get("type") == "string" and parameter.is_time:
         schema["format"] = "date-time"
-    return {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}
+    found = {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}
+    return found | ({"required": True} if parameter.required else {})
 
 
 def _schema(kind: Any) -> Json:
