@@ -1,4 +1,4 @@
-"""What nothing costs: processor time and memory of all processes while no event comes, and the time of `--help`."""
+"""The cost of nothing: processor time and memory of all processes while no event comes, and the time of `--help`."""
 
 from __future__ import annotations
 

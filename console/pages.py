@@ -35,7 +35,7 @@ class Session(NamedTuple):
 
     @property
     def changes(self) -> bool:
-        """Whether it may change anything."""
+        """Tell whether it may change anything."""
         return self.holder.role == "admin"
 
 

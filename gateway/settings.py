@@ -159,7 +159,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
 
 
 def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
-    """What is missing or unusable for the internal listener's TLS, without which it would let in every client, or none."""
+    """Return the faults of the internal listener's TLS, with which it would let in every client, or none."""
     cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
     for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
         if there in given and needed not in given:

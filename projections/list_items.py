@@ -1,4 +1,4 @@
-"""What a list shows of each payment, subscription, invoice, lead and notification."""
+"""Items of the lists of payments, subscriptions, invoices, leads and notifications."""
 
 from datetime import datetime
 from uuid import UUID

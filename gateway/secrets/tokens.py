@@ -42,7 +42,7 @@ class Gatekeeper:
         return caller
 
     def holds(self, caller: Caller) -> bool:
-        """Whether a live token of the caller's role has its public id."""
+        """Tell whether a live token of the caller's role has its public id."""
         return any((role, secret.id) == caller for role, secret in self._tokens)
 
     def _find(self, token: str) -> Caller | None:

@@ -1,4 +1,4 @@
-"""What one event touches, besides the events around it: found by its id, and by the ids of what it caused."""
+"""Rows that one event touches, besides the events around it: found by its id, and by the ids of what it caused."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

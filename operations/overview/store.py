@@ -1,5 +1,5 @@
 """
-What the overview is made of: results that others keep, and counts that end at a bound.
+Parts of the overview: results that others keep, and counts that end at a bound.
 
 The lamp of the ledger is that of the last sweep: the account itself reads all that came in within its period.
 """
