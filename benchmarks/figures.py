@@ -117,7 +117,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """User and system time of a process and its children, those that have ended included: a server's own processes are its children."""
+    """User and system time of a process and its children, ended ones included; a server's own processes are its children."""
     process = psutil.Process(pid)
     times = process.cpu_times()
     ended = float(times.children_user + times.children_system)
