@@ -183,16 +183,20 @@ class SecuredKafka(Kafka):
 
     def start(self) -> None:
         super().start()
-        admin = AdminClient({"bootstrap.servers": self.url})
-        self._know(admin, self.password)
+        self.admit(USER)
+
+    def admit(self, user: str) -> None:
+        """Let there be this user too, for SCRAM, with the same password."""
+        self._know(user, self.password)
 
     def change_password(self, password: str) -> None:
         """Let this be the user's password from now on, for SCRAM."""
-        self._know(AdminClient({"bootstrap.servers": self.url}), password)
+        self._know(USER, password)
 
-    def _know(self, admin: AdminClient, password: str) -> None:
+    def _know(self, name: str, password: str) -> None:
+        admin = AdminClient({"bootstrap.servers": self.url})
         for way in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
-            user = UserScramCredentialUpsertion(USER, ScramCredentialInfo(way, 8192), password.encode())
+            user = UserScramCredentialUpsertion(name, ScramCredentialInfo(way, 8192), password.encode())
             for done in admin.alter_user_scram_credentials([user]).values():
                 done.result(20)
 

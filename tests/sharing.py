@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 SYSTEMS: Final = ("tests/e2e", "tests/faults")
 ONE_SYSTEM: Final = "tests/e2e"
 """Its files share one running system, but for those that bring their own."""
-APART: Final = ("tests/e2e/test_readme.py", "tests/e2e/test_pgbouncer.py", "tests/e2e/test_third_provider.py")
+APART: Final = (
+    *("tests/e2e/test_readme.py", "tests/e2e/test_pgbouncer.py", "tests/e2e/test_third_provider.py"),
+    "tests/e2e/test_kafka_rights.py",
+)
 """Files beside those: emptying the servers ends the one system."""
 LONGEST: Final = (
     "tests/e2e",
     "tests/e2e/test_readme.py",
+    "tests/e2e/test_kafka_rights.py",
     "tests/faults/test_kills.py",
     "tests/faults/test_rolling_upgrade.py",
     "tests/faults/test_broker_loss.py",

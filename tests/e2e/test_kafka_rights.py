@@ -1,0 +1,168 @@
+"""A user for each process, on brokers that grant it what the table of docs/kafka.md lists, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from ops.dev.processes import WORKERS
+from schemas.topology import AGENTS
+from tests.command import tallyhook_beside
+from tests.e2e import test_alerts, test_cache, test_notifications, test_partner_lead, test_search
+from tests.e2e.conftest import CACHE_PREFIX
+from tests.secured import Issuer, SecuredKafka
+from tests.sender import post_stripe
+from tests.simulators import partner, stripe
+from tests.simulators.crm import SECRET
+from tests.system import ADMIN, System
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import aiohttp
+
+    from tests.servers import StartStack
+    from tests.simulators.crm import Crm
+
+PREFIX: Final = "acme."
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "kafka.md"
+_ROWS: Final = {"relay": "relay", "gateway": "gateway", "looking": "gateway", "replay": "`tallyhook replay offsets`"} | {
+    "ensure": "`tallyhook topics ensure`"
+}
+"""The beginning of the row of each user that is no worker."""
+
+
+class Rights(NamedTuple):
+    """What a row of the table lists."""
+
+    topics: list[str]
+    groups: list[str]
+
+
+def listed(who: str) -> Rights:
+    """What the page lists for the row that begins so."""
+    [row] = [line for line in _PAGE.read_text().splitlines() if line.startswith(f"| {who}")]
+    of_topics, of_groups = (re.findall(r"`([A-Z_]+)`", cell) for cell in row.strip("| ").split(" | ")[1:3])
+    return Rights(of_topics, of_groups)
+
+
+def bindings(user: str) -> list[AclBinding]:
+    """The rights of one user; a worker has them of what it reads, the others of all names with the prefix."""
+    if user in WORKERS:
+        agent, rights, pattern = AGENTS[user], listed("worker"), ResourcePatternType.LITERAL
+        names, groups = [f"{PREFIX}{topic}" for topic in agent.consumes], [f"{PREFIX}{agent.group}"]
+    else:
+        rights, pattern = listed(_ROWS[user]), ResourcePatternType.PREFIXED
+        names, groups = [PREFIX], [f"{PREFIX}tallyhook-"]
+    wanted = [(ResourceType.TOPIC, names, rights.topics), (ResourceType.GROUP, groups, rights.groups)]
+    return [
+        AclBinding(kind, name, pattern, f"User:{user}", "*", AclOperation[operation], AclPermissionType.ALLOW)
+        for kind, resources, operations in wanted
+        for name in resources
+        for operation in operations
+    ]
+
+
+def grant(kafka: SecuredKafka, rights: Iterable[AclBinding]) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.url})
+    for done in admin.create_acls(list(rights)).values():
+        done.result(60)
+
+
+@pytest.fixture(scope="module")
+def kafka(servers_dir: Path) -> Iterator[SecuredKafka]:
+    with Issuer() as issuer:
+        server = SecuredKafka(servers_dir / "kafka-of-many-users", issuer)
+        server.start()
+        try:
+            for user in (*WORKERS, *_ROWS):
+                server.admit(user)
+                grant(server, bindings(user))
+            yield server
+        finally:
+            server.kill()
+
+
+def system_on(stack: StartStack, kafka: SecuredKafka, crm: Crm | None, workers: tuple[str, ...]) -> System:
+    settings = {"KAFKA_TOPIC_PREFIX": PREFIX, "CACHE_KEY_PREFIX": CACHE_PREFIX, "STREAMS_RETRY_MAX": "500ms"}
+    if crm:
+        settings |= partner.settings(crm.url, SECRET, "acme")
+    environment = kafka.environment("SASL_SSL", "SCRAM-SHA-512") | settings
+    servers = ("postgres", "redis", *(["elasticsearch"] if "search" in workers else []))
+    system = System(stack(*servers), workers=workers, kafka=kafka.url, **environment)
+    for name, user in {"relay": "relay", "gateway": "gateway", **{f"worker-{role}": role for role in workers}}.items():
+        system.surround(name, {"KAFKA_SASL_USERNAME": user})
+    return system
+
+
+async def command(system: System, user: str, *words: str) -> str:
+    done = await tallyhook_beside(system.settings | {"KAFKA_SASL_USERNAME": user}, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def test_each_process_does_its_work_with_the_rights_that_the_page_lists(
+    start_stack: StartStack, kafka: SecuredKafka, http: aiohttp.ClientSession, crm: Crm
+) -> None:
+    system = system_on(start_stack, kafka, crm, WORKERS)
+    assert "created" in await command(system, "ensure", "topics", "ensure")
+    system.prepare()
+    try:
+        system.start()
+        await asyncio.gather(
+            pay_and_be_mailed(system, http),
+            invalidate(system, http),
+            index(system, http),
+            lead(system, http, crm),
+            test_alerts.test_a_flood_of_wrong_signatures_is_mailed_to_the_operators_once(system, http),
+        )
+        async with http.get(f"{system.internal}/v1/admin/topology", headers=ADMIN) as answer:
+            assert (await answer.json())["kafka"] == {"live": True, "prefix": PREFIX}
+        await command(system, "looking", "topology")
+        seen = await tallyhook_beside(system.settings | {"KAFKA_SASL_USERNAME": "looking"}, "doctor")
+        assert "does not report" not in seen.stdout, seen.stdout
+        assert "lacks the right" not in seen.stdout, seen.stdout
+    finally:
+        system.stop()
+    await command(system, "replay", "replay", "offsets", "--worker", "cache", "--topic", "cache.commands", "--from-start")
+
+
+async def pay_and_be_mailed(system: System, http: aiohttp.ClientSession) -> None:
+    user = stripe.random_id("u")
+    await test_notifications.know(http, system, user, email=f"{user}@example.com")
+    payment = stripe.Payment(metadata={"user_id": user})
+    assert (await post_stripe(http, system.public, payment.succeeded(int(time.time())))).status == 200
+    [mail] = await test_notifications.arrived(http, system, f"{user}@example.com")
+    assert payment.id in mail["text"]
+
+
+async def invalidate(system: System, http: aiohttp.ClientSession) -> None:
+    """The gateway answers once the worker has done the command."""
+    assert (await test_cache.invalidate(http, system, keys=["never"])) == (200, {"invalidated": 0})
+
+
+async def index(system: System, http: aiohttp.ClientSession) -> None:
+    await test_search.index(http, system, id=f"p-{uuid4()}", op="upsert", doc={"title": "Wohnung", "rooms": 3})
+
+
+async def lead(system: System, http: aiohttp.ClientSession, crm: Crm) -> None:
+    answer = await test_partner_lead.send(
+        http, system, "acme", partner.lead(f"crm-{uuid4()}", "acme", name="Ada", phone="+49 30 1")
+    )
+    lead_id = (await answer.json())["id"]
+    await test_partner_lead.lead_with(http, system, lead_id, "delivered")
+    assert crm.ids("/acme").count(lead_id) == 1
