@@ -4,6 +4,7 @@ The kept state of a payment, a refund, a dispute, a subscription or an invoice: 
 The fields that a reader sees (`status`, `money`, …) are computed from the parts.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -84,8 +85,12 @@ class _State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.of_account.value if self.of_account else None
 
 
-class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    """`updated` is the latest provider time behind it, in Unix seconds."""
+class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """
+    `updated` is the latest provider time behind it, in Unix seconds.
+
+    An event's news and the row of the payment ask for the same computed fields many times, so they are kept once computed.
+    """
 
     updated: int = 0
     reached: Reached | None = None
@@ -112,7 +117,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
         """The money that is in: in the payment's own words, else as another object vouches for it."""
         return self.captured or self.vouched
 
-    @property
+    @cached_property
     def amount_refunded(self) -> int:
         """Never more than what came in, unless the provider's own total is; what was never in cannot go back."""
         settled = self.settled
@@ -121,7 +126,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
         most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
         return min(given_back(self.refunded, self.refunds.values(), self.refunded_before), most)
 
-    @property
+    @cached_property
     def status(self) -> PaymentStatus:
         """Money that is in stays in; a canceled payment can only turn out paid; a failed attempt may be followed by another."""
         settled, refunded = self.settled, self.amount_refunded
@@ -143,7 +148,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True):
         """
         return self.status == "failed" and self.own_failure is not None
 
-    @property
+    @cached_property
     def money(self) -> Money:
         """The captured amount, else the asked one, else the one that another object states."""
         return _amount_of(self.captured, self.vouched, self.asked, self.hinted)
