@@ -28,7 +28,8 @@ from tests.secured import Issuer, SecuredKafka
 from tests.sender import post_stripe
 from tests.simulators import partner, stripe
 from tests.simulators.crm import SECRET
-from tests.system import ADMIN, System
+from tests.system import ADMIN, SERVICE, System
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -151,8 +152,17 @@ async def pay_and_be_mailed(system: System, http: aiohttp.ClientSession) -> None
 
 
 async def invalidate(system: System, http: aiohttp.ClientSession) -> None:
-    """The gateway answers once the worker has done the command."""
-    assert (await test_cache.invalidate(http, system, keys=["never"])) == (200, {"invalidated": 0})
+    """Give a command and wait for its task; a slow worker has the gateway answer before it is done."""
+    status, task = await test_cache.invalidate(http, system, keys=["never"])
+
+    async def done() -> bool | None:
+        async with http.get(f"{system.internal}/internal/v1/tasks/{task['taskId']}", headers=SERVICE) as answer:
+            return (await answer.json())["status"] == "done" or None
+
+    if status == 202:
+        await eventually(done)
+    else:
+        assert (status, task) == (200, {"invalidated": 0})
 
 
 async def index(system: System, http: aiohttp.ClientSession) -> None:
