@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-import redis
 from elasticsearch import Elasticsearch
 
-from ops.demo.commands import index_document, invalidate_cache
+from ops.demo.commands import index_document
+from ops.demo.partner import partner_environment
 from ops.dev.processes import TALLYHOOK
 from ops.doctor.certificates import check_certificates
 from ops.doctor.examination import examine
 from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.postgres import check_postgres
 from ops.stack.authority import Authority
+from ops.stack.child import Identity
 from ops.stack.doors import ElasticsearchDoor, PostgresDoor, ValkeyDoor
 from ops.stack.secure import SecureStack
 from outbox.partitions import name
-from runtime.servers import ElasticsearchSettings, RedisTlsSettings
+from runtime.servers import ElasticsearchSettings
+from tests.clones import CHECKOUT
+from tests.e2e.test_alerts import OPERATORS
+from tests.e2e.test_stripe_payment import state_of
 from tests.secured import ajar
-from tests.sender import post_stripe
-from tests.simulators import stripe
+from tests.sender import post_razorpay, post_stripe
+from tests.simulators import razorpay, stripe
 from tests.system import ADMIN, System, running_system
 from tests.waiting import eventually
 
@@ -38,8 +44,6 @@ if TYPE_CHECKING:
 
     from ops.doctor.findings import Finding
 
-WORKERS: Final = ("payments", "cache", "search")
-
 
 @pytest.fixture(scope="module")
 def stack(servers_dir: Path) -> Iterator[SecureStack]:
@@ -49,7 +53,8 @@ def stack(servers_dir: Path) -> Iterator[SecureStack]:
 
 @pytest.fixture(scope="module")
 def secured(stack: SecureStack) -> Iterator[System]:
-    with running_system(stack, workers=WORKERS, together=True) as running:
+    partner = partner_environment({"ADMIN_API_TOKEN": ADMIN["X-Internal-Token"]}, stack.ports.take("mail_sink", 0))
+    with running_system(stack, together=True, **partner) as running:
         yield running
 
 
@@ -66,24 +71,41 @@ def strangers(tmp_path: Path) -> Authority:
     return Authority(tmp_path / "strangers")
 
 
-async def test_a_payment_and_commands_have_their_effects(secured: System, http: aiohttp.ClientSession) -> None:
-    payment = stripe.Payment()
-    assert (await post_stripe(http, secured.public, payment.succeeded(int(time.time())))).status == 200
+def test_the_demo_shows_every_effect_of_a_payment_a_lead_and_commands(secured: System, stack: SecureStack) -> None:
+    supervisor = Identity.of(os.getpid())
+    stack.state.change(phase="ready", supervisor=supervisor, environment=secured.settings, processes=secured.states)
+    command = [sys.executable, "-m", "ops.dev", "demo", "--data-dir", str(stack.data_dir)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = " ".join(done.stdout.split())  # without its line breaks
+    for effect in (
+        "Kafka: billing.payment.events, partition",
+        "succeeded, 49.90 EUR",
+        "mail to demo-user@example.com: Your payment of 49.90 EUR has arrived",
+        "delivered; attempt 1 answered 204",
+        "Redis: 3 of 3 keys removed, 0 left",
+        "finds demo-",
+    ):
+        assert effect in shown
 
-    async def is_there() -> bool | None:
-        async with http.get(f"{secured.internal}/v1/admin/payments/{payment.id}", headers=ADMIN) as answer:
-            return answer.status == 200 or None
 
-    await eventually(is_there)
+async def test_a_razorpay_payment_has_its_effects(secured: System, http: aiohttp.ClientSession) -> None:
+    payment = razorpay.Payment(amount=49_900)
+    assert (await post_razorpay(http, secured.public, payment.captured(int(time.time())))).status == 200
+    paid = await state_of(http, secured, f"payments/{payment.id}", status="succeeded")
+    assert (paid["provider"], paid["amount"]) == ("razorpay", 49_900)
 
 
-def test_commands_reach_redis_and_elasticsearch(secured: System, admin: requests.Session) -> None:
-    environ = secured.environment
-    with redis.Redis.from_url(environ["REDIS_URL"], **RedisTlsSettings.load(environ).redis_options) as cache:
-        assert invalidate_cache(admin, secured.internal, cache, "").where == "Redis: 3 of 3 keys removed, 0 left"
-    settings = ElasticsearchSettings.load(environ)
-    with Elasticsearch(settings.elasticsearch_url, **settings.elasticsearch_options) as index:
-        assert "finds demo-" in index_document(admin, secured.internal, index).where
+async def test_an_alert_is_mailed_to_the_operators(secured: System, http: aiohttp.ClientSession) -> None:
+    body = stripe.Payment().created(int(time.time()))
+    answers = [await post_stripe(http, secured.public, body, secret="whsec_wrong") for _ in range(45)]
+    assert {answer.status for answer in answers} == {401}
+
+    async def mailed() -> bool | None:
+        async with http.get(secured.mail, params={"to": OPERATORS}) as answer:
+            return "runbooks/signature-failures.md" in await answer.text() or None
+
+    await eventually(mailed)
 
 
 def test_the_doctor_finds_every_server_well(secured: System, tmp_path: Path) -> None:
