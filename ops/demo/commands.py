@@ -27,6 +27,8 @@ def invalidate_cache(http: requests.Session, internal: str, client: redis.Redis,
     client.mset(dict.fromkeys(keys, "stale"))
     sent = time.monotonic()
     done = _post(http, f"{internal}/internal/v1/cache/invalidate", {"keys": [name], "patterns": [f"{name}:*"]})
+    if "invalidated" not in done:  # the gateway does not wait long for a worker that is busy
+        done = _settled(http, internal, done["taskId"], "the end of the invalidation")
     left = client.exists(*keys)
     return Station(_since(sent), "cache/invalidate", f"Redis: {done.get('invalidated')} of 3 keys removed, {left} left")
 
@@ -37,9 +39,7 @@ def index_document(http: requests.Session, internal: str, index: Elasticsearch) 
     sent = time.monotonic()
     command = {"index": "properties", "id": name, "op": "upsert", "doc": {"title": f"A flat with a view {word}"}}
     task = _post(http, f"{internal}/internal/v1/search/index", command)["taskId"]
-    _until(
-        lambda: http.get(f"{internal}/internal/v1/tasks/{task}", timeout=_HTTP_LIMIT).json()["status"] == "done", "the document"
-    )
+    _settled(http, internal, task, "the document")
     done = _since(sent)
     index.indices.refresh(index="properties")
     answer = index.search(index="properties", q=word)
@@ -50,6 +50,18 @@ def index_document(http: requests.Session, internal: str, index: Elasticsearch) 
 def _post(http: requests.Session, url: str, command: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = check_answer(http.post(url, json=command, timeout=_HTTP_LIMIT)).json()
     return found
+
+
+def _settled(http: requests.Session, internal: str, task: str, what: str) -> dict[str, Any]:
+    """Wait until the command is done; returns its result."""
+    found: dict[str, Any] = {}
+
+    def is_done() -> bool:
+        found.update(http.get(f"{internal}/internal/v1/tasks/{task}", timeout=_HTTP_LIMIT).json())
+        return bool(found["status"] == "done")
+
+    _until(is_done, what)
+    return dict(found.get("result") or {})
 
 
 def _until(fact: Callable[[], bool], what: str) -> None:
