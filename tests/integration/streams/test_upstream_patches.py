@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +34,9 @@ def test_the_page_lists_every_patch() -> None:
 
 
 def package_of(patch: Path) -> Path:
-    spec = find_spec(patch.name.partition("-")[0])
-    assert spec
-    assert spec.origin
-    return Path(spec.origin).parent
+    file = import_module(patch.name.partition("-")[0]).__file__
+    assert file
+    return Path(file).parent
 
 
 def _apply(patch: Path, folder: Path, *words: str) -> None:
