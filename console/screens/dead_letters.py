@@ -37,7 +37,7 @@ class Group(NamedTuple):
 
 
 class Settling(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to become of a dead letter, or of a group: with a reason it is given up, without one it is sent again."""
+    """The fate of a dead letter, or of a group: with a reason it is given up, without one it is sent again."""
 
     why: LongWhy | None = None
     consumer: Filter | None = None
