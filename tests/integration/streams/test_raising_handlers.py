@@ -44,8 +44,11 @@ class Handler:
         if sys.argv[2:]:
             raise eval(sys.argv[2])
 
-class Quiet(Handler):
+class Quiet:
     consumer = "alerts"
+
+    async def handle(self, connection, events):
+        pass  # alerts that other tests have left on the session's Kafka are not this test's
 
 @contextlib.asynccontextmanager
 async def broken(settings, pool):
@@ -134,10 +137,7 @@ def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
     assert before > 0
     code, log = run(kafka_server, database_url, raised, roles=roles)
     assert code == EX_SOFTWARE
-    failed = {(line["process"], line["level"]) for line in log if line["event"] == "loop_failed"}
-    # Roles of one process end together, and whichever notices first logs it.
-    assert failed
-    assert failed <= {(f"worker-{role}", "critical") for role in roles.split()}
+    assert [(line["process"], line["level"]) for line in log if line["event"] == "loop_failed"] == [("worker-cache", "critical")]
     assert lag(kafka_server) == before
     assert not handled(database_url, event)
     code, log = run(kafka_server, database_url, roles=roles, until=lambda: lag(kafka_server) == 0)
