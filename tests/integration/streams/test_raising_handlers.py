@@ -71,6 +71,7 @@ def event(kafka_server: str) -> Event:
     made = envelope(stripe.Payment().created(stripe.START))
     producer = Producer({"bootstrap.servers": kafka_server})
     producer.produce(Topic.CACHE_COMMANDS, made.data, made.aggregate_id, headers=to_headers(made))
+    producer.produce(Topic.ALERTS, made.data, made.aggregate_id, headers=to_headers(made))
     assert producer.flush(20) == 0
     return made
 
