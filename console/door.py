@@ -57,6 +57,11 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+async def form_fields(request: web.Request) -> list[tuple[str, str]]:
+    """Return the fields of the form that were filled in, but for its token."""
+    return [(name, str(value)) for name, value in (await request.post()).items() if name != FORM_FIELD and value]
+
+
 async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     changing = request.method not in {"GET", "HEAD"}
     if changing and request.headers.get("Sec-Fetch-Site", "none") not in _OURS:

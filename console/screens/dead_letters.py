@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from console.door import FORM_FIELD
+from console.door import form_fields
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
@@ -102,9 +102,7 @@ async def settle_group(request: web.Request) -> web.Response:
 
 async def _asked(request: web.Request) -> Settling:
     """The fields of the form. Raises GatewayError `query_malformed`."""
-    return parse_query(
-        Settling, [(name, str(value)) for name, value in (await request.post()).items() if name != FORM_FIELD and value]
-    )
+    return parse_query(Settling, await form_fields(request))
 
 
 async def _settle(request: web.Request, item_id: UUID, why: str | None) -> None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from console.door import FORM_FIELD
+from console.door import form_fields
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import refusing
@@ -50,7 +50,7 @@ async def progress(request: web.Request) -> web.Response:
 
 async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
     """The fields of the form, and the replay that they ask for. Raises GatewayError `query_malformed`."""
-    fields = [(name, str(value)) for name, value in (await request.post()).items() if name != FORM_FIELD and value]
+    fields = await form_fields(request)
     return fields, parse_query(ReplayWebhooks, fields)
 
 
