@@ -85,8 +85,8 @@ async def settle(request: web.Request) -> web.Response:
 async def settle_group(request: web.Request) -> web.Response:
     """Send the next few of a group again, or give them up, oldest first; the page asks on until none is left."""
     asked = await _asked(request)
-    async with reading(request) as connection:
-        found = await listing.find(connection, _query_of(asked), _LOOKED_AT, oldest_first=True)
+    async with reading(request) as connection:  # counted once, then only the next few are read
+        found = await listing.find(connection, _query_of(asked), _AT_ONCE + 1 if asked.of else _LOOKED_AT, oldest_first=True)
     refused = 0
     for letter in found[:_AT_ONCE]:
         try:
@@ -94,7 +94,7 @@ async def settle_group(request: web.Request) -> web.Response:
         except OperationError:  # another operator was faster
             refused += 1
     settled = min(len(found), _AT_ONCE) - refused
-    total, done = max(asked.of, asked.done + len(found)), asked.done + settled
+    total, done = asked.of or len(found), asked.done + settled
     # One that fails again at once is a new dead letter of the same group: the first count bounds what is asked for.
     ended = len(found) <= _AT_ONCE or done >= total or not settled
     return page(request, "_dead_letters_progress.html", asked=asked, total=total, done=done, ended=ended)

@@ -100,6 +100,17 @@ async def test_all_of_a_group_are_settled_a_few_at_a_time(
     assert await states(gateway) == sorted(["open", *[state] * 5])
 
 
+async def test_a_group_ends_at_its_first_count_though_more_have_come(gateway: Gateway, database_url: str) -> None:
+    """Those that fail again at once would otherwise be sent for ever."""
+    set_aside(database_url, 30)
+    operator = await visitor(gateway, database_url)
+    part = (
+        await operator.post("/console/dead-letters/group", consumer="payments", reason="data_invalid", of="40", done="15")
+    ).text
+    assert ("40 of 40" in part, "hx-post" in part) == (True, False)
+    assert (await states(gateway)).count("open") == 5
+
+
 async def test_what_strangers_send_is_text_and_readers_see_no_record(start_gateway: StartGateway, database_url: str) -> None:
     [letter] = set_aside(database_url, 1, detail=f"no amount{SCRIPT}")
     async with start_gateway(READ_API_TOKEN=READER) as gateway:
