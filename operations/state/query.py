@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from msgspec import Meta
 
 from gateway.errors import GatewayError, Reason
-from gateway.paging import Paged, place_of, up_to
+from gateway.paging import Paged, cursor_of, place_cursor, place_of, up_to
 from projections.lists import Asked, Key
 from runtime.ids import first_id_of
 from runtime.moments import EPOCH
@@ -117,6 +118,14 @@ class NotificationsQuery(_OfIds, frozen=True, kw_only=True):
 
     def _values(self) -> dict[str, Any]:
         return _given(self, "status", "channel", "template", "user")
+
+
+def cursor_after(last: Key | None) -> str | None:
+    """Return the cursor of the page that follows one whose `last` is this; None after the last page."""
+    if last is None:
+        return None
+    first, *names = last
+    return cursor_of(first) if isinstance(first, UUID) else place_cursor(first, *names)
 
 
 def _given(query: Paged, *names: str) -> dict[str, Any]:

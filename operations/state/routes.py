@@ -3,18 +3,25 @@
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from aiohttp import web
 from psycopg import AsyncConnection
 
 from gateway.answers import answer, asked_id, known
-from gateway.paging import Page, cursor_of, place_cursor
+from gateway.paging import Page
 from gateway.parameters import query_of
 from gateway.postgres import reading
 from gateway.route import Handler
-from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, StateQuery, SubscriptionsQuery
+from operations.state.query import (
+    InvoicesQuery,
+    LeadsQuery,
+    NotificationsQuery,
+    PaymentsQuery,
+    StateQuery,
+    SubscriptionsQuery,
+    cursor_after,
+)
 from projections import leads, lists, notifications, reads
 from projections.list_items import InvoiceItem, LeadItem, NotificationItem, PaymentItem, SubscriptionItem
 
@@ -93,15 +100,10 @@ def _list(summary: str, description: str, which: lists.List[Any], query: type[St
         asked = query_of(request, query).asked(datetime.now(UTC))
         async with reading(request) as connection:
             found = await lists.read(connection, which, asked)
-        return answer(page(found.items, None if found.last is None else _cursor(found.last)))
+        return answer(page(found.items, cursor_after(found.last)))
 
     view.__doc__ = f"{summary}\n\n{description}{_SHORT}"
     return view
-
-
-def _cursor(last: lists.Key) -> str:
-    first, *names = last
-    return cursor_of(first) if isinstance(first, UUID) else place_cursor(first, *names)
 
 
 _CHANGED = "`from` and `to` are about the time of the last change, by the provider's clock."
