@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ops.stack.places import cache_folder
 from tests.needs import missing
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ class LocalStripe:
 @contextmanager
 def localstripe() -> Iterator[LocalStripe]:
     """One that has nothing yet, for as long as the context; without the package the test is `missing` something."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "localstripe", "--port", str(port), "--from-scratch"]
     environment = {**os.environ, "PYTHONPATH": str(_folder())}
     with tempfile.TemporaryDirectory() as here:

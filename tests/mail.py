@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiosmtpd.controller import Controller
 
-from ops.stack.ports import Ports
 from runtime.addresses import LOOPBACK
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class MailServer:
         """Mails are answered while it is set."""
         self.answers.set()
         self.refuse: Callable[[str], str | None] = lambda _: None
-        self.port = Ports().take("smtp", 0)
+        self.port = free_port()
         self._controller: Controller | None = None
 
     @property

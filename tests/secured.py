@@ -23,6 +23,7 @@ from ops.stack.kafka import Kafka
 from ops.stack.ports import Ports, is_free
 from ops.stack.server import Surroundings
 from runtime.addresses import LOOPBACK
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class SecuredKafka(Kafka):
 @contextmanager
 def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
     """A door of the test's own, with a certificate of this authority; its port."""
-    port = Ports({}).take("door", 0)
+    port = free_port()
     command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
     with subprocess.Popen(command) as opened:
         try:

@@ -153,9 +153,7 @@ class System:
             wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
         except AssertionError as error:
             late = [state for state in self.states if state.state != "ready"]
-            told = [
-                f"{state.name} is {state.state}, {state.restarts} restarts:\n{self.log_of(state.name)[-2000:]}" for state in late
-            ]
+            told = [f"{state.name} is {state.state}, {state.restarts} restarts:\n{self._worst_of(state.name)}" for state in late]
             raise AssertionError("\n".join([str(error), *told])) from None
 
     def stop(self) -> None:
@@ -182,6 +180,10 @@ class System:
 
     def log_of(self, name: str) -> str:
         return Path(self.process(name).log).read_text()
+
+    def _worst_of(self, name: str) -> str:
+        """The end of its log without what is no fault: tracebacks are kept."""
+        return "\n".join(line for line in self.log_of(name).splitlines() if '"level":"info"' not in line)[-4000:]
 
     def _second(self, spec: ProcessSpec) -> ProcessSpec:
         """Another process of the same kind, on ports of its own."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from typing import TYPE_CHECKING
+import sys
+import weakref
+from typing import TYPE_CHECKING, Final
 
 from ops.stack.errors import PortTaken, Reason, StackError
 from runtime.addresses import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # Below the range from which kernels take ports for outgoing connections: a client that keeps dialling a stopped server
 # there can be given the server's own port, connect to itself and hold it.
@@ -25,13 +27,25 @@ _HINDRANCES = {
 }
 
 
+# A bound socket that does not listen keeps Linux from giving its port to anybody but a server that asks for that very port
+# with SO_REUSEADDR, as servers do. Elsewhere it would keep our own server from its port too.
+_CAN_HOLD: Final = sys.platform == "linux"
+
+
 class Ports:
-    """Hands out each port once; remembers who has which."""
+    """
+    Hands out each port once; remembers who has which.
+
+    A free one that it found is held while this object lives: no other stack takes it before its server listens, or while that
+    server is stopped.
+    """
 
     def __init__(self, remembered: Mapping[str, int] | None = None, *, well_known: bool = False) -> None:
         self._remembered = dict(remembered or {})
         self._well_known = well_known
         self.taken: dict[str, int] = {}
+        self._held: list[socket.socket] = []
+        weakref.finalize(self, _close_all, self._held)
 
     def take(self, listener: str, well_known: int) -> int:
         """The port for this listener; the same one at every call."""
@@ -54,11 +68,31 @@ class Ports:
 
     def _free(self) -> int:
         for port in random.sample(_FREE_RANGE, _TRIES):
-            if self._available(port):
+            if port not in self.taken.values() and self._hold(port):
                 return port
         raise StackError(
             Reason.STACK_FAILED, f"found no free port in {_TRIES} tries between {_FREE_RANGE.start} and {_FREE_RANGE.stop}"
         )
+
+    def _hold(self, port: int) -> bool:
+        """Keep a port that nobody has; False for one that is in use, or held by another stack."""
+        holder = socket.socket()
+        try:
+            holder.bind((LOOPBACK, port))  # without SO_REUSEADDR: nobody else may have bound it, listening or not
+        except OSError:
+            holder.close()
+            return False
+        if _CAN_HOLD:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._held.append(holder)
+        else:
+            holder.close()
+        return True
+
+
+def _close_all(held: Iterable[socket.socket]) -> None:
+    for holder in held:
+        holder.close()
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

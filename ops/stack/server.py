@@ -57,6 +57,7 @@ class Server(ABC):
         self.around = around or Surroundings()
         self.child: Child | None = None
         self._wanted = False
+        self._ports = ports  # which holds them
         self.take_ports(ports)
 
     @abstractmethod

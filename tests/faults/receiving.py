@@ -14,8 +14,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from psycopg import sql
 
-from ops.stack.ports import Ports
 from runtime.addresses import LOOPBACK
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,7 +33,7 @@ class Receivers:
         self.passwords = {PASSWORDS[0]}
         self.taken = Counter[str]()
         self.refused = 0
-        self.smtp = Ports().take("smtp", 0)
+        self.smtp = free_port()
         self.sms = ""
 
     def _judge(self, kind: str, password: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from signal import SIGTERM
@@ -22,6 +21,7 @@ from psycopg import sql
 from runtime.addresses import LOOPBACK
 from schemas.topics import Topic
 from tests.command import Command
+from tests.ports import free_port
 from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.simulators.partner import lead, sign
@@ -114,7 +114,7 @@ def stack(empty_stack: Stack) -> Stack:
 
 
 async def test_nobody_ever_shows_or_stores_a_secret(stack: Stack, tmp_path: Path) -> None:
-    dead = stack.ports.take("dead", 0)
+    dead = free_port()
     right = settings_with(quote(PASSWORD, safe=""), stack, crm=dead)
     with running_system(stack, together=True, **right) as system:
         await use(system)
@@ -219,7 +219,7 @@ def run_all(environment: dict[str, str], commands: Iterable[str], folder: Path) 
 
     def run(command: str) -> str:
         ports = dict.fromkeys(("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT"), "0")
-        settings = environment | ports | {"STREAMS_WEB_PORT": str(_free_port())}
+        settings = environment | ports | {"STREAMS_WEB_PORT": str(free_port())}
         with Command(settings, *command.split(), folder=folder) as running:
             wait_until(lambda: not running.runs() or (command in PROCESSES and _FAILED in running.printed()))
             running.kill(SIGTERM)
@@ -229,8 +229,3 @@ def run_all(environment: dict[str, str], commands: Iterable[str], folder: Path) 
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         commands = list(commands)
         return dict(zip(commands, pool.map(run, commands), strict=True))
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -16,7 +16,6 @@ from psycopg.rows import dict_row
 
 from operations.offset_replay import log
 from operations.offset_replay.log import Stretch
-from ops.stack.ports import Ports
 from outbox.offsets import Offsets, Place, partition_of
 from runtime.database import make_pool
 from runtime.ids import new_id
@@ -29,6 +28,7 @@ from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
 from tests.command import Command, tallyhook
+from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
@@ -91,7 +91,7 @@ class World:
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "KAFKA_TOPIC_PREFIX": prefix,
-            "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
+            "STREAMS_WEB_PORT": str(free_port()),
             "STREAMS_SESSION_TIMEOUT": "6s",
         }
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from ops.stack.ports import Ports
 from ops.stack.secure import SecureStack
 from tests.helm import rendered
 from tests.integration.ops.processes import SECRETS
 from tests.mounts import Mount
 from tests.pods import Pod, need_namespaces
+from tests.ports import free_port
 from tests.sender import post_stripe
 from tests.simulators import stripe
 from tests.waiting import eventually, wait_until
@@ -56,11 +56,11 @@ def stack(servers_dir: Path) -> Iterator[SecureStack]:
 @pytest.fixture(scope="module")
 def pods(stack: SecureStack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pod]:
     """The pods of the values for secured servers, by component; only addresses, ports and copies are this machine's."""
-    given, ports = stack.environment, Ports({})
+    given = stack.environment
     options = {f"settings.{name}": given[name] for name in ADDRESSES}
     options |= {"settings.KAFKA_REPLICATION_FACTOR": "1", "settings.KAFKA_MIN_INSYNC_REPLICAS": "1"}
     texts = [word for name, text in options.items() for word in ("--set-string", f"{name}={text}")]
-    free = [word for name in PORTS for word in ("--set", f"{name}={ports.take(f'chart {name}', 0)}")]
+    free = [word for name in PORTS for word in ("--set", f"{name}={free_port()}")]
     objects = rendered("external-secured.yaml", *texts, *free)
     folder = tmp_path_factory.mktemp("volumes")
     ca = stack.authority.ca

@@ -27,6 +27,7 @@ from runtime.ids import new_id
 from runtime.kafka import Cluster
 from schemas.topics import TOPICS, TopicSpec
 from tests.command import tallyhook
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -91,9 +92,7 @@ def test_servers_that_are_well_are_well(environ: dict[str, str], tmp_path: Path)
 def test_a_server_that_is_away_is_a_failure_and_the_others_are_examined(
     environ: dict[str, str], server: str, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     gone = {
         "postgres": f"postgresql://me:hush@127.0.0.1:{port}/app",
         "kafka": f"127.0.0.1:{port}",

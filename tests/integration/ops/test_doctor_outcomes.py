@@ -33,8 +33,9 @@ from runtime.kafka import Cluster
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 from tests.command import tallyhook
-from tests.integration.ops.processes import SECRETS, ask, free_port, running
+from tests.integration.ops.processes import SECRETS, ask, running
 from tests.kafka import led
+from tests.ports import free_port
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
 from tests.waiting import LIMIT, wait_until

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.stack.ports import Ports
 from ops.stack.supervisor import ProcessSpec, Supervisor
 from runtime.addresses import LOOPBACK
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Watched:
     """A supervisor of one fake process, which hangs by its own word while the file `hangs` is there."""
 
     def __init__(self, folder: Path) -> None:
-        port = Ports().take("fake", 0)
+        port = free_port()
         self.hangs = folder / "hangs"
         url = f"http://{LOOPBACK}:{port}"
         spec = ProcessSpec(

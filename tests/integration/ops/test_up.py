@@ -18,8 +18,8 @@ from ops.dev.background import down, up_detached
 from ops.dev.shell import exports
 from ops.dev.status import StackStatus, read_status
 from ops.stack.errors import StackError
-from ops.stack.ports import Ports
 from ops.stack.state import StateFile
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -35,15 +35,14 @@ class SmallStack:
     """
     A checkout and a data directory to run `up` on.
 
-    It has run before on ports that are no well-known ones: while a server is down, another stack on this machine may take those.
+    It has run before on ports of its own: while a server is down, another stack on this machine may take the well-known ones.
     """
 
     def __init__(self, folder: Path) -> None:
         self.checkout = folder
         self.data_dir = folder / "data"
         self.log = folder / "up.log"
-        ports = Ports()
-        StateFile(self.data_dir).change(ports={name: ports.take(name, 0) for name in ("redis", "gateway", "worker", "relay")})
+        StateFile(self.data_dir).change(ports={name: free_port() for name in ("redis", "gateway", "worker", "relay")})
 
     def command(self, *broken: str) -> list[str]:
         return [sys.executable, str(SCRIPT), str(self.checkout), str(self.data_dir), *broken]

@@ -13,10 +13,10 @@ from typing import Final
 import pytest
 import requests
 
-from ops.stack.ports import Ports
 from schemas.topology import workers
 from tests.integration.streams.test_topology import kafka
 from tests.kafka import read_topic
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 __all__ = ["kafka"]
@@ -68,7 +68,7 @@ def test_a_role_that_is_none_is_refused_with_all_that_there_are(role: str) -> No
 
 
 def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(kafka: str, database_url: str) -> None:
-    web = Ports().take("worker", 0)
+    web = free_port()
     settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
     sent = faust("send", "webhooks.razorpay", "no event", **settings)
     assert sent.returncode == 0, sent.stderr
@@ -88,7 +88,7 @@ def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(
 
 def test_a_worker_waits_for_brokers_that_do_not_answer(database_url: str) -> None:
     settings = {"DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
-    command = [FAUST, "-A", "streams.worker", "worker", "-l", "info", "--web-port", str(Ports().take("worker", 0))]
+    command = [FAUST, "-A", "streams.worker", "worker", "-l", "info", "--web-port", str(free_port())]
     with subprocess.Popen(
         command, env=environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

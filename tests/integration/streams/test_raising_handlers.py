@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from ops.stack.ports import Ports
 from outbox import topics
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
@@ -23,6 +22,7 @@ from schemas.envelope import Event, to_headers
 from schemas.topics import Topic
 from schemas.topology import group_of
 from tests.integration.streams.conftest import envelope
+from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
@@ -84,7 +84,7 @@ def run(
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "DATABASE_URL": database_url,
-        "STREAMS_WEB_PORT": str(Ports().take("worker", 0)),
+        "STREAMS_WEB_PORT": str(free_port()),
         "STREAMS_COMMIT_INTERVAL": "100ms",
     }
     with (

@@ -13,13 +13,13 @@ import pytest
 import requests
 from confluent_kafka import Producer
 
-from ops.stack.ports import Ports
 from outbox import topics
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 from streams.pages import WorkerTopology
 from tests.integration.streams.conftest import envelope
+from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
 from topology.survey import look_at, take
@@ -64,7 +64,7 @@ def produce(kafka: str, number: int) -> None:
 @contextmanager
 def worker(kafka: str, database_url: str, *besides: str) -> Iterator[str]:
     """A payments worker that has its partitions, with other roles besides; the address of its web."""
-    port = Ports().take("worker", 0)
+    port = free_port()
     environment = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": kafka,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +72,26 @@ def test_an_address_that_is_not_ours_is_told_as_that(host: str, why: str) -> Non
 
 def test_a_port_beyond_the_last_one_is_passed_over() -> None:
     assert Ports(well_known=True).take("worker", 65_536) <= 65_535
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held is kept from its own server too")
+def test_a_free_port_is_held_for_its_own_server_until_its_stack_is_gone() -> None:
+    """Whoever looks for a port of its own gets no other than this, though no server listens there yet."""
+    ports = Ports()
+    port = ports.take("worker", 0)
+    for _ in range(2):  # also when the server has been stopped
+        with socket.create_server((LOOPBACK, port)):
+            assert not is_free(port)
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind((LOOPBACK, port))
+    del ports
+    with socket.socket() as stranger:
+        stranger.bind((LOOPBACK, port))
+
+
+def test_no_two_stacks_get_the_same_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Ports().take("anything", 0)
+    monkeypatch.setattr("ops.stack.ports._FREE_RANGE", range(first - 200, first + 1))
+    stacks = [Ports() for _ in range(60)]
+    found = [stack.take("worker", 0) for stack in stacks]
+    assert len(set(found)) == len(found)
