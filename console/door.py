@@ -100,7 +100,8 @@ def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Re
         response = page(request, "sign_in.html", status=error.status, next=request.path_qs, complaint="")
         response.headers["HX-Refresh"] = "true"  # a part of a page is no place for the form
         return response
-    response = page(request, "refused.html", status=error.status, reason=error.reason.value, detail=str(error))
+    template = "_refused.html" if "HX-Request" in request.headers else "refused.html"
+    response = page(request, template, status=error.status, reason=error.reason.value, detail=str(error))
     if isinstance(error, GatewayError) and HTTPStatus(error.status) in COME_AGAIN:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

@@ -81,3 +81,11 @@ async def test_files_are_kept_by_their_digest(gateway: Gateway, database_url: st
 
 async def test_the_world_has_no_console(gateway: Gateway) -> None:
     assert (await gateway.client.get(f"{gateway.public}/console/sign-in")).status == 404
+
+
+async def test_a_part_is_refused_in_its_place_and_a_page_by_a_page(gateway: Gateway, database_url: str) -> None:
+    operator = await visitor(gateway, database_url)
+    part = await operator.post(f"/console/dead-letters/{ID}", headers={"HX-Request": "true"})
+    page = await operator.post(f"/console/dead-letters/{ID}")
+    assert (part.status, page.status) == (404, 404)
+    assert ("<html" in part.text, "not_found" in part.text, "<html" in page.text) == (False, True, True)
