@@ -8,9 +8,19 @@ from aiohttp import web
 from console import assets, sign_in
 from console.door import guard
 from console.pages import SCREENS, redirect
-from console.screens import dead_letters, deliveries, find, journey, overview, replay
+from console.screens import audit, config, dead_letters, deliveries, find, journey, overview, replay, settings
 
-SCREENS_SHOWN: Final = (overview.SCREEN, find.SCREEN, deliveries.SCREEN, dead_letters.SCREEN, journey.SCREEN, replay.SCREEN)
+SCREENS_SHOWN: Final = (
+    overview.SCREEN,
+    find.SCREEN,
+    deliveries.SCREEN,
+    dead_letters.SCREEN,
+    settings.SCREEN,
+    config.SCREEN,
+    audit.SCREEN,
+    journey.SCREEN,
+    replay.SCREEN,
+)
 """In the order of the list beside every page."""
 
 

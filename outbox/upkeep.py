@@ -26,7 +26,8 @@ from runtime.sessions import connect, connect_async
 log = structlog.get_logger()
 
 _STATEMENT: Final = timedelta(minutes=5)
-_EVERY: Final = 3600.0  # seconds between two runs
+EVERY: Final = timedelta(hours=1)
+"""The time between two runs."""
 _LOOK_EVERY: Final = 10.0  # seconds between two looks at the days and the clock
 _BEHIND: Final = 1
 """Days that may be due and left before an alert is raised: a run that comes late around midnight leaves one."""
@@ -92,7 +93,7 @@ def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Ow
         if time.monotonic() >= due or _days_missing(settings):
             due = 0.0  # where it fails it is still due
             await keep_days(settings, forgets, own)
-            due = time.monotonic() + _EVERY
+            due = time.monotonic() + EVERY.total_seconds()
         return _LOOK_EVERY
 
     failures = Failures("retention", postponed="retention_postponed", failed="retention_failed", longest_away=_LOOK_EVERY)

@@ -95,6 +95,12 @@ def is_read(name: str) -> bool:
     return _find(name) is not None
 
 
+def key_of(name: str) -> Key | None:
+    """Return what is known of a key that a process of ours reads; None of others."""
+    found = _find(name)
+    return found[0] if found else None
+
+
 def is_usable(name: str, value: Any) -> bool:
     """Return true if the reader of the key can use the value."""
     found = _find(name)

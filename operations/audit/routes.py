@@ -24,6 +24,10 @@ class AuditQuery(Paged, frozen=True, kw_only=True):
     ) = None
     path: Annotated[Filter, Meta(description="Only calls of routes whose template begins like this.")] | None = None
 
+    def search(self, now: datetime) -> log.Search:
+        """The search for the page and one call more. Raises GatewayError `query_malformed`."""
+        return log.Search(*self.ids(now), self.limit + 1, self.actor, self.path)
+
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One call of the internal listener."""
@@ -53,9 +57,8 @@ async def audit(request: web.Request) -> web.Response:
     method is `SECRET`, its path the setting with the public ids, its client the process. `actor` and `path` narrow the list.
     """
     query = query_of(request, AuditQuery)
-    search = log.Search(*query.ids(datetime.now(UTC)), query.limit + 1, query.actor, query.path)
     async with reading(request) as connection:
-        found = await log.find(connection, search)
+        found = await log.find(connection, query.search(datetime.now(UTC)))
     return answer_page(AuditPage, [_entry(call) for call in found], query.limit, by_id)
 
 

@@ -110,19 +110,14 @@ def list_secrets(as_json: Json = False) -> None:
 
 
 async def _read(connection: "AsyncConnection") -> "Secrets":
-    from gateway.secrets import uses as secret_uses
-    from gateway.secrets.uses import Secrets, live_secrets, states_of
     from gateway.settings import GatewaySettings
-    from outbox import secret_changes
+    from operations.secrets import standing
     from projections.senders import Senders
 
-    now = datetime.now(UTC)
     settings = GatewaySettings.load(environment())
     senders = Senders.of(settings)
     await senders.refresh(connection)
-    live = live_secrets(settings, senders)
-    uses, changes = await secret_uses.read(connection, now), await secret_changes.latest(connection, now)
-    return Secrets(states_of(live, uses, now), changes)
+    return await standing.read(connection, settings, senders)
 
 
 def _text(found: "Secrets") -> str:

@@ -30,6 +30,7 @@ from operations.find.store import Finding
 from operations.overview.store import Lamp, OpenAlert, OpenLetters, Overview, PartnerInTrouble, Pending, Sessions
 from operations.partners.registry import MadeSecret, PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
+from operations.retention.store import Away, Kept, Retention
 from operations.stats.routes import Stats
 from operations.stats.store import Point, Series
 from operations.webhook_replay.filters import ReplayWebhooks
@@ -150,6 +151,10 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         partners=[PartnerInTrouble(partner="ACME", opened_at=_AT, probe_at=_LATER, failures=5, error="timeout")],
         alerts=[OpenAlert(alert="partner_failing", subject="ACME", count=12, raised_at=_AT, runbook="runbooks/partner-down.md")],
         processes=[Sessions(name="intake", sessions=1, since=_AT)],
+    ),
+    Retention(
+        at=_LATER, kept=[Kept(kind="days", kept_from=_AT, moved_at=_AT)],
+        away=[Away(partition="outbox_20261124", detached_at=_AT)], last_run=_AT, next_run=_LATER,
     ),
     Stats("deliveries", "5m", _AT.replace(microsecond=0), _AT.replace(minute=5, microsecond=0), [Series("stripe", [
         Point(at=_AT.replace(microsecond=0), number=42, failures=1, outcomes={"accepted": 41, "rejected": 1}),

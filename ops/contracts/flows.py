@@ -203,6 +203,7 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("admin_erasures", "The erasures"),
         Step("admin_erasure", "An unknown erasure", "not_found"),
         Step("admin_topology", "The topology"),
+        Step("admin_retention", "What the retention keeps"),
         Step("admin_secrets", "The secrets by their public ids"),
         Step("admin_audit", "The audit log", query={"limit": "5"}),
         Step("admin_audit", "A service may not read it", "admin_token_needed", proof="service"),

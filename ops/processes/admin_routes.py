@@ -27,6 +27,8 @@ from operations.overview.store import Overview
 from operations.partners import routes as partners
 from operations.partners.registry import PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerList, PartnerRemoved
+from operations.retention import routes as retention
+from operations.retention.store import Retention
 from operations.secrets import routes as admin_secrets
 from operations.state import routes as state
 from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, SubscriptionsQuery
@@ -191,6 +193,7 @@ ADMIN: Final = (
     ),
     Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
     Route("GET", "/v1/admin/overview", "admin_overview", overview.overview, {200: Overview}, role="admin"),
+    Route("GET", "/v1/admin/retention", "admin_retention", retention.retention, {200: Retention}, role="admin"),
     Route("GET", "/v1/admin/stats", "admin_stats", stats.stats, {200: stats.Stats}, role="admin", query=StatsQuery),
     Route("GET", "/v1/admin/find", "admin_find", find.find, {200: find.Findings}, role="admin", query=FindQuery),
     _one(

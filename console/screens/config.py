@@ -1,0 +1,171 @@
+"""The runtime configuration: what is in force, who changed it, and changes: what one would do first, then the change itself."""
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from console.door import form_fields
+from console.pages import SESSION, Screen, page
+from gateway.answers import by_id
+from gateway.commands.config import ChangeConfig, HistoryQuery, check
+from gateway.errors import GatewayError, Reason, refusing
+from gateway.keys import CALL, SENDERS
+from gateway.masking import masked
+from gateway.parameters import parse_query
+from gateway.postgres import reading, transaction
+from projections import config
+from projections.config_keys import KEYS, Key, is_read, is_usable, key_of
+from projections.errors import ProjectionError
+from schemas.numbers import INT64_MAX
+from schemas.text import ConfigKey
+
+_SHOWN: Final = 500
+"""Keys on the page; who keeps more of their own there reads them over HTTP."""
+
+
+class Setting(NamedTuple):
+    """A key as the page shows it: `value` is its JSON, empty where the default is in force."""
+
+    key: str
+    value: str
+    version: int
+    updated_at: datetime | None
+    about: Key | None
+    ignored: bool
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that a form asks for."""
+
+    key: ConfigKey
+    value: Annotated[str, Meta(max_length=65_536)] | None = None  #: JSON, or a text that is none; absent for the default.
+    default: Literal["yes"] | None = None  #: Give the default back, whatever the value is.
+    version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None  #: The version that was shown.
+
+
+async def configuration(request: web.Request) -> web.Response:
+    """Show every key that is read, and those of others that were ever set."""
+    async with reading(request) as connection:
+        entries = await config.read_all(connection)
+    settings = [_setting(request, entry) for entry in entries[:_SHOWN]]
+    unset = [Setting(key.name, "", 0, None, key, ignored=False) for key in _unset({entry.key for entry in entries})]
+    choices = sorted({name for key in KEYS for name in _names(key, request.app[SENDERS].partners)})
+    return page(
+        request,
+        "config.html",
+        settings=[*settings, *unset],
+        more=len(entries) > _SHOWN,
+        shown=_SHOWN,
+        choices=choices,
+        wanted=request.query.get("key", ""),
+    )
+
+
+async def history(request: web.Request) -> web.Response:
+    """Show the changes of one key or of all, newest first."""
+    given = {name: text for name, text in request.query.items() if text}
+    try:
+        query = parse_query(HistoryQuery, given.items())
+        first, before = query.ids(datetime.now(UTC))
+    except GatewayError as error:
+        return page(
+            request, "config_history.html", status=error.status, given=given, complaint=str(error), changes=[], following=""
+        )
+    async with reading(request) as connection:
+        found, more = await config.read_history(connection, query.key, first=first, before=before, limit=query.limit)
+    following = urlencode(given | {"cursor": by_id(found[-1])}) if more else ""
+    changes = [(change, _text(request, change.value)) for change in found]
+    return page(request, "config_history.html", given=given, complaint="", changes=changes, following=following)
+
+
+async def show_change(request: web.Request) -> web.Response:
+    """Show what a change would do; nothing changes."""
+    asked, change = await _asked(request)
+    async with reading(request) as connection:
+        standing = await config.read(connection, asked.key)
+    now = _text(request, standing.value) if standing else ""
+    return page(
+        request,
+        "_config_preview.html",
+        asked=asked,
+        value=msgspec.json.encode(change.value).decode(),
+        now="" if now == "null" else now,
+        version=standing.version if standing else 0,
+        about=key_of(asked.key),
+    )
+
+
+async def change(request: web.Request) -> web.Response:
+    """Set the key, if it still is what the page showed."""
+    asked, wanted = await _asked(request)
+    with refusing(ProjectionError):
+        async with transaction(request) as connection:
+            entry = await config.change(
+                connection,
+                wanted.key,
+                wanted.value,
+                expected=wanted.expected_version,
+                change_id=request[CALL].id,
+                by=request[SESSION].holder.secret_id,
+                trace=request[CALL].trace,
+            )
+    value = "" if entry.value is None else msgspec.json.encode(entry.value).decode()
+    return page(request, "_config_set.html", key=asked.key, value=value, version=entry.version)
+
+
+async def _asked(request: web.Request) -> tuple[Asked, ChangeConfig]:
+    """The fields of the form, and the change that they ask for, which can be made. Raises GatewayError."""
+    asked = parse_query(Asked, await form_fields(request))
+    if asked.value is None and asked.default is None:
+        raise GatewayError(Reason.FIELD_INVALID, "the value is empty; an empty text is written as two quotation marks")
+    value = None if asked.default else _value_of(asked.value or "")
+    wanted = ChangeConfig(key=asked.key, value=value, expected_version=asked.version)
+    check(wanted, request.app[SENDERS].partners)
+    return asked, wanted
+
+
+def _value_of(text: str) -> Any:
+    """JSON, or a text as people type it: `200/second` is not asked to be in quotation marks."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _setting(request: web.Request, entry: config.ConfigEntry) -> Setting:
+    ignored = is_read(entry.key) and not is_usable(entry.key, config.decoded(bytes(entry.value)))
+    value = _text(request, entry.value)
+    return Setting(
+        entry.key, "" if value == "null" else value, entry.version, entry.updated_at, key_of(entry.key), ignored=ignored
+    )
+
+
+def _text(request: web.Request, value: msgspec.Raw) -> str:
+    text = bytes(value).decode()
+    return text if request[SESSION].changes else str(masked(text, frozenset()))
+
+
+def _unset(known: set[str]) -> Iterator[Key]:
+    """The keys that have one name and were never set."""
+    yield from (key for key in KEYS if "{ID}" not in key.name and key.name not in known)
+
+
+def _names(key: Key, partners: Collection[str]) -> list[str]:
+    return [key.name.replace("{ID}", partner) for partner in partners] if "{ID}" in key.name else [key.name]
+
+
+SCREEN: Final = Screen(
+    "",
+    "/console/settings/config",
+    (
+        web.get("/settings/config", configuration, name="console_config"),
+        web.get("/settings/config/history", history, name="console_config_history"),
+        web.post("/settings/config/preview", show_change, name="console_config_preview"),
+        web.post("/settings/config", change, name="console_config_change"),
+    ),
+)
