@@ -2,67 +2,136 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-import psycopg
 import typer
+from typer.core import TyperGroup
 
-from console import command as console
-from operations.backfill import command as backfill
-from operations.dead_letters import command as dead_letters
-from operations.deliveries import command as deliveries
-from operations.endpoints import command as endpoints
-from operations.endpoints import importing as endpoints_import  # noqa: F401  # adds a command to the group
-from operations.endpoints import trial as endpoints_trial  # noqa: F401  # same
-from operations.erasure import command as erase
-from operations.find import command as find
-from operations.ledger import command as ledger
-from operations.offset_replay import command as replay_offsets
-from operations.output import CommandError
-from operations.partners import changes, importing, trial  # noqa: F401  # they add commands to the group
-from operations.partners import command as partners
-from operations.rebuild import command as rebuild
-from operations.reconcile import command as reconcile
-from operations.secrets import command as secrets
-from operations.state import command as state
-from operations.topology import command as topology
-from operations.webhook_replay import command as replay_webhooks
-from ops.commands import doctor, grants, outbox, run, setup
-from runtime.errors import Failure
 from runtime.logs import redact_uncaught
-from runtime.redaction import error_text, redacted
-from runtime.settings import SettingsError
+from runtime.redaction import redacted
 from schemas.text import is_storable
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (run.gateway, run.relay, run.worker, setup.migrate, setup.retention, ledger.ledger, topology.topology):
-    app.command()(command)
-app.command()(doctor.doctor)
-app.command()(doctor.check)
-app.command()(grants.grants)
-app.command()(erase.erase)
-app.command()(find.find)
-app.command()(rebuild.rebuild)
-replay = typer.Typer(no_args_is_help=True, help="Send stored deliveries again, or let a worker read a topic again.")
-replay.command("offsets")(replay_offsets.offsets)
-replay.command("webhooks")(replay_webhooks.webhooks)
-replay.command("show")(replay_webhooks.show_replay)
-replay.command("cancel")(replay_webhooks.cancel)
-for name, group in {
-    "console": console.app,
-    "topics": setup.app,
-    "outbox": outbox.app,
-    "replay": replay,
-    "dead-letters": dead_letters.app,
-    "deliveries": deliveries.app,
-    "partners": partners.app,
-    "endpoints": endpoints.app,
-    "secrets": secrets.app,
-    "backfill": backfill.app,
-    "reconcile": reconcile.app,
-    **state.GROUPS,
-}.items():
-    app.add_typer(group, name=name)
+
+class Place(NamedTuple):
+    """The place of a command or of a group of them, and its line in `--help`, which is known before anything is imported."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+PLACES: Final = {
+    "gateway": Place(
+        "ops.commands.run", "gateway", "Run the gateway until SIGTERM: the public and the internal listener in one process."
+    ),
+    "relay": Place("ops.commands.run", "relay", "Run one relay until SIGTERM; start as many as you like, they share the work."),
+    "worker": Place(
+        "ops.commands.run",
+        "worker",
+        "Run a worker of one role or of several until SIGTERM; workers of a role share its partitions.",
+    ),
+    "migrate": Place(
+        "ops.commands.setup", "migrate", "Migrate the database to the newest revision and create its daily partitions."
+    ),
+    "retention": Place(
+        "ops.commands.setup",
+        "retention",
+        "Create the partitions of the coming days, detach expired ones, and delete expired records. Relays do this every hour.",
+    ),
+    "ledger": Place(
+        "operations.ledger.command",
+        "ledger",
+        "Account for all that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered.",
+    ),
+    "topology": Place(
+        "operations.topology.command",
+        "topology",
+        "Show who reads and writes which topic, the progress of each worker, and its lag.",
+    ),
+    "doctor": Place(
+        "ops.commands.doctor",
+        "doctor",
+        "Examine settings, servers, schema, topics, clocks and waiting work; each fault has a remedy. Exit code 1 on failure.",
+    ),
+    "check": Place(
+        "ops.commands.doctor",
+        "check",
+        "Report every error in the settings without connecting to anything; the exit code is 1 if a process would not start.",
+    ),
+    "grants": Place(
+        "ops.commands.grants",
+        "grants",
+        "Print the SQL that makes two roles in Postgres, one for migrations and one for the processes; it changes nothing.",
+    ),
+    "erase": Place(
+        "operations.erasure.command",
+        "erase",
+        "Erase everything that is held of one subject: contents go for good; ids, digests and outcomes stay.",
+    ),
+    "find": Place(
+        "operations.find.command",
+        "find",
+        "Find everything that has an id: a delivery, an event, a payment, a lead, a message, a dead letter, a user, and so on.",
+    ),
+    "rebuild": Place(
+        "operations.rebuild.command",
+        "rebuild",
+        "Bring lost rows back from the outbox log, and from Kafka those that the log no longer has. No message is sent.",
+    ),
+    "console": Place("console.command", "app", "The operators' pages on the internal listener, at /console."),
+    "topics": Place("ops.commands.setup", "app", "Create the Kafka topics of Tallyhook."),
+    "outbox": Place("ops.commands.outbox", "app", "The outbox: events that wait for Kafka, and parked ones."),
+    "replay": Place("ops.commands.replay", "app", "Send stored deliveries again, or let a worker read a topic again."),
+    "dead-letters": Place(
+        "operations.dead_letters.command", "app", "Records that a worker could not handle, and leads that a partner did not take."
+    ),
+    "deliveries": Place("operations.deliveries.command", "app", "Webhooks that came in: which, and why one was refused."),
+    "partners": Place("ops.commands.partners", "app", "Partners and their CRMs: what waits for whom, and whether a CRM is back."),
+    "endpoints": Place(
+        "ops.commands.endpoints", "app", "Endpoints of payment providers, each with secrets, a mode and a label of its own."
+    ),
+    "secrets": Place("operations.secrets.command", "app", "Our secrets: make new ones, and see which old ones may go."),
+    "backfill": Place("operations.backfill.command", "app", "Fetch from a provider what never arrived."),
+    "reconcile": Place("operations.reconcile.command", "app", "Compare what we have with what a provider has, and mend it."),
+    "payments": Place("operations.state.command", "payments", "Payments: their states, and whether they were expected."),
+    "subscriptions": Place("operations.state.command", "subscriptions", "Subscriptions and their states."),
+    "invoices": Place("operations.state.command", "invoices", "Invoices and their states."),
+    "leads": Place("operations.state.command", "leads", "Leads of partners, and how far their delivery is."),
+    "notifications": Place("operations.state.command", "notifications", "Messages to people, and their states."),
+}
+
+
+def loaded(*names: str) -> Any:
+    """These commands with all that is below them, as one group of click's: their modules are imported for it."""
+    group = _typer()
+    group.callback()(lambda: None)  # so that one command alone stays a word of its own
+    for name in names:
+        place = PLACES[name]
+        found = getattr(import_module(place.module), place.attribute)
+        if isinstance(found, typer.Typer):
+            group.add_typer(found, name=name)
+        else:
+            group.command(name)(found)
+    return typer.main.get_command(group)
+
+
+class _Late(TyperGroup):
+    """A group that imports a command when it is called: a process, or `--help`, does without all the others."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, loaded(name).commands[name] if name else None, rest
+
+
+def _typer(cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    return typer.Typer(cls=cls, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+app = _typer(_Late)
+for each, known in PLACES.items():
+    app.command(each, help=known.help)(lambda: None)
 
 
 def main() -> None:
@@ -73,12 +142,12 @@ def main() -> None:
     try:
         _check_shell()
         app()
-    except (SettingsError, CommandError) as error:
-        _fail(str(error))
-    except psycopg.Error as error:
-        _fail(f"Postgres: {error_text(error).partition(chr(10))[0]}")
-    except Failure as error:
-        _fail(f"{error.reason}: {error}")
+    except Exception as error:
+        from ops.commands import failures  # noqa: PLC0415  # the libraries whose errors it knows; most commands end well
+
+        if (text := failures.text_of(error)) is None:
+            raise
+        _fail(text)
 
 
 def _check_shell() -> None:

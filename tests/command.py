@@ -31,6 +31,7 @@ _FORKS.set_forkserver_preload(
     [
         *("ops.processes.gateway", "ops.processes.relay", "ops.processes.worker", "ops.doctor.examination"),
         *("operations.rebuild.run", "operations.backfill.run", "projections.retention", __name__),
+        *sorted({place.module for place in cli.PLACES.values()}),
     ]
 )
 _PRINTED: Final = ("out", "err")

@@ -29,13 +29,6 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "leads": ("id", "partnerId", "externalLeadId", "status", "attempts", "receivedAt", "nextAttemptAt"),
     "notifications": ("id", "to", "channel", "template", "status", "attempts", "reason"),
 }
-_QUERIES: Final[dict[str, tuple[type[StateQuery], str]]] = {
-    "payments": (PaymentsQuery, "Payments: their states, and whether they were expected."),
-    "subscriptions": (SubscriptionsQuery, "Subscriptions and their states."),
-    "invoices": (InvoicesQuery, "Invoices and their states."),
-    "leads": (LeadsQuery, "Leads of partners, and how far their delivery is."),
-    "notifications": (NotificationsQuery, "Messages to people, and their states."),
-}
 
 
 def _group(name: str, record: type[StateQuery], about: str) -> typer.Typer:
@@ -84,4 +77,8 @@ def _table(name: str, items: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines if rows else [f"no {name} fit this"])
 
 
-GROUPS: Final = {name: _group(name, record, about) for name, (record, about) in _QUERIES.items()}
+payments = _group("payments", PaymentsQuery, "Payments: their states, and whether they were expected.")
+subscriptions = _group("subscriptions", SubscriptionsQuery, "Subscriptions and their states.")
+invoices = _group("invoices", InvoicesQuery, "Invoices and their states.")
+leads = _group("leads", LeadsQuery, "Leads of partners, and how far their delivery is.")
+notifications = _group("notifications", NotificationsQuery, "Messages to people, and their states.")

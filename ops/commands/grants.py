@@ -46,7 +46,7 @@ def grants(
     owner: Annotated[str, typer.Option(help="The role that migrates, and owns the tables.")] = "tallyhook_owner",
     processes: Annotated[str, typer.Option(help="The role of the processes, which owns nothing.")] = "tallyhook",
 ) -> None:
-    """Print the SQL that makes two roles in Postgres, one for migrations and one for the processes; it changes nothing itself."""
+    """Print the SQL that makes two roles in Postgres, one for migrations and one for the processes; it changes nothing."""
     for name in (owner, processes):
         if not _NAME.fullmatch(name):
             raise typer.BadParameter(f"{name!r} is no name of lower-case letters, digits and underscores")

@@ -36,6 +36,7 @@ from streams.notifications.mails import Message, mail_of
 _PERMANENT: Final = 500
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
 _MAIL_SERVER: Final = "mailto://user:password@host:port/?from=me@host"
+_MAIL: Final = frozenset({"mailto", "mailtos"})
 _CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
 _FROM: Final = "no-reply@tallyhook.local"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
@@ -228,12 +229,18 @@ class ProviderSender:
 
 def _plugin_of(url: str) -> NotifyBase:
     parts = urlsplit(url)
-    if parts.scheme in {"mailto", "mailtos"} and "@" not in parts.netloc and "from=" not in parts.query:
+    if parts.scheme not in _MAIL:
+        plugin = Apprise.instantiate(url)
+        if not isinstance(plugin, NotifyBase):
+            raise ValueError("Apprise does not know what to do with this address")  # pydantic takes a ValueError
+        return plugin
+    if "@" not in parts.netloc and "from=" not in parts.query:
         url += f"{'&' if parts.query else '?'}from={_FROM}"  # else Apprise would write as root of this machine
-    plugin = Apprise.instantiate(url)
-    if not isinstance(plugin, NotifyBase):
-        raise ValueError("Apprise does not know what to do with this address")  # noqa: TRY004  # pydantic takes a ValueError
-    return plugin
+    try:
+        # By name: Apprise loads all of its plugins, 9 MiB, to find the one for mail.
+        return NotifyEmail(**NotifyEmail.parse_url(url))  # type: ignore[no-untyped-call]  # Apprise has no types for it
+    except TypeError as error:  # the plugin found nothing in the URL, or refuses what it found
+        raise ValueError("Apprise does not know what to do with this address") from error
 
 
 def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[], SMTP]:

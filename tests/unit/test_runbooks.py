@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-import typer.main
 
 from gateway.errors import Reason
-from ops.cli import app
+from ops import cli
 from outbox import alerts, refusals
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -37,7 +36,7 @@ CODE: Final = "\n".join(
     for package in ("runtime", "outbox", "projections", "gateway", "streams", "operations", "schemas")
     for path in sorted((ROOT / package).rglob("*.py"))
 )
-COMMANDS: Final = typer.main.get_command(app)
+COMMANDS: Final = cli.loaded(*cli.PLACES)
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 import requests
-from typer.main import get_command
 
 from operations import output
-from ops.cli import app
+from ops import cli
 from ops.dev.processes import WORKERS
 from tests.collector import collecting
 from tests.image import ROOT, Image, lines
@@ -105,7 +104,7 @@ def paths(command: click.Command, above: tuple[str, ...] = ()) -> Iterator[str]:
         yield " ".join(above)
 
 
-COMMANDS: Final = tuple(paths(get_command(app)))
+COMMANDS: Final = tuple(paths(cli.loaded(*cli.PLACES)))
 
 
 class Running(NamedTuple):

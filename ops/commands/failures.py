@@ -1,0 +1,21 @@
+"""The errors that a command may end with, each as one line for people."""
+
+import psycopg
+
+from operations.output import CommandError
+from runtime.errors import Failure
+from runtime.redaction import error_text
+from runtime.settings import SettingsError
+
+
+def text_of(error: Exception) -> str | None:
+    """The line, or None for an error that nobody expected."""
+    match error:
+        case SettingsError() | CommandError():
+            return str(error)
+        case psycopg.Error():
+            return f"Postgres: {error_text(error).partition(chr(10))[0]}"
+        case Failure():
+            return f"{error.reason}: {error}"
+        case _:
+            return None
