@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.beside import beside
 from benchmarks.figures import Aim, Result, Void, expect, median, percentile, ratio
 from benchmarks.system import Running, System, system
+from projections.leads import DUE_CHANNEL
 
 if TYPE_CHECKING:
     from benchmarks.figures import Scale
@@ -141,8 +142,10 @@ def _p99(ours: System, seconds: float) -> float:
         connection.execute("truncate leads, lead_attempts")
     with ours.running(WORKER) as [worker]:
         with ours.connect() as connection:
-            after = {"after": _SETTLED, "pace": _PACE}
-            connection.execute(_FILL_PACED, after | {"partners": PARTNERS, "leads": number, "payload": _PAYLOAD})
+            with connection.transaction():
+                after = {"after": _SETTLED, "pace": _PACE}
+                connection.execute(_FILL_PACED, after | {"partners": PARTNERS, "leads": number, "payload": _PAYLOAD})
+                connection.execute("select pg_notify(%s, '')", (DUE_CHANNEL,))  # as the handler's commit does
             connection.execute("vacuum (analyze) leads")
         _until_delivered(ours, worker, number - number // PARTNERS, f"status = 'delivered' and partner <> '{_SICK}'")
     with ours.connect() as connection:
