@@ -1,13 +1,16 @@
 """The state of partners: the leads that wait for each, the reason, and the request to try a CRM now."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from projections.config import in_force
+from projections.config import last_usable, read_values
+from projections.config_keys import is_usable
 from projections.leads import DUE_CHANNEL
 from projections.partner_store import PARTNERS
 
@@ -61,13 +64,41 @@ async def read_partners(connection: AsyncConnection) -> list[PartnerView]:
         return await (await cursor.execute(_READ)).fetchall()
 
 
-async def why_waiting(connection: AsyncConnection, partner: str) -> Wait | None:
+class Pause(NamedTuple):
+    """Whether the leads of a partner are held back, and where that is decided: the configuration stands before terms."""
+
+    paused: bool
+    by: Literal["configuration", "terms"]
+
+
+async def read_pauses(connection: AsyncConnection, configured: Iterable[str]) -> dict[str, Pause]:
+    """
+    Read what the leads worker goes by, for each partner that exists or has a key.
+
+    `configured` are the partners of the settings: a row of the same id is not used.
+    """
+    found = {row.id: Pause(row.terms.paused, "terms") for row in await PARTNERS.read_all(connection)}
+    found |= dict.fromkeys(configured, Pause(paused=False, by="configuration"))
+    for key, value in (await read_values(connection)).items():
+        if partner := _PAUSED.fullmatch(key):
+            usable = value if is_usable(key, value) else await last_usable(connection, key)
+            if usable is not None:
+                found[partner[1]] = Pause(usable, "configuration")
+    return found
+
+
+def pause_key(partner: str) -> str:
+    """Return the key of the runtime configuration that holds the partner's leads back."""
+    return f"partner.{partner}.paused"
+
+
+async def why_waiting(connection: AsyncConnection, partner: str, configured: Iterable[str]) -> Wait | None:
     """Read the reason why the partner's leads are not delivered now; None if none is known here."""
-    if await in_force(connection, f"partner.{partner}.paused", default=False):
-        return Wait("partner_paused", f"partner.{partner}.paused is true in the runtime configuration")
-    known = await PARTNERS.read(connection, partner)
-    if known and known.terms.paused:
-        return Wait("partner_paused", f"the terms of {partner} have paused: true")
+    pause = (await read_pauses(connection, configured)).get(partner)
+    if pause and pause.paused:
+        terms = f"the terms of {partner} have paused: true"
+        by_key = f"{pause_key(partner)} is true in the runtime configuration"
+        return Wait("partner_paused", terms if pause.by == "terms" else by_key)
     row = await (await connection.execute(_OPEN, (partner,))).fetchone()
     if row is None:
         return None
@@ -76,6 +107,7 @@ async def why_waiting(connection: AsyncConnection, partner: str) -> Wait | None:
     return Wait("breaker_open", detail, probe_at)
 
 
+_PAUSED: Final = re.compile(pause_key("([A-Z0-9_]+)").replace(".", "[.]"))
 _OPEN: Final = "select failures, error, probe_at from lead_breakers where partner = %s and opened_at is not null"
 _ASK: Final = """
 with asked as (

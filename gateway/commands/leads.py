@@ -12,6 +12,7 @@ from gateway import bodies
 from gateway.answers import answer
 from gateway.commands.acceptance import Command, answer_task, give_and_wait
 from gateway.errors import GatewayError, Reason
+from gateway.keys import SETTINGS
 from gateway.postgres import transaction
 from projections.partners import WaitingFor, why_waiting
 from schemas.leads import DELIVER, DeliverLead
@@ -67,7 +68,7 @@ async def deliver(request: web.Request) -> web.Response:
 async def _deferred(request: web.Request, task_id: UUID, partner: str) -> Deferred:
     try:
         async with transaction(request) as connection:
-            wait = await why_waiting(connection, partner)
+            wait = await why_waiting(connection, partner, request.app[SETTINGS].newest.partners)
     except GatewayError:  # the command is durable, whatever can be told of it
         wait = None
     if wait is None:

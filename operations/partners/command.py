@@ -14,6 +14,8 @@ from runtime.settings import environment
 from schemas.partners import PartnerSettings, key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from psycopg import AsyncConnection
 
     from projections.partners import PartnerView
@@ -52,9 +54,10 @@ def probe(
     import msgspec
 
     key = key_of(partner)
-    if key not in (there := sorted({*PartnerSettings.load(environment()).partners, *with_database(_stored)})):
+    configured = PartnerSettings.load(environment()).partners
+    if key not in (there := sorted({*configured, *with_database(_stored)})):
         raise CommandError(f"partner_unknown: there is no partner {key}; there are: {', '.join(there) or 'none'}")
-    view = with_database(lambda connection: _probe(connection, key, wait))
+    view = with_database(lambda connection: _probe(connection, key, configured, wait))
     if view.error is not None:
         until = f", it is tried next at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
         raise CommandError(f"crm_failing: the CRM of {key} still fails ({view.error}){until}; {view.waiting} leads wait")
@@ -65,12 +68,12 @@ def probe(
     )
 
 
-async def _probe(connection: AsyncConnection, key: str, wait: float) -> PartnerView:
+async def _probe(connection: AsyncConnection, key: str, configured: Iterable[str], wait: float) -> PartnerView:
     from projections import partners
 
-    held = await partners.why_waiting(connection, key)
+    held = await partners.why_waiting(connection, key, configured)
     if held and held.reason == "partner_paused":
-        raise CommandError(f"partner_paused: {held.detail}; set it to false, and its leads go")
+        raise CommandError(f"partner_paused: {held.detail}; `tallyhook partners resume {key}` lets its leads go")
     asked_at, until = await partners.ask_probe(connection, key), time.monotonic() + wait
     while time.monotonic() < until:
         found = {view.partner: view for view in await partners.read_partners(connection)}

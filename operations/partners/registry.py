@@ -128,6 +128,13 @@ class Registry(NamedTuple):
         vault = msgspec.structs.replace(vault, **{kind: left})
         return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault)
 
+    async def pause(self, connection: AsyncConnection, partner: str, by: str, *, paused: bool) -> Changed:
+        """Hold the partner's leads back by its terms, or let them go. Raises OperationError."""
+        row = await self._existing(connection, partner)
+        vault = self._table.open(row)
+        terms = msgspec.structs.replace(row.terms, paused=paused)
+        return Changed(await self._table.write(connection, row, After(row.id, terms, vault, by)), vault)
+
     async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
         """Remove a partner; its leads stay, and fail as of a partner without a CRM. Raises OperationError."""
         row = await self._existing(connection, partner)

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from gateway.errors import GatewayError, Reason
 from runtime.moments import EPOCH
+from schemas.text import Filter
 
 Of = Literal["deliveries", "types", "effects", "attempts", "notifications"]
 Bucket = Literal["1m", "5m", "1h", "1d"]
@@ -37,6 +38,7 @@ class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "deliver leads by partner, or `notifications` by channel."
         ),
     ] = "deliveries"
+    name: Annotated[Filter, Meta(description="Only the series with this name, such as one partner's.")] | None = None
     bucket: Annotated[Bucket, Meta(description="The size of a bucket.")] = "5m"
     since: (
         Annotated[

@@ -33,5 +33,5 @@ async def stats(request: web.Request) -> web.Response:
     query = query_of(request, StatsQuery)
     period = query.period(datetime.now(UTC))
     async with reading(request) as connection:
-        found = await store.count(connection, query.of, period)
+        found = await store.count(connection, query.of, period, query.name)
     return answer(Stats(query.of, query.bucket, period.begin, period.end, found))

@@ -52,7 +52,8 @@ ROWS: Final[Mapping[Of, str]] = {
 }
 _COUNTED: Final = """
 with counted as (
-  select name, date_bin(%(width)s, at, timestamptz 'epoch') as at, outcome, failed, took from ({rows}) r),
+  select name, date_bin(%(width)s, at, %(begin)s) as at, outcome, failed, took from ({rows}) r
+  where %(name)s::text is null or name = %(name)s),
 by_outcome as (
   select name, at, jsonb_object_agg(outcome, number) as outcomes
   from (select name, at, outcome, count(*) as number from counted group by 1, 2, 3) o group by 1, 2)
@@ -80,11 +81,11 @@ class Series(msgspec.Struct, frozen=True):
     points: list[Point]  #: The buckets that have any row, oldest first.
 
 
-async def count(connection: AsyncConnection, of: Of, period: Period) -> list[Series]:
-    """Count what is asked for, the series with the largest numbers first."""
+async def count(connection: AsyncConnection, of: Of, period: Period, name: str | None = None) -> list[Series]:
+    """Count what is asked for, or the one series of that name; those with the largest numbers come first."""
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_LIMIT)
-        await cursor.execute(statement(of), values_of(period), prepare=False)
+        await cursor.execute(statement(of), values_of(period, name), prepare=False)
         rows = await cursor.fetchall()
     points: dict[str, list[Point]] = defaultdict(list)
     for row in rows:
@@ -100,10 +101,10 @@ def statement(of: Of) -> str:
     return _COUNTED.replace("{rows}", ROWS[of])
 
 
-def values_of(period: Period) -> dict[str, Any]:
+def values_of(period: Period, name: str | None = None) -> dict[str, Any]:
     """The parameters of the query."""
     ids = {"first": first_id_of(period.begin), "before": first_id_of(period.end)}
-    return {**ids, "begin": period.begin, "end": period.end, "width": period.width}
+    return {**ids, "name": name, "begin": period.begin, "end": period.end, "width": period.width}
 
 
 def _point(row: dict[str, Any]) -> Point:

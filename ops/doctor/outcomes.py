@@ -14,7 +14,7 @@ from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from ops.doctor.store import LIMIT, SESSIONS, late_notifications
 from projections.config import in_force
-from projections.partners import read_partners
+from projections.partners import pause_key, read_partners
 from projections.roster import Roster
 from runtime.addresses import shown
 from runtime.endpoints import check_database
@@ -94,12 +94,13 @@ async def _check_processes(connection: psycopg.AsyncConnection) -> list[Finding]
 
 async def _check_leads(connection: psycopg.AsyncConnection, partners: Mapping[str, Partner], now: datetime) -> Any:
     for view in await read_partners(connection):
-        if await in_force(connection, f"partner.{view.partner}.paused", default=False):
+        partner = partners.get(view.partner)
+        if await in_force(connection, pause_key(view.partner), default=partner is not None and partner.paused):
             if view.waiting:
-                act = f"set partner.{view.partner}.paused to false when they may go"
-                yield warn(LEADS, f"{_waiting(view)}, and are paused by the runtime configuration", act, "partner-down")
+                act = f"`tallyhook partners resume {view.partner}` when they may go"
+                yield warn(LEADS, f"{_waiting(view)}, and are paused", act, "partner-down")
             continue
-        for finding in _look(view, partners.get(view.partner), now):
+        for finding in _look(view, partner, now):
             yield finding
 
 

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from outbox import tasks
-from tests.gateways import SERVICE
+from runtime.seals import new_key
+from tests.gateways import ADMIN, SERVICE
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -106,3 +107,14 @@ async def test_what_is_no_command_is_refused(gateway: Gateway, change: dict[str,
 
 async def test_it_needs_a_token(gateway: Gateway) -> None:
     assert (await deliver(gateway, headers={}))[0] == 401
+
+
+@pytest.mark.parametrize(("value", "reason"), [("false", None), ("null", "partner_paused")])
+async def test_a_value_of_the_configuration_stands_before_the_terms(
+    start_gateway: StartGateway, database_url: str, value: str, reason: str | None
+) -> None:
+    async with start_gateway(COMMAND_WAIT="50ms", SECRET_KEYS=new_key()) as gateway:
+        await gateway.client.put(f"{gateway.internal}/v1/admin/partners/acme", json={"paused": True}, headers=ADMIN)
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            await connection.execute("insert into config (key, value, version) values ('partner.ACME.paused', %s, 1)", (value,))
+        assert (await deliver(gateway))[1].get("reason") == reason

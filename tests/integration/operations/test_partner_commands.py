@@ -155,3 +155,36 @@ async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment
 async def test_a_file_that_is_no_list_is_refused(environment: dict[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / "partners.json").write_text(text)
     assert "partners.json" in await refused(environment, "import", "partners.json")
+
+
+async def test_a_partner_is_paused_where_that_is_decided_and_resumed_whatever_holds_it(
+    environment: dict[str, str], database_url: str
+) -> None:
+    def set_key(value: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                """insert into config (key, value, version) values ('partner.OWN.paused', %s, 1)
+                   on conflict (key) do update set value = excluded.value""",
+                (value,),
+            )
+
+    async def pause(verb: str, partner: str) -> tuple[bool, str]:
+        found = await partners(environment, verb, partner)
+        return found["paused"], found["by"]
+
+    await partners(environment, "put", "own")
+    assert [await pause(verb, "own") for verb in ("pause", "pause", "resume")] == [
+        (True, "terms"), (True, "terms"), (False, "terms"),
+    ]  # fmt: skip
+    assert [await pause(verb, "set") for verb in ("pause", "resume")] == [(True, "configuration"), (False, "configuration")]
+    set_key("false")  # stands before the terms, which alone would hold nothing back
+    assert [await pause(verb, "own") for verb in ("pause", "resume")] == [(True, "configuration"), (False, "terms")]
+    await partners(environment, "put", "own", "--paused")
+    set_key("true")
+    assert [await pause(verb, "own") for verb in ("resume", "pause")] == [(False, "configuration"), (True, "configuration")]
+    assert "not_found" in await refused(environment, "pause", "nobody")
+    with psycopg.connect(database_url) as connection:
+        values = connection.execute(
+            "select value from config_history where key = 'partner.SET.paused' order by version"
+        ).fetchall()
+    assert values == [(True,), (None,)]

@@ -45,6 +45,7 @@ async def test_deliveries_are_counted_by_source_outcome_and_type(gateway: Gatewa
             counted[outcome] = counted.get(outcome, 0) + number
     assert counted == {"accepted": 2, "duplicate": 1, "rejected": 1}
     assert totals(await asked(gateway, "of=types&bucket=1d")) == {"stripe payment_intent.succeeded": (3, 0)}
+    assert [totals(await asked(gateway, f"bucket=1h&name={name}")) for name in ("stripe", "other")] == [{"stripe": (4, 1)}, {}]
 
 
 async def test_effects_attempts_and_notifications_are_counted_and_timed(

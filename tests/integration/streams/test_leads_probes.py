@@ -57,10 +57,10 @@ async def test_everybody_can_see_that_a_crm_is_left_alone_and_why(leads: Leads) 
     assert seen.probe_at
     assert seen.probe_at - leads.clock.now > timedelta(minutes=50)
     async with leads.pool.connection() as connection:
-        wait = await why_waiting(connection, "ACME")
+        wait = await why_waiting(connection, "ACME", ["ACME"])
         assert wait
         assert (wait.reason, wait.until) == ("breaker_open", seen.probe_at)
-        assert await why_waiting(connection, "OTHER") is None
+        assert await why_waiting(connection, "OTHER", []) is None
 
 
 async def test_a_crm_that_is_back_is_found_by_a_lead_that_is_not_due_and_then_gets_all_of_them(leads: Leads) -> None:
