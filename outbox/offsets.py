@@ -104,7 +104,8 @@ class Offsets:
         return AdminClient(self._faults.client(self.kafka))
 
     @property
-    def _admin(self) -> AdminClient:
+    def admin(self) -> AdminClient:
+        """The client, which logs in with the password as it is now."""
         if self.kafka.login:  # the password may have changed since
             self._made.set_sasl_credentials(*self.kafka.login)
         return self._made
@@ -155,12 +156,12 @@ class Offsets:
         there = {place.topic for place in self._places(topics)}
         if not there:
             return {}
-        described = self._admin.describe_topics(TopicCollection([*map(self.kafka.named, there)]), **self._patience)
+        described = self.admin.describe_topics(TopicCollection([*map(self.kafka.named, there)]), **self._patience)
         return {self.kafka.ours(name): str(self._result(future).topic_id) for name, future in described.items()}
 
     def _describe(self, groups: Collection[str]) -> dict[str, Future[Any]]:
         named = [*map(self.kafka.named, groups)]
-        described = self._admin.describe_consumer_groups(named, **self._patience) if groups else {}
+        described = self.admin.describe_consumer_groups(named, **self._patience) if groups else {}
         return {self.kafka.ours(name): future for name, future in described.items()}
 
     @property
@@ -171,7 +172,7 @@ class Offsets:
         if not topics:
             return []
         try:
-            known = self._admin.list_topics(timeout=self._limit).topics
+            known = self.admin.list_topics(timeout=self._limit).topics
         except KafkaException as error:
             raise self._failure(error) from error
         named = ((topic, self.kafka.named(topic)) for topic in topics)
@@ -179,7 +180,7 @@ class Offsets:
 
     def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
         asked = {partition_of(self.kafka, place): spec for place in places}
-        return self._admin.list_offsets(asked, **self._patience) if asked else {}
+        return self.admin.list_offsets(asked, **self._patience) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
         return {self._place(where): self._result(future).offset for where, future in asked.items()}
@@ -235,7 +236,7 @@ class Offsets:
     def _failure(self, error: KafkaException) -> BrokerError:
         cause = error.args[0]
         if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
-            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self.kafka, self._admin, error))
+            return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self.kafka, self.admin, error))
         if cause.code() in _MOVING:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
         return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import KafkaError
 from psycopg import Connection
 
-from outbox import metrics, relay_store
+from outbox import metrics, relay_store, rights
 from outbox.append import event_of
 from outbox.relay_store import UNREADABLE, PendingRow, UnreadableRow
 from runtime.database import UNAVAILABLE
@@ -41,13 +41,18 @@ class Isolate(NamedTuple):
     reason: str
 
 
+class Hold(NamedTuple):
+    """Leave all rows of this topic in line for a while, and let the others pass: an operator can have it taken."""
+
+    reason: str
+
+
 # Refusals that speak of the topic: the same for every record of it.
 _TOPIC: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "topic_unknown",
     KafkaError._UNKNOWN_TOPIC: "topic_unknown",  # noqa: SLF001  # confluent names its local codes with an underscore
     KafkaError._UNKNOWN_PARTITION: "topic_unknown",  # noqa: SLF001
     KafkaError.TOPIC_EXCEPTION: "topic_invalid",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic_forbidden",
 }
 # Refusals that speak of a record, but are answered to all that share its batch.
 _RECORD: Final = {
@@ -60,11 +65,13 @@ _RECORD: Final = {
 }
 
 
-def decide(error: KafkaError | Exception, *, alone: bool) -> Park | Isolate | Resend:
-    """Park what can never be sent, find the one among many, and send everything else again."""
+def decide(error: KafkaError | Exception, *, alone: bool) -> Park | Isolate | Hold | Resend:
+    """Park what can never be sent, find the one among many, wait for a right, and send everything else again."""
     if not isinstance(error, KafkaError):
         return Park(UNREADABLE)  # what our own code or the client raised as it made the record
     code = error.code()
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return Hold(rights.MISSING)
     if code in _TOPIC:
         return Park(_TOPIC[code])
     if code in _RECORD:

@@ -16,8 +16,9 @@ from psycopg import Connection, Notify
 
 from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL
+from outbox.held import Held
 from outbox.publisher import Batch, Publisher
-from outbox.refusals import Isolate, Park, decide, park_refused, park_unreadable
+from outbox.refusals import Hold, Isolate, Park, decide, park_refused, park_unreadable
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import tracing
@@ -83,6 +84,7 @@ class Session:
         self._publisher = publisher
         self._stop = stop
         self._under_way: deque[Batch] = deque()
+        self._held = Held(settings.kafka)
         self._woken = False
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
@@ -122,16 +124,26 @@ class Session:
         return counts._replace(parked=counts.parked + len(unreadable))
 
     def _next_rows(self) -> relay_store.Pending:
+        if self._held.release_when_due():
+            self._ahead.take()  # it was read behind rows that may go out now
+        while not self._held.full:
+            pending = self._read()
+            rows = self._held.sift(pending.rows)
+            if rows or pending.unreadable or not pending.rows:
+                return pending._replace(rows=rows)
+        return relay_store.Pending([], [])
+
+    def _read(self) -> relay_store.Pending:
         whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
         room = whole._replace(rows=1) if self._one_by_one_up_to else whole
         pending = self._ahead.take()
         if pending is None:
-            pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_under_way(), room)
+            pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_passed(), room)
         rows = pending.rows
         if not rows or rows[0].id >= self._one_by_one_up_to:
             self._one_by_one_up_to = 0
         if not pending.unreadable and _is_filled(rows, whole):
-            self._ahead.start(self.shards.owned, [*self._ids_under_way(), *(row.id for row in rows)], room)
+            self._ahead.start(self.shards.owned, [*self._ids_passed(), *(row.id for row in rows)], room)
         return pending
 
     def _finish_oldest(self) -> Counts:
@@ -155,6 +167,8 @@ class Session:
                 park_refused(self._connection, row, decision.reason, refusal.detail)
                 parked += 1
             else:
+                if isinstance(decision, Hold):
+                    self._held.hold(row.event.topic)
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
                 resent += 1
@@ -212,8 +226,9 @@ class Session:
         if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
             metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(first.id)).total_seconds()))
 
-    def _ids_under_way(self) -> list[int]:
-        return [row.id for batch in self._under_way for row in batch.rows]
+    def _ids_passed(self) -> list[int]:
+        """The ids of the rows that are under way or held."""
+        return [*self._held.ids, *(row.id for batch in self._under_way for row in batch.rows)]
 
     def _wake(self, _: Notify) -> None:
         self._woken = True

@@ -55,6 +55,7 @@ def _member(role: Role, settings: StreamSettings, datadir: str, *, web: bool) ->
         role.topics,
         tools.work,
         kafka=settings.kafka,
+        retry=settings.streams_retry_max.total_seconds(),
         store="memory://",
         datadir=datadir,
         topic_disable_leader=True,

@@ -1,10 +1,13 @@
-"""Two guards around aiokafka's side of a consumer group, each against a way to lose one's place."""
+"""Guards around aiokafka's side of a consumer group: against two ways to lose one's place, and for a right that is missing."""
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import errors
 from aiokafka.protocol.commit import OffsetFetchRequest
+
+FORBIDDEN: Final = (errors.TopicAuthorizationFailedError, errors.GroupAuthorizationFailedError)
 
 
 def guard(coordinator: Any, generation: Callable[[], int]) -> None:
@@ -33,3 +36,41 @@ def guard(coordinator: Any, generation: Callable[[], int]) -> None:
 
     coordinator._do_commit_offsets = commit_as_member  # noqa: SLF001  # likewise
     coordinator._send_req = send_and_check  # noqa: SLF001  # likewise
+
+
+def guard_rights(coordinator: Any, suspect: Callable[[], None], retry: float) -> None:
+    """
+    Have a coordinator try again after `retry` seconds where Kafka refuses it for a right, and report that to `suspect`.
+
+    aiokafka hands such an error to the next call of its user, and does nothing until then; Faust makes no such call, and ends the
+    process for a commit that is refused. Such a commit counts as one of a generation that is over: it is made again.
+    """
+    push, commit, send = coordinator._push_error_to_user, coordinator.commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no other seam
+
+    async def push_or_wait(error: BaseException) -> None:
+        if not isinstance(error, FORBIDDEN):
+            await push(error)
+            return
+        suspect()
+        await asyncio.wait([coordinator._closing], timeout=retry)  # noqa: SLF001  # likewise
+        coordinator.request_rejoin()  # the task that was refused has ended, and begins anew with a membership
+
+    async def commit_if_permitted(assignment: Any, offsets: Any) -> None:
+        try:
+            await commit(assignment, offsets)
+        except FORBIDDEN as error:
+            suspect()
+            raise errors.CommitFailedError(f"{error!r}; to be made again, as if the group had already rebalanced") from error
+
+    async def send_and_look(request: Any) -> Any:
+        response = await send(request)
+        if isinstance(request, OffsetFetchRequest):
+            codes = {code for _, places in response.topics for *_, code in places}
+            if refused := next((error for error in FORBIDDEN if error.errno in codes), None):
+                suspect()
+                raise errors.KafkaConnectionError(f"OffsetFetch: {refused.__name__}")  # is tried again
+        return response
+
+    coordinator._push_error_to_user = push_or_wait  # noqa: SLF001  # likewise
+    coordinator.commit_offsets = commit_if_permitted
+    coordinator._send_req = send_and_look  # noqa: SLF001  # likewise

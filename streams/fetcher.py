@@ -1,13 +1,16 @@
 """The names of aiokafka's fetcher that are overridden: how long it polls, and how much it hands over at once."""
 
+import asyncio
 from typing import Any, Final
 
 import structlog
 from aiokafka.consumer import fetcher
+from aiokafka.errors import TopicAuthorizationFailedError
 from faust.transport.consumer import RecordMap
 
 from runtime.excerpts import described
 from streams.agents import Most, size_of
+from streams.rights import Rights
 
 log = structlog.get_logger()
 
@@ -29,6 +32,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
     """
 
     most: Most
+    rights: Rights
 
     async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int = 0) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
         """
@@ -36,7 +40,11 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
         An error behind what is taken already waits for the next call, where it comes again.
         """
-        found: RecordMap = await super().fetched_records(partitions, timeout, min(_STEP, max_records))
+        try:
+            found: RecordMap = await super().fetched_records(partitions, timeout, min(_STEP, max_records))
+        except TopicAuthorizationFailedError as error:
+            self._leave_alone(str(error.args[0]))
+            return {}
         taken = dict(found)
         while found and (left := max_records - sum(map(len, taken.values()))) > 0:
             if sum(map(size_of, taken.values())) >= self.most.size:
@@ -49,6 +57,21 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
             for place, records in found.items():
                 taken[place] = [*taken.get(place, ()), *records]
         return taken
+
+    def _leave_alone(self, topic: str) -> None:
+        """Fetch nothing of a topic for a while, since Kafka refuses it; Faust would end the process."""
+        self.rights.suspect()
+        refused = [place for place in self._subscriptions.assigned_partitions() if place.topic == topic]
+        for place in refused:
+            self._subscriptions.pause(place)
+            self._records.pop(place, None)  # the same refusal, since it comes for all of them at once
+
+        def resume() -> None:
+            for place in refused:
+                if self._subscriptions.is_assigned(place):
+                    self._subscriptions.resume(place)
+
+        asyncio.get_running_loop().call_later(self.rights.retry, resume)
 
     @property
     def _fetch_max_wait_ms(self) -> int:

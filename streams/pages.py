@@ -21,6 +21,7 @@ from markupsafe import Markup
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from outbox.offsets import Offsets
+from outbox.rights import MISSING
 from runtime.heartbeat import liveness
 from runtime.kafka import Cluster
 from runtime.schema import SchemaWatch
@@ -91,7 +92,7 @@ def _add_health(web: App, process: str, members: Sequence[Member], schema: Schem
     @web.page("/health/ready")
     async def ready(self: View, _: Request) -> Response:
         states = {member.name: _state(member.app, joined=member.name in joined) for member in members}
-        reasons = {} if schema.unfit else next(({"reason": each["reason"]} for each in states.values() if "reason" in each), {})
+        reasons = {} if schema.unfit else next((_why(each) for each in states.values() if "reason" in each), {})
         answer = {"process": process} | schema.fields() | reasons
         fit = "reason" not in answer
         answer |= {"ready": fit, "partitions": sum(each["partitions"] for each in states.values()), "workers": states}
@@ -100,10 +101,17 @@ def _add_health(web: App, process: str, members: Sequence[Member], schema: Schem
 
 def _state(app: App, *, joined: bool) -> Mapping[str, Any]:
     """The readiness of one role, with its reason where it is not ready."""
-    reason = "stopping" if app.should_stop else None if joined else "group_joining"
-    if reason:
-        return {"ready": False, "partitions": 0, "reason": reason}
+    if app.should_stop:
+        return {"ready": False, "partitions": 0, "reason": "stopping"}
+    if missing := app.rights.missing:
+        return {"ready": False, "partitions": 0, "reason": MISSING, "detail": missing}
+    if not joined:
+        return {"ready": False, "partitions": 0, "reason": "group_joining"}
     return {"ready": True, "partitions": len(app.consumer.assignment())}
+
+
+def _why(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in ("reason", "detail") if name in state}
 
 
 def _add_agents(web: App, process: str, members: Sequence[Member]) -> None:

@@ -2,9 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
-from functools import cache
-from typing import Final
 
 import msgspec
 import structlog
@@ -12,15 +9,10 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from outbox.errors import BrokerError
-from outbox.offsets import Offsets
-from runtime.kafka import Cluster
 from streams import metrics
 from streams.transport import App
 
 log = structlog.get_logger()
-
-_PATIENCE: Final = timedelta(seconds=2)
-"""How long Kafka may take for the ends of partitions; then those of the last answer count."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -79,7 +71,7 @@ class Progress:
     async def _ask(self, places: set[TP]) -> None:
         kafka = self._app.kafka
         try:
-            spans = await asyncio.to_thread(_offsets(kafka).spans, {kafka.ours(place.topic) for place in places})
+            spans = await asyncio.to_thread(self._app.offsets.spans, {kafka.ours(place.topic) for place in places})
         except BrokerError as error:
             log.warning("lag_stale", role=self._worker, reason=error.reason, error=str(error))
             for known in places:  # what was last fetched tells at least of the partitions of which nothing else is known
@@ -101,9 +93,3 @@ def expose(held: Iterable[Held]) -> None:
     metrics.LAG.clear()
     for place in held:
         metrics.LAG.labels(place.worker, place.topic, str(place.partition)).set(place.lag)
-
-
-@cache
-def _offsets(kafka: Cluster) -> Offsets:
-    """Return the one connection of this process for all of its roles."""
-    return Offsets(kafka, _PATIENCE)

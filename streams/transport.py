@@ -12,7 +12,8 @@ at each name, and `tests/unit/streams/test_overridden_names.py` fails where a pa
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from datetime import timedelta
+from functools import cache, partial
 from typing import Any, Final, cast
 
 import faust
@@ -25,18 +26,22 @@ from mode import Service
 from typing_extensions import override
 from yarl import URL
 
+from outbox.offsets import Offsets
 from runtime.excerpts import described
 from runtime.identity import work_as
 from runtime.kafka import Cluster
 from streams.agents import Chunks, Most, Work, add_agents, size_of
-from streams.coordinator import guard
+from streams.coordinator import guard, guard_rights
 from streams.credentials import credentials_of
 from streams.fetcher import Fetcher
 from streams.login import Client
 from streams.monitor import Monitor
+from streams.rights import Rights
 
 log = structlog.get_logger()
 
+_PATIENCE: Final = timedelta(seconds=2)
+"""How long Kafka may take for the ends of partitions; then those of the last answer count."""
 _FETCH: Final = 5.0
 """Seconds that a fetch waits for records; those that come end it at once."""
 _PAUSE: Final = 0.5  # seconds
@@ -54,7 +59,9 @@ class App(faust.App):
     consumer: "Consumer"
     monitor: Monitor
 
-    def __init__(self, group: str, topics: Sequence[str], work: Work, *, kafka: Cluster, **conf: Any) -> None:
+    def __init__(
+        self, group: str, topics: Sequence[str], work: Work, *, kafka: Cluster, retry: float = _LOOK_EVERY, **conf: Any
+    ) -> None:
         self.kafka: Final = kafka
         broker = [f"aiokafka://{server.strip()}" for server in kafka.servers.split(",")]
         super().__init__(
@@ -70,6 +77,9 @@ class App(faust.App):
         )
         self.work: Final = work
         self.transport = Transport([URL(each) for each in broker], self)
+        self.offsets: Final = _offsets(kafka)
+        self.rights: Final = Rights(self, topics, retry)
+        self.add_dependency(self.rights)
         add_agents(self, topics, work)
 
     def work_as_role(self) -> None:
@@ -197,6 +207,10 @@ class Consumer(driver.Consumer):
             self.in_hand.add(records)
         return fetched
 
+    async def see_topics(self) -> None:
+        """Ask Kafka for the topics now: those that may be seen since a moment ago have partitions to be given out."""
+        await cast("Thread", self._thread).see_topics()
+
     async def _seek_back(self) -> None:
         generation = self.app.consumer_generation_id
         while self.is_current(generation) and self.assignment():
@@ -228,7 +242,7 @@ class Consumer(driver.Consumer):
         moving = time.monotonic()
         while not self.should_stop:
             await self.sleep(_LOOK_EVERY)
-            if self.flow_active:
+            if self.flow_active or self.app.rights.missing:
                 moving = time.monotonic()
             elif time.monotonic() - moving > _STANDSTILL:
                 self.app.work.stuck()
@@ -246,9 +260,11 @@ class Thread(driver.AIOKafkaConsumerThread):
         self.app.work_as_role()
         await super().on_start()
         consumer = self._ensure_consumer()
-        guard(consumer._coordinator, lambda: self.app.consumer_generation_id)  # noqa: SLF001  # it has no other seam
+        coordinator, rights = consumer._coordinator, self.app.rights  # noqa: SLF001  # it has no other seam
+        guard(coordinator, lambda: self.app.consumer_generation_id)
+        guard_rights(coordinator, rights.suspect, rights.retry)
         consumer._fetcher.__class__ = Fetcher  # noqa: SLF001  # likewise
-        consumer._fetcher.most = self.app.work.most  # noqa: SLF001  # likewise
+        consumer._fetcher.most, consumer._fetcher.rights = self.app.work.most, rights  # noqa: SLF001  # likewise
         consumer._client.__class__ = Client  # noqa: SLF001  # likewise
 
     @override
@@ -258,8 +274,18 @@ class Thread(driver.AIOKafkaConsumerThread):
         await self.consumer.in_hand.room()
         return await self.consumer.accept(generation, await super().getmany(active_partitions, _FETCH))
 
+    async def see_topics(self) -> None:
+        """See `Consumer.see_topics`."""
+        await self.call_thread(self._ensure_consumer()._client.force_metadata_update)  # noqa: SLF001  # likewise
+
 
 class Transport(driver.Transport):
     """Faust's transport, with the consumer above."""
 
     Consumer = Consumer
+
+
+@cache
+def _offsets(kafka: Cluster) -> Offsets:
+    """Return the one connection of this process for all of its roles."""
+    return Offsets(kafka, _PATIENCE)

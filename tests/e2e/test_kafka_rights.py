@@ -6,12 +6,13 @@ import asyncio
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -29,7 +30,7 @@ from tests.sender import post_stripe
 from tests.simulators import partner, stripe
 from tests.simulators.crm import SECRET
 from tests.system import ADMIN, SERVICE, System
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,6 +83,25 @@ def grant(kafka: SecuredKafka, rights: Iterable[AclBinding]) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.url})
     for done in admin.create_acls(list(rights)).values():
         done.result(60)
+
+
+def deny(kafka: SecuredKafka, rights: Iterable[AclBinding]) -> None:
+    """Take rights away that were granted by name."""
+    admin = AdminClient({"bootstrap.servers": kafka.url})
+    filters = [
+        AclBindingFilter(
+            each.restype,
+            each.name,
+            each.resource_pattern_type,
+            each.principal,
+            each.host,
+            each.operation,
+            each.permission_type,
+        )
+        for each in rights
+    ]
+    for done in admin.delete_acls(filters).values():
+        assert done.result(60)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +160,68 @@ async def test_each_process_does_its_work_with_the_rights_that_the_page_lists(
     finally:
         system.stop()
     await command(system, "replay", "replay", "offsets", "--worker", "cache", "--topic", "cache.commands", "--from-start")
+
+
+async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
+    start_stack: StartStack, kafka: SecuredKafka, http: aiohttp.ClientSession
+) -> None:
+    system = system_on(start_stack, kafka, None, ("cache",))
+    system.prepare()
+    reads = {each.restype: each for each in bindings("cache") if each.operation == AclOperation.READ}
+    shown = [each for each in bindings("cache") if each.restype == ResourceType.TOPIC]
+    topic, group = reads[ResourceType.TOPIC], reads[ResourceType.GROUP]
+
+    def named(process: str, right: AclBinding, times: int = 1) -> bool:
+        words = f"this user lacks the right {right.operation.name} on the {right.restype.name.lower()} {right.name}"
+        return bool(system.states) and system.log_of(process).count(words) >= times
+
+    async def state() -> dict[str, Any]:
+        async with http.get(f"{system.process('worker-cache').web}/health/ready") as answer:
+            return {"status": answer.status} | await answer.json()
+
+    async def ready() -> bool | None:
+        return (await state())["status"] == 200 or None
+
+    deny(kafka, shown)  # it may not even see the topic, as it starts
+    try:
+        await asyncio.to_thread(system.begin)
+        await asyncio.to_thread(wait_until, lambda: named("worker-cache", topic))
+        waiting = await state()
+        assert (waiting["status"], waiting["reason"]) == (503, "kafka_right_missing")
+        assert topic.name in waiting["detail"]
+        pids = {each.name: each.pid for each in system.states}
+        grant(kafka, shown)
+        await eventually(ready)
+        await invalidate(system, http)
+        for right, before in ((group, 0), (topic, system.log_of("worker-cache").count(topic.name))):
+            deny(kafka, [right])
+            await asyncio.to_thread(wait_until, lambda right=right, before=before: named("worker-cache", right, before + 1))
+            assert (await state())["reason"] == "kafka_right_missing"
+            grant(kafka, [right])
+            await eventually(ready)
+            await invalidate(system, http)
+        forbidden = AclBinding(
+            ResourceType.TOPIC,
+            topic.name,
+            ResourcePatternType.LITERAL,
+            "User:relay",
+            "*",
+            AclOperation.WRITE,
+            AclPermissionType.DENY,
+        )
+        grant(kafka, [forbidden])
+        waits = asyncio.create_task(invalidate(system, http))
+        await asyncio.to_thread(wait_until, lambda: named("relay", forbidden))
+        payment = stripe.Payment()
+        assert (await post_stripe(http, system.public, payment.succeeded(int(time.time())))).status == 200
+        await asyncio.to_thread(wait_until, lambda: system.count("outbox_pending") == 1)  # the others pass
+        deny(kafka, [forbidden])
+        await waits
+        assert {each.name: each.pid for each in system.states} == pids
+        assert system.count("outbox_pending where parked_at is not null") == 0
+        assert all("Traceback" not in system.log_of(name) for name in pids)
+    finally:
+        await asyncio.to_thread(system.stop)
 
 
 async def pay_and_be_mailed(system: System, http: aiohttp.ClientSession) -> None:

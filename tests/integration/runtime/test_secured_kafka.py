@@ -186,17 +186,17 @@ def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]
         (
             (ResourceType.TOPIC, "webhooks.stripe", AclOperation.READ),
             "fail",
-            "lacks the right READ on the topics webhooks.stripe",
+            "lacks the right READ on the topic webhooks.stripe",
         ),
         (
             (ResourceType.TOPIC, "webhooks.stripe", AclOperation.WRITE),
             "fail",
-            "lacks the right WRITE on the topics webhooks.stripe",
+            "lacks the right WRITE on the topic webhooks.stripe",
         ),
         (
             (ResourceType.GROUP, "tallyhook-payments", AclOperation.READ),
             "fail",
-            "lacks the right READ on the groups tallyhook-payments",
+            "lacks the right READ on the group tallyhook-payments",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_the_doctor_names_topics_that_the_user_may_not_even_see(kafka: SecuredKa
     hidden = [each for each in ALL if each[1] != "webhooks.stripe"]
     with granted(kafka, hidden) as environ:
         found = [each.text for each in check_kafka(environ) if each.level == "fail"]
-    assert "this user lacks the right DESCRIBE on the topics webhooks.stripe" in found
+    assert "this user lacks the right DESCRIBE on the topic webhooks.stripe" in found
     assert [text for text in found if "missing" in text] == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from outbox.refusals import Isolate, Park, Resend, decide
+from outbox.refusals import Hold, Isolate, Park, Resend, decide
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,6 @@ from outbox.refusals import Isolate, Park, Resend, decide
         (KafkaError._UNKNOWN_TOPIC, "topic_unknown"),
         (KafkaError._UNKNOWN_PARTITION, "topic_unknown"),
         (KafkaError.TOPIC_EXCEPTION, "topic_invalid"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "topic_forbidden"),
     ],
 )
 @pytest.mark.parametrize("alone", [True, False])
@@ -55,3 +54,8 @@ def test_a_refusal_of_a_record_parks_it_only_when_it_was_alone(code: int, reason
 @pytest.mark.parametrize("alone", [True, False])
 def test_any_other_refusal_is_sent_again(code: int, reason: str, *, alone: bool) -> None:
     assert decide(KafkaError(code), alone=alone) == Resend(reason)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_topic_without_the_right_to_write_is_held(*, alone: bool) -> None:
+    assert decide(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), alone=alone) == Hold("kafka_right_missing")

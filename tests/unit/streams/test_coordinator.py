@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from aiokafka import errors
 from aiokafka.protocol.commit import OffsetFetchRequest
 
-from streams.coordinator import guard
+from streams.coordinator import FORBIDDEN, guard, guard_rights
 
 
 class Coordinator:
@@ -20,12 +21,28 @@ class Coordinator:
         self.committed: list[Any] = []
         self.code = 0
         self.is_dead = False
+        self.topics: list[Any] = []
+        self.pushed: list[BaseException] = []
+        self.rejoins = 0
+        self.refusal: errors.KafkaError | None = None
+        self._closing = asyncio.get_running_loop().create_future()
+
+    async def commit_offsets(self, assignment: Any, offsets: Any) -> None:
+        if self.refusal:
+            raise self.refusal
+        await self._do_commit_offsets(assignment, offsets)
+
+    async def _push_error_to_user(self, error: BaseException) -> None:
+        self.pushed.append(error)
+
+    def request_rejoin(self) -> None:
+        self.rejoins += 1
 
     async def _do_commit_offsets(self, assignment: Any, offsets: Any) -> None:
         self.committed.append((assignment, offsets))
 
     async def _send_req(self, _: Any) -> Any:
-        return SimpleNamespace(error_code=self.code, topics=[])
+        return SimpleNamespace(error_code=self.code, topics=self.topics)
 
     def coordinator_dead(self) -> None:
         self.is_dead = True
@@ -80,3 +97,45 @@ async def test_what_else_is_sent_is_none_of_its_business() -> None:
     coordinator = guarded()
     coordinator.code = errors.NotCoordinatorForGroupError.errno
     assert (await coordinator._send_req(object())).error_code
+
+
+def watched() -> tuple[Any, list[str]]:
+    coordinator, suspected = Coordinator(), list[str]()
+    guard_rights(coordinator, lambda: suspected.append("looked at"), 0.0)
+    return coordinator, suspected
+
+
+@pytest.mark.parametrize("refusal", FORBIDDEN)
+async def test_what_is_refused_for_a_right_is_tried_again_by_itself(refusal: type[errors.KafkaError]) -> None:
+    coordinator, suspected = watched()
+    await coordinator._push_error_to_user(refusal())
+    assert (coordinator.pushed, coordinator.rejoins, suspected) == ([], 1, ["looked at"])
+
+
+@pytest.mark.parametrize("refusal", FORBIDDEN)
+async def test_a_commit_that_is_refused_for_a_right_ends_nothing(refusal: type[errors.KafkaError]) -> None:
+    coordinator, suspected = watched()
+    coordinator.refusal = refusal()
+    with pytest.raises(errors.CommitFailedError, match="already rebalanced"):  # what Faust looks for
+        await coordinator.commit_offsets("assignment", {"place": 1})
+    assert suspected == ["looked at"]
+
+
+@pytest.mark.parametrize("refusal", FORBIDDEN)
+async def test_committed_offsets_that_may_not_be_read_are_asked_for_again(refusal: type[errors.KafkaError]) -> None:
+    coordinator, suspected = watched()
+    coordinator.topics = [("topic", [(0, -1, "", refusal.errno)])]
+    with pytest.raises(errors.KafkaError) as caught:
+        await coordinator._send_req(FETCH)
+    assert (caught.value.retriable, suspected) == (True, ["looked at"])
+
+
+async def test_other_failures_are_none_of_its_business() -> None:
+    coordinator, suspected = watched()
+    error, coordinator.refusal = errors.UnknownError(), errors.UnknownMemberIdError()
+    coordinator.topics = [("topic", [(0, 7, "", 0)])]
+    await coordinator._push_error_to_user(error)
+    with pytest.raises(errors.UnknownMemberIdError):
+        await coordinator.commit_offsets("assignment", {"place": 1})
+    assert (await coordinator._send_req(FETCH)).topics == coordinator.topics
+    assert (coordinator.pushed, coordinator.rejoins, suspected) == ([error], 0, [])

@@ -89,6 +89,14 @@ def test_the_version_is_one_that_was_looked_at(package: str) -> None:
 def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> None:
     assert str(inspect.signature(GroupCoordinator._do_commit_offsets)) == "(self, assignment, offsets)"
     assert str(inspect.signature(GroupCoordinator._send_req)) == "(self, request)"
+    assert str(inspect.signature(GroupCoordinator.commit_offsets)) == "(self, assignment, offsets)"
+    assert str(inspect.signature(GroupCoordinator._push_error_to_user)) == "(self, exc)"
+    assert "await self._push_error_to_user(exc)" in inspect.getsource(GroupCoordinator)
+    assert "self._closing = create_future()" in inspect.getsource(GroupCoordinator.__init__)
+    assert "await self._coordinator.commit_offsets(" in inspect.getsource(AIOKafkaConsumer.commit)
+    assert 'if "already rebalanced" in str(exc)' in inspect.getsource(driver.AIOKafkaConsumerThread._commit)
+    assert "tp_state.paused" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
+    assert "Errors.TopicAuthorizationFailedError(tp.topic)" in inspect.getsource(fetcher.Fetcher)
     assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)
     assert "self._coordinator = GroupCoordinator(" in inspect.getsource(AIOKafkaConsumer.start)
     assert "self._client = AIOKafkaClient(" in inspect.getsource(AIOKafkaConsumer.__init__)

@@ -1,0 +1,99 @@
+"""Rows of a topic that may not be written to stay behind, and none of them overtakes another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from outbox import held
+from outbox.held import RETRY, Held
+from outbox.relay_store import PendingRow
+from runtime.ids import new_id
+from runtime.kafka import Cluster
+from schemas.envelope import Event
+
+
+class Clock:
+    """Is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(held, "now", clock)
+    return clock
+
+
+def row(number: int, topic: str) -> PendingRow:
+    fields: dict[str, Any] = dict.fromkeys(("aggregate_type", "aggregate_id", "source", "type", "dataschema", "traceparent"), "-")
+    return PendingRow(number, Event(id=new_id(), topic=topic, occurred_at=datetime.now(UTC), data=b"{}", **fields))
+
+
+ROWS = [row(1, "allowed"), row(2, "forbidden"), row(3, "allowed"), row(4, "forbidden")]
+
+
+def ids(rows: list[PendingRow]) -> list[int]:
+    return [each.id for each in rows]
+
+
+def test_without_a_refusal_everything_passes(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092"))
+    clock.now += 2 * RETRY
+    assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
+    assert (held_now.ids, held_now.release_when_due()) == ([], False)
+
+
+def test_a_refused_topic_is_held_until_the_next_try_and_the_others_pass(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092"))
+    held_now.hold("forbidden")
+    assert ids(held_now.sift(ROWS)) == [1, 3]
+    assert held_now.ids == [2, 4]
+    clock.now += RETRY - 1
+    assert not held_now.release_when_due()
+    assert ids(held_now.sift([row(5, "forbidden"), row(6, "allowed")])) == [6]
+    clock.now += 1
+    assert held_now.release_when_due()
+    assert held_now.ids == []
+    assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
+
+
+def test_all_topics_are_tried_again_at_once(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092"))
+    held_now.hold("forbidden")
+    clock.now += RETRY - 1
+    held_now.hold("another")
+    clock.now += 1
+    assert held_now.release_when_due()
+    assert ids(held_now.sift([row(1, "another"), *ROWS[1:]])) == [1, 2, 3, 4]
+
+
+def test_each_try_says_once_which_right_is_missing_by_the_name_on_the_cluster(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092", prefix="acme."))
+    with capture_logs() as lines:
+        for _ in range(3):
+            held_now.hold("forbidden")
+        clock.now += RETRY
+        held_now.release_when_due()
+        held_now.hold("forbidden")
+    assert [(line["reason"], line["error"]) for line in lines] == 2 * [
+        ("kafka_right_missing", "this user lacks the right WRITE on the topic acme.forbidden")
+    ]
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_is_held_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "_MOST", 2)
+    held_now = Held(Cluster("kafka:9092"))
+    held_now.hold("forbidden")
+    assert not held_now.full
+    held_now.sift(ROWS)
+    assert held_now.full
