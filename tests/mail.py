@@ -14,6 +14,7 @@ from runtime.addresses import LOOPBACK
 from tests.ports import free_port
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from email.message import EmailMessage
 
@@ -63,9 +64,10 @@ class MailServer:
     def to(self, address: str) -> list[Mail]:
         return [mail for mail in list(self.mails) if mail.recipients == [address]]
 
-    def come(self, *, utf8: bool = False) -> None:
-        """Listen; with `utf8` also for addresses beyond ASCII."""
-        self._controller = Controller(self, hostname=LOOPBACK, port=self.port, enable_SMTPUTF8=utf8)
+    def come(self, *, utf8: bool = False, secure: str = "", context: ssl.SSLContext | None = None) -> None:
+        """Listen; with `utf8` also for addresses beyond ASCII, and with this context from the start or after STARTTLS alone."""
+        tls = {"ssl": {"ssl_context": context}, "starttls": {"tls_context": context, "require_starttls": True}}
+        self._controller = Controller(self, hostname=LOOPBACK, port=self.port, enable_SMTPUTF8=utf8, **tls.get(secure, {}))
         self._controller.start()
 
     def go(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from streams.notifications import connections
 from streams.notifications.mails import Message
@@ -16,6 +18,7 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from streams.notifications.senders import Sender
     from tests.mail import MailServer
@@ -125,3 +128,28 @@ async def test_a_mail_that_is_cut_off_takes_its_connection_along(server: MailSer
     await sender.send(message(3))
     assert connections_of(server) == [2, 1]
     sender.close()
+
+
+@pytest.mark.parametrize("secure", ["ssl", "starttls"])
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_mail_goes_over_tls_to_a_server_that_the_machine_trusts_and_to_no_other(
+    server: MailServer, secure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
+) -> None:
+    company, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    company.issue_cert("127.0.0.1").configure_cert(context)
+    (company if trusted else trustme.CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    server.go()
+    server.come(secure=secure, context=context)
+    sender = sender_of(f"mailtos://127.0.0.1:{server.port}/?mode={secure}&from=shop@example.com", seconds=20, threads=1)
+    if trusted:
+        await sender.send(message(1))
+        await sender.send(message(2))
+        assert connections_of(server) == [2]
+    else:
+        with pytest.raises(SendFailed, match="certificate verify failed") as failed:
+            await sender.send(message(1))
+        assert (failed.value.permanent, server.mails) == (False, [])
+    sender.close()
+    server.go()
+    await asyncio.sleep(0)  # asyncio closes what failed at its next turn
