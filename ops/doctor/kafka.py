@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ops.doctor.findings import Finding
     from outbox.offsets import Look, Place
     from runtime.kafka import Cluster
+    from schemas.topics import TopicSpec
     from schemas.topology import Agent
 
 AREA: Final = "kafka"
@@ -50,7 +51,7 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
-        text, names = faults.explain(admin)
+        text, names = faults.explain(kafka, admin)
         act = f"start it, or mend {names}; intake goes on, and the outbox keeps everything meanwhile"
         yield fail(AREA, f"{servers} does not answer: {text} ({error.args[0].str()})", act, "kafka-down")
         return
@@ -97,22 +98,17 @@ def _check_replicas(there: Mapping[Topic, Any], copies: int, brokers: int) -> It
 def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic], insync: int | None) -> Iterator[Finding]:
     resources = [ConfigResource(ResourceType.TOPIC, kafka.named(topic)) for topic in topics]
     asked = admin.describe_configs(resources, request_timeout=_LIMIT)
-    soon, thin, weak = [], [], []
     try:
-        for resource, future in asked.items():
-            config = future.result(_LIMIT)
-            kept = int(config["retention.ms"].value)
-            if 0 <= kept < TOPICS[Topic(kafka.ours(resource.name))].retention.total_seconds() * 1000:
-                soon.append(resource.name)
-            if int(config["min.insync.replicas"].value) < (insync or 0):
-                weak.append(resource.name)
-            if config["cleanup.policy"].value != "delete":
-                thin.append(resource.name)
+        found = {resource.name: future.result(_LIMIT) for resource, future in asked.items()}
     except (KafkaException, TimeoutError) as error:
         yield warn(
             AREA, f"it does not report the configuration of topics: {one_line(error)}", "give us the right DescribeConfigs"
         )
         return
+    soon = [name for name, config in found.items() if _is_kept_too_short(TOPICS[Topic(kafka.ours(name))], config)]
+    weak = [name for name, config in found.items() if int(config["min.insync.replicas"].value) < (insync or 0)]
+    thin = [name for name, config in found.items() if config["cleanup.policy"].value != "delete"]
+    stamped = [name for name, config in found.items() if config["message.timestamp.type"].value != "LogAppendTime"]
     if soon:
         act = "raise retention.ms: a worker that is away for longer would miss events"
         yield warn(AREA, f"topics are kept for less time than they should be: {', '.join(soon)}", act, "scale-out")
@@ -121,8 +117,17 @@ def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic]
         yield warn(
             AREA, f"topics acknowledge with fewer copies than KAFKA_MIN_INSYNC_REPLICAS: {', '.join(weak)}", act, "scale-out"
         )
+    if stamped:
+        change = f"kafka-configs --bootstrap-server {kafka.servers} --alter --topic {stamped[0]} --add-config"
+        act = f"for each of them: `{change} message.timestamp.type=LogAppendTime`"
+        text = f"topics keep the time of the relay, whose clock may be wrong, instead of the broker's: {', '.join(stamped)}"
+        yield warn(AREA, text, act, "clock")
     if thin:
         yield fail(AREA, f"topics are compacted and lose events: {', '.join(thin)}", "set cleanup.policy=delete", "kafka-down")
+
+
+def _is_kept_too_short(wanted: TopicSpec, config: Mapping[str, Any]) -> bool:
+    return 0 <= int(config["retention.ms"].value) < wanted.retention.total_seconds() * 1000
 
 
 def _are_wanted(environ: Mapping[str, str]) -> bool:

@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
 import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but for its stubs
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from ops.doctor import kafka as kafka_examination
 from ops.doctor.examination import LIMIT, examine
@@ -21,7 +28,7 @@ from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch
 from ops.doctor.postgres import check_postgres
-from outbox import topics
+from outbox import rights, topics
 from outbox.partitions import name
 from runtime.ids import new_id
 from runtime.kafka import Cluster
@@ -202,6 +209,38 @@ def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(topics_mad
     assert "tallyhook topics ensure" in missing.act
     few, short = of(found, "kafka", "warn")
     assert ("webhooks.stripe" in few.text, "alert.events" in short.text) == (True, True)
+
+
+def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_them(topics_made: str) -> None:
+    assert "time of the relay" not in texts([*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})])
+    admin = AdminClient({"bootstrap.servers": topics_made})
+
+    def stamp(by: str) -> None:
+        entry = ConfigEntry("message.timestamp.type", by, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, "alert.events", incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(20)
+
+    stamp("CreateTime")
+    try:
+        [found] = of([*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})], "kafka", "warn")
+        assert found.text.endswith("instead of the broker's: alert.events")
+        assert "--alter --topic alert.events --add-config message.timestamp.type=LogAppendTime" in found.act
+    finally:
+        stamp("LogAppendTime")
+
+
+def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
+    topics_made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> rights.Held:
+        raise TimeoutError
+
+    monkeypatch.setattr(rights, "on_groups", silent)
+    monkeypatch.setattr(rights, "on_topics", lambda *_: {"webhooks.stripe": frozenset({"READ"}), "cache.commands": frozenset()})
+    found = [*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})]
+    assert "it does not report our rights on groups: TimeoutError" in texts(of(found, "kafka", "warn"))
+    assert "this user lacks the right READ on the topic cache.commands" in texts(of(found, "kafka", "fail"))
 
 
 def test_a_role_that_nobody_works_is_told(topics_made: str) -> None:
