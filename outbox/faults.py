@@ -1,11 +1,13 @@
 """Why Kafka cannot be used, in words: librdkafka reports that beside the call, which then merely times out."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from runtime import handshakes
 from runtime.kafka import Cluster
 
 
@@ -45,6 +47,24 @@ _SIGNS: Final = (
 )
 
 
+def fault_of_text(text: str) -> Fault | None:
+    """The fault that librdkafka's words explain."""
+    return next((fault for sign, fault in _SIGNS if sign.search(text)), None)
+
+
+def in_full(kafka: Cluster, fault: Fault) -> Fault:
+    """The fault with what a look at the certificates says: librdkafka does not tell whether one has expired."""
+    why: str | None = None
+    if fault is _UNTRUSTED and kafka.tls:
+        why = handshakes.fault_of(handshakes.ends_of_kafka(kafka.servers), kafka.tls.ca)
+    elif fault is _UNKNOWN and kafka.tls and kafka.tls.cert:
+        from runtime.certificates import end_of_file  # noqa: PLC0415  # takes its time at each start, and is hardly ever needed
+
+        until = end_of_file(kafka.tls.cert)
+        why = "ours has expired" if until and until <= datetime.now(UTC) else None
+    return fault._replace(text=f"{fault.text}: {why}") if why else fault
+
+
 class Faults:
     """Takes what a client of librdkafka reports of its connections, and keeps the last thing that explains something."""
 
@@ -57,14 +77,14 @@ class Faults:
 
     def take(self, error: KafkaError) -> None:
         """Keep what the error explains."""
-        self.last = next((fault for sign, fault in _SIGNS if sign.search(error.str())), self.last)
+        self.last = fault_of_text(error.str()) or self.last
 
     def describe(self, kafka: Cluster, client: AdminClient, error: KafkaException) -> str:
         """One sentence for an error of a client that cannot reach the brokers."""
-        text, settings = self.explain(client)
+        text, settings = self.explain(kafka, client)
         return f"Kafka does not answer at {kafka.servers}: {text} ({error.args[0].str()}); see {settings}"
 
-    def explain(self, client: AdminClient) -> Fault:
+    def explain(self, kafka: Cluster, client: AdminClient) -> Fault:
         """The last fault that the client reports; without any, the server does not speak as it is spoken to."""
         client.poll(0)  # a client reports only when it is asked
-        return self.last or _MUTE
+        return in_full(kafka, self.last or _MUTE)

@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
+from outbox.faults import fault_of_text, in_full
 from outbox.relay_store import PendingRow
 from runtime import tracing
 from runtime.excerpts import described
@@ -227,4 +228,6 @@ class Publisher:
         reason = error.name().lower().lstrip("_")
         if now() - self._logged.get(reason, -_QUIET) >= _QUIET:
             self._logged[reason] = now()
-            log.warning("kafka_error", reason=reason, error=error.str(), fatal=error.fatal())
+            fault = fault_of_text(error.str())
+            why = {"fault": in_full(self._kafka, fault).text, "see": fault.settings} if fault else {}
+            log.warning("kafka_error", reason=reason, error=error.str(), fatal=error.fatal(), **why)

@@ -20,6 +20,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from runtime.errors import Failure, Reason
 from runtime.excerpts import excerpt_of
+from runtime.handshakes import explained
 from runtime.process import Stop
 from runtime.sessions import connect
 
@@ -184,7 +185,7 @@ class SchemaWatch:
     def _note_away(self, error: str) -> None:
         """Log why Postgres is not reached, once for each reason: this process waits for it."""
         if error != self._away:
-            log.warning("schema_unknown", reason="postgres_unavailable", error=error)
+            log.warning("schema_unknown", reason="postgres_unavailable", error=explained(error, self._url))
         self._away = error
 
     def _note(self, found: Schema) -> None:

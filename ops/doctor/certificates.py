@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import struct
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificates
+from cryptography.x509 import load_der_x509_certificate
 from psycopg.conninfo import conninfo_to_dict
 
 from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from outbox.settings import TopicSettings
 from runtime import endpoints
+from runtime.certificates import end_of_file
+from runtime.handshakes import End, connected, ends_of_kafka, ends_of_postgres
 from runtime.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -27,22 +26,7 @@ if TYPE_CHECKING:
 
 AREA: Final = "certificates"
 _SOON: Final = timedelta(days=14)
-_LIMIT: Final = 3.0  # seconds
-_SSL_REQUEST: Final = struct.pack("!II", 8, 80_877_103)
-"""Sent to Postgres before a handshake: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
 _FILES: Final = ("INTERNAL_TLS_CERT", "KAFKA_SSL_CERT")
-
-
-class End(NamedTuple):
-    """An end of a connection with TLS; Postgres is asked for TLS first."""
-
-    server: str
-    host: str
-    port: int
-    postgres: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.server} at {self.host}:{self.port}"
 
 
 def check_certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -51,8 +35,8 @@ def check_certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
         until = end_of(end)
         if until:
             yield judge(str(end), until, datetime.now(UTC))
-    for name in _FILES:
-        for until in _of_file(environ.get(name, "")):
+    for name, path in _files(environ):
+        if path and (until := end_of_file(Path(path))):
             yield judge(f"{name} of this machine", until, datetime.now(UTC))
 
 
@@ -72,45 +56,11 @@ def end_of(end: End) -> datetime | None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is said to it, its certificate is read
     try:
-        with _connected(end, context) as connection:
+        with connected(end, context) as connection:
             shown = connection.getpeercert(binary_form=True)
             return load_der_x509_certificate(shown).not_valid_after_utc if shown else None
     except (OSError, ValueError):
         return None
-
-
-def fault_of_certificate(end: End, ca: str | None) -> str | None:
-    """Return OpenSSL's words for the fault of the server's certificate; None if it has none, or does not answer."""
-    try:
-        _connected(end, ssl.create_default_context(cafile=None if ca == "system" else ca)).close()
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except (OSError, ValueError):
-        return None
-    return None
-
-
-def _connected(end: End, context: ssl.SSLContext) -> ssl.SSLSocket:
-    with ExitStack() as closing:
-        connection = closing.enter_context(socket.create_connection((end.host, end.port), timeout=_LIMIT))
-        if end.postgres:
-            connection.sendall(_SSL_REQUEST)
-            connection.recv(1)  # without TLS the handshake fails
-        secure = context.wrap_socket(connection, server_hostname=end.host)
-        closing.pop_all()
-        return secure
-
-
-def ends_of_postgres(url: str) -> list[End]:
-    given = conninfo_to_dict(url)
-    hosts = str(given.get("host") or "").split(",")
-    ports = str(given.get("port") or "5432").split(",")
-    ports = ports * len(hosts) if len(ports) == 1 else ports
-    return [
-        End("Postgres", host.strip("[]"), int(port or 5432), postgres=True)
-        for host, port in zip(hosts, ports, strict=False)
-        if host and not host.startswith("/")
-    ]
 
 
 def _postgres(environ: Mapping[str, str]) -> list[End]:
@@ -125,8 +75,7 @@ def _kafka(environ: Mapping[str, str]) -> list[End]:
         kafka = TopicSettings.load(environ).kafka
     except SettingsError:
         return []
-    parts = [server.strip().rpartition(":") for server in kafka.servers.split(",")]
-    return [End("Kafka", host.strip("[]"), int(port)) for host, _, port in parts] if kafka.tls else []
+    return ends_of_kafka(kafka.servers) if kafka.tls else []
 
 
 def _by_address(environ: Mapping[str, str]) -> Iterator[End]:
@@ -138,8 +87,8 @@ def _by_address(environ: Mapping[str, str]) -> Iterator[End]:
             yield End(server, parts.hostname, parts.port or port)
 
 
-def _of_file(path: str) -> list[datetime]:
-    try:
-        return [load_pem_x509_certificates(Path(path).read_bytes())[0].not_valid_after_utc] if path else []
-    except (OSError, ValueError):
-        return []  # reported among the settings
+def _files(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Certificates of our own, by the name of the setting."""
+    yield from ((name, environ.get(name, "")) for name in _FILES)
+    if url := address_in(environ, "DATABASE_URL", endpoints.check_database):
+        yield "sslcert in DATABASE_URL", str(conninfo_to_dict(url).get("sslcert") or "")

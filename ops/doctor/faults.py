@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from psycopg.conninfo import conninfo_to_dict
-
-from ops.doctor.certificates import ends_of_postgres, fault_of_certificate
 from ops.doctor.findings import one_line
+from runtime.handshakes import explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,11 +88,7 @@ _ELASTICSEARCH: Final[_Signs] = (
 def of_postgres(error: BaseException, url: str) -> Fault:
     """Explain an error of psycopg; of a certificate that is refused libpq does not say why, so it is looked at."""
     fault = _explained(error, _POSTGRES, "DATABASE_URL")
-    if "certificate verify failed" not in str(error):
-        return fault
-    ca = conninfo_to_dict(url).get("sslrootcert")
-    why = (fault_of_certificate(end, str(ca)) for end in ends_of_postgres(url))
-    return fault._replace(text=f"{fault.text} ({', '.join(filter(None, why)) or 'certificate verify failed'})")
+    return fault._replace(text=explained(fault.text, url))
 
 
 def of_redis(error: BaseException) -> Fault:

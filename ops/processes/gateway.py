@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from gateway.settings import GatewaySettings
 from ops.processes.applications import build_internal, build_public, opened
 from outbox.secret_changes import written_by
 from runtime.build import register_build
+from runtime.certificates import end_of_file
 from runtime.logs import configure_logs
 from runtime.process import leave_within, stop_signals, tune_gc
 from runtime.secret_watch import SecretWatch
@@ -43,6 +45,7 @@ def main(environ: Mapping[str, str]) -> int:
     watch = SecretWatch((settings,), environ, written_by("gateway", settings.database_url))
     try:
         watch.start()
+        _look_at_certificate(settings)
         uvloop.run(run(settings, internal_context(settings)))
     except OSError as error:
         log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
@@ -50,6 +53,16 @@ def main(environ: Mapping[str, str]) -> int:
     finally:
         watch.stop()
     return 0
+
+
+def _look_at_certificate(settings: GatewaySettings) -> None:
+    """Say if the internal listener's certificate has expired: its clients refuse it, while the world's webhooks still come in."""
+    until = settings.internal_tls_cert and end_of_file(settings.internal_tls_cert)
+    if until and until <= datetime.now(UTC):
+        error = (
+            f"INTERNAL_TLS_CERT has expired, on {until:%Y-%m-%d %H:%M} UTC: the internal listener's clients refuse it; renew it"
+        )
+        log.error("certificate_expired", reason="certificate_expired", error=error)
 
 
 async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -> None:

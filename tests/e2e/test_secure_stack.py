@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from elasticsearch import Elasticsearch
+from structlog.testing import capture_logs
 
 from ops.demo.commands import index_document
 from ops.demo.partner import partner_environment
@@ -25,6 +26,7 @@ from ops.stack.child import Identity
 from ops.stack.doors import ElasticsearchDoor, PostgresDoor, ValkeyDoor
 from ops.stack.secure import SecureStack
 from outbox.partitions import name
+from runtime.schema import SchemaWatch
 from runtime.servers import ElasticsearchSettings
 from tests.clones import CHECKOUT
 from tests.e2e.test_alerts import OPERATORS
@@ -33,7 +35,7 @@ from tests.secured import ajar
 from tests.sender import post_razorpay, post_stripe
 from tests.simulators import razorpay, stripe
 from tests.system import ADMIN, System, running_system
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -213,6 +215,7 @@ def test_an_expired_certificate_is_called_that(secured: System, stack: SecureSta
         url += f"?sslmode=verify-full&sslrootcert={old.ca}"
         assert "certificate has expired" in finding(check_postgres, secured.environment | {"DATABASE_URL": url}).text
         assert "Postgres at" in of_certificates(secured, DATABASE_URL=url)
+        assert "certificate has expired" in log_of_who_waits_for(url)
     with ajar("tls", stack.redis.port, old) as port:
         url = cache.url.replace(f":{cache.port}/", f":{port}/")
         found = finding(check_redis, secured.environment | {"REDIS_URL": url, "REDIS_SSL_CA": str(old.ca)})
@@ -225,6 +228,16 @@ def test_an_expired_certificate_is_called_that(secured: System, stack: SecureSta
         )
         assert "its certificate has expired" in found.text
         assert "Elasticsearch at" in of_certificates(secured, ELASTICSEARCH_URL=url)
+
+
+def log_of_who_waits_for(url: str) -> str:
+    """The line of any process whose Postgres is at this address."""
+    with capture_logs() as lines:
+        watch = SchemaWatch(url, "test")
+        watch.start()
+        wait_until(lambda: lines)
+        watch.stop()
+    return str(lines[0]["error"])
 
 
 def of_certificates(secured: System, **changes: str) -> str:

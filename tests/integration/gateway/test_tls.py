@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 import trustme
 
+from ops.doctor.certificates import check_certificates
 from ops.processes.routes import INTERNAL
 from tests.gateways import ADMIN, SERVICE
 from tests.integration.gateway.test_process import start, until_logged
@@ -29,9 +31,9 @@ class Door:
         self._folder = folder
         self.url = ""
 
-    def settings(self) -> dict[str, str]:
+    def settings(self, expires: datetime | None = None) -> dict[str, str]:
         paths = {name: self._folder / f"{name}.pem" for name in ("cert", "key", "ca")}
-        own = self.ca.issue_cert("127.0.0.1")
+        own = self.ca.issue_cert("127.0.0.1", not_after=expires)
         paths["cert"].write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
         own.private_key_pem.write_to_path(paths["key"])
         self.ca.cert_pem.write_to_path(paths["ca"])
@@ -104,3 +106,26 @@ async def test_plain_http_is_not_answered(door: Door) -> None:
     async with aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientError):
             await client.get(door.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
+
+
+async def test_a_certificate_of_ours_that_has_expired_is_said_so_while_the_world_is_served(
+    database_url: str, tmp_path: Path
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    door = Door(tmp_path)
+    process = await start(database_url, **door.settings(yesterday))
+    said = await until_logged(process, "certificate_expired")
+    started = await until_logged(process, "gateway_started")
+    door.url = started["internal"]
+    with pytest.raises(aiohttp.ClientConnectorCertificateError, match="certificate has expired"):
+        await door.call(door.ca.issue_cert("billing.internal"))
+    async with aiohttp.ClientSession() as world, world.get(f"{started['public']}/health/live") as answer:
+        assert answer.status == 200
+    process.terminate()
+    await process.communicate()
+    assert (said["level"], said["reason"]) == ("error", "certificate_expired")
+    assert f"INTERNAL_TLS_CERT has expired, on {yesterday:%Y-%m-%d %H:%M} UTC" in said["error"]
+    found = [each for each in check_certificates(door.settings(yesterday)) if each.level == "fail"]
+    assert [each.text for each in found] == [
+        f"INTERNAL_TLS_CERT of this machine: the certificate has expired, on {yesterday:%Y-%m-%d %H:%M} UTC"
+    ]

@@ -1,0 +1,83 @@
+"""
+TLS as a server speaks it: the fault of the certificate that it shows, in OpenSSL's words.
+
+libpq and librdkafka only say that they do not trust a certificate; that it has expired is found by a look of our own.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+from psycopg.conninfo import conninfo_to_dict
+
+_LIMIT: Final = 3.0  # seconds
+_SSL_REQUEST: Final = struct.pack("!II", 8, 80_877_103)
+"""Sent to Postgres before a handshake: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
+UNVERIFIED: Final = "certificate verify failed"
+"""What libpq and librdkafka say of a certificate, whatever is wrong with it."""
+
+
+class End(NamedTuple):
+    """An end of a connection with TLS; Postgres is asked for TLS first."""
+
+    server: str
+    host: str
+    port: int
+    postgres: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.server} at {self.host}:{self.port}"
+
+
+def ends_of_postgres(url: str) -> list[End]:
+    given = conninfo_to_dict(url)
+    hosts = str(given.get("host") or "").split(",")
+    ports = str(given.get("port") or "5432").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return [
+        End("Postgres", host.strip("[]"), int(port or 5432), postgres=True)
+        for host, port in zip(hosts, ports, strict=False)
+        if host and not host.startswith("/")
+    ]
+
+
+def ends_of_kafka(servers: str) -> list[End]:
+    parts = [server.strip().rpartition(":") for server in servers.split(",")]
+    return [End("Kafka", host.strip("[]"), int(port)) for host, _, port in parts]
+
+
+def explained(text: str, url: str) -> str:
+    """Return an error's text of Postgres with the fault of the certificate, where it is about one."""
+    why = fault_of(ends_of_postgres(url), conninfo_to_dict(url).get("sslrootcert")) if UNVERIFIED in text else None
+    return f"{text} ({why})" if why else text
+
+
+def fault_of(ends: Iterable[End], ca: object) -> str | None:
+    """Return the fault of the first certificate that has one; None if there is none, or nobody answers."""
+    return next((fault for end in ends if (fault := fault_of_certificate(end, str(ca) if ca else None))), None)
+
+
+def fault_of_certificate(end: End, ca: str | None) -> str | None:
+    """Return OpenSSL's words for the fault of the server's certificate; None if it has none, or does not answer."""
+    try:
+        connected(end, ssl.create_default_context(cafile=None if ca == "system" else ca)).close()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def connected(end: End, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Return a connection whose handshake is done. Raises OSError; ssl.SSLError is one."""
+    with ExitStack() as closing:
+        connection = closing.enter_context(socket.create_connection((end.host, end.port), timeout=_LIMIT))
+        if end.postgres:
+            connection.sendall(_SSL_REQUEST)
+            connection.recv(1)  # without TLS the handshake fails
+        secure = context.wrap_socket(connection, server_hostname=end.host)
+        closing.pop_all()
+        return secure
