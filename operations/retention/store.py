@@ -23,7 +23,7 @@ class Kept(_View, frozen=True, kw_only=True):
     """The records of one kind, and how far back they are kept."""
 
     kind: Kind  #: `days`: deliveries, events, marks, tasks and the audit log. `leads`, `notifications`: those that are settled.
-    kept_from: datetime  #: What is older has been deleted.
+    kept_from: datetime  #: The time before which they have been deleted.
     moved_at: datetime  #: When the retention last moved on.
 
 
