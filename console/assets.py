@@ -22,7 +22,8 @@ class Asset(NamedTuple):
 @cache
 def _assets() -> dict[str, Asset]:
     folder = files("console").joinpath("static")
-    found = [*folder.iterdir(), *folder.joinpath("vendor").iterdir()]
+    drawing = files("topology").joinpath("templates")
+    found = [*folder.iterdir(), *folder.joinpath("vendor").iterdir(), *(drawing / name for name in ("graph.css", "graph.js"))]
     return {each.name: _asset(each.name, each.read_bytes()) for each in found if each.name.rpartition(".")[2] in _KINDS}
 
 

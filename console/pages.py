@@ -65,10 +65,14 @@ def redirect(path: str) -> web.Response:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # a process starts without its pages
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined  # noqa: PLC0415  # a process starts without its pages
 
     made = Environment(
-        loader=PackageLoader("console"), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=ChoiceLoader([PackageLoader("console"), PrefixLoader({"topology": PackageLoader("topology")})]),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters |= {"short": shorten, "utc": utc, "iso": iso, "pretty": pretty, "span": span, "count": "{:,}".format}
     made.globals["asset"] = address_of

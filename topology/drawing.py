@@ -8,6 +8,8 @@ from topology.levels import Level, level_of, short
 from topology.view import AgentView, EdgeView, TopicView, Topology
 
 _ROW_GAP: Final = 16.0
+OUTBOX: Final = "outbox"
+"""The box between the gateway and the relay, where the state of Postgres is known."""
 _CALLERS, _DOOR, _IN, _FIRST, _PRODUCED, _SECOND, _REACHED = range(7)
 
 
@@ -37,7 +39,7 @@ class Placed(NamedTuple):
 
 def place(topology: Topology, boxes: Sequence[Box], *, column_gap: float) -> Placed:
     """Place every box in its lane, near its neighbours, and lead every edge from its source to its target."""
-    lanes = lanes_of(topology)
+    lanes = {OUTBOX: _DOOR} | lanes_of(topology)
     columns = [column for lane in range(_REACHED + 1) if (column := [box for box in boxes if lanes[box.name] == lane])]
     height = max((sum(box.height + _ROW_GAP for box in column) - _ROW_GAP for column in columns), default=0.0)
     corners: dict[str, Point] = {}
@@ -104,6 +106,7 @@ _COLUMN_GAP: Final = 64.0
 _MARGIN: Final = 14.0
 _TOPIC: Final = (212.0, 52.0)
 _SIZES: Final = {"outside": (118.0, 34.0), "gateway": (126.0, 52.0), "relay": (126.0, 52.0), "worker": (142.0, 52.0)}
+_STORE: Final = (152.0, 52.0)
 
 _NOTES: Final = {"gateway": "commits, then 2xx", "relay": "outbox to Kafka"}
 
@@ -155,17 +158,37 @@ class Drawing(NamedTuple):
     height: float
 
 
-def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset()) -> Drawing:
-    """Draw everything that has an edge, and mark the partitions in `mine`."""
+class Station(NamedTuple):
+    """The state of the outbox or of the relay, in a few words."""
+
+    note: str
+    level: Level = "none"
+    badge: str = ""
+
+
+class Way(NamedTuple):
+    """The way from the gateway's commit to Kafka, as Postgres knows it."""
+
+    outbox: Station
+    relay: Station
+
+
+def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset(), way: Way | None = None) -> Drawing:
+    """Draw everything that has an edge, mark the partitions in `mine`, and add the outbox where the state of the way is known."""
     tied = {name for edge in topology.edges for name in (edge.source, edge.target)}
     agents = [agent for agent in topology.agents if agent.name in tied]
-    boxes = [Box(agent.name, *_SIZES[agent.kind]) for agent in agents]
+    boxes = [Box(OUTBOX, *_STORE)] if way else []
+    boxes += [Box(agent.name, *_SIZES[agent.kind]) for agent in agents]
     boxes += [Box(topic.name, *_TOPIC) for topic in topology.topics]
     placed = place(topology, boxes, column_gap=_COLUMN_GAP)
     corners = {name: Point(corner.x + _MARGIN, corner.y + _MARGIN) for name, corner in placed.corners.items()}
     shapes = [_agent(agent, corners[agent.name]) for agent in agents]
     shapes += [_topic(topology, topic, corners[topic.name], mine) for topic in topology.topics]
-    curves = [_curve(edge, way, topology) for edge, way in zip(topology.edges, placed.ways, strict=True)]
+    curves = [_curve(edge, ends, topology) for edge, ends in zip(topology.edges, placed.ways, strict=True)]
+    if way:
+        shapes = [_told(shape, way.relay) if shape.kind == "relay" else shape for shape in shapes]
+        shapes.append(_store(corners[OUTBOX], way.outbox))
+        curves += _stored({shape.name: shape for shape in shapes})
     curves.sort(key=lambda curve: (curve.kind != "trouble", curve.level != "none"))
     return Drawing(shapes, curves, placed.width + 2 * _MARGIN, placed.height + 2 * _MARGIN)
 
@@ -177,6 +200,26 @@ def _agent(agent: AgentView, corner: Point) -> Shape:
     note, badge = _note(agent), short(lag) if lag else ""
     tip = f"{agent.title}: {note}" if note else agent.title
     return Shape(agent.name, agent.kind, *corner, width, height, agent.title, note, level, badge, tip, [])
+
+
+def _store(corner: Point, station: Station) -> Shape:
+    title = "Outbox in Postgres"
+    return _told(Shape(OUTBOX, "store", *corner, *_STORE, title, "", "none", "", title, []), station)
+
+
+def _told(shape: Shape, station: Station) -> Shape:
+    return shape._replace(**station._asdict(), tip=f"{shape.title}: {station.note}")
+
+
+def _stored(shapes: Mapping[str, Shape]) -> list[Curve]:
+    """Straight down the lane of the gateway: from it into the outbox, and from there to the relay."""
+    found = []
+    for source, target in (("gateway", OUTBOX), (OUTBOX, "relay")):
+        above, below = shapes[source], shapes[target]
+        x, y = above.x + above.width / 2, above.y + above.height
+        tip = f"{above.title} to {below.title}"
+        found.append(Curve(source, target, "stores", "none", f"M{x:.1f} {y:.1f}L{x:.1f} {below.y:.1f}", tip))
+    return found
 
 
 def _note(agent: AgentView) -> str:

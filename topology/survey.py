@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from outbox.errors import BrokerError
 from outbox.offsets import Look, Offsets
@@ -15,6 +16,10 @@ from topology.view import Kafka, Topology, declared, joined
 _FRESH: Final = 1.0
 """Seconds for which an answer is reused, so that many viewers cost Kafka no more than one."""
 
+SAMPLED: Final = timedelta(seconds=5)
+"""The least time between two samples of the lag."""
+_SAMPLES: Final = 180
+"""The samples that are kept, a quarter of an hour of them."""
 _UNSET: Final = "KAFKA_BOOTSTRAP_SERVERS is not set here"
 
 
@@ -33,8 +38,15 @@ def take(offsets: Offsets | None) -> Topology:
         return declared(datetime.now(UTC), Kafka(live=False, reason=error.reason, detail=str(error)))
 
 
+class Sample(NamedTuple):
+    """The lag of each worker at a time; empty while Kafka did not answer."""
+
+    at: datetime
+    lags: Mapping[str, int]
+
+
 class Survey:
-    """The current topology for many viewers."""
+    """The current topology for many viewers, and the lag while somebody was looking."""
 
     def __init__(self, offsets: Offsets | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = offsets
@@ -42,6 +54,12 @@ class Survey:
         self._lock = asyncio.Lock()
         self._taken: Topology | None = None
         self._at = 0.0
+        self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The lag of the last minutes, oldest first: Kafka is asked for nobody, so there is none of a time without viewers."""
+        return [*self._samples]
 
     async def now(self) -> Topology:
         """The topology, at most one second old."""
@@ -49,4 +67,11 @@ class Survey:
             if self._taken is None or self._clock() - self._at >= _FRESH:
                 self._taken = await asyncio.to_thread(take, self._offsets)
                 self._at = self._clock()
+                self.keep(self._taken, self._taken.taken_at)
             return self._taken
+
+    def keep(self, taken: Topology, at: datetime) -> None:
+        """Keep the lag as a sample, unless the last one is as good as new."""
+        if not self._samples or at - self._samples[-1].at >= SAMPLED:
+            lags = {each.name: each.group.lag for each in taken.agents if each.group and each.group.lag is not None}
+            self._samples.append(Sample(at, lags))

@@ -45,10 +45,10 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(name, (event) => lost((event.detail.xhr?.status ?? 0) === 0 || event.detail.xhr.status >= 500));
 }
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) lost(false); });
-// A part that looks again by itself rests while nobody sees it, and while something in it is open.
+// A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
-  if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open]"))) event.preventDefault();
+  if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open], a:focus-visible"))) event.preventDefault();
 });
 // A chart has its names and columns in an attribute: the times first, then a column for each name.
 const draw = (place) => {
@@ -56,7 +56,7 @@ const draw = (place) => {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-  const lines = names.map((label, n) => ({ label, stroke: colour(`line-${(n % 4) + 1}`), width: 2, points: { show: false } }));
+  const lines = names.map((label, n) => ({ label, stroke: colour(`line-${(n % 6) + 1}`), width: 2, points: { show: false } }));
   const options = { width: place.clientWidth, height: 200, series: [{}, ...lines], axes: [axis, { ...axis, size: 44 }],
     scales: { y: { range: (_, low, high) => [0, Math.max(high, 4)] } }, legend: { live: false } };
   new uPlot(options, columns, place);

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
 from outbox.alerts import RUNBOOKS, WINDOWS
+from outbox.shards import RELAYS, SHARDS
 from runtime.build import release
 from runtime.ids import time_of
 
@@ -45,6 +46,11 @@ select partner, opened_at, probe_at, failures, error from lead_breakers where op
 _ALERTS: Final = """
 select alert, subject, count, started_at, raised_at from alert_windows
 where raised_at is not null and started_at > now() - %s::interval and subject <> 'operators' order by raised_at desc limit %s
+"""
+_RELAYS: Final = """
+select count(*) filter (where classid = %(members)s)::int as relays, count(*) filter (where classid = %(shards)s)::int as shards
+from pg_locks where locktype = 'advisory' and granted and objsubid = 2
+  and database = (select oid from pg_database where datname = current_database())
 """
 _SESSIONS: Final = """
 select substr(application_name, 11) as name, count(*)::int as sessions, min(backend_start) as since from pg_stat_activity
@@ -80,6 +86,14 @@ class Pending(_View, frozen=True, kw_only=True):
     waiting: int  #: Number of events that wait; at most 10,000 are counted.
     parked: int  #: Number of events that Kafka refused for good, among the oldest 10,000.
     oldest: datetime | None = None  #: The time of the oldest event that waits; absent if none does.
+
+
+class Relays(_View, frozen=True, kw_only=True):
+    """The live relays, which share the events out among them."""
+
+    relays: int  #: Number of live relays.
+    shards: int  #: Number of shards that one of them holds.
+    of: int  #: Number of shards. The events of a shard without a holder wait.
 
 
 class OpenLetters(_View, frozen=True, kw_only=True):
@@ -125,6 +139,7 @@ class Overview(_View, frozen=True, kw_only=True):
     version: str  #: The version of the gateway that answers.
     ledger: Lamp  #: The ledger.
     pending: Pending  #: The events that wait for Kafka.
+    relay: Relays  #: The relays.
     dead_letters: OpenLetters  #: The open dead letters.
     partners: list[PartnerInTrouble]  #: The partners in trouble, the longest first.
     alerts: list[OpenAlert]  #: The open alerts, the latest first.
@@ -140,6 +155,7 @@ async def overview(connection: AsyncConnection) -> Overview:
         version=release(),
         ledger=await _lamp(connection),
         pending=await _pending(connection),
+        relay=Relays(of=SHARDS, **(await _rows(connection, _RELAYS, **RELAYS._asdict()))[0]),
         dead_letters=OpenLetters(
             ours=sum(number for fault, number in letters if fault == "ours"),
             theirs=sum(number for fault, number in letters if fault == "theirs"),
@@ -175,7 +191,7 @@ def _alert(row: dict[str, Any]) -> OpenAlert:
     return OpenAlert(**fields, runbook=RUNBOOKS.get(row["alert"]))
 
 
-async def _rows(connection: AsyncConnection, statement: str, *values: Any) -> list[dict[str, Any]]:
+async def _rows(connection: AsyncConnection, statement: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values or None)
+        await cursor.execute(statement, values or named or None)
         return await cursor.fetchall()

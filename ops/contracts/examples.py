@@ -27,7 +27,7 @@ from operations.erasure.routes import EraseSubject
 from operations.events.routes import EventsDetail
 from operations.events.stations import Journey, Mark, Station
 from operations.find.store import Finding
-from operations.overview.store import Lamp, OpenAlert, OpenLetters, Overview, PartnerInTrouble, Pending, Sessions
+from operations.overview.store import Lamp, OpenAlert, OpenLetters, Overview, PartnerInTrouble, Pending, Relays, Sessions
 from operations.partners.registry import MadeSecret, PutPartner
 from operations.partners.views import AddSecret, PartnerChanged, PartnerDetail, PartnerRemoved, SecretView
 from operations.retention.store import Away, Kept, Retention
@@ -147,7 +147,8 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     Finding("payment", "pi_1Q", "stripe succeeded 4990 eur", "/v1/admin/payments/pi_1Q", _AT),
     Overview(
         at=_LATER, version="0.2.0", ledger=Lamp(balanced=True, sources=[], swept_to=_AT),
-        pending=Pending(waiting=3, parked=0, oldest=_AT), dead_letters=OpenLetters(ours=0, theirs=0, leads=1),
+        pending=Pending(waiting=3, parked=0, oldest=_AT), relay=Relays(relays=2, shards=64, of=64),
+        dead_letters=OpenLetters(ours=0, theirs=0, leads=1),
         partners=[PartnerInTrouble(partner="ACME", opened_at=_AT, probe_at=_LATER, failures=5, error="timeout")],
         alerts=[OpenAlert(alert="partner_failing", subject="ACME", count=12, raised_at=_AT, runbook="runbooks/partner-down.md")],
         processes=[Sessions(name="intake", sessions=1, since=_AT)],
