@@ -8,13 +8,14 @@ from aiohttp import web
 from console import assets, sign_in
 from console.door import guard
 from console.pages import SCREENS, redirect
-from console.screens import audit, config, dead_letters, deliveries, find, journey, overview, replay, settings, streams
+from console.screens import audit, config, dead_letters, deliveries, find, journey, money, overview, replay, settings, streams
 
 SCREENS_SHOWN: Final = (
     overview.SCREEN,
     find.SCREEN,
     deliveries.SCREEN,
     dead_letters.SCREEN,
+    money.SCREEN,
     streams.SCREEN,
     settings.SCREEN,
     config.SCREEN,

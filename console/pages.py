@@ -11,6 +11,8 @@ from aiohttp import web
 
 from console.assets import address_of
 from console.sessions import Holder
+from gateway.masking import without_addresses
+from schemas.currencies import NO_CURRENCY, text_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,14 +50,17 @@ def page(request: web.Request, template: str, *, status: int = HTTPStatus.OK, **
     """
     Render a template, which has `session`, `screens` and `here` besides these values.
 
-    A template whose name begins with an underscore is a part of a page, which htmx puts in its place.
+    A template whose name begins with an underscore is a part of a page, which htmx puts in its place. An address of mail or a
+    telephone number is masked for a reader wherever it is, as in the answers of the API.
     """
     text = (
         _environment()
         .get_template(template)
         .render(values, session=request.get(SESSION), screens=request.app[SCREENS], here=request.path)
     )
-    return web.Response(text=text, content_type="text/html", status=status)
+    session = request.get(SESSION)
+    shown = text if session is None or session.changes else without_addresses(text)
+    return web.Response(text=shown, content_type="text/html", status=status)
 
 
 def redirect(path: str) -> web.Response:
@@ -75,6 +80,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters |= {"short": shorten, "utc": utc, "iso": iso, "pretty": pretty, "span": span, "count": "{:,}".format}
+    made.filters["amount"] = amount_of
     made.globals["asset"] = address_of
     return made
 
@@ -82,6 +88,9 @@ def _environment() -> "Environment":
 def shorten(text: object) -> str:
     """An id, shortened in the middle: its beginning tells its kind or time, its end tells it from its neighbours."""
     whole = str(text)
+    if len(whole) > _WHOLE and "@" in whole:  # it still has to look like an address, which is masked for readers
+        name, _, host = whole.partition("@")
+        return f"{name[:_END]}…@…{host[-_END:]}"
     return whole if len(whole) <= _WHOLE else f"{whole[: _WHOLE - _END - 1]}…{whole[-_END:]}"
 
 
@@ -108,6 +117,11 @@ def pretty(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         return f"{len(body):,} bytes that are no text"
+
+
+def amount_of(minor: int, currency: str, provider: str) -> str:
+    """An amount in minor units as its provider counts them; one whose currency no event has stated stays in those units."""
+    return f"{minor}, currency unknown" if currency == NO_CURRENCY else text_of(minor, currency, provider)
 
 
 def iso(moment: datetime) -> str:

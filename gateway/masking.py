@@ -20,7 +20,9 @@ from gateway.route import ROUTES
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MASK: Final = "(masked)"
-_ADDRESS: Final = re.compile(r"[^\s\"'<>()\[\]{},;:=?&/]+@[^\s\"'<>()\[\]{},;:=?&/]+|(?<![\w+])\+[1-9][0-9]{5,14}(?![\w:-])")
+_ADDRESS: Final = re.compile(
+    r"[^\s\"'<>()\[\]{},;:=?&/]+(?:@|%40)[^\s\"'<>()\[\]{},;:=?&/]+|(?:(?<![\w+])\+|%2B)[1-9][0-9]{5,14}(?![\w:-])"
+)
 
 
 @web.middleware
@@ -45,9 +47,14 @@ def masked(value: Any, personal: AbstractSet[str]) -> Any:
         case list():
             return [masked(each, personal) for each in value]
         case str():
-            return _ADDRESS.sub(MASK, value)
+            return without_addresses(value)
         case _:
             return value
+
+
+def without_addresses(text: str) -> str:
+    """The text with a mask for each address of mail and each telephone number, as they are or quoted in a URL."""
+    return _ADDRESS.sub(MASK, text)
 
 
 def _mask(value: Any) -> Any:

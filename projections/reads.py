@@ -73,8 +73,11 @@ class PaymentView(_State, frozen=True, kw_only=True):
     amount_refunded: int  #: Total refunded so far, in minor units of `currency`.
     currency: str  #: ISO 4217 code in lower case; `xxx` if unknown.
     reconciliation: Reconciliation  #: The result of comparing the payment with its expectation.
+    reference: str  #: The reference under which the payment is expected.
     refunds: list[RefundPart]  #: The payment's refunds, by id.
     disputes: list[DisputePart]  #: The payment's disputes, by id.
+    expected_amount: int | None = None  #: In minor units of `expectedCurrency`; absent if nothing is expected.
+    expected_currency: str | None = None  #: ISO 4217 code in lower case; absent if nothing is expected.
     invoice_id: str | None = None  #: The provider's id of the invoice; absent if there is none.
     subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
     customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.
@@ -225,11 +228,13 @@ _RECONCILIATION: Final = case(
 _PAYMENT: Final = _one(
     payments,
     select(
-        *_columns(payments, "reference", "user_id", "subscription_id"),
+        *_columns(payments, "user_id", "subscription_id"),
         payments.c.id.label("providerPaymentId"),
         func.coalesce(payments.c.user_id, reconciliations.c.user_id).label("userId"),
         func.coalesce(payments.c.subscription_id, invoices.c.subscription_id).label("subscriptionId"),
         _RECONCILIATION.label("reconciliation"),
+        reconciliations.c.expected_amount.label("expectedAmount"),
+        reconciliations.c.expected_currency.label("expectedCurrency"),
         _events("payment", payments).label("events"),
         _parts(refunds, "failure_reason").label("refunds"),
         _parts(disputes, "funds", "respond_by").label("disputes"),

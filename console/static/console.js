@@ -72,3 +72,4 @@ document.addEventListener("htmx:afterSettle", (event) => {
   drawAll(part);
 });
 dress(document);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone the list is scrolled

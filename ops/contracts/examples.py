@@ -170,7 +170,8 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     EndpointRemoved("stripe", "eu"),
     PaymentView(
         provider_payment_id="pi_1Q", provider="stripe", status="partially_refunded", amount=4990, amount_refunded=1000,
-        currency="eur", reconciliation="matched", version=2, updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",
+        currency="eur", reconciliation="matched", reference="order-7", expected_amount=4990, expected_currency="eur", version=2,
+        updated_at=_AT, events=[_PAID, _REFUNDED], user_id="user-7",
         refunds=[RefundPart(id="re_1Q", status="succeeded", amount=1000, currency="eur", reason="requested_by_customer")],
         disputes=[DisputePart(id="du_1Q", status="needs_response", amount=4990, currency="eur", reason="fraudulent")],
     ),

@@ -1,13 +1,7 @@
-"""
-Templates into texts: one folder a template code, one file a channel's part.
-
-The number of digits of an amount that come after the decimal point is the provider's decision, not the currency's: Stripe counts
-Icelandic krónur in hundredths although nobody pays with one.
-"""
+"""Templates into texts: one folder a template code, one file a channel's part."""
 
 from collections.abc import Mapping
 from copy import copy
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,35 +10,9 @@ from babel import Locale, UnknownLocaleError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
 from jinja2.runtime import Context
 
+from schemas.currencies import shown_digits, text_of, value_of
 from schemas.operations import Channel
-from schemas.providers import provider_of
 from schemas.templates import TEMPLATES, fields_of
-
-# ISO 4217, table A.1, amendment 179: every currency in use whose minor unit is not a hundredth.
-_ISO: Final[Mapping[str, int]] = {
-    **dict.fromkeys(
-        ("bif", "clp", "djf", "gnf", "isk", "jpy", "kmf", "krw", "pyg", "rwf", "ugx", "uyi", "vnd", "vuv", "xaf", "xof", "xpf"), 0
-    ),
-    **dict.fromkeys(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"), 3),
-    **dict.fromkeys(("clf", "uyw"), 4),
-}
-_NEVER_BROKEN: Final = frozenset({"isk", "ugx"})
-_HUNDREDTHS: Final = 2
-
-
-def minor_digits(currency: str, provider: str | None = None) -> int:
-    """The number of digits behind the point, as the provider counts; without a known provider as ISO 4217 does."""
-    known = provider_of(provider or "")
-    own = known.minor_digits if known else {}
-    code = currency.lower()
-    return own.get(code, _ISO.get(code, _HUNDREDTHS))
-
-
-def shown_digits(amount: int, currency: str, provider: str | None = None) -> int:
-    """The number of those digits that people expect to read: none where the currency is never broken into hundredths."""
-    digits = minor_digits(currency, provider)
-    return 0 if currency.lower() in _NEVER_BROKEN and amount % 10**digits == 0 else digits
-
 
 _STANDARD: Final = "standard"
 
@@ -56,13 +24,13 @@ def money(amount: int, currency: str, *, provider: str | None = None, locale: st
     `2990` of `eur` is `29.90 EUR`; with a locale (BCP 47, such as `de-DE`) it is written as people there do: `29,90 €`. A locale
     that is not known counts as none.
     """
-    value = Decimal(amount).scaleb(-minor_digits(currency, provider))
-    digits = shown_digits(amount, currency, provider)
     known = _locale_of(locale) if locale else None
     if known is None:
-        return f"{value:.{digits}f} {currency.upper()}"
+        return text_of(amount, currency, provider)
+    digits = shown_digits(amount, currency, provider)
     pattern = copy(known.currency_formats[_STANDARD])
     pattern.frac_prec = (digits, digits)
+    value = value_of(amount, currency, provider)
     return str(pattern.apply(value, known, currency=currency.upper(), currency_digits=False))
 
 

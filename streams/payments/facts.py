@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 import structlog
 
+from schemas.currencies import NO_CURRENCY
 from schemas.numbers import whole
 from schemas.providers import ProviderName
 from schemas.text import Currency, accepts, is_storable
@@ -31,10 +32,6 @@ class Stamp(NamedTuple):
     at: int
     rank: int
     event: str
-
-
-NO_CURRENCY: Final = "xxx"
-"""ISO 4217's code for no currency: that of an amount which no event has stated whole."""
 
 
 class Money(NamedTuple):

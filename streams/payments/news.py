@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas import billing
+from schemas.currencies import NO_CURRENCY
 from schemas.operations import AlertRaised, SendNotification
-from streams.payments.facts import NO_CURRENCY
 from streams.payments.states import DisputeState, InvoiceState, Known, PaymentState, RefundState, SubscriptionState
 
 Payment = billing.PaymentSucceeded | billing.PaymentRefunded | billing.PaymentFailed

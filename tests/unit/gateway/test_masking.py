@@ -18,6 +18,8 @@ from gateway.masking import MASK, masked
         ({"key": "+4915112345678"}, {"key": MASK}),
         ({"link": "/internal/v1/contacts/ada@example.com?x=1"}, {"link": f"/internal/v1/contacts/{MASK}?x=1"}),
         ({"text": "mailto:ada@example.com, <bob@example.com>"}, {"text": f"mailto:{MASK}, <{MASK}>"}),
+        ({"link": "/internal/v1/contacts/ada%40example.com"}, {"link": f"/internal/v1/contacts/{MASK}"}),
+        ({"link": "/internal/v1/contacts/%2B4915112345678"}, {"link": f"/internal/v1/contacts/{MASK}"}),
         ({"at": "2026-11-24T10:00:00+00:00", "amount": 4915112345678, "id": "pi_1"}, None),
         ({"at": "2026-11-24T10:00:00.123456Z", "x": "a@", "y": "@b", "z": "5+123456789"}, None),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.notifications.texts import minor_digits, shown_digits
+from schemas.currencies import minor_digits, shown_digits
 
 # https://docs.stripe.com/currencies, presentment currencies and the three-decimal ones.
 STRIPE_WHOLE = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.notifications.texts import minor_digits, money
+from schemas.currencies import minor_digits
+from streams.notifications.texts import money
 
 
 @pytest.mark.parametrize(

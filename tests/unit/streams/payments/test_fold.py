@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import billing
+from schemas.currencies import NO_CURRENCY
 from streams.payments import news
 from streams.payments.facts import (
-    NO_CURRENCY,
     UNSTATED,
     Before,
     DisputeFact,
