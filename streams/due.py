@@ -145,6 +145,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             for task in late:
                 task.cancel()
                 self._claims.drop(self._under_way.pop(task).id)
+            await asyncio.gather(*late, return_exceptions=True)  # before what they use is closed
         self._gather()
         try:
             await self._settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from projections.partners import ask_probe
 from runtime.service import running
 from streams.due import hearing, settle_apart
 from tests.integration.streams.delivering import Clock, Leads, leads_on, round_of
-from tests.simulators.crm import status
+from tests.simulators.crm import hang, status
 from tests.simulators.partner import lead
 from tests.waiting import eventually
 
@@ -111,6 +112,28 @@ async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads,
         [healthy] = await leads.take_in(lead("3", "other"))
         await until(leads, healthy, status="delivered")
         assert (await leads.one(other))["attempts"] == 0
+
+
+async def test_an_attempt_that_is_cut_off_has_ended_when_the_sender_is_closed(
+    leads: Leads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it goes on with connections that are closed under it, and raises where nobody sees it."""
+    monkeypatch.setattr("streams.due._LAST_ANSWERS", 0.0)
+    leads.crm.answers("/acme", hang)
+    [lead_id] = await leads.take_in(lead("1"))
+    before = asyncio.all_tasks()
+
+    async def asked() -> bool | None:
+        return bool(leads.crm.taken) or None
+
+    async with leads.dispatcher() as dispatcher:
+        await dispatcher.run_once()
+        await eventually(asked)
+        [attempt] = [task for task in asyncio.all_tasks() - before if "DueSender._attempt" in repr(task)]
+        await dispatcher.close()
+        assert attempt.done()
+    leads.crm.release()
+    assert (await leads.one(lead_id))["status"] == "delivering"
 
 
 async def test_of_a_batch_the_one_that_cannot_be_written_is_found_and_the_others_are_written() -> None:
