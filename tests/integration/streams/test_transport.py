@@ -113,8 +113,8 @@ class Bench:
         finally:
             await app.stop()
 
-    def produce(self, numbers: dict[int, int], *, topic: str = "", size: int = 1) -> None:
-        producer = Producer({"bootstrap.servers": self.server})
+    def produce(self, numbers: dict[int, int], *, topic: str = "", size: int = 1, compression: str = "none") -> None:
+        producer = Producer({"bootstrap.servers": self.server, "compression.type": compression})
         for partition, number in numbers.items():
             for n in range(number):
                 producer.produce(topic or self.topic, f"{n}".ljust(size), partition=partition)
@@ -188,6 +188,16 @@ async def test_every_record_is_handled_in_the_order_of_its_partition_and_then_co
     assert numbers_of(handler.done, 1) == [*range(300)]
     assert all(len(batch) <= BATCH for batch in handler.begun)
     assert handler.assignments == 1
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_records_are_read_however_a_topic_or_its_producer_compresses_them(bench: Bench, compression: str) -> None:
+    handler = Handler()
+    handler.gate.set()
+    bench.produce({0: 100}, size=1000, compression=compression)
+    async with bench.worker(handler):
+        await bench.until_committed({0: 100})
+    assert numbers_of(handler.done, 0) == [*range(100)]
 
 
 async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -> None:
