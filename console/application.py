@@ -6,7 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from console import assets, sign_in
-from console.door import guard
+from console.door import guard, protect
+from console.live import add_live
 from console.pages import SCREENS, redirect
 from console.screens import audit, config, dead_letters, deliveries, find, journey, money, overview, replay, settings, streams
 
@@ -31,6 +32,7 @@ def add_console(app: web.Application) -> None:
     console = web.Application(middlewares=[guard])
     for key, tool in app.items():
         console[key] = tool
+    console.on_response_prepare.append(protect)
     console[SCREENS] = SCREENS_SHOWN
     console[sign_in.ATTEMPTS] = sign_in.attempts()
     console.cleanup_ctx.append(_close_attempts)
@@ -44,6 +46,7 @@ def add_console(app: web.Application) -> None:
             *(route for screen in SCREENS_SHOWN for route in screen.routes),
         ]
     )
+    add_live(console)
     app.add_subapp("/console", console)
 
 

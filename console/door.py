@@ -50,11 +50,15 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _refused(request, error)
     except web.HTTPException as error:
         response = page(request, "refused.html", status=error.status, reason=error.reason, detail="There is no such page.")
-    response.headers.update(_HEADERS)
-    response.headers.setdefault("Cache-Control", "no-store")
     if request.method not in {"GET", "HEAD"}:
         record_call(request, response, began)
     return response
+
+
+async def protect(_: web.Request, response: web.StreamResponse) -> None:
+    """Tell the browser what it may do with an answer, before its head is sent."""
+    response.headers.update(_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def form_fields(request: web.Request) -> list[tuple[str, str]]:

@@ -103,10 +103,14 @@ async def opened(browser: Browser, url: str, *, width: int, height: int = 900) -
         if urlsplit(request.url).netloc != ours:
             looked.faults.append(f"a request elsewhere: {request.url}")
 
+    def failed(request: Request) -> None:
+        if request.resource_type != "eventsource":  # a page that is left ends its stream
+            looked.faults.append(f"failed: {request.url} {request.failure}")
+
     page.on("console", said)
     page.on("pageerror", lambda error: looked.faults.append(f"script: {error}"))
     page.on("request", asked)
-    page.on("requestfailed", lambda request: looked.faults.append(f"failed: {request.url} {request.failure}"))
+    page.on("requestfailed", failed)
     await page.goto(url)
     try:
         yield looked

@@ -45,6 +45,27 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(name, (event) => lost((event.detail.xhr?.status ?? 0) === 0 || event.detail.xhr.status >= 500));
 }
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) lost(false); });
+
+// A stream of words that something was committed, upon which the parts that wait for `committed` look again. Only a page that is
+// seen has one: a browser opens few connections to a host.
+let stream = null;
+let silence = null;
+const follow = () => {
+  if (stream || document.hidden || !document.querySelector("[hx-trigger*=committed]")) return;
+  stream = new EventSource("/console/live");
+  stream.onmessage = () => htmx.trigger(document.body, "committed");
+  stream.onopen = () => { clearTimeout(silence); silence = null; lost(false); };
+  stream.onerror = () => {
+    if (stream.readyState === EventSource.CLOSED) unfollow();
+    else silence ??= setTimeout(() => lost(true), 4000);
+  };
+};
+const unfollow = () => { stream?.close(); stream = null; clearTimeout(silence); silence = null; };
+document.addEventListener("visibilitychange", () => (document.hidden ? unfollow() : follow()));
+document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) follow(); });
+addEventListener("pagehide", unfollow);
+addEventListener("pageshow", follow);
+
 // A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;

@@ -1,0 +1,118 @@
+"""Word to open pages that something was committed: server-sent events without content, upon which a page looks again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from gateway.keys import SETTINGS
+from outbox.append import WAKE_CHANNEL
+from runtime.heartbeat import now
+from runtime.listening import Listener
+
+_MOST: Final = 100
+"""Streams of one gateway. A page without one looks as often as its parts say."""
+_LIFE: Final = 300.0
+"""Seconds. The browser asks again after it, and its session is looked at again."""
+_BEAT: Final = 15.0
+"""Seconds after which something is sent in any case, so that a browser that has gone is noticed."""
+_SPACING: Final = 1.0  # seconds between two words at least
+_BEGIN: Final = b"retry: 2000\n\n"
+_CHANGED: Final = b"data: changed\n\n"
+_BEATING: Final = b": nothing changed\n\n"
+
+
+class Live:
+    """
+    Wakes streams when events were appended to the outbox: nearly all that changes comes from one, or leads to one.
+
+    It listens only while there are streams. A word is a hint, and what it leads to is read from the tables.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._streams: set[asyncio.Event] = set()
+        self._listener: Listener | None = None
+        self._turn = asyncio.Lock()
+        self.ended = False
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there are as many streams as one gateway carries."""
+        return len(self._streams) >= _MOST
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[asyncio.Event]:
+        """Yield what is set at the beginning, for what was committed since the page was made, at each commit, and at the end."""
+        woken = asyncio.Event()
+        woken.set()
+        self._streams.add(woken)
+        try:
+            await self._listen()
+            yield woken
+        finally:
+            self._streams.discard(woken)
+            await self._listen()
+
+    def end(self) -> None:
+        """End every stream; whoever comes later finds it ended."""
+        self.ended = True
+        self._wake()
+
+    async def _listen(self) -> None:
+        """Listen while there are streams, and no longer."""
+        async with self._turn:
+            if self._streams and self._listener is None:
+                self._listener = Listener(self._url, WAKE_CHANNEL, heard=self._wake, reconnected=self._wake)
+                await self._listener.open()
+            elif not self._streams and self._listener:
+                listener, self._listener = self._listener, None
+                await listener.close()
+
+    def _wake(self, _: str = "") -> None:
+        for woken in self._streams:
+            woken.set()
+
+
+LIVE: Final = web.AppKey("live", Live)
+
+
+def add_live(console: web.Application) -> None:
+    """Have the console tell open pages of changes."""
+    console[LIVE] = live = Live(console[SETTINGS].database_url)
+
+    async def end(_: web.Application) -> None:
+        live.end()
+
+    console.on_shutdown.append(end)
+    console.router.add_get("/live", follow, name="console_live")
+
+
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Send a word when something was committed, at most one a second, until the browser leaves or the gateway stops."""
+    live = request.app[LIVE]
+    if live.full:
+        return web.Response(status=HTTPStatus.NO_CONTENT)  # upon which a browser does not ask again
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+    with suppress(ConnectionError):  # the browser has left
+        await response.prepare(request)
+        await response.write(_BEGIN)
+        async with live.stream() as woken:
+            await _tell(response, live, woken)
+    return response
+
+
+async def _tell(response: web.StreamResponse, live: Live, woken: asyncio.Event) -> None:
+    until = now() + _LIFE
+    while not live.ended and now() < until:
+        try:
+            await asyncio.wait_for(woken.wait(), _BEAT)
+        except TimeoutError:
+            await response.write(_BEATING)
+            continue
+        woken.clear()
+        await response.write(_CHANGED)
+        await asyncio.sleep(_SPACING)

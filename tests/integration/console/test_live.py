@@ -1,0 +1,105 @@
+"""The stream that tells open pages of commits."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from console import live
+from tests.console import COOKIE, signed_in, visitor
+from tests.simulators.stripe import Payment
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from tests.gateways import Gateway, StartGateway
+
+CHANGED = b"data: changed\n"
+
+
+@asynccontextmanager
+async def following(gateway: Gateway, database_url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    operator = await visitor(gateway, database_url)
+    async with gateway.client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"}) as stream:
+        yield stream
+
+
+async def until_told(stream: aiohttp.ClientResponse) -> None:
+    while await stream.content.readline() != CHANGED:
+        assert not stream.content.at_eof()
+
+
+async def listeners(gateway: Gateway) -> int:
+    return len([row for row in await gateway.rows("pg_stat_activity") if row["query"] == "listen outbox"])
+
+
+async def test_a_commit_is_told_of(gateway: Gateway, database_url: str) -> None:
+    async with following(gateway, database_url) as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        for _ in range(2):  # as it begins, and as it listens: neither knows of what was before
+            await until_told(stream)
+        for number in range(2):
+            await gateway.post(Payment(id=f"pi_{number}").succeeded(event_id=f"evt_{number}"))
+            await until_told(stream)
+
+
+WITHOUT_CLOCK = "const real = setTimeout; window.setTimeout = (then, ms, ...given) => (ms < 3000 ? real(then, ms, ...given) : 0);"
+"""No timer of three seconds or more ever fires: a page looks at nothing by itself."""
+
+
+async def test_a_page_shows_what_was_committed_without_looking_by_the_clock(gateway: Gateway) -> None:
+    async with signed_in(gateway, "/console/deliveries") as looked:
+        await looked.page.add_init_script(WITHOUT_CLOCK)
+        async with looked.page.expect_response("**/console/live"):
+            await looked.page.reload()
+        await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"))
+        await looked.page.locator("#rows li").wait_for()
+        assert looked.faults == []
+
+
+async def test_a_stranger_follows_nothing(gateway: Gateway, database_url: str) -> None:
+    answer = await (await visitor(gateway, database_url, role=None)).get("/console/live")
+    assert (answer.status, "default-src 'none'" in answer.headers["Content-Security-Policy"]) == (401, True)
+
+
+async def test_the_gateway_listens_while_somebody_follows(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_BEAT", 0.05)
+    monkeypatch.setattr(live, "_SPACING", 0.0)
+
+    async def listening(number: int) -> Any:
+        return await listeners(gateway) == number or None
+
+    assert await listeners(gateway) == 0
+    async with following(gateway, database_url) as one, following(gateway, database_url) as other:
+        await until_told(one)
+        await until_told(other)
+        assert await listeners(gateway) == 1
+        one.close()
+        await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"))
+        await until_told(other)
+    await eventually(lambda: listening(0))
+
+
+async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST", 1)
+    async with following(gateway, database_url) as first, following(gateway, database_url) as second:
+        await until_told(first)
+        assert (first.status, second.status) == (200, 204)
+
+
+async def test_a_stream_ends_whole_when_the_gateway_stops(start_gateway: StartGateway, database_url: str) -> None:
+    async with aiohttp.ClientSession() as client:
+        async with start_gateway(SHUTDOWN_GRACE="60s") as gateway:
+            operator = await visitor(gateway, database_url)
+            stream = await client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"})
+            await until_told(stream)
+        assert (await stream.content.read()).endswith(b"\n")  # of one that was cut off it raises
