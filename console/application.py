@@ -10,6 +10,7 @@ from console.door import guard, protect
 from console.live import add_live
 from console.pages import SCREENS, redirect
 from console.screens import audit, config, dead_letters, deliveries, find, journey, money, overview, replay, settings, streams
+from gateway.keys import READS
 
 SCREENS_SHOWN: Final = (
     overview.SCREEN,
@@ -35,7 +36,8 @@ def add_console(app: web.Application) -> None:
     console.on_response_prepare.append(protect)
     console[SCREENS] = SCREENS_SHOWN
     console[sign_in.ATTEMPTS] = sign_in.attempts()
-    console.cleanup_ctx.append(_close_attempts)
+    console[overview.ACCOUNT] = overview.shared_account(app[READS])
+    console.cleanup_ctx.append(_close)
     console.add_routes(
         [
             web.get("", _home, name="console"),
@@ -54,6 +56,7 @@ async def _home(_: web.Request) -> web.Response:
     return redirect(sign_in.HOME)
 
 
-async def _close_attempts(console: web.Application) -> AsyncIterator[None]:
+async def _close(console: web.Application) -> AsyncIterator[None]:
     yield
+    await console[overview.ACCOUNT].close()
     await console[sign_in.ATTEMPTS].close()

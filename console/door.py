@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from console.errors import ConsoleError, Reason
@@ -13,11 +14,13 @@ from console.pages import SESSION, Session, page
 from console.sessions import find_session, form_token
 from gateway.errors import GatewayError
 from gateway.errors import Reason as OfGateway
-from gateway.keys import CALLER, GATEKEEPER, REFUSAL, SECRET_USES
-from gateway.middlewares import record_call
+from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USES
+from gateway.middlewares import ids_of, pattern_of, record_call
 from gateway.postgres import reading
-from gateway.problems import COME_AGAIN
+from gateway.problems import COME_AGAIN, INTERNAL_ERROR
 from gateway.secrets.tokens import Caller
+
+log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,7 +52,14 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (GatewayError, ConsoleError) as error:
         response = _refused(request, error)
     except web.HTTPException as error:
-        response = page(request, "refused.html", status=error.status, reason=error.reason, detail="There is no such page.")
+        response = page(
+            request, "refused.html", status=error.status, reason=error.reason, detail="There is no such page.", trace=""
+        )
+    except Exception:
+        if request.transport is None:  # the browser has left: what is around us knows
+            raise
+        log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))
+        response = _refused(request, INTERNAL_ERROR)
     if request.method not in {"GET", "HEAD"}:
         record_call(request, response, began)
     return response
@@ -105,7 +115,8 @@ def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Re
         response.headers["HX-Refresh"] = "true"  # a part of a page is no place for the form
         return response
     template = "_refused.html" if "HX-Request" in request.headers else "refused.html"
-    response = page(request, template, status=error.status, reason=error.reason.value, detail=str(error))
+    trace = request[CALL].trace.trace_id if error is INTERNAL_ERROR else ""
+    response = page(request, template, status=error.status, reason=error.reason.value, detail=str(error), trace=trace)
     if isinstance(error, GatewayError) and HTTPStatus(error.status) in COME_AGAIN:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

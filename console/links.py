@@ -18,3 +18,18 @@ _PAGES: Final[Mapping[str, str]] = {
 def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is one
     """Return the path of the page that shows a thing; empty where none does."""
     return f"/console/{_PAGES[kind]}/{quote(str(id), safe='')}" if kind in _PAGES else ""
+
+
+_ALERTS: Final = {
+    "signature_failures": "/console/deliveries?outcome=rejected",
+    "dead_letters": "/console/dead-letters",
+    "webhooks_unsettled": "/console/streams",
+    "records_lost": "/console/streams",
+    "retention_behind": "/console/settings",
+    "config_ignored": "/console/settings/config",
+}
+
+
+def page_of_alert(alert: str) -> str:
+    """Return the path of the screen beside an alert's runbook; empty where none shows its subject."""
+    return _ALERTS.get(alert, "")

@@ -51,8 +51,8 @@ class Visitor:
         self._headers = {"Cookie": f"{COOKIE}={key}"} if key else {}
         self.form_token = form_token(key) if key else ""
 
-    async def get(self, path: str) -> Answer:
-        return await _answer(await self._ask("GET", path))
+    async def get(self, path: str, *, headers: Mapping[str, str] = NOTHING) -> Answer:
+        return await _answer(await self._ask("GET", path, headers))
 
     async def post(self, path: str, *, headers: Mapping[str, str] = NOTHING, **fields: str) -> Answer:
         """Send a form, with the session's token unless the fields have another."""

@@ -1,23 +1,45 @@
 """The first screen: whether all is well, in one look."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
+from console.links import page_of_alert
 from console.pages import Screen, page
-from gateway.postgres import reading
+from gateway.errors import GatewayError, Reason
+from gateway.postgres import reading, refusing_outages
 from operations.dead_letters.store import open_letters
 from operations.ledger import books
-from operations.lost_records.store import open_losses
+from operations.ledger.books import Ledger
+from operations.lost_records.store import OpenLoss, open_losses
 from operations.overview import store as state
 from operations.stats import store as stats
 from operations.stats.query import Period, StatsQuery
 from operations.stats.store import Series
 from operations.topology.routes import SURVEY
+from runtime.database import Pool
+from runtime.shared import Shared
 
 _SPAN: Final = timedelta(days=1)
+_FRESH: Final = 4.0  # seconds; the page looks again after five
+_PATIENCE: Final = 5.0
+_LIMIT: Final = 60.0
+
+
+class Account(NamedTuple):
+    """All that came in within the last day, as it was at a time."""
+
+    at: datetime
+    ledger: Ledger
+    letters: list[tuple[str, str, int]]
+    losses: list[OpenLoss]
+
+
+ACCOUNT: Final = web.AppKey("account", Shared[Account])
+"""One for all readers, since it counts every row of a day."""
 
 
 async def overview(request: web.Request) -> web.Response:
@@ -43,7 +65,7 @@ async def traffic(request: web.Request) -> web.Response:
 async def troubles(request: web.Request) -> web.Response:
     """Show open alerts with their runbooks, partners in trouble and the connected processes."""
     async with reading(request) as connection:
-        return page(request, "_troubles.html", state=await state.overview(connection))
+        return page(request, "_troubles.html", state=await state.overview(connection), page_of_alert=page_of_alert)
 
 
 def _chart(series: Sequence[Series], period: Period) -> dict[str, Any]:
@@ -61,12 +83,26 @@ async def workers(request: web.Request) -> web.Response:
 
 
 async def _account(request: web.Request) -> dict[str, Any]:
+    found = await request.app[ACCOUNT].now()
+    return {"account": found, "age": (datetime.now(UTC) - found.at).total_seconds() if found else 0.0}
+
+
+def shared_account(pool: Pool) -> Shared[Account]:
+    """Return the account for all readers of this gateway."""
+    return Shared(lambda: _read(pool), fresh=_FRESH, patience=_PATIENCE)
+
+
+async def _read(pool: Pool) -> Account:
+    """Raises GatewayError `postgres_unavailable`."""
     now = datetime.now(UTC)
-    async with reading(request) as connection:
-        ledger = await books.read(connection, now - _SPAN, now)
-        letters = await open_letters(connection)
-        losses = await open_losses(connection)
-    return {"now": now, "ledger": ledger, "letters": letters, "losses": losses}
+    try:
+        async with asyncio.timeout(_LIMIT):
+            with refusing_outages():
+                async with pool.connection() as connection:
+                    ledger = await books.read(connection, now - _SPAN, now)
+                    return Account(now, ledger, await open_letters(connection), await open_losses(connection))
+    except TimeoutError as error:
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, f"the account of a day takes longer than {_LIMIT:.0f} s") from error
 
 
 SCREEN: Final = Screen(

@@ -36,6 +36,7 @@ CODE: Final = "\n".join(
     for package in ("runtime", "outbox", "projections", "gateway", "streams", "operations", "schemas")
     for path in sorted((ROOT / package).rglob("*.py"))
 )
+SCREENS: Final = "\n".join(path.read_text() for path in sorted((ROOT / "console").rglob("*.html")))
 COMMANDS: Final = cli.loaded(*cli.PLACES)
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
@@ -46,7 +47,7 @@ def test_every_page_is_in_the_index_and_every_link_leads_somewhere() -> None:
 
 
 def test_every_page_that_the_code_names_exists() -> None:
-    named = set(re.findall(r"runbooks/[a-z-]+\.md", CODE))
+    named = set(re.findall(r"runbooks/[a-z-]+\.md", CODE + SCREENS))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 

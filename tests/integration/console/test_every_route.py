@@ -69,6 +69,26 @@ async def test_every_page_allows_no_script_but_ours_and_is_kept_by_nobody(gatewa
         assert (scripts_of(answer.text), answer.headers["Cache-Control"]) == ([], "no-store"), path
 
 
+@pytest.mark.parametrize(("headers", "whole"), [({}, True), ({"HX-Request": "true"}, False)])
+async def test_an_error_of_ours_is_a_page_with_its_trace(
+    gateway: Gateway,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    whole: bool,
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours, with its detail")
+
+    monkeypatch.setattr("operations.dead_letters.listing.read", broken)
+    operator = await visitor(gateway, database_url)
+    answer = await operator.get(f"/console/dead-letters/{ID}/detail", headers=headers)
+    trace = answer.headers["X-Trace-Id"]
+    assert (answer.status, "<html" in answer.text, trace in answer.text) == (500, whole, True)
+    assert ("internal_error" in answer.text, "a fault of ours" in answer.text) == (True, False)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
 async def test_files_are_kept_by_their_digest(gateway: Gateway, database_url: str) -> None:
     stranger = await visitor(gateway, database_url, role=None)
     page = await stranger.get("/console/sign-in")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 from typing import TYPE_CHECKING
 
+import aiohttp
 import psycopg
 import pytest
+import trustme
 
 from console.sessions import Holder, forget_keys, make_link
 from runtime.settings import Secret
 from tests.browser import browser, opened
+from tests.command import tallyhook_beside
 from tests.console import COOKIE, READER, TOKEN, Visitor, signed_in, visitor
-from tests.gateways import SERVICE
+from tests.gateways import SECRET, SERVICE
+from tests.integration.gateway.test_process import start, until_logged
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.gateways import Gateway, StartGateway
 
 OVERVIEW = "/console/overview"
@@ -87,6 +95,51 @@ async def test_a_session_ends_with_its_time_and_is_deleted(gateway: Gateway, dat
 async def test_a_link_opens_one_session(gateway: Gateway, database_url: str) -> None:
     link = await link_of(database_url)
     assert [(await sign_in(gateway, link=link))[0] for _ in range(2)] == [303, 401]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_the_cookie_is_secure_where_the_listener_speaks_tls(database_url: str, tmp_path: Path, secure: bool) -> None:
+    ca, trust = trustme.CA(), ssl.create_default_context()
+    ca.configure_trust(trust)
+    own = ca.issue_cert("127.0.0.1")
+    (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
+    own.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = {f"INTERNAL_TLS_{name.upper()}": str(tmp_path / f"{name}.pem") for name in ("cert", "key")}
+    process = await start(database_url, **(tls if secure else {}))
+    try:
+        url = (await until_logged(process, "gateway_started"))["internal"]
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as client,
+            client.post(f"{url}/console/sign-in", data={"token": TOKEN}, allow_redirects=False) as answer,
+        ):
+            parts = {part.strip() for part in answer.headers["Set-Cookie"].split(";")}
+        assert (answer.status, url.partition(":")[0], "Secure" in parts) == (303, "https" if secure else "http", secure)
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_the_command_prints_a_link_that_signs_in_once_and_leads_to_a_page(gateway: Gateway, database_url: str) -> None:
+    environment = {
+        "DATABASE_URL": database_url,
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+        "INTERNAL_API_TOKEN": SERVICE["X-Internal-Token"],
+        "ADMIN_API_TOKEN": f"{TOKEN},an-older-one",
+        "INTERNAL_URL": f"{gateway.internal}/",
+    }
+    done = await tallyhook_beside(environment, "console", "link", "--to", "/console/deliveries?source=stripe")
+    assert done.returncode == 0, done.stderr
+    link = done.stdout.strip()
+    async with browser() as chromium, opened(chromium, link, width=1280) as looked:
+        await looked.page.wait_for_url(f"{gateway.internal}/console/deliveries?source=stripe")
+        assert await looked.page.get_by_role("heading", name="Deliveries").is_visible()
+    async with browser() as chromium, opened(chromium, link, width=1280) as looked:
+        await looked.page.get_by_text("This link was used before").wait_for()
+    [session] = await gateway.rows("console_keys")
+    assert (session["kind"], session["secret_id"]) == ("session", Secret(TOKEN).id)
+    there = {name: text for name, text in environment.items() if name != "INTERNAL_URL"} | {"INTERNAL_PORT": "9443"}
+    told = json.loads((await tallyhook_beside(there, "console", "link", "--json")).stdout)
+    assert told["url"].startswith("http://127.0.0.1:9443/console/sign-in?next=/console/overview#")
 
 
 async def test_a_link_is_followed_in_a_browser_and_its_key_reaches_no_address(gateway: Gateway, database_url: str) -> None:
