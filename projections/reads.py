@@ -182,7 +182,7 @@ def _events(aggregate: str, table: Table) -> ColumnElement[Any]:
 
 def _parts(table: Table, *names: str) -> ColumnElement[Any]:
     """Select the rows of another table that belong to the payment, in the order of the ids."""
-    fields = [part for name in ("id", "status", "amount", "currency", "reason", *names) for part in (_camel(name), table.c[name])]
+    fields = [part for name in ("id", "status", "amount", "currency", "reason", *names) for part in (camel(name), table.c[name])]
     in_order = aggregate_order_by(func.jsonb_strip_nulls(func.jsonb_build_object(*fields)), table.c.id)
     of_this = and_(table.c.payment_id == payments.c.id, table.c.provider == payments.c.provider)
     return select(func.coalesce(func.jsonb_agg(in_order), func.jsonb_build_array())).where(of_this).scalar_subquery()
@@ -191,14 +191,15 @@ def _parts(table: Table, *names: str) -> ColumnElement[Any]:
 def _columns(table: Table, *but: str) -> list[ColumnElement[Any]]:
     """The table's columns under the names that the views have on the wire."""
     kept = [column for column in table.columns if column.name not in {"id", "state", *but}]
-    return [_readable(column).label(_camel(column.name)) for column in kept]
+    return [_readable(column).label(camel(column.name)) for column in kept]
 
 
 def _readable(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return readable(column) if isinstance(column.type, DateTime) else column
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """The name of a column as answers have it."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
 

@@ -8,7 +8,8 @@ from gateway.answers import answer, known
 from gateway.postgres import reading
 from operations.deliveries import store as deliveries
 from operations.deliveries.store import Delivery
-from operations.events import stations, store
+from operations.events import changes, stations, store
+from operations.events.changes import StateChange
 from operations.events.stations import CAUSED_MAX, Station
 from operations.events.store import Touched
 
@@ -21,6 +22,7 @@ class EventsDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     caused: list[Station] = []  #: The events that it caused, directly or not, oldest first; at most 100.
     more: bool = False  #: True if it caused more events than are listed.
     delivery: Delivery | None = None  #: The call that brought it; absent if it came from within.
+    changes: list[StateChange] = []  #: What the event changed of money: the values before it and with it.
     touched: list[Touched] = []  #: The tasks, messages, leads, attempts and states that these events began or changed.
 
 
@@ -47,5 +49,6 @@ async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
         caused=caused,
         more=len(journey.caused) > CAUSED_MAX,
         delivery=await deliveries.delivery(connection, found),
+        changes=await changes.changes(connection, found),
         touched=await store.touched(connection, [(each.id, each.key) for each in (own, *caused)]),
     )

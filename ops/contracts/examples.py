@@ -24,6 +24,7 @@ from operations.deliveries.store import Delivery
 from operations.endpoints.registry import AddEndpointSecret, MadeEndpointSecret, PutEndpoint
 from operations.endpoints.views import EndpointChanged, EndpointDetail, EndpointRemoved, EndpointSecretView
 from operations.erasure.routes import EraseSubject
+from operations.events.changes import FieldChange, StateChange
 from operations.events.routes import EventsDetail
 from operations.events.stations import Journey, Mark, Station
 from operations.find.store import Finding
@@ -143,7 +144,15 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
         id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,
         actor=_KEY, role="service", client="10.0.0.7",
     ),
-    EventsDetail(event=_STATION, caused=_JOURNEY.caused, delivery=_DELIVERY),
+    EventsDetail(
+        event=_STATION, caused=_JOURNEY.caused, delivery=_DELIVERY,
+        changes=[
+            StateChange(
+                kind="payment", id="pi_1Q", provider="stripe", currency="eur",
+                fields=[FieldChange(name="status", before="pending", after="succeeded")],
+            )
+        ],
+    ),
     Finding("payment", "pi_1Q", "stripe succeeded 4990 eur", "/v1/admin/payments/pi_1Q", _AT),
     Overview(
         at=_LATER, version="0.2.0", ledger=Lamp(balanced=True, sources=[], swept_to=_AT),

@@ -20,7 +20,7 @@ from streams.payments.facts import Fact, note_left_out, storable
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
-from streams.payments.store import row_of, state_in
+from streams.payments.store import Loaded, row_of, state_in
 from streams.role import role_of
 
 log = structlog.get_logger()
@@ -80,6 +80,15 @@ async def _take(connection: AsyncConnection, events: Sequence[Event], emit: _Emi
 
 REBUILDING: Final = role_of(PaymentsHandler())
 """The role for a replay of the log: it fetches nothing."""
+
+
+def steps_of(events: Sequence[Event]) -> Steps:
+    """
+    Return what these events make by themselves, in their order, of nothing before them.
+
+    Raises Poison for one that cannot be interpreted.
+    """
+    return take([_interpret(event) for event in events], {}, Loaded({}, set()))
 
 
 def _interpret(event: Event) -> Interpreted:

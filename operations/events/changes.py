@@ -1,0 +1,112 @@
+"""
+What an event changed of money: the state before it and with it, folded once more from the log.
+
+States are kept as they are now. The fold of a payments worker is a pure function of the events, so what they made at any time
+is found by folding those until then.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from projections.reads import camel
+from projections.tables import disputes, invoices, payments, refunds, subscriptions
+from schemas.currencies import NO_CURRENCY
+from schemas.envelope import Event, format_time
+from streams.errors import Poison
+from streams.payments.handler import steps_of
+from streams.payments.states import State
+from streams.payments.steps import Step, Steps
+from streams.payments.store import Key, Kind, row_of
+
+_EARLIER_MAX: Final = 200
+"""Events of one thing that are folded for a look at another one."""
+_TABLES: Final = {"payment": payments, "refund": refunds, "dispute": disputes, "subscription": subscriptions, "invoice": invoices}
+_KEPT: Final = frozenset({"provider", "id", "version", "updated_at", "state"})
+"""Columns that are no news: they name the row, or change with every event."""
+_ATTRIBUTES: Final = ", ".join(f"o.{name}" for name in Event.__struct_fields__ if name not in {"replay_id", "content_type"})
+_OWN: Final = f"select {_ATTRIBUTES} from outbox o where o.id = %s"
+_UNTIL: Final = f"""
+select {_ATTRIBUTES} from history h left join outbox o on o.id = h.event_id
+where h.aggregate_id = %s and h.aggregate_type = %s and h.event_id <= %s order by h.event_id limit {_EARLIER_MAX + 1}
+"""
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A field that has another value since the event."""
+
+    name: str  #: The field, by its name in the thing's own answer.
+    before: str | None = None  #: The value before; absent if there was none.
+    after: str | None = None  #: The value with the event; absent if there is none.
+
+
+class StateChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the event changed of one payment, refund, dispute, subscription or invoice."""
+
+    kind: Kind  #: The kind of the thing.
+    id: str  #: The provider's id of the thing.
+    provider: str  #: The provider.
+    currency: str = NO_CURRENCY  #: The currency of its amounts, ISO 4217 in lower case; `xxx` if unknown or if it has none.
+    fields: list[FieldChange] = []  #: The fields that changed; none where the event told nothing new.
+    unknown: bool = False  #: True if an earlier event of it cannot be read any more, or there are too many: no field is listed.
+
+
+async def changes(connection: AsyncConnection, event_id: UUID) -> list[StateChange]:
+    """Return what the event changed, one entry a thing; none of an event that is no provider's, or that cannot be handled."""
+    own = await _events(connection, _OWN, event_id)
+    moved = _steps_of([event for event in own if event]) or {}
+    return [await _change(connection, key, event_id) for key in moved]
+
+
+async def _change(connection: AsyncConnection, key: Key, event_id: UUID) -> StateChange:
+    until = await _events(connection, _UNTIL, key.id, key.kind, event_id)
+    events = [event for event in until if event]
+    whole = len(events) == len(until) <= _EARLIER_MAX
+    steps = _steps_of(events) if whole else None
+    if steps is None:
+        return StateChange(kind=key.kind, id=key.id, provider=key.provider, unknown=True)
+    step = next((step for step in steps.get(key, ()) if step.event.id == event_id), None)
+    return StateChange(kind=key.kind, id=key.id, provider=key.provider, **(_news(key.kind, step) if step else {}))
+
+
+def _steps_of(events: Sequence[Event]) -> Steps | None:
+    """Return the steps that these make; None where one of them cannot be interpreted, as after an erasure."""
+    try:
+        return steps_of(events)
+    except Poison:
+        return None
+
+
+def _news(kind: Kind, step: Step) -> dict[str, Any]:
+    before, after = _columns(kind, step.old) if step.old else {}, _columns(kind, step.new)
+    changed = [name for name in after if after[name] != before.get(name)]
+    fields = [FieldChange(name=camel(name), before=_text(before.get(name)), after=_text(after[name])) for name in changed]
+    return {"fields": fields, "currency": after.get("currency") or NO_CURRENCY}
+
+
+def _columns(kind: Kind, state: State) -> dict[str, Any]:
+    values = zip((column.name for column in _TABLES[kind].columns), row_of(state, 0), strict=True)
+    return {name: value for name, value in values if name not in _KEPT}
+
+
+def _text(value: object) -> str | None:
+    match value:
+        case None | str():
+            return value
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return format_time(value)
+    return str(value)
+
+
+async def _events(connection: AsyncConnection, query: str, *values: Any) -> Sequence[Event | None]:
+    """The events that the query selects; None for one that is past retention."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return [Event(**row) if row["id"] else None for row in await cursor.fetchall()]
