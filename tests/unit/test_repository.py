@@ -129,6 +129,15 @@ def test_every_docstring_opens_with_its_subject_or_its_verb() -> None:
     assert found == []
 
 
+def test_pictures_are_small_and_each_is_shown() -> None:
+    """A picture is in every clone for good: `python -m tests.picture` refuses a large one."""
+    pages = "\n".join(path.read_text() for path in _listed("*.md"))
+    for path in _listed("*.png"):
+        assert path.stat().st_size <= 150_000, path
+        assert path.read_bytes().startswith(b"\x89PNG"), path
+        assert f"({path.relative_to(CHECKOUT)})" in pages, path
+
+
 def test_routes_and_commands_run_no_statement() -> None:
     outer = _listed("*/routes.py", "*/command.py", "ops/commands/*.py", "ops/processes/*.py")
     assert len(outer) > 30

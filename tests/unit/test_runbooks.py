@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from console.application import SCREENS_SHOWN
 from gateway.errors import Reason
 from ops import cli
 from outbox import alerts, refusals
@@ -50,6 +51,17 @@ def test_every_page_that_the_code_names_exists() -> None:
     named = set(re.findall(r"runbooks/[a-z-]+\.md", CODE + SCREENS))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+@each_page
+def test_every_screen_that_a_page_names_exists(page: Path) -> None:
+    shapes = [re.sub(r"\{\w+\}", "{}", f"/console{route.path}") for screen in SCREENS_SHOWN for route in screen.routes]
+    named = [re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"`(/console/[^`?]*)", page.read_text())]
+    assert [path for path in named if path not in shapes] == []
+
+
+def test_most_pages_name_a_screen() -> None:
+    assert sum("`/console/" in page.read_text() for page in PAGES) > len(PAGES) / 3
 
 
 @pytest.mark.parametrize("reason", Reason)
