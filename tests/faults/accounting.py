@@ -71,7 +71,7 @@ def assert_all_accounted(system: System, load: Load, besides: Collection[str] = 
     wait_until(lambda: system.count("outbox_pending") == 0)
     _assert_tables(system, load, besides)
     assert_ledger(system, stripe=load.events)
-    _assert_topic(system, load)
+    assert_topic(system, load)
 
 
 def assert_ledger(
@@ -123,7 +123,7 @@ def _assert_tables(system: System, load: Load, besides: Collection[str]) -> None
     }
 
 
-def _assert_topic(system: System, load: Load) -> None:
+def assert_topic(system: System, load: Load) -> None:
     """Each billing event is on Kafka at least once under one id, and its first appearances keep the order of versions."""
     expected = len(load.payments) + len(load.refunded)
 
