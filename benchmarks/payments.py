@@ -160,18 +160,20 @@ def until_done(ours: System, worker: Running, start: int, events: int) -> tuple[
     The sequence of the work list tells how far it is without a look at any row, so that the watching costs nothing.
     """
     first, at_first = 0.0, 0
-    deadline = time.monotonic() + _LIMIT
+    looked = time.monotonic()
+    deadline = looked + _LIMIT
     with ours.connect() as connection:
         while True:
             done = (last_id(connection) - start) // _OUTBOX_ROWS
             now = time.monotonic()
-            if done and not at_first:
-                first, at_first = now, done
+            if done and not first:  # all of them in one look: they came since the one before
+                first, at_first = (now, done) if done < events else (looked, 0)
             if done >= events and ours.count("payments") == events:
                 return time.monotonic() - first, events - at_first
             if now > deadline:
                 raise Void(f"only {done:,} of {events:,} events were handled within {_LIMIT:.0f} s")
             worker.check()
+            looked = now
             time.sleep(_LOOK_EVERY)
 
 

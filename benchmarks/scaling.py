@@ -50,14 +50,15 @@ class Shared(NamedTuple):
 def run(scale: Scale, report: Report) -> Result:
     result = Result("scaling")
     try:
-        for kind, drain, size in (("relay", _relay, ROWS), (WORKER, _work, EVENTS)):
-            drains: dict[int, list[Shared]] = {1: [], 2: []}
-            with system("postgres", "kafka", report=report, STREAMS_SESSION_TIMEOUT="60s") as ours:
+        with system("postgres", "kafka", report=report, STREAMS_SESSION_TIMEOUT="60s") as ours:
+            # The workers first: what the relays bring to Kafka is no event that a worker could handle.
+            for kind, drain, size in ((WORKER, _work, EVENTS), ("relay", _relay, ROWS)):
+                drains: dict[int, list[Shared]] = {1: [], 2: []}
                 for number in range(1, scale.rounds + 1):
                     for processes, found in drains.items():
                         report("scaling", f"round {number} of {scale.rounds}: {processes} of {kind}")
                         found.append(drain(ours, _KINDS[kind][:processes], scale.count(size)))
-            result.figures += _figures(kind, drains[1], drains[2])
+                result.figures += _figures(kind, drains[1], drains[2])
     except Void as void:
         result.void.append(str(void))
     return result

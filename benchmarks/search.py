@@ -117,9 +117,10 @@ def _until_done(ours: System, worker: Running, documents: int) -> tuple[float, i
     """
     Seconds between the first and the last transaction, and how many documents came after the first.
 
-    The tasks tell when, so that the watching costs next to nothing.
+    The tasks tell when, so that the watching costs next to nothing. Few documents may be one transaction: then since now.
     """
-    deadline = time.monotonic() + _LIMIT
+    started = time.monotonic()
+    deadline = started + _LIMIT
     with ours.connect() as connection:
         while (done := _number(connection, "select count(*) from consumed where consumer = 'search'")) < documents:
             if time.monotonic() > deadline:
@@ -128,7 +129,7 @@ def _until_done(ours: System, worker: Running, documents: int) -> tuple[float, i
             time.sleep(_LOOK_EVERY)
         seconds = _number(connection, "select extract(epoch from max(settled_at) - min(settled_at)) from tasks")
         later = _number(connection, "select count(*) from tasks where settled_at > (select min(settled_at) from tasks)")
-    return seconds, int(later)
+    return (seconds, int(later)) if later else (time.monotonic() - started, documents)
 
 
 def _number(connection: Connection, query: LiteralString) -> float:

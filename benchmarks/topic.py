@@ -31,7 +31,7 @@ class Span(NamedTuple):
     @property
     def rate(self) -> float:
         """Records a second after the first look that found any: those of that look took no time that we know of."""
-        return self.between / (self.last - self.first) if self.between else float("inf")
+        return self.between / (self.last - self.first)
 
 
 class Topic:
@@ -54,13 +54,14 @@ class Topic:
     def until_readable(self, after: Offsets, number: int, limit: float, check: Callable[[], None]) -> Span:
         """Watch the ends until so many records more can be read; `check` raises when there is no point in waiting on."""
         before, started = sum(after.values()), time.monotonic()
-        first, at_first = 0.0, 0
+        first, at_first, looked = 0.0, 0, started
         while True:
             have, now = sum(self.ends().values()) - before, time.monotonic()
-            if have and not at_first:
-                first, at_first = now, have
+            if have and not first:  # all of them in one look: they came since the one before
+                first, at_first = (now, have) if have < number else (looked, 0)
             if have >= number:
                 return Span(first, now, have - at_first)
+            looked = now
             if now - started > limit:
                 raise Void(f"only {have:,} of {number:,} records came to {self.name} within {limit:.0f} s")
             check()
