@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import psutil
@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import capacity, small
 from benchmarks.beside import WorkFailed
 from benchmarks.figures import (
     Figure,  # msgspec reads the annotations
@@ -32,6 +33,9 @@ from benchmarks.figures import (
 )
 from ops.dev.progress import Progress
 from ops.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 README: Final = Path(__file__).with_name("README.md")
 _BEGIN: Final = "<!-- figures: written by `./dev bench all --write` -->"
@@ -150,6 +154,8 @@ class Name(StrEnum):
 
 
 EVERY: Final = "all"
+RECKONED: Final = "capacity"
+"""Of what `whole` has measured before; it measures nothing."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -165,8 +171,11 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side; figures are medians.")] = 3,
     share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the full sizes, for trying out.")] = 1.0,
     peer: Annotated[bool, typer.Option(help="Measure the Debezium outbox router beside our relay.")] = True,
+    is_small: Annotated[
+        bool, typer.Option("--small", help="Two rounds of the smallest size: whether they run. Of all, several at once.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-    write_readme: Annotated[bool, typer.Option("--write", help="Put the figures into benchmarks/README.md.")] = False,
+    write_readme: Annotated[bool, typer.Option("--write", help="Put them into benchmarks/README.md, or docs/scale.md.")] = False,
 ) -> None:
     """
     Measure Tallyhook on servers of its own, as ratios to what the same machine reaches in the same minutes.
@@ -176,17 +185,21 @@ def bench(
     if name is None:
         _list()
         return
+    if name == RECKONED:
+        _reckon(write_page=write_readme)
+        return
     if name not in (EVERY, *Name):
         raise typer.BadParameter(f"there is no benchmark {name!r}; there are: {', '.join(Name)}, {EVERY}", param_hint="NAME")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _as_interrupt)
     machine = this_machine()
+    scale = small.SMALL if is_small else Scale(rounds, share, peer)
     results = []
-    for each in Name if name == EVERY else [Name(name)]:
-        results.append(_measure(each, Scale(rounds, share, peer)))
+    for result in _measured([*Name] if name == EVERY else [Name(name)], scale):
+        results.append(result)
         if not as_json:
-            show(Console(), results[-1])
-    report = Report(machine, rounds, share, results)
+            show(Console(), result)
+    report = Report(machine, scale.rounds, scale.share, results)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     if write_readme:
@@ -201,6 +214,23 @@ def _list() -> None:
         source = Path(__file__).with_name(f"{name}.py").read_text()
         print(f"{name:<10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
     print(f"{EVERY:<10}All of them, about half an hour.")
+    print(f"{RECKONED:<10}{(capacity.__doc__ or '').partition(chr(10))[0]}")
+
+
+def _reckon(*, write_page: bool) -> None:
+    text = capacity.tables(capacity.measured())
+    print(text)
+    if write_page:
+        capacity.write(text)
+
+
+def _measured(names: Sequence[Name], scale: Scale) -> Iterator[Result]:
+    """Yield the results one after the other; many small ones are made side by side."""
+    if scale is small.SMALL and len(names) > 1:
+        with Progress(_TOLD) as progress:
+            yield from small.run_all(names, progress.report)
+    else:
+        yield from (_measure(name, scale) for name in names)
 
 
 def _measure(name: Name, scale: Scale) -> Result:

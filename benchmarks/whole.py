@@ -36,10 +36,11 @@ _FACTOR: Final = 2.0
 
 
 class _Travelled(NamedTuple):
-    """One round: events a second until the last mail, and milliseconds of processor time an event by process."""
+    """One round: events a second until the last mail, and what an event costs: milliseconds by process, kilobytes by place."""
 
     rate: float
     cost: dict[str, float]
+    written: dict[str, float]
 
 
 class _Side:
@@ -69,7 +70,7 @@ class _Side:
             for topic, ends in zip((billing, outcomes), before, strict=True):
                 topic.until_readable(ends, events, _LIMIT, check)
             took = time.monotonic() - started
-            self.rounds.append(_Travelled(events / took, meter.cost(events)))
+            self.rounds.append(_Travelled(events / took, meter.cost(events), meter.written(events)))
             expect("mails", _mails(processes), events)
         for table in ("dedup", "payments", "notifications"):
             expect(f"rows of {table}", self._ours.count(table), events)
@@ -98,16 +99,27 @@ class _Side:
 
 
 class _Meter:
-    """The processor time of every process that takes part, but for the load's and the sink's own."""
+    """The processor time of every process that takes part, but for the load's and the sink's own, and what servers write."""
 
     def __init__(self, ours: System, processes: Sequence[Running]) -> None:
         self._pids = {process.name: process.pid for process in processes if process.name != SINK}
         self._pids |= {server.name: server.pid for server in ours.stack.servers if server.pid}
-        self._before = self._now()
+        self._ours = ours
+        self._before, self._written_before = self._now(), self._written()
 
     def cost(self, events: int) -> dict[str, float]:
         """Milliseconds an event since the meter was made."""
         return {name: (now - self._before[name]) * 1000 / events for name, now in self._now().items()}
+
+    def written(self, events: int) -> dict[str, float]:
+        """Kilobytes an event, one copy, that Postgres and Kafka have written since the meter was made."""
+        return {place: (now - self._written_before[place]) / 1000 / events for place, now in self._written().items()}
+
+    def _written(self) -> dict[str, float]:
+        with self._ours.connect() as connection:
+            row = connection.execute("select pg_current_wal_lsn() - '0/0'").fetchone()
+        logs = [path for path in self._ours.stack.kafka.folder.rglob("*.log") if not path.parent.name.startswith("__")]
+        return {"WAL": float(row[0]) if row else 0.0, "topics": float(sum(path.stat().st_size for path in logs))}
 
     def _now(self) -> dict[str, float]:
         return {name: cpu_seconds_of_all(pid) for name, pid in self._pids.items()}
@@ -152,6 +164,8 @@ def _figures(side: _Side) -> list[Figure]:
         median(f"{side.name}: until the last mail", [each.rate for each in side.rounds], "events/s"),
         median(f"{side.name}: processor time of all", total, "ms/event"),
         *parts,
+        median(f"{side.name}: written to the WAL", [each.written["WAL"] for each in side.rounds], "KB/event"),
+        median(f"{side.name}: written to topics", [each.written["topics"] for each in side.rounds], "KB/event"),
     ]
 
 

@@ -40,7 +40,7 @@ html_show_copyright = False
 html_show_sphinx = False
 
 _PAGES: Final = {
-    "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling"),
+    "Understand": ("docs/architecture", "docs/glossary", "docs/decisions/README", "docs/scaling", "docs/scale"),
     "Rely on": ("docs/contract", "docs/reference", "docs/metrics", "CHANGELOG", "SECURITY"),
     "Operate": (
         "docs/production",

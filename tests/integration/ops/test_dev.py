@@ -51,7 +51,7 @@ def test_bench_without_a_name_lists_the_names_with_a_line_each() -> None:
     ended = dev("bench")
     lines = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines())
     assert ended.returncode == 0
-    assert lines.keys() == {*Name, "all"}
+    assert lines.keys() == {*Name, "all", "capacity"}
     assert all(len(text) > 20 for text in lines.values())
 
 

@@ -1,0 +1,190 @@
+"""The machines that so many events a second need, reckoned from the costs of one event; `whole.json` has the measured ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from benchmarks.figures import Result  # noqa: TC001  # msgspec reads the annotations
+from schemas.topics import TOPICS, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MEASURED: Final = Path(__file__).with_name("whole.json")
+"""The document that `./dev bench whole --json` printed."""
+PAGE: Final = Path(__file__).parents[1] / "docs/scale.md"
+_BEGIN: Final = "<!-- capacity: written by `./dev bench capacity --write` -->"
+_END: Final = "<!-- end of capacity -->"
+
+RATES: Final = (1_000, 10_000, 100_000)
+_SIDE: Final = "this release"
+_BUSY: Final = 0.7  # of a core that is planned for; the rest is for bursts and for catching up
+_PRIMARY_CORES: Final = 16
+_PRIMARY_WAL: Final = 150.0  # MB a second
+_BROKER_CORES: Final = 8
+_BROKER_WRITES: Final = 100.0  # MB a second, copies included
+_COPIES: Final = 3
+_SHARDS: Final = 64
+_DAY: Final = 86_400
+_QUIET: Final = 0.5
+"""The load average above which something else was running."""
+
+
+class Costs(NamedTuple):
+    """The costs of one event: milliseconds of processor time by process, and kilobytes written."""
+
+    processor: dict[str, float]
+    wal: float
+    topics: float
+    origin: str = ""
+    """One sentence: when and where they were measured, and whether that counts."""
+
+
+class Limit(NamedTuple):
+    """A part of the system, the events a second at which it is full, and what is done then."""
+
+    what: str
+    rate: float
+    splits: str
+
+
+class _Machine(msgspec.Struct):
+    date: str
+    cores: int
+    processor: str
+    load: float
+
+
+class _Report(msgspec.Struct):
+    machine: _Machine
+    rounds: int
+    share: float
+    results: list[Result]
+
+
+def measured(path: Path = MEASURED) -> Costs:
+    """The costs that the last kept run of `whole` has found."""
+    report = msgspec.json.decode(path.read_bytes(), type=_Report)
+    [result] = report.results
+    found = {f.name.removeprefix(f"{_SIDE}: "): f for f in result.figures if f.name.startswith(f"{_SIDE}: ")}
+    processor = {name: each.value for name, each in found.items() if each.unit == "ms/event" and " " not in name}
+    return Costs(processor, found["written to the WAL"].value, found["written to topics"].value, _origin(report))
+
+
+def processes(costs: Costs, name: str, rate: float) -> int:
+    """So many processes of a kind, each of which has one core at most."""
+    return _whole(rate / _most(costs, name))
+
+
+def primaries(costs: Costs, rate: float) -> int:
+    return _whole(rate / min(_primary_by_cores(costs), _primary_by_wal(costs)))
+
+
+def brokers(costs: Costs, rate: float) -> int:
+    """At least as many as there are copies."""
+    return max(_COPIES, _whole(rate / min(_broker_by_cores(costs), _broker_by_writes(costs))))
+
+
+def partitions(costs: Costs, rate: float) -> int:
+    """Partitions of a provider's topic: one for each worker at least, and not fewer than there are today."""
+    return max(TOPICS[Topic.WEBHOOKS_STRIPE].partitions, processes(costs, "worker-payments", rate))
+
+
+def limits(costs: Costs) -> list[Limit]:
+    """The limits in the order in which they come."""
+    here = TOPICS[Topic.WEBHOOKS_STRIPE].partitions
+    found = [
+        Limit("one gateway", _most(costs, "gateway"), "another gateway behind the load balancer"),
+        Limit("one relay", _most(costs, "relay"), "another relay: they share the shards"),
+        Limit("one payments worker", _most(costs, "worker-payments"), "another worker: they share the partitions"),
+        Limit("one notifications worker", _most(costs, "worker-notifications"), "another worker: they share the partitions"),
+        Limit(f"{here} partitions of a topic", here * _most(costs, "worker-payments"), "more partitions"),
+        Limit(f"a primary of {_PRIMARY_CORES} cores", _primary_by_cores(costs), "a cell of its own for a source or a region"),
+        Limit(f"a primary's WAL of {_PRIMARY_WAL:g} MB/s", _primary_by_wal(costs), "likewise, or a faster disk"),
+        Limit(f"{_COPIES} brokers' cores", _COPIES * _broker_by_cores(costs), "more brokers: partitions move to them"),
+        Limit(f"{_COPIES} brokers' disks", _COPIES * _broker_by_writes(costs), "likewise"),
+        Limit(f"{_SHARDS} relays of a database", _SHARDS * _most(costs, "relay"), "another outbox database"),
+    ]
+    return sorted(found, key=lambda each: each.rate)
+
+
+def tables(costs: Costs) -> str:
+    """The tables of the page, as Markdown."""
+    kinds = {"gateways": "gateway", "relays": "relay"}
+    kinds |= {"payments workers": "worker-payments", "notifications workers": "worker-notifications"}
+    rows = [[title, *(f"{processes(costs, name, rate):,}" for rate in RATES)] for title, name in kinds.items()]
+    rows += [
+        ["partitions of a provider's topic", *(f"{partitions(costs, rate):,}" for rate in RATES)],
+        ["Kafka brokers", *(f"{brokers(costs, rate):,}" for rate in RATES)],
+        ["written to each copy of the topics", *(f"{rate * costs.topics / 1000:,.1f} MB/s" for rate in RATES)],
+        ["cores of Postgres, in all", *(f"{processes(costs, 'postgres', rate):,}" for rate in RATES)],
+        ["written to the WAL, in all", *(f"{rate * costs.wal / 1000:,.1f} MB/s" for rate in RATES)],
+        ["Postgres primaries", *(f"{primaries(costs, rate):,}" for rate in RATES)],
+        ["WAL of a day", *(f"{rate * costs.wal * _DAY / 1e9:,.1f} TB" for rate in RATES)],
+    ]
+    one = [[name, f"{value:.3f} ms"] for name, value in costs.processor.items()]
+    one += [["written to the WAL", f"{costs.wal:.2f} KB"], ["written to topics, one copy", f"{costs.topics:.2f} KB"]]
+    ends = [[each.what, f"{each.rate:,.0f}", each.splits] for each in limits(costs)]
+    return "\n\n".join(
+        [
+            costs.origin,
+            _table(("an event costs", ""), one),
+            _table(("events a second", *(f"{rate:,}" for rate in RATES)), rows),
+            _table(("limit", "events a second", "what splits it"), ends),
+        ]
+    )
+
+
+def written() -> str:
+    """The tables as the page has them."""
+    return PAGE.read_text().partition(_BEGIN)[2].partition(_END)[0].strip()
+
+
+def write(text: str) -> None:
+    """Put the tables into the page, between their markers."""
+    before, _, rest = PAGE.read_text().partition(_BEGIN)
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{rest.partition(_END)[2]}")
+
+
+def _origin(report: _Report) -> str:
+    machine = report.machine
+    place = f"{machine.cores} cores ({machine.processor})"
+    text = f"Measured {machine.date} on {place}, rounds: {report.rounds}, load before: {machine.load:g}."
+    counts = machine.load <= _QUIET and report.share == 1 and not report.results[0].void
+    return text if counts else f"{text} **The machine was busy or the size reduced: do not rely on these figures.**"
+
+
+def _whole(number: float) -> int:
+    """Rounded up, but not because of the last digit of a float."""
+    return math.ceil(round(number, 6))
+
+
+def _most(costs: Costs, name: str) -> float:
+    """Events a second of one process of a kind."""
+    return 1000 * _BUSY / costs.processor[name]
+
+
+def _primary_by_cores(costs: Costs) -> float:
+    return _PRIMARY_CORES * _most(costs, "postgres")
+
+
+def _primary_by_wal(costs: Costs) -> float:
+    return _PRIMARY_WAL * 1000 / costs.wal
+
+
+def _broker_by_cores(costs: Costs) -> float:
+    """The processor time of one copy is that of one broker; each further copy is taken to cost as much."""
+    return _BROKER_CORES * _most(costs, "kafka") / _COPIES
+
+
+def _broker_by_writes(costs: Costs) -> float:
+    return _BROKER_WRITES * 1000 / (_COPIES * costs.topics)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[list[str]]) -> str:
+    lines = [head, ("---", *("---:" for _ in head[1:])), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
