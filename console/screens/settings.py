@@ -13,6 +13,8 @@ from operations.secrets import standing
 from operations.state.query import NotificationsQuery
 from projections import lists
 
+_SECRETS: Final = 100
+"""On the page; who has many partners narrows them by the setting's name."""
 _ALERTS: Final = 5
 _CHANGES: Final = 20
 
@@ -20,16 +22,21 @@ _CHANGES: Final = 20
 async def settings(request: web.Request) -> web.Response:
     """Show the secrets of this gateway and those used lately, the retention, and the messages about the last alerts."""
     await request.app[SECRET_USES].flush()
+    begins = request.query.get("setting", "").upper()
     query = NotificationsQuery(template="operator-alert", limit=_ALERTS)
     async with transaction(request) as connection:
         secrets = await standing.read(connection, request.app[SETTINGS].newest, request.app[SENDERS])
     async with reading(request) as connection:
         kept = await retention.read(connection)
         alerts = await lists.read(connection, lists.NOTIFICATIONS, query.asked(datetime.now(UTC)))
+    fitting = [each for each in secrets.items if each.setting.startswith(begins)]
     return page(
         request,
         "settings.html",
-        secrets=secrets,
+        secrets=fitting[:_SECRETS],
+        begins=begins,
+        more=len(fitting) > _SECRETS,
+        rule=secrets.rule,
         changes=secrets.changes[:_CHANGES],
         retention=kept,
         alerts=alerts.items,

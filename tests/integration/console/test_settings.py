@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
 
+from console.screens import settings
 from operations.retention import store
 from outbox import partitions
+from runtime.ids import new_id
 from runtime.settings import Secret
 from tests.console import READER, TOKEN, assert_sound, signed_in, visitor
 from tests.gateways import OLD_SECRET
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
+    from console.sessions import Role
     from tests.gateways import Gateway, StartGateway
 
 CONFIG = "/console/settings/config"
 HISTORY = f"{CONFIG}/history"
 AUDIT = "/console/settings/audit"
+ROLES: Final[tuple[Role, ...]] = ("admin", "reader")
 SCRIPT = "<script>document.title='got in'</script>"
 
 
@@ -56,6 +60,36 @@ async def test_a_secret_is_shown_with_its_use_and_never_itself(gateway: Gateway,
     text = (await (await visitor(gateway, database_url)).get("/console/settings")).text
     assert (Secret(OLD_SECRET).id in text, Secret(TOKEN).id in text, OLD_SECRET in text) == (True, True, False)
     assert "The newest one of its setting has not been used yet" in text
+
+
+async def test_many_secrets_are_shown_in_part_and_narrowed_by_their_setting(
+    start_gateway: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "_SECRETS", 3)
+    async with start_gateway(PARTNER_ACME_SECRET="one,two", PARTNER_OTHER_SECRET="three") as gateway:
+        operator = await visitor(gateway, database_url)
+        assert "These are the first 3" in (await operator.get("/console/settings")).text
+        text = (await operator.get("/console/settings?setting=partner_acme")).text
+        assert (text.count("PARTNER_ACME_SECRET"), "PARTNER_OTHER" in text, "the first 3" in text) == (2, False, False)
+        assert "No setting of secrets" in (await operator.get("/console/settings?setting=%3Cscript%3E")).text
+
+
+async def test_messages_about_alerts_are_text_and_a_reader_sees_no_address(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        for to in (SCRIPT, "ada@example.com"):
+            connection.execute(
+                """insert into notifications (id, recipient, channel, template, data, status, address, message_id, traceparent)
+                   values (%s, %s, 'EMAIL', 'operator-alert', '{}', 'sent', 'a@example.com', '', '')""",
+                (new_id(), to),
+            )
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        async with signed_in(gateway, "/console/settings") as looked:
+            assert SCRIPT in await looked.page.inner_text("body")
+            assert ("got in" in await looked.page.title(), looked.faults) == (False, [])
+        seen = [(await (await visitor(gateway, database_url, role=role)).get("/console/settings")).text for role in ROLES]
+        assert ["ada@example.com" in text for text in seen] == [True, False]
 
 
 async def test_the_retention_tells_its_last_run_and_the_next(gateway: Gateway, database_url: str) -> None:

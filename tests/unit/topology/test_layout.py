@@ -8,7 +8,7 @@ import pytest
 
 from schemas.topology import workers
 from tests.unit.topology.looks import NOW, topology
-from topology.drawing import Drawing, Shape, draw, lanes_of
+from topology.drawing import OUTBOX, Drawing, Shape, Station, Way, draw, lanes_of
 from topology.view import Kafka, Topology, around, declared
 
 SCOPES = ["all", *(agent.name for agent in workers())]
@@ -24,6 +24,22 @@ def test_no_two_boxes_overlap(scope: str) -> None:
         beside = one.x + one.width <= other.x or other.x + other.width <= one.x
         above = one.y + one.height <= other.y or other.y + other.height <= one.y
         assert beside or above, (one.name, other.name)
+
+
+def test_the_outbox_stands_between_the_gateway_and_the_relay_and_moves_no_other_lane() -> None:
+    plain, drawing = draw(topology()), draw(topology(), way=Way(Station("3 wait", "some", "3"), Station("no process", "stopped")))
+    shapes = {shape.name: shape for shape in drawing.shapes}
+    gateway, outbox, relay = (shapes[name] for name in ("gateway", OUTBOX, "relay"))
+    assert gateway.y + gateway.height < outbox.y < outbox.y + outbox.height < relay.y
+    assert ((outbox.note, outbox.level, outbox.badge), (relay.note, relay.level)) == (
+        ("3 wait", "some", "3"),
+        ("no process", "stopped"),
+    )
+    assert {*shapes} == {shape.name for shape in plain.shapes} | {OUTBOX}
+    assert len(drawing.curves) == len(plain.curves) + 2
+    for one, other in combinations(drawing.shapes, 2):
+        beside = one.x + one.width <= other.x or other.x + other.width <= one.x
+        assert beside or one.y + one.height <= other.y or other.y + other.height <= one.y, (one.name, other.name)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
