@@ -9,7 +9,21 @@ from console import assets, sign_in
 from console.door import guard, protect
 from console.live import add_live
 from console.pages import SCREENS, redirect
-from console.screens import audit, config, dead_letters, deliveries, find, journey, money, overview, replay, settings, streams
+from console.screens import (
+    audit,
+    config,
+    dead_letters,
+    deliveries,
+    find,
+    journey,
+    leads,
+    money,
+    overview,
+    partners,
+    replay,
+    settings,
+    streams,
+)
 from gateway.keys import READS
 
 SCREENS_SHOWN: Final = (
@@ -17,6 +31,8 @@ SCREENS_SHOWN: Final = (
     find.SCREEN,
     deliveries.SCREEN,
     dead_letters.SCREEN,
+    partners.SCREEN,
+    leads.SCREEN,
     money.SCREEN,
     streams.SCREEN,
     settings.SCREEN,

@@ -10,7 +10,10 @@ _PAGES: Final[Mapping[str, str]] = {
     "dispute": "money/disputes",
     "subscription": "money/subscriptions",
     "invoice": "money/invoices",
-    **dict.fromkeys(("delivery", "event", "lead", "attempt", "notification", "task"), "journey"),
+    **dict.fromkeys(("delivery", "event", "notification", "task"), "journey"),
+    "lead": "leads",
+    "attempt": "leads",
+    "partner": "partners",
 }
 """The path below `/console`; the journey is for things of which each is an event, came by one, or was changed by one last."""
 
@@ -22,6 +25,9 @@ def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is one
 
 _ALERTS: Final = {
     "signature_failures": "/console/deliveries?outcome=rejected",
+    "partner_failing": "/console/partners?state=failing",
+    "lead_delivery_exhausted": "/console/leads?status=exhausted",
+    "lead_delivery_rejected": "/console/leads?status=rejected",
     "dead_letters": "/console/dead-letters",
     "webhooks_unsettled": "/console/streams",
     "records_lost": "/console/streams",

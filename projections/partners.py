@@ -23,7 +23,8 @@ class PartnerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
     `waiting` counts its undelivered leads that will be tried again, `due` those of them whose time has come; the times of the
     oldest are `oldest_received_at` and `oldest_due_at`. Its breaker is open from `opened_at` on, after `failures` in a row,
-    the last of them `error`; the CRM is tried again at `probe_at`, and has been tried last at `tried_at`.
+    the last of them `error`; the CRM is tried again at `probe_at`, and has been tried last at `tried_at`. Somebody has asked for
+    that last at `asked_at`.
     """
 
     partner: str
@@ -36,6 +37,7 @@ class PartnerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     failures: int = 0
     error: str | None = None
     tried_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ with waiting as (
          min(next_attempt_at) filter (where next_attempt_at <= now() and status <> 'delivering') as oldest_due_at
   from leads where next_attempt_at is not null group by partner)
 select partner, coalesce(waiting, 0) as waiting, coalesce(due, 0) as due, oldest_received_at, oldest_due_at,
-       opened_at, probe_at, coalesce(failures, 0) as failures, error, tried_at
+       opened_at, probe_at, coalesce(failures, 0) as failures, error, tried_at, asked_at
 from waiting full join lead_breakers using (partner) order by partner
 """
 

@@ -71,13 +71,15 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open], a:focus-visible"))) event.preventDefault();
 });
-// A chart has its names and columns in an attribute: the times first, then a column for each name.
+// A chart has its names and columns in an attribute: the times first, then a column for each name. `kinds` colours them by what they
+// mean; a value between two gaps is a point.
 const draw = (place) => {
-  const { names, columns } = JSON.parse(place.dataset.chart);
+  const { names, columns, kinds } = JSON.parse(place.dataset.chart);
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-  const lines = names.map((label, n) => ({ label, stroke: colour(`line-${(n % 6) + 1}`), width: 2, points: { show: false } }));
+  const lines = names.map((label, n) => ({ label, stroke: colour(kinds?.[n] ?? `line-${(n % 6) + 1}`), width: 2,
+    spanGaps: true, points: { show: columns[n + 1].includes(null) } }));
   const options = { width: place.clientWidth, height: 200, series: [{}, ...lines], axes: [axis, { ...axis, size: 44 }],
     scales: { y: { range: (_, low, high) => [0, Math.max(high, 4)] } }, legend: { live: false } };
   new uPlot(options, columns, place);

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,8 @@ from gateway.commands.acceptance import Command, answer_task, give_and_wait
 from gateway.errors import GatewayError, Reason
 from gateway.keys import SETTINGS
 from gateway.postgres import transaction
-from projections.partners import WaitingFor, why_waiting
+from outbox.tasks import Task
+from projections.partners import Wait, WaitingFor, why_waiting
 from schemas.leads import DELIVER, DeliverLead
 from schemas.partners import key_of
 
@@ -48,6 +49,14 @@ _REFUSED: Final = {
 }
 
 
+class Outcome(NamedTuple):
+    """What has become of a command by now: its task once it is settled, else why the lead waits, as far as that is known."""
+
+    task_id: UUID
+    task: Task | None
+    wait: Wait | None = None
+
+
 async def deliver(request: web.Request) -> web.Response:
     """
     Make one attempt to deliver a lead now.
@@ -55,22 +64,28 @@ async def deliver(request: web.Request) -> web.Response:
     The gateway waits up to `COMMAND_WAIT` (5 s) for the attempt. If it takes longer, or the lead has to wait, the answer is
     202 and the task reports the result.
     """
-    command = await bodies.read(request, DeliverLead)
+    task_id, task, wait = await deliver_now(request, await bodies.read(request, DeliverLead))
+    if task:
+        return answer_task(task_id, task, Attempted)
+    if wait:
+        deferred = Deferred(task_id, accepted=True, reason=wait.reason, detail=wait.detail, until=wait.until)
+    else:
+        deferred = Deferred(task_id, accepted=True)
+    return answer(deferred, HTTPStatus.ACCEPTED)
+
+
+async def deliver_now(request: web.Request, command: DeliverLead) -> Outcome:
+    """Give the command and wait for its attempt. Raises GatewayError `not_found` or `field_invalid` where the worker refuses."""
     given = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
     task_id, task = await give_and_wait(request, given)
     if task and task.reason in _REFUSED:
         raise GatewayError(*_REFUSED[task.reason])
-    if task is None:
-        return answer(await _deferred(request, task_id, key_of(command.partner_id)), HTTPStatus.ACCEPTED)
-    return answer_task(task_id, task, Attempted)
+    return Outcome(task_id, task, None if task else await _wait_of(request, key_of(command.partner_id)))
 
 
-async def _deferred(request: web.Request, task_id: UUID, partner: str) -> Deferred:
+async def _wait_of(request: web.Request, partner: str) -> Wait | None:
     try:
         async with transaction(request) as connection:
-            wait = await why_waiting(connection, partner, request.app[SETTINGS].newest.partners)
+            return await why_waiting(connection, partner, request.app[SETTINGS].newest.partners)
     except GatewayError:  # the command is durable, whatever can be told of it
-        wait = None
-    if wait is None:
-        return Deferred(task_id, accepted=True)
-    return Deferred(task_id, accepted=True, reason=wait.reason, detail=wait.detail, until=wait.until)
+        return None

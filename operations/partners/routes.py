@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from gateway import bodies
 from gateway.answers import answer, known
@@ -24,7 +25,7 @@ async def partners(request: web.Request) -> web.Response:
 
     Secrets are shown by their public ids only.
     """
-    registry = _registry(request)
+    registry = registry_of(request)
     async with transaction(request) as connection:
         rows = await PARTNERS.read_all(connection)
     stored = {row.id for row in rows}
@@ -39,12 +40,17 @@ async def partner(request: web.Request) -> web.Response:
 
     Its secrets are shown by their public ids only.
     """
-    registry, key = _registry(request), key_of(request.match_info["id"])
     async with transaction(request) as connection:
-        row = await PARTNERS.read(connection, key)
+        found = await detail_of(connection, registry_of(request), key_of(request.match_info["id"]))
+    return answer(known(found, "no partner has this id"))
+
+
+async def detail_of(connection: AsyncConnection, registry: Registry, key: str) -> views.PartnerDetail | None:
+    """Read the partner of this key, whichever of the settings or the database defines it."""
+    row = await PARTNERS.read(connection, key)
     if (configured := registry.environment.get(key)) is not None:
-        return answer(views.of_environment(key, configured, shadows=row is not None))
-    return answer(views.of_row(known(row, "no partner has this id"), registry.seals))
+        return views.of_environment(key, configured, shadows=row is not None)
+    return views.of_row(row, registry.seals) if row else None
 
 
 async def put(request: web.Request) -> web.Response:
@@ -59,7 +65,7 @@ async def put(request: web.Request) -> web.Response:
     with refusing(OperationError):
         async with transaction(request) as connection:
             name, by = request.match_info["id"], request[CALLER].secret_id
-            changed = await _registry(request).put(connection, name, asked, by, faults)
+            changed = await registry_of(request).put(connection, name, asked, by, faults)
     return answer(views.of_change(changed), HTTPStatus.CREATED if changed.was == "created" else HTTPStatus.OK)
 
 
@@ -73,7 +79,7 @@ async def remove(request: web.Request) -> web.Response:
     name = request.match_info["id"]
     with refusing(OperationError):
         async with transaction(request) as connection:
-            await _registry(request).remove(connection, name)
+            await registry_of(request).remove(connection, name)
     return answer(views.PartnerRemoved(key_of(name)))
 
 
@@ -88,7 +94,7 @@ async def add_secret(request: web.Request) -> web.Response:
     with refusing(OperationError):
         async with transaction(request) as connection:
             name, by = request.match_info["id"], request[CALLER].secret_id
-            changed = await _registry(request).add_secret(connection, name, asked.kind, asked.value, by)
+            changed = await registry_of(request).add_secret(connection, name, asked.kind, asked.value, by)
     return answer(views.of_change(changed), HTTPStatus.CREATED)
 
 
@@ -101,11 +107,11 @@ async def drop_secret(request: web.Request) -> web.Response:
     with refusing(OperationError):
         async with transaction(request) as connection:
             name, by = request.match_info["id"], request[CALLER].secret_id
-            changed = await _registry(request).drop_secret(connection, name, request.match_info["secretId"], by)
+            changed = await registry_of(request).drop_secret(connection, name, request.match_info["secretId"], by)
     return answer(views.of_change(changed))
 
 
-def _registry(request: web.Request) -> Registry:
+def registry_of(request: web.Request) -> Registry:
     """The rules by the settings of now, whose keys may have changed since the start."""
     settings = request.app[SETTINGS].newest
     return Registry(Seals(settings.secret_keys), settings.partners, settings.outbound_allow, settings.own_secrets)

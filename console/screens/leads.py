@@ -1,0 +1,98 @@
+"""Leads of partners: lists by partner and state, and one lead with its attempts, which can be delivered now."""
+
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from console.links import page_of
+from console.pages import SESSION, Screen, page
+from gateway.answers import known
+from gateway.commands.leads import deliver_now
+from gateway.errors import GatewayError
+from gateway.paging import id_of
+from gateway.parameters import parse_query
+from gateway.postgres import reading
+from operations.state.query import LeadsQuery, cursor_after
+from operations.topology.routes import SURVEY
+from projections import leads as store
+from projections import lists
+from schemas.leads import DeliverLead, LeadStatus
+
+_ABSENT: Final = "no lead has this id, or it was erased"
+
+
+async def leads(request: web.Request) -> web.Response:
+    """Show the page with the filters of its address."""
+    return await _list(request, "leads.html")
+
+
+async def rows(request: web.Request) -> web.Response:
+    """Show the rows alone, as they are now."""
+    return await _list(request, "_leads.html")
+
+
+async def lead(request: web.Request) -> web.Response:
+    """Show one lead."""
+    return await _lead(request, "lead.html")
+
+
+async def state(request: web.Request) -> web.Response:
+    """Show its state and its attempts as they are now."""
+    return await _lead(request, "_lead.html")
+
+
+async def payload(request: web.Request) -> web.Response:
+    """Show what the partner has sent, to whom may see bodies."""
+    if not request[SESSION].changes:
+        return page(request, "_body.html", body=None)
+    return page(request, "_body.html", body=bytes((await _read(request)).payload))
+
+
+async def deliver(request: web.Request) -> web.Response:
+    """Make one attempt now, and show what came of it."""
+    found = await _read(request)
+    outcome = await deliver_now(request, DeliverLead(lead_id=found.id, partner_id=found.partner_id))
+    kafka = None if outcome.task or outcome.wait else (await request.app[SURVEY].now()).kafka
+    return page(request, "_lead_delivered.html", outcome=outcome, kafka=kafka)
+
+
+async def _list(request: web.Request, template: str) -> web.Response:
+    given = {name: text for name, text in request.query.items() if text}
+    shared: dict[str, Any] = {"given": given, "states": get_args(LeadStatus), "page_of": page_of, "looked": lists.LOOKED}
+    try:
+        query = parse_query(LeadsQuery, given.items())
+        asked = query.asked(datetime.now(UTC))
+    except GatewayError as error:
+        return page(request, template, status=error.status, complaint=str(error), items=[], following="", **shared)
+    async with reading(request) as connection:
+        found = await lists.read(connection, lists.LEADS, asked)
+    cursor = cursor_after(found.last)
+    following = urlencode(given | {"cursor": cursor}) if cursor else ""
+    return page(request, template, complaint="", items=found.items, following=following, **shared)
+
+
+async def _lead(request: web.Request, template: str) -> web.Response:
+    return page(request, template, lead=await _read(request), page_of=page_of)
+
+
+async def _read(request: web.Request) -> store.LeadView:
+    """Raises GatewayError `not_found`."""
+    asked = id_of(request.match_info["id"], "lead")
+    async with reading(request) as connection:
+        return known(await store.lead(connection, str(asked)), _ABSENT)
+
+
+SCREEN: Final = Screen(
+    "Leads",
+    "/console/leads",
+    (
+        web.get("/leads", leads, name="console_leads"),
+        web.get("/leads/rows", rows, name="console_leads_rows"),
+        web.get("/leads/{id}", lead, name="console_lead"),
+        web.get("/leads/{id}/state", state, name="console_lead_state"),
+        web.get("/leads/{id}/payload", payload, name="console_lead_payload"),
+        web.post("/leads/{id}/deliver", deliver, name="console_lead_deliver"),
+    ),
+)

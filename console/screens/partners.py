@@ -1,0 +1,209 @@
+"""Partners: how their CRMs answer, what waits for them, and their leads held back, let go or tried now."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal, NamedTuple, get_args
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+from psycopg import AsyncConnection
+
+from console.pages import SESSION, Screen, page
+from gateway.answers import known
+from gateway.errors import GatewayError, refusing
+from gateway.keys import CALL
+from gateway.parameters import parse_query
+from gateway.postgres import reading, transaction
+from operations.errors import OperationError
+from operations.partners import pausing
+from operations.partners.health import Health, read_health
+from operations.partners.routes import detail_of, registry_of
+from operations.stats import store as stats
+from operations.stats.query import StatsQuery
+from projections.partners import PartnerView, Pause, ask_probe, pause_key, read_partners, read_pauses
+from schemas.leads import LeadStatus
+from schemas.partners import key_of
+from schemas.text import Filter, PartnerId, accepts
+
+_SHOWN: Final = 100
+_SPAN: Final = timedelta(hours=1)
+_LATE: Final = timedelta(minutes=1)
+_ABSENT: Final = "no partner has this id"
+
+State = Literal["paused", "failing", "waiting"]
+
+
+class PartnersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Narrows the partners, which are in the order of their ids."""
+
+    name: Annotated[Filter, Meta(description="Only those with this in their id.")] | None = None
+    state: State | None = None
+    after: Filter | None = None  #: The id of the last one on the page before.
+
+
+class Standing(NamedTuple):
+    """A partner as it stands now; without attempts within the last hour it has no health."""
+
+    id: str
+    pause: Pause
+    view: PartnerView
+    health: Health | None = None
+
+    @property
+    def state(self) -> State | None:
+        """The most that can be said against it in one word."""
+        if self.pause.paused:
+            return "paused"
+        if self.view.opened_at:
+            return "failing"
+        return "waiting" if self.view.waiting else None
+
+    @property
+    def asked_at(self) -> datetime | None:
+        """When somebody has asked for a probe that was not made yet."""
+        asked, tried = self.view.asked_at, self.view.tried_at
+        return asked if asked and (tried is None or tried < asked) else None
+
+    def is_late(self, now: datetime) -> bool:
+        """Tell whether leads are due and nobody tries them."""
+        due = self.view.oldest_due_at
+        return self.state == "waiting" and due is not None and now - due > _LATE
+
+
+async def partners(request: web.Request) -> web.Response:
+    """Show the partners, a page of them."""
+    given = {name: text for name, text in request.query.items() if text}
+    try:
+        query = parse_query(PartnersQuery, given.items())
+    except GatewayError as error:
+        return page(request, "partners.html", status=error.status, given=given, complaint=str(error), items=[], following="")
+    async with reading(request) as connection:
+        fitting = [each for each in await _all(request, connection) if _fits(each, query)]
+        shown = fitting[:_SHOWN]
+        health = await read_health(connection, datetime.now(UTC) - _SPAN, [each.id for each in shown])
+    items = [each._replace(health=health.get(each.id)) for each in shown]
+    following = urlencode(given | {"after": shown[-1].id}) if len(fitting) > _SHOWN else ""
+    return page(request, "partners.html", given=given, complaint="", items=items, following=following)
+
+
+async def partner(request: web.Request) -> web.Response:
+    """Show one partner."""
+    return await _partner(request, "partner.html")
+
+
+async def state(request: web.Request) -> web.Response:
+    """Show how it stands now, and what can be done."""
+    return await _partner(request, "_partner.html")
+
+
+async def attempts(request: web.Request) -> web.Response:
+    """Show the attempts of the last hours, and how long its CRM took."""
+    key = _key_of(request)
+    period = StatsQuery(bucket="5m").period(datetime.now(UTC))
+    async with reading(request) as connection:
+        series = await stats.count(connection, "attempts", period, key)
+    points = {point.at: point for each in series for point in each.points}
+    times = [period.begin + n * period.width for n in range((period.end - period.begin) // period.width)]
+    found = [points.get(at) for at in times]
+    unix = [int(at.timestamp()) for at in times]
+    delivered = [point.outcomes.get("delivered", 0) if point else 0 for point in found]
+    failed = [point.failures if point else 0 for point in found]
+    took = [[point.p50_ms if point else None for point in found], [point.p99_ms if point else None for point in found]]
+    return page(
+        request,
+        "_partner_attempts.html",
+        numbers={"names": ["delivered", "failed"], "kinds": ["none", "much"], "columns": [unix, delivered, failed]},
+        times={"names": ["half of them, ms", "99 of 100, ms"], "columns": [unix, *took]},
+        delivered=sum(delivered),
+        failed=sum(failed),
+    )
+
+
+async def pause(request: web.Request) -> web.Response:
+    """Hold its leads back."""
+    return await _set(request, paused=True)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let its leads go."""
+    return await _set(request, paused=False)
+
+
+async def probe(request: web.Request) -> web.Response:
+    """Have its CRM tried now."""
+    async with transaction(request) as connection:
+        standing = await _standing(request, connection, _key_of(request))
+        if not standing.pause.paused:
+            await ask_probe(connection, standing.id)
+    return await _partner(request, "_partner.html")
+
+
+async def _set(request: web.Request, *, paused: bool) -> web.Response:
+    call = request[CALL]
+    change = pausing.Change(call.id, request[SESSION].holder.secret_id, call.trace)
+    with refusing(OperationError):
+        async with transaction(request) as connection:
+            await pausing.pause(connection, registry_of(request), _key_of(request), change, paused=paused)
+    return await _partner(request, "_partner.html")
+
+
+async def _partner(request: web.Request, template: str) -> web.Response:
+    key, now = _key_of(request), datetime.now(UTC)
+    async with reading(request) as connection:
+        standing = await _standing(request, connection, key)
+        health = await read_health(connection, now - _SPAN, [key])
+        detail = await detail_of(connection, registry_of(request), key)
+    return page(
+        request,
+        template,
+        partner=standing._replace(health=health.get(key)),
+        detail=detail,
+        pause_key=pause_key(key),
+        late=standing.is_late(now),
+        states=get_args(LeadStatus),
+    )
+
+
+async def _standing(request: web.Request, connection: AsyncConnection, key: str) -> Standing:
+    """Raises GatewayError `not_found`."""
+    return known(next((each for each in await _all(request, connection) if each.id == key), None), _ABSENT)
+
+
+async def _all(request: web.Request, connection: AsyncConnection) -> list[Standing]:
+    """Every partner that exists, has leads that wait, or has a CRM that has failed, in the order of their ids."""
+    pauses = await read_pauses(connection, registry_of(request).environment)
+    waiting = {view.partner: view for view in await read_partners(connection)}
+    running = Pause(paused=False, by="configuration")
+    return [
+        Standing(key, pauses.get(key, running), waiting.get(key, PartnerView(partner=key))) for key in sorted({*pauses, *waiting})
+    ]
+
+
+def _key_of(request: web.Request) -> str:
+    """The partner of the path. Raises GatewayError `not_found`."""
+    asked = request.match_info["id"]
+    return key_of(known(asked if accepts(PartnerId, asked) else None, _ABSENT))
+
+
+def _fits(standing: Standing, query: PartnersQuery) -> bool:
+    return (
+        (query.after is None or standing.id > query.after)
+        and (query.name is None or key_of(query.name) in standing.id)
+        and (query.state is None or query.state == standing.state)
+    )
+
+
+SCREEN: Final = Screen(
+    "Partners",
+    "/console/partners",
+    (
+        web.get("/partners", partners, name="console_partners"),
+        web.get("/partners/{id}", partner, name="console_partner"),
+        web.get("/partners/{id}/state", state, name="console_partner_state"),
+        web.get("/partners/{id}/attempts", attempts, name="console_partner_attempts"),
+        web.post("/partners/{id}/pause", pause, name="console_partner_pause"),
+        web.post("/partners/{id}/resume", resume, name="console_partner_resume"),
+        web.post("/partners/{id}/probe", probe, name="console_partner_probe"),
+    ),
+)

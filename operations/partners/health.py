@@ -1,0 +1,42 @@
+"""The attempts at the CRMs of partners over a short time: the newest of an indexed range, so that the price has a bound."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+COUNTED_MAX: Final = 20_000
+_READ: Final = """
+select partner, count(*) as attempts, count(*) filter (where error is null) as delivered,
+  percentile_cont(0.5) within group (order by took) as p50, percentile_cont(0.99) within group (order by took) as p99
+from (
+  select l.partner, a.error, extract(epoch from a.ended_at - a.started_at)::float8 as took
+  from lead_attempts a join leads l on l.id = a.lead_id
+  where a.started_at >= %s and a.ended_at is not null and l.partner = any(%s)
+  order by a.started_at desc limit %s) ended
+group by partner
+"""
+
+
+class Health(NamedTuple):
+    """The attempts of one partner that have ended; half of them took no longer than `p50` seconds."""
+
+    partner: str
+    attempts: int
+    delivered: int
+    p50: float
+    p99: float
+
+    @property
+    def share(self) -> float:
+        """The share that its CRM has taken, from 0 to 1."""
+        return self.delivered / self.attempts
+
+
+async def read_health(connection: AsyncConnection, since: datetime, partners: Sequence[str]) -> dict[str, Health]:
+    """Read the attempts of these partners since then; a partner without any has no entry. The newest 20,000 are counted."""
+    async with connection.cursor(row_factory=class_row(Health)) as cursor:
+        found = await (await cursor.execute(_READ, (since, list(partners), COUNTED_MAX), prepare=False)).fetchall()
+    return {each.partner: each for each in found}
