@@ -66,10 +66,15 @@ document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.suc
 addEventListener("pagehide", unfollow);
 addEventListener("pageshow", follow);
 
-// A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus.
+// A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus. An answer that was
+// under way by then would close it, so it is dropped.
+const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], a:focus-visible");
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
-  if (part.matches("[hx-trigger*=every]") && (document.hidden || part.querySelector("details[open], a:focus-visible"))) event.preventDefault();
+  if (isInUse(part) || (document.hidden && part.matches("[hx-trigger*=every]"))) event.preventDefault();
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (isInUse(event.detail.requestConfig.elt)) event.detail.shouldSwap = false;
 });
 // A chart has its names and columns in an attribute: the times first, then a column for each name. `kinds` colours them by what they
 // mean; a value between two gaps is a point.
