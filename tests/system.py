@@ -76,7 +76,7 @@ class System:
         *,
         workers: Collection[str] = WORKERS,
         together: bool = False,
-        doubled: bool = False,
+        doubled: bool | Collection[str] = False,
         hung_after: timedelta = HUNG_AFTER,
         data_limit: int | None = None,
         program: str = TALLYHOOK,
@@ -97,7 +97,8 @@ class System:
         without = () if self._sends else (SINK,)
         self._specs = tuple(spec for spec in processes(self._listeners) if spec.name not in without)
         if doubled:
-            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name != SINK)
+            twice = {spec.name for spec in self._specs if spec.name != SINK} if doubled is True else {*doubled}
+            self._specs += tuple(self._second(spec) for spec in self._specs if spec.name in twice)
         self._specs = tuple(
             replace(spec, command=tuple(program if word == TALLYHOOK else word for word in spec.command)) for spec in self._specs
         )
@@ -225,14 +226,14 @@ def running_system(
     *,
     workers: Collection[str] = WORKERS,
     together: bool = False,
-    doubled: bool = False,
+    doubled: bool | Collection[str] = False,
     hung_after: timedelta = HUNG_AFTER,
     **settings: str,
 ) -> Iterator[System]:
     """
     A prepared and started system of these workers, by default all.
 
-    The workers are one process if they are `together`; `doubled` has two processes of each kind.
+    The workers are one process if they are `together`; `doubled` has two processes of each kind, or of those that it names.
     """
     system = System(stack, workers=workers, together=together, doubled=doubled, hung_after=hung_after, **settings)
     system.prepare()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
@@ -20,6 +21,7 @@ from tests.sender import post_razorpay, post_stripe
 from tests.simulators import partner, razorpay, stripe
 from tests.simulators.crm import SECRET as CRM_SECRET
 from tests.simulators.stripe_objects import payment_intent_object
+from tests.system import Doors
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ READERS: Final = {
     **{name: {"worker"} for name in ("ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY")},
     "DATABASE_URL": {"gateway", "relay", "worker"},
 }
+_NUMBER: Final = {"gateway": 2}
+"""Of how many processes of a kind there are several."""
 STEP: Final = 10  # successes of each kind between two steps
 
 
@@ -83,8 +87,13 @@ class Load:
         self.refusals = list[str]()
         self.alerts = set[str]()
         self.told = list[Told]()
+        self._doors = cycle((Doors(system.public, system.internal), system.second))
         self._stored = {"partner": "", "endpoint": f"whsec_{stripe.random_id('eu')}"}
         self._ended = asyncio.Event()
+
+    def door(self) -> Doors:
+        """One gateway after the other, for each request the next."""
+        return next(self._doors)
 
     def secret(self, setting: str, place: int | None = None) -> str:
         return LISTS[setting][self.place if place is None else place]
@@ -107,7 +116,7 @@ class Load:
         await self._put("endpoints/stripe/eu", secrets=[self._stored["endpoint"]])
 
         async def may_call() -> bool | None:
-            for name in ("stored partner", "stored endpoint"):
+            for name in ("stored partner", "stored partner", "stored endpoint", "stored endpoint"):  # at each gateway
                 status = await self.calls[name](0)
                 self.done[name] += status < 300
                 if status >= 300:
@@ -118,7 +127,7 @@ class Load:
 
     async def _put(self, path: str, method: str = "PUT", **body: Any) -> Any:
         headers = {"X-Internal-Token": self.secret("ADMIN_API_TOKEN")}
-        async with self._http.request(method, f"{self._system.internal}/v1/admin/{path}", json=body, headers=headers) as answer:
+        async with self._http.request(method, f"{self.door().internal}/v1/admin/{path}", json=body, headers=headers) as answer:
             assert answer.status < 300, await answer.text()
             return await answer.json()
 
@@ -164,11 +173,11 @@ class Load:
             "related_object": {"id": payment.id, "type": "payment_intent", "url": f"/v1/payment_intents/{payment.id}"},
         }
         secret = self.secret("STRIPE_WEBHOOK_SECRET", place)
-        return (await post_stripe(self._http, self._system.public, json.dumps(event).encode(), secret=secret)).status
+        return (await post_stripe(self._http, self.door().public, json.dumps(event).encode(), secret=secret)).status
 
     async def razorpay(self, place: int) -> int:
         secret = self.secret("RAZORPAY_WEBHOOK_SECRET", place)
-        return (await post_razorpay(self._http, self._system.public, razorpay.Payment().captured(), secret=secret)).status
+        return (await post_razorpay(self._http, self.door().public, razorpay.Payment().captured(), secret=secret)).status
 
     async def signed_lead(self, place: int) -> int:
         body = partner.lead(stripe.random_id("crm"), "acme")
@@ -180,7 +189,7 @@ class Load:
 
     async def _lead(self, body: bytes, proof: dict[str, str]) -> int:
         headers = {"Content-Type": "application/json", **proof}
-        async with self._http.post(f"{self._system.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
+        async with self._http.post(f"{self.door().public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
             return answer.status
 
     async def service(self, place: int) -> int:
@@ -193,7 +202,7 @@ class Load:
         return (await self.get("/v1/admin/replays", self.secret("READ_API_TOKEN", place)))[0]
 
     async def get(self, path: str, token: str) -> tuple[int, str]:
-        async with self._http.get(self._system.internal + path, headers={"X-Internal-Token": token}) as answer:
+        async with self._http.get(self.door().internal + path, headers={"X-Internal-Token": token}) as answer:
             return answer.status, await answer.text()
 
     async def mail(self, place: int) -> int:
@@ -230,13 +239,13 @@ class Load:
         now = time.time()
         body = stripe.Payment().succeeded(int(now))
         headers = {"Content-Type": "application/json", "Stripe-Signature": stripe.sign(body, self._stored["endpoint"], now)}
-        url = f"{self._system.public}/v1/webhooks/stripe/eu"
+        url = f"{self.door().public}/v1/webhooks/stripe/eu"
         async with self._http.post(url, data=body, headers=headers) as answer:
             return answer.status
 
     async def _command(self, place: int, path: str, **body: Any) -> int:
         headers = {"X-Internal-Token": self.secret("INTERNAL_API_TOKEN", place)}
-        async with self._http.post(f"{self._system.internal}/internal/v1/{path}", json=body, headers=headers) as answer:
+        async with self._http.post(f"{self.door().internal}/internal/v1/{path}", json=body, headers=headers) as answer:
             return answer.status
 
     async def until_taken(self, texts: dict[str, str], since: datetime) -> None:
@@ -246,12 +255,13 @@ class Load:
         async def all_taken() -> list[datetime] | None:
             status, text = await self.get("/v1/admin/secrets", self.secret("ADMIN_API_TOKEN"))
             assert status == 200, text
-            taken = {
-                Told(each["setting"], tuple(each["ids"]), process_of(each["process"])): datetime.fromisoformat(each["at"])
-                for each in json.loads(text)["changes"]
-                if each["outcome"] == "taken"
-            }
-            return [taken[each] for each in wanted] if wanted <= taken.keys() else None
+            taken = defaultdict[Told, dict[str, datetime]](dict)
+            for each in json.loads(text)["changes"]:
+                if each["outcome"] == "taken":
+                    told = Told(each["setting"], tuple(each["ids"]), process_of(each["process"]))
+                    taken[told][each["process"]] = datetime.fromisoformat(each["at"])
+            there = all(len(taken[each]) >= _NUMBER.get(each.process, 1) for each in wanted)
+            return [moment for each in wanted for moment in taken[each].values()] if there else None
 
         moments = await eventually(all_taken)
         self.told += wanted
