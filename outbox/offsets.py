@@ -157,7 +157,7 @@ class Offsets:
         if not there:
             return {}
         described = self.admin.describe_topics(TopicCollection([*map(self.kafka.named, there)]), **self._patience)
-        return {self.kafka.ours(name): str(self._result(future).topic_id) for name, future in described.items()}
+        return {self.kafka.ours(name): str(self._result(future, f"topic {name}").topic_id) for name, future in described.items()}
 
     def _describe(self, groups: Collection[str]) -> dict[str, Future[Any]]:
         named = [*map(self.kafka.named, groups)]
@@ -174,7 +174,7 @@ class Offsets:
         try:
             known = self.admin.list_topics(timeout=self._limit).topics
         except KafkaException as error:
-            raise self._failure(error) from error
+            raise self._failure(error, "list of topics") from error
         named = ((topic, self.kafka.named(topic)) for topic in topics)
         return [Place(topic, number) for topic, name in named if name in known for number in sorted(known[name].partitions)]
 
@@ -183,7 +183,7 @@ class Offsets:
         return self.admin.list_offsets(asked, **self._patience) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
-        return {self._place(where): self._result(future).offset for where, future in asked.items()}
+        return {self._place(where): self._result(future, f"topic {where.topic}").offset for where, future in asked.items()}
 
     def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
         """
@@ -198,16 +198,16 @@ class Offsets:
         try:
             found = consumer.committed([partition_of(self.kafka, place) for place in places], timeout=self._limit)
         except KafkaException as error:
-            raise self._failure(error) from error
+            raise self._failure(error, f"group {self.kafka.named(name)}") from error
         finally:
             consumer.close()
         if broken := next((each.error for each in found if each.error is not None), None):
-            raise self._failure(KafkaException(broken))
+            raise self._failure(KafkaException(broken), f"group {self.kafka.named(name)}")
         return {self._place(each): each.offset for each in found if each.offset >= 0}
 
     def _group(self, name: str, described: Future[Any], committed: Mapping[Place, int]) -> Group:
         try:
-            seen = self._result(described)
+            seen = self._result(described, f"group {self.kafka.named(name)}")
         except _NotKnown:
             return Group(name, "dead", (), {})
         members = tuple(
@@ -218,13 +218,13 @@ class Offsets:
         )
         return Group(name, seen.state.name.lower(), members, committed)
 
-    def _result(self, future: "Future[T]") -> T:
+    def _result(self, future: "Future[T]", of: str) -> T:
         try:
             return future.result(self._limit)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 raise _NotKnown from error
-            raise self._failure(error) from error
+            raise self._failure(error, of) from error
         except FutureTimeout as error:
             raise BrokerError(
                 Reason.KAFKA_UNAVAILABLE, f"Kafka does not answer at {self.kafka.servers} in {self._limit:g} s"
@@ -233,13 +233,13 @@ class Offsets:
     def _place(self, partition: TopicPartition) -> Place:
         return Place(self.kafka.ours(partition.topic), partition.partition)
 
-    def _failure(self, error: KafkaException) -> BrokerError:
+    def _failure(self, error: KafkaException, of: str) -> BrokerError:
         cause = error.args[0]
         if cause.code() < 0 or cause.retriable():  # the client's own codes: transport, time-out, no broker
             return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self.kafka, self.admin, error))
         if cause.code() in _MOVING:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
-        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses: {cause.str()}")
+        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses us the {of}: {cause.str()}")
 
 
 class _NotKnown(Exception):

@@ -25,6 +25,29 @@ begin
   end loop;
   execute format('grant create on database %I to {owner}', current_database());
 end $$;
+-- Where the schema is there already, what the role that made it owns becomes the owner's.
+do $$
+declare
+  maker oid := (
+    select relowner from pg_class where oid = to_regclass('public.alembic_version') and relowner <> '{owner}'::regrole
+  );
+  change text;
+begin
+  for change in
+    select format('alter table %s owner to {owner}', c.oid::regclass) from pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relowner = maker and c.relkind in ('r', 'p', 'v', 'm', 'S')
+      and not exists (
+        select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+        and (d.deptype = 'e' or c.relkind = 'S' and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')))
+    union all
+    select format('alter routine %s owner to {owner}', p.oid::regprocedure) from pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proowner = maker
+      and not exists (
+        select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+  loop
+    execute change;
+  end loop;
+end $$;
 grant usage, create on schema public to {owner};
 grant usage on schema public to {processes};
 grant select, insert, update, delete on all tables in schema public to {processes};

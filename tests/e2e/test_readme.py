@@ -105,19 +105,48 @@ def test_what_the_demo_says_to_do_next_can_be_pasted(newcomer: Newcomer, after_t
     assert '"journey"' in newcomer.says(pasted)
 
 
-def test_an_env_that_was_set_before_a_stop_is_not_taken_for_the_users_own(newcomer: Newcomer, after_the_readme: str) -> None:
+@pytest.fixture(scope="module")
+def secured(newcomer: Newcomer, after_the_readme: str) -> subprocess.CompletedProcess[str]:
+    """What is printed where the same system is stopped and starts again with TLS and passwords."""
     assert after_the_readme
     script = """
     eval "$(./dev env)"
     ./dev down
     ! tallyhook ledger
-    ./dev up --detach
+    ./dev up --detach --secure
     ./dev demo
+    ! tallyhook ledger
+    eval "$(./dev env)"
     tallyhook ledger
+    ./dev env
     """
     ended = newcomer.run(script)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
-    assert "no longer runs" in ended.stderr
-    postgres = re.search(r"^postgres +ready +(\d+|-)", ended.stdout, re.MULTILINE)
+    return ended
+
+
+def test_an_env_that_was_set_before_a_stop_is_not_taken_for_the_users_own(secured: subprocess.CompletedProcess[str]) -> None:
+    assert "no longer runs" in secured.stderr
+    assert "have changed since" in " ".join(secured.stderr.split())
+    postgres = re.search(r"^postgres +ready +(\d+|-)", secured.stdout, re.MULTILINE)
     assert postgres
     assert postgres[1].isdigit()  # a server of its own, not one of others at the address in the shell
+
+
+def test_the_demo_runs_where_every_server_asks_for_tls_and_a_password(secured: subprocess.CompletedProcess[str]) -> None:
+    shown = " ".join(secured.stdout.split())  # without its line breaks
+    for effect in (
+        "succeeded, 49.90 EUR",
+        "mail to demo-user@example.com: Your payment of 49.90 EUR has arrived",
+        "delivered; attempt 1 answered 204",
+        "Redis: 3 of 3 keys removed, 0 left",
+        "finds demo-",
+    ):
+        assert effect in shown
+    for setting in (
+        "sslmode=verify-full",
+        "KAFKA_SECURITY_PROTOCOL=SASL_SSL",
+        "REDIS_URL=rediss://",
+        "ELASTICSEARCH_URL=https://",
+    ):
+        assert setting in secured.stdout.replace("'", "")

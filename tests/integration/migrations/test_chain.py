@@ -29,6 +29,7 @@ import outbox
 import outbox.day_functions
 import projections
 from migrations import chain
+from ops.commands.grants import sql_of
 from outbox import partitions
 from outbox.tables import metadata
 from runtime.schema import needed, newest, read_schema
@@ -215,3 +216,22 @@ def test_the_chain_is_one_line_numbered_as_its_files_are() -> None:
     numbers = [script.revision for script in reversed(scripts)]
     assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
     assert all(Path(script.path).stem.startswith(f"{script.revision}_") for script in scripts)
+
+
+def test_the_owner_of_the_grants_takes_over_a_schema_that_another_role_made(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for _ in range(2):  # run once more it changes nothing
+            connection.execute(sql_of("takes_over", "owns_nothing").encode())
+        connection.execute("set role takes_over")
+        connection.execute("alter table payments add column more text")
+        connection.execute("update alembic_version set version_num = version_num")
+        others = """
+            select relname from pg_class where relnamespace = 'public'::regnamespace and relowner <> 'takes_over'::regrole
+            union all
+            select proname from pg_proc where pronamespace = 'public'::regnamespace and proowner <> 'takes_over'::regrole
+        """
+        assert connection.execute(others).fetchall() == []
+        connection.execute("set role owns_nothing")
+        connection.execute("select count(*) from payments")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("alter table payments add column other text")

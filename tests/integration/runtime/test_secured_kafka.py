@@ -120,6 +120,7 @@ def test_a_right_that_is_missing_is_a_refusal(kafka: SecuredKafka) -> None:
     with pytest.raises(BrokerError) as refused:
         offsets.look((), ["somebody-elses"])
     assert refused.value.reason == "kafka_refused"
+    assert "the group somebody-elses" in str(refused.value)
     assert USER not in str(refused.value)
 
 
