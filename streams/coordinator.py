@@ -38,7 +38,7 @@ def guard(coordinator: Any, generation: Callable[[], int]) -> None:
     coordinator._send_req = send_and_check  # noqa: SLF001  # likewise
 
 
-def guard_rights(coordinator: Any, suspect: Callable[[], None], retry: float) -> None:
+def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], retry: float) -> None:
     """
     Have a coordinator try again after `retry` seconds where Kafka refuses it for a right, and report that to `suspect`.
 
@@ -51,7 +51,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[], None], retry: float) ->
         if not isinstance(error, FORBIDDEN):
             await push(error)
             return
-        suspect()
+        suspect(error)
         await asyncio.wait([coordinator._closing], timeout=retry)  # noqa: SLF001  # likewise
         coordinator.request_rejoin()  # the task that was refused has ended, and begins anew with a membership
 
@@ -59,7 +59,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[], None], retry: float) ->
         try:
             await commit(assignment, offsets)
         except FORBIDDEN as error:
-            suspect()
+            suspect(error)
             raise errors.CommitFailedError(f"{error!r}; to be made again, as if the group had already rebalanced") from error
 
     async def send_and_look(request: Any) -> Any:
@@ -67,7 +67,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[], None], retry: float) ->
         if isinstance(request, OffsetFetchRequest):
             codes = {code for _, places in response.topics for *_, code in places}
             if refused := next((error for error in FORBIDDEN if error.errno in codes), None):
-                suspect()
+                suspect(refused())
                 raise errors.KafkaConnectionError(f"OffsetFetch: {refused.__name__}")  # is tried again
         return response
 

@@ -43,7 +43,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         try:
             found: RecordMap = await super().fetched_records(partitions, timeout, min(_STEP, max_records))
         except TopicAuthorizationFailedError as error:
-            self._leave_alone(str(error.args[0]))
+            self._leave_alone(error)
             return {}
         taken = dict(found)
         while found and (left := max_records - sum(map(len, taken.values()))) > 0:
@@ -58,10 +58,10 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
                 taken[place] = [*taken.get(place, ()), *records]
         return taken
 
-    def _leave_alone(self, topic: str) -> None:
+    def _leave_alone(self, error: TopicAuthorizationFailedError) -> None:
         """Fetch nothing of a topic for a while, since Kafka refuses it; Faust would end the process."""
-        self.rights.suspect()
-        refused = [place for place in self._subscriptions.assigned_partitions() if place.topic == topic]
+        self.rights.suspect(error)
+        refused = [place for place in self._subscriptions.assigned_partitions() if place.topic == error.args[0]]
         for place in refused:
             self._subscriptions.pause(place)
             self._records.pop(place, None)  # the same refusal, since it comes for all of them at once

@@ -6,7 +6,8 @@ refuses it tells `suspect`; then the brokers are asked what is missing, until no
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_LOGGERS: Final = ("aiokafka.cluster", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
+
+
+def _says_more(record: logging.LogRecord) -> bool:
+    """Leave out a line for each partition and attempt of what is refused: ours names the right, once an attempt."""
+    return "uthoriz" not in record.getMessage()
+
 
 class Rights(Service):
     """The rights of one role; `missing` says in words which are not granted, and is empty while all are."""
@@ -35,14 +43,18 @@ class Rights(Service):
         self._app = app
         self._topics = topics
         self._suspected = asyncio.Event()
+        self._refused: BaseException | None = None
         self._suspected.set()  # a topic that may not even be seen is not refused: no partition of it is given out
 
     @override
     async def on_start(self) -> None:
         self._here = asyncio.get_running_loop()
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_says_more)
 
-    def suspect(self) -> None:
+    def suspect(self, refused: BaseException) -> None:
         """Have the rights looked at; called in whichever thread was refused something."""
+        self._refused = refused
         self._here.call_soon_threadsafe(self._suspected.set)
 
     @Service.task
@@ -51,27 +63,40 @@ class Rights(Service):
         while not self.should_stop:
             await self.wait(self._suspected.wait())
             self._suspected.clear()
-            while not self.should_stop and (missing := await asyncio.to_thread(self._look)):
-                self.missing = missing
-                log.warning("worker_waiting", reason=rights.MISSING, error=missing)
-                await self.sleep(self.retry)
+            await self._until_granted()
+            if self._refused and not self.missing:
+                log.warning("worker_waiting", reason="kafka_refused", error=described(self._refused))
+            self._refused = None
             if self.missing and not self.should_stop:
                 self.missing = ""
                 with suppress(ConsumerNotStarted):
                     await self._app.consumer.see_topics()
 
-    def _look(self) -> str:
-        """Return what is missing; while the brokers do not tell it, what was."""
-        try:
-            return "; ".join(self._lacking())
-        except (KafkaException, TimeoutError) as error:
-            log.debug("rights_unknown", error=described(error))
-            return self.missing
+    async def _until_granted(self) -> None:
+        while not self.should_stop:
+            missing, is_all = await asyncio.to_thread(self._look)
+            if is_all and not missing:
+                return
+            if missing:
+                self.missing = "; ".join(missing)
+                log.warning("worker_waiting", reason=rights.MISSING, error=self.missing)
+            await self.sleep(self.retry)
 
-    def _lacking(self) -> Iterator[str]:
+    def _look(self) -> tuple[list[str], bool]:
+        """Return what is missing, and whether the brokers told all: who coordinates the group may be silent for a while."""
         kafka, admin = self._app.kafka, self._app.offsets.admin
-        held = rights.on_topics(admin, map(kafka.named, self._topics))
-        if names := rights.lacking("READ", held):
-            yield rights.told("READ", "topic", names)
-        if names := rights.lacking("READ", rights.on_groups(admin, [self._app.conf.id])):
-            yield rights.told("READ", "group", names)
+        asked: dict[str, Callable[[], rights.Held]] = {
+            "topic": lambda: rights.on_topics(admin, map(kafka.named, self._topics)),
+            "group": lambda: rights.on_groups(admin, [self._app.conf.id]),
+        }
+        found: list[str] = []
+        is_all = True
+        for kind, ask in asked.items():
+            try:
+                names = rights.lacking("READ", ask())
+            except (KafkaException, TimeoutError) as error:
+                log.debug("rights_unknown", error=described(error))
+                is_all = False
+            else:
+                found += [rights.told("READ", kind, names)] if names else []
+        return found, is_all

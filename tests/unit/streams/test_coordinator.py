@@ -101,7 +101,7 @@ async def test_what_else_is_sent_is_none_of_its_business() -> None:
 
 def watched() -> tuple[Any, list[str]]:
     coordinator, suspected = Coordinator(), list[str]()
-    guard_rights(coordinator, lambda: suspected.append("looked at"), 0.0)
+    guard_rights(coordinator, lambda _: suspected.append("looked at"), 0.0)
     return coordinator, suspected
 
 

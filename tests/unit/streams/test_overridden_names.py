@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from importlib.metadata import version
 from typing import Any, Final
@@ -108,6 +109,17 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self._pending_tasks = set()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "backoff = self._fetcher_timeout" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
     assert "FetchRequest(\n                self._fetch_max_wait_ms," in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
+
+
+def test_the_lines_of_aiokafka_that_are_left_out_are_there() -> None:
+    for name, words in {
+        "aiokafka.cluster": "is not authorized for this client",
+        "aiokafka.consumer.fetcher": "Not authorized to read from topic",
+        "aiokafka.consumer.group_coordinator": "unauthorized topics",
+    }.items():
+        module = importlib.import_module(name)
+        assert module.log.name == name
+        assert words in inspect.getsource(module)
 
 
 def test_polls_are_short_while_something_fetched_waits() -> None:
