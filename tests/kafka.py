@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from outbox.offsets import Offsets
+    from runtime.kafka import Cluster
 
 
 class Stored(NamedTuple):
@@ -29,13 +30,39 @@ class Stored(NamedTuple):
     headers: dict[str, str]
 
 
-def make_topic(bootstrap: str, *, partitions: int = 4, **config: str) -> str:
-    """A fresh topic; returns its name."""
+def settings_of(kafka: Cluster) -> dict[str, str]:
+    """The settings of a process that is to use this cluster under this prefix."""
+    return {"KAFKA_BOOTSTRAP_SERVERS": kafka.servers, "KAFKA_TOPIC_PREFIX": kafka.prefix}
+
+
+def make_topic(kafka: Cluster, *, partitions: int = 4, **config: str) -> str:
+    """A fresh topic; returns our name of it, which on the cluster is behind the prefix."""
     name = f"test-{uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    made = admin.create_topics([NewTopic(name, partitions, 1, config=config)])
-    made[name].result(20)
+    admin = AdminClient(kafka.client)
+    made = admin.create_topics([NewTopic(kafka.named(name), partitions, 1, config=config)])
+    made[kafka.named(name)].result(20)
     return name
+
+
+def names_on(kafka: Cluster) -> set[str]:
+    """Every topic and every group that the cluster knows, whoever made it, but for Kafka's own."""
+    admin = AdminClient(kafka.client)
+    groups = admin.list_consumer_groups().result(20).valid
+    names = {*admin.list_topics(timeout=20).topics, *(group.group_id for group in groups)}
+    return {name for name in names if not name.startswith("__")}
+
+
+def strays(kafka: Cluster, before: set[str]) -> set[str]:
+    """What was made since without the prefix, where everybody sees it."""
+    return {name for name in names_on(kafka) - before if not name.startswith(kafka.prefix)}
+
+
+def delete_all_of(kafka: Cluster) -> None:
+    """Delete the topics behind the prefix; what was committed in them goes with them."""
+    admin = AdminClient(kafka.client)
+    if topics := [name for name in admin.list_topics(timeout=20).topics if name.startswith(kafka.prefix)]:
+        for deleted in admin.delete_topics(topics).values():
+            deleted.result(20)
 
 
 def led(offsets: Offsets, topics: Collection[str]) -> bool:
@@ -46,21 +73,21 @@ def led(offsets: Offsets, topics: Collection[str]) -> bool:
         return False
 
 
-def delete_records(bootstrap: str, topic: str, before: dict[int, int]) -> None:
+def delete_records(kafka: Cluster, topic: str, before: dict[int, int]) -> None:
     """Have Kafka forget what is before these offsets, as its retention does."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.delete_records([TopicPartition(topic, *pair) for pair in before.items()]).values():
+    admin = AdminClient(kafka.client)
+    for future in admin.delete_records([TopicPartition(kafka.named(topic), *pair) for pair in before.items()]).values():
         future.result(20)
 
 
-def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
+def make_anew(kafka: Cluster, topic: str, partitions: int) -> None:
     """Delete a topic and make it again under its name, as soon as Kafka lets us."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.delete_topics([topic])[topic].result(20)
+    admin, name = AdminClient(kafka.client), kafka.named(topic)
+    admin.delete_topics([name])[name].result(20)
 
     def made() -> bool:
         try:
-            admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+            admin.create_topics([NewTopic(name, partitions, 1)])[name].result(20)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
@@ -71,19 +98,18 @@ def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
 
 
 def read_topic(
-    bootstrap: str, topic: str, *, until: Callable[[list[Stored]], bool], seconds: float = LIMIT, start: int = -2
+    kafka: Cluster, topic: str, *, until: Callable[[list[Stored]], bool], seconds: float = LIMIT, start: int = -2
 ) -> list[Stored]:
     """
     Every record of the topic from its beginning, in the order of each partition, until enough of them are there.
 
     Fails when they have not come in time, telling how many did.
     """
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": f"reader-{uuid4()}", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
-    )
+    settings = {"group.id": f"reader-{uuid4()}", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
+    consumer, name = Consumer(kafka.client | settings), kafka.named(topic)
     try:
-        known = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, start) for number in known])
+        known = consumer.list_topics(name, timeout=10).topics[name].partitions
+        consumer.assign([TopicPartition(name, number, start) for number in known])
         found: list[Stored] = []
         deadline = time.monotonic() + seconds
         while not until(found):

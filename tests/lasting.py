@@ -48,7 +48,7 @@ class Lasting:
         _empty_kafka(self._stack.kafka.url)
         with redis.Redis.from_url(self._stack.redis.url) as client:
             client.flushall()
-        _empty_elasticsearch(self._stack.elasticsearch.url)
+        empty_elasticsearch(self._stack.elasticsearch.url)
         shutil.rmtree(self._stack.data_dir / PROCESS_LOGS, ignore_errors=True)
         return self._stack
 
@@ -102,7 +102,8 @@ def _groups_left(admin: AdminClient) -> bool:
     return left
 
 
-def _empty_elasticsearch(url: str) -> None:
+def empty_elasticsearch(url: str) -> None:
+    """Delete every index."""
     indices = requests.get(f"{url}/_cat/indices?format=json&expand_wildcards=all", timeout=_LIMIT).json()
     for index in indices:
         requests.delete(f"{url}/{index['index']}", timeout=_LIMIT).raise_for_status()

@@ -6,16 +6,24 @@ import shutil
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
+from uuid import uuid4
 
 import psutil
 import psycopg
 import pytest
+import redis
 from psycopg import sql
 
 from ops.stack import Stack
 from ops.stack.places import temporary_data_dir
 from ops.stack.stack import KINDS
-from tests.lasting import Lasting
+from outbox import topics
+from outbox.offsets import Offsets
+from runtime.kafka import Cluster
+from schemas.topics import TOPICS
+from tests.kafka import delete_all_of, led, names_on, strays
+from tests.lasting import Lasting, empty_elasticsearch
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -105,24 +113,59 @@ def postgres_server(start_stack: StartStack) -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_server(start_stack: StartStack) -> str:
-    """Kafka's bootstrap address, `127.0.0.1:PORT`; topics are not made by themselves."""
+def _kafka_of_all(start_stack: StartStack) -> str:
     return start_stack("kafka").kafka.url
 
 
+@pytest.fixture(scope="module")
+def kafka(_kafka_of_all: str) -> Iterator[Cluster]:
+    """
+    Kafka behind a prefix of the module's own, so that no module sees a topic or a group of another.
+
+    Topics are not made by themselves. A module that makes a topic or a group without the prefix fails.
+    """
+    cluster = Cluster(_kafka_of_all, prefix=f"{uuid4().hex[:8]}.")
+    before = names_on(cluster)
+    yield cluster
+    seen = strays(cluster, before)
+    delete_all_of(cluster)
+    assert not seen, f"other modules see what this one made without KAFKA_TOPIC_PREFIX: {sorted(seen)}"
+
+
+@pytest.fixture(scope="module")
+def kafka_topics(kafka: Cluster) -> Cluster:
+    """The same with all topics of ours, each with a leader."""
+    topics.ensure(kafka)
+    wait_until(lambda: led(Offsets(kafka), TOPICS), every=0.1)
+    return kafka
+
+
 @pytest.fixture(scope="session")
-def redis_server(start_stack: StartStack) -> str:
-    """Where Redis is: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
+def _redis_of_all(start_stack: StartStack) -> str:
     return start_stack("redis").redis.url
 
 
+@pytest.fixture
+def redis_server(_redis_of_all: str) -> str:
+    """Where Redis is, emptied for the test: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
+    with redis.Redis.from_url(_redis_of_all) as client:
+        client.flushall()
+    return _redis_of_all
+
+
 @pytest.fixture(scope="session")
-def elasticsearch_node(start_stack: StartStack) -> Elasticsearch:
-    """The server itself, for a test that kills it and starts it again."""
+def _elasticsearch_of_all(start_stack: StartStack) -> Elasticsearch:
     return start_stack("elasticsearch").elasticsearch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def elasticsearch_node(_elasticsearch_of_all: Elasticsearch) -> Elasticsearch:
+    """The server itself, emptied, for a test that kills it and starts it again."""
+    empty_elasticsearch(_elasticsearch_of_all.url)
+    return _elasticsearch_of_all
+
+
+@pytest.fixture
 def elasticsearch_server(elasticsearch_node: Elasticsearch) -> str:
-    """Where Elasticsearch is: `http://127.0.0.1:PORT`."""
+    """Where Elasticsearch is, emptied for the test: `http://127.0.0.1:PORT`."""
     return elasticsearch_node.url

@@ -118,12 +118,15 @@ class System:
         sink = self._listeners.sink
         return given if self._sends else {name: text for name, text in given.items() if name not in sink.variables}
 
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", ""))
+
     def prepare(self) -> None:
         """Migrate, make the partitions and the topics."""
         chain.upgrade(self.stack.migrating.get("DATABASE_URL", self.database_url))
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
-        kafka = Cluster(self.kafka, prefix=self.environment.get("KAFKA_TOPIC_PREFIX", ""))
-        topics.ensure(kafka, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
+        topics.ensure(self.cluster, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
 
     def surround(self, name: str, environment: Mapping[str, str]) -> None:
         """Give one process more settings than the others have, before the start."""

@@ -16,7 +16,6 @@ from ops.demo.partner import lead, partner_environment, partner_secret
 from ops.demo.partner import sign as sign_lead
 from ops.demo.stripe import payment_succeeded, sign
 from ops.stack.errors import StackError
-from runtime.kafka import Cluster
 from tests.e2e.conftest import CACHE_PREFIX
 from tests.simulators import partner
 from tests.system import ADMIN, STRIPE_SECRET, System
@@ -29,7 +28,7 @@ PATH = "/v1/webhooks/stripe"
 
 @pytest.fixture
 def gateway(system: System) -> Gateway:
-    return Gateway(system.public, system.internal, ADMIN["X-Internal-Token"], Cluster(system.kafka))
+    return Gateway(system.public, system.internal, ADMIN["X-Internal-Token"], system.cluster)
 
 
 def lines(journey: Journey) -> list[str]:

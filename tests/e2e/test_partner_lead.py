@@ -47,7 +47,7 @@ def told_of(system: System, topic: str, key: str, number: int) -> list[Stored]:
     def enough(found: list[Stored]) -> bool:
         return sum(record.key == key for record in found) >= number
 
-    return [record for record in read_topic(system.kafka, topic, until=enough) if record.key == key]
+    return [record for record in read_topic(system.cluster, topic, until=enough) if record.key == key]
 
 
 async def test_a_lead_is_delivered_and_told_on_kafka(system: System, http: aiohttp.ClientSession, crm: Crm) -> None:

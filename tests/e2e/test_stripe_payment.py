@@ -45,7 +45,7 @@ def records_about(system: System, topic: str, key: str, number: int) -> list[Sto
     def enough(found: list[Stored]) -> bool:
         return sum(record.key == key for record in found) >= number
 
-    return [record for record in read_topic(system.kafka, topic, until=enough) if record.key == key]
+    return [record for record in read_topic(system.cluster, topic, until=enough) if record.key == key]
 
 
 @pytest.mark.parametrize("shape", Shape)
@@ -176,7 +176,7 @@ async def test_a_record_that_does_not_decode_becomes_a_dead_letter_and_the_parti
     def told(found: list[Stored]) -> bool:
         return sum(payment.id in _key_of(record) for record in found) == 2
 
-    letters = [r for r in read_topic(system.kafka, "dead-letters", until=told) if payment.id in _key_of(r)]
+    letters = [r for r in read_topic(system.cluster, "dead-letters", until=told) if payment.id in _key_of(r)]
     assert {json.loads(r.value)["reason"] for r in letters} == {"envelope_incomplete", "value_missing"}
 
 

@@ -130,7 +130,7 @@ def assert_topic(system: System, load: Load) -> None:
     def all_there(found: list[Stored]) -> bool:
         return len({record.headers["ce_id"] for record in found}) >= expected
 
-    found = read_topic(system.kafka, "billing.payment.events", until=all_there)
+    found = read_topic(system.cluster, "billing.payment.events", until=all_there)
     first = {record.headers["ce_id"]: record for record in reversed(found)}
     told = Counter((record.key, record.headers["ce_type"]) for record in first.values())
     assert set(told.values()) == {1}

@@ -207,7 +207,7 @@ def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> No
     came = Counter(taken.message_id for taken in crm.taken)
     assert len(came) == leads
     assert came.total() - leads <= UNDER_WAY  # under one message id, so that the CRM knows them
-    told = read_topic(system.kafka, "billing.payment.events", until=lambda found: len(_ids(found)) >= number + refunds)
+    told = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(_ids(found)) >= number + refunds)
     assert len(_ids(told)) == number + refunds
 
 

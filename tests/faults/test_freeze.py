@@ -111,7 +111,7 @@ def assert_once(system: System, served: Served, delivered: Counter[str], mailed:
     assert told["lead.delivered"] == leads
     assert told.get("lead.delivery.failed", 0) == 0
     assert system.count("dead_letters") == 0
-    found = read_topic(system.kafka, "billing.payment.events", until=lambda found: len(found) >= payments)
+    found = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(found) >= payments)
     assert len({record.headers["ce_id"] for record in found}) == payments
     assert len(found) - payments <= UNDER_WAY
     assert_ledger(system, partner=leads, stripe=payments, commands=3 * leads)

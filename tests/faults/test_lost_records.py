@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from outbox.offsets import Offsets
-from runtime.kafka import Cluster
 from tests.kafka import delete_records
 from tests.sender import post_stripe
 from tests.simulators import stripe
@@ -27,9 +26,9 @@ async def test_webhooks_that_kafka_lost_before_the_worker_ran_have_their_effects
             for _ in range(NUMBER):
                 assert (await post_stripe(http, alone.public, stripe.Payment().succeeded())).status == 200
         wait_until(lambda: alone.count("outbox_pending") == 0)
-        spans = Offsets(Cluster(alone.kafka)).spans([TOPIC])
+        spans = Offsets(alone.cluster).spans([TOPIC])
         assert sum(span.end for span in spans.values()) == NUMBER
-        delete_records(alone.kafka, TOPIC, {place.partition: span.end for place, span in spans.items()})
+        delete_records(alone.cluster, TOPIC, {place.partition: span.end for place, span in spans.items()})
     with running_system(empty_stack, workers=("payments",)) as system:
         wait_until(lambda: system.count("consumed where consumer = 'payments'") == NUMBER)
         wait_until(lambda: system.count("lost_ranges where finished_at is null") == 0)

@@ -140,7 +140,7 @@ def _assert_told(system: System, replay_id: str) -> None:
     recovered = {
         str(found) for (found,) in system.query("select distinct event_id from webhook_deliveries where recovered_as is not null")
     }
-    found = read_topic(system.kafka, "webhooks.stripe", until=lambda found: _with_replay(found, replay_id) >= recovered)
+    found = read_topic(system.cluster, "webhooks.stripe", until=lambda found: _with_replay(found, replay_id) >= recovered)
     assert _with_replay(found, replay_id) == recovered
     assert not system.count("webhook_deliveries where outcome = 'rejected' and recovered_as is null")
 

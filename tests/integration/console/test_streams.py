@@ -10,11 +10,10 @@ import psycopg
 import pytest
 
 from console.screens import streams
-from outbox import topics
 from outbox.locks import Kind
-from runtime.kafka import Cluster
 from schemas.topics import TOPICS
 from tests.console import NARROW, assert_sound, signed_in, visitor
+from tests.kafka import settings_of
 from tests.simulators.stripe import Payment
 from tests.unit.topology.looks import topology
 from tests.waiting import eventually
@@ -23,16 +22,16 @@ from topology.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from runtime.kafka import Cluster
     from tests.gateways import Gateway, StartGateway
 
 PATH = "/console/streams"
 
 
 @pytest.fixture
-async def on_kafka(start_gateway: StartGateway, kafka_server: str) -> AsyncIterator[Gateway]:
+async def on_kafka(start_gateway: StartGateway, kafka_topics: Cluster) -> AsyncIterator[Gateway]:
     """A gateway on a Kafka that has every topic, and leaders for them."""
-    topics.ensure(Cluster(kafka_server))
-    async with start_gateway(KAFKA_BOOTSTRAP_SERVERS=kafka_server) as gateway:
+    async with start_gateway(**settings_of(kafka_topics)) as gateway:
 
         async def look() -> bool:
             return (await gateway.get("/v1/admin/topology")).status == 200

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -114,7 +114,7 @@ def beginning(pattern: str) -> bytes:
     return found.encode()
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example empties the server
 @given(pattern=st.text(CHARACTERS, min_size=1, max_size=9), keys=KEYS)
 def test_the_server_finds_only_keys_that_begin_as_a_pattern_does_that_passed(
     redis_server: str, pattern: str, keys: list[str]

@@ -17,10 +17,12 @@ from streams.payments.handler import PaymentsHandler
 from streams.store import mark
 from tests.command import Command
 from tests.integration.operations.replaying import PROJECTED, envelope
+from tests.kafka import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from runtime.kafka import Cluster
     from schemas.envelope import Event
     from streams.role import Handler
 
@@ -33,9 +35,9 @@ def logged(event: Event, topic: str) -> Event:
 class Log:
     """One database, and no process but those a test starts."""
 
-    def __init__(self, database_url: str, kafka: str) -> None:
+    def __init__(self, database_url: str, kafka: Cluster) -> None:
         self.database_url = database_url
-        self.environment = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "PATH": "/usr/bin:/bin"}
+        self.environment = {"DATABASE_URL": database_url, **settings_of(kafka), "PATH": "/usr/bin:/bin"}
 
     def write(self, events: Iterable[Event], topic: str) -> None:
         """As the gateway does."""

@@ -19,7 +19,6 @@ from operations.offset_replay.log import Stretch
 from outbox.offsets import Offsets, Place, partition_of
 from runtime.database import make_pool
 from runtime.ids import new_id
-from runtime.kafka import Cluster
 from runtime.tracing import new_trace
 from schemas.envelope import Event, to_headers
 from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggregate_of
@@ -28,6 +27,7 @@ from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
 from tests.command import Command, tallyhook
+from tests.kafka import settings_of
 from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
@@ -35,6 +35,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from runtime.kafka import Cluster
     from streams.role import Handler
 
 STRIPE: Final = "webhooks.stripe"
@@ -79,24 +80,22 @@ def lives(number: int, seed: int) -> list[bytes]:
 class World:
     """One Kafka, one database, and no process but those a test starts."""
 
-    def __init__(self, kafka: str, database_url: str, prefix: str = "") -> None:
-        self.kafka = kafka
-        self.cluster = Cluster(kafka, prefix=prefix)
+    def __init__(self, kafka: Cluster, database_url: str) -> None:
+        self.cluster = kafka
         self.database_url = database_url
         self._backups: list[str] = []
         self._offsets = Offsets(self.cluster)
-        self._admin = AdminClient({"bootstrap.servers": kafka})
+        self._admin = AdminClient(kafka.client)
         self.environment = {
             **os.environ,
             "DATABASE_URL": database_url,
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "KAFKA_TOPIC_PREFIX": prefix,
+            **settings_of(kafka),
             "STREAMS_WEB_PORT": str(free_port()),
             "STREAMS_SESSION_TIMEOUT": "6s",
         }
 
     def produce(self, events: Iterable[Event], topic: str = STRIPE) -> None:
-        producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 20})
+        producer = Producer(self.cluster.client | {"linger.ms": 20})
         for event in events:
             headers = [(name, value) for name, value in to_headers(event)]
             producer.produce(self.cluster.named(topic), event.data, event.aggregate_id.encode(), headers=headers)
@@ -104,7 +103,7 @@ class World:
         assert producer.flush(30) == 0
 
     def produce_raw(self, value: bytes, topic: str = STRIPE) -> None:
-        producer = Producer({"bootstrap.servers": self.kafka})
+        producer = Producer(self.cluster.client)
         producer.produce(self.cluster.named(topic), value, b"raw")
         assert producer.flush(30) == 0
 

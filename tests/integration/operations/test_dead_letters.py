@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from runtime.database import Pool
+    from runtime.kafka import Cluster
 
 
 class Notes:
@@ -57,7 +58,7 @@ class Notes:
 class Desk:
     """A topic with its worker, and the tables behind them."""
 
-    def __init__(self, connection: AsyncConnection, pool: Pool, kafka: str, topic: str, url: str) -> None:
+    def __init__(self, connection: AsyncConnection, pool: Pool, kafka: Cluster, topic: str, url: str) -> None:
         self.connection = connection
         self.kafka = kafka
         self.topic = topic
@@ -103,13 +104,11 @@ class Desk:
         return stored(self.kafka, self.topic)
 
 
-def stored(kafka: str, topic: str) -> list[Record]:
+def stored(kafka: Cluster, topic: str) -> list[Record]:
     """Every record of the topic as it stands there, in the order of offsets; it has one partition."""
-    consumer = Consumer(
-        {"bootstrap.servers": kafka, "group.id": "none", "enable.auto.commit": False, "enable.partition.eof": True}
-    )
+    consumer = Consumer(kafka.client | {"group.id": "none", "enable.auto.commit": False, "enable.partition.eof": True})
     try:
-        consumer.assign([TopicPartition(topic, 0, 0)])
+        consumer.assign([TopicPartition(kafka.named(topic), 0, 0)])
         found = []
         while (message := consumer.poll(20)) is not None and message.error() is None:
             headers = list(message.headers() or ())
@@ -120,13 +119,13 @@ def stored(kafka: str, topic: str) -> list[Record]:
 
 
 @pytest.fixture
-async def desk(database_url: str, kafka_server: str) -> AsyncIterator[Desk]:
+async def desk(database_url: str, kafka: Cluster) -> AsyncIterator[Desk]:
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()
-    topic = make_topic(kafka_server, partitions=1)
+    topic = make_topic(kafka, partitions=1)
     async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute("create table notes (consumer text, line text)")
-        yield Desk(connection, pool, kafka_server, topic, database_url)
+        yield Desk(connection, pool, kafka, topic, database_url)
     await pool.close()
 
 

@@ -15,13 +15,14 @@ from outbox import lost
 from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
 from runtime.ids import new_id
-from runtime.kafka import Cluster
 from schemas.topology import group_of
 from tests.kafka import delete_records, make_anew, make_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
+
+    from runtime.kafka import Cluster
 
 EVENT = """
 insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
@@ -32,12 +33,12 @@ values (%s, %s, 'payment', 'p', '/webhooks/stripe', 't', 'd', now(), '', %s)
 class Bench:
     """A topic with events of the log, and the payments worker's group."""
 
-    def __init__(self, server: str, connection: psycopg.AsyncConnection) -> None:
-        self.server = server
+    def __init__(self, kafka: Cluster, connection: psycopg.AsyncConnection) -> None:
+        self.kafka = kafka
         self.connection = connection
-        self.topic = make_topic(server, partitions=1)
+        self.topic = make_topic(kafka, partitions=1)
         self.place = Place(self.topic, 0)
-        self.offsets = Offsets(Cluster(server))
+        self.offsets = Offsets(kafka)
 
     async def events(self, number: int, *, outcome: str = "accepted", data: bytes = b"{}") -> list[UUID]:
         ids = [new_id() for _ in range(number)]
@@ -50,14 +51,14 @@ class Bench:
         return ids
 
     def produce(self, number: int) -> None:
-        producer = Producer({"bootstrap.servers": self.server})
+        producer = Producer(self.kafka.client)
         for _ in range(number):
-            producer.produce(self.topic, b"", partition=0)
+            producer.produce(self.kafka.named(self.topic), b"", partition=0)
         assert producer.flush(20) == 0
 
     def commit(self, offset: int) -> None:
-        consumer = Consumer({"bootstrap.servers": self.server, "group.id": group_of("payments")})
-        consumer.commit(offsets=[TopicPartition(self.topic, 0, offset)], asynchronous=False)
+        consumer = Consumer(self.kafka.client | {"group.id": self.kafka.named(group_of("payments"))})
+        consumer.commit(offsets=[TopicPartition(self.kafka.named(self.topic), 0, offset)], asynchronous=False)
         consumer.close()
 
     async def look(self) -> list[Loss]:
@@ -83,9 +84,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(kafka_server: str, database_url: str) -> AsyncIterator[Bench]:
+async def bench(kafka: Cluster, database_url: str) -> AsyncIterator[Bench]:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        yield Bench(kafka_server, connection)
+        yield Bench(kafka, connection)
 
 
 async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> None:
@@ -99,7 +100,7 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
     await asyncio.to_thread(bench.commit, 2)
     assert await bench.look() == []
 
-    delete_records(bench.server, bench.topic, {0: 7})
+    delete_records(bench.kafka, bench.topic, {0: 7})
     loss = Loss("payments", bench.place, 2, 7)
     assert await bench.look() == [loss]
     [gap] = await lost_search.open_losses(bench.connection)
@@ -125,15 +126,15 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
 async def test_more_that_goes_is_told_and_only_what_was_sent_before_that_is_sent_once_more(bench: Bench) -> None:
     unread = await bench.events(3)
     bench.produce(3)
-    delete_records(bench.server, bench.topic, {0: 1})
+    delete_records(bench.kafka, bench.topic, {0: 1})
     assert await bench.look() == [Loss("payments", bench.place, 0, 1)]
     assert await bench.work() == 3
     bench.produce(3)  # what the relay makes of that: behind 3
-    delete_records(bench.server, bench.topic, {0: 3})
+    delete_records(bench.kafka, bench.topic, {0: 3})
     assert await bench.look() == [Loss("payments", bench.place, 0, 3)]
     assert await bench.work() == 0
     await bench.connection.execute("delete from outbox_pending")
-    delete_records(bench.server, bench.topic, {0: 6})
+    delete_records(bench.kafka, bench.topic, {0: 6})
     assert await bench.look() == [Loss("payments", bench.place, 0, 6)]
     assert await bench.work() == 3
     assert await bench.pending() == unread
@@ -145,7 +146,7 @@ async def test_a_topic_that_is_made_anew_has_lost_what_was_not_read_however_much
     bench.produce(4)
     await asyncio.to_thread(bench.commit, 2)
     assert await bench.look() == []
-    await asyncio.to_thread(make_anew, bench.server, bench.topic, 1)
+    await asyncio.to_thread(make_anew, bench.kafka, bench.topic, 1)
     bench.produce(9)
     assert await bench.look() == [Loss("payments", bench.place, 0, 4, anew=True)]
     assert await bench.work() == 2
@@ -163,7 +164,7 @@ async def test_a_record_that_went_back_from_the_dead_letters_is_known_by_the_eve
         )
     await bench.mark(events[:1])
     bench.produce(2)
-    delete_records(bench.server, bench.topic, {0: 2})
+    delete_records(bench.kafka, bench.topic, {0: 2})
     await bench.look()
     await bench.work()
     assert await bench.pending() == [events[1], copies[1]]

@@ -13,16 +13,12 @@ import psycopg
 import pytest
 
 from ops.dev.processes import TALLYHOOK
-from outbox import topics
 from outbox.append import event_of
-from outbox.offsets import Offsets
 from runtime.ids import first_id_of, new_id
-from runtime.kafka import Cluster
 from runtime.tracing import new_trace
 from schemas.operations import NotificationFailed, NotificationSent, SendNotification
 from streams.notifications.handler import NotificationsHandler
 from tests.integration.operations.replaying import STRIPE, World, at, envelope, lives
-from tests.kafka import led
 from tests.simulators import stripe
 from tests.waiting import LIMIT, wait_until
 
@@ -30,28 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from outbox.offsets import Place
+    from runtime.kafka import Cluster
     from schemas.envelope import Event
-    from tests.servers import StartStack
 
-PREFIX = "acme."
 PAYMENTS = ("--worker", "payments", "--topic", STRIPE)
 PAYMENTS_WORKER = (TALLYHOOK, "worker", "payments")
 NOTIFICATIONS = ("--worker", "notifications", "--topic", "notification.commands")
 
 
-@pytest.fixture(scope="module")
-def kafka(start_stack: StartStack) -> str:
-    """A Kafka whose topics have their real names behind a prefix, so that nobody else may use it."""
-    url = start_stack("kafka").kafka.url
-    topics.ensure(Cluster(url, prefix=PREFIX))
-    offsets = Offsets(Cluster(url, prefix=PREFIX))
-    wait_until(lambda: led(offsets, [STRIPE, "notification.commands"]), every=0.2)
-    return url
-
-
 @pytest.fixture
-def world(kafka: str, database_url: str) -> Iterator[World]:
-    made = World(kafka, database_url, PREFIX)
+def world(kafka_topics: Cluster, database_url: str) -> Iterator[World]:
+    made = World(kafka_topics, database_url)
     yield made
     made.drop_backups()
 

@@ -8,41 +8,27 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from outbox import topics
-from outbox.offsets import Offsets
-from runtime.kafka import Cluster
 from tests.command import tallyhook
 from tests.integration.operations.rebuilding import Log
 from tests.integration.operations.replaying import STRIPE, World, envelope, lives
-from tests.integration.operations.test_offset_replay import led
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.servers import StartStack
+    from runtime.kafka import Cluster
 
 BILLING = ("payments", "refunds", "disputes", "subscriptions", "invoices")
 WHOLE = (*BILLING, "history", "reconciliations")
 
 
-@pytest.fixture(scope="module")
-def kafka(start_stack: StartStack) -> str:
-    """A Kafka whose topics have their real names, so that nobody else may use it."""
-    url = start_stack("kafka").kafka.url
-    topics.ensure(Cluster(url))
-    offsets = Offsets(Cluster(url))
-    wait_until(lambda: led(offsets, [STRIPE]), every=0.2)
-    return url
+@pytest.fixture
+def log(kafka_topics: Cluster, database_url: str) -> Log:
+    return Log(database_url, kafka_topics)
 
 
 @pytest.fixture
-def log(kafka: str, database_url: str) -> Log:
-    return Log(database_url, kafka)
-
-
-@pytest.fixture
-def world(kafka: str, database_url: str) -> World:
-    return World(kafka, database_url)
+def world(kafka_topics: Cluster, database_url: str) -> World:
+    return World(kafka_topics, database_url)
 
 
 @pytest.mark.parametrize("how", ["truncate {}", "drop table {}"])

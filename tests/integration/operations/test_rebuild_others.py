@@ -43,14 +43,15 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from runtime.kafka import Cluster
     from schemas.envelope import Event
 
 LEADS: Final = ("leads", "lead_attempts", "history")
 
 
 @pytest.fixture
-def log(kafka_server: str, elasticsearch_server: str, database_url: str) -> Log:
-    made = Log(database_url, kafka_server)
+def log(kafka: Cluster, elasticsearch_server: str, database_url: str) -> Log:
+    made = Log(database_url, kafka)
     made.environment |= {
         "ELASTICSEARCH_URL": elasticsearch_server,
         "NOTIFY_EMAIL_URL": "mailto://127.0.0.1:9",

@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from outbox import topics
-from runtime.kafka import Cluster
 from schemas.topics import TOPICS
 from tests.gateways import ADMIN, SERVICE
+from tests.kafka import settings_of
 from tests.waiting import eventually
 from topology.view import Topology
 
 if TYPE_CHECKING:
+    from runtime.kafka import Cluster
     from tests.gateways import Gateway, StartGateway
 
 PATH = "/v1/admin/topology"
 PAGE = ADMIN | {"Accept": "text/html,application/xhtml+xml"}
 
 
-async def test_it_is_the_declared_record_with_the_numbers_of_kafka(start_gateway: StartGateway, kafka_server: str) -> None:
-    topics.ensure(Cluster(kafka_server))
-    async with start_gateway(KAFKA_BOOTSTRAP_SERVERS=kafka_server) as gateway:
+async def test_it_is_the_declared_record_with_the_numbers_of_kafka(start_gateway: StartGateway, kafka_topics: Cluster) -> None:
+    async with start_gateway(**settings_of(kafka_topics)) as gateway:
 
         async def look() -> Topology | None:
             answer = await gateway.get(PATH)

@@ -28,12 +28,12 @@ from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch
 from ops.doctor.postgres import check_postgres
-from outbox import rights, topics
+from outbox import rights
 from outbox.partitions import name
 from runtime.ids import new_id
-from runtime.kafka import Cluster
 from schemas.topics import TOPICS, TopicSpec
 from tests.command import tallyhook
+from tests.kafka import settings_of
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.doctor.findings import Finding
+    from runtime.kafka import Cluster
 
     ClosedPorts: TypeAlias = Callable[[], dict[str, str]]
 
@@ -59,18 +60,12 @@ SERVERS: Final = {
 }
 
 
-@pytest.fixture(scope="session")
-def topics_made(kafka_server: str) -> str:
-    topics.ensure(Cluster(kafka_server))
-    return kafka_server
-
-
 @pytest.fixture
-def environ(database_url: str, topics_made: str, redis_server: str, elasticsearch_server: str) -> dict[str, str]:
+def environ(database_url: str, kafka_topics: Cluster, redis_server: str, elasticsearch_server: str) -> dict[str, str]:
     """The settings of a system whose servers are all there, and which listens nowhere."""
-    addresses = zip(SERVERS.values(), (database_url, topics_made, redis_server, elasticsearch_server), strict=True)
+    addresses = zip(SERVERS.values(), (database_url, kafka_topics.servers, redis_server, elasticsearch_server), strict=True)
     ports = {f"{listener}_PORT": "0" for listener in LISTENERS}
-    return {**SECRETS, **dict(addresses), **ports}
+    return {**SECRETS, **dict(addresses), **settings_of(kafka_topics), **ports}
 
 
 def of(found: list[Finding], area: str, level: str) -> list[Finding]:
@@ -190,12 +185,14 @@ def _earlier(event_id: Any) -> str:
     return str(type(event_id)(int=event_id.int - (3_600_000 << 80)))
 
 
-def test_brokers_that_enforce_no_rights_grant_all_of_them(topics_made: str) -> None:
+def test_brokers_that_enforce_no_rights_grant_all_of_them(kafka_topics: Cluster) -> None:
     granted = ok("kafka", "this user may read and write every topic, and read every group")
-    wait_until(lambda: granted in [*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})])  # the first group takes its time
+    wait_until(lambda: granted in [*check_kafka(settings_of(kafka_topics))])  # the first group takes its time
 
 
-def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(topics_made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(
+    kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = {
         **TOPICS,
         "never.made": TopicSpec(1, timedelta(days=1)),
@@ -203,7 +200,7 @@ def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(topics_mad
         "alert.events": TopicSpec(1, timedelta(days=3650)),
     }
     monkeypatch.setattr(kafka_examination, "TOPICS", wanted)
-    found = list(check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made}))
+    found = list(check_kafka(settings_of(kafka_topics)))
     [missing] = of(found, "kafka", "fail")
     assert "never.made" in missing.text
     assert "tallyhook topics ensure" in missing.act
@@ -211,40 +208,42 @@ def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(topics_mad
     assert ("webhooks.stripe" in few.text, "alert.events" in short.text) == (True, True)
 
 
-def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_them(topics_made: str) -> None:
-    assert "time of the relay" not in texts([*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})])
-    admin = AdminClient({"bootstrap.servers": topics_made})
+def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_them(kafka_topics: Cluster) -> None:
+    assert "time of the relay" not in texts([*check_kafka(settings_of(kafka_topics))])
+    admin = AdminClient(kafka_topics.client)
 
     def stamp(by: str) -> None:
         entry = ConfigEntry("message.timestamp.type", by, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, "alert.events", incremental_configs=[entry])
+        resource = ConfigResource(ResourceType.TOPIC, kafka_topics.named("alert.events"), incremental_configs=[entry])
         for done in admin.incremental_alter_configs([resource]).values():
             done.result(20)
 
     stamp("CreateTime")
     try:
-        [found] = of([*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})], "kafka", "warn")
-        assert found.text.endswith("instead of the broker's: alert.events")
-        assert "--alter --topic alert.events --add-config message.timestamp.type=LogAppendTime" in found.act
+        [found] = of([*check_kafka(settings_of(kafka_topics))], "kafka", "warn")
+        alerts = kafka_topics.named("alert.events")
+        assert found.text.endswith(f"instead of the broker's: {alerts}")
+        assert f"--alter --topic {alerts} --add-config message.timestamp.type=LogAppendTime" in found.act
     finally:
         stamp("LogAppendTime")
 
 
 def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
-    topics_made: str, monkeypatch: pytest.MonkeyPatch
+    kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(*_: object) -> rights.Held:
         raise TimeoutError
 
+    read, other = map(kafka_topics.named, ("webhooks.stripe", "cache.commands"))
     monkeypatch.setattr(rights, "on_groups", silent)
-    monkeypatch.setattr(rights, "on_topics", lambda *_: {"webhooks.stripe": frozenset({"READ"}), "cache.commands": frozenset()})
-    found = [*check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made})]
+    monkeypatch.setattr(rights, "on_topics", lambda *_: {read: frozenset({"READ"}), other: frozenset()})
+    found = [*check_kafka(settings_of(kafka_topics))]
     assert "it does not report our rights on groups: TimeoutError" in texts(of(found, "kafka", "warn"))
-    assert "this user lacks the right READ on the topic cache.commands" in texts(of(found, "kafka", "fail"))
+    assert f"this user lacks the right READ on the topic {other}" in texts(of(found, "kafka", "fail"))
 
 
-def test_a_role_that_nobody_works_is_told(topics_made: str) -> None:
-    found = list(check_kafka({"KAFKA_BOOTSTRAP_SERVERS": topics_made}))
+def test_a_role_that_nobody_works_is_told(kafka_topics: Cluster) -> None:
+    found = list(check_kafka(settings_of(kafka_topics)))
     assert "no payments worker runs" in texts(of(found, "workers", "warn"))
 
 

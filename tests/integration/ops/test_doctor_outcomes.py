@@ -29,12 +29,11 @@ from ops.stack.state import ProcessState, StateFile
 from outbox import topics
 from outbox.offsets import Offsets
 from runtime.ids import id_at, new_id
-from runtime.kafka import Cluster
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 from tests.command import tallyhook
 from tests.integration.ops.processes import SECRETS, ask, running
-from tests.kafka import led
+from tests.kafka import led, settings_of
 from tests.ports import free_port
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
@@ -45,15 +44,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.doctor.findings import Finding
+    from runtime.kafka import Cluster
 
 ACME: Final = {"PARTNER_ACME_CRM_URL": "https://user:hush@crm.acme.example/in", "PARTNER_ACME_CRM_SECRET": SECRET}
 PORTS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_PORT")
-
-
-@pytest.fixture(scope="module")
-def kafka(kafka_server: str) -> str:
-    topics.ensure(Cluster(kafka_server))
-    return kafka_server
 
 
 def of(found: list[Finding], area: str, level: str) -> list[Finding]:
@@ -131,10 +125,10 @@ def post(web: str, body: bytes, secret: str) -> int:
 
 
 def test_a_gateway_whose_every_webhook_is_refused_and_a_missing_relay_and_worker_are_failures(
-    database_url: str, kafka: str, tmp_path: Path
+    database_url: str, kafka_topics: Cluster, tmp_path: Path
 ) -> None:
     port = str(free_port())
-    environ = SECRETS | {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "PUBLIC_PORT": port}
+    environ = SECRETS | {"DATABASE_URL": database_url, **settings_of(kafka_topics), "PUBLIC_PORT": port}
     with running(("gateway",), tmp_path, **environ) as gateway:
         wait_until(lambda: gateway.ready()[0] == 200)
         assert [post(f"http://127.0.0.1:{port}", Payment().succeeded(), "whsec_of_another_endpoint") for _ in range(4)] == [
@@ -151,8 +145,10 @@ def test_a_gateway_whose_every_webhook_is_refused_and_a_missing_relay_and_worker
         assert "no payments worker runs: the group" in told
 
 
-def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(database_url: str, kafka: str, tmp_path: Path) -> None:
-    environ = SECRETS | {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
+def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(
+    database_url: str, kafka_topics: Cluster, tmp_path: Path
+) -> None:
+    environ = SECRETS | {"DATABASE_URL": database_url, **settings_of(kafka_topics)}
     assert of(list(check_kafka(environ)), "workers", "fail") == []
     with running(("relay",), tmp_path, **environ) as relay:
         wait_until(lambda: relay.ready()[0] == 200)
@@ -161,9 +157,9 @@ def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(database_url: 
 
 
 @pytest.fixture
-def dated(kafka_server: str) -> Cluster:
+def dated(kafka: Cluster) -> Cluster:
     """Topics of a test's own, of which the one of alerts keeps the producers' times, unlike those that we create."""
-    cluster = Cluster(kafka_server, prefix=f"dated-{uuid4().hex[:8]}.")
+    cluster = kafka._replace(prefix=f"{kafka.prefix}{uuid4().hex[:8]}.")
     place = cluster.named(Topic.ALERTS)
     admin = AdminClient(cluster.client)
     admin.create_topics([NewTopic(place, TOPICS[Topic.ALERTS].partitions, 1)])[place].result(LIMIT)
@@ -191,7 +187,7 @@ def alert_of(kafka: Cluster, age: timedelta) -> Iterator[Consumer]:
 
 @pytest.mark.parametrize(("age", "level"), [(timedelta(minutes=6), "fail"), (timedelta(seconds=1), "ok")])
 def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(dated: Cluster, age: timedelta, level: str) -> None:
-    environ = {"KAFKA_BOOTSTRAP_SERVERS": dated.servers, "KAFKA_TOPIC_PREFIX": dated.prefix}
+    environ = settings_of(dated)
     with alert_of(dated, age) as worker:
         [finding] = [each for each in check_kafka(environ) if each.text.startswith("alerts: 1 run")]
         assert finding.level == level
@@ -201,9 +197,9 @@ def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(dat
         assert finding.level == "ok"
 
 
-def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kafka: str, tmp_path: Path) -> None:
+def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kafka_topics: Cluster, tmp_path: Path) -> None:
     port = str(free_port())
-    settings = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_WEB_PORT": port}
+    settings = {"DATABASE_URL": database_url, **settings_of(kafka_topics), "RELAY_WEB_PORT": port}
     with running(("relay",), tmp_path, **settings) as relay:
         wait_until(lambda: relay.ready()[0] == 200)
         environ = closed_ports() | settings
@@ -237,13 +233,13 @@ def answering(status: int, told: dict[str, Any]) -> Iterator[str]:
 
 
 def test_a_worker_of_another_system_is_a_failure(
-    database_url: str, kafka: str, postgres_server: str, template_database: str, tmp_path: Path
+    database_url: str, kafka_topics: Cluster, postgres_server: str, template_database: str, tmp_path: Path
 ) -> None:
     """Same release, same server, another database."""
     other = f"{postgres_server}/other_{new_id().hex[:12]}"
     execute(f"{postgres_server}/postgres", f"create database {other.rpartition('/')[2]} template {template_database}")
     port = str(free_port())
-    settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_WEB_PORT": port}
+    settings = {**settings_of(kafka_topics), "STREAMS_WEB_PORT": port}
     with running(("worker", "payments"), tmp_path, DATABASE_URL=other, **settings) as worker:
         wait_until(lambda: worker.ready()[0] == 200)
         [finding] = of(list(check_listeners(closed_ports() | settings | {"DATABASE_URL": database_url})), "listeners", "fail")

@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def offsets(kafka_server: str) -> Offsets:
-    return Offsets(Cluster(kafka_server))
+def offsets(kafka: Cluster) -> Offsets:
+    return Offsets(kafka)
 
 
-def produce(server: str, topic: str, numbers: dict[int, int], at: datetime | None = None) -> None:
+def produce(kafka: Cluster, topic: str, numbers: dict[int, int], at: datetime | None = None) -> None:
     """So many records into each partition."""
-    producer = Producer({"bootstrap.servers": server})
+    producer = Producer(kafka.client)
     stamp = int((at or datetime.now(UTC)).timestamp() * 1000)
     for partition, number in numbers.items():
         for n in range(number):
-            producer.produce(topic, f"{n}", partition=partition, timestamp=stamp)
+            producer.produce(kafka.named(topic), f"{n}", partition=partition, timestamp=stamp)
     assert producer.flush(20) == 0
 
 
-def commit(server: str, group: str, topic: str, partition: int, offset: int) -> None:
-    consumer = Consumer({"bootstrap.servers": server, "group.id": group})
-    consumer.commit(offsets=[TopicPartition(topic, partition, offset)], asynchronous=False)
+def commit(kafka: Cluster, group: str, topic: str, partition: int, offset: int) -> None:
+    consumer = Consumer(kafka.client | {"group.id": kafka.named(group)})
+    consumer.commit(offsets=[TopicPartition(kafka.named(topic), partition, offset)], asynchronous=False)
     consumer.close()
 
 
-def test_spans_and_lag_are_exact_with_and_without_a_commit(kafka_server: str, offsets: Offsets) -> None:
-    topic, group = make_topic(kafka_server, partitions=3), f"g-{uuid4().hex[:8]}"
-    produce(kafka_server, topic, {0: 5, 2: 7})
-    commit(kafka_server, group, topic, 2, 4)
+def test_spans_and_lag_are_exact_with_and_without_a_commit(kafka: Cluster, offsets: Offsets) -> None:
+    topic, group = make_topic(kafka, partitions=3), f"g-{uuid4().hex[:8]}"
+    produce(kafka, topic, {0: 5, 2: 7})
+    commit(kafka, group, topic, 2, 4)
     spans, groups = offsets.look([topic, "topic-of-nobody"], [group])
     assert spans == {Place(topic, 0): Span(0, 5), Place(topic, 1): Span(0, 0), Place(topic, 2): Span(0, 7)}
     assert groups[group].committed == {Place(topic, 2): 4}
@@ -59,20 +59,20 @@ def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> No
     assert Span(10, 30).lag(None) == 20
 
 
-def test_what_is_committed_while_it_is_asked_lies_within_the_log(kafka_server: str) -> None:
+def test_what_is_committed_while_it_is_asked_lies_within_the_log(kafka: Cluster) -> None:
     """Else a busy worker would look like one whose log has lost its end."""
-    topic, group = make_topic(kafka_server, partitions=1), f"g-{uuid4().hex[:8]}"
-    produce(kafka_server, topic, {0: 3})
+    topic, group = make_topic(kafka, partitions=1), f"g-{uuid4().hex[:8]}"
+    produce(kafka, topic, {0: 3})
 
     class Busy(Offsets):
         """The worker reads and commits more just before its commits are asked."""
 
         def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
-            produce(kafka_server, topic, {0: 4})
-            commit(kafka_server, group, topic, 0, 7)
+            produce(kafka, topic, {0: 4})
+            commit(kafka, group, topic, 0, 7)
             return super()._committed(name, places)
 
-    look = Busy(Cluster(kafka_server)).look([topic], [group])
+    look = Busy(kafka).look([topic], [group])
     assert look.groups[group].committed == {Place(topic, 0): 7}
     assert look.spans == {Place(topic, 0): Span(0, 7)}
 
@@ -87,11 +87,11 @@ def _joined(member: Consumer) -> bool:
     return bool(member.assignment())
 
 
-def test_a_live_group_shows_its_members_and_what_each_reads(kafka_server: str, offsets: Offsets) -> None:
-    topic, group = make_topic(kafka_server, partitions=3), f"g-{uuid4().hex[:8]}"
-    member = Consumer({"bootstrap.servers": kafka_server, "group.id": group, "client.id": "reader-one"})
+def test_a_live_group_shows_its_members_and_what_each_reads(kafka: Cluster, offsets: Offsets) -> None:
+    topic, group = make_topic(kafka, partitions=3), f"g-{uuid4().hex[:8]}"
+    member = Consumer(kafka.client | {"group.id": kafka.named(group), "client.id": "reader-one"})
     try:
-        member.subscribe([topic])
+        member.subscribe([kafka.named(topic)])
         wait_until(lambda: _joined(member))
         found = offsets.group(group)
         assert (found.state, found.live) == ("stable", True)
@@ -102,10 +102,10 @@ def test_a_live_group_shows_its_members_and_what_each_reads(kafka_server: str, o
         member.close()
 
 
-def test_a_moment_is_an_offset_in_each_partition(kafka_server: str, offsets: Offsets) -> None:
-    topic, now = make_topic(kafka_server, partitions=2), datetime.now(UTC)
-    produce(kafka_server, topic, {0: 3}, at=now - timedelta(hours=2))
-    produce(kafka_server, topic, {0: 4}, at=now)
+def test_a_moment_is_an_offset_in_each_partition(kafka: Cluster, offsets: Offsets) -> None:
+    topic, now = make_topic(kafka, partitions=2), datetime.now(UTC)
+    produce(kafka, topic, {0: 3}, at=now - timedelta(hours=2))
+    produce(kafka, topic, {0: 4}, at=now)
     assert offsets.at(now - timedelta(hours=1), [topic]) == {Place(topic, 0): 3, Place(topic, 1): 0}
     assert offsets.at(now + timedelta(hours=1), [topic]) == {Place(topic, 0): 7, Place(topic, 1): 0}
 

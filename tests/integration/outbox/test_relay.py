@@ -20,16 +20,17 @@ from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.shards import SHARDS
 from runtime.ids import new_id
-from runtime.kafka import Cluster
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from schemas.envelope import Event
-from tests.kafka import Stored, make_topic, read_topic
+from tests.kafka import Stored, make_topic, read_topic, settings_of
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
+
+    from runtime.kafka import Cluster
 
 
 def event(topic: str, key: str = "pi_1", **changes: object) -> Event:
@@ -54,12 +55,12 @@ def write(url: str, *events: Event) -> None:
 
 
 @contextmanager
-def running_relay(url: str, kafka: str, **changes: object) -> Iterator[Relay]:
+def running_relay(url: str, kafka: Cluster, **changes: object) -> Iterator[Relay]:
     settings = RelaySettings.load(
-        {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka, "RELAY_REBALANCE": "100ms"}
+        {"DATABASE_URL": url, **settings_of(kafka), "RELAY_REBALANCE": "100ms"}
         | {name.upper(): str(value) for name, value in changes.items()}
     )
-    stop, publisher = Stop(), Publisher(Cluster(kafka))
+    stop, publisher = Stop(), Publisher(kafka)
     relay = Relay(settings, publisher, stop)
     thread = threading.Thread(target=relay.run)
     thread.start()
@@ -82,13 +83,13 @@ def pending(url: str) -> int:
         return relay_store.depth(connection).pending
 
 
-def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     cause = new_id()
     sent = event(topic, "pi_é", data=b'{"odd":  "\xc3\xa9\\u0000"}\n', causation_id=cause, endpoint="eu")
     write(database_url, sent)
-    with running_relay(database_url, kafka_server):
-        [record] = read_topic(kafka_server, topic, until=at_least(1))
+    with running_relay(database_url, kafka):
+        [record] = read_topic(kafka, topic, until=at_least(1))
         wait_until(lambda: pending(database_url) == 0)
     assert record.value == sent.data
     assert record.key == "pi_é"
@@ -119,48 +120,48 @@ def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_
     assert reads == [[400, 300], [301], [300_000], [250_000], [10]]
 
 
-def test_large_events_go_out_in_order_however_few_fit_into_a_batch(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_large_events_go_out_in_order_however_few_fit_into_a_batch(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     sent = [event(topic, data=random.randbytes(random.choice([100, 2000, 100_000]))) for _ in range(60)]
     write(database_url, *sent)
-    with running_relay(database_url, kafka_server, relay_batch_bytes=4000):
-        found = read_topic(kafka_server, topic, until=at_least(60))
+    with running_relay(database_url, kafka, relay_batch_bytes=4000):
+        found = read_topic(kafka, topic, until=at_least(60))
         wait_until(lambda: pending(database_url) == 0)
     assert [record.value for record in found] == [each.data for each in sent]
 
 
-def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     early, late = event(topic, "pi_1"), event(topic, "pi_2")
-    with running_relay(database_url, kafka_server), psycopg.connect(database_url) as slow:
+    with running_relay(database_url, kafka), psycopg.connect(database_url) as slow:
         slow.execute(APPEND, columns_of([early]))  # takes the lower id, and does not commit yet
         write(database_url, late)
-        [first] = read_topic(kafka_server, topic, until=at_least(1))
+        [first] = read_topic(kafka, topic, until=at_least(1))
         assert first.headers["ce_id"] == str(late.id)
         slow.commit()
-        found = read_topic(kafka_server, topic, until=at_least(2))
+        found = read_topic(kafka, topic, until=at_least(2))
     assert {record.headers["ce_id"] for record in found} == {str(early.id), str(late.id)}
 
 
-def test_a_lost_hint_only_costs_the_polling_interval(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
-    with running_relay(database_url, kafka_server, relay_poll="200ms"), psycopg.connect(database_url) as quiet:
+def test_a_lost_hint_only_costs_the_polling_interval(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
+    with running_relay(database_url, kafka, relay_poll="200ms"), psycopg.connect(database_url) as quiet:
         quiet.execute(APPEND.replace("select pg_notify('outbox', '')", "select 1"), columns_of([event(topic)]))
         quiet.commit()
-        assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
+        assert len(read_topic(kafka, topic, until=at_least(1))) == 1
 
 
 def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_rest_goes_on(
-    database_url: str, kafka_server: str
+    database_url: str, kafka: Cluster
 ) -> None:
-    topic = make_topic(kafka_server, **{"max.message.bytes": "2000"})
+    topic = make_topic(kafka, **{"max.message.bytes": "2000"})
     large = event(topic, data=random.Random(1).randbytes(5000))
     huge = event(topic, data=bytes(2_000_000))
     lost = event("no-such-topic")
     fine = [event(topic, f"pi_{n}") for n in range(20)]
     write(database_url, large, *fine[:10], huge, lost, *fine[10:])
-    with running_relay(database_url, kafka_server):
-        found = read_topic(kafka_server, topic, until=at_least(20))
+    with running_relay(database_url, kafka):
+        found = read_topic(kafka, topic, until=at_least(20))
         with psycopg.connect(database_url, autocommit=True) as connection:
 
             def parked() -> dict[UUID, str | None]:
@@ -178,45 +179,45 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
 
 
 def test_a_relay_whose_clock_is_hours_ahead_goes_on_without_its_time(
-    database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = datetime.now(UTC) + timedelta(hours=2)
     monkeypatch.setattr("outbox.publisher._OUR_TIME", int(ahead.timestamp() * 1000))
     refused = metrics.RESENT.labels("invalid_timestamp")
     before = refused._value.get()
-    topic = make_topic(kafka_server)  # keeps the producers' times, as the broker has it by default, and refuses an hour ahead
+    topic = make_topic(kafka)  # keeps the producers' times, as the broker has it by default, and refuses an hour ahead
     sent = [event(topic) for _ in range(5)]
     write(database_url, *sent)
-    with running_relay(database_url, kafka_server):
-        found = read_topic(kafka_server, topic, until=at_least(5))
+    with running_relay(database_url, kafka):
+        found = read_topic(kafka, topic, until=at_least(5))
         wait_until(lambda: pending(database_url) == 0)
     assert [record.headers["ce_id"] for record in found] == [str(each.id) for each in sent]
     assert refused._value.get() > before, "the broker has refused no time, so that nothing was tested"
 
 
-def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka_server: str) -> None:
+def test_an_alert_that_cannot_go_out_raises_no_other(database_url: str, kafka: Cluster) -> None:
     write(database_url, event("alert.events", data=b"x" * 3_000_000))
-    with running_relay(database_url, kafka_server), psycopg.connect(database_url, autocommit=True) as connection:
+    with running_relay(database_url, kafka), psycopg.connect(database_url, autocommit=True) as connection:
         wait_until(lambda: relay_store.parked(connection))
         assert connection.execute("select count(*) from outbox").fetchone() == (1,)
 
 
-def test_an_unparked_event_goes_out(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_an_unparked_event_goes_out(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     row = event(topic)
     write(database_url, row)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update outbox_pending set parked_at = now(), reason = 'topic_unknown'")
         [parked] = relay_store.parked(connection)
-        with running_relay(database_url, kafka_server):
+        with running_relay(database_url, kafka):
             assert relay_store.unpark(connection, [parked.id, 999]) == [parked.id]
-            assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
+            assert len(read_topic(kafka, topic, until=at_least(1))) == 1
 
 
-def test_relays_share_the_shards_and_take_over_those_of_one_that_ends(database_url: str, kafka_server: str) -> None:
-    with running_relay(database_url, kafka_server) as first:
+def test_relays_share_the_shards_and_take_over_those_of_one_that_ends(database_url: str, kafka: Cluster) -> None:
+    with running_relay(database_url, kafka) as first:
         wait_until(lambda: first.readiness() == {"shards": SHARDS})
-        with running_relay(database_url, kafka_server) as second, running_relay(database_url, kafka_server) as third:
+        with running_relay(database_url, kafka) as second, running_relay(database_url, kafka) as third:
             relays = (first, second, third)
             wait_until(lambda: sum((r.readiness() or {"shards": 0})["shards"] for r in relays) == SHARDS)
             wait_until(lambda: all(20 <= (r.readiness() or {"shards": 0})["shards"] <= 22 for r in relays))
@@ -224,9 +225,9 @@ def test_relays_share_the_shards_and_take_over_those_of_one_that_ends(database_u
 
 
 @pytest.mark.timeout(120)
-def test_two_relays_never_reorder_an_aggregate_while_one_comes_and_goes(database_url: str, kafka_server: str) -> None:
+def test_two_relays_never_reorder_an_aggregate_while_one_comes_and_goes(database_url: str, kafka: Cluster) -> None:
     """Writers take versions under the aggregate's row lock; relays are cut off from Postgres and come back all the while."""
-    topic = make_topic(kafka_server, partitions=6)
+    topic = make_topic(kafka, partitions=6)
     aggregates, writers, each = 20, 3, 400
     with psycopg.connect(database_url) as connection:
         connection.execute("create table aggregate (id text primary key, version int not null)")
@@ -244,7 +245,7 @@ def test_two_relays_never_reorder_an_aggregate_while_one_comes_and_goes(database
                 mine.commit()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(writers)]
-    with running_relay(database_url, kafka_server, relay_batch=50), running_relay(database_url, kafka_server, relay_batch=7):
+    with running_relay(database_url, kafka, relay_batch=50), running_relay(database_url, kafka, relay_batch=7):
         for thread in threads:
             thread.start()
         cut = 0
@@ -252,7 +253,7 @@ def test_two_relays_never_reorder_an_aggregate_while_one_comes_and_goes(database
             cut += _cut_off_one_relay(database_url)
             threads[0].join(0.3)
         found = read_topic(
-            kafka_server, topic, until=lambda records: len({r.headers["ce_id"] for r in records}) >= writers * each, seconds=60
+            kafka, topic, until=lambda records: len({r.headers["ce_id"] for r in records}) >= writers * each, seconds=60
         )
     assert cut > 0
     assert_first_appearances_in_order(found)
@@ -279,16 +280,16 @@ def assert_first_appearances_in_order(found: list[Stored]) -> None:
 
 
 def test_a_database_that_takes_no_writes_is_waited_for_and_nothing_is_sent_again_and_again(
-    database_url: str, kafka_server: str
+    database_url: str, kafka: Cluster
 ) -> None:
-    topic, name = make_topic(kafka_server), sql.Identifier(database_url.rpartition("/")[2])
+    topic, name = make_topic(kafka), sql.Identifier(database_url.rpartition("/")[2])
     write(database_url, event(topic, "pi_1"))
     before = metrics.RECONNECTS._value.get()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(name))
-        with running_relay(database_url, kafka_server) as relay:
+        with running_relay(database_url, kafka) as relay:
             wait_until(lambda: metrics.RECONNECTS._value.get() >= before + 3)
             assert relay.readiness() is None
             connection.execute(sql.SQL("alter database {} set default_transaction_read_only = off").format(name))
             wait_until(lambda: pending(database_url) == 0)
-    assert len(read_topic(kafka_server, topic, until=at_least(1))) == 1
+    assert len(read_topic(kafka, topic, until=at_least(1))) == 1

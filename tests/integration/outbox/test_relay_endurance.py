@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from runtime.kafka import Cluster
     from schemas.envelope import Event
 
 UNREADABLE: Final = (
@@ -52,32 +53,32 @@ def alerts(url: str) -> list[str]:
     return [json.loads(row[0])["subject"] for row in rows]
 
 
-def test_a_row_whose_time_cannot_be_read_is_parked_and_the_others_go_on(database_url: str, kafka_server: str) -> None:
+def test_a_row_whose_time_cannot_be_read_is_parked_and_the_others_go_on(database_url: str, kafka: Cluster) -> None:
     """Case 03."""
-    topic = make_topic(kafka_server)
+    topic = make_topic(kafka)
     bad = [event(topic) for _ in UNREADABLE]
     good = [event(topic) for _ in range(5)]
     resent = event(topic, type=RESENT, data=b"no record")
     write(database_url, good[0], *bad[:3], good[1], resent, *bad[3:], *good[2:])
     for each, moment in zip(bad, UNREADABLE, strict=True):
         spoil(database_url, each.id, occurred_at=moment)
-    with running_relay(database_url, kafka_server):
-        records = read_topic(kafka_server, topic, until=at_least(len(good)))
+    with running_relay(database_url, kafka):
+        records = read_topic(kafka, topic, until=at_least(len(good)))
         wait_until(lambda: len(parked(database_url)) == len(bad) + 1)
     assert [record.headers["ce_id"] for record in records] == [str(each.id) for each in good]
     assert parked(database_url) == {each.id: "row_unreadable" for each in (*bad, resent)}
     assert sorted(alerts(database_url)) == sorted(str(each.id) for each in (*bad, resent))
 
 
-def test_a_row_whose_event_is_gone_is_parked(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_a_row_whose_event_is_gone_is_parked(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     gone, good, far = event(topic), event(topic), UUID(int=(1 << 128) - 1)
     write(database_url, gone, good)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("delete from outbox where id = %s", (gone.id,))
         connection.execute("insert into outbox_pending (event_id, shard) select %s, s from generate_series(0, 3) s", (far,))
-    with running_relay(database_url, kafka_server):
-        [record] = read_topic(kafka_server, topic, until=at_least(1))
+    with running_relay(database_url, kafka):
+        [record] = read_topic(kafka, topic, until=at_least(1))
         wait_until(lambda: parked(database_url) == {gone.id: "event_missing", far: "event_missing"})
     assert record.headers["ce_id"] == str(good.id)
 
@@ -86,8 +87,8 @@ class Surprise(Exception):
     """What nobody expected."""
 
 
-def test_what_making_a_record_raises_parks_its_row(database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = make_topic(kafka_server)
+def test_what_making_a_record_raises_parks_its_row(database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = make_topic(kafka)
     bad, good = event(topic), event(topic)
     to_headers = publisher_module.to_headers
 
@@ -98,17 +99,17 @@ def test_what_making_a_record_raises_parks_its_row(database_url: str, kafka_serv
 
     monkeypatch.setattr(publisher_module, "to_headers", broken)
     write(database_url, bad, good)
-    with running_relay(database_url, kafka_server):
-        [record] = read_topic(kafka_server, topic, until=at_least(1))
+    with running_relay(database_url, kafka):
+        [record] = read_topic(kafka, topic, until=at_least(1))
         wait_until(lambda: parked(database_url) == {bad.id: "row_unreadable"})
     assert record.headers["ce_id"] == str(good.id)
     assert alerts(database_url) == [str(bad.id)]
 
 
 def test_a_row_whose_alert_cannot_be_written_is_parked_without(
-    database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topic = make_topic(kafka_server)
+    topic = make_topic(kafka)
     bad, good = event(topic), event(topic)
     write(database_url, bad, good)
     spoil(database_url, bad.id, occurred_at="infinity")
@@ -120,20 +121,20 @@ def test_a_row_whose_alert_cannot_be_written_is_parked_without(
         return type(made)(**{name: getattr(made, name) for name in made.__struct_fields__} | {"id": old})
 
     monkeypatch.setattr(refusals, "event_of", misplaced)
-    with running_relay(database_url, kafka_server):
-        [record] = read_topic(kafka_server, topic, until=at_least(1))
+    with running_relay(database_url, kafka):
+        [record] = read_topic(kafka, topic, until=at_least(1))
         wait_until(lambda: parked(database_url) == {bad.id: "row_unreadable"})
     assert record.headers["ce_id"] == str(good.id)
     assert alerts(database_url) == []
 
 
-def test_a_relay_that_is_surprised_starts_over(database_url: str, kafka_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = make_topic(kafka_server)
+def test_a_relay_that_is_surprised_starts_over(database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = make_topic(kafka)
     write(database_url, event(topic))
     monkeypatch.setattr(relay_store, "depth", _once_raising(relay_store.depth))
     monkeypatch.setattr("runtime.failures._FIRST", 0.01)
-    with running_relay(database_url, kafka_server):
-        read_topic(kafka_server, topic, until=at_least(1))
+    with running_relay(database_url, kafka):
+        read_topic(kafka, topic, until=at_least(1))
         wait_until(lambda: pending(database_url) == 0)
 
 
@@ -168,8 +169,8 @@ _ROW: Final = st.fixed_dictionaries(
 )
 
 
-def test_no_row_stops_the_relay(database_url: str, kafka_server: str) -> None:
-    topic = make_topic(kafka_server)
+def test_no_row_stops_the_relay(database_url: str, kafka: Cluster) -> None:
+    topic = make_topic(kafka)
     rows: list[dict[str, Any]] = []
 
     @settings(max_examples=80, database=None, suppress_health_check=[*HealthCheck])
@@ -183,9 +184,9 @@ def test_no_row_stops_the_relay(database_url: str, kafka_server: str) -> None:
     write(database_url, *bad, *good)
     for each, row in zip(bad, rows, strict=True):
         spoil(database_url, each.id, **row)
-    with running_relay(database_url, kafka_server):
+    with running_relay(database_url, kafka):
         wait_until(lambda: pending(database_url) == 0)
-    sent = read_topic(kafka_server, topic, until=at_least(len(good)))
+    sent = read_topic(kafka, topic, until=at_least(len(good)))
     ids = [record.headers.get("ce_id") for record in sent]
     assert [each for each in ids if each in {str(one.id) for one in good}] == [str(each.id) for each in good]
     assert len(good) <= len(ids) <= len(good) + len(bad)

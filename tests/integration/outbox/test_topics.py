@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-from uuid import uuid4
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public, but for its stubs
@@ -13,27 +12,23 @@ from outbox import topics
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
 from outbox.settings import TopicSettings
-from runtime.kafka import Cluster
 from runtime.settings import SettingsError
 from schemas.topics import TOPICS, Topic
-from tests.kafka import led
+from tests.kafka import led, settings_of
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from runtime.kafka import Cluster
 
 SERVERS: Final = "KAFKA_BOOTSTRAP_SERVERS"
 
 
 @pytest.fixture(scope="module")
-def prefix() -> str:
-    return f"acme-{uuid4().hex[:8]}."
-
-
-@pytest.fixture(scope="module")
-def cluster(kafka_server: str, prefix: str) -> Cluster:
-    found = Cluster(kafka_server, prefix=prefix)
-    done = topics.ensure(found, insync=1)
+def cluster(kafka: Cluster) -> Cluster:
+    done = topics.ensure(kafka, insync=1)
     assert done.created == [str(topic) for topic in TOPICS]
-    wait_until(lambda: led(Offsets(found), TOPICS), every=0.2)
-    return found
+    wait_until(lambda: led(Offsets(kafka), TOPICS), every=0.2)
+    return kafka
 
 
 def test_each_topic_has_the_prefix_and_a_second_run_finds_it(cluster: Cluster) -> None:
@@ -50,20 +45,20 @@ def test_each_topic_has_the_prefix_and_a_second_run_finds_it(cluster: Cluster) -
 
 
 def test_a_system_with_another_prefix_sees_none_of_them(cluster: Cluster) -> None:
-    other = cluster._replace(prefix=f"other-{cluster.prefix}")
+    other = cluster._replace(prefix=f"{cluster.prefix}other.")
     assert Offsets(cluster).spans([Topic.ALERTS])
     assert Offsets(other).spans([Topic.ALERTS]) == {}
 
 
-def test_more_copies_than_brokers_are_refused_in_words(kafka_server: str) -> None:
+def test_more_copies_than_brokers_are_refused_in_words(kafka: Cluster) -> None:
     with pytest.raises(BrokerError) as refused:
-        topics.ensure(Cluster(kafka_server, prefix=f"none-{uuid4().hex[:8]}."), replication=3)
+        topics.ensure(kafka._replace(prefix=f"{kafka.prefix}none."), replication=3)
     assert refused.value.reason == "topic_refused"
     assert "the cluster has 1 broker, and cannot keep 3 copies: KAFKA_REPLICATION_FACTOR is too large" in str(refused.value)
 
 
 def test_the_doctor_names_topics_that_fall_short_of_the_settings(cluster: Cluster) -> None:
-    environ = {SERVERS: cluster.servers, "KAFKA_TOPIC_PREFIX": cluster.prefix}
+    environ = settings_of(cluster)
     found = [finding.text for finding in check_kafka(environ) if finding.area == "kafka"]
     assert f"all {len(TOPICS)} topics are there with their partitions, named {cluster.prefix}…" in found
     assert not any("copies" in text for text in found)

@@ -9,16 +9,16 @@ import msgspec
 import requests
 
 from streams.dashboard import Dashboard, WorkerFigures
-from tests.integration.streams.test_topology import exposed, kafka, produce, worker
+from tests.integration.streams.test_topology import exposed, produce, worker
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runtime.kafka import Cluster
+
 EVENTS: Final = 10_000
 FEW: Final = 50
-
-__all__ = ["kafka"]
 
 
 def figures(web: str) -> WorkerFigures:
@@ -36,9 +36,9 @@ def counted(web: str, name: str, label: str = "") -> int:
     return int(sum(float(line.rsplit(" ", 1)[1]) for line in found))
 
 
-def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, database_url: str) -> None:
-    produce(kafka, EVENTS)
-    with worker(kafka, database_url) as web:
+def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka_topics: Cluster, database_url: str) -> None:
+    produce(kafka_topics, EVENTS)
+    with worker(kafka_topics, database_url) as web:
         wait_until(lambda: figures(web).handled >= EVENTS and figures(web).lag == 0, seconds=120, every=0.2)
         found = figures(web)
         events = counted(web, "tallyhook_worker_handled_total") + counted(web, "tallyhook_worker_repeated_total")
@@ -66,9 +66,9 @@ def test_the_figures_agree_with_the_metrics_and_with_the_partitions(kafka: str, 
             assert requests.get(f"{web}{off}", timeout=10).status_code == 404
 
 
-def test_the_pages_of_several_roles_are_true_for_each_and_for_the_process(kafka: str, database_url: str) -> None:
-    produce(kafka, FEW)
-    with worker(kafka, database_url, "alerts") as web:
+def test_the_pages_of_several_roles_are_true_for_each_and_for_the_process(kafka_topics: Cluster, database_url: str) -> None:
+    produce(kafka_topics, FEW)
+    with worker(kafka_topics, database_url, "alerts") as web:
 
         def read(path: str) -> dict[str, Any]:
             found: dict[str, Any] = requests.get(f"{web}{path}", timeout=10).json()

@@ -8,18 +8,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import requests
 
 from schemas.topology import workers
-from tests.integration.streams.test_topology import kafka
-from tests.kafka import read_topic
+from tests.kafka import read_topic, settings_of
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-__all__ = ["kafka"]
+if TYPE_CHECKING:
+    from runtime.kafka import Cluster
+
 FAUST: Final = str(Path(sys.executable).with_name("faust"))
 ROLES: Final = {agent.name: agent for agent in workers()}
 # What the roles cannot do without.
@@ -67,13 +68,13 @@ def test_a_role_that_is_none_is_refused_with_all_that_there_are(role: str) -> No
     assert all(name in refused.stderr for name in ROLES)
 
 
-def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(kafka: str, database_url: str) -> None:
+def test_a_message_is_sent_to_the_topic_of_an_agent_and_a_worker_runs_and_stops(kafka_topics: Cluster, database_url: str) -> None:
     web = free_port()
-    settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
-    sent = faust("send", "webhooks.razorpay", "no event", **settings)
+    settings = {**settings_of(kafka_topics), "DATABASE_URL": database_url, "TALLYHOOK_ROLE": "payments"}
+    sent = faust("send", kafka_topics.named("webhooks.razorpay"), "no event", **settings)
     assert sent.returncode == 0, sent.stderr
     place = json.loads(sent.stdout.splitlines()[-1])
-    found = read_topic(kafka, "webhooks.razorpay", until=lambda found: any(each.value == b"no event" for each in found))
+    found = read_topic(kafka_topics, "webhooks.razorpay", until=lambda found: any(each.value == b"no event" for each in found))
     assert (place["partition"], place["offset"]) in {(each.partition, each.offset) for each in found}
 
     command = [FAUST, "-A", "streams.worker", "worker", "-l", "info", "--web-port", str(web)]

@@ -16,6 +16,7 @@ from schemas.operations import SendNotification
 from streams.notifications.handler import NOTIFICATIONS
 from streams.notifications.settings import NotificationSettings
 from tests.faults.receiving import PASSWORDS, receivers
+from tests.kafka import settings_of
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runtime.database import Pool
+    from runtime.kafka import Cluster
     from streams.role import Running
 
 PAID: Final = {"providerPaymentId": "pi_1", "amount": 100, "currency": "eur"}
@@ -51,8 +53,8 @@ async def until_it_is(pool: Pool, notification: UUID, *wanted: str | None) -> No
     await eventually(is_there)
 
 
-async def test_a_channel_that_comes_sends_and_one_that_goes_does_not(pool: Pool, database_url: str, kafka_server: str) -> None:
-    given = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": kafka_server}
+async def test_a_channel_that_comes_sends_and_one_that_goes_does_not(pool: Pool, database_url: str, kafka: Cluster) -> None:
+    given = {"DATABASE_URL": database_url, **settings_of(kafka)}
     without = NotificationSettings.load(given)
     async with receivers() as receiving, NOTIFICATIONS.opened(without, pool) as worker, running(*worker.services):
         await until_it_is(pool, await send(worker, pool), "failed", "channel_not_configured")

@@ -14,20 +14,21 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from outbox import topics
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
-from runtime.kafka import Cluster
 from schemas.envelope import Event, to_headers
 from schemas.topics import Topic
 from schemas.topology import group_of
 from tests.integration.streams.conftest import envelope
+from tests.kafka import settings_of
 from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from runtime.kafka import Cluster
 
 EX_SOFTWARE: Final = 70
 WORKER: Final = """
@@ -48,7 +49,7 @@ class Quiet:
     consumer = "alerts"
 
     async def handle(self, connection, events):
-        pass  # alerts that other tests have left on the session's Kafka are not this test's
+        pass
 
 @contextlib.asynccontextmanager
 async def broken(settings, pool):
@@ -65,24 +66,23 @@ each_process = pytest.mark.parametrize("roles", [ALONE, BESIDE])
 
 
 @pytest.fixture
-def event(kafka_server: str) -> Event:
-    """An event on the topic of the cache worker, behind what others have left there."""
-    topics.ensure(Cluster(kafka_server))
+def event(kafka_topics: Cluster) -> Event:
+    """An event on the topic of the cache worker."""
     made = envelope(stripe.Payment().created(stripe.START))
-    producer = Producer({"bootstrap.servers": kafka_server})
-    producer.produce(Topic.CACHE_COMMANDS, made.data, made.aggregate_id, headers=to_headers(made))
-    producer.produce(Topic.ALERTS, made.data, made.aggregate_id, headers=to_headers(made))
+    producer = Producer(kafka_topics.client)
+    producer.produce(kafka_topics.named(Topic.CACHE_COMMANDS), made.data, made.aggregate_id, headers=to_headers(made))
+    producer.produce(kafka_topics.named(Topic.ALERTS), made.data, made.aggregate_id, headers=to_headers(made))
     assert producer.flush(20) == 0
     return made
 
 
 def run(
-    kafka: str, database_url: str, *raised: str, roles: str = ALONE, until: Callable[[], bool] = lambda: False
+    kafka: Cluster, database_url: str, *raised: str, roles: str = ALONE, until: Callable[[], bool] = lambda: False
 ) -> tuple[int, list[dict[str, Any]]]:
     """Run a worker whose handler raises this until it ends, or until the fact; returns the exit code and the log."""
     environment = {
         **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        **settings_of(kafka),
         "DATABASE_URL": database_url,
         "STREAMS_WEB_PORT": str(free_port()),
         "STREAMS_COMMIT_INTERVAL": "100ms",
@@ -102,7 +102,7 @@ def run(
         return code, [json.loads(line) for line in log if line.startswith(b"{")]
 
 
-def lag(kafka: str) -> int:
+def lag(kafka: Cluster) -> int:
     """The lag of the group, as soon as its coordinator answers: it loads the group's offsets when they are first asked for."""
     found: list[int] = []
 
@@ -115,9 +115,9 @@ def lag(kafka: str) -> int:
     return found[0]
 
 
-def _lag(kafka: str) -> int:
-    found = Offsets(Cluster(kafka)).group(group_of("cache"), [Topic.CACHE_COMMANDS])
-    ends = {place: span.end for place, span in Offsets(Cluster(kafka)).spans([Topic.CACHE_COMMANDS]).items()}
+def _lag(kafka: Cluster) -> int:
+    found = Offsets(kafka).group(group_of("cache"), [Topic.CACHE_COMMANDS])
+    ends = {place: span.end for place, span in Offsets(kafka).spans([Topic.CACHE_COMMANDS]).items()}
     return sum(end - found.committed.get(place, 0) for place, end in ends.items())
 
 
@@ -132,31 +132,31 @@ def handled(database_url: str, event: Event) -> bool:
     "raised", ["asyncio.CancelledError()", "GeneratorExit()", "KeyboardInterrupt()", "Ours()", "SystemExit()"]
 )
 def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
-    kafka_server: str, database_url: str, event: Event, raised: str, roles: str
+    kafka_topics: Cluster, database_url: str, event: Event, raised: str, roles: str
 ) -> None:
-    before = lag(kafka_server)
+    before = lag(kafka_topics)
     assert before > 0
-    code, log = run(kafka_server, database_url, raised, roles=roles)
+    code, log = run(kafka_topics, database_url, raised, roles=roles)
     assert code == EX_SOFTWARE
     assert [(line["process"], line["level"]) for line in log if line["event"] == "loop_failed"] == [("worker-cache", "critical")]
-    assert lag(kafka_server) == before
+    assert lag(kafka_topics) == before
     assert not handled(database_url, event)
-    code, log = run(kafka_server, database_url, roles=roles, until=lambda: lag(kafka_server) == 0)
+    code, log = run(kafka_topics, database_url, roles=roles, until=lambda: lag(kafka_topics) == 0)
     assert (code, [line for line in log if line["event"] == "left_unfinished"]) == (0, [])
     assert handled(database_url, event)
 
 
 @each_process
-def test_a_role_that_cannot_begin_ends_the_process(kafka_server: str, database_url: str, event: Event, roles: str) -> None:
-    code, log = run(kafka_server, database_url, "broken", roles=roles)
+def test_a_role_that_cannot_begin_ends_the_process(kafka_topics: Cluster, database_url: str, event: Event, roles: str) -> None:
+    code, log = run(kafka_topics, database_url, "broken", roles=roles)
     assert code == EX_SOFTWARE
     assert any("ZeroDivisionError" in line["event"] for line in log if line["level"] in ("error", "critical"))
     assert not handled(database_url, event)
 
 
 @pytest.mark.parametrize("raised", ["ZeroDivisionError()", "TimeoutError()", "StopAsyncIteration()"])
-def test_an_exception_sets_the_event_aside(kafka_server: str, database_url: str, event: Event, raised: str) -> None:
-    assert run(kafka_server, database_url, raised, until=lambda: lag(kafka_server) == 0)[0] == 0
+def test_an_exception_sets_the_event_aside(kafka_topics: Cluster, database_url: str, event: Event, raised: str) -> None:
+    assert run(kafka_topics, database_url, raised, until=lambda: lag(kafka_topics) == 0)[0] == 0
     with psycopg.connect(database_url) as connection:
         letters = connection.execute("select reason, detail from dead_letters where event_id = %s", (event.id,)).fetchall()
     assert [(reason, detail.split(":")[0]) for reason, detail in letters] == [("handler_failed", raised.removesuffix("()"))]

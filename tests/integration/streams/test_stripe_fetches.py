@@ -6,7 +6,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,10 +16,14 @@ from streams.payments.handler import PaymentsHandler
 from streams.payments.role import PAYMENTS
 from streams.settings import PaymentSettings
 from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin
+from tests.kafka import settings_of
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, Told
 from tests.simulators.stripe_objects import charge_object, payment_intent_object
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from runtime.kafka import Cluster
 
 
 async def test_what_it_names_is_fetched_and_folded_as_a_delivery_of_its_own(world: World) -> None:
@@ -189,10 +193,10 @@ async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again
     assert await old.run_once() == 0, "without a key nobody asks"
 
 
-async def test_the_key_comes_and_goes_while_the_worker_runs(world: World, kafka_server: str) -> None:
+async def test_the_key_comes_and_goes_while_the_worker_runs(world: World, kafka: Cluster) -> None:
     given = {
         "DATABASE_URL": world.database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": kafka_server,
+        **settings_of(kafka),
         "STRIPE_API_BASE": world.api.url,
         "STRIPE_API_RATE": "100",
     }

@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import pytest
 import requests
 from confluent_kafka import Producer
 
-from outbox import topics
 from outbox.offsets import Offsets
-from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 from streams.pages import WorkerTopology
 from tests.integration.streams.conftest import envelope
+from tests.kafka import settings_of
 from tests.ports import free_port
 from tests.simulators import stripe
 from tests.waiting import wait_until
@@ -27,47 +25,36 @@ from topology.survey import look_at, take
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StartStack
+    from runtime.kafka import Cluster
     from topology.view import AgentView, Topology
 
 NOWHERE: Final = "postgresql://postgres@127.0.0.1:1/none"
-
-
-@pytest.fixture(scope="module")
-def kafka(start_stack: StartStack) -> str:
-    """A Kafka of the module's own with the real topics, each with a leader: what others left there would be counted, too."""
-    url = start_stack("kafka").kafka.url
-    topics.ensure(Cluster(url))
-    wait_until(lambda: not take(Offsets(Cluster(url))).kafka.reason)
-    return url
 
 
 def payments(seen: Topology) -> AgentView:
     return next(agent for agent in seen.agents if agent.name == "payments")
 
 
-def lag(kafka: str) -> int | None:
-    return next(
-        edge.lag for edge in take(Offsets(Cluster(kafka))).edges if (edge.source, edge.target) == ("webhooks.stripe", "payments")
-    )
+def lag(kafka: Cluster) -> int | None:
+    return next(edge.lag for edge in take(Offsets(kafka)).edges if (edge.source, edge.target) == ("webhooks.stripe", "payments"))
 
 
-def produce(kafka: str, number: int) -> None:
+def produce(kafka: Cluster, number: int) -> None:
     """So many Stripe events, spread over the partitions by their payment."""
-    producer = Producer({"bootstrap.servers": kafka})
+    producer = Producer(kafka.client)
     for n in range(number):
         event = envelope(stripe.Payment().created(stripe.START + n))
-        producer.produce("webhooks.stripe", event.data, event.aggregate_id, headers=to_headers(event))
+        producer.produce(kafka.named("webhooks.stripe"), event.data, event.aggregate_id, headers=to_headers(event))
     assert producer.flush(30) == 0
 
 
 @contextmanager
-def worker(kafka: str, database_url: str, *besides: str) -> Iterator[str]:
+def worker(kafka: Cluster, database_url: str, *besides: str) -> Iterator[str]:
     """A payments worker that has its partitions, with other roles besides; the address of its web."""
     port = free_port()
     environment = {
         **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        **settings_of(kafka),
         "DATABASE_URL": database_url,
         "STREAMS_WEB_PORT": str(port),
         "STREAMS_COMMIT_INTERVAL": "200ms",
@@ -103,39 +90,39 @@ def exposed(web: str) -> dict[tuple[str, int], int]:
     return found
 
 
-def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka: str, database_url: str) -> None:
-    before = lag(kafka) or 0
-    produce(kafka, 37)
-    seen = take(Offsets(Cluster(kafka)))
+def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka_topics: Cluster, database_url: str) -> None:
+    before = lag(kafka_topics) or 0
+    produce(kafka_topics, 37)
+    seen = take(Offsets(kafka_topics))
     assert payments(seen).group is not None
     assert payments(seen).group.members == []
-    assert lag(kafka) == before + 37
+    assert lag(kafka_topics) == before + 37
     by_partition = {(p.topic, p.partition): p.readers[0].lag for p in seen.partitions if p.topic == "webhooks.stripe"}
     assert sum(by_partition.values()) == before + 37
     assert len([number for number in by_partition.values() if number]) > 1
 
-    with worker(kafka, database_url) as web:
-        wait_until(lambda: lag(kafka) == 0, every=0.1)
-        group = payments(take(Offsets(Cluster(kafka)))).group
+    with worker(kafka_topics, database_url) as web:
+        wait_until(lambda: lag(kafka_topics) == 0, every=0.1)
+        group = payments(take(Offsets(kafka_topics))).group
         assert group is not None
         assert (group.state, group.lag, len(group.members)) == ("stable", 0, 1)
         assert group.members[0].partitions == {t: [*range(8)] for t in ("webhooks.razorpay", "webhooks.stripe")}
         assert set(exposed(web).values()) == {0}
         assert len(exposed(web)) == 16
 
-    produce(kafka, 5)
-    group = payments(take(Offsets(Cluster(kafka)))).group
+    produce(kafka_topics, 5)
+    group = payments(take(Offsets(kafka_topics))).group
     assert group is not None
     assert (group.state, group.lag, group.members) == ("empty", 5, [])
 
 
-def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka: str) -> None:
+def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka_topics: Cluster) -> None:
     """Far more than it fetches while it waits: the high-water mark of its last fetch says nothing of the rest."""
-    before = lag(kafka) or 0
-    with worker(kafka, NOWHERE) as web:
-        produce(kafka, 20)
+    before = lag(kafka_topics) or 0
+    with worker(kafka_topics, NOWHERE) as web:
+        produce(kafka_topics, 20)
         wait_until(lambda: sum(exposed(web).values()) == before + 20, every=0.1)
-        produce(kafka, 9000)
+        produce(kafka_topics, 9000)
         assert sum(exposed(web).values()) == before + 9020
         told = worker_topology(web)
         assert {(held.topic, held.partition): held.lag for held in told.process.partitions} == exposed(web)
@@ -150,8 +137,8 @@ def worker_topology(web: str) -> WorkerTopology:
     return msgspec.json.decode(answer.content, type=WorkerTopology)
 
 
-def test_one_look_sees_every_topic_and_group(kafka: str) -> None:
-    seen = look_at(Offsets(Cluster(kafka)))
+def test_one_look_sees_every_topic_and_group(kafka_topics: Cluster) -> None:
+    seen = look_at(Offsets(kafka_topics))
     assert len(seen.spans) == 87
     assert set(seen.groups) == {
         f"tallyhook-{name}" for name in ("payments", "leads", "search", "cache", "alerts", "notifications")

@@ -16,7 +16,6 @@ from confluent_kafka.admin import AdminClient
 
 from outbox.lost import Loss
 from outbox.offsets import Offsets, Place
-from runtime.kafka import Cluster
 from streams import transport
 from streams.agents import Most, Work
 from streams.transport import App
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from runtime.kafka import Cluster
     from streams.records import Record
 
 BATCH: Final = 50
@@ -83,7 +83,7 @@ def stuck() -> None:
 class Bench:
     """A topic of its own, and workers of one group that read it."""
 
-    server: str
+    kafka: Cluster
     topic: str
     folder: Path
     group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
@@ -95,7 +95,7 @@ class Bench:
             self.group,
             [self.topic, *others],
             Work("test", most, handler.handle, handler.lost, handler.reassigned, stuck),
-            kafka=Cluster(self.server),
+            kafka=self.kafka,
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
             topic_disable_leader=True,
@@ -114,10 +114,10 @@ class Bench:
             await app.stop()
 
     def produce(self, numbers: dict[int, int], *, topic: str = "", size: int = 1, compression: str = "none") -> None:
-        producer = Producer({"bootstrap.servers": self.server, "compression.type": compression})
+        producer = Producer(self.kafka.client | {"compression.type": compression})
         for partition, number in numbers.items():
             for n in range(number):
-                producer.produce(topic or self.topic, f"{n}".ljust(size), partition=partition)
+                producer.produce(self.kafka.named(topic or self.topic), f"{n}".ljust(size), partition=partition)
         assert producer.flush(20) == 0
 
     @asynccontextmanager
@@ -127,10 +127,10 @@ class Bench:
         over = threading.Event()
 
         def run() -> None:
-            producer = Producer({"bootstrap.servers": self.server, "linger.ms": 0})
+            producer = Producer(self.kafka.client | {"linger.ms": 0})
             while not over.wait(0.02):
                 for partition in range(4):
-                    producer.produce(self.topic, f"{produced[partition]}", partition=partition)
+                    producer.produce(self.kafka.named(self.topic), f"{produced[partition]}", partition=partition)
                     produced[partition] += 1
                 assert producer.flush(20) == 0
 
@@ -144,13 +144,14 @@ class Bench:
 
     def move(self, offsets: dict[int, int]) -> None:
         """Commit these offsets for the group, which has no members."""
-        places = [TopicPartition(self.topic, *pair) for pair in offsets.items()]
-        admin = AdminClient({"bootstrap.servers": self.server})
-        moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, places)])
-        moved[self.group].result(20)
+        places = [TopicPartition(self.kafka.named(self.topic), *pair) for pair in offsets.items()]
+        admin = AdminClient(self.kafka.client)
+        group = self.kafka.named(self.group)
+        moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        moved[group].result(20)
 
     async def committed(self, *others: str) -> dict[Place, int]:
-        found = await asyncio.to_thread(Offsets(Cluster(self.server)).group, self.group, [self.topic, *others])
+        found = await asyncio.to_thread(Offsets(self.kafka).group, self.group, [self.topic, *others])
         return dict(found.committed)
 
     async def until_committed(self, numbers: dict[int, int]) -> None:
@@ -170,8 +171,8 @@ async def until(fact: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def bench(kafka_server: str, tmp_path: Path) -> Bench:
-    return Bench(kafka_server, make_topic(kafka_server, partitions=4), tmp_path)
+def bench(kafka: Cluster, tmp_path: Path) -> Bench:
+    return Bench(kafka, make_topic(kafka, partitions=4), tmp_path)
 
 
 def numbers_of(records: Sequence[Record], partition: int) -> list[int]:
@@ -264,7 +265,7 @@ async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench:
 
 async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_acknowledged(bench: Bench) -> None:
     """It comes again in the generation that is now; a crash before that would lose it."""
-    other = make_topic(bench.server, partitions=4)
+    other = make_topic(bench.kafka, partitions=4)
     first, second = Once(), Handler()
     bench.produce(dict.fromkeys(range(4), 5))
     bench.produce(dict.fromkeys(range(4), 5), topic=other)
@@ -356,7 +357,7 @@ async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(be
     async with bench.worker(first):
         await bench.until_committed({0: 100})
     bench.produce({0: 50, 1: 50})
-    delete_records(bench.server, bench.topic, {0: 130, 1: 20})
+    delete_records(bench.kafka, bench.topic, {0: 130, 1: 20})
     async with bench.worker(second):
         await bench.until_committed({0: 150, 1: 50})
     assert first.losses == []
@@ -370,7 +371,7 @@ async def test_records_that_go_while_they_are_read_are_a_loss(bench: Bench) -> N
     bench.produce({0: 100}, size=200_000)  # a fetch has some of them only
     async with bench.worker(slow):
         await until(lambda: bool(slow.begun))
-        delete_records(bench.server, bench.topic, {0: 95})
+        delete_records(bench.kafka, bench.topic, {0: 95})
         slow.gate.set()
         await bench.until_committed({0: 100})
     [loss] = slow.losses
@@ -386,7 +387,7 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Benc
     bench.produce({0: 100})
     async with bench.worker(first):
         await bench.until_committed({0: 100})
-    await asyncio.to_thread(make_anew, bench.server, bench.topic, 4)
+    await asyncio.to_thread(make_anew, bench.kafka, bench.topic, 4)
     bench.produce({0: 30})
     async with bench.worker(second):
         await bench.until_committed({0: 30})

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.browser import browser, opened
-from tests.integration.streams.test_topology import kafka, lag, produce, worker
+from tests.integration.streams.test_topology import lag, produce, worker
 from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from playwright.async_api import Browser, Page
+
+    from runtime.kafka import Cluster
 
 WIDTHS: Final = (1280, 390)
 EVENTS: Final = 7
@@ -25,11 +27,9 @@ END_OF_STRIPE: Final = 'tr:has(td:text-is("webhooks.stripe")) td[data-of="End"]'
 LIVE: Final = {"/": EVENTS_OF_STRIPE, "/topology": END_OF_STRIPE, "/topology?scope=system": END_OF_STRIPE}
 """A figure of each live page that counts Stripe's events."""
 
-__all__ = ["kafka"]
-
 
 @asynccontextmanager
-async def at_work(kafka: str, database_url: str) -> AsyncIterator[str]:
+async def at_work(kafka: Cluster, database_url: str) -> AsyncIterator[str]:
     """A worker that has read all that there is; the address of its web."""
     produce(kafka, 1)
     running = worker(kafka, database_url)
@@ -53,10 +53,12 @@ async def until(page: Page, selector: str, fact: Callable[[int], bool]) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-async def test_every_page_is_whole_and_its_figures_refresh_by_themselves(kafka: str, database_url: str, width: int) -> None:
-    async with at_work(kafka, database_url) as web, browser() as chromium:
+async def test_every_page_is_whole_and_its_figures_refresh_by_themselves(
+    kafka_topics: Cluster, database_url: str, width: int
+) -> None:
+    async with at_work(kafka_topics, database_url) as web, browser() as chromium:
         for path, figure in LIVE.items():
-            await assert_whole_and_live(chromium, web + path, figure, kafka, width)
+            await assert_whole_and_live(chromium, web + path, figure, kafka_topics, width)
         async with opened(chromium, f"{web}/assignment/", width=width) as looked:
             shown = json.loads(await looked.page.locator("body").inner_text())
             assert {topic: sorted(mine) for topic, mine in shown["actives"].items()} == {
@@ -65,7 +67,7 @@ async def test_every_page_is_whole_and_its_figures_refresh_by_themselves(kafka: 
             assert (looked.faults, await looked.overflowing()) == ([], [])
 
 
-async def assert_whole_and_live(chromium: Browser, url: str, figure: str, kafka: str, width: int) -> None:
+async def assert_whole_and_live(chromium: Browser, url: str, figure: str, kafka: Cluster, width: int) -> None:
     async with opened(chromium, url, width=width) as looked:
         loads: list[str] = []
         looked.page.on("framenavigated", lambda frame: loads.append(frame.url))
@@ -77,9 +79,9 @@ async def assert_whole_and_live(chromium: Browser, url: str, figure: str, kafka:
         assert (url, loads, looked.faults, await looked.overflowing()) == (url, [], [], [])
 
 
-async def test_one_click_leads_from_the_agents_to_the_topology_and_back(kafka: str, database_url: str) -> None:
+async def test_one_click_leads_from_the_agents_to_the_topology_and_back(kafka_topics: Cluster, database_url: str) -> None:
     async with (
-        at_work(kafka, database_url) as web,
+        at_work(kafka_topics, database_url) as web,
         browser() as chromium,
         opened(chromium, web, width=WIDTHS[0]) as looked,
     ):
