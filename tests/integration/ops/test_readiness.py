@@ -77,8 +77,9 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
         chain.upgrade(empty_database)
         set_revision(empty_database, "0018")
         for process in processes:
-            wait_until(lambda process=process: process.ready()[1].get("reason") == "schema_behind")
-            assert f"0018, {needed()} or a later one" in str(process.ready()[1]["detail"])
+            # What it saw while the database migrated is behind, too.
+            wait_until(lambda process=process: f"0018, {needed()} or a later one" in str(process.ready()[1].get("detail")))
+            assert told(process, 503)["reason"] == "schema_behind"
 
         set_revision(empty_database, newest())
         make_days_ahead(RetentionSettings.load({"DATABASE_URL": empty_database}))
@@ -87,7 +88,7 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
         for process in processes:
             assert process.process.poll() is None
             reasons = (line["reason"] for line in process.logged("not_ready") if line["reason"].startswith("schema_"))
-            # One is logged again after another, such as a slow answer of Postgres, came between.
+            # Each revision that it sees while the database migrates is logged.
             assert [reason for reason, _ in groupby(reasons)] == ["schema_missing", "schema_behind"]
 
 
