@@ -51,6 +51,7 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
     "format (ruff format)": (_PYTHON, "-m", "ruff", "format", "--check", "."),
     "types (mypy --strict)": (_PYTHON, "-m", "mypy"),
     "imports (import-linter)": (str(Path(_PYTHON).with_name("lint-imports")),),
+    "migrations (one chain)": (_PYTHON, "-m", "ops.contracts.revisions"),
     "schemas (compatibility)": (_PYTHON, "-m", "ops.contracts.compatibility"),
     "contract (AsyncAPI)": (_PYTHON, "-m", "ops.contracts.asyncapi", "--check"),
     "contract (OpenAPI)": (_PYTHON, "-m", "ops.contracts.openapi", "--check"),

@@ -18,7 +18,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import sql
 
 import console
@@ -209,13 +208,6 @@ def test_what_a_contract_needs_is_kept_with_it(new_database: Callable[[], str], 
 def test_the_revision_that_processes_need_is_the_newest_expand() -> None:
     expands = [file.stem[:4] for file in HERE.glob("versions/*_expand_*.py")]
     assert (needed(), newest()) == (max(expands), chain.head())
-
-
-def test_the_chain_is_one_line_numbered_as_its_files_are() -> None:
-    scripts = list(ScriptDirectory(str(HERE)).walk_revisions())
-    numbers = [script.revision for script in reversed(scripts)]
-    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
-    assert all(Path(script.path).stem.startswith(f"{script.revision}_") for script in scripts)
 
 
 def test_the_owner_of_the_grants_takes_over_a_schema_that_another_role_made(database_url: str) -> None:
