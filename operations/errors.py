@@ -35,6 +35,8 @@ class Reason(StrEnum):
     TOPIC_MISSING = "topic_missing"
     TOPIC_NOT_READ = "topic_not_read"
     WORKER_UNKNOWN = "worker_unknown"
+    # messages
+    MESSAGE_UNREADABLE = "message_unreadable"
     # partners
     FIELD_INVALID = "field_invalid"
     CRM_URL_REFUSED = "crm_url_refused"

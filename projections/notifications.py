@@ -1,12 +1,13 @@
 """Messages to people, and their states."""
 
+import json
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -111,3 +112,33 @@ async def notification(connection: AsyncConnection, notification_id: UUID) -> No
         return None
     events = msgspec.convert(row.pop("events"), list[NotificationsEventView])
     return NotificationView(**row, events=events, version=len(events))
+
+
+class Contents(NamedTuple):
+    """What a message is rendered from; `data` is None if the stored document cannot be read, or was erased."""
+
+    channel: Channel
+    template: str
+    data: dict[str, Any] | None
+    locale: str | None
+
+
+_CONTENTS: Final = """
+select channel, template, case when recipient <> 'erased' then data::text end as data, locale from notifications where id = %s
+"""
+
+
+async def contents(connection: AsyncConnection, notification_id: UUID) -> Contents | None:
+    """The contents of the notification of a command, once the worker has taken it."""
+    cursor = connection.cursor(row_factory=class_row(Contents))
+    found = await (await cursor.execute(_CONTENTS, (notification_id,))).fetchone()
+    return found and found._replace(data=data_in(str(found.data)))
+
+
+def data_in(text: str) -> dict[str, Any] | None:
+    """Decode one document of data; None for one that Python cannot hold."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None

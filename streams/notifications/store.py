@@ -1,6 +1,5 @@
 """All SQL of the notifications worker: rows that wait, are claimed when they are due, and are settled."""
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -12,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from outbox import tasks
 from outbox.append import append, event_of
+from projections.notifications import data_in
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
@@ -109,16 +109,7 @@ async def claim(connection: AsyncConnection, channel: Channel, limit: int, lease
     """Claim due notifications, oldest first, for the time of the lease; every other worker passes over them."""
     cursor = connection.cursor(row_factory=class_row(Notification))
     await cursor.execute(_CLAIM, (channel, limit, CLAIM_BYTES, lease))
-    return [each._replace(data=_data_in(str(each.data))) for each in await cursor.fetchall()]
-
-
-def _data_in(text: str) -> dict[str, Any] | None:
-    """Decode one document; one that Python cannot hold fails its own notification only."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+    return [each._replace(data=data_in(str(each.data))) for each in await cursor.fetchall()]
 
 
 _NEXT_DUE: Final = """

@@ -69,4 +69,4 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
 
 async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str) -> None:
     answer = await (await visitor(gateway, database_url)).get("/console/deliveries?from=yesterday")
-    assert (answer.status, 'role="alert"' in answer.text) == (400, True)
+    assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)

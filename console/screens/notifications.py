@@ -1,0 +1,158 @@
+"""Messages to people: their states, what was sent, and the templates with a preview."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
+from uuid import UUID
+
+from aiohttp import web
+
+from console.filters import given
+from console.frames import frame
+from console.links import page_of
+from console.pages import SESSION, Screen, page
+from gateway.answers import known
+from gateway.errors import GatewayError, Reason
+from gateway.masking import MASK
+from gateway.paging import id_of
+from gateway.parameters import parse_query
+from gateway.postgres import reading
+from operations.errors import OperationError
+from operations.messages.rendering import of_contents, render, sample_of
+from operations.state.query import NotificationsQuery, cursor_after
+from projections import lists, notifications
+from schemas.operations import Channel
+from schemas.templates import TEMPLATES, Template
+from schemas.text import LocaleTag, accepts
+from streams.notifications.texts import Text
+
+_ABSENT: Final = "no notification has this id, or its command is still on the way"
+_LAMPS: Final[Mapping[str, str]] = {"sent": "none", "failed": "much"}
+
+
+async def listed(request: web.Request) -> web.Response:
+    """Show the messages, newest first."""
+    asked = given(request, NotificationsQuery)
+    shared: dict[str, Any] = {"given": asked, "lamps": _LAMPS, "page_of": page_of, "mask": MASK}
+    try:
+        wanted = parse_query(NotificationsQuery, asked.values.items()).asked(datetime.now(UTC))
+    except GatewayError as error:
+        complaint = str(error)
+        return page(request, "notifications.html", status=error.status, **shared, complaint=complaint, items=[], following="")
+    async with reading(request) as connection:
+        found = await lists.read(connection, lists.NOTIFICATIONS, wanted)
+    following = asked.with_cursor(cursor_after(found.last))
+    return page(request, "notifications.html", **shared, complaint="", items=found.items, following=following)
+
+
+async def one(request: web.Request) -> web.Response:
+    """Show a message: its state, its attempts, its events, and what its recipient reads."""
+    asked = id_of(request.match_info["id"], "notification")
+    async with reading(request) as connection:
+        found = known(await notifications.notification(connection, asked), _ABSENT)
+    text, complaint = None, ""
+    if request[SESSION].changes:
+        try:
+            text = await _text_of(request, asked)
+        except OperationError as error:
+            complaint = str(error)
+    shown: dict[str, Any] = {"state": found, "text": text, "complaint": complaint}
+    return page(request, "notification.html", **shown, lamps=_LAMPS, page_of=page_of, mask=MASK)
+
+
+async def one_in_frame(request: web.Request) -> web.Response:
+    """Show the page of a mail, to whom may see messages."""
+    asked = id_of(request.match_info["id"], "notification")
+    if not request[SESSION].changes:
+        raise GatewayError(Reason.TOKEN_READ_ONLY, "Messages are not shown to a session that only reads.")
+    try:
+        text = await _text_of(request, asked)
+    except OperationError as error:
+        raise GatewayError(Reason.NOT_FOUND, str(error)) from error
+    return frame(known(text.html, "this message has no page"))
+
+
+async def templates(request: web.Request) -> web.Response:
+    """Show every template with the fields that it needs."""
+    return page(request, "notification_templates.html", templates=TEMPLATES.values())
+
+
+async def preview(request: web.Request) -> web.Response:
+    """Show what a template makes of sample data, or of the data that is given."""
+    template = _template_of(request)
+    channel, data = _channel_of(request, template), _data_of(request, template)
+    text, complaint = None, ""
+    try:
+        text = render(template.code, channel, data, _locale_of(request))
+    except OperationError as error:
+        complaint = str(error)
+    shown: dict[str, Any] = {"tried": template, "channel": channel, "data": data, "locale": request.query.get("locale", "")}
+    return page(
+        request,
+        "notification_template.html",
+        **shown,
+        text=text,
+        complaint=complaint,
+        query=urlencode(list(request.query.items())),
+    )
+
+
+async def preview_in_frame(request: web.Request) -> web.Response:
+    """Show the page of a mail of the template."""
+    template = _template_of(request)
+    try:
+        text = render(template.code, "EMAIL", _data_of(request, template), _locale_of(request))
+    except OperationError as error:
+        raise GatewayError(Reason.NOT_FOUND, str(error)) from error
+    return frame(known(text.html, "this message has no page"))
+
+
+async def _text_of(request: web.Request, notification_id: UUID) -> Text:
+    """Render a stored message. Raises GatewayError `not_found`, OperationError `message_unreadable`."""
+    async with reading(request) as connection:
+        contents = known(await notifications.contents(connection, notification_id), _ABSENT)
+    return of_contents(contents)
+
+
+def _template_of(request: web.Request) -> Template:
+    return known(TEMPLATES.get(request.match_info["code"]), "there is no such template")
+
+
+def _channel_of(request: web.Request, template: Template) -> Channel:
+    """The channel that is asked for; any other word is the first one that the template has a text for."""
+    asked: list[Channel] = [channel for channel in get_args(Channel) if channel == request.query.get("channel")]
+    return (*asked, *template.channels)[0]
+
+
+def _locale_of(request: web.Request) -> str | None:
+    tag = request.query.get("locale", "")
+    return tag if accepts(LocaleTag, tag) else None
+
+
+def _data_of(request: web.Request, template: Template) -> dict[str, Any]:
+    """The sample with what is given in place of it; a number that is none stays the text that it is."""
+    kinds = {**template.data, **template.optional}
+    data: dict[str, Any] = {}
+    for name, sample in sample_of(template).items():
+        text = request.query.get(name, str(sample))
+        data[name] = int(text) if kinds[name] is int and _is_whole(text) else text
+    return data
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20  # noqa: PLR2004  # digits of 64 bits
+
+
+SCREEN: Final = Screen(
+    "Notifications",
+    "/console/notifications",
+    (
+        web.get("/notifications", listed, name="console_notifications"),
+        web.get("/notifications/templates", templates, name="console_notification_templates"),
+        web.get("/notifications/templates/{code}", preview, name="console_notification_template"),
+        web.get("/notifications/templates/{code}/page", preview_in_frame, name="console_notification_template_page"),
+        web.get("/notifications/{id}", one, name="console_notification"),
+        web.get("/notifications/{id}/page", one_in_frame, name="console_notification_page"),
+    ),
+)
