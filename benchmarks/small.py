@@ -46,7 +46,10 @@ def _run(name: str) -> tuple[float, Result]:
     scale = ["--rounds", str(SMALL.rounds), "--share", str(SMALL.share), "--no-peer"]
     started = time.monotonic()
     command = [sys.executable, "-m", "benchmarks", name, *scale, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT)
+    except subprocess.TimeoutExpired:
+        raise WorkFailed(f"{name} took longer than {_LIMIT:.0f} s") from None
     if not done.stdout:
         raise WorkFailed(f"{name}: {done.stderr.strip()[-1000:]}")
     [result] = msgspec.json.decode(done.stdout, type=_Report).results
