@@ -25,7 +25,7 @@ _PAGES: Final = {
     "partners": "/console/deliveries?source=partner",
     "services": "/console/settings/audit?actor=service",
     "gateway": "/console/deliveries",
-    OUTBOX: "/console/overview",
+    OUTBOX: "/console/deliveries?settled=inFlight",
     "relay": "/console/overview",
     Topic.DEAD_LETTERS: "/console/dead-letters",
     Topic.ALERTS: "/console/overview",

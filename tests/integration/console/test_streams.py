@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from confluent_kafka import Producer
 
 from console.screens import streams
 from outbox.locks import Kind
@@ -16,7 +18,7 @@ from tests.console import NARROW, assert_sound, signed_in, visitor
 from tests.kafka import settings_of
 from tests.simulators.stripe import Payment
 from tests.unit.topology.looks import topology
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 from topology.survey import Survey
 
 if TYPE_CHECKING:
@@ -62,12 +64,20 @@ async def test_a_person_follows_a_box_and_looks_at_a_partition(on_kafka: Gateway
         assert looked.faults == []
 
 
-async def test_on_a_phone_the_way_is_a_list_and_no_figure_is_cut_off(on_kafka: Gateway) -> None:
+async def test_on_a_phone_the_way_is_a_list_and_no_figure_is_cut_off(on_kafka: Gateway, kafka_topics: Cluster) -> None:
     async with signed_in(on_kafka, PATH, width=NARROW) as looked:
         await looked.page.get_by_text("every topic is read to its end").wait_for()
         assert await looked.page.locator(".graph").is_hidden()
         lag = looked.page.locator('#worker-payments td[data-of="Lag"]')
-        assert (await lag.inner_text()).split() == ["0"]
+        assert (await lag.first.inner_text()).split() == ["0"]
+        producer = Producer({"bootstrap.servers": kafka_topics.servers})
+        for _ in range(3):
+            producer.produce(kafka_topics.named("webhooks.stripe"), b"of a test", partition=5)
+        assert await asyncio.to_thread(producer.flush, LIMIT) == 0
+        await looked.page.get_by_text("3 to read").wait_for()
+        await looked.page.locator(".flow").get_by_role("link", name="webhooks.stripe").click()
+        assert looked.page.url.endswith("#worker-payments")
+        assert (await lag.first.inner_text()).split() == ["3"]
         assert (await looked.overflowing(), looked.faults) == ([], [])
 
 
