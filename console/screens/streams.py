@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LATE: Final = 60.0  # seconds that an event may wait for Kafka while all is well
 _PAGES: Final = {
     "partners": "/console/deliveries?source=partner",
+    "crms": "/console/partners",
     "services": "/console/settings/audit?actor=service",
     "gateway": "/console/deliveries",
     OUTBOX: "/console/deliveries?settled=inFlight",
