@@ -34,7 +34,6 @@ _ALERTS: Final = {
     "records_lost": "/console/streams",
     "retention_behind": "/console/settings",
     "config_ignored": "/console/settings/config",
-    "partner_failing": "/console/partners",
 }
 
 

@@ -67,7 +67,7 @@ async def read_partners(connection: AsyncConnection) -> list[PartnerView]:
 
 
 class Pause(NamedTuple):
-    """Whether the leads of a partner are held back, and where that is decided: the configuration stands before terms."""
+    """The hold on the leads of a partner, and where it is decided: the configuration stands before terms."""
 
     paused: bool
     by: Literal["configuration", "terms"]
