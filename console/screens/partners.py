@@ -61,7 +61,7 @@ class Standing(NamedTuple):
 
     @property
     def asked_at(self) -> datetime | None:
-        """When somebody has asked for a probe that was not made yet."""
+        """The time at which somebody asked for a probe that was not made yet."""
         asked, tried = self.view.asked_at, self.view.tried_at
         return asked if asked and (tried is None or tried < asked) else None
 

@@ -50,7 +50,7 @@ _REFUSED: Final = {
 
 
 class Outcome(NamedTuple):
-    """What has become of a command by now: its task once it is settled, else why the lead waits, as far as that is known."""
+    """The fate of a command by now: its task once it is settled, else why the lead waits, as far as that is known."""
 
     task_id: UUID
     task: Task | None
