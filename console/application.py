@@ -32,6 +32,7 @@ SCREENS_SHOWN: Final = (
     find.SCREEN,
     deliveries.SCREEN,
     dead_letters.SCREEN,
+    replay.SCREEN,
     partners.SCREEN,
     leads.SCREEN,
     money.SCREEN,
@@ -41,7 +42,6 @@ SCREENS_SHOWN: Final = (
     config.SCREEN,
     audit.SCREEN,
     journey.SCREEN,
-    replay.SCREEN,
 )
 """In the order of the list beside every page."""
 

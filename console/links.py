@@ -15,6 +15,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "lead": "leads",
     "attempt": "leads",
     "partner": "partners",
+    "replay": "replays",
 }
 """The path below `/console`; the journey is for things of which each is an event, came by one, or was changed by one last."""
 

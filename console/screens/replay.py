@@ -1,22 +1,74 @@
-"""Replaying deliveries from wherever they are shown: what would happen first, then the replay itself, and its progress."""
+"""Replays of deliveries: what one would do first, then the replay itself, its progress, its end; and those that there were."""
 
-from typing import Final
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, get_args
 
+import msgspec
 from aiohttp import web
 
 from console.door import form_fields
+from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import refusing
 from gateway.keys import CALL
-from gateway.paging import id_of
+from gateway.paging import cursor_of, id_of, up_to
 from gateway.parameters import parse_query
 from gateway.postgres import reading, transaction
 from operations.errors import OperationError
+from operations.topology.routes import SURVEY
 from operations.webhook_replay import jobs
-from operations.webhook_replay.filters import ReplayWebhooks
+from operations.webhook_replay.filters import RATE_DEFAULT, Filters, Outcome, ReplayWebhooks
 from operations.webhook_replay.preview import preview
-from operations.webhook_replay.routes import REPLAYS
+from operations.webhook_replay.routes import REPLAYS, ItemsQuery, ReplayQuery, cancelled
+from runtime.ids import first_id_of
+from schemas.providers import SOURCES
+
+_ABSENT: Final = "no replay has this id"
+_TOLD: Final = 3
+"""Ids and types of a filter that are named; of more their number is."""
+_LISTS: Final = ("types", "ids")
+
+
+async def replays(request: web.Request) -> web.Response:
+    """Show those that there were, newest first, and the form that begins one."""
+    given = [(name, text) for name, text in request.query.items() if text]
+    query = parse_query(ReplayQuery, given)
+    before = query.last or first_id_of(up_to(datetime.now(UTC)))
+    async with reading(request) as connection:
+        found = await jobs.jobs(connection, before, query.limit + 1)
+    items = found[: query.limit]
+    return page(
+        request,
+        "replays.html",
+        replays=[(each, list(_told(each.filters))) for each in items],
+        following=cursor_of(items[-1].id) if len(found) > query.limit else "",
+        sources=SOURCES,
+        outcomes=get_args(Outcome),
+        rate=RATE_DEFAULT,
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    """Show one, with what became of its deliveries."""
+    query = parse_query(ItemsQuery, [(name, text) for name, text in request.query.items() if text])
+    found = await _read(request)
+    async with reading(request) as connection:
+        items = await jobs.items(connection, found.replay_id, state=query.state, after=query.after, limit=query.limit + 1)
+    shown = items[: query.limit]
+    return page(
+        request,
+        "replay.html",
+        replay=found,
+        told=list(_told(found.filters)),
+        items=shown,
+        state=query.state,
+        states=get_args(jobs.ItemState),
+        following=shown[-1].n if len(items) > query.limit else "",
+        page_of=page_of,
+        kafka=None,
+    )
 
 
 async def show_preview(request: web.Request) -> web.Response:
@@ -26,7 +78,7 @@ async def show_preview(request: web.Request) -> web.Response:
         asked.filters.check()
         async with transaction(request) as connection:
             found = await preview(connection, asked.filters, request.app[REPLAYS].sources)
-    return page(request, "_replay_preview.html", preview=found, given=given)
+    return page(request, "_replay_preview.html", preview=found, given=given, rate=asked.rate)
 
 
 async def begin(request: web.Request) -> web.Response:
@@ -38,28 +90,57 @@ async def begin(request: web.Request) -> web.Response:
             await jobs.create(connection, replay_id, asked, request[SESSION].holder.secret_id)
             found = await jobs.read(connection, replay_id)
     request.app[REPLAYS].wake()
-    return page(request, "_replay.html", replay=found)
+    return page(request, "_replay.html", replay=found, kafka=None)
 
 
 async def progress(request: web.Request) -> web.Response:
-    """Show the progress of a replay."""
+    """Show the progress of a replay; while it runs, whether Kafka takes what it sends."""
+    found = await _read(request)
+    kafka = (await request.app[SURVEY].now()).kafka if found.state == "running" else None
+    return page(request, "_replay.html", replay=found, kafka=kafka)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Take nothing more of it up, and show where it has ended."""
+    found = await cancelled(request, id_of(request.match_info["id"], "replay"))
+    return page(request, "_replay.html", replay=found, kafka=None)
+
+
+async def _read(request: web.Request) -> jobs.Replay:
+    """Raises GatewayError `not_found`."""
     asked = id_of(request.match_info["id"], "replay")
     async with reading(request) as connection:
-        return page(request, "_replay.html", replay=known(await jobs.read(connection, asked), "no replay has this id"))
+        return known(await jobs.read(connection, asked), _ABSENT)
 
 
 async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
-    """The fields of the form, and the replay that they ask for. Raises GatewayError `query_malformed`."""
-    fields = await form_fields(request)
+    """The fields of the form, lists by their items, and the replay that they ask for. Raises GatewayError `query_malformed`."""
+    fields = [
+        (name, each)
+        for name, text in await form_fields(request)
+        for each in (text.replace(",", " ").split() if name in _LISTS else [text])
+    ]
     return fields, parse_query(ReplayWebhooks, fields)
 
 
+def _told(filters: Filters) -> Iterator[tuple[str, str]]:
+    """The filters in words."""
+    for name, value in msgspec.to_builtins(filters).items():
+        if isinstance(value, list | tuple):
+            yield name, ", ".join(value) if len(value) <= _TOLD else f"{len(value):,} of them"
+        else:
+            yield name, str(value)
+
+
 SCREEN: Final = Screen(
-    "",
-    "/console/replay",
+    "Replays",
+    "/console/replays",
     (
-        web.post("/replay/preview", show_preview, name="console_replay_preview"),
-        web.post("/replay", begin, name="console_replay_begin"),
-        web.get("/replay/{id}/progress", progress, name="console_replay_progress"),
+        web.get("/replays", replays, name="console_replays"),
+        web.post("/replays", begin, name="console_replay_begin"),
+        web.post("/replays/preview", show_preview, name="console_replay_preview"),
+        web.get("/replays/{id}", show, name="console_replay"),
+        web.get("/replays/{id}/progress", progress, name="console_replay_progress"),
+        web.post("/replays/{id}/cancel", cancel, name="console_replay_cancel"),
     ),
 )

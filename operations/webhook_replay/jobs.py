@@ -5,7 +5,7 @@ What is matched is settled when a replay is asked for, and written down with it:
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, LiteralString
+from typing import Any, Final, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -46,6 +46,19 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime  #: When it was requested.
     finished_at: datetime | None  #: When it ended; null before.
     failure: str | None  #: The error that ended the replay, in words; null otherwise.
+
+
+class Job(NamedTuple):
+    """A replay without its progress, which is a count of its items."""
+
+    id: UUID
+    state: State
+    matched: int
+    filters: Filters
+    requested_by: str
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime | None
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -116,6 +129,10 @@ select n, delivery_id, source, type, outcome, event_id as ce_id, state, reason, 
 where replay_id = %(replay_id)s and n > %(after)s and (%(state)s::text is null or state = %(state)s)
 order by n limit %(limit)s
 """
+_JOBS: Final = """
+select id, state, matched, filters, requested_by, reason, created_at, finished_at from webhook_replays
+where id < %s order by id desc limit %s
+"""
 _CANCEL: Final = "update webhook_replays set state = 'cancelled', finished_at = now() where id = %s and state = 'running'"
 
 
@@ -172,6 +189,13 @@ async def read(connection: AsyncConnection, replay_id: UUID) -> Replay | None:
 async def read_all(connection: AsyncConnection, before: UUID, limit: int) -> list[Replay]:
     """Newest first, those with an id smaller than `before`."""
     return await _replays(connection, "r.id < %(before)s", {"before": before, "limit": limit})
+
+
+async def jobs(connection: AsyncConnection, before: UUID, limit: int) -> list[Job]:
+    """Newest first, those with an id smaller than `before`, without counting anything."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        found = await (await cursor.execute(_JOBS, (before, limit))).fetchall()
+    return [Job(**row | {"filters": _stored(row["filters"])}) for row in found]
 
 
 async def items(connection: AsyncConnection, replay_id: UUID, *, state: ItemState | None, after: int, limit: int) -> list[Item]:

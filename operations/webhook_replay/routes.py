@@ -125,10 +125,14 @@ async def cancel(request: web.Request) -> web.Response:
 
     Deliveries that were already sent continue; the others are not taken up.
     """
-    asked = asked_id(request, _NOUN)
+    return answer(await cancelled(request, asked_id(request, _NOUN)))
+
+
+async def cancelled(request: web.Request, replay_id: UUID) -> Replay:
+    """Cancel the replay and return it. Raises GatewayError `not_found`, `replay_ended`."""
     async with transaction(request) as connection:
-        cancelled = await jobs.cancel(connection, asked)
-        found = known(await jobs.read(connection, asked), _ABSENT)
-    if not cancelled and found.state != "cancelled":
+        done = await jobs.cancel(connection, replay_id)
+        found = known(await jobs.read(connection, replay_id), _ABSENT)
+    if not done and found.state != "cancelled":
         raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended: it is {found.state}")
-    return answer(found)
+    return found

@@ -73,8 +73,8 @@ async def test_a_replay_is_begun_after_its_dry_run_by_who_signed_in(gateway: Gat
     (replay,) = await gateway.rows("webhook_replays")
     assert (replay["matched"], replay["filters"]) == (1, {"ids": [event]})
     await gateway.resources.audit.flush()
-    calls = [(row["path"], row["role"]) for row in await gateway.rows("audit_log") if row["path"].startswith("/console/replay")]
-    assert calls == [("/console/replay/preview", "admin"), ("/console/replay", "admin")]
+    calls = [(row["path"], row["role"]) for row in await gateway.rows("audit_log") if row["path"].startswith("/console/replays")]
+    assert calls == [("/console/replays/preview", "admin"), ("/console/replays", "admin")]
 
 
 async def test_what_strangers_send_is_shown_as_text(gateway: Gateway) -> None:

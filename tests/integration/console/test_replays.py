@@ -1,0 +1,143 @@
+"""Replays in the console: begun from filters after a dry run, followed, cancelled, and those that there were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from runtime.ids import new_id
+from tests.console import READER, assert_sound, signed_in, visitor
+from tests.simulators.stripe import Payment
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.gateways import Gateway, StartGateway
+
+SCRIPT = "<script>document.title='got in'</script>"
+
+
+def replay_in(database_url: str, states: dict[str, int], state: str = "done", **changes: Any) -> UUID:
+    """A replay with so many deliveries in each state."""
+    found = new_id()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """insert into webhook_replays (id, state, requested_by, reason, filters, rate, matched, finished_at)
+               values (%s, %s, 'abcd1234', %s, %s, 5, %s, case when %s <> 'running' then now() end)""",
+            (
+                found,
+                state,
+                changes.get("reason"),
+                Jsonb(changes.get("filters", {"source": "stripe"})),
+                sum(states.values()),
+                state,
+            ),
+        )
+        numbers = iter(range(1, 1000))
+        for each, count in states.items():
+            for _ in range(count):
+                sent = "now()" if each == "sent" else "null"
+                connection.execute(
+                    f"""insert into webhook_replay_items
+                          (replay_id, n, delivery_id, source, type, outcome, event_id, state, reason, enqueued_at)
+                        values (%s, %s, %s, 'stripe', 'payment_intent.succeeded', 'accepted', %s, %s, %s, {sent})""".encode(),
+                    (found, next(numbers), new_id(), new_id(), each, "signature_wrong" if each == "failed" else None),
+                )
+    return found
+
+
+async def deliver(gateway: Gateway, count: int) -> None:
+    for n in range(count):
+        await gateway.post(Payment(id=f"pi_{n}").succeeded(event_id=f"evt_{n}"))
+
+
+async def test_they_are_sound_empty_and_full(gateway: Gateway, database_url: str) -> None:
+    await assert_sound(gateway, "/console/replays")
+    one = replay_in(database_url, {"processed": 2, "unchanged": 1, "failed": 1}, "failed", reason="x" * 300)
+    replay_in(database_url, {"processed": 1}, filters={"ids": [str(new_id()) for _ in range(9)], "types": ["a.b"]})
+    for path in ("/console/replays", f"/console/replays/{one}"):
+        await assert_sound(gateway, path)
+
+
+async def test_a_person_begins_one_after_its_dry_run_and_cancels_it(gateway: Gateway) -> None:
+    """No relay runs, so that nothing is handled: what was sent is in flight until it is cancelled."""
+    await deliver(gateway, 2)
+    async with signed_in(gateway, "/console/replays") as looked:
+        await looked.page.get_by_label("Source").select_option("stripe")
+        await looked.page.get_by_label("Types").fill("payment_intent.succeeded, charge.refunded")
+        await looked.page.get_by_label("A second").fill("50")
+        await looked.page.get_by_label("Why").fill("a test")
+        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_text("A replay of 2 deliveries would").wait_for()
+        assert await gateway.rows("webhook_replays") == []
+        await looked.page.get_by_role("button", name="Replay 2 now").click()
+        await looked.page.get_by_text("Kafka does not answer").wait_for()
+        await looked.page.get_by_text("Cancel…").click()
+        await looked.page.get_by_role("button", name="Cancel the replay").click()
+        await looked.page.get_by_text("Replay cancelled").wait_for()
+        assert looked.faults == []
+    [row] = await gateway.rows("webhook_replays")
+    filters = {"source": "stripe", "types": ["payment_intent.succeeded", "charge.refunded"]}
+    assert (row["state"], row["filters"], row["rate"], row["reason"]) == ("cancelled", filters, 50, "a test")
+    await gateway.resources.audit.flush()
+    calls = [row["path"] for row in await gateway.rows("audit_log") if row["path"].startswith("/console/replays")]
+    assert calls == ["/console/replays/preview", "/console/replays", "/console/replays/{id}/cancel"]
+
+
+async def test_what_it_cannot_do_is_said_beside_the_form(gateway: Gateway) -> None:
+    async with signed_in(gateway, "/console/replays") as looked:
+        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_text("filter_missing").wait_for()
+        await looked.page.get_by_label("From, UTC").fill("yesterday")
+        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_text("from is a time like").wait_for()
+
+
+async def test_progress_and_failures_are_told_and_the_deliveries_by_state(gateway: Gateway, database_url: str) -> None:
+    found = replay_in(database_url, {"processed": 2, "failed": 3, "unchanged": 1}, "failed", reason="wrong secret")
+    operator = await visitor(gateway, database_url)
+    text = (await operator.get(f"/console/replays/{found}")).text
+    assert ('max="6" value="6"' in text, "3 <code>signature_wrong" in text, "wrong secret" in text) == (True, True, True)
+    failed = (await operator.get(f"/console/replays/{found}?state=failed&limit=2")).text
+    assert (failed.count("<tr><th scope"), "cursor=4" in failed) == (2, True)
+    rest = (await operator.get(f"/console/replays/{found}?state=failed&cursor=4")).text
+    assert (rest.count("<tr><th scope"), "cursor=" in rest) == (1, False)
+
+
+async def test_older_ones_are_on_the_next_page_with_who_began_them(gateway: Gateway, database_url: str) -> None:
+    made = [replay_in(database_url, {"processed": 1}, filters={"status": "rejected"}) for _ in range(3)]
+    operator = await visitor(gateway, database_url)
+    first = (await operator.get("/console/replays?limit=2")).text
+    following = first.partition('href="/console/replays?cursor=')[2].partition('"')[0]
+    second = (await operator.get(f"/console/replays?limit=2&cursor={following}")).text
+    links = [[f'/console/replays/{each}"' in text for each in reversed(made)] for text in (first, second)]
+    assert links == [[True, True, False], [False, False, True]]
+    assert ("abcd1234" in first, "rejected" in first) == (True, True)
+
+
+@pytest.mark.parametrize("query", ["cursor=%00", "limit=0", "odd=1"])
+async def test_a_page_that_cannot_be_is_refused(gateway: Gateway, database_url: str, query: str) -> None:
+    assert (await (await visitor(gateway, database_url)).get(f"/console/replays?{query}")).status == 400
+
+
+async def test_one_that_has_ended_is_not_cancelled(gateway: Gateway, database_url: str) -> None:
+    found = replay_in(database_url, {"processed": 1})
+    answer = await (await visitor(gateway, database_url)).post(f"/console/replays/{found}/cancel")
+    assert (answer.status, "replay_ended" in answer.text) == (409, True)
+
+
+async def test_what_people_wrote_is_text_and_a_reader_begins_and_cancels_nothing(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    found = replay_in(database_url, {"processed": 1}, reason=f"why{SCRIPT}", filters={"account": SCRIPT})
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        for path in ("/console/replays", f"/console/replays/{found}"):
+            async with signed_in(gateway, path) as looked:
+                assert (await looked.page.inner_text("main")).count(SCRIPT) == 2
+                assert ("got in" in await looked.page.title(), looked.faults) == (False, [])
+        reader = await visitor(gateway, database_url, role="reader")
+        text = (await reader.get("/console/replays")).text
+        assert ("Begin one" in text, f"/console/replays/{found}" in text) == (False, True)
