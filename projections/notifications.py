@@ -1,6 +1,5 @@
 """Messages to people, and their states."""
 
-import json
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -12,6 +11,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from outbox.tables import metadata
+from projections.documents import data_in
 from schemas.operations import Channel, NotificationStatus
 
 # The id is that of the command's event; the message id is the same at every attempt, so that a repeated mail shows as one.
@@ -133,12 +133,3 @@ async def contents(connection: AsyncConnection, notification_id: UUID) -> Conten
     cursor = connection.cursor(row_factory=class_row(Contents))
     found = await (await cursor.execute(_CONTENTS, (notification_id,))).fetchone()
     return found and found._replace(data=data_in(str(found.data)))
-
-
-def data_in(text: str) -> dict[str, Any] | None:
-    """Decode one document of data; None for one that Python cannot hold."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from outbox import tasks
 from outbox.append import append, event_of
-from projections.notifications import data_in
+from projections.documents import data_in
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from babel import Locale, UnknownLocaleError
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
-from jinja2.runtime import Context
 
 from schemas.currencies import shown_digits, text_of, value_of
 from schemas.operations import Channel
 from schemas.templates import TEMPLATES, fields_of
+
+if TYPE_CHECKING:
+    from jinja2.runtime import Context
 
 _STANDARD: Final = "standard"
 
@@ -66,13 +67,16 @@ class Texts:
     """All templates; one that uses a field that it does not declare fails instead of leaving a gap."""
 
     def __init__(self) -> None:
+        # Here, as the gateway renders one only when an operator asks for it.
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape  # noqa: PLC0415
+
         self.environment = Environment(
             loader=FileSystemLoader(FOLDER),
             undefined=StrictUndefined,
             autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
             auto_reload=False,
         )
-        self.environment.filters["money"] = _money
+        self.environment.filters["money"] = pass_context(_money)
 
     def render(self, code: str, channel: Channel, data: Mapping[str, Any], locale: str | None = None) -> Text:
         """Render the text for data that `schemas.templates.check` has passed; amounts are written as in the locale."""
@@ -84,6 +88,5 @@ class Texts:
         return Text(body, " ".join(subject.split()), html)  # a header is one line, whatever the data holds
 
 
-@pass_context
-def _money(context: Context, amount: int, currency: str) -> str:
+def _money(context: "Context", amount: int, currency: str) -> str:
     return money(amount, currency, provider=context.get("provider"), locale=context.get(_LOCALE))

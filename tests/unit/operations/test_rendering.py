@@ -6,7 +6,8 @@ import pytest
 
 from operations.errors import OperationError
 from operations.messages.rendering import of_contents, render, sample_of
-from projections.notifications import Contents, data_in
+from projections.documents import data_in
+from projections.notifications import Contents
 from schemas.templates import TEMPLATES
 
 

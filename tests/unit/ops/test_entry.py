@@ -34,7 +34,7 @@ finally:
     [
         (("ops.cli", "ops.settings.review", "ops.processes.relay", "ops.processes.forgetting"), ""),
         (("ops.cli", "ops.settings.review", "ops.processes.worker", "streams.alerts.handler", "streams.search.handler"), ""),
-        (("ops.cli", "ops.settings.review", "ops.processes.worker", "streams.notifications.handler"), "apprise jinja2"),
+        (("ops.cli", "ops.settings.review", "ops.processes.worker", "streams.notifications.handler"), "apprise"),
         (("ops.cli", "ops.settings.review", "ops.processes.gateway"), "sqlalchemy"),
     ],
     ids=["relay", "worker", "notifications", "gateway"],
