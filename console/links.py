@@ -11,6 +11,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "subscription": "money/subscriptions",
     "invoice": "money/invoices",
     "notification": "notifications",
+    "contact": "notifications/contacts",
     **dict.fromkeys(("delivery", "event", "task"), "journey"),
     "lead": "leads",
     "attempt": "leads",

@@ -21,10 +21,10 @@ from gateway.postgres import reading
 from operations.errors import OperationError
 from operations.messages.rendering import of_contents, render, sample_of
 from operations.state.query import NotificationsQuery, cursor_after
-from projections import lists, notifications
+from projections import contacts, lists, notifications
 from schemas.operations import Channel
 from schemas.templates import TEMPLATES, Template
-from schemas.text import LocaleTag, accepts
+from schemas.text import Id, LocaleTag, accepts
 from streams.notifications.texts import Text
 
 _ABSENT: Final = "no notification has this id, or its command is still on the way"
@@ -71,6 +71,14 @@ async def one_in_frame(request: web.Request) -> web.Response:
     except OperationError as error:
         raise GatewayError(Reason.NOT_FOUND, str(error)) from error
     return frame(known(text.html, "this message has no page"))
+
+
+async def contact(request: web.Request) -> web.Response:
+    """Show where a user is reached, to whom may see addresses, and over which channels not."""
+    user, absent = request.match_info["id"], "no contact of this user is known"
+    async with reading(request) as connection:
+        found = known(await contacts.read(connection, known(user if accepts(Id, user) else None, absent)), absent)
+    return page(request, "notification_contact.html", contact=found, mask=MASK)
 
 
 async def templates(request: web.Request) -> web.Response:
@@ -152,6 +160,7 @@ SCREEN: Final = Screen(
         web.get("/notifications/templates", templates, name="console_notification_templates"),
         web.get("/notifications/templates/{code}", preview, name="console_notification_template"),
         web.get("/notifications/templates/{code}/page", preview_in_frame, name="console_notification_template_page"),
+        web.get("/notifications/contacts/{id}", contact, name="console_contact"),
         web.get("/notifications/{id}", one, name="console_notification"),
         web.get("/notifications/{id}/page", one_in_frame, name="console_notification_page"),
     ),

@@ -47,6 +47,13 @@ async def sent(gateway: Gateway, database_url: str, to: str = "ada@example.com",
     return str((await answer.json())["id"])
 
 
+def known(database_url: str, user: str) -> None:
+    """A user with every kind of address."""
+    row = (user, "ada@example.com", "+4915112345678", "tok", ["SMS"])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("insert into contacts (user_id, email, phone, push, opt_outs) values (%s, %s, %s, %s, %s)", row)
+
+
 async def test_the_list_is_sound_empty_and_full(gateway: Gateway, database_url: str) -> None:
     await assert_sound(gateway, LIST)
     await sent(gateway, database_url)
@@ -141,6 +148,25 @@ async def test_a_reader_sees_no_message_and_no_address(start_gateway: StartGatew
             assert ["500 ISK" in text for text in seen] == [bool(path), False], path
             assert ("someone" in seen[1]) is False
         assert (await reader.get(f"{LIST}/{message}/page")).status == 403
+
+
+async def test_a_person_finds_a_user_and_where_messages_go(start_gateway: StartGateway, database_url: str) -> None:
+    known(database_url, f"user-7{SCRIPT}")
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        async with signed_in(gateway) as looked:
+            await looked.page.get_by_role("searchbox", name="Find any id").fill("Ada@example.com")
+            await looked.page.keyboard.press("Enter")
+            await looked.page.get_by_text("+4915112345678").wait_for()
+            assert SCRIPT in str(await looked.page.locator("[data-copy]").first.get_attribute("data-copy"))
+            address = looked.page.url.removeprefix(gateway.internal)
+            assert ("Accepts no" in await looked.page.inner_text("main"), looked.faults) == (True, [])
+        reader = await (await visitor(gateway, database_url, role="reader")).get(address)
+        assert (reader.status, [each in reader.text for each in ("ada@", "+4915", "tok<", 'tok"')]) == (200, [False] * 4)
+
+
+async def test_a_contact_is_sound(gateway: Gateway, database_url: str) -> None:
+    known(database_url, "user-7")
+    await assert_sound(gateway, f"{LIST}/contacts/user-7")
 
 
 async def test_one_whose_data_was_erased_is_said(gateway: Gateway, database_url: str) -> None:
