@@ -115,7 +115,7 @@ async def notification(connection: AsyncConnection, notification_id: UUID) -> No
 
 
 class Contents(NamedTuple):
-    """What a message is rendered from; `data` is None if the stored document cannot be read, or was erased."""
+    """The fields that a message is rendered from; `data` is None if the stored document cannot be read, or was erased."""
 
     channel: Channel
     template: str

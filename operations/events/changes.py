@@ -1,5 +1,5 @@
 """
-What an event changed of money: the state before it and with it, folded once more from the log.
+The change of money by an event: the state before it and with it, folded once more from the log.
 
 States are kept as they are now. The fold of a payments worker is a pure function of the events, so what they made at any time
 is found by folding those until then.
@@ -46,7 +46,7 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class StateChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the event changed of one payment, refund, dispute, subscription or invoice."""
+    """The change of one payment, refund, dispute, subscription or invoice by the event."""
 
     kind: Kind  #: The kind of the thing.
     id: str  #: The provider's id of the thing.
