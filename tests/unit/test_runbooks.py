@@ -56,7 +56,7 @@ def test_every_page_that_the_code_names_exists() -> None:
 @each_page
 def test_every_screen_that_a_page_names_exists(page: Path) -> None:
     shapes = [re.sub(r"\{\w+\}", "{}", f"/console{route.path}") for screen in SCREENS_SHOWN for route in screen.routes]
-    named = [re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"`(/console/[^`?]*)", page.read_text())]
+    named = [re.sub(r"\{\w+\}|\$\w+", "{}", path) for path in re.findall(r"`(/console/[^`?]*)", page.read_text())]
     assert [path for path in named if path not in shapes] == []
 
 
