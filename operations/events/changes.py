@@ -52,7 +52,7 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     id: str  #: The provider's id of the thing.
     provider: str  #: The provider.
     currency: str = NO_CURRENCY  #: The currency of its amounts, ISO 4217 in lower case; `xxx` if unknown or if it has none.
-    fields: list[FieldChange] = []  #: The fields that changed; none where the event told nothing new.
+    fields: list[FieldChange] = []  #: The fields that changed; none where the event had no news.
     unknown: bool = False  #: True if an earlier event of it cannot be read any more, or there are too many: no field is listed.
 
 

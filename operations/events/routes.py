@@ -22,7 +22,7 @@ class EventsDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     caused: list[Station] = []  #: The events that it caused, directly or not, oldest first; at most 100.
     more: bool = False  #: True if it caused more events than are listed.
     delivery: Delivery | None = None  #: The call that brought it; absent if it came from within.
-    changes: list[StateChange] = []  #: What the event changed of money: the values before it and with it.
+    changes: list[StateChange] = []  #: The changes of money by the event: the values before it and with it.
     touched: list[Touched] = []  #: The tasks, messages, leads, attempts and states that these events began or changed.
 
 
