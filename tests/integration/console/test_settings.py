@@ -188,7 +188,7 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
 @pytest.mark.parametrize("path", [HISTORY, AUDIT])
 async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str, path: str) -> None:
     answer = await (await visitor(gateway, database_url)).get(f"{path}?from=yesterday")
-    assert (answer.status, 'role="alert"' in answer.text) == (400, True)
+    assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
 
 
 async def test_values_are_text_and_a_reader_sees_no_address_and_no_form(start_gateway: StartGateway, database_url: str) -> None:
