@@ -13,9 +13,8 @@ select partner, count(*) as attempts, count(*) filter (where error is null) as d
   percentile_cont(0.5) within group (order by took) as p50, percentile_cont(0.99) within group (order by took) as p99
 from (
   select l.partner, a.error, extract(epoch from a.ended_at - a.started_at)::float8 as took
-  from lead_attempts a join leads l on l.id = a.lead_id
-  where a.started_at >= %s and a.ended_at is not null and l.partner = any(%s)
-  order by a.started_at desc limit %s) ended
+  from (select * from lead_attempts where started_at >= %s order by started_at desc limit %s) a join leads l on l.id = a.lead_id
+  where a.ended_at is not null and l.partner = any(%s)) ended
 group by partner
 """
 
@@ -36,7 +35,7 @@ class Health(NamedTuple):
 
 
 async def read_health(connection: AsyncConnection, since: datetime, partners: Sequence[str]) -> dict[str, Health]:
-    """Read the attempts of these partners since then; a partner without any has no entry. The newest 20,000 are counted."""
+    """Read the attempts of these partners since then, among the newest 20,000 of all; who had none has no entry."""
     async with connection.cursor(row_factory=class_row(Health)) as cursor:
-        found = await (await cursor.execute(_READ, (since, list(partners), COUNTED_MAX), prepare=False)).fetchall()
+        found = await (await cursor.execute(_READ, (since, COUNTED_MAX, list(partners)), prepare=False)).fetchall()
     return {each.partner: each for each in found}

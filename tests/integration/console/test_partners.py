@@ -135,3 +135,12 @@ async def test_a_session_that_reads_is_offered_no_change(start_gateway: StartGat
         text = (await reader.get(ACME)).text
         assert "Nothing waits" in text
         assert [word in text for word in ("Pause…", "Probe now…", "Resume…")] == [False] * 3
+
+
+async def test_the_newest_attempts_make_the_health(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operations.partners.health.COUNTED_MAX", 2)
+    lead = lead_in(database_url)
+    for number, error in enumerate(("http_500", "http_500", None, None), 1):
+        attempt_in(database_url, lead, number, error)
+    text = (await (await visitor(gateway, database_url)).get(ACME)).text
+    assert ("100.0 %" in text, "of 2 attempts" in text) == (True, True)
