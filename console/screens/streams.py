@@ -24,6 +24,7 @@ _LATE: Final = 60.0  # seconds that an event may wait for Kafka while all is wel
 _PAGES: Final = {
     "partners": "/console/deliveries?source=partner",
     "crms": "/console/partners",
+    "channels": "/console/notifications",
     "services": "/console/settings/audit?actor=service",
     "gateway": "/console/deliveries",
     OUTBOX: "/console/deliveries?settled=inFlight",

@@ -32,6 +32,10 @@ document.addEventListener("click", (event) => {
   if (button) copy(button.dataset.copy);
 });
 
+// On a phone the screens are one line, in which the present one may be out of sight.
+const present = document.querySelector("nav [aria-current]");
+if (present) present.parentElement.scrollLeft = present.offsetLeft - present.parentElement.offsetLeft;
+
 // A one-time link has its key in the fragment, which the browser sends to nobody.
 const form = document.getElementById("sign-in");
 if (form && location.hash.length > 1) {

@@ -13,7 +13,7 @@ from operations.retention import store
 from outbox import partitions
 from runtime.ids import new_id
 from runtime.settings import Secret
-from tests.console import READER, TOKEN, assert_sound, signed_in, visitor
+from tests.console import NARROW, READER, TOKEN, assert_sound, signed_in, visitor
 from tests.gateways import OLD_SECRET
 from tests.simulators.stripe import Payment
 
@@ -60,6 +60,13 @@ async def test_a_secret_is_shown_with_its_use_and_never_itself(gateway: Gateway,
     text = (await (await visitor(gateway, database_url)).get("/console/settings")).text
     assert (Secret(OLD_SECRET).id in text, Secret(TOKEN).id in text, OLD_SECRET in text) == (True, True, False)
     assert "The newest one of its setting has not been used yet" in text
+
+
+async def test_on_a_phone_the_present_screen_is_in_sight_though_it_is_the_last(gateway: Gateway) -> None:
+    async with signed_in(gateway, "/console/settings", width=NARROW) as looked:
+        box = await looked.page.locator("nav [aria-current]").bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= NARROW
 
 
 async def test_many_secrets_are_shown_in_part_and_narrowed_by_their_setting(
