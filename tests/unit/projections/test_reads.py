@@ -13,7 +13,8 @@ def fields(view: type[msgspec.Struct]) -> set[str]:
 
 def test_a_payment_has_every_field_of_the_contract() -> None:
     named = """providerPaymentId provider status amount amountRefunded currency reconciliation invoiceId subscriptionId
-               customerId userId livemode account version updatedAt events refunds disputes reference expectedAmount expectedCurrency"""
+               customerId userId livemode account version updatedAt events refunds disputes
+               reference expectedAmount expectedCurrency"""
     assert fields(PaymentView) == set(named.split())
 
 
