@@ -155,7 +155,7 @@ class Name(StrEnum):
 
 EVERY: Final = "all"
 RECKONED: Final = "capacity"
-"""Of what `whole` has measured before; it measures nothing."""
+"""The name of the model, which reckons with what `whole` measured."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -172,10 +172,13 @@ def bench(
     share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the full sizes, for trying out.")] = 1.0,
     peer: Annotated[bool, typer.Option(help="Measure the Debezium outbox router beside our relay.")] = True,
     is_small: Annotated[
-        bool, typer.Option("--small", help="Two rounds of the smallest size: whether they run. Of all, several at once.")
+        bool,
+        typer.Option("--small", help="Two rounds at a hundredth of the size, to see that they run."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-    write_readme: Annotated[bool, typer.Option("--write", help="Put them into benchmarks/README.md, or docs/scale.md.")] = False,
+    write_readme: Annotated[
+        bool, typer.Option("--write", help="Put the figures into benchmarks/README.md (capacity: docs/scale.md).")
+    ] = False,
 ) -> None:
     """
     Measure Tallyhook on servers of its own, as ratios to what the same machine reaches in the same minutes.

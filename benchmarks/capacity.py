@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from benchmarks.figures import Result  # noqa: TC001  # msgspec reads the annotations
+from outbox.shards import SHARDS
 from schemas.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _PRIMARY_WAL: Final = 150.0  # MB a second
 _BROKER_CORES: Final = 8
 _BROKER_WRITES: Final = 100.0  # MB a second, copies included
 _COPIES: Final = 3
-_SHARDS: Final = 64
 _DAY: Final = 86_400
 _QUIET: Final = 0.5
 """The load average above which something else was running."""
@@ -85,7 +85,7 @@ def primaries(costs: Costs, rate: float) -> int:
 
 
 def brokers(costs: Costs, rate: float) -> int:
-    """At least as many as there are copies."""
+    """Return the brokers needed: at least one for each copy."""
     return max(_COPIES, _whole(rate / min(_broker_by_cores(costs), _broker_by_writes(costs))))
 
 
@@ -107,7 +107,7 @@ def limits(costs: Costs) -> list[Limit]:
         Limit(f"a primary's WAL of {_PRIMARY_WAL:g} MB/s", _primary_by_wal(costs), "likewise, or a faster disk"),
         Limit(f"{_COPIES} brokers' cores", _COPIES * _broker_by_cores(costs), "more brokers: partitions move to them"),
         Limit(f"{_COPIES} brokers' disks", _COPIES * _broker_by_writes(costs), "likewise"),
-        Limit(f"{_SHARDS} relays of a database", _SHARDS * _most(costs, "relay"), "another outbox database"),
+        Limit(f"{SHARDS} relays of a database", SHARDS * _most(costs, "relay"), "another outbox database"),
     ]
     return sorted(found, key=lambda each: each.rate)
 
@@ -159,7 +159,7 @@ def _origin(report: _Report) -> str:
 
 
 def _whole(number: float) -> int:
-    """Rounded up, but not because of the last digit of a float."""
+    """Return the number rounded up, but not because of the last digit of a float."""
     return math.ceil(round(number, 6))
 
 

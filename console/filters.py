@@ -35,7 +35,12 @@ class Given(NamedTuple):
 
 def given(request: web.Request, query: type[Limited]) -> Given:
     """Return the filters of the address; a field that was left empty narrows nothing."""
-    return Given(list(filters_of(query)), {name: text for name, text in request.query.items() if text})
+    return Given(list(filters_of(query)), filled(request))
+
+
+def filled(request: web.Request) -> dict[str, str]:
+    """Return the fields of the address that were filled in."""
+    return {name: text for name, text in request.query.items() if text}
 
 
 def filters_of(query: type[Limited]) -> Iterator[Filter]:

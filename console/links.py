@@ -29,8 +29,6 @@ def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is one
 _ALERTS: Final = {
     "signature_failures": "/console/deliveries?outcome=rejected",
     "partner_failing": "/console/partners?state=failing",
-    "lead_delivery_exhausted": "/console/leads?status=exhausted",
-    "lead_delivery_rejected": "/console/leads?status=rejected",
     "dead_letters": "/console/dead-letters",
     "webhooks_unsettled": "/console/streams",
     "records_lost": "/console/streams",

@@ -1,4 +1,4 @@
-"""Word to open pages that something was committed: server-sent events without content, upon which a page looks again."""
+"""A stream that tells open pages of commits: server-sent events without content, after which a page looks again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ class Live:
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[asyncio.Event]:
-        """Yield what is set at the beginning, for what was committed since the page was made, at each commit, and at the end."""
+        """Yield an event that is set at once (a commit may have come since the page was made), at each commit, and at the end."""
         woken = asyncio.Event()
         woken.set()
         self._streams.add(woken)

@@ -11,11 +11,11 @@ MISSING: Final = "kafka_right_missing"
 """The reason of a process that waits until its user is granted what it lacks."""
 _LIMIT: Final = 3.0  # seconds; a cluster that never had a group takes longer, once
 
-Held = dict[str, frozenset[str]]
+Granted = dict[str, frozenset[str]]
 """The operations that are granted on each topic or group, by its name on the cluster; none where it may not even be seen."""
 
 
-def on_topics(admin: AdminClient, names: Iterable[str]) -> Held:
+def on_topics(admin: AdminClient, names: Iterable[str]) -> Granted:
     """
     Ask for the rights on these topics; those that do not exist, or of which the brokers do not tell it, are left out.
 
@@ -25,7 +25,7 @@ def on_topics(admin: AdminClient, names: Iterable[str]) -> Held:
     return _held(admin.describe_topics(topics, include_authorized_operations=True, request_timeout=_LIMIT))
 
 
-def on_groups(admin: AdminClient, names: Iterable[str]) -> Held:
+def on_groups(admin: AdminClient, names: Iterable[str]) -> Granted:
     """Ask for the rights on these consumer groups, which need not exist; otherwise as for topics."""
     return _held(admin.describe_consumer_groups([*names], include_authorized_operations=True, request_timeout=_LIMIT))
 
@@ -40,8 +40,8 @@ def told(operation: str, kind: str, names: Collection[str]) -> str:
     return f"this user lacks the right {operation} on the {kind}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _held(asked: Mapping[str, Future[Any]]) -> Held:
-    found: Held = {}
+def _held(asked: Mapping[str, Future[Any]]) -> Granted:
+    found: Granted = {}
     for name, future in asked.items():
         try:
             granted = future.result(_LIMIT).authorized_operations

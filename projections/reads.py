@@ -76,8 +76,8 @@ class PaymentView(_State, frozen=True, kw_only=True):
     reference: str  #: The reference under which the payment is expected.
     refunds: list[RefundPart]  #: The payment's refunds, by id.
     disputes: list[DisputePart]  #: The payment's disputes, by id.
-    expected_amount: int | None = None  #: In minor units of `expectedCurrency`; absent if nothing is expected.
-    expected_currency: str | None = None  #: ISO 4217 code in lower case; absent if nothing is expected.
+    expected_amount: int | None = None  #: The expected amount, in minor units of `expectedCurrency`; absent if nothing is.
+    expected_currency: str | None = None  #: The expected currency, an ISO 4217 code in lower case; absent if nothing is.
     invoice_id: str | None = None  #: The provider's id of the invoice; absent if there is none.
     subscription_id: str | None = None  #: The provider's id of the subscription; absent if there is none.
     customer_id: str | None = None  #: The provider's id of the customer; absent if unknown.

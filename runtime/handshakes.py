@@ -17,7 +17,7 @@ _LIMIT: Final = 3.0  # seconds
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80_877_103)
 """Sent to Postgres before a handshake: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
 UNVERIFIED: Final = "certificate verify failed"
-"""What libpq and librdkafka say of a certificate, whatever is wrong with it."""
+"""The words of libpq and librdkafka for any fault of a certificate."""
 
 
 class End(NamedTuple):

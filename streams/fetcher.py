@@ -1,4 +1,4 @@
-"""The names of aiokafka's fetcher that are overridden: how long it polls, and how much it hands over at once."""
+"""The names of aiokafka's fetcher that are overridden: how long it polls, how much it hands over, and what Kafka refuses."""
 
 import asyncio
 from typing import Any, Final

@@ -85,7 +85,7 @@ class Rights(Service):
     def _look(self) -> tuple[list[str], bool]:
         """Return what is missing, and whether the brokers told all: who coordinates the group may be silent for a while."""
         kafka, admin = self._app.kafka, self._app.offsets.admin
-        asked: dict[str, Callable[[], rights.Held]] = {
+        asked: dict[str, Callable[[], rights.Granted]] = {
             "topic": lambda: rights.on_topics(admin, map(kafka.named, self._topics)),
             "group": lambda: rights.on_groups(admin, [self._app.conf.id]),
         }

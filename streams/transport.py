@@ -41,7 +41,7 @@ from streams.rights import Rights
 log = structlog.get_logger()
 
 _PATIENCE: Final = timedelta(seconds=2)
-"""How long Kafka may take for the ends of partitions; then those of the last answer count."""
+"""The time that Kafka has for the ends of partitions; after it those of the last answer count."""
 _FETCH: Final = 5.0
 """Seconds that a fetch waits for records; those that come end it at once."""
 _PAUSE: Final = 0.5  # seconds

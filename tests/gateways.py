@@ -18,7 +18,9 @@ from gateway.connections import Limits
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
 from ops.processes.applications import Resources, build_internal, build_public, opened
+from outbox import tasks
 from tests.simulators.stripe import sign
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,6 +67,21 @@ class Gateway:
         async with await psycopg.AsyncConnection.connect(self._database_url) as connection:
             await connection.execute("update config set value = %s::jsonb where key = %s", (value, key))
             await connection.execute("notify config")
+
+    async def settle(self, outcome: dict[str, Any] | str) -> dict[str, Any]:
+        """Play the worker: settle the one open task with a result or a reason, and return its command and kind."""
+
+        async def open_task() -> dict[str, Any] | None:
+            return next(iter(await self.rows("tasks where status = 'pending'")), None)
+
+        task = await eventually(open_task)
+        async with await psycopg.AsyncConnection.connect(self._database_url) as connection:
+            if isinstance(outcome, str):
+                await tasks.fail(connection, task["id"], outcome)
+            else:
+                await tasks.finish(connection, task["id"], outcome)
+        [event] = await self.rows(f"outbox where id = '{task['id']}'")
+        return {**event, "kind": task["kind"]}
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows, those with an id in its order."""

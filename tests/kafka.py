@@ -53,7 +53,7 @@ def names_on(kafka: Cluster) -> set[str]:
 
 
 def strays(kafka: Cluster, before: set[str]) -> set[str]:
-    """What was made since without the prefix, where everybody sees it."""
+    """The names made since without the prefix, where everybody sees them."""
     return {name for name in names_on(kafka) - before if not name.startswith(kafka.prefix)}
 
 

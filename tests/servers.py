@@ -147,7 +147,7 @@ def _redis_of_all(start_stack: StartStack) -> str:
 
 @pytest.fixture
 def redis_server(_redis_of_all: str) -> str:
-    """Where Redis is, emptied for the test: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
+    """The address of Redis, emptied for the test: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
     with redis.Redis.from_url(_redis_of_all) as client:
         client.flushall()
     return _redis_of_all
@@ -167,5 +167,5 @@ def elasticsearch_node(_elasticsearch_of_all: Elasticsearch) -> Elasticsearch:
 
 @pytest.fixture
 def elasticsearch_server(elasticsearch_node: Elasticsearch) -> str:
-    """Where Elasticsearch is, emptied for the test: `http://127.0.0.1:PORT`."""
+    """The address of Elasticsearch, emptied for the test: `http://127.0.0.1:PORT`."""
     return elasticsearch_node.url

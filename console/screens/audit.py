@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.filters import filled
 from console.pages import SESSION, Screen, page
 from gateway import audit_log
 from gateway.answers import by_id
@@ -19,7 +20,7 @@ from operations.audit.routes import AuditQuery
 
 async def audit(request: web.Request) -> web.Response:
     """Show the calls that the filters of the address name."""
-    given = {name: text for name, text in request.query.items() if text}
+    given = filled(request)
     try:
         query = parse_query(AuditQuery, given.items())
         search = query.search(datetime.now(UTC))

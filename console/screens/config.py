@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from console.door import form_fields
+from console.filters import filled
 from console.pages import SESSION, Screen, page
 from gateway.answers import by_id
 from gateway.commands.config import ChangeConfig, HistoryQuery, check
@@ -68,7 +69,7 @@ async def configuration(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.Response:
     """Show the changes of one key or of all, newest first."""
-    given = {name: text for name, text in request.query.items() if text}
+    given = filled(request)
     try:
         query = parse_query(HistoryQuery, given.items())
         first, before = query.ids(datetime.now(UTC))

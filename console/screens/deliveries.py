@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.filters import filled
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import by_id, known
@@ -45,7 +46,7 @@ async def detail(request: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request, template: str) -> web.Response:
-    given = {name: text for name, text in request.query.items() if text}
+    given = filled(request)
     try:
         query = parse_query(DeliveriesQuery, given.items())
         span = query.span(datetime.now(UTC))

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.filters import filled
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
@@ -59,7 +60,7 @@ async def deliver(request: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request, template: str) -> web.Response:
-    given = {name: text for name, text in request.query.items() if text}
+    given = filled(request)
     shared: dict[str, Any] = {"given": given, "states": get_args(LeadStatus), "page_of": page_of, "looked": lists.LOOKED}
     try:
         query = parse_query(LeadsQuery, given.items())

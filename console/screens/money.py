@@ -32,7 +32,7 @@ _BAD: Final = (
     "needs_response",
 )
 LAMPS: Final[Mapping[str, str]] = MappingProxyType(dict.fromkeys(_GOOD, "none") | dict.fromkeys(_BAD, "much"))
-"""By state, or by result of a comparison; any other word, those of providers too, is to be looked at."""
+"""The lamp of a state, or of a comparison's result; any other word, those of providers too, is to be looked at."""
 
 _PAYMENT: Final = """\
 {"id": "pi_1", "object": "payment_intent", "status": "succeeded",

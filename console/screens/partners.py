@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Meta
 from psycopg import AsyncConnection
 
+from console.filters import filled
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import GatewayError, refusing
@@ -73,7 +74,7 @@ class Standing(NamedTuple):
 
 async def partners(request: web.Request) -> web.Response:
     """Show the partners, a page of them."""
-    given = {name: text for name, text in request.query.items() if text}
+    given = filled(request)
     try:
         query = parse_query(PartnersQuery, given.items())
     except GatewayError as error:

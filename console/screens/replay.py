@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from console.door import form_fields
+from console.filters import filled
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
@@ -33,8 +34,8 @@ _LISTS: Final = ("types", "ids")
 
 async def replays(request: web.Request) -> web.Response:
     """Show those that there were, newest first, and the form that begins one."""
-    given = [(name, text) for name, text in request.query.items() if text]
-    query = parse_query(ReplayQuery, given)
+    given = filled(request)
+    query = parse_query(ReplayQuery, given.items())
     before = query.last or first_id_of(up_to(datetime.now(UTC)))
     async with reading(request) as connection:
         found = await jobs.jobs(connection, before, query.limit + 1)
@@ -52,7 +53,7 @@ async def replays(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Show one, with what became of its deliveries."""
-    query = parse_query(ItemsQuery, [(name, text) for name, text in request.query.items() if text])
+    query = parse_query(ItemsQuery, filled(request).items())
     found = await _read(request)
     async with reading(request) as connection:
         items = await jobs.items(connection, found.replay_id, state=query.state, after=query.after, limit=query.limit + 1)

@@ -14,7 +14,7 @@ from operations.state.query import NotificationsQuery
 from projections import lists
 
 _SECRETS: Final = 100
-"""On the page; who has many partners narrows them by the setting's name."""
+"""The number of secrets on the page; who has many partners narrows them by the setting's name."""
 _ALERTS: Final = 5
 _CHANGES: Final = 20
 

@@ -24,14 +24,14 @@ class Kept(_View, frozen=True, kw_only=True):
 
     kind: Kind  #: `days`: deliveries, events, marks, tasks and the audit log. `leads`, `notifications`: those that are settled.
     kept_from: datetime  #: The time before which they have been deleted.
-    moved_at: datetime  #: When the retention last moved on.
+    moved_at: datetime  #: The time at which the retention last moved on.
 
 
 class Away(_View, frozen=True, kw_only=True):
     """A day of a table that is out of use. It can come back until it is dropped, RETENTION_GRACE after it was detached."""
 
     partition: str  #: The name of the table's day, such as `outbox_20261124`.
-    detached_at: datetime  #: Since when it is out of use.
+    detached_at: datetime  #: The time since which it is out of use.
 
 
 class Retention(_View, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class Retention(_View, frozen=True, kw_only=True):
     kept: list[Kept]  #: The kinds of records; empty before the first run.
     away: list[Away]  #: The days that are out of use, oldest first.
     last_run: datetime | None = None  #: The last run that moved on; absent before the first.
-    next_run: datetime | None = None  #: When the next run is due: a relay runs one every hour.
+    next_run: datetime | None = None  #: The time at which the next run is due: a relay runs one every hour.
 
     @property
     def overdue(self) -> bool:

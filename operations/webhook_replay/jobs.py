@@ -192,7 +192,7 @@ async def read_all(connection: AsyncConnection, before: UUID, limit: int) -> lis
 
 
 async def jobs(connection: AsyncConnection, before: UUID, limit: int) -> list[Job]:
-    """Newest first, those with an id smaller than `before`, without counting anything."""
+    """Return the replays with an id below `before`, newest first, without counting their items."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         found = await (await cursor.execute(_JOBS, (before, limit))).fetchall()
     return [Job(**row | {"filters": _stored(row["filters"])}) for row in found]

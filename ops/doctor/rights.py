@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
     from ops.doctor.findings import Finding
-    from outbox.rights import Held
+    from outbox.rights import Granted
     from runtime.kafka import Cluster
 
 AREA: Final = "kafka"
@@ -45,7 +45,7 @@ def check_rights(kafka: Cluster, admin: AdminClient) -> Generator[Finding, None,
     return frozenset(rights.lacking(_DESCRIBE, topics or {}))
 
 
-def _asked(kind: str, ask: Callable[[], Held]) -> Generator[Finding, None, Held | None]:
+def _asked(kind: str, ask: Callable[[], Granted]) -> Generator[Finding, None, Granted | None]:
     """Return the answer, or None with a finding: who coordinates the groups may be silent while topics are told of."""
     try:
         return ask()

@@ -179,7 +179,7 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
         return bool(system.states) and system.log_of(process).count(words) >= times
 
     async def states() -> dict[str, dict[str, Any]]:
-        """By role; the user may do what the cache worker does, so that the role for alerts waits for all the time."""
+        """The state of each role; the user may do what the cache worker does, so that the role for alerts waits all along."""
         async with http.get(f"{system.process(worker).web}/health/ready") as answer:
             assert answer.status == 503
             found: dict[str, dict[str, Any]] = (await answer.json())["workers"]

@@ -107,7 +107,7 @@ def test_what_the_demo_says_to_do_next_can_be_pasted(newcomer: Newcomer, after_t
 
 @pytest.fixture(scope="module")
 def secured(newcomer: Newcomer, after_the_readme: str) -> subprocess.CompletedProcess[str]:
-    """What is printed where the same system is stopped and starts again with TLS and passwords."""
+    """The output of a stop of the same system, and of its start with TLS and passwords."""
     assert after_the_readme
     script = """
     eval "$(./dev env)"

@@ -58,7 +58,7 @@ READERS: Final = {
     "DATABASE_URL": {"gateway", "relay", "worker"},
 }
 _NUMBER: Final = {"gateway": 2}
-"""Of how many processes of a kind there are several."""
+"""The number of processes of each kind that there are several of."""
 STEP: Final = 10  # successes of each kind between two steps
 
 

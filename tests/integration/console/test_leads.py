@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
-from outbox import tasks
 from tests.console import READER, assert_sound, signed_in, visitor
 from tests.integration.console.leads_in import attempt_in, breaker_in, lead_in
-from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.gateways import Gateway, StartGateway
 
 SCRIPT = "<script>document.title='got in'</script>"
-
-
-async def settle(gateway: Gateway, database_url: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Play the worker: settle the one open task, and return its command as it was appended."""
-
-    async def open_task() -> dict[str, Any] | None:
-        return next(iter(await gateway.rows("tasks where status = 'pending'")), None)
-
-    task = await eventually(open_task)
-    async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        await tasks.finish(connection, task["id"], result)
-    [event] = await gateway.rows(f"outbox where id = '{task['id']}'")
-    return event
 
 
 async def test_they_are_sound_empty_and_full(gateway: Gateway, database_url: str) -> None:
@@ -58,7 +42,7 @@ async def test_a_person_finds_a_lead_of_a_partner_and_has_it_delivered(gateway: 
         assert '"name": "Ada"' in await looked.page.get_by_label("Body", exact=True).inner_text()
         await looked.page.get_by_text("Deliver now…").click()
         await looked.page.get_by_role("button", name="Deliver it now").click()
-        command = await settle(gateway, database_url, {"delivered": True, "attempt": 2})
+        command = await gateway.settle({"delivered": True, "attempt": 2})
         await looked.page.get_by_text("The CRM has taken it").wait_for()
         assert looked.faults == []
     assert (command["type"], command["aggregate_id"], str(lead) in bytes(command["data"]).decode()) == (

@@ -6,16 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
 from gateway.commands.cache import Invalidate, is_too_broad
-from outbox import tasks
 from tests.gateways import ADMIN, SERVICE, Gateway
-from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,44 +27,28 @@ async def invalidate(gateway: Gateway, body: Any, **headers: str) -> tuple[int, 
         return response.status, await response.json(content_type=None)
 
 
-async def settle(gateway: Gateway, url: str, result: dict[str, Any] | None) -> dict[str, Any]:
-    """Play the worker: settle the one open task, and return its command as it was appended."""
-
-    async def open_task() -> dict[str, Any] | None:
-        return next(iter(await gateway.rows("tasks where status = 'pending'")), None)
-
-    task = await eventually(open_task)
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        if result is None:
-            await tasks.fail(connection, task["id"], "handler_failed")
-        else:
-            await tasks.finish(connection, task["id"], result)
-    [event] = await gateway.rows(f"outbox where id = '{task['id']}'")
-    return {**event, "kind": task["kind"]}
-
-
-async def test_it_is_answered_with_the_number_that_the_worker_removed(gateway: Gateway, database_url: str) -> None:
+async def test_it_is_answered_with_the_number_that_the_worker_removed(gateway: Gateway) -> None:
     asking = asyncio.create_task(invalidate(gateway, {"keys": ["a"], "patterns": ["b:*"]}))
-    event = await settle(gateway, database_url, {"invalidated": 7})
+    event = await gateway.settle({"invalidated": 7})
     assert await asking == (200, {"invalidated": 7})
     assert (event["topic"], event["type"], event["kind"]) == ("cache.commands", "cache.invalidate", "cache.invalidate")
     assert orjson.loads(event["data"]) == {"keys": ["a"], "patterns": ["b:*"]}
 
 
 async def test_it_is_accepted_with_its_task_where_the_worker_takes_longer_than_a_caller_waits(
-    start_gateway: StartGateway, database_url: str
+    start_gateway: StartGateway,
 ) -> None:
     async with start_gateway(COMMAND_WAIT="50ms") as gateway:
         status, answer = await invalidate(gateway, {"keys": ["a"]})
         assert (status, answer["accepted"]) == (202, True)
-        await settle(gateway, database_url, {"invalidated": 1})
+        await gateway.settle({"invalidated": 1})
         told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
         assert (told["status"], told["result"]) == ("done", {"invalidated": 1})
 
 
-async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway, database_url: str) -> None:
+async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway) -> None:
     asking = asyncio.create_task(invalidate(gateway, {"keys": ["a"]}))
-    await settle(gateway, database_url, None)
+    await gateway.settle("handler_failed")
     status, answer = await asking
     assert (status, answer["accepted"]) == (202, True)
 

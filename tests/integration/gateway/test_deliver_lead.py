@@ -9,10 +9,8 @@ import orjson
 import psycopg
 import pytest
 
-from outbox import tasks
 from runtime.seals import new_key
 from tests.gateways import ADMIN, SERVICE
-from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.gateways import Gateway, StartGateway
@@ -26,38 +24,20 @@ async def deliver(gateway: Gateway, body: Any = COMMAND, headers: dict[str, str]
         return response.status, await response.json(content_type=None)
 
 
-async def settle(gateway: Gateway, url: str, outcome: dict[str, Any] | str) -> dict[str, Any]:
-    """Play the worker: settle the one open task with a result or a reason, and return its command as it was appended."""
-
-    async def open_task() -> dict[str, Any] | None:
-        return next(iter(await gateway.rows("tasks where status = 'pending'")), None)
-
-    task = await eventually(open_task)
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        if isinstance(outcome, str):
-            await tasks.fail(connection, task["id"], outcome)
-        else:
-            await tasks.finish(connection, task["id"], outcome)
-    [event] = await gateway.rows(f"outbox where id = '{task['id']}'")
-    return event
-
-
 @pytest.mark.parametrize("delivered", [True, False])
-async def test_it_is_answered_with_how_the_attempt_went(gateway: Gateway, database_url: str, *, delivered: bool) -> None:
+async def test_it_is_answered_with_how_the_attempt_went(gateway: Gateway, *, delivered: bool) -> None:
     asking = asyncio.create_task(deliver(gateway))
-    event = await settle(gateway, database_url, {"delivered": delivered, "attempt": 2})
+    event = await gateway.settle({"delivered": delivered, "attempt": 2})
     assert await asking == (200, {"delivered": delivered, "attempt": 2})
     assert (event["topic"], event["type"], event["aggregate_id"]) == ("lead.commands", "lead.deliver", LEAD)
     assert orjson.loads(event["data"]) == COMMAND
 
 
-async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits(
-    start_gateway: StartGateway, database_url: str
-) -> None:
+async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits(start_gateway: StartGateway) -> None:
     async with start_gateway(COMMAND_WAIT="50ms") as gateway:
         status, answer = await deliver(gateway)
         assert (status, answer["accepted"]) == (202, True)
-        await settle(gateway, database_url, {"delivered": True, "attempt": 2})
+        await gateway.settle({"delivered": True, "attempt": 2})
         told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
         assert (told["status"], told["result"]) == ("done", {"delivered": True, "attempt": 2})
 
@@ -88,9 +68,9 @@ async def test_who_asks_for_a_delivery_is_told_why_it_waits(
         ("handler_failed", 202, None),
     ],
 )
-async def test_a_failed_command_says_why(gateway: Gateway, database_url: str, reason: str, status: int, word: str | None) -> None:
+async def test_a_failed_command_says_why(gateway: Gateway, reason: str, status: int, word: str | None) -> None:
     asking = asyncio.create_task(deliver(gateway))
-    await settle(gateway, database_url, reason)
+    await gateway.settle(reason)
     answer = await asking
     assert (answer[0], answer[1].get("reason")) == (status, word)
 

@@ -1,4 +1,4 @@
-"""What one event changed of money: the state before it and with it."""
+"""The changes of money by one event: the state before it and with it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Registry(ThreadingHTTPServer):
-    """As much of npm's registry as an install of named versions asks for."""
+    """The part of npm's registry that an install of named versions asks for."""
 
     def __init__(self, listed: list[Vendored], folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)

@@ -1,4 +1,4 @@
-"""What operators see of messages is rendered as the worker renders it."""
+"""Messages are rendered for operators as the worker renders them."""
 
 from __future__ import annotations
 

@@ -105,6 +105,9 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
     assert str(inspect.signature(fetcher.Fetcher.fetched_records)) == "(self, partitions, timeout=0, max_records=None)"
     assert "await fetcher.fetched_records(" in inspect.getsource(driver.AIOKafkaConsumerThread._fetch_records)
+    assert "self._subscriptions = subscriptions" in inspect.getsource(fetcher.Fetcher.__init__)
+    assert str(inspect.signature(AIOKafkaClient.force_metadata_update)) == "(self)"
+    assert str(inspect.signature(GroupCoordinator.request_rejoin)) == "(self)"
     assert "self._records = collections.OrderedDict()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "self._pending_tasks = set()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "backoff = self._fetcher_timeout" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)

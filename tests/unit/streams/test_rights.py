@@ -1,4 +1,4 @@
-"""What a role lacks is told as far as the brokers tell it."""
+"""The rights that a role lacks are told as far as the brokers tell it."""
 
 from __future__ import annotations
 
