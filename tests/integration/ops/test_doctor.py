@@ -231,7 +231,7 @@ def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_
 def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
     kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(*_: object) -> rights.Held:
+    def silent(*_: object) -> rights.Granted:
         raise TimeoutError
 
     read, other = map(kafka_topics.named, ("webhooks.stripe", "cache.commands"))

@@ -32,7 +32,7 @@ def role() -> Rights:
 def grant(monkeypatch: pytest.MonkeyPatch, on_topics: frozenset[str], on_groups: frozenset[str] | None) -> None:
     """Let the brokers tell these; None is a coordinator that is silent."""
 
-    def groups(_: object, names: Iterable[str]) -> rights.Held:
+    def groups(_: object, names: Iterable[str]) -> rights.Granted:
         if on_groups is None:
             raise TimeoutError
         return dict.fromkeys(names, on_groups)
