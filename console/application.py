@@ -59,6 +59,7 @@ def add_console(app: web.Application) -> None:
     console.add_routes(
         [
             web.get("", _home, name="console"),
+            web.get("/", _home),
             web.get("/static/{digest}/{name}", assets.serve_asset, name="console_static"),
             web.get("/sign-in", sign_in.show_form, name="console_sign_in"),
             web.post("/sign-in", sign_in.sign_in),

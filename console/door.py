@@ -4,10 +4,11 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
+from multidict import MultiDictProxy
 
 from console.errors import ConsoleError, Reason
 from console.pages import SESSION, Session, page
@@ -17,7 +18,7 @@ from gateway.errors import Reason as OfGateway
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USES
 from gateway.middlewares import ids_of, pattern_of, record_call
 from gateway.postgres import reading
-from gateway.problems import COME_AGAIN, INTERNAL_ERROR
+from gateway.problems import COME_AGAIN, INTERNAL_ERROR, of_http
 from gateway.secrets.tokens import Caller
 
 log = structlog.get_logger()
@@ -53,9 +54,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (GatewayError, ConsoleError) as error:
         response = _refused(request, error)
     except web.HTTPException as error:
-        response = page(
-            request, "refused.html", status=error.status, reason=error.reason, detail="There is no such page.", trace=""
-        )
+        response = _refused(request, of_http(error.status))
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
     except Exception:
         if request.transport is None:  # the browser has left: what is around us knows
             raise
@@ -74,7 +75,17 @@ async def protect(_: web.Request, response: web.StreamResponse) -> None:
 
 async def form_fields(request: web.Request) -> list[tuple[str, str]]:
     """Return the fields of the form that were filled in, but for its token."""
-    return [(name, str(value)) for name, value in (await request.post()).items() if name != FORM_FIELD and value]
+    return [(name, str(value)) for name, value in (await read_form(request)).items() if name != FORM_FIELD and value]
+
+
+async def read_form(request: web.Request) -> MultiDictProxy[Any]:
+    """Return the fields of a form as our pages send it. Raises GatewayError `request_malformed`."""
+    if request.content_type == "multipart/form-data" or (request.charset or "utf-8").lower() != "utf-8":
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "A form comes in UTF-8, and in one part.")
+    try:
+        return await request.post()
+    except UnicodeDecodeError as error:
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form is not UTF-8.") from error
 
 
 async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -102,8 +113,8 @@ async def _session_of(request: web.Request) -> Session:
 
 
 async def _check_change(request: web.Request, session: Session) -> None:
-    given = request.headers.get(FORM_HEADER) or (await request.post()).get(FORM_FIELD)
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), session.form_token.encode()):
+    given = request.headers.get(FORM_HEADER) or (await read_form(request)).get(FORM_FIELD)
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), session.form_token.encode()):
         raise ConsoleError(Reason.FORM_WRONG, "This form belongs to another session. Load the page again, then repeat it.")
     if not session.changes and request.path not in _FOR_ALL:
         raise GatewayError(OfGateway.TOKEN_READ_ONLY, "This session may only read.")

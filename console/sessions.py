@@ -70,7 +70,7 @@ def forget_keys(connection: Connection) -> int:
 
 def form_token(key: str) -> str:
     """Return the token that every form of a session carries; who has it still lacks the session's key."""
-    return hmac.new(key.encode(), b"form", hashlib.sha256).hexdigest()
+    return hmac.new(_bytes(key), b"form", hashlib.sha256).hexdigest()
 
 
 async def _add(connection: AsyncConnection, kind: str, holder: Holder, lasts: timedelta) -> str:
@@ -80,4 +80,9 @@ async def _add(connection: AsyncConnection, kind: str, holder: Holder, lasts: ti
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(_bytes(key)).digest()
+
+
+def _bytes(key: str) -> bytes:
+    """Return the bytes of a key, whatever a browser has sent for one."""
+    return key.encode("utf-8", "surrogatepass")

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from console.door import COOKIE
+from console.door import COOKIE, read_form
 from console.errors import ConsoleError, Reason
 from console.pages import page, redirect
 from console.sessions import SESSION_LASTS, Holder, begin_session, end_session, redeem_link
@@ -37,10 +37,11 @@ async def show_form(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     """Begin a session for the holder of a token or a link."""
-    form = await request.post()
-    target = _next(str(form.get("next", "")))
+    target = HOME
     try:
         await request.app[ATTEMPTS].ask(_CLIENTS.of(request))
+        form = await read_form(request)
+        target = _next(str(form.get("next", "")))
         key = await _begin(request, str(form.get("token", "")), str(form.get("link", "")))
     except (GatewayError, ConsoleError) as error:
         request[REFUSAL] = error.reason.value

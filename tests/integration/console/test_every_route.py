@@ -99,6 +99,25 @@ async def test_files_are_kept_by_their_digest(gateway: Gateway, database_url: st
     assert (await stranger.get("/console/static/old/nothing.css")).status == 404
 
 
+async def test_what_is_refused_by_the_server_is_said_by_its_name(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(MAX_BODY_BYTES="2000") as gateway:
+        operator = await visitor(gateway, database_url)
+        found = [await operator.get("/console/nowhere"), await operator.post("/console/overview")]
+        found += [await operator.post("/console/replays", reason="x" * 3000)]
+    reasons = ("not_found", "method_not_allowed", "body_too_large")
+    assert [(each.status, reason in each.text) for each, reason in zip(found, reasons, strict=True)] == [
+        (404, True), (405, True), (413, True),
+    ]  # fmt: skip
+    assert found[1].headers["Allow"] == "GET,HEAD"
+
+
+async def test_both_spellings_of_the_console_lead_home(gateway: Gateway, database_url: str) -> None:
+    operator = await visitor(gateway, database_url)
+    for path in ("/console", "/console/"):
+        answer = await operator.get(path)
+        assert (answer.status, answer.headers["Location"]) == (303, "/console/overview")
+
+
 async def test_the_world_has_no_console(gateway: Gateway) -> None:
     assert (await gateway.client.get(f"{gateway.public}/console/sign-in")).status == 404
 

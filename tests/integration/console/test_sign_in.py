@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import psycopg
 import pytest
 import trustme
+from yarl import URL
 
 from console.sessions import Holder, forget_keys, make_link
 from runtime.settings import Secret
@@ -64,6 +66,57 @@ async def test_attempts_are_limited_and_those_of_the_right_token_too(gateway: Ga
     answers = [(await sign_in(gateway, token="wrong"))[0] for _ in range(10)]
     assert answers == [401] * 10
     assert (await sign_in(gateway, token=TOKEN))[0] == 429
+
+
+BROKEN_FORMS: Final = (
+    (b"token=\xff", "application/x-www-form-urlencoded"),
+    (b"token=a", "application/x-www-form-urlencoded; charset=utf-7"),
+    (b"token=a", "application/x-www-form-urlencoded; charset=none-such"),
+    (b"token=a", "multipart/form-data"),
+    (b"--x\r\n\r\na\r\n--x--", "multipart/form-data; boundary=x"),
+)
+
+
+@pytest.mark.parametrize(("body", "content_type"), BROKEN_FORMS)
+async def test_a_form_that_cannot_be_read_is_an_attempt_too(gateway: Gateway, body: bytes, content_type: str) -> None:
+    url, headers = f"{gateway.internal}/console/sign-in", {"Content-Type": content_type}
+    answers = []
+    for _ in range(11):
+        async with gateway.client.post(url, data=body, headers=headers) as answer:
+            answers.append((answer.status, 'name="token"' in await answer.text()))
+    assert answers == [(400, True)] * 10 + [(429, True)]
+
+
+@pytest.mark.parametrize(("body", "content_type"), BROKEN_FORMS)
+async def test_a_change_by_a_form_that_cannot_be_read_is_refused(
+    gateway: Gateway, database_url: str, body: bytes, content_type: str
+) -> None:
+    operator = await visitor(gateway, database_url)
+    for path in ("/console/sign-out", "/console/replays"):
+        for header in ({}, {"X-Form-Token": operator.form_token}):
+            headers = {"Content-Type": content_type, "Cookie": f"{COOKIE}={operator.key}", **header}
+            if path == "/console/sign-out" and header:
+                continue  # it reads no form
+            async with gateway.client.post(gateway.internal + path, data=body, headers=headers) as answer:
+                assert (answer.status, "request_malformed" in await answer.text()) == (400, True), path
+
+
+async def test_a_cookie_and_a_token_of_any_bytes_are_refused(gateway: Gateway, database_url: str) -> None:
+    assert (await asked_raw(gateway, b"GET", f"Cookie: {COOKIE}=".encode() + b"\xff\xfe")).startswith(b"HTTP/1.1 401")
+    key = (await visitor(gateway, database_url)).key
+    cookie = f"Cookie: {COOKIE}={key}\r\nX-Form-Token: ".encode()
+    assert (await asked_raw(gateway, b"POST", cookie + b"\xff")).startswith(b"HTTP/1.1 403")
+
+
+async def asked_raw(gateway: Gateway, method: bytes, headers: bytes) -> bytes:
+    """The answer to what no client sends."""
+    url = URL(gateway.internal)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = b"%s /console/replays HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n%s\r\n\r\n"
+    writer.write(head % (method, headers))
+    answer = await reader.read()
+    writer.close()
+    return answer
 
 
 async def test_a_session_ends_for_every_gateway_when_it_is_signed_out(
