@@ -26,15 +26,19 @@ from streams.payments.store import Key, Kind, row_of
 
 _EARLIER_MAX: Final = 200
 """Events of one thing that are folded for a look at another one."""
+_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of events that are folded for one look."""
 _TABLES: Final = {"payment": payments, "refund": refunds, "dispute": disputes, "subscription": subscriptions, "invoice": invoices}
 _KEPT: Final = frozenset({"provider", "id", "version", "updated_at", "state"})
 """Columns that are no news: they name the row, or change with every event."""
 _ATTRIBUTES: Final = ", ".join(f"o.{name}" for name in Event.__struct_fields__ if name not in {"replay_id", "content_type"})
 _OWN: Final = f"select {_ATTRIBUTES} from outbox o where o.id = %s"
-_UNTIL: Final = f"""
-select {_ATTRIBUTES} from history h left join outbox o on o.id = h.event_id
+_HISTORY: Final = f"""
+select {{}} from history h left join outbox o on o.id = h.event_id
 where h.aggregate_id = %s and h.aggregate_type = %s and h.event_id <= %s order by h.event_id limit {_EARLIER_MAX + 1}
 """
+_UNTIL: Final = _HISTORY.format(_ATTRIBUTES)
+_SIZE: Final = f"select coalesce(sum(size), 0) from ({_HISTORY.format('octet_length(o.data) as size')}) e"
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,14 +64,22 @@ async def changes(connection: AsyncConnection, event_id: UUID) -> list[StateChan
     """Return what the event changed, one entry a thing; none of an event that is no provider's, or that cannot be handled."""
     own = await _events(connection, _OWN, event_id)
     moved = _steps_of([event for event in own if event]) or {}
-    return [await _change(connection, key, event_id) for key in moved]
+    found, left = list[StateChange](), _BYTES_MAX
+    for key in moved:
+        size = await _size(connection, key, event_id)
+        events = await _events(connection, _UNTIL, key.id, key.kind, event_id) if size <= left else [None]
+        left -= min(size, left)
+        whole = len(events) <= _EARLIER_MAX and None not in events
+        found.append(_change(key, event_id, _steps_of([event for event in events if event]) if whole else None))
+    return found
 
 
-async def _change(connection: AsyncConnection, key: Key, event_id: UUID) -> StateChange:
-    until = await _events(connection, _UNTIL, key.id, key.kind, event_id)
-    events = [event for event in until if event]
-    whole = len(events) == len(until) <= _EARLIER_MAX
-    steps = _steps_of(events) if whole else None
+async def _size(connection: AsyncConnection, key: Key, event_id: UUID) -> int:
+    row = await (await connection.execute(_SIZE, (key.id, key.kind, event_id))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _change(key: Key, event_id: UUID, steps: Steps | None) -> StateChange:
     if steps is None:
         return StateChange(kind=key.kind, id=key.id, provider=key.provider, unknown=True)
     step = next((step for step in steps.get(key, ()) if step.event.id == event_id), None)

@@ -5,7 +5,9 @@ A provider needs a translator to these records and nothing else: the fold, the s
 Postgres cannot hold is left out of an optional field: a NUL there must not cost the payment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -241,7 +243,20 @@ def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
     return kept, left_out
 
 
+_LOOKING: Final = ContextVar("looking", default=False)
+
+
+@contextmanager
+def unnoted() -> Iterator[None]:
+    """Note nothing of what is interpreted meanwhile: whoever only looks again at events has no news for the log."""
+    token = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(token)
+
+
 def note_left_out(names: Sequence[str], **event: object) -> None:
     """Log the fields that were left out of an event's effects, with what identifies the event."""
-    if names:
+    if names and not _LOOKING.get():
         log.warning("words_left_out", fields=names, **event)

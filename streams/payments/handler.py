@@ -16,7 +16,7 @@ from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import store
-from streams.payments.facts import Fact, note_left_out, storable
+from streams.payments.facts import Fact, note_left_out, storable, unnoted
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
@@ -70,7 +70,11 @@ _Emit = Callable[[AsyncConnection, Sequence[Event]], Awaitable[None]]
 
 
 async def _take(connection: AsyncConnection, events: Sequence[Event], emit: _Emit) -> Steps:
-    interpreted = [found for event in events if (found := _interpret(event)).facts]
+    read = [_interpret(event) for event in events]
+    for event, _, facts in read:
+        if not facts and event.dataschema != THIN:
+            log.info("event_says_nothing", event_id=event.id, type=event.type)
+    interpreted = [found for found in read if found.facts]
     # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
     while interpreted:
         if (steps := await _apply(connection, interpreted, emit)) is not None:
@@ -84,11 +88,14 @@ REBUILDING: Final = role_of(PaymentsHandler())
 
 def steps_of(events: Sequence[Event]) -> Steps:
     """
-    Return what these events make by themselves, in their order, of nothing before them.
+    Return what these events make by themselves, in their order, of nothing before them; nothing of it is logged.
 
     Raises Poison for one that cannot be interpreted.
     """
-    return take([_interpret(event) for event in events], {}, Loaded({}, set()))
+    of_providers = tuple(_INTERPRETERS)
+    with unnoted():
+        interpreted = [_interpret(event) for event in events if event.type.startswith(of_providers)]
+    return take(interpreted, {}, Loaded({}, set()))
 
 
 def _interpret(event: Event) -> Interpreted:
@@ -104,8 +111,6 @@ def _interpret(event: Event) -> Interpreted:
         raise Poison(poison.reason, str(poison), event.id) from poison
     if event.livemode is not None or event.account is not None:
         facts = [replace(fact, livemode=event.livemode, account=event.account) for fact in facts]
-    if not facts and event.dataschema != THIN:
-        log.info("event_says_nothing", event_id=event.id, type=event.type)
     return Interpreted(event, kind, facts)
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
+import structlog
 
+from operations.events import changes as module
 from schemas.envelope import Event
 from streams.payments.handler import PaymentsHandler
 from tests.simulators.stripe import START, Invoice, Payment
@@ -84,3 +86,26 @@ async def test_what_was_before_is_unknown_where_an_earlier_event_is_gone(gateway
     with psycopg.connect(database_url) as connection:
         connection.execute(lost, (created,))
     assert await changes(gateway, paid) == {("payment", "pi_1"): None}
+
+
+async def test_it_is_unknown_where_the_earlier_events_are_too_large_together(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = Payment(id="pi_1")
+    bodies = [payment.created(START, event_id="evt_1"), payment.succeeded(START + 1, event_id="evt_2")]
+    created, paid = await handle(gateway, database_url, *bodies)
+    monkeypatch.setattr(module, "_BYTES_MAX", sum(map(len, bodies)) - 1)
+    assert (await changes(gateway, paid))["payment", "pi_1"] is None
+    assert (await changes(gateway, created))["payment", "pi_1"] is not None
+
+
+async def test_looking_again_notes_nothing_in_the_log(gateway: Gateway, database_url: str) -> None:
+    left_out = Payment(id="pi_1", metadata={"order_id": "o\0"}).succeeded(event_id="evt_1")
+    says_nothing = left_out.replace(b"payment_intent.succeeded", b"payment_intent.unheard_of").replace(b"evt_1", b"evt_2")
+    with structlog.testing.capture_logs() as handled:
+        ids = await handle(gateway, database_url, left_out, says_nothing)
+    with structlog.testing.capture_logs() as looked:
+        for each in ids:
+            await changes(gateway, each)
+    noted = {"words_left_out", "event_says_nothing"}
+    assert [noted & {line["event"] for line in lines} for lines in (handled, looked)] == [noted, set()]
