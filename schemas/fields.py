@@ -21,6 +21,12 @@ Moment = Callable[[str], datetime]
 """Reads a time; raises ValueError."""
 
 _NUMBERS: Final = (int, float)
+_BOUNDS: Final = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
 
 
 class FieldMalformed(ValueError):
@@ -68,9 +74,7 @@ class Field(NamedTuple):
         if get_origin(self.bare) is Literal:
             return f"is one of {', '.join(get_args(self.bare))}"
         if self.bare in _NUMBERS:
-            schema = msgspec.json.schema(self.kind)
-            low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema["maximum"]
-            return f"is more than {low} and at most {high:g}" if self.bare is float else f"is a whole number from {low} to {high}"
+            return f"is {_expected_number(self.kind, whole=self.bare is int)}"
         if self.bare is datetime:
             return "is a time like 2026-11-24T10:00:00Z"
         return "has characters that it cannot have, or too many of them"
@@ -110,6 +114,15 @@ def record_of(record: type[Record], given: Iterable[tuple[str, str]], moment: Mo
     except msgspec.ValidationError as error:
         detail, _, place = str(error).partition(" - at `$.")
         raise FieldMalformed(place.rstrip("`"), detail) from error
+
+
+def _expected_number(kind: Any, *, whole: bool) -> str:
+    """The bounds of a number in words; either side may lack one."""
+    schema = msgspec.json.schema(kind)
+    if whole and "minimum" in schema and "maximum" in schema:
+        return f"a whole number from {schema['minimum']} to {schema['maximum']}"
+    bounds = " and ".join(f"{words} {schema[bound]:.15g}" for bound, words in _BOUNDS.items() if bound in schema)
+    return ", ".join(filter(None, ("a whole number" if whole else "", bounds))) or "a number"
 
 
 def _field(declared: msgspec.structs.FieldInfo) -> Field:
