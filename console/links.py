@@ -12,13 +12,14 @@ _PAGES: Final[Mapping[str, str]] = {
     "invoice": "money/invoices",
     "notification": "notifications",
     "contact": "notifications/contacts",
-    **dict.fromkeys(("delivery", "event", "task"), "journey"),
+    "delivery": "deliveries",
+    **dict.fromkeys(("event", "task"), "journey"),
     "lead": "leads",
     "attempt": "leads",
     "partner": "partners",
     "replay": "replays",
 }
-"""The path below `/console`; the journey is for things of which each is an event, came by one, or was changed by one last."""
+"""The path below `/console`; the journey is for an event, and for a task, which is a command's event."""
 
 
 def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is one

@@ -33,8 +33,17 @@ async def rows(request: web.Request) -> web.Response:
     return await _list(request, "_deliveries.html")
 
 
+async def delivery(request: web.Request) -> web.Response:
+    """Show one delivery on a page of its own; one without an event has no journey."""
+    return await _one(request, "delivery.html")
+
+
 async def detail(request: web.Request) -> web.Response:
     """Show one delivery: why it was refused and whether the secrets of now would take it, its headers and its body."""
+    return await _one(request, "_delivery.html")
+
+
+async def _one(request: web.Request, template: str) -> web.Response:
     asked = id_of(request.match_info["id"], "delivery")
     absent = "no delivery has this id, or its day is past retention"
     async with reading(request) as connection:
@@ -42,7 +51,7 @@ async def detail(request: web.Request) -> web.Response:
         settings = clues.settings_of(request.app[SETTINGS].newest, request.app[SENDERS])
         why = await clues.explained(connection, asked, settings) if found.reason else None
         body = await store.body(connection, asked) if request[SESSION].changes else None
-    return page(request, "_delivery.html", call=found, why=why, body=body, page_of=page_of)
+    return page(request, template, call=found, why=why, body=body, page_of=page_of)
 
 
 async def _list(request: web.Request, template: str) -> web.Response:
@@ -76,6 +85,7 @@ SCREEN: Final = Screen(
     (
         web.get("/deliveries", deliveries, name="console_deliveries"),
         web.get("/deliveries/rows", rows, name="console_deliveries_rows"),
+        web.get("/deliveries/{id}", delivery, name="console_delivery"),
         web.get("/deliveries/{id}/detail", detail, name="console_deliveries_detail"),
     ),
 )

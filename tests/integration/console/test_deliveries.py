@@ -70,3 +70,27 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
 async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str) -> None:
     answer = await (await visitor(gateway, database_url)).get("/console/deliveries?from=yesterday")
     assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
+
+
+async def test_find_leads_to_the_page_of_a_rejected_one(gateway: Gateway, database_url: str) -> None:
+    """It has no event, and so no journey."""
+    await gateway.post(b"{}", secret="wrong")
+    await gateway.resources.rejections.flush()
+    [row] = await gateway.rows("webhook_deliveries")
+    page = f"/console/deliveries/{row['id']}"
+    operator = await visitor(gateway, database_url)
+    found = await operator.get(f"/console/find?q={row['id']}")
+    assert (found.status, found.headers["Location"]) == (303, page)
+    async with signed_in(gateway, page) as looked:
+        await looked.page.get_by_role("button", name="Would the secrets of now").click()
+        await looked.page.get_by_text("A replay of 1 delivery would").wait_for()
+        assert looked.faults == []
+    await assert_sound(gateway, page)
+
+
+async def test_the_page_of_one_with_an_event_leads_to_its_journey(gateway: Gateway, database_url: str) -> None:
+    await deliver(gateway, 1)
+    [row] = await gateway.rows("webhook_deliveries")
+    operator = await visitor(gateway, database_url)
+    text = (await operator.get(f"/console/deliveries/{row['id']}")).text
+    assert f'<a href="/console/journey/{row["id"]}">Its journey</a>' in text
