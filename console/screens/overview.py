@@ -16,6 +16,7 @@ from operations.ledger import books
 from operations.ledger.books import Ledger
 from operations.lost_records.store import OpenLoss, open_losses
 from operations.overview import store as state
+from operations.overview.store import OpenLetters
 from operations.stats import store as stats
 from operations.stats.query import Period, StatsQuery
 from operations.stats.store import Series
@@ -35,6 +36,7 @@ class Account(NamedTuple):
     at: datetime
     ledger: Ledger
     letters: list[tuple[str, str, int]]
+    open: OpenLetters
     losses: list[OpenLoss]
 
 
@@ -100,7 +102,9 @@ async def _read(pool: Pool) -> Account:
             with refusing_outages():
                 async with pool.connection() as connection:
                     ledger = await books.read(connection, now - _SPAN, now)
-                    return Account(now, ledger, await open_letters(connection), await open_losses(connection))
+                    letters = await open_letters(connection)
+                    counted = await state.dead_letters(connection, letters)
+                    return Account(now, ledger, letters, counted, await open_losses(connection))
     except TimeoutError as error:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, f"the account of a day takes longer than {_LIMIT:.0f} s") from error
 

@@ -4,6 +4,7 @@ Parts of the overview: results that others keep, and counts that end at a bound.
 The lamp of the ledger is that of the last sweep: the account itself reads all that came in within its period.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -149,21 +150,26 @@ class Overview(_View, frozen=True, kw_only=True):
 async def overview(connection: AsyncConnection) -> Overview:
     """Read the overview."""
     (now,) = (await _rows(connection, "select now() as at"))[0].values()
-    letters = [(cause_of(reason).fault, number) for _, reason, number in await open_letters(connection)]
     return Overview(
         at=now,
         version=release(),
         ledger=await _lamp(connection),
         pending=await _pending(connection),
         relay=Relays(of=SHARDS, **(await _rows(connection, _RELAYS, **RELAYS._asdict()))[0]),
-        dead_letters=OpenLetters(
-            ours=sum(number for fault, number in letters if fault == "ours"),
-            theirs=sum(number for fault, number in letters if fault == "theirs"),
-            leads=(await _rows(connection, _LEADS, COUNTED_MAX))[0]["count"],
-        ),
+        dead_letters=await dead_letters(connection, await open_letters(connection)),
         partners=[PartnerInTrouble(**row) for row in await _rows(connection, _BREAKERS, COUNTED_MAX)],
         alerts=[_alert(row) for row in await _rows(connection, _ALERTS, _LONGEST, COUNTED_MAX) if _is_open(row, now)],
         processes=[Sessions(**row) for row in await _rows(connection, _SESSIONS)],
+    )
+
+
+async def dead_letters(connection: AsyncConnection, letters: Sequence[tuple[str, str, int]]) -> OpenLetters:
+    """Count what is open: these records by their fault, and the leads that wait for an operator."""
+    faults = [(cause_of(reason).fault, number) for _, reason, number in letters]
+    return OpenLetters(
+        ours=sum(number for fault, number in faults if fault == "ours"),
+        theirs=sum(number for fault, number in faults if fault == "theirs"),
+        leads=(await _rows(connection, _LEADS, COUNTED_MAX))[0]["count"],
     )
 
 

@@ -12,6 +12,7 @@ from console.screens import overview
 from operations.ledger import books
 from outbox import alerts
 from tests.console import assert_sound, signed_in, visitor
+from tests.integration.console.leads_in import lead_in
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ async def test_it_names_the_source_that_does_not_balance(gateway: Gateway, datab
     async with signed_in(gateway) as looked:
         verdict = await looked.page.locator(".verdict").inner_text()
         assert ("does not balance" in verdict, "1 rows of stripe" in verdict) == (True, True)
+
+
+async def test_a_lead_that_waits_for_an_operator_is_an_open_dead_letter(gateway: Gateway, database_url: str) -> None:
+    lead_in(database_url, "exhausted")
+    operator = await visitor(gateway, database_url)
+    text = (await operator.get("/console/overview")).text
+    assert ("There are none: every event" in text, "1 leads were not taken" in text) == (False, True)
+    assert '<b>1</b><span><a href="/console/dead-letters">open dead letters' in text
 
 
 async def test_an_open_alert_leads_to_its_screen_and_names_its_runbook(gateway: Gateway, database_url: str) -> None:
