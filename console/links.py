@@ -13,6 +13,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "notification": "notifications",
     "contact": "notifications/contacts",
     "delivery": "deliveries",
+    "deadLetter": "dead-letters",
     **dict.fromkeys(("event", "task"), "journey"),
     "lead": "leads",
     "attempt": "leads",

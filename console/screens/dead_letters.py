@@ -1,7 +1,8 @@
 """Dead letters by worker and reason: one looked at, sent again or given up, or all of a group, a few at a time."""
 
 from collections.abc import Iterable
-from typing import Annotated, Final, NamedTuple
+from contextlib import suppress
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -12,15 +13,17 @@ from console.door import form_fields
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
-from gateway.errors import refusing
-from gateway.paging import id_of
+from gateway.errors import GatewayError, Reason, refusing
+from gateway.masking import MASK
+from gateway.paging import cursor_of, id_of, last_of
 from gateway.parameters import parse_query
 from gateway.postgres import reading, transaction
 from operations.dead_letters import listing
-from operations.dead_letters.query import DeadLettersQuery
+from operations.dead_letters.query import FIRST_ID, DeadLettersQuery
 from operations.dead_letters.store import SetAsideSetAside
 from operations.errors import OperationError
-from schemas.text import Filter, LongWhy
+from schemas.leads import EXHAUSTED, REJECTED
+from schemas.text import Cursor, Filter, LongWhy
 
 _LOOKED_AT: Final = 1000
 """The newest dead letters, which are grouped; more of them would be a page that nobody reads."""
@@ -30,102 +33,149 @@ _AT_ONCE: Final = 25
 
 
 class Group(NamedTuple):
-    """The open dead letters of one worker and reason; `example` is the newest."""
+    """The open dead letters of one worker and reason that are shown: between these two places, and so many."""
 
-    example: SetAsideSetAside
+    newest: SetAsideSetAside
+    oldest: SetAsideSetAside
     number: int
+
+    @property
+    def after(self) -> str:
+        """The place before the oldest, as the form has it."""
+        return cursor_of(FIRST_ID, self.oldest.set_aside_at)
+
+    @property
+    def until(self) -> str:
+        """The place of the newest."""
+        return cursor_of(self.newest.id, self.newest.set_aside_at)
+
+
+class Narrowing(msgspec.Struct, frozen=True, kw_only=True):
+    """The group that is looked at."""
+
+    consumer: Filter | None = None
+    reason: Filter | None = None
 
 
 class Settling(msgspec.Struct, frozen=True, kw_only=True):
-    """The fate of a dead letter, or of a group: with a reason it is given up, without one it is sent again."""
+    """The fate of a dead letter: it is sent again, or given up with a reason."""
 
+    verb: Literal["retry", "discard"]
     why: LongWhy | None = None
-    consumer: Filter | None = None
-    reason: Filter | None = None
-    of: Annotated[int, Meta(ge=0)] = 0  #: How many there were when the first were settled.
-    done: Annotated[int, Meta(ge=0)] = 0  #: How many of them have been settled.
+
+
+class SettlingGroup(Settling, frozen=True, kw_only=True):
+    """The fate of a group, as far as it was shown when it was confirmed."""
+
+    consumer: Filter
+    reason: Filter
+    of: Annotated[int, Meta(ge=1, le=_LOOKED_AT)]  #: How many there were.
+    after: Cursor  #: The place after which the next ones are.
+    until: Cursor  #: The place of the last one: what came later was not confirmed.
+    done: Annotated[int, Meta(ge=0, le=_LOOKED_AT)] = 0  #: How many of them have been settled.
+
+
+_Asked = TypeVar("_Asked", bound=Settling)
 
 
 async def groups(request: web.Request) -> web.Response:
     """Show the open ones by worker and reason."""
     async with reading(request) as connection:
         found = await listing.find(connection, DeadLettersQuery(status="open"), _LOOKED_AT + 1)
-    return page(
-        request, "dead_letters.html", groups=_grouped(found[:_LOOKED_AT]), more=len(found) > _LOOKED_AT, looked_at=_LOOKED_AT
-    )
+    letters = [_shown(request, letter) for letter in found[:_LOOKED_AT]]
+    return page(request, "dead_letters.html", groups=_grouped(letters), more=len(found) > _LOOKED_AT, looked_at=_LOOKED_AT)
 
 
 async def members(request: web.Request) -> web.Response:
     """Show the newest ones of a group."""
-    asked = parse_query(Settling, request.query.items())
+    asked = parse_query(Narrowing, request.query.items())
     async with reading(request) as connection:
-        found = await listing.find(connection, _query_of(asked), _SHOWN + 1)
-    return page(request, "_dead_letters.html", letters=found[:_SHOWN], more=len(found) > _SHOWN, shown=_SHOWN)
+        found = await listing.find(connection, _open_ones(asked), _SHOWN + 1)
+    letters = [_shown(request, letter) for letter in found[:_SHOWN]]
+    return page(request, "_dead_letters.html", letters=letters, more=len(found) > _SHOWN, shown=_SHOWN)
+
+
+async def letter_page(request: web.Request) -> web.Response:
+    """Show one on a page of its own."""
+    return await _one(request, "dead_letter.html")
 
 
 async def detail(request: web.Request) -> web.Response:
     """Show one with its record, and what can be done about it."""
-    asked = id_of(request.match_info["id"], "dead letter")
-    async with reading(request) as connection:
-        letter, contents = known(await listing.read(connection, asked), "no dead letter has this id")
-    body = contents.value if request[SESSION].changes else None
-    return page(request, "_dead_letter.html", letter=letter, body=body, page_of=page_of)
+    return await _one(request, "_dead_letter.html")
 
 
 async def settle(request: web.Request) -> web.Response:
     """Send one again, or give it up for good; shows what it is afterwards."""
-    item_id, asked = id_of(request.match_info["id"], "dead letter"), await _asked(request)
+    item_id, asked = id_of(request.match_info["id"], "dead letter"), await _asked(request, Settling)
     with refusing(OperationError):
-        await _settle(request, item_id, asked.why)
+        sent = await _settle(request, item_id, asked)
     async with reading(request) as connection:
         letter, _ = known(await listing.read(connection, item_id), "no dead letter has this id")
-    return page(request, "_dead_letter_settled.html", letter=letter)
+    return page(request, "_dead_letter_settled.html", letter=letter, sent=sent, page_of=page_of)
 
 
 async def settle_group(request: web.Request) -> web.Response:
     """Send the next few of a group again, or give them up, oldest first; the page asks on until none is left."""
-    asked = await _asked(request)
-    async with reading(request) as connection:  # counted once, then only the next few are read
-        found = await listing.find(connection, _query_of(asked), _AT_ONCE + 1 if asked.of else _LOOKED_AT, oldest_first=True)
-    refused = 0
-    for letter in found[:_AT_ONCE]:
-        try:
-            await _settle(request, letter.id, asked.why)
-        except OperationError:  # another operator was faster
-            refused += 1
-    settled = min(len(found), _AT_ONCE) - refused
-    total, done = asked.of or len(found), asked.done + settled
-    # One that fails again at once is a new dead letter of the same group: the first count bounds what is asked for.
-    ended = len(found) <= _AT_ONCE or done >= total or not settled
-    return page(request, "_dead_letters_progress.html", asked=asked, total=total, done=done, ended=ended)
+    asked = await _asked(request, SettlingGroup)
+    limit = max(min(_AT_ONCE, asked.of - asked.done), 0)
+    async with reading(request) as connection:
+        found = await listing.find(connection, _open_ones(asked), limit, oldest_first=True, after=last_of(asked.after))
+    meant = [letter for letter in found if listing.place_of(letter) <= last_of(asked.until)]
+    done = asked.done
+    for letter in meant:
+        with suppress(OperationError):  # another operator was faster
+            await _settle(request, letter.id, asked)
+            done += 1
+    after = cursor_of(meant[-1].id, meant[-1].set_aside_at) if meant else asked.after
+    so_far = msgspec.structs.replace(asked, done=done, after=after)
+    ended = len(meant) < limit or done >= asked.of
+    leads = asked.reason in {EXHAUSTED, REJECTED}
+    return page(request, "_dead_letters_progress.html", asked=so_far, ended=ended, leads=leads)
 
 
-async def _asked(request: web.Request) -> Settling:
+async def _one(request: web.Request, template: str) -> web.Response:
+    asked = id_of(request.match_info["id"], "dead letter")
+    async with reading(request) as connection:
+        letter, contents = known(await listing.read(connection, asked), "no dead letter has this id")
+    body = contents.value if request[SESSION].changes else None
+    return page(request, template, letter=_shown(request, letter), body=body, sent=None, page_of=page_of)
+
+
+async def _asked(request: web.Request, record: type[_Asked]) -> _Asked:
     """The fields of the form. Raises GatewayError `query_malformed`."""
-    return parse_query(Settling, await form_fields(request))
+    asked = parse_query(record, await form_fields(request))
+    if (asked.verb == "discard") != bool(asked.why):
+        raise GatewayError(Reason.QUERY_MALFORMED, "discard needs a reason, and retry has none: nothing was done")
+    return asked
 
 
-async def _settle(request: web.Request, item_id: UUID, why: str | None) -> None:
-    """Raises OperationError `dead_letter_settled`, `not_found`."""
+async def _settle(request: web.Request, item_id: UUID, asked: Settling) -> listing.Sent | None:
+    """Return how it was sent, or None where it was given up. Raises OperationError `dead_letter_settled`, `not_found`."""
     by = request[SESSION].holder.secret_id
     async with transaction(request) as connection:
-        if why is None:
-            await listing.retry(connection, item_id, by)
-        else:
-            await listing.discard(connection, item_id, why, by)
+        if not asked.why:
+            return await listing.retry(connection, item_id, by)
+        await listing.discard(connection, item_id, asked.why, by)
+        return None
 
 
-def _query_of(asked: Settling) -> DeadLettersQuery:
+def _shown(request: web.Request, letter: SetAsideSetAside) -> SetAsideSetAside:
+    """The letter as its session may see it: its detail may quote a person's data."""
+    return letter if request[SESSION].changes else msgspec.structs.replace(letter, detail=MASK)
+
+
+def _open_ones(asked: Narrowing | SettlingGroup) -> DeadLettersQuery:
     return DeadLettersQuery(status="open", consumer=asked.consumer, reason=asked.reason)
 
 
 def _grouped(letters: Iterable[SetAsideSetAside]) -> list[Group]:
-    """The groups, largest first."""
+    """The groups, largest first, of letters that are newest first."""
     found: dict[tuple[str, str], Group] = {}
     for letter in letters:
         key = letter.consumer, letter.reason
-        known_group = found.get(key, Group(letter, 0))
-        found[key] = known_group._replace(number=known_group.number + 1)
+        known_group = found.get(key, Group(letter, letter, 0))
+        found[key] = known_group._replace(oldest=letter, number=known_group.number + 1)
     return sorted(found.values(), key=lambda group: -group.number)
 
 
@@ -135,6 +185,7 @@ SCREEN: Final = Screen(
     (
         web.get("/dead-letters", groups, name="console_dead_letters"),
         web.get("/dead-letters/members", members, name="console_dead_letters_members"),
+        web.get("/dead-letters/{id}", letter_page, name="console_dead_letter"),
         web.post("/dead-letters/group", settle_group, name="console_dead_letters_group"),
         web.get("/dead-letters/{id}/detail", detail, name="console_dead_letters_detail"),
         web.post("/dead-letters/{id}", settle, name="console_dead_letters_settle"),

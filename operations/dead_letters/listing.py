@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from operations.dead_letters import store as dead_letters
 from operations.dead_letters.causes import cause_of
-from operations.dead_letters.query import DeadLettersQuery
+from operations.dead_letters.query import DeadLettersQuery, Place
 from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
 from operations.errors import OperationError, Reason
 from outbox import tasks
@@ -66,7 +66,7 @@ where l.status in ('exhausted', 'rejected')
 _FIND: Final = (
     _LEADS
     + """
-  and l.updated_at >= %(first)s and (l.updated_at, l.id) < (%(moment)s, %(id)s)
+  and (l.updated_at, l.id) > (%(first)s, %(after)s) and (l.updated_at, l.id) < (%(moment)s, %(id)s)
   and (%(lead_status)s::text is null or l.status = %(lead_status)s) and (%(open)s::bool is null or (d.lead_id is null) = %(open)s)
 """
 )
@@ -75,14 +75,24 @@ _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
 
 
 async def find(
-    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
 ) -> list[SetAsideSetAside]:
-    """At most so many of those that the query means, newest first unless the oldest are wanted."""
-    found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first)
+    """
+    At most so many of those that the query means, newest first unless the oldest are wanted.
+
+    With `after`, those that come after that place: a lead that is sent again stays open until its worker has tried it.
+    """
+    found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first, after=after)
     if _may_be_leads(query):
-        found += [_of_lead(lead) for lead in await _find_leads(connection, query, limit, oldest_first=oldest_first)]
-    found.sort(key=lambda item: (item.set_aside_at, item.id), reverse=not oldest_first)
+        leads = await _find_leads(connection, query, limit, oldest_first=oldest_first, after=after)
+        found += [_of_lead(lead) for lead in leads]
+    found.sort(key=place_of, reverse=not oldest_first)
     return found[:limit]
+
+
+def place_of(item: SetAsideSetAside) -> Place:
+    """Its place in the list."""
+    return item.set_aside_at, item.id
 
 
 async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
@@ -140,10 +150,13 @@ def _may_be_leads(query: DeadLettersQuery) -> bool:
     )
 
 
-async def _find_leads(connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool) -> Sequence[_Lead]:
-    first, (moment, last) = query.span()
+async def _find_leads(
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool, after: Place | None
+) -> Sequence[_Lead]:
+    (first, earlier), (moment, last) = query.span(after)
     values = {
         "first": first,
+        "after": earlier,
         "moment": moment,
         "id": last,
         "limit": limit,

@@ -13,6 +13,11 @@ from schemas.text import Filter
 
 Status = Literal["open", "retried", "discarded"]
 
+Place = tuple[datetime, UUID]
+"""Of one in the list, which is in the order of these two."""
+
+FIRST_ID: Final = UUID(int=0)
+"""Before all of its time."""
 _LAST: Final = UUID(int=(1 << 128) - 1)
 
 
@@ -31,8 +36,8 @@ class DeadLettersQuery(Paged, frozen=True, kw_only=True):
         | None
     ) = None
 
-    def span(self) -> tuple[datetime, tuple[datetime, UUID]]:
-        """The time of the first one, and the time and id that the others come before. Raises GatewayError `query_malformed`."""
+    def span(self, after: Place | None = None) -> tuple[Place, Place]:
+        """The places that they are between, which are none of theirs. Raises GatewayError `query_malformed`."""
         begin, end = self.period(EPOCH, up_to(datetime.now(UTC)))
-        before = (end, _LAST)
-        return begin, min(before, last_of(self.cursor)) if self.cursor else before
+        first, before = (begin, FIRST_ID), (end, _LAST)
+        return max(first, after or first), min(before, last_of(self.cursor)) if self.cursor else before

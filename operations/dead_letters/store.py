@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 
 from operations.dead_letters.causes import THEIRS, Fault, cause_of
-from operations.dead_letters.query import DeadLettersQuery, Status
+from operations.dead_letters.query import DeadLettersQuery, Place, Status
 from operations.errors import OperationError, Reason
 from operations.ledger import books
 from outbox.append import append, shard_of
@@ -69,7 +69,7 @@ settled_at, settled_by, discard_reason
 """
 _FIND: Final = f"""
 select {_COLUMNS} from dead_letters
-where created_at >= %(first)s and (created_at, id) < (%(moment)s, %(id)s)
+where (created_at, id) > (%(first)s, %(after)s) and (created_at, id) < (%(moment)s, %(id)s)
   and (%(status)s::text is null or status = %(status)s) and (%(consumer)s::text is null or consumer = %(consumer)s)
   and (%(reason)s::text is null or reason = %(reason)s) and (%(topic)s::text is null or topic = %(topic)s)
   and (%(fault)s::text is null or (reason = any(%(theirs)s)) = (%(fault)s = 'theirs'))
@@ -79,13 +79,13 @@ _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 
 
 async def find(
-    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False
+    connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
 ) -> list[SetAsideSetAside]:
-    """At most so many letters, newest first unless the oldest are wanted."""
-    first, (moment, last) = query.span()
+    """At most so many letters, newest first unless the oldest are wanted; with `after`, those that come after that place."""
+    (first, earlier), (moment, last) = query.span(after)
     names = ("status", "consumer", "reason", "topic", "fault")
     values = {name: getattr(query, name) for name in names}
-    values |= {"first": first, "moment": moment, "id": last, "limit": limit, "theirs": list(THEIRS)}
+    values |= {"first": first, "after": earlier, "moment": moment, "id": last, "limit": limit, "theirs": list(THEIRS)}
     async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 

@@ -124,7 +124,7 @@ async def test_the_world_has_no_console(gateway: Gateway) -> None:
 
 async def test_a_part_is_refused_in_its_place_and_a_page_by_a_page(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
-    part = await operator.post(f"/console/dead-letters/{ID}", headers={"HX-Request": "true"})
-    page = await operator.post(f"/console/dead-letters/{ID}")
+    part = await operator.post(f"/console/dead-letters/{ID}", headers={"HX-Request": "true"}, verb="retry")
+    page = await operator.post(f"/console/dead-letters/{ID}", verb="retry")
     assert (part.status, page.status) == (404, 404)
     assert ("<html" in part.text, "not_found" in part.text, "<html" in page.text) == (False, True, True)
