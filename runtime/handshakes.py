@@ -7,8 +7,11 @@ libpq and librdkafka only say that they do not trust a certificate; that it has 
 import socket
 import ssl
 import struct
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
@@ -55,9 +58,27 @@ def explained(text: str, url: str) -> str:
     return f"{text} ({why})" if why else text
 
 
-def fault_of(ends: Iterable[End], ca: object) -> str | None:
-    """Return the fault of the first certificate that has one; None if there is none, or nobody answers."""
-    return next((fault for end in ends if (fault := fault_of_certificate(end, str(ca) if ca else None))), None)
+def fault_of(ends: Sequence[End], ca: object) -> str | None:
+    """
+    Return the fault of a certificate; None if there is none, or nobody answers in time.
+
+    The caller may be in the middle of its work: all ends are looked at together, each by a thread that nobody waits for longer.
+    """
+    faults: SimpleQueue[str | None] = SimpleQueue()
+
+    def look(end: End) -> None:
+        faults.put(fault_of_certificate(end, str(ca) if ca else None))
+
+    until = time.monotonic() + _LIMIT
+    for end in ends:
+        threading.Thread(target=look, args=(end,), name=f"look at {end}", daemon=True).start()
+    for _ in ends:
+        try:
+            if fault := faults.get(timeout=max(0.0, until - time.monotonic())):
+                return fault
+        except Empty:
+            break
+    return None
 
 
 def fault_of_certificate(end: End, ca: str | None) -> str | None:
