@@ -180,6 +180,19 @@ class Consumer(driver.Consumer):
         await super()._add_gap(tp, offset_from, offset_to - 1)
 
     @override
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        """Take back what Kafka did not commit, for the next time: Faust counts it as committed, and never tries again."""
+        known = {place: (self._committed_offset[place], self._acked[place]) for place in offsets}
+        if await super()._commit_offsets(offsets, start_new_transaction):
+            return True
+        for place, (committed, acked) in known.items():
+            if self._acked.get(place) is acked:  # else it was revoked meanwhile, or has begun anew
+                self._committed_offset[place] = committed
+                acked[:0] = range(committed or offsets[place] - 1, offsets[place])
+                self._acked_index[place].update(acked)
+        return False
+
+    @override
     async def verify_all_partitions_active(self) -> None:
         """Do nothing: Faust's look only logs, and crashes the worker while the position of a partition is being asked for."""
 

@@ -7,10 +7,12 @@ import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import pytest
+from aiokafka import errors
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -189,6 +191,30 @@ async def test_every_record_is_handled_in_the_order_of_its_partition_and_then_co
     assert numbers_of(handler.done, 1) == [*range(300)]
     assert all(len(batch) <= BATCH for batch in handler.begun)
     assert handler.assignments == 1
+
+
+async def test_a_commit_that_is_refused_is_made_again_without_another_record(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = list[Any]()
+    commit = GroupCoordinator.commit_offsets
+
+    async def refuse_twice(self: GroupCoordinator, assignment: Any, offsets: Any) -> None:
+        if len(refused) < 2:
+            refused.append(offsets)
+            raise errors.GroupAuthorizationFailedError
+        await commit(self, assignment, offsets)
+
+    monkeypatch.setattr(GroupCoordinator, "commit_offsets", refuse_twice)
+    handler = Handler()
+    handler.gate.set()
+    bench.produce({0: BATCH})
+    async with bench.worker(handler):
+        await until(lambda: len(refused) == 2)
+        await bench.until_committed({0: BATCH})
+        bench.produce({0: BATCH})
+        await bench.until_committed({0: 2 * BATCH})
+    assert len(handler.done) == 2 * BATCH
 
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])

@@ -28,6 +28,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "seek_to_committed": "(self) -> Mapping[faust.types.tuples.TP, int]",
         "ack": "(self, message: faust.types.tuples.Message) -> bool",
         "verify_all_partitions_active": "(self) -> None",
+        "_commit_offsets": "(self, offsets: Mapping[faust.types.tuples.TP, int], start_new_transaction: bool = True) -> bool",
         "_add_gap": "(self, tp: faust.types.tuples.TP, offset_from: int, offset_to: int) -> None",
     },
     transport.Thread: {
@@ -96,6 +97,8 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self._closing = create_future()" in inspect.getsource(GroupCoordinator.__init__)
     assert "await self._coordinator.commit_offsets(" in inspect.getsource(AIOKafkaConsumer.commit)
     assert 'if "already rebalanced" in str(exc)' in inspect.getsource(driver.AIOKafkaConsumerThread._commit)
+    assert "self._committed_offset.update(committable_offsets)" in inspect.getsource(driver.Consumer._commit_offsets)
+    assert "acked[: len(batch)] = []" in inspect.getsource(driver.Consumer._new_offset)
     assert "tp_state.paused" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
     assert "Errors.TopicAuthorizationFailedError(tp.topic)" in inspect.getsource(fetcher.Fetcher)
     assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)
