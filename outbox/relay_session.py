@@ -109,9 +109,11 @@ class Session:
     def run_once(self) -> Counts:
         """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
         self._lease.beat()
+        tries = self._held.due and (self._held.full or not self._one_by_one_up_to)
         # A row is alone only while no other one is under way: librdkafka puts what waits into one request.
-        waits = self._publisher.silent or (self._one_by_one_up_to > 0 and self._under_way)
-        rows, unreadable = ([], []) if waits else self._next_rows()
+        alone = tries or self._one_by_one_up_to > 0
+        waits = self._publisher.silent or (alone and self._under_way)
+        rows, unreadable = ([], []) if waits else self._oldest_held() if tries else self._next_rows()
         for each in unreadable:
             self._lease.check()
             park_unreadable(self._connection, each)
@@ -119,19 +121,26 @@ class Session:
             metrics.BATCH.observe(len(rows))
             self._under_way.append(self._publisher.send(rows, self._lease.check))
         counts = Counts(len(rows), 0, 0, 0)
-        if self._under_way and (not rows or len(self._under_way) >= BATCHES_UNDER_WAY):
+        if self._under_way and (not rows or alone or len(self._under_way) >= BATCHES_UNDER_WAY):
             counts = self._finish_oldest()._replace(sent=len(rows))
         return counts._replace(parked=counts.parked + len(unreadable))
 
     def _next_rows(self) -> relay_store.Pending:
-        if self._held.release_when_due():
-            self._ahead.take()  # it was read behind rows that may go out now
-        while not self._held.full:
+        while not self._held.full and not self._stop.asked:
+            self._lease.beat()
+            self._lease.check()
             pending = self._read()
             rows = self._held.sift(pending.rows)
             if rows or pending.unreadable or not pending.rows:
                 return pending._replace(rows=rows)
         return relay_store.Pending([], [])
+
+    def _oldest_held(self) -> relay_store.Pending:
+        """The oldest row of each topic that is held, for a try of its right."""
+        self._ahead.take()  # it was read behind rows that may go out soon
+        room = relay_store.Room(self._held.begin_try(), self._settings.relay_batch_bytes)
+        pending = relay_store.read_pending(self._connection, self.shards.owned, self._held.ids, room)
+        return pending._replace(rows=self._held.oldest(pending.rows))
 
     def _read(self) -> relay_store.Pending:
         whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
@@ -154,6 +163,8 @@ class Session:
         self._under_way.popleft()
         done = batch.acknowledged
         if done:
+            for topic in {row.event.topic for row in done}:
+                self._held.free(topic)
             relay_store.forget(self._connection, [row.id for row in done])
             self._count(done)
             if batch.began:
@@ -169,6 +180,8 @@ class Session:
             else:
                 if isinstance(decision, Hold):
                     self._held.hold(row.event.topic)
+                elif isinstance(decision, Isolate):  # a broker looks at records once the right is there
+                    self._held.free(row.event.topic)
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
                 resent += 1
@@ -193,6 +206,7 @@ class Session:
                 if not self._under_way:
                     self._ahead.take()
                     self.shards.release(surplus)
+                    self._held.forget_rows()
             metrics.SHARDS_OWNED.set(len(self.shards.owned))
         if now >= self._measure_at:
             self._measure_at = now + _MEASURE_EVERY

@@ -49,7 +49,7 @@ def test_without_a_refusal_everything_passes(clock: Clock) -> None:
     held_now = Held(Cluster("kafka:9092"))
     clock.now += 2 * RETRY
     assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
-    assert (held_now.ids, held_now.release_when_due()) == ([], False)
+    assert (held_now.ids, held_now.due) == ([], False)
 
 
 def test_a_refused_topic_is_held_until_the_next_try_and_the_others_pass(clock: Clock) -> None:
@@ -58,22 +58,50 @@ def test_a_refused_topic_is_held_until_the_next_try_and_the_others_pass(clock: C
     assert ids(held_now.sift(ROWS)) == [1, 3]
     assert held_now.ids == [2, 4]
     clock.now += RETRY - 1
-    assert not held_now.release_when_due()
+    assert not held_now.due
     assert ids(held_now.sift([row(5, "forbidden"), row(6, "allowed")])) == [6]
     clock.now += 1
-    assert held_now.release_when_due()
-    assert held_now.ids == []
+    assert held_now.due
+    assert (held_now.begin_try(), held_now.due) == (1, False)
+    assert held_now.ids == [4, 5]
+    held_now.free("forbidden")
     assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
 
 
-def test_all_topics_are_tried_again_at_once(clock: Clock) -> None:
+def test_a_try_is_of_the_oldest_row_of_each_topic(clock: Clock) -> None:
     held_now = Held(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     clock.now += RETRY - 1
     held_now.hold("another")
+    held_now.sift([row(4, "forbidden"), row(6, "another"), row(2, "forbidden")])
     clock.now += 1
-    assert held_now.release_when_due()
-    assert ids(held_now.sift([row(1, "another"), *ROWS[1:]])) == [1, 2, 3, 4]
+    assert held_now.due
+    assert held_now.begin_try() == 2
+    assert held_now.ids == [4]
+    assert ids(held_now.oldest([row(1, "allowed"), row(2, "forbidden"), row(4, "forbidden"), row(6, "another")])) == [2, 6]
+
+
+def test_a_row_whose_try_was_refused_is_the_oldest_again(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092"))
+    held_now.hold("forbidden")
+    held_now.sift(ROWS)
+    clock.now += RETRY
+    held_now.begin_try()
+    held_now.hold("forbidden")
+    held_now.sift(ROWS[:2])
+    clock.now += RETRY
+    held_now.begin_try()
+    assert held_now.ids == [4]
+
+
+def test_where_shards_change_hands_the_topic_stays_held_and_its_rows_are_met_anew(clock: Clock) -> None:
+    held_now = Held(Cluster("kafka:9092"))
+    held_now.hold("forbidden")
+    held_now.sift(ROWS)
+    held_now.forget_rows()
+    clock.now += RETRY
+    assert (held_now.ids, held_now.due) == ([], False)
+    assert ids(held_now.sift(ROWS)) == [1, 3]
 
 
 def test_each_try_says_once_which_right_is_missing_by_the_name_on_the_cluster(clock: Clock) -> None:
@@ -82,7 +110,7 @@ def test_each_try_says_once_which_right_is_missing_by_the_name_on_the_cluster(cl
         for _ in range(3):
             held_now.hold("forbidden")
         clock.now += RETRY
-        held_now.release_when_due()
+        held_now.begin_try()
         held_now.hold("forbidden")
     assert [(line["reason"], line["error"]) for line in lines] == 2 * [
         ("kafka_right_missing", "this user lacks the right WRITE on the topic acme.forbidden")

@@ -1,0 +1,190 @@
+"""While Kafka refuses a topic for a right, one row of it at a time is under way; the others follow in order once it is taken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from outbox import held, relay_store
+from outbox.held import RETRY
+from outbox.publisher import Batch
+from outbox.relay_session import Session
+from outbox.relay_store import Pending
+from outbox.settings import RelaySettings
+from tests.unit.outbox.test_held import Clock, row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from outbox.relay_store import PendingRow, Room
+
+
+class Outbox:
+    """The pending rows."""
+
+    def __init__(self, rows: Sequence[PendingRow]) -> None:
+        self.rows = [*rows]
+
+    def read(self, _: Any, __: Any, passed: Sequence[int], room: Room) -> Pending:
+        return Pending([each for each in self.rows if each.id not in passed][: room.rows], [])
+
+    def forget(self, _: Any, ids: Sequence[int]) -> None:
+        self.rows = [each for each in self.rows if each.id not in ids]
+
+
+class Kafka:
+    """Answers the batches that are under way when it is asked, by the rights of that moment; keeps what it took."""
+
+    silent = False
+
+    def __init__(self) -> None:
+        self.forbidden = {"forbidden"}
+        self.sent: list[int] = []
+        self.taken: list[int] = []
+        self.under_way: list[Batch] = []
+        self.most: list[list[int]] = []
+        """What of the forbidden topic was under way after each batch."""
+
+    def send(self, rows: Sequence[PendingRow], check: Callable[[], None]) -> Batch:
+        check()
+        batch = Batch(rows)
+        self.sent += [each.id for each in rows]
+        self.under_way.append(batch)
+        self.most.append([each.id for it in self.under_way for each in it.rows if each.event.topic == "forbidden"])
+        return batch
+
+    def settle(self, batch: Batch, _: Callable[[], bool]) -> bool:
+        for place, each in enumerate(batch.rows):
+            if each.event.topic in self.forbidden:
+                batch.refuse(place, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), alone=False)
+            else:
+                batch.report(place, None, None)  # type: ignore[arg-type]  # it looks at no message
+                self.taken.append(each.id)
+        self.under_way.remove(batch)
+        return True
+
+    def renew(self) -> None:
+        self.under_way.clear()
+
+
+class Bench:
+    def __init__(self, rows: Sequence[PendingRow], batch: int) -> None:
+        self.outbox, self.kafka = Outbox(rows), Kafka()
+        self.beats = self.asked_after = 0
+        settings = RelaySettings.load(
+            {"DATABASE_URL": "postgresql://h/d", "KAFKA_BOOTSTRAP_SERVERS": "k:1", "RELAY_BATCH": str(batch)}
+        )
+        lease: Any = SimpleNamespace(beat=self._beat, check=lambda: None, connection=None)
+        ahead: Any = SimpleNamespace(take=lambda: None, start=lambda *_: None)
+        self.stop: Any = SimpleNamespace(asked=False)
+        made: Any = self.kafka
+        self.session = Session(lease, lease, ahead, settings=settings, publisher=made, stop=self.stop)
+
+    def _beat(self) -> None:
+        self.beats += 1
+        if self.asked_after and self.beats > self.asked_after:
+            self.stop.asked = True
+
+    def turns(self, number: int) -> None:
+        for _ in range(number):
+            self.session.run_once()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(held, "now", clock)
+    return clock
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    def made(rows: Sequence[PendingRow], batch: int = 2) -> Bench:
+        bench = Bench(rows, batch)
+        monkeypatch.setattr(relay_store, "read_pending", bench.outbox.read)
+        monkeypatch.setattr(relay_store, "forget", bench.outbox.forget)
+        return bench
+
+    return made
+
+
+def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_taken(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make([row(n, "forbidden") for n in range(1, 10)])
+    bench.turns(4)
+    for _ in range(3):
+        clock.now += RETRY
+        bench.kafka.most.clear()
+        bench.turns(4)
+        assert bench.kafka.most == [[1]]
+    bench.kafka.forbidden.clear()
+    bench.turns(4)
+    assert bench.kafka.taken == []  # until the next try
+    clock.now += RETRY
+    bench.kafka.most.clear()
+    bench.turns(12)
+    assert bench.kafka.most[0] == [1]
+    assert bench.kafka.taken == [*range(1, 10)]
+
+
+def test_a_right_that_comes_between_two_requests_lets_nothing_overtake(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make([row(n, "forbidden") for n in range(1, 10)])
+    bench.turns(4)
+    clock.now += RETRY
+    bench.session.run_once()  # is refused
+    bench.kafka.forbidden.clear()
+    bench.turns(4)
+    assert bench.kafka.taken == []
+    clock.now += RETRY
+    bench.turns(12)
+    assert bench.kafka.taken == [*range(1, 10)]
+
+
+def test_a_refused_try_takes_nothing_of_other_topics_back(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make([row(1, "forbidden"), row(2, "allowed"), row(3, "forbidden")])
+    bench.turns(4)
+    clock.now += RETRY
+    bench.outbox.rows += [row(n, "allowed") for n in range(4, 12)]
+    bench.kafka.sent.clear()
+    bench.turns(12)
+    assert bench.kafka.taken == [2, *range(4, 12)]
+    assert bench.kafka.sent == [1, *range(4, 12)]
+
+
+def test_each_topic_has_its_own_try(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make([row(1, "forbidden"), row(2, "forbidden"), row(3, "secret"), row(4, "secret")], 4)
+    bench.kafka.forbidden.add("secret")
+    bench.turns(4)
+    bench.kafka.forbidden.remove("secret")
+    clock.now += RETRY
+    bench.turns(6)
+    assert bench.kafka.taken == [3, 4]
+
+
+@pytest.mark.usefixtures("clock")
+def test_going_through_held_rows_the_loop_beats_and_ends_when_asked(make: Callable[..., Bench]) -> None:
+    bench = make([row(n, "forbidden") for n in range(1, 50)], 1)
+    bench.session._held.hold("forbidden")
+    bench.asked_after = 10
+    bench.session.run_once()
+    assert (bench.beats, len(bench.session._held.ids)) == (11, 10)
+
+
+def test_what_is_looked_at_row_by_row_comes_before_a_try_unless_too_much_is_held(
+    make: Callable[..., Bench], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make([row(1, "forbidden"), *(row(n, "allowed") for n in range(2, 6))], 4)
+    bench.session._held.hold("forbidden")
+    bench.session._one_by_one_up_to = 4
+    bench.session.run_once()
+    clock.now += RETRY
+    bench.kafka.most.clear()
+    bench.session.run_once()
+    assert (bench.kafka.most, bench.kafka.taken) == ([[]], [2, 3])
+    monkeypatch.setattr(held, "_MOST", 1)
+    bench.session.run_once()
+    assert bench.kafka.most[1:] == [[1]]
