@@ -9,10 +9,10 @@ from aiohttp import web
 from console.filters import filled
 from console.pages import SESSION, Screen, page
 from gateway import audit_log
-from gateway.answers import by_id
 from gateway.errors import GatewayError
 from gateway.keys import AUDIT
 from gateway.masking import masked
+from gateway.paging import cursor_of
 from gateway.parameters import parse_query
 from gateway.postgres import reading
 from operations.audit.routes import AuditQuery
@@ -28,9 +28,9 @@ async def audit(request: web.Request) -> web.Response:
         return page(request, "audit.html", status=error.status, given=given, complaint=str(error), calls=[], following="")
     await request.app[AUDIT].flush()
     async with reading(request) as connection:
-        found = await audit_log.find(connection, search)
-    following = urlencode(given | {"cursor": by_id(found[query.limit - 1])}) if len(found) > query.limit else ""
-    calls = [(call, _told(request, call.path)) for call in found[: query.limit]]
+        found, last = await audit_log.find(connection, search)
+    following = urlencode(given | {"cursor": cursor_of(last)}) if last else ""
+    calls = [(call, _told(request, call.path)) for call in found]
     return page(request, "audit.html", given=given, complaint="", calls=calls, following=following)
 
 

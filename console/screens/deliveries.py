@@ -9,10 +9,10 @@ from aiohttp import web
 from console.filters import filled
 from console.links import page_of
 from console.pages import SESSION, Screen, page
-from gateway.answers import by_id, known
+from gateway.answers import known
 from gateway.errors import GatewayError
 from gateway.keys import SENDERS, SETTINGS
-from gateway.paging import id_of
+from gateway.paging import cursor_of, id_of
 from gateway.parameters import parse_query
 from gateway.postgres import reading
 from operations.deliveries import clues, store
@@ -62,8 +62,8 @@ async def _list(request: web.Request, template: str) -> web.Response:
     except GatewayError as error:
         return page(request, template, status=error.status, **_shared(given), complaint=str(error), items=[], following="")
     async with reading(request) as connection:
-        items, more = await store.deliveries(connection, query, *span)
-    following = urlencode(given | {"cursor": by_id(items[-1])}) if more else ""
+        items, last = await store.deliveries(connection, query, *span)
+    following = urlencode(given | {"cursor": cursor_of(last)}) if last else ""
     return page(request, template, **_shared(given), complaint="", items=items, following=following)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from operations.deliveries.explanation import Explanation
+    from operations.deliveries.query import DeliveriesQuery
     from operations.deliveries.store import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks that came in: which, and why one was refused.")
@@ -40,7 +41,6 @@ def list_deliveries(  # one option for each word of the query
 
     from gateway.errors import GatewayError
     from gateway.parameters import parse_query
-    from operations.deliveries import store
     from operations.deliveries.query import DeliveriesQuery
 
     now = datetime.now(UTC)
@@ -53,10 +53,21 @@ def list_deliveries(  # one option for each word of the query
         span = query.span(now)
     except GatewayError as error:
         raise CommandError(f"{error.reason}: {error}") from error
-    found, more = with_database(lambda connection: store.deliveries(connection, query, *span))
+    found, more = with_database(lambda connection: walk(connection, query, *span))
     lines = [*map(_line, found)] or ["there is none"]
     lines += ["there are more: narrow it, or raise --limit"] if more else []
     show({"deliveries": msgspec.to_builtins(found), "more": more}, "\n".join(lines), as_json=as_json)
+
+
+async def walk(connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID) -> tuple[list[Delivery], bool]:
+    """As many as were asked for, however far back they are, and whether there is more."""
+    from operations.deliveries import store
+
+    found, last = await store.deliveries(connection, query, first, before)
+    while last and len(found) < query.limit:
+        items, last = await store.deliveries(connection, query, first, last)
+        found += items
+    return found[: query.limit], last is not None or len(found) > query.limit
 
 
 def _line(delivery: Delivery) -> str:

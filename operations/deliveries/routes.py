@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.answers import answer, asked_id, known
 from gateway.keys import SENDERS, SETTINGS
-from gateway.paging import Page
+from gateway.paging import Page, cursor_of
 from gateway.parameters import query_of
 from gateway.postgres import reading
 from operations.deliveries import clues, store
@@ -35,13 +35,14 @@ async def deliveries(request: web.Request) -> web.Response:
     """
     List the deliveries of providers and partners, newest first.
 
-    The delivery log holds every webhook call with its outcome, including refused ones.
+    The delivery log holds every webhook call with its outcome, including refused ones. A page looks at 20,000 of them at most:
+    where few fit it is short, or even empty, and `next` leads on.
     """
     query = query_of(request, DeliveriesQuery)
     span = query.span(datetime.now(UTC))
     async with reading(request) as connection:
-        items, more = await store.deliveries(connection, query, *span)
-    return answer_page(DeliveriesPage, items, query.limit, by_id, more=more)
+        items, last = await store.deliveries(connection, query, *span)
+    return answer(DeliveriesPage(items, cursor_of(last) if last else None))
 
 
 async def delivery(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from operations.deliveries.query import DeliveriesQuery
 from operations.ledger.states import condition
-from outbox.pages import PAGE_BYTES, cut
+from outbox.pages import PAGE_BYTES, cut, floor_of
 from runtime.ids import time_of
 
 _COLUMNS: Final = """d.id, d.source, d.outcome, d.trace_id, d.provider_event_id as event_id, d.event_id as ce_id, d.type,
@@ -53,19 +53,21 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 
 async def deliveries(
     connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID
-) -> tuple[list[Delivery], bool]:
-    """A page of those with `first` <= id < `before`, newest first, and whether there is more."""
+) -> tuple[list[Delivery], UUID | None]:
+    """A page of those with `first` <= id < `before`, newest first, and the id after which the next page begins, if one does."""
     columns = query.columns()
     conditions: list[sql.Composable] = [
         sql.SQL("and d.{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
     ]
     if query.settled:
         conditions.append(sql.SQL(f"and {condition(query.settled)}"))
-    values = {**columns, "first": first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
+    floor = await floor_of(connection, "webhook_deliveries", first, before) if conditions else None
+    values = {**columns, "first": floor or first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(sql.SQL(_PAGE).format(where=sql.SQL(" ").join(conditions)), values, prepare=False)
         rows = await cursor.fetchall()
-    return cut([(_delivery(row), row["total"]) for row in rows], query.limit)
+    found, more = cut([(_delivery(row), row["total"]) for row in rows], query.limit)
+    return found, found[-1].id if more else floor
 
 
 async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery | None:

@@ -191,7 +191,10 @@ ADMIN: Final = (
         "GET", "/v1/admin/topology", "admin_topology", topology.topology, {200: Topology},
         role="admin", query=topology.TopologyQuery, refuses=frozenset({Reason.KAFKA_UNAVAILABLE}),
     ),
-    Route("GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery),
+    Route(
+        "GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery,
+        personal=frozenset({"client"}),
+    ),
     Route("GET", "/v1/admin/overview", "admin_overview", overview.overview, {200: Overview}, role="admin"),
     Route("GET", "/v1/admin/retention", "admin_retention", retention.retention, {200: Retention}, role="admin"),
     Route("GET", "/v1/admin/stats", "admin_stats", stats.stats, {200: stats.Stats}, role="admin", query=StatsQuery),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outbox import pages
 from tests.console import assert_sound, signed_in, visitor
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.gateways import Gateway
 
 ROWS = ".log summary"
@@ -94,3 +97,27 @@ async def test_the_page_of_one_with_an_event_leads_to_its_journey(gateway: Gatew
     operator = await visitor(gateway, database_url)
     text = (await operator.get(f"/console/deliveries/{row['id']}")).text
     assert f'<a href="/console/journey/{row["id"]}">Its journey</a>' in text
+
+
+async def test_a_page_looks_at_a_bounded_number_and_leads_on(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.post(Payment(id="pi_9").created(event_id="evt_9"))
+    await deliver(gateway, 3)
+    monkeypatch.setattr(pages, "LOOKED", 3)
+    operator, asked = await visitor(gateway, database_url), "/console/deliveries?type=payment_intent.created"
+    first = (await operator.get(asked)).text
+    following = first.partition('href="/console/deliveries?type=payment_intent.created&amp;cursor=')[2].partition('"')[0]
+    second = (await operator.get(f"{asked}&cursor={following}")).text
+    assert [(text.count("<details id="), "Look further" in text) for text in (first, second)] == [(0, True), (1, False)]
+
+
+async def test_what_has_the_focus_by_the_keyboard_keeps_it_while_new_ones_come(gateway: Gateway) -> None:
+    await deliver(gateway, 1)
+    async with signed_in(gateway, "/console/deliveries") as looked:
+        await looked.page.get_by_role("button", name="Show", exact=True).focus()
+        while not await looked.page.evaluate("document.activeElement.matches('.log summary')"):
+            await looked.page.keyboard.press("Tab")
+        assert await looked.page.evaluate(LOOKS_AGAIN) is False
+        await looked.page.keyboard.press("Shift+Tab")
+        assert await looked.page.evaluate(LOOKS_AGAIN) is True

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
+from operations.deliveries.command import walk
+from operations.deliveries.query import DeliveriesQuery
+from outbox import pages as bounded
 from outbox.append import append
 from runtime.ids import new_id, time_of
 from schemas.envelope import Event
@@ -233,11 +237,26 @@ async def test_a_page_ends_where_its_bytes_do_and_what_is_larger_comes_alone(gat
         assert [item for page in pages for item in page] == [str(id_) for id_, _ in reversed(rows)]
 
 
-async def all_pages(gateway: Gateway, path: str) -> AsyncIterator[list[str]]:
+async def all_pages(gateway: Gateway, path: str, filters: str = "") -> AsyncIterator[list[str]]:
     cursor = ""
     while True:
-        page = await found(gateway, f"{path}?limit=4{cursor}")
+        page = await found(gateway, f"{path}?limit=4{filters}{cursor}")
         yield ids(page["items"])
         if "next" not in page:
             return
         cursor = f"&cursor={page['next']}"
+
+
+async def test_a_page_looks_at_a_bounded_number_and_its_next_leads_on(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [Payment(id=f"pi_{n}") for n in range(5)]
+    for n, payment in enumerate(sent):
+        await gateway.post(payment.created(event_id=f"evt_{n}") if n in {0, 3} else payment.succeeded(event_id=f"evt_{n}"))
+    monkeypatch.setattr(bounded, "LOOKED", 2)
+    seen = [page async for page in all_pages(gateway, DELIVERIES, "&type=payment_intent.created")]
+    assert [len(page) for page in seen] == [1, 0, 1]
+    query = DeliveriesQuery(type="payment_intent.created", limit=2)
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        found, more = await walk(connection, query, *query.span(datetime.now(UTC)))
+    assert ([delivery.event_id for delivery in found], more) == (["evt_3", "evt_0"], False)
