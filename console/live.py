@@ -19,7 +19,8 @@ _LIFE: Final = 300.0
 """Seconds. The browser asks again after it, and its session is looked at again."""
 _BEAT: Final = 15.0
 """Seconds after which something is sent in any case, so that a browser that has gone is noticed."""
-_SPACING: Final = 1.0  # seconds between two words at least
+_SPACING: Final = 5.0
+"""Seconds between two words at least. Each has the parts of a page ask Postgres again."""
 _BEGIN: Final = b"retry: 2000\n\n"
 _CHANGED: Final = b"data: changed\n\n"
 _BEATING: Final = b": nothing changed\n\n"
@@ -37,7 +38,7 @@ class Live:
         self._streams: set[asyncio.Event] = set()
         self._listener: Listener | None = None
         self._turn = asyncio.Lock()
-        self.ended = False
+        self.ended = asyncio.Event()
 
     @property
     def full(self) -> bool:
@@ -59,7 +60,7 @@ class Live:
 
     def end(self) -> None:
         """End every stream; whoever comes later finds it ended."""
-        self.ended = True
+        self.ended.set()
         self._wake()
 
     async def _listen(self) -> None:
@@ -92,7 +93,7 @@ def add_live(console: web.Application) -> None:
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Send a word when something was committed, at most one a second, until the browser leaves or the gateway stops."""
+    """Send a word when something was committed, every few seconds at most, until the browser leaves or the gateway stops."""
     live = request.app[LIVE]
     if live.full:
         return web.Response(status=HTTPStatus.NO_CONTENT)  # upon which a browser does not ask again
@@ -107,7 +108,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
 
 async def _tell(response: web.StreamResponse, live: Live, woken: asyncio.Event) -> None:
     until = now() + _LIFE
-    while not live.ended and now() < until:
+    while not live.ended.is_set() and now() < until:
         try:
             await asyncio.wait_for(woken.wait(), _BEAT)
         except TimeoutError:
@@ -115,4 +116,5 @@ async def _tell(response: web.StreamResponse, live: Live, woken: asyncio.Event) 
             continue
         woken.clear()
         await response.write(_CHANGED)
-        await asyncio.sleep(_SPACING)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(live.ended.wait(), _SPACING)

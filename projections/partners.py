@@ -53,17 +53,25 @@ with waiting as (
   select partner, count(*) as waiting, count(*) filter (where next_attempt_at <= now() and status <> 'delivering') as due,
          min(received_at) as oldest_received_at,
          min(next_attempt_at) filter (where next_attempt_at <= now() and status <> 'delivering') as oldest_due_at
-  from leads where next_attempt_at is not null group by partner)
+  from leads where next_attempt_at is not null {also} group by partner)
 select partner, coalesce(waiting, 0) as waiting, coalesce(due, 0) as due, oldest_received_at, oldest_due_at,
        opened_at, probe_at, coalesce(failures, 0) as failures, error, tried_at, asked_at
-from waiting full join lead_breakers using (partner) order by partner
+from waiting full join lead_breakers using (partner) {where} order by partner
 """
+_READ_ALL: Final = _READ.format(also="", where="")
+_READ_ONE: Final = _READ.format(also="and partner = %(partner)s", where="where partner = %(partner)s")
 
 
 async def read_partners(connection: AsyncConnection) -> list[PartnerView]:
     """Read every partner with waiting leads, or with a CRM that has failed."""
     async with connection.cursor(row_factory=class_row(PartnerView)) as cursor:
-        return await (await cursor.execute(_READ)).fetchall()
+        return await (await cursor.execute(_READ_ALL)).fetchall()
+
+
+async def read_partner(connection: AsyncConnection, partner: str) -> PartnerView | None:
+    """Read one of them; None if no lead of it waits and its CRM has not failed."""
+    async with connection.cursor(row_factory=class_row(PartnerView)) as cursor:
+        return await (await cursor.execute(_READ_ONE, {"partner": partner})).fetchone()
 
 
 class Pause(NamedTuple):

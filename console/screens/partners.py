@@ -22,7 +22,7 @@ from operations.partners.health import Health, read_health
 from operations.partners.routes import detail_of, registry_of
 from operations.stats import store as stats
 from operations.stats.query import StatsQuery
-from projections.partners import PartnerView, Pause, ask_probe, pause_key, read_partners, read_pauses
+from projections.partners import PartnerView, Pause, ask_probe, pause_key, read_partner, read_partners, read_pauses
 from schemas.leads import LeadStatus
 from schemas.partners import key_of
 from schemas.text import Filter, PartnerId, accepts
@@ -31,6 +31,7 @@ _SHOWN: Final = 100
 _SPAN: Final = timedelta(hours=1)
 _LATE: Final = timedelta(minutes=1)
 _ABSENT: Final = "no partner has this id"
+_RUNNING: Final = Pause(paused=False, by="configuration")
 
 State = Literal["paused", "failing", "waiting"]
 
@@ -168,16 +169,18 @@ async def _partner(request: web.Request, template: str) -> web.Response:
 
 async def _standing(request: web.Request, connection: AsyncConnection, key: str) -> Standing:
     """Raises GatewayError `not_found`."""
-    return known(next((each for each in await _all(request, connection) if each.id == key), None), _ABSENT)
+    pause = (await read_pauses(connection, registry_of(request).environment)).get(key)
+    view = await read_partner(connection, key)
+    return known(Standing(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
 
 
 async def _all(request: web.Request, connection: AsyncConnection) -> list[Standing]:
     """Every partner that exists, has leads that wait, or has a CRM that has failed, in the order of their ids."""
     pauses = await read_pauses(connection, registry_of(request).environment)
     waiting = {view.partner: view for view in await read_partners(connection)}
-    running = Pause(paused=False, by="configuration")
     return [
-        Standing(key, pauses.get(key, running), waiting.get(key, PartnerView(partner=key))) for key in sorted({*pauses, *waiting})
+        Standing(key, pauses.get(key, _RUNNING), waiting.get(key, PartnerView(partner=key)))
+        for key in sorted({*pauses, *waiting})
     ]
 
 

@@ -72,7 +72,7 @@ addEventListener("pageshow", follow);
 
 // A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus. An answer that was
 // under way by then would close it, so it is dropped.
-const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], a:focus-visible");
+const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], :focus-visible");
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (isInUse(part) || (document.hidden && part.matches("[hx-trigger*=every]"))) event.preventDefault();

@@ -38,7 +38,8 @@ async def listeners(gateway: Gateway) -> int:
     return len([row for row in await gateway.rows("pg_stat_activity") if row["query"] == "listen outbox"])
 
 
-async def test_a_commit_is_told_of(gateway: Gateway, database_url: str) -> None:
+async def test_a_commit_is_told_of(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_SPACING", 0.0)
     async with following(gateway, database_url) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
         for _ in range(2):  # as it begins, and as it listens: neither knows of what was before
@@ -94,6 +95,20 @@ async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
     async with following(gateway, database_url) as first, following(gateway, database_url) as second:
         await until_told(first)
         assert (first.status, second.status) == (200, 204)
+
+
+async def test_commits_that_come_close_together_are_not_told_of_one_by_one(
+    start_gateway: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_SPACING", 3600.0)
+    async with aiohttp.ClientSession() as client:
+        async with start_gateway(SHUTDOWN_GRACE="60s") as gateway:
+            operator = await visitor(gateway, database_url)
+            stream = await client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"})
+            await until_told(stream)
+            for number in range(3):
+                await gateway.post(Payment(id=f"pi_{number}").succeeded(event_id=f"evt_{number}"))
+        assert CHANGED not in await stream.content.read()
 
 
 async def test_a_stream_ends_whole_when_the_gateway_stops(start_gateway: StartGateway, database_url: str) -> None:
