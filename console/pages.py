@@ -1,17 +1,20 @@
 """Pages from templates: one a screen, with what all of them share."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote, quote_plus
 
 import orjson
 from aiohttp import web
 
 from console.assets import address_of
+from console.json_text import indented
 from console.sessions import Holder
-from gateway.masking import without_addresses
+from gateway.masking import addresses_in, without_addresses
 from schemas.currencies import NO_CURRENCY, text_of
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _WHOLE: Final = 16  # characters of an id that is shown as it is
 _END: Final = 6
+_REPEATED: Final = re.compile(r"((?<= value=\x22)[^\x22]*|(?<=\?)[^\x22<>\s]*(?=\x22))")
+"""The value of a field of a form, and the query of a link."""
 
 
 class Screen(NamedTuple):
@@ -59,8 +64,16 @@ def page(request: web.Request, template: str, *, status: int = HTTPStatus.OK, **
         .render(values, session=request.get(SESSION), screens=request.app[SCREENS], here=request.path)
     )
     session = request.get(SESSION)
-    shown = text if session is None or session.changes else without_addresses(text)
+    shown = text if session is None or session.changes else _for_reader(request, text)
     return web.Response(text=shown, content_type="text/html", status=status)
+
+
+def _for_reader(request: web.Request, text: str) -> str:
+    """Mask the addresses of a page, but for those of the reader's own query, where the page's fields and links repeat it."""
+    ways: tuple[Callable[[str], str], ...] = (str, quote, quote_plus)
+    own = {each for value in request.query.values() for way in ways for each in addresses_in(way(value))}
+    pieces = _REPEATED.split(text) if own else [text]
+    return "".join(without_addresses(piece, own if n % 2 else frozenset()) for n, piece in enumerate(pieces))
 
 
 def redirect(path: str) -> web.Response:
@@ -110,13 +123,14 @@ def span(seconds: float) -> str:
 def pretty(body: bytes) -> str:
     """A body as people read it: JSON with its lines set, any other text as it is, and of other bytes their number."""
     try:
-        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return body.decode()
+        text = body.decode()
     except UnicodeDecodeError:
         return f"{len(body):,} bytes that are no text"
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return text
+    return indented(text)
 
 
 def amount_of(minor: int, currency: str, provider: str) -> str:

@@ -52,9 +52,14 @@ def masked(value: Any, personal: AbstractSet[str]) -> Any:
             return value
 
 
-def without_addresses(text: str) -> str:
-    """The text with a mask for each address of mail and each telephone number, as they are or quoted in a URL."""
-    return _ADDRESS.sub(MASK, text)
+def without_addresses(text: str, but: AbstractSet[str] = frozenset()) -> str:
+    """The text with a mask for each address of mail and each telephone number but these, as they are or quoted in a URL."""
+    return _ADDRESS.sub(lambda found: found[0] if found[0] in but else MASK, text)
+
+
+def addresses_in(text: str) -> list[str]:
+    """The addresses of mail and the telephone numbers in a text."""
+    return _ADDRESS.findall(text)
 
 
 def _mask(value: Any) -> Any:

@@ -22,14 +22,14 @@ _CHANGES: Final = 20
 async def settings(request: web.Request) -> web.Response:
     """Show the secrets of this gateway and those used lately, the retention, and the messages about the last alerts."""
     await request.app[SECRET_USES].flush()
-    begins = request.query.get("setting", "").upper()
+    begins = request.query.get("setting", "")
     query = NotificationsQuery(template="operator-alert", limit=_ALERTS)
     async with transaction(request) as connection:
         secrets = await standing.read(connection, request.app[SETTINGS].newest, request.app[SENDERS])
     async with reading(request) as connection:
         kept = await retention.read(connection)
         alerts = await lists.read(connection, lists.NOTIFICATIONS, query.asked(datetime.now(UTC)))
-    fitting = [each for each in secrets.items if each.setting.startswith(begins)]
+    fitting = [each for each in secrets.items if each.setting.casefold().startswith(begins.casefold())]
     return page(
         request,
         "settings.html",

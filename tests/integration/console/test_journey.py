@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +107,8 @@ async def test_a_session_that_reads_sees_no_body_and_no_replay(start_gateway: St
         event = await paid(gateway)
         reader = await visitor(gateway, database_url, role="reader")
         page = await reader.get(f"/console/journey/{event}")
+        shown = (await (await visitor(gateway, database_url)).get(f"/console/journey/{event}")).text
+        assert [re.sub("<[^>]*>", "", text).count("Belongs to(masked)") for text in (page.text, shown)] == [1, 0]
         body = await reader.get(f"/console/journey/{event}/body")
         detail = await reader.get(f"/console/deliveries/{event}/detail")
         assert (page.status, "Replay this" in page.text, "127.0.0.1" in page.text, "Stripe-Signature" in page.text) == (

@@ -10,11 +10,13 @@ import pytest
 
 from console.screens import settings
 from operations.retention import store
-from outbox import partitions
+from outbox import pages, partitions
 from runtime.ids import new_id
+from runtime.seals import new_key
 from runtime.settings import Secret
 from tests.console import NARROW, READER, TOKEN, assert_sound, signed_in, visitor
 from tests.gateways import OLD_SECRET
+from tests.integration.operations.test_endpoints import EU, call, until
 from tests.simulators.stripe import Payment
 
 if TYPE_CHECKING:
@@ -79,6 +81,52 @@ async def test_many_secrets_are_shown_in_part_and_narrowed_by_their_setting(
         text = (await operator.get("/console/settings?setting=partner_acme")).text
         assert (text.count("PARTNER_ACME_SECRET"), "PARTNER_OTHER" in text, "the first 3" in text) == (2, False, False)
         assert "No setting of secrets" in (await operator.get("/console/settings?setting=%3Cscript%3E")).text
+
+
+async def test_secrets_of_endpoints_are_found_in_any_case(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(SECRET_KEYS=new_key()) as gateway:
+        assert (await call(gateway, "PUT", "/stripe/eu", {"secrets": [EU]}))[0] == 201
+        await until(gateway, "stripe/eu", EU)
+        operator = await visitor(gateway, database_url)
+        for begins in ("endpoint+stripe/", "Endpoint+STRIPE/E"):
+            text = (await operator.get(f"/console/settings?setting={begins}")).text
+            assert ("endpoint stripe/eu" in text, "No setting of secrets" in text) == (True, False)
+
+
+async def test_a_reader_sees_no_caller_in_the_audit_log_and_filters_on_by_its_own_words(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        with psycopg.connect(database_url) as connection:
+            for _ in range(3):
+                connection.execute(
+                    """insert into audit_log (id, method, path, status, trace_id, duration_ms, client)
+                       values (%s, 'CLI', 'erase ada@example.com', 200, '', 0, 'the-account')""",
+                    (new_id(),),
+                )
+        operator, reader = [await visitor(gateway, database_url, role=role) for role in ROLES]
+        asked = f"{AUDIT}?path=erase+ada%40example.com&limit=2"
+        assert "the-account" in (await operator.get(asked)).text
+        text = (await reader.get(asked)).text
+        following = text.partition(f'href="{AUDIT}?')[2].partition('"')[0].replace("&amp;", "&")
+        assert ("the-account" in text, 'value="erase ada@example.com"' in text, text.count("erase (masked)")) == (False, True, 2)
+        assert (await reader.get(f"{AUDIT}?{following}")).text.count("erase (masked)") == 1
+        entries = await (await gateway.get("/v1/admin/audit?path=erase", {"X-Internal-Token": READER})).json()
+        assert {entry["client"] for entry in entries["items"]} == {"(masked)"}
+
+
+async def test_a_filtered_page_of_the_audit_log_looks_at_a_bounded_number_and_leads_on(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = await visitor(gateway, database_url)
+    for path in ("/console/sign-out", CONFIG, CONFIG, CONFIG):
+        await operator.post(path, form_token="of another")
+    monkeypatch.setattr(pages, "LOOKED", 3)
+    asked = f"{AUDIT}?path=/console/sign-out"
+    first = (await operator.get(asked)).text
+    following = first.partition(f'href="{AUDIT}?')[2].partition('"')[0].replace("&amp;", "&")
+    second = (await operator.get(f"{AUDIT}?{following}")).text
+    assert [(text.count("/console/sign-out</th>"), "Look further" in text) for text in (first, second)] == [(0, True), (1, False)]
 
 
 async def test_messages_about_alerts_are_text_and_a_reader_sees_no_address(
