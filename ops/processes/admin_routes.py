@@ -52,7 +52,8 @@ _ABSENT: Final = frozenset({Reason.NOT_FOUND})
 _OTHERS_ID: Final = frozenset({Reason.PARTNER_ID_TAKEN, Reason.PARTNER_IN_ENVIRONMENT})
 _OF_PARTNERS: Final = _ABSENT | _OTHERS_ID | {Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 _OF_ENDPOINTS: Final = frozenset({Reason.SECRET_INVALID, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE})
-_OF_EVENTS: Final = frozenset({"key"})  # of a message to an address it is the address
+_OF_CALLS: Final = frozenset({"client", "headers"})  # who called, with what
+_OF_EVENTS: Final = _OF_CALLS | {"key"}  # of a message to an address the key is the address
 _ENDPOINT: Final = "The provider, or the id of the endpoint."
 _IN_PATH: Final[dict[str, Any]] = {"provider": ProviderName, "id": Slug}
 
@@ -73,7 +74,7 @@ def _listed(path: str, handler: Handler, page: type[Page[Any]], query: type[Limi
 ADMIN: Final = (
     Route(
         "GET", "/v1/admin/webhooks/deliveries", "admin_deliveries", deliveries.deliveries, {200: deliveries.DeliveriesPage},
-        role="admin", query=DeliveriesQuery,
+        role="admin", query=DeliveriesQuery, personal=_OF_CALLS,
     ),
     _one(
         "webhooks/deliveries/{id}", "delivery", deliveries.delivery, deliveries.DeliveriesDetail, "The id of the delivery.",
@@ -193,7 +194,7 @@ ADMIN: Final = (
     ),
     Route(
         "GET", "/v1/admin/audit", "admin_audit", audit.audit, {200: audit.AuditPage}, role="admin", query=audit.AuditQuery,
-        personal=frozenset({"client"}),
+        personal=_OF_CALLS,
     ),
     Route("GET", "/v1/admin/overview", "admin_overview", overview.overview, {200: Overview}, role="admin"),
     Route("GET", "/v1/admin/retention", "admin_retention", retention.retention, {200: Retention}, role="admin"),

@@ -67,7 +67,7 @@ async def test_a_reader_reaches_all_that_changes_nothing_and_nothing_else(start_
 
 async def fill(gateway: Gateway, database_url: str) -> Ids:
     """Put personal data wherever an erasure finds some; the key of the message is an address."""
-    await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"))
+    await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"), User_Agent=f"browser of {NAME}")
     [cause] = await gateway.rows("outbox")
     ids = Ids(cause["id"], new_id(), new_id(), new_id())
     kept = {name: cause[name] for name in ("occurred_at", "traceparent", "source", "dataschema")}
@@ -112,6 +112,7 @@ async def test_no_personal_data_is_in_any_answer_to_a_reader(start_gateway: Star
         paths = [
             "contacts/user-7", "notifications", f"notifications/{ids.notification}", "leads", f"leads/{ids.lead}", "dead-letters",
             f"dead-letters/{ids.letter}", f"dead-letters/{ids.lead}", f"events/{ids.event}", f"webhooks/deliveries/{ids.event}",
+            "webhooks/deliveries",
             "find?q=user-7", "find?q=canary%40example.com",
         ]  # fmt: skip
         words = (EMAIL, PHONE, NAME, "canary-push", "Y2FuYXJ5", "Q2FuYXJ5")  # the last two are the beginnings in base64
