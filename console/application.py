@@ -55,6 +55,7 @@ def add_console(app: web.Application) -> None:
     console[SCREENS] = SCREENS_SHOWN
     console[sign_in.ATTEMPTS] = sign_in.attempts()
     console[overview.ACCOUNT] = overview.shared_account(app[READS])
+    console[overview.TRAFFIC] = overview.shared_traffic(app[READS])
     console.cleanup_ctx.append(_close)
     console.add_routes(
         [
@@ -78,4 +79,5 @@ async def _home(_: web.Request) -> web.Response:
 async def _close(console: web.Application) -> AsyncIterator[None]:
     yield
     await console[overview.ACCOUNT].close()
+    await console[overview.TRAFFIC].close()
     await console[sign_in.ATTEMPTS].close()

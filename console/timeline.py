@@ -13,7 +13,7 @@ MONEY: Final = frozenset({"payment", "refund", "dispute", "subscription", "invoi
 
 
 class Step(NamedTuple):
-    """A step of a journey; `after` are the seconds since the first one."""
+    """A step of a journey; `after` are the seconds since the first one, `quote` what somebody else answered."""
 
     at: datetime
     after: float
@@ -22,6 +22,7 @@ class Step(NamedTuple):
     id: str
     page: str
     level: str
+    quote: str = ""
 
 
 class Branch(NamedTuple):
@@ -49,11 +50,9 @@ def timeline(found: EventsDetail) -> list[Step]:
             outcome = f"{each.status}{f' ({each.error})' if each.error else ''}"
             level = "much" if each.error else "none"
             took = f", took {(each.ended_at - moment).total_seconds():.3f} s" if each.kind == "attempt" and each.ended_at else ""
-            steps.append(
-                _step(
-                    moment, f"{each.kind}{number}", outcome + took + clock, each.id, level=level, page=page_of(each.kind, each.id)
-                )
-            )
+            what, page = f"{each.kind}{number}", page_of(each.kind, each.id)
+            step = _step(moment, what, outcome + took + clock, each.id, level=level, page=page)
+            steps.append(step._replace(quote=each.excerpt or ""))
     first = min(step.at for step in steps)
     ordered = sorted(steps, key=lambda step: step.at)
     return [step._replace(after=(step.at - first).total_seconds()) for step in ordered]

@@ -1,11 +1,13 @@
 """The first screen: whether all is well, in one look."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from console.links import page_of_alert
 from console.pages import Screen, page
@@ -25,6 +27,8 @@ from runtime.database import Pool
 from runtime.shared import Shared
 
 _SPAN: Final = timedelta(days=1)
+_HOURS: Final = timedelta(hours=3)
+"""The chart's span. Longer ones are for `GET /v1/admin/stats`, in larger buckets."""
 _FRESH: Final = 4.0  # seconds; the page looks again after five
 _PATIENCE: Final = 5.0
 _LIMIT: Final = 60.0
@@ -44,6 +48,17 @@ ACCOUNT: Final = web.AppKey("account", Shared[Account])
 """One for all readers, since it counts every row of a day."""
 
 
+class Traffic(NamedTuple):
+    """The deliveries of the last hours, by source and minute."""
+
+    chart: dict[str, Any]
+    total: int
+
+
+TRAFFIC: Final = web.AppKey("traffic", Shared[Traffic])
+"""One for all readers, since it counts every row of the hours."""
+
+
 async def overview(request: web.Request) -> web.Response:
     """Show the page: what Postgres knows at once, what Kafka knows once it answers."""
     return page(request, "overview.html", **await _account(request))
@@ -56,12 +71,7 @@ async def account(request: web.Request) -> web.Response:
 
 async def traffic(request: web.Request) -> web.Response:
     """Show what came in by the minute, of each source."""
-    period = StatsQuery(bucket="1m").period(datetime.now(UTC))
-    async with reading(request) as connection:
-        series = await stats.count(connection, "deliveries", period)
-    return page(
-        request, "_traffic.html", chart=_chart(series, period), total=sum(p.number for each in series for p in each.points)
-    )
+    return page(request, "_traffic.html", traffic=await request.app[TRAFFIC].now())
 
 
 async def troubles(request: web.Request) -> web.Response:
@@ -94,19 +104,40 @@ def shared_account(pool: Pool) -> Shared[Account]:
     return Shared(lambda: _read(pool), fresh=_FRESH, patience=_PATIENCE)
 
 
+def shared_traffic(pool: Pool) -> Shared[Traffic]:
+    """Return the traffic for all readers of this gateway."""
+    return Shared(lambda: _count(pool), fresh=_FRESH, patience=_PATIENCE)
+
+
 async def _read(pool: Pool) -> Account:
     """Raises GatewayError `postgres_unavailable`."""
     now = datetime.now(UTC)
+    async with _counting(pool, "the account of a day") as connection:
+        ledger = await books.read(connection, now - _SPAN, now)
+        letters = await open_letters(connection)
+        counted = await state.dead_letters(connection, letters)
+        return Account(now, ledger, letters, counted, await open_losses(connection))
+
+
+async def _count(pool: Pool) -> Traffic:
+    """Raises GatewayError `postgres_unavailable`."""
+    now = datetime.now(UTC)
+    period = StatsQuery(bucket="1m", since=now - _HOURS).period(now)
+    async with _counting(pool, "the traffic of the last hours") as connection:
+        series = await stats.count(connection, "deliveries", period)
+    return Traffic(_chart(series, period), sum(point.number for each in series for point in each.points))
+
+
+@asynccontextmanager
+async def _counting(pool: Pool, what: str) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection for a long count, which ends in a refusal after a while."""
     try:
         async with asyncio.timeout(_LIMIT):
             with refusing_outages():
                 async with pool.connection() as connection:
-                    ledger = await books.read(connection, now - _SPAN, now)
-                    letters = await open_letters(connection)
-                    counted = await state.dead_letters(connection, letters)
-                    return Account(now, ledger, letters, counted, await open_losses(connection))
+                    yield connection
     except TimeoutError as error:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, f"the account of a day takes longer than {_LIMIT:.0f} s") from error
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, f"{what} takes longer than {_LIMIT:.0f} s") from error
 
 
 SCREEN: Final = Screen(

@@ -60,7 +60,7 @@ def list_deliveries(  # one option for each word of the query
 
 
 async def walk(connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID) -> tuple[list[Delivery], bool]:
-    """As many as were asked for, however far back they are, and whether there is more."""
+    """Return as many as were asked for, however far back they are, and whether there is more."""
     from operations.deliveries import store
 
     found, last = await store.deliveries(connection, query, first, before)

@@ -23,20 +23,20 @@ _TOUCHED: Final = """
 with events as (select * from unnest(%(ids)s::uuid[], %(keys)s::text[]) as t(id, key)),
 touched as (
   select 'task' as kind, t.id::text as id, t.status, t.reason as error, t.created_at as began_at, t.settled_at as ended_at,
-    null::int as attempt, '/internal/v1/tasks/' || t.id as link
+    null::int as attempt, null as excerpt, '/internal/v1/tasks/' || t.id as link
   from events e join tasks t on t.id = e.id
   union all
-  select 'notification', n.id::text, n.status, n.reason, null, n.updated_at, n.attempts, '/v1/admin/notifications/' || n.id
+  select 'notification', n.id::text, n.status, n.reason, null, n.updated_at, n.attempts, null, '/v1/admin/notifications/' || n.id
   from events e join notifications n on n.id = e.id
   union all
-  select 'lead', l.id::text, l.status, l.suppressed, l.received_at, l.updated_at, l.attempts, '/v1/admin/leads/' || l.id
+  select 'lead', l.id::text, l.status, l.suppressed, l.received_at, l.updated_at, l.attempts, null, '/v1/admin/leads/' || l.id
   from events e join leads l on l.id = e.id
   union all
   select 'attempt', a.lead_id::text, coalesce(a.status::text, case when a.ended_at is null then 'running' else 'failed' end),
-    a.error, a.started_at, a.ended_at, a.attempt, '/v1/admin/leads/' || a.lead_id
+    a.error, a.started_at, a.ended_at, a.attempt, a.excerpt, '/v1/admin/leads/' || a.lead_id
   from events e join lead_attempts a on a.lead_id = e.id
   union all
-  select distinct h.aggregate_type, h.aggregate_id, h.type, null, h.occurred_at, null::timestamptz, null::int,
+  select distinct h.aggregate_type, h.aggregate_id, h.type, null, h.occurred_at, null::timestamptz, null::int, null,
     '/v1/admin/' || h.aggregate_type || 's/' || h.aggregate_id
   from events e join history h on h.aggregate_id = e.key and h.event_id = e.id and h.aggregate_type <> 'lead')
 select * from touched order by coalesce(began_at, ended_at), kind, attempt limit %(limit)s
@@ -56,6 +56,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     ended_at: datetime | None = None  #: When it ended or last changed; absent if it has not ended.
     attempt: int | None = None  #: The number of the attempt, or the number of attempts made; absent where there are none.
     error: str | None = None  #: The stable word for the error; absent if there is none.
+    excerpt: str | None = None  #: The first characters of the CRM's answer to an attempt; absent if it was empty.
 
 
 async def event_behind(connection: AsyncConnection, asked: str) -> UUID | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
-from tests.console import READER, assert_sound, signed_in, visitor
+from tests.console import READER, TOKEN, assert_sound, signed_in, visitor
+from tests.integration.console.leads_in import attempt_in, lead_in
 from tests.integration.operations.test_find import caused
 from tests.simulators.stripe import Payment
 
@@ -118,3 +120,18 @@ async def test_a_session_that_reads_sees_no_body_and_no_replay(start_gateway: St
             False,
         )
         assert ("evt_1" in body.text, "evt_1&#34;" in detail.text, "Stripe-Signature" in detail.text) == (False, False, False)
+
+
+async def test_the_answer_of_a_crm_is_in_the_timeline_of_who_may_read_it(start_gateway: StartGateway, database_url: str) -> None:
+    async with start_gateway(READ_API_TOKEN=READER) as gateway:
+        event = await paid(gateway)
+        lead_in(database_url, id=event)
+        attempt_in(database_url, UUID(event), 1, "http_500", "Ada is known here")
+        shown = {}
+        for role in ("admin", "reader"):
+            text = (await (await visitor(gateway, database_url, role=role)).get(f"/console/journey/{event}")).text
+            shown[role] = ("attempt 1" in text, "Ada is known here" in text)
+        assert shown == {"admin": (True, True), "reader": (True, False)}
+        for token, excerpt in ((TOKEN, "Ada is known here"), (READER, "(masked)")):
+            found = await (await gateway.get(f"/v1/admin/events/{event}", {"X-Internal-Token": token})).json()
+            assert [each["excerpt"] for each in found["touched"] if each["kind"] == "attempt"] == [excerpt]
