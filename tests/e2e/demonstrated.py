@@ -1,0 +1,13 @@
+"""The effects that the demo shows, however its servers are secured."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EFFECTS: Final = (
+    "succeeded, 49.90 EUR",
+    "mail to demo-user@example.com: Your payment of 49.90 EUR has arrived",
+    "delivered; attempt 1 answered 204",
+    "Redis: 3 of 3 keys removed, 0 left",
+    "finds demo-",
+)
