@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import requests
-
 from benchmarks import load
 from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
 from benchmarks.figures import Aim, Result, cpu_seconds_of_all, expect, median, ratio
+from benchmarks.mail_server import mail_server
 from benchmarks.system import Running, System, system
 from benchmarks.topic import Topic
-from ops.dev.processes import SINK
+from ops.dev.processes import TALLYHOOK
 from schemas.topics import Topic as Name
 from tests.release import last_release
 
@@ -24,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.figures import Figure, Scale
+    from benchmarks.mail_server import MailServer
     from benchmarks.system import Report
 
 EVENTS: Final = 200_000
-_PROCESSES: Final = (SINK, "relay", "worker-notifications", "worker-payments", "gateway")
+_PROCESSES: Final = ("relay", "worker-notifications", "worker-payments", "gateway")
 _SERVERS: Final = ("postgres", "kafka", "redis")
 _AT_ONCE: Final = 25_000  # signed and sent together: no signature may be older than five minutes
 _CONNECTIONS: Final = 64
@@ -46,10 +46,11 @@ class _Travelled(NamedTuple):
 class _Side:
     """A release with the servers that it runs on."""
 
-    def __init__(self, name: str, ours: System, report: Report) -> None:
+    def __init__(self, name: str, ours: System, mails: MailServer, report: Report) -> None:
         self.name = name
         self.rounds: list[_Travelled] = []
         self._ours = ours
+        self._mails = mails
         self._report = report
 
     def travel(self, events: int) -> None:
@@ -58,7 +59,7 @@ class _Side:
         billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
         before = billing.ends(), outcomes.ends()
         with self._ours.running(*_PROCESSES) as processes:
-            meter = _Meter(self._ours, processes)
+            meter, taken = _Meter(self._ours, processes), self._mails.taken
             started = time.monotonic()
             self._send(events)
             self._report("whole", f"{self.name}: waiting for the last mail")
@@ -71,7 +72,7 @@ class _Side:
                 topic.until_readable(ends, events, _LIMIT, check)
             took = time.monotonic() - started
             self.rounds.append(_Travelled(events / took, meter.cost(events), meter.written(events)))
-            expect("mails", _mails(processes), events)
+            expect("mails", self._mails.taken - taken, events)
         for table in ("dedup", "payments", "notifications"):
             expect(f"rows of {table}", self._ours.count(table), events)
         expect("mails known to be sent", self._ours.count("notifications where status = 'sent'"), events)
@@ -99,10 +100,10 @@ class _Side:
 
 
 class _Meter:
-    """The processor time of every process that takes part, but for the load's and the sink's own, and what servers write."""
+    """The processor time of every process that takes part, but for the load and the mail server, and what servers write."""
 
     def __init__(self, ours: System, processes: Sequence[Running]) -> None:
-        self._pids = {process.name: process.pid for process in processes if process.name != SINK}
+        self._pids = {process.name: process.pid for process in processes}
         self._pids |= {server.name: server.pid for server in ours.stack.servers if server.pid}
         self._ours = ours
         self._before, self._written_before = self._now(), self._written()
@@ -128,17 +129,25 @@ class _Meter:
 def run(scale: Scale, report: Report) -> Result:
     events = scale.count(EVENTS)
     with ExitStack() as stack:
-        sides = [_Side("this release", stack.enter_context(system(*_SERVERS, report=report)), report)]
+        mails = stack.enter_context(mail_server())
+        programs = {"this release": TALLYHOOK}
         if scale.with_peer:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallyhook-release-")))
-            sides.append(
-                _Side("last release", stack.enter_context(system(*_SERVERS, report=report, program=last_release(folder))), report)
+            programs["last release"] = last_release(folder)
+        sides = [
+            _Side(
+                name,
+                stack.enter_context(system(*_SERVERS, report=report, program=program, NOTIFY_EMAIL_URL=mails.url)),
+                mails,
+                report,
             )
+            for name, program in programs.items()
+        ]
         for _ in range(scale.rounds):
             for side in sides:
                 side.travel(events)
     notes = [
-        f"{events:,} events over HTTP, {_CONNECTIONS} connections, a mail for each to a mail server on the same machine",
+        f"{events:,} events over HTTP, {_CONNECTIONS} connections, a mail for each to `mail_server.py` on the same machine",
         "processor time is that of our processes and their servers; the load and the mail server are not counted",
     ]
     return Result("whole", [*_ratios(sides), *(figure for side in sides for figure in _figures(side))], notes)
@@ -167,8 +176,3 @@ def _figures(side: _Side) -> list[Figure]:
         median(f"{side.name}: written to the WAL", [each.written["WAL"] for each in side.rounds], "KB/event"),
         median(f"{side.name}: written to topics", [each.written["topics"] for each in side.rounds], "KB/event"),
     ]
-
-
-def _mails(processes: Sequence[Running]) -> int:
-    [sink] = [process for process in processes if process.name == SINK]
-    return int(requests.get(f"{sink.web}/", timeout=30).json()["total"])
