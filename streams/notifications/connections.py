@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.message import EmailMessage
 from typing import Final, NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
@@ -30,10 +29,11 @@ class Connections:
         self._idle: list[_Idle] = []
         self._closed = False
 
-    async def send(self, mail: EmailMessage, sender: str, recipient: str) -> None:
+    async def send(self, mail: bytes, sender: str, recipient: str) -> None:
         """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
+        options = [] if (sender + recipient).isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
         async with self._one() as client:
-            await client.send_message(mail, sender=sender, recipients=[recipient])
+            await client.sendmail(sender, [recipient], mail, mail_options=options)
 
     def close(self) -> None:
         """Close what is idle now, and the others after their mail."""

@@ -105,7 +105,7 @@ def test_every_address_is_that_of_the_mail_that_goes_there(text: str) -> None:
     if mailbox is None:
         return
     mail = mail_of(Message("<1@x>", text, Text("body", "subject")), Address(addr_spec="shop@example.com"), mailbox)
-    read = message_from_bytes(mail.as_bytes(), policy=policy.SMTPUTF8 if not mailbox.ascii else policy.SMTP)
-    assert [address.addr_spec for address in mail["To"].addresses] == [mailbox.address]
+    read = message_from_bytes(mail, policy=policy.SMTPUTF8 if not mailbox.ascii else policy.SMTP)
+    assert [address.addr_spec for address in read["To"].addresses] == [mailbox.address]
     assert str(read["To"]) == mailbox.address
-    assert read.keys() == mail.keys()
+    assert read.get_content().rstrip() == "body"
