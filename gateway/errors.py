@@ -95,7 +95,10 @@ class Reason(StrEnum):
     INTAKE_FULL = "intake_full", 503  #: Too many webhooks wait for their commit.
     GATEWAY_FULL = "gateway_full", 503  #: The gateway has too many connections or requests.
     STOPPING = "stopping", 503  #: The gateway was asked to stop.
-    LOOP_HUNG = "loop_hung", 503  #: A background loop has made no round for a minute.
+    LOOP_HUNG = (
+        "loop_hung",
+        503,
+    )  #: A background loop has made no round for a minute, or a process of the gateway does not answer.
 
 
 class GatewayError(Failure[Reason]):

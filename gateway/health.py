@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.errors import GatewayError, Reason
-from gateway.keys import DAYS, INTAKE, LOOPS, SCHEMA, STOPPING
+from gateway.keys import DAYS, INTAKE, LOOPS, SCHEMA, SIBLINGS, STOPPING
 from runtime.heartbeat import liveness
 
 
@@ -29,10 +29,13 @@ async def live(request: web.Request) -> web.Response:
     """
     Check that the process is alive.
 
-    Every background loop has made a round within the last minute. The check passes while Postgres is away.
+    Every background loop has made a round within the last minute. The check passes while Postgres is away. A gateway of several
+    processes is alive while all of them are.
     """
     if hung := liveness([*request.app[LOOPS]]).get("loops"):
         raise GatewayError(Reason.LOOP_HUNG, f"has not turned for a minute: {', '.join(hung)}")
+    if not request.app[STOPPING].is_set():  # those that are asked to stop end at different times
+        await request.app[SIBLINGS].check(request.path)
     return web.json_response(body=msgspec.json.encode(Live()))
 
 
@@ -41,7 +44,7 @@ async def ready(request: web.Request) -> web.Response:
     Check that the gateway should get webhooks.
 
     It can commit to Postgres, and it was not asked to stop. A gateway that is stopping fails this check and still serves
-    requests.
+    requests. A gateway of several processes is ready once all of them are.
     """
     schema = request.app[SCHEMA]
     if request.app[STOPPING].is_set():
@@ -52,16 +55,19 @@ async def ready(request: web.Request) -> web.Response:
         raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away")
     if found := request.app[DAYS].wrong:
         raise GatewayError(*found)
+    await request.app[SIBLINGS].check(request.path)
     return web.json_response(body=msgspec.json.encode(Ready(process="gateway", system=schema.found.system)))
 
 
-async def metrics(_: web.Request) -> web.Response:
+async def metrics(request: web.Request) -> web.Response:
     """
     Read the metrics of the gateway.
 
-    The answer is in the text format of Prometheus; docs/metrics.md describes every metric.
+    The answer is in the text format of Prometheus; docs/metrics.md describes every metric. A gateway of several processes answers
+    with the metrics of all of them, each under the label `gateway_process`.
     """
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    text = await request.app[SIBLINGS].merge(request.path, generate_latest().decode())
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 CONTRACT: Final = web.AppKey("contract", bytes)

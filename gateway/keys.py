@@ -16,6 +16,7 @@ from gateway.refusal_log import RefusalLog
 from gateway.secrets.tokens import Caller, Gatekeeper
 from gateway.secrets.uses import SecretUses
 from gateway.settings import GatewaySettings
+from gateway.siblings import Siblings
 from gateway.webhooks.intake import Intake
 from projections.senders import Senders
 from runtime.database import Pool
@@ -48,6 +49,7 @@ DAYS: Final = web.AppKey("days", Days)
 SCHEMA: Final = web.AppKey("schema", SchemaWatch)
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 """Set once the process is asked to stop."""
+SIBLINGS: Final = web.AppKey("siblings", Siblings)
 REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
 """Of the loops that the process cannot do without."""

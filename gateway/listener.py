@@ -10,7 +10,7 @@ import errno
 import resource
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import structlog
@@ -51,9 +51,13 @@ class Listener:
 
         Raises OSError.
         """
-        found = await self._loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
-            listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        places = await asyncio.to_thread(_places_at, host, port)
+        return self.listen([socket.create_server(address, family=family) for family, address in places])
+
+    def listen(self, sockets: Iterable[socket.socket]) -> int:
+        """Listen at these bound sockets; returns the port."""
+        for listening in sockets:
+            listening.listen(_BACKLOG)
             listening.setblocking(False)
             self._sockets.append(listening)
             self._loop.add_reader(listening, self._accept, listening)
@@ -132,6 +136,40 @@ class Listener:
             guest.task = None
             if guest.line is None:
                 self._connections.leave(guest)
+
+
+_Place = tuple[socket.AddressFamily, tuple[str, int]]
+
+
+def _places_at(host: str, port: int) -> list[_Place]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found))
+
+
+def bind_shared(host: str, port: int, number: int) -> list[list[socket.socket]]:
+    """
+    Bind every address of the host for so many processes, among which the kernel shares out connections (SO_REUSEPORT).
+
+    The sockets do not listen yet. A port at which another program listens is refused, also where the kernel would share it.
+
+    Raises OSError.
+    """
+    places: list[_Place] = []
+    for family, (name, _) in _places_at(host, port):
+        with socket.create_server((name, port), family=family) as alone:
+            port = alone.getsockname()[1]  # the same for every address, where a free one is asked for
+        places.append((family, (name, port)))
+    return [[_bound(family, address) for family, address in places] for _ in range(number)]
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind(address)
+    return made
 
 
 def _answer(error: GatewayError) -> bytes:

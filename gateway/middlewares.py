@@ -60,6 +60,15 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
     return response
 
 
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn a refusal into its answer, for callers whose calls are neither traced nor counted."""
+    try:
+        return await handler(request)
+    except GatewayError as error:
+        return response_of(error)
+
+
 def _require_schema(request: web.Request) -> None:
     """Refuse what would meet tables that are missing, or not those that this release knows."""
     unfit = request.app[SCHEMA].unfit if SCHEMA in request.app else None

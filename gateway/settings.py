@@ -65,6 +65,8 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     """The address at which our own services and operators reach the other routes; never open it to the world."""
     internal_port: Port = 8081
     """0 takes a free port."""
+    gateway_processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share both ports, one for each core that the gateway may use; each has the bounds below for itself."""
     internal_tls_cert: File | None = None
     """The certificate chain of the internal listener, a PEM file; it speaks plain HTTP without."""
     internal_tls_key: File | None = None

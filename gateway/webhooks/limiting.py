@@ -41,7 +41,8 @@ class Limits(NamedTuple):
 def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     """Hold every address that calls the application's webhooks to its rate, and let both rates follow the configuration."""
     defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
-    limits = Limits(*(Rates(rate, settings.redis_url, settings.redis_options) for rate in defaults.values()))
+    share = 1 / settings.gateway_processes
+    limits = Limits(*(Rates(rate, settings.redis_url, settings.redis_options, share=share) for rate in defaults.values()))
     settings.on_change(lambda newest: limits.log_in(newest.redis_url))
     clients = Clients(settings.trusted_proxies)
 

@@ -62,7 +62,8 @@ class Rates:
     """
     One rate for each of many clients, or None for no limit; `close` it at the end.
 
-    Ask only while there is something to `count`.
+    Ask only while there is something to `count`. `share` is the part of the rate that is granted while Redis does not count: the
+    processes of one gateway together grant no more than one would.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Rates:
         redis_options: Mapping[str, Any] = NO_OPTIONS,
         *,
         clock: Callable[[], float] = time.monotonic,
+        share: float = 1.0,
     ) -> None:
+        self._share = share
         self.change(rate)
         self._clock = clock
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -82,7 +85,7 @@ class Rates:
 
     def sharing(self, rate: RateLimitItem | None) -> "Rates":
         """Another rate, counted in the same Redis, whose connections this one closes."""
-        other = Rates(rate, None, clock=self._clock)
+        other = Rates(rate, None, clock=self._clock, share=self._share)
         other._shared = self._shared
         return other
 
@@ -93,7 +96,7 @@ class Rates:
         self._window = float(self._rate.get_expiry())
         self._lot = lot_of(self._rate.amount)
         self._allowances: dict[str, _Allowance] = {}
-        self._alone = _Buckets(self._rate.amount, self._window)
+        self._alone = _Buckets(max(1.0, self._rate.amount * self._share), self._window)
 
     def log_in(self, redis_url: str | None) -> None:
         """Let new connections log in as this address says; to count in Redis or not at all is for the start."""
@@ -176,14 +179,14 @@ def lot_of(amount: int) -> int:
 class _Buckets:
     """A token bucket a client, in this process alone."""
 
-    def __init__(self, amount: int, window: float) -> None:
+    def __init__(self, amount: float, window: float) -> None:
         self._amount = amount
         self._per_second = amount / window
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, client: str, now: float) -> float:
         """Take a token; 0, or the seconds until there is one."""
-        tokens, at = self._buckets.get(client) or _remember(self._buckets, client, (float(self._amount), now))
+        tokens, at = self._buckets.get(client) or _remember(self._buckets, client, (self._amount, now))
         tokens = min(self._amount, tokens + (now - at) * self._per_second)
         wait = 0.0 if tokens >= 1 else (1 - tokens) / self._per_second
         self._buckets[client] = (tokens if wait else tokens - 1, now)

@@ -34,10 +34,11 @@ from gateway.keys import (
     SENDERS,
     SETTINGS,
     SETTLEMENTS,
+    SIBLINGS,
     STOPPING,
 )
 from gateway.masking import mask_for_readers
-from gateway.middlewares import audit_call, require_token, trace_and_refuse
+from gateway.middlewares import audit_call, refuse, require_token, trace_and_refuse
 from gateway.parameters import check_parameters
 from gateway.presence import Presence
 from gateway.route import serve
@@ -45,6 +46,7 @@ from gateway.secrets.tls import require_subject
 from gateway.secrets.tokens import Gatekeeper
 from gateway.secrets.uses import Holders, SecretUses
 from gateway.settings import GatewaySettings
+from gateway.siblings import Siblings
 from gateway.webhooks import leads
 from gateway.webhooks.endpoints import ENDPOINT_RECEPTIONS, EndpointReceptions
 from gateway.webhooks.intake import Intake
@@ -58,7 +60,7 @@ from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
-from ops.processes.routes import HEALTH, INTERNAL, WEBHOOKS
+from ops.processes.routes import HEALTH, INTERNAL, OWN, WEBHOOKS
 from projections import endpoints, roster
 from projections.senders import Senders
 from runtime.database import Pool, make_pool
@@ -90,12 +92,13 @@ class Resources(NamedTuple):
     schema: SchemaWatch
     senders: Senders
     sources: LiveSources
+    siblings: Siblings
     stopping: asyncio.Event
     """Set once the process is asked to stop: it still serves, and reports that it is not ready."""
 
 
 @asynccontextmanager
-async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
+async def opened(settings: GatewaySettings, siblings: Siblings | None = None) -> AsyncIterator[Resources]:
     """Open the resources, which connect by themselves; at the end commit what waits, and close everything."""
     intake = Intake(
         settings.database_url,
@@ -149,6 +152,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Resources]:
                 schema=schema,
                 senders=senders,
                 sources=sources,
+                siblings=siblings or Siblings(),
                 stopping=asyncio.Event(),
             )
     finally:
@@ -160,15 +164,30 @@ def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
     return (*resources.intake.heartbeats, resources.replays.heartbeat)
 
 
-def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
-    """Build the application that the world may reach: webhooks of the sources that are set up, and health."""
-    app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+def build_own(resources: Resources) -> web.Application:
+    """Build the application that the other processes of a gateway may reach: it answers for this process alone."""
+    app = web.Application(middlewares=[refuse])
+    _add_health(app, resources)
+    app[SIBLINGS] = Siblings()
+    serve(app, OWN)
+    return app
+
+
+def _add_health(app: web.Application, resources: Resources) -> None:
+    """Add the tools of the pages about the process itself."""
     app[LOOPS] = loops_of(resources)
-    limits = limit_rates(app, settings)
     app[INTAKE] = resources.intake
     app[DAYS] = resources.days
     app[SCHEMA] = resources.schema
     app[STOPPING] = resources.stopping
+    app[SIBLINGS] = resources.siblings
+
+
+def build_public(settings: GatewaySettings, resources: Resources) -> web.Application:
+    """Build the application that the world may reach: webhooks of the sources that are set up, and health."""
+    app = web.Application(middlewares=[trace_and_refuse], client_max_size=settings.max_body_bytes)
+    _add_health(app, resources)
+    limits = limit_rates(app, settings)
     app[COMMANDS] = resources.commands
     admit = limit_partners(limits, resources.senders.partners, leads.bind_key)
     app[RECEPTIONS] = receptions = {
@@ -230,11 +249,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     """Build the application that our own services and operators may reach."""
     door = [audit_call, trace_and_refuse, require_subject, require_token, mask_for_readers, check_parameters, honour_key]
     app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
-    app[LOOPS] = loops_of(resources)
-    app[INTAKE] = resources.intake
-    app[DAYS] = resources.days
-    app[SCHEMA] = resources.schema
-    app[STOPPING] = resources.stopping
+    _add_health(app, resources)
     app[READS] = resources.reads
     app[COMMANDS] = resources.commands
     app[ALLOWED_SUBJECTS] = settings.internal_tls_allowed_subjects

@@ -1,6 +1,7 @@
 """The gateway process: its composition root."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -10,6 +11,7 @@ from typing import Final
 import structlog
 import uvloop
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from gateway import listener
 from gateway.connections import Limits, Memory
@@ -17,7 +19,9 @@ from gateway.listener import Listener
 from gateway.secrets.tls import internal_context
 from gateway.server import Runner
 from gateway.settings import GatewaySettings
-from ops.processes.applications import build_internal, build_public, opened
+from gateway.siblings import LABEL
+from ops.processes.applications import build_internal, build_own, build_public, opened
+from ops.processes.siblings import Place, divide
 from outbox.secret_changes import written_by
 from runtime.build import register_build
 from runtime.certificates import end_of_file
@@ -31,6 +35,9 @@ log = structlog.get_logger()
 _PATIENCE: Final = 10.0
 """Seconds for the last commits, after the delay and a grace for each listener: a silent Postgres holds up the end no longer."""
 
+_RESERVE: Final = 5.0
+"""Seconds beyond that, after which a process of several is killed."""
+
 
 def main(environ: Mapping[str, str]) -> int:
     """
@@ -40,19 +47,35 @@ def main(environ: Mapping[str, str]) -> int:
     """
     settings = GatewaySettings.load(environ)
     configure_logs("gateway")
+    try:
+        if settings.gateway_processes == 1:
+            return _serve(settings, environ)
+        place = divide(settings, _patience(settings) + _RESERVE)
+        return place if isinstance(place, int) else _serve(settings, environ, place)
+    except OSError as error:
+        log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
+        return 1
+
+
+def _serve(settings: GatewaySettings, environ: Mapping[str, str], place: Place | None = None) -> int:
+    """Serve until asked to stop, from this place if the gateway has several processes; returns the exit code."""
+    if place:
+        bind_contextvars(**{LABEL: place.number})
     register_build("gateway")
     configure_spans("gateway", environ)
     watch = SecretWatch((settings,), environ, written_by("gateway", settings.database_url))
     try:
         watch.start()
         _look_at_certificate(settings)
-        uvloop.run(run(settings, internal_context(settings)))
-    except OSError as error:
-        log.error("gateway_failed", reason="cannot_listen", error=str(error))  # noqa: TRY400  # an address in use needs no stack trace
-        return 1
+        uvloop.run(run(settings, internal_context(settings), place))
     finally:
         watch.stop()
     return 0
+
+
+def _patience(settings: GatewaySettings) -> float:
+    """Seconds from a request to stop until the process ends, whatever it still waits for."""
+    return (settings.shutdown_delay + 2 * settings.shutdown_grace).total_seconds() + _PATIENCE
 
 
 def _look_at_certificate(settings: GatewaySettings) -> None:
@@ -65,7 +88,7 @@ def _look_at_certificate(settings: GatewaySettings) -> None:
         log.error("certificate_expired", reason="certificate_expired", error=error)
 
 
-async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -> None:
+async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, place: Place | None = None) -> None:
     """
     Serve both listeners, the internal one by TLS if `secure` is given, until asked to stop.
 
@@ -73,32 +96,48 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None) -
     new, answer what is under way, commit it, and close. A second request to stop ends the delay.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
-    patience = settings.shutdown_delay + 2 * settings.shutdown_grace
-    loop = asyncio.get_running_loop()
-
-    def ask() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in stop_signals():
-        loop.add_signal_handler(number, ask)
+    _follow_signals(stop, hurry, place)
     shares = listener.share(listener.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
     async with AsyncExitStack() as exits:
-        resources = await exits.enter_async_context(opened(settings))
+        resources = await exits.enter_async_context(opened(settings, place.siblings if place else None))
         memory = Memory(settings.body_memory)
         public = _runner(build_public(settings, resources), "public", shares.public, settings, memory)
         internal = _runner(build_internal(settings, resources), "internal", shares.internal, settings, memory)
         # The last one entered is the first one left: the world is shut out before our own services are.
-        internal_url = await _listen(exits, internal, settings.internal_host, settings.internal_port, secure)
-        public_url = await _listen(exits, public, settings.public_host, settings.public_port)
+        if place:
+            await _answer_siblings(exits, build_own(resources), place)
+        internal_url = await _listen(
+            exits, internal, settings.internal_host, settings.internal_port, sockets=place and place.internal, secure=secure
+        )
+        public_url = await _listen(exits, public, settings.public_host, settings.public_port, sockets=place and place.public)
         tune_gc()
         log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
         await stop.wait()
-        leave_within(patience.total_seconds() + _PATIENCE)
+        leave_within(_patience(settings))
         resources.stopping.set()
         log.info("gateway_stopping", unready_for=settings.shutdown_delay.total_seconds())
         with suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), settings.shutdown_delay.total_seconds())
     log.info("gateway_stopped")
+
+
+def _follow_signals(stop: asyncio.Event, hurry: asyncio.Event, place: Place | None) -> None:
+    def ask() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in stop_signals():
+        # A signal from a terminal reaches all processes of a gateway, and comes by the line once more: it must not count twice.
+        asyncio.get_running_loop().add_signal_handler(number, stop.set if place else ask)
+    if place:
+        place.follow(stop, hurry)
+
+
+async def _answer_siblings(exits: AsyncExitStack, app: web.Application, place: Place) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    exits.push_async_callback(runner.cleanup)
+    await runner.setup()
+    for each in place.own:
+        await web.SockSite(runner, each).start()
 
 
 def _runner(app: web.Application, listener: str, connections: int, settings: GatewaySettings, memory: Memory) -> Runner:
@@ -118,10 +157,18 @@ def _runner(app: web.Application, listener: str, connections: int, settings: Gat
     )
 
 
-async def _listen(exits: AsyncExitStack, runner: Runner, host: str, port: int, secure: ssl.SSLContext | None = None) -> str:
+async def _listen(
+    exits: AsyncExitStack,
+    runner: Runner,
+    host: str,
+    port: int,
+    *,
+    sockets: list[socket.socket] | None,
+    secure: ssl.SSLContext | None = None,
+) -> str:
     exits.push_async_callback(runner.cleanup)
     await runner.setup()
     listener = Listener(runner.connections, runner.serve, secure)
     exits.push_async_callback(listener.close)
-    bound = await listener.open(host, port)
+    bound = listener.listen(sockets) if sockets else await listener.open(host, port)
     return f"{'https' if secure else 'http'}://{host}:{bound}"

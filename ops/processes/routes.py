@@ -56,10 +56,12 @@ _OF_READINESS: Final = OF_SCHEMA | {
     Reason.PARTITION_MISSING,
     Reason.CLOCK_SKEWED,
     Reason.STOPPING,
+    Reason.LOOP_HUNG,
 }
+_OF_LIFE: Final = frozenset({Reason.LOOP_HUNG})
 
 HEALTH: Final = (
-    Route("GET", "/health/live", "live", health.live, {200: health.Live}, refuses=frozenset({Reason.LOOP_HUNG})),
+    Route("GET", "/health/live", "live", health.live, {200: health.Live}, refuses=_OF_LIFE),
     Route("GET", "/health/ready", "ready", health.ready, {200: health.Ready}, refuses=_OF_READINESS),
 )
 
@@ -176,9 +178,13 @@ COMMANDS: Final = (
 )  # fmt: skip
 
 PROCESS: Final = (
-    Route("GET", "/metrics", "metrics", health.metrics, {200: _TEXT}, holds={200: "The metrics of the gateway."}),
+    Route(
+        "GET", "/metrics", "metrics", health.metrics, {200: _TEXT},
+        refuses=_OF_LIFE, holds={200: "The metrics of the gateway."},
+    ),
     Route("GET", "/openapi.json", "openapi", health.contract, {200: "application/json"}, holds={200: "This document."}),
-)
+)  # fmt: skip
 
-
+OWN: Final = (*HEALTH, *PROCESS[:1])
+"""The pages that one process of a gateway asks of the others."""
 INTERNAL: Final = (*HEALTH, *PROCESS, *COMMANDS, *ADMIN)

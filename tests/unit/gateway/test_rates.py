@@ -45,6 +45,13 @@ async def test_a_client_has_its_rate_and_gets_it_back_with_time() -> None:
     assert await taken(limited, "a", 30) == 10
 
 
+@pytest.mark.parametrize(("rate", "processes", "each"), [("10/second", 2, 5), ("100/minute", 4, 25), ("1/second", 4, 1)])
+async def test_the_processes_of_a_gateway_share_a_rate_that_they_count_alone(rate: str, processes: int, each: int) -> None:
+    limited = Rates(parse(rate), None, clock=Clock(), share=1 / processes)
+    assert await taken(limited, "a", 200) == each
+    assert await taken(limited.sharing(parse("20/hour")), "a", 200) == 20 / processes
+
+
 async def test_clients_do_not_count_for_each_other() -> None:
     limited = alone("2/minute", Clock())
     assert [await taken(limited, client, 3) for client in ("a", "b")] == [2, 2]
