@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.siblings import merged
+from runtime.ids import new_id
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 def text_of(value: float) -> str:
@@ -38,3 +45,20 @@ def test_what_only_one_process_has_is_there_too() -> None:
     text = merged({1: "# HELP a A.\n# TYPE a gauge\na 1.0\n", 2: "# HELP b B.\n# TYPE b gauge\nb 2.0\n"})
     assert 'a{gateway_process="1"} 1.0\n' in text
     assert 'b{gateway_process="2"} 2.0\n' in text
+
+
+def test_forked_processes_make_ids_of_their_own() -> None:
+    new_id()  # a generator that has begun, which both of them inherit
+    context = get_context("fork")
+    tails: list[str] = []
+    for _ in range(2):
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=_tell_random_parts, args=(writer,))
+        process.start()
+        tails += reader.recv()
+        process.join()
+    assert len(set(tails)) == len(tails)
+
+
+def _tell_random_parts(writer: Connection) -> None:
+    writer.send([new_id().hex[-12:] for _ in range(100)])
