@@ -48,6 +48,7 @@ class SecretUses:
     def __init__(self, url: str, settings: Callable[[str], tuple[str, ...]], *, every: timedelta = _EVERY) -> None:
         self._settings = settings
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._held: dict[str, tuple[str, ...]] = {}
         self._buffer = WriteBehind(url, self._flush, name="secret_uses", every=every, waiting=self._counts.total)
 
     async def open(self) -> None:
@@ -59,9 +60,12 @@ class SecretUses:
 
     def count(self, secret_id: str) -> None:
         """Count a use of a secret under each of the settings that hold it."""
-        for setting in self._settings(secret_id):
+        settings = self._held.get(secret_id)
+        if settings is None:  # asked once between two writes: asking costs each request more than counting
+            settings = self._held[secret_id] = self._settings(secret_id)
+            self._buffer.wake()
+        for setting in settings:
             self._counts[setting, secret_id] += 1
-        self._buffer.wake()
 
     async def flush(self) -> None:
         """Write what has been counted so far."""
@@ -70,6 +74,7 @@ class SecretUses:
     async def _flush(self, pool: Pool) -> None:
         counts = dict(self._counts)
         self._counts.clear()
+        self._held.clear()
         if not counts:
             return
         try:
