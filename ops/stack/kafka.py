@@ -28,8 +28,9 @@ _LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
-# The session time-out bounds how long a broker that was killed is kept waiting to register again. Each thread of the network and
-# of the requests wakes three times a second, whether there is anything to do or not; by itself the broker has 6 and 8 of them.
+# The session time-out bounds how long a broker that was killed is kept waiting to register again. Each thread of the network, of
+# the requests and of the coordinator wakes three times a second, whether there is anything to do or not; by itself the broker has
+# 6, 8 and 4 of them. By itself its controller also writes a record of nothing to its log twice a second, for other controllers.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -53,7 +54,9 @@ broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
-num.io.threads=4
+num.io.threads=2
+group.coordinator.threads=1
+metadata.max.idle.interval.ms=0
 """
 
 
