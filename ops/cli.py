@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from runtime.logs import redact_uncaught
+from runtime.lean import import_structlog
 from runtime.redaction import redacted
+from runtime.uncaught import redact_uncaught
 from schemas.text import is_storable
 
 
@@ -105,6 +106,7 @@ PLACES: Final = {
 
 def loaded(*names: str) -> Any:
     """These commands with all that is below them, as one group of click's: their modules are imported for it."""
+    import_structlog()
     group = _typer()
     group.callback()(lambda: None)  # so that one command alone stays a word of its own
     for name in names:

@@ -6,7 +6,7 @@ A fifth of the time of a short command went into examinations of what imports ma
 
 import gc
 
-from runtime.process import collect_rarely
+from runtime.lean import collect_rarely
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 import json
 import logging
 import sys
-import threading
-import traceback
 from typing import Any, Final
 
 import orjson
@@ -13,6 +11,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from runtime.identity import working_as
 from runtime.redaction import error_text, redacted_value
+from runtime.uncaught import redact_uncaught
 
 _FIXED: Final = frozenset({"time", "level", "process", "logger", "reason"})
 """Keys whose values come from lists of our own; a password that is an ordinary word must not change them."""
@@ -59,18 +58,6 @@ def configure_logs(process: str, level: str = "INFO") -> None:
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     redact_uncaught()
-
-
-def redact_uncaught() -> None:
-    """Print the stack trace of an uncaught error as Python does, but without secrets."""
-    sys.excepthook = lambda _kind, error, _trace: _print_uncaught(error)
-    threading.excepthook = lambda args: _print_uncaught(args.exc_value)
-    sys.unraisablehook = lambda args: _print_uncaught(args.exc_value)
-
-
-def _print_uncaught(error: BaseException | None) -> None:
-    if error and not isinstance(error, KeyboardInterrupt | SystemExit):
-        sys.stderr.write(error_text("".join(traceback.format_exception(error))) + "\n")
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,13 +1,12 @@
-"""A long-running process: its garbage collector, and its stop; it ends when asked, and waits without polling."""
+"""The stop of a long-running process: it ends when asked, and waits without polling."""
 
-import gc
 import os
 import select
 import signal
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -71,24 +70,3 @@ class Stop:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
-
-
-_YOUNG: Final = 20_000
-"""New objects until the collector examines the youngest ones. Python's 700 are a fraction of one batch."""
-
-
-def tune_gc() -> None:
-    """
-    Freeze the objects that exist at startup, and raise the threshold of generation 0 from 700 to 20,000.
-
-    Reference counts free the records; cycles come only from errors and from asyncio, and can wait. This made the relay and the
-    workers a fifth faster.
-    """
-    gc.collect()
-    gc.freeze()
-    collect_rarely()
-
-
-def collect_rarely() -> None:
-    """Raise the threshold alone: for the start, at which imports make hundreds of thousands of objects and hardly any garbage."""
-    gc.set_threshold(_YOUNG, 50, 100)

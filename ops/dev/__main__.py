@@ -27,9 +27,9 @@ from ops.stack.places import default_data_dir
 from ops.stack.secure import SecureStack
 from ops.stack.stack import Stack
 from ops.stack.state import StateFile
-from runtime.logs import redact_uncaught
 from runtime.redaction import redacted
 from runtime.settings import SettingsError
+from runtime.uncaught import redact_uncaught
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}

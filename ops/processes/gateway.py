@@ -25,8 +25,9 @@ from ops.processes.siblings import Place, divide
 from outbox.secret_changes import written_by
 from runtime.build import register_build
 from runtime.certificates import end_of_file
+from runtime.lean import tune_gc
 from runtime.logs import configure_logs
-from runtime.process import leave_within, stop_signals, tune_gc
+from runtime.process import leave_within, stop_signals
 from runtime.secret_watch import SecretWatch
 from runtime.tracing import configure_spans
 

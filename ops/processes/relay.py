@@ -14,9 +14,9 @@ from outbox.relay import Relay
 from outbox.secret_changes import written_by
 from outbox.settings import RelaySettings
 from outbox.upkeep import Forget, keeping_days
-from runtime import process
 from runtime.build import register_build
 from runtime.exposition import Exposition
+from runtime.lean import tune_gc
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
@@ -56,7 +56,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     if schema.wait_fit(stop):
         for service in services(settings, forgets):
             service.run_in_thread()
-        process.tune_gc()
+        tune_gc()
         relay.run()
     publisher.close()
     schema.stop()

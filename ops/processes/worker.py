@@ -16,8 +16,9 @@ from outbox.secret_changes import written_by
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.kafka import Cluster
+from runtime.lean import tune_gc
 from runtime.logs import configure_logs
-from runtime.process import Stop, tune_gc
+from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
 from runtime.tracing import configure_spans

@@ -24,7 +24,7 @@ sys.argv = ["tallyhook", "--help"]
 try:
     entry.main()
 finally:
-    large = {"sqlalchemy", "psycopg", "pydantic", "aiohttp", "limits", "operations", "outbox"}
+    large = {"structlog", "sqlalchemy", "psycopg", "pydantic", "aiohttp", "limits", "operations", "outbox"}
     print(*sorted(large & {*sys.modules}), file=sys.stderr)
 """
 
@@ -47,6 +47,22 @@ def test_a_process_loads_no_large_library_that_it_does_not_need(modules: tuple[s
 def test_help_loads_no_command_and_none_of_their_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", _HELP], capture_output=True, text=True, check=True)
     assert (done.stderr.strip(), "Run the gateway until SIGTERM" in done.stdout) == ("", True)
+
+
+_RUN = """
+import sys
+from ops import cli
+for name in sys.argv[1:]:
+    cli.loaded(name)
+    from ops.processes import gateway, relay, worker
+print(*sorted({"structlog", "rich"} & {*sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("name", ["gateway", "relay", "worker"])
+def test_a_process_logs_without_rich(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _RUN, name], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["structlog"]
 
 
 @pytest.mark.parametrize("name", cli.PLACES)
