@@ -82,6 +82,8 @@ LOST: Final = prometheus_client.Counter(
     "tallyhook_records_lost_total", "Records that Kafka had lost before a worker read them.", ["worker", "topic"]
 )
 
+REPORTED_CHANNEL: Final = "lost_ranges"
+"""Notified when ranges are reported, so that the relay which sends again what they held need not look every second."""
 _NAMED_MAX: Final = 8
 
 
@@ -103,6 +105,7 @@ async def report(connection: AsyncConnection, losses: Iterable[Loss]) -> list[Lo
                 )
                 number = sum(loss.number for loss in new)
                 await note(connection, RECORDS_LOST, f"{consumer} {topic}", number, detail=f"{consumer} worker: {detail}")
+                await connection.execute("select pg_notify(%s, '')", (REPORTED_CHANNEL,))
         fresh += new
     for loss in fresh:
         LOST.labels(loss.consumer, loss.place.topic).inc(loss.number)

@@ -86,12 +86,6 @@ def partitions(connection: Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-def missing(connection: Connection, days: list[date]) -> list[str]:
-    """The partitions of these days that are not there."""
-    existing = {*partitions(connection)}
-    return [wanted for table in DAILY for day in days if (wanted := name(table, day)) not in existing]
-
-
 async def is_there(connection: AsyncConnection, day: date) -> bool:
     """Report whether every daily table has a partition for the day."""
     wanted = [name(table, day) for table in DAILY]

@@ -12,16 +12,17 @@ from typing import Final, NamedTuple, Protocol
 
 import psycopg
 import structlog
+from psycopg import AsyncConnection
 
 from outbox import metrics
 from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
-from outbox.clock import Own, own_clock, read_clock
+from outbox.clock import Own, ask_clock, own_clock, read_clock
 from outbox.errors import ClockSkewed
-from outbox.partitions import Upkeep, maintain, make_days, missing
+from outbox.partitions import Upkeep, is_there, maintain, make_days
 from outbox.settings import RetentionSettings
 from runtime.failures import Failures
-from runtime.service import Service
-from runtime.sessions import connect, connect_async
+from runtime.service import Service, connected
+from runtime.sessions import connect, connect_async, readable
 
 log = structlog.get_logger()
 
@@ -88,16 +89,18 @@ def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Ow
     """
     due = 0.0
 
-    async def run_once() -> float:
+    async def use(connection: AsyncConnection) -> None:
         nonlocal due
-        if time.monotonic() >= due or _days_missing(settings):
-            due = 0.0  # where it fails it is still due
-            await keep_days(settings, forgets, own)
-            due = time.monotonic() + EVERY.total_seconds()
-        return _LOOK_EVERY
+        while True:
+            if time.monotonic() >= due or not await _are_days_there(connection):
+                due = 0.0  # where it fails it is still due
+                await keep_days(settings, forgets, own)
+                due = time.monotonic() + EVERY.total_seconds()
+            await readable(connection, _LOOK_EVERY)  # nobody sends anything: only the end of the connection is readable
 
+    rounds = connected(settings.database_url, "retention", use, lease=settings.lock_lease)
     failures = Failures("retention", postponed="retention_postponed", failed="retention_failed", longest_away=_LOOK_EVERY)
-    return Service("retention", run_once, failures)
+    return Service("retention", rounds, failures)
 
 
 async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
@@ -117,11 +120,10 @@ async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own:
         await _raise(settings, RETENTION_BEHIND, "retention", upkeep.behind)
 
 
-def _days_missing(settings: RetentionSettings) -> bool:
-    """Return whether today or tomorrow, by Postgres, has no partition; the clocks are compared as well."""
-    with _connect(settings) as connection:
-        today = read_clock(connection).now.date()
-        return bool(missing(connection, [today, today + timedelta(days=1)]))
+async def _are_days_there(connection: AsyncConnection) -> bool:
+    """Return whether today and tomorrow, by Postgres, have their partitions; the clocks are compared as well."""
+    today = (await ask_clock(connection)).now.date()
+    return await is_there(connection, today) and await is_there(connection, today + timedelta(days=1))
 
 
 async def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:

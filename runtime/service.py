@@ -192,18 +192,21 @@ async def lead(
     every: float,
     lease: timedelta,
     first: float = 0.0,
+    woken: asyncio.Event | None = None,
 ) -> None:
     """
     Try to take the lock every so many seconds; with it, run round after round until the connection is lost or a round fails.
 
-    `run_once` returns the seconds until its next round; the first one begins `first` seconds after the lock was taken. The lock
-    ends with the connection.
+    `run_once` returns the seconds until its next round, which begins at once when `woken` is set, as by a notification on this
+    connection; the first one begins `first` seconds after the lock was taken. The lock ends with the connection.
     """
+    woken = woken or asyncio.Event()
     while not await try_lock(connection, lock):
         await wait(connection, every, lease)
     await wait(connection, first, lease)
     while True:
-        await wait(connection, await run_once(connection), lease)
+        woken.clear()
+        await wait(connection, await run_once(connection), lease, woken)
 
 
 async def try_lock(connection: AsyncConnection, lock: int) -> bool:

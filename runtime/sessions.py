@@ -143,11 +143,16 @@ def check_writable(connection: Connection | AsyncConnection) -> None:
         raise OperationalError("this session takes no writes: the server is a standby, or read-only")
 
 
-async def wait(connection: AsyncConnection, seconds: float, lease: timedelta) -> None:
-    """Wait, and keep the session alive meanwhile. Raises psycopg.OperationalError as soon as the connection is lost."""
+async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, woken: asyncio.Event | None = None) -> None:
+    """
+    Wait until the time is over or `woken` is set, as by a notification, and keep the session alive meanwhile.
+
+    Raises psycopg.OperationalError as soon as the connection is lost.
+    """
     every = lease.total_seconds() / SPOKEN
-    while seconds > 0:
-        await readable(connection, min(seconds, every))  # nobody sends anything: only the end of the connection is readable
+    while seconds > 0 and not (woken and woken.is_set()):
+        # The server sends a notification, or the end of the connection; which of them it was shows in the statement.
+        await readable(connection, min(seconds, every))
         await connection.execute("select 1")
         seconds -= every
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -18,8 +18,8 @@ from operations.lost_records import store as lost_search
 from outbox import lost
 from outbox.errors import BrokerError
 from outbox.locks import Lock
-from outbox.lost import Loss, Seen, losses_of
-from outbox.offsets import Look, Offsets, Place
+from outbox.lost import REPORTED_CHANNEL, Loss, Seen, losses_of
+from outbox.offsets import Look, Offsets, Place, Span
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
 from runtime.service import Service, connected, lead
@@ -43,7 +43,41 @@ RESENT: Final = Counter(
 _LOOK_EVERY: Final = 10.0  # seconds
 _TURN: Final = 1.0  # seconds
 _STATEMENT: Final = timedelta(minutes=5)
+_REST_MAX: Final = 60.0
+"""Seconds between two looks at the commits while nothing is written to Kafka and all of it has been handled."""
 _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
+
+
+class Rest:
+    """
+    The state of Kafka in which a look has found that everything is handled and nothing is lost.
+
+    While topics, begins and ends stay as they were, only an operator can move a commit, which a look finds within a minute: to
+    ask for the commits takes a client for each group.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[dict[str, str], dict[Place, Span]] | None = None
+        self._until = 0.0
+
+    def lasts(self, offsets: Offsets, topics: list[str]) -> bool:
+        """Ask Kafka whether all is as it was. Raises BrokerError."""
+        if self._known is None or time.monotonic() >= self._until:
+            return False
+        return self._known == (offsets.topic_ids(topics), offsets.spans(topics))
+
+    def end(self) -> None:
+        """Have the next look ask for everything."""
+        self._known = None
+
+    def note(self, found: Look, now: Mapping[str, Seen], consumes: Mapping[str, tuple[str, ...]]) -> None:
+        """Take note of a look that was written down; a rest begins where every worker has handled all."""
+        places = [(consumer, place) for consumer, read in consumes.items() for place in found.spans if place.topic in read]
+        rests = all(
+            found.groups[group_of(consumer)].committed.get(place, 0) == found.spans[place].end for consumer, place in places
+        )
+        self._known = ({topic: seen.topic_id for topic, seen in now.items()}, dict(found.spans)) if rests else None
+        self._until = time.monotonic() + _REST_MAX
 
 
 def recovering(settings: RelaySettings) -> Service:
@@ -51,17 +85,24 @@ def recovering(settings: RelaySettings) -> Service:
     offsets = Offsets(settings.kafka)
     look_at = 0.0
 
-    async def recover_once(connection: AsyncConnection) -> float:
-        nonlocal look_at
-        if time.monotonic() >= look_at:
-            look_at = time.monotonic() + _LOOK_EVERY
-            await _look(connection, offsets, settings.lock_lease)
-        await run_once(connection, settings.lost_resend_rate)
-        return _TURN
-
     async def use(connection: AsyncConnection) -> None:
+        rest, reported = Rest(), asyncio.Event()
+
+        async def recover_once(connection: AsyncConnection) -> float:
+            nonlocal look_at
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_EVERY
+                await _look(connection, offsets, settings.lock_lease, rest)
+            turn = await run_once(connection, settings.lost_resend_rate)
+            if turn.open:
+                rest.end()
+                return _TURN
+            return max(0.0, look_at - time.monotonic())
+
+        connection.add_notify_handler(lambda _: reported.set())
+        await connection.execute(f"listen {REPORTED_CHANNEL}".encode())
         try:
-            await lead(connection, Lock.RECOVERY, recover_once, every=_LOOK_EVERY, lease=settings.lock_lease)
+            await lead(connection, Lock.RECOVERY, recover_once, every=_LOOK_EVERY, lease=settings.lock_lease, woken=reported)
         finally:
             OPEN.clear()
             WAITING.clear()
@@ -71,19 +112,26 @@ def recovering(settings: RelaySettings) -> Service:
     return Service("recovery", rounds, failures)
 
 
-async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta) -> None:
+async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta, rest: Rest) -> None:
     try:
-        await look(connection, offsets, _CONSUMES, lease)
+        await look(connection, offsets, _CONSUMES, lease, rest)
     except BrokerError as error:
         log.warning("recovery_postponed", reason=error.reason, error=str(error))
 
 
 async def look(
-    connection: AsyncConnection, offsets: Offsets, consumes: Mapping[str, tuple[str, ...]], lease: timedelta = DEFAULT_LEASE
+    connection: AsyncConnection,
+    offsets: Offsets,
+    consumes: Mapping[str, tuple[str, ...]],
+    lease: timedelta = DEFAULT_LEASE,
+    rest: Rest | None = None,
 ) -> list[Loss]:
     """Find and report what was lost to the consumers of these topics; those losses that are new. Raises BrokerError."""
+    rest = rest or Rest()
     topics = sorted({topic for names in consumes.values() for topic in names})
     async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
+        if await asyncio.to_thread(rest.lasts, offsets, topics):
+            return []
         found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
     before = await lost_search.seen(connection)
     losses = [
@@ -100,11 +148,19 @@ async def look(
     fresh = await lost.report(connection, losses)
     await lost_search.begin(connection, {place: span.end for place, span in found.spans.items()})
     await lost_search.see(connection, now)
+    rest.note(found, now, consumes)
     return fresh
 
 
-async def run_once(connection: AsyncConnection, limit: int) -> int:
-    """Send at most so many events again, look which have been handled, and export the figures; returns how many were sent."""
+class Turn(NamedTuple):
+    """One turn: the events that were sent again, and the ranges of which not all has been handled."""
+
+    sent: int
+    open: int
+
+
+async def run_once(connection: AsyncConnection, limit: int) -> Turn:
+    """Send at most so many events again, look which have been handled, and export the figures."""
     sent, until = 0, time.monotonic() + _TURN
     while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
         number = await lost_search.search(connection, searches[0], limit - sent)
@@ -119,7 +175,7 @@ async def run_once(connection: AsyncConnection, limit: int) -> int:
         mine = [gap for gap in gaps if gap.consumer == consumer]
         OPEN.labels(consumer).set(len(mine))
         WAITING.labels(consumer).set(sum({gap.topic: gap.waiting for gap in mine}.values()))
-    return sent
+    return Turn(sent, len(gaps))
 
 
 def _ask(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:

@@ -10,18 +10,20 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operations.lost_records import store as lost_search
-from operations.lost_records.loop import look, run_once
+from operations.lost_records.loop import Rest, look, run_once
 from outbox import lost
-from outbox.lost import Loss
+from outbox.lost import REPORTED_CHANNEL, Loss
 from outbox.offsets import Offsets, Place
 from runtime.ids import new_id
+from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 from schemas.topology import group_of
 from tests.kafka import delete_records, make_anew, make_topic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
     from uuid import UUID
 
+    from outbox.offsets import Look
     from runtime.kafka import Cluster
 
 EVENT = """
@@ -61,14 +63,14 @@ class Bench:
         consumer.commit(offsets=[TopicPartition(self.kafka.named(self.topic), 0, offset)], asynchronous=False)
         consumer.close()
 
-    async def look(self) -> list[Loss]:
-        return await look(self.connection, self.offsets, {"payments": (self.topic,)})
+    async def look(self, rest: Rest | None = None) -> list[Loss]:
+        return await look(self.connection, self.offsets, {"payments": (self.topic,)}, rest=rest)
 
     async def work(self) -> int:
         """Until the log is searched."""
         sent = 0
         while await lost_search.searches(self.connection):
-            sent += await run_once(self.connection, 2)
+            sent += (await run_once(self.connection, 2)).sent
         return sent
 
     async def mark(self, ids: Sequence[UUID]) -> None:
@@ -121,6 +123,43 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
     await bench.mark(unread[3:])
     assert await lost_search.open_losses(bench.connection) == []
     assert await bench.look() == []
+
+
+async def test_commits_are_asked_for_only_while_something_moves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest, real = Rest(), Offsets.look
+    asked: list[Collection[str]] = []
+
+    def look_and_count(offsets: Offsets, topics: Collection[str], groups: Collection[str]) -> Look:
+        asked.extend([groups] if groups else [])
+        return real(offsets, topics, groups)
+
+    monkeypatch.setattr(Offsets, "look", look_and_count)
+    bench.produce(2)
+    await bench.look(rest)
+    await bench.look(rest)
+    assert len(asked) == 2  # not all is handled
+    await asyncio.to_thread(bench.commit, 2)
+    for _ in range(3):
+        await bench.look(rest)
+    assert len(asked) == 3
+    bench.produce(3)
+    await bench.look(rest)
+    assert len(asked) == 4
+    await asyncio.to_thread(bench.commit, 4)
+    await bench.look(rest)
+    delete_records(bench.kafka, bench.topic, {0: 5})
+    assert await bench.look(rest) == [Loss("payments", bench.place, 4, 5)]
+
+
+async def test_a_report_ends_the_wait_of_the_relay_that_leads(bench: Bench, database_url: str) -> None:
+    woken = asyncio.Event()
+    async with await connect_async(database_url, name="test", holds=True) as leader:
+        leader.add_notify_handler(lambda _: woken.set())
+        await leader.execute(f"listen {REPORTED_CHANNEL}".encode())
+        waiting = asyncio.create_task(wait(leader, 3600, DEFAULT_LEASE, woken))
+        await lost.report(bench.connection, [Loss("payments", bench.place, 0, 1)])
+        async with asyncio.timeout(60):
+            await waiting
 
 
 async def test_more_that_goes_is_told_and_only_what_was_sent_before_that_is_sent_once_more(bench: Bench) -> None:
