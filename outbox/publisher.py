@@ -61,11 +61,11 @@ class Batch:
         self.handed_over_at = now()
         self.refused: dict[int, Refusal] = {}
         """By the row's place in the batch."""
-        self._outstanding = len(rows)
+        self.outstanding = len(rows)
 
     @property
     def complete(self) -> bool:
-        return self._outstanding == 0
+        return self.outstanding == 0
 
     @property
     def acknowledged(self) -> list[PendingRow]:
@@ -80,7 +80,7 @@ class Batch:
 
     def refuse(self, place: int, error: KafkaError | Exception, *, alone: bool) -> None:
         self.refused[place] = Refusal(error, alone)
-        self._outstanding -= 1
+        self.outstanding -= 1
 
     def refuse_from(self, place: int, error: KafkaError) -> None:
         """Refuse this row and all that follow it."""
@@ -90,7 +90,7 @@ class Batch:
     def report(self, place: int, error: KafkaError | None, _: Message) -> None:
         """Take the producer's report on one row; called from within `poll`."""
         if error is None:
-            self._outstanding -= 1
+            self.outstanding -= 1
         else:
             self.refuse(place, error, alone=len(self.rows) == 1)
 
@@ -164,7 +164,7 @@ class Publisher:
         while not batch.complete:
             if self._age > self._patience:
                 self._producer.purge()
-            if not self._poll(_WAIT) and not batch.complete and not meanwhile():
+            if not self._push(batch) and not batch.complete and not meanwhile():
                 return False
         if batch.refused_for_its_time:
             self._unstamped_until = now() + _UNSTAMPED
@@ -214,6 +214,22 @@ class Publisher:
         """The seconds that the oldest batch under way has waited for Kafka."""
         oldest = next((batch for batch in self._under_way if not batch.complete), None)
         return now() - oldest.handed_over_at if oldest else 0.0
+
+    def _push(self, batch: Batch) -> int:
+        """
+        Serve reports for a while, and return their number; of a batch that is alone no record lingers for company.
+
+        With a second one under way there is a backlog, whose records are in larger requests if they linger.
+        """
+        if any(each is not batch and not each.complete for each in self._under_way):
+            return self._poll(_WAIT)
+        before = batch.outstanding
+        try:
+            self._producer.flush(_WAIT)
+        except KafkaException as fatal:
+            self._log_error(fatal.args[0])
+            return 1
+        return before - batch.outstanding
 
     def _poll(self, seconds: float) -> int:
         """Serve reports and return their number. The end of a session counts as one: each row gets a report of its own."""

@@ -108,6 +108,19 @@ def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(da
     }
 
 
+def test_nothing_lingers_while_the_relay_waits_for_it(kafka: Cluster) -> None:
+    topic, publisher = make_topic(kafka), Publisher(kafka)
+    publisher._config["linger.ms"] = 6000  # beyond the patience, after which what Kafka does not have is taken back
+    publisher.renew()
+    try:
+        for _ in range(2):
+            batch = publisher.send([relay_store.PendingRow(1, event(topic, "pi_1"))], lambda: None)
+            assert publisher.settle(batch, lambda: True)
+            assert not batch.refused
+    finally:
+        publisher.close()
+
+
 def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_url: str) -> None:
     sizes = [400, 300, 301, 300_000, 250_000, 10]  # the large ones are kept beside the row
     write(database_url, *(event("any", data=random.randbytes(size)) for size in sizes))
