@@ -1,6 +1,7 @@
 """The build of a process, for Prometheus and for traces."""
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import Gauge
@@ -10,6 +11,7 @@ BUILD = Gauge(
 )
 
 
+@cache  # the package's file is read and parsed for it, which takes longer than a delivery
 def release() -> str:
     """Return the version of the installed package, or `unknown` in a tree that is not installed."""
     try:
