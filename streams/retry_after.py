@@ -20,7 +20,7 @@ _HTTP_DATES: Final = (
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
     """Parse a number of seconds or an HTTP-date (RFC 9110, 10.2.3); returns None for anything else."""
     text = (header or "").strip(" \t")
-    if not text.isascii():
+    if not text or not text.isascii():  # an answer without the header is the usual one
         return None
     if text.isdecimal():
         digits = text.lstrip("0") or "0"
