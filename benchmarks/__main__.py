@@ -149,6 +149,7 @@ class Name(StrEnum):
     JOURNEY = "journey"
     MEMORY = "memory"
     SCALING = "scaling"
+    OUTAGE = "outage"
     WHOLE = "whole"
     IDLE = "idle"
 
@@ -216,7 +217,7 @@ def _list() -> None:
     for name in Name:
         source = Path(__file__).with_name(f"{name}.py").read_text()
         print(f"{name:<10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
-    print(f"{EVERY:<10}All of them, about half an hour.")
+    print(f"{EVERY:<10}All of them, about an hour.")
     print(f"{RECKONED:<10}{(capacity.__doc__ or '').partition(chr(10))[0]}")
 
 

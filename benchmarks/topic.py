@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 0.01  # seconds
 _AT_ONCE: Final = 2000
+_CRITICAL: Final = 2
+"""A broker that is away is met by an exception; librdkafka would tell of it on stderr as well."""
 
 Offsets = dict[int, int]
 """By partition."""
@@ -40,7 +42,7 @@ class Topic:
     def __init__(self, bootstrap: str, name: str) -> None:
         self.name = name
         self._bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": _CRITICAL})
         self._partitions = [*self._admin.list_topics(name, timeout=10).topics[name].partitions]
 
     def starts(self) -> Offsets:
@@ -50,6 +52,19 @@ class Topic:
     def ends(self) -> Offsets:
         wanted = {TopicPartition(self.name, number): OffsetSpec.latest() for number in self._partitions}
         return {place.partition: found.result().offset for place, found in self._admin.list_offsets(wanted).items()}
+
+    def until_led(self, limit: float) -> None:
+        """Wait until each partition has a leader again: a broker that starts listens before that."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                self.ends()
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Void(f"{self.name} has no leaders after {limit:.0f} s: {error}") from error
+                time.sleep(_LOOK_EVERY)
+            else:
+                return
 
     def until_readable(self, after: Offsets, number: int, limit: float, check: Callable[[], None]) -> Span:
         """Watch the ends until so many records more can be read; `check` raises when there is no point in waiting on."""

@@ -1,0 +1,94 @@
+"""The webhooks of an hour: as the gateway leaves them in Postgres, made quickly; and new ones that come in over HTTP."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from benchmarks import load
+from benchmarks.bodies import make_bodies, write_requests
+from benchmarks.figures import expect
+from schemas.stripe import DATASCHEMA, TYPE_PREFIX
+from schemas.topics import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from psycopg import Connection
+
+WEBHOOK: Final = f"{TYPE_PREFIX}payment_intent.succeeded"
+RATE: Final = 200.0  # events a second
+_STEP: Final = 20_000  # rows of one transaction
+_CONNECTIONS: Final = 16
+_WAVE: Final = 2.0  # seconds of new events that are signed together
+_START_IN: Final = 0.1  # seconds until the grid of a wave begins
+
+# Rows of the four tables, as `outbox.append.record` writes them. The ids lie in the hour before the fill, as the calls came.
+_FILL: Final = """
+with v as materialized (
+  select n, left(md5(n::text || %(seed)s::text), 24) as token,
+         uuidv7(%(end)s::timestamptz - make_interval(secs => (%(rows)s::int8 - n) / %(rate)s::float8)
+                - clock_timestamp()) as id,
+         '00-' || md5(n::text) || '-' || left(md5(n::text), 16) || '-01' as traceparent
+  from generate_series(%(first)s::int8, %(last)s::int8) n),
+remembered as (
+  insert into dedup (source, provider_event_id, event_id) select 'stripe', 'evt_' || token, id from v),
+logged as (
+  insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data,
+                      livemode)
+  select id, %(topic)s, 'payment', 'pi_' || token, '/webhooks/stripe', %(type)s, %(dataschema)s,
+         %(end)s, traceparent, convert_to(replace(%(body)s::text, %(token)s::text, token), 'UTF8'), false from v),
+noted as (
+  insert into webhook_deliveries (id, source, provider_event_id, type, outcome, event_id, trace_id, livemode)
+  select id, 'stripe', 'evt_' || token, 'payment_intent.succeeded', 'accepted', id, substr(traceparent, 4, 32), false from v),
+listed as (
+  insert into outbox_pending (event_id, shard)
+  select id, crc32(convert_to('pi_' || token, 'UTF8')) %% 64 from v order by n)
+select 'pi_' || token from v order by n
+"""
+
+
+class Answered(NamedTuple):
+    """The answer to one call: when it came, in Unix seconds, and how long it took."""
+
+    at: float
+    latency: float
+
+
+def fill(connection: Connection, rows: int, told: Callable[[int], None]) -> list[str]:
+    """Write so many webhooks of distinct payments; returns the payments, in the order of arrival."""
+    [body] = make_bodies(1)
+    payments: list[str] = []
+    connection.execute("set synchronous_commit = off")
+    [end] = connection.execute("select now()").fetchone() or [None]
+    values: dict[str, object] = {"seed": os.urandom(8).hex(), "end": end, "rows": rows, "rate": RATE}
+    values |= {"body": body.data.decode(), "token": body.token}
+    values |= {"topic": Topic.WEBHOOKS_STRIPE, "type": WEBHOOK, "dataschema": DATASCHEMA}
+    for first in range(1, rows + 1, _STEP):
+        last = min(first + _STEP - 1, rows)
+        payments += [row[0] for row in connection.execute(_FILL, {**values, "first": first, "last": last})]
+        told(last)
+    # As autovacuum leaves them within the hour.
+    connection.execute("vacuum (analyze) outbox, outbox_pending, dedup, webhook_deliveries")
+    connection.execute("checkpoint")
+    return payments
+
+
+def send_until(stop: Path, address: tuple[str, int], secret: str) -> dict[str, Answered]:
+    """Send new events on a fixed time grid until that file is there; returns the answers by payment."""
+    requests = stop.with_name("requests")
+    clock = time.time() - time.monotonic()
+    answered: dict[str, Answered] = {}
+    while not stop.exists():
+        payments = write_requests(requests, int(RATE * _WAVE), secret, f"{address[0]}:{address[1]}")
+        plan = load.Plan(requests, address, _CONNECTIONS, rate=RATE, start_at=time.monotonic() + _START_IN)
+        answers = load.send(plan)
+        expect("new events acknowledged", answers.acknowledged, len(payments))
+        due = (plan.start_at + number / RATE for number in range(len(payments)))
+        answered |= {
+            payment: Answered(clock + at, at - since)
+            for payment, at, since in zip(payments, answers.answered_at, due, strict=True)
+        }
+    return answered

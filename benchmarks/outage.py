@@ -1,0 +1,238 @@
+"""Kafka was away for an hour: until the webhooks of it are drained and have their effects, and how late new ones are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import psycopg
+
+from benchmarks import hour
+from benchmarks.beside import beside
+from benchmarks.figures import Aim, Figure, Result, Void, expect, median, peak_memory, percentiles
+from benchmarks.hour import WEBHOOK
+from benchmarks.journey import SUCCEEDED
+from benchmarks.payments import WORKER
+from benchmarks.relay import until_forgotten
+from benchmarks.system import System, system
+from benchmarks.topic import Offsets, Topic, header
+from operations.ledger.loop import sweep
+from outbox.settings import RelaySettings
+from schemas.topics import Topic as Name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.figures import Scale
+    from benchmarks.hour import Answered
+    from benchmarks.system import Report, Running
+
+EVENTS: Final = 720_000
+_PROCESSES: Final = ("relay", WORKER, "gateway")
+_SMALL: Final = 0.05
+"""The part of the backlog after which memory is looked at too: it fills every buffer, so what is held beyond that has grown."""
+_LIMIT: Final = 3600.0  # seconds
+_LED_WITHIN: Final = 60.0  # seconds
+_LOOK_EVERY: Final = 0.25  # seconds
+_FLAT: Final = 1.5
+_MARKS: Final = "consumed where consumer = 'payments'"
+
+
+class _Seen(NamedTuple):
+    """The moments at which the broker first appended the event about each payment, in Unix seconds, and the repeats."""
+
+    at: dict[str, float]
+    repeats: int
+
+
+class _Passed(NamedTuple):
+    """One outage. Seconds are counted from when Kafka answers again."""
+
+    first: float
+    drained: float
+    settled: float
+    answers: list[float]
+    to_kafka: list[float]
+    to_billing: list[float]
+    memory: dict[str, float]
+    repeats: int
+
+
+def run(scale: Scale, report: Report) -> Result:
+    events = scale.count(EVENTS)
+    passed: list[_Passed] = []
+    with system("postgres", "kafka", "redis", report=report) as ours:
+        report("outage", "a small one, which is the measure of memory")
+        small = _pass(ours, max(1000, round(events * _SMALL)), report)
+        for number in range(1, scale.rounds + 1):
+            report("outage", f"round {number} of {scale.rounds}: {events:,} events")
+            passed.append(_pass(ours, events, report))
+    sent = sum(len(each.answers) for each in passed)
+    notes = [
+        f"{events:,} webhooks wait when Kafka comes back; {hour.RATE:g} new ones a second from then on, {sent:,} in all",
+        f"{sum(each.repeats for each in passed):,} webhooks went to Kafka twice, since their acknowledgement was lost or late",
+        f"memory is compared with that of the same processes after {max(1000, round(events * _SMALL)):,} events",
+    ]
+    return Result("outage", [*_rates(passed, events), *_newcomers(passed), *_memory(passed, small)], notes)
+
+
+def _rates(passed: Sequence[_Passed], events: int) -> list[Figure]:
+    return [
+        median("Kafka back to first record", [each.first for each in passed], "s"),
+        median("Kafka back to drained", [each.drained for each in passed], "s"),
+        median("Kafka back to the last billing event", [each.settled for each in passed], "s"),
+        median("drained", [events / (each.drained - each.first) for each in passed], "rows/s"),
+        median("effects", [events / (each.settled - each.first) for each in passed], "events/s"),
+    ]
+
+
+def _newcomers(passed: Sequence[_Passed]) -> list[Figure]:
+    def of_all(which: Callable[[_Passed], list[float]]) -> list[float]:
+        return [value for each in passed for value in which(each)]
+
+    return [
+        *percentiles("new ones, call to answer", of_all(lambda each: each.answers), p99=Aim(at_most=1000)),
+        *percentiles("new ones, answer to Kafka", of_all(lambda each: each.to_kafka))[:2],
+        *percentiles("new ones, answer to billing event", of_all(lambda each: each.to_billing))[:2],
+    ]
+
+
+def _memory(passed: Sequence[_Passed], small: _Passed) -> list[Figure]:
+    figures = []
+    for name, before in small.memory.items():
+        most = max(each.memory[name] for each in passed)
+        figures += [
+            Figure(f"peak memory ÷ after a small one: {name}", most / before, "x", aim=Aim(at_most=_FLAT)),
+            Figure(f"peak memory: {name}", most, "MiB"),
+        ]
+    return figures
+
+
+def _pass(ours: System, events: int, report: Report) -> _Passed:
+    """Kafka goes, the events of an hour gather, Kafka comes back, and new events come in until all effects are there."""
+    ours.empty()
+    webhooks, billing = (Topic(ours.bootstrap, name) for name in (Name.WEBHOOKS_STRIPE, Name.BILLING_PAYMENTS))
+    before = webhooks.ends(), billing.ends()
+    with ours.running(*_PROCESSES) as processes:
+        ours.stack.kafka.stop()
+        gathered = _gather(ours, events, report)
+        ours.stack.kafka.start()
+        back_at = time.time()
+        report("outage", "Kafka is back")
+        billing.until_led(_LED_WITHIN)
+        with _new_events(ours) as answered:
+            _until_readable(billing, before[1], events, processes)
+            new = answered()
+        _until_handled(ours, events + len(new), processes)
+        until_forgotten(ours)
+        memory = {each.name: peak_memory(each.pid) for each in processes}
+    report("outage", "counting")
+    relayed = _seen(webhooks, before[0], WEBHOOK, in_order=gathered)
+    settled = _seen(billing, before[1], SUCCEEDED)
+    _check(ours, relayed, settled, {*gathered, *new})
+    return _measured(relayed, settled, gathered, new, back_at)._replace(memory=memory)
+
+
+def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict[str, Answered], back_at: float) -> _Passed:
+    last = max(settled.at[payment] for payment in gathered)
+    meanwhile = {payment: each for payment, each in new.items() if each.at <= last}
+    waited = [relayed.at[payment] for payment in gathered]
+    return _Passed(
+        first=min(waited) - back_at,
+        drained=max(waited) - back_at,
+        settled=last - back_at,
+        answers=[each.latency for each in meanwhile.values()],
+        to_kafka=[max(0.0, relayed.at[payment] - each.at) for payment, each in meanwhile.items()],
+        to_billing=[max(0.0, settled.at[payment] - each.at) for payment, each in meanwhile.items()],
+        memory={},
+        repeats=relayed.repeats,
+    )
+
+
+def _gather(ours: System, events: int, report: Report) -> list[str]:
+    """Write what the gateway would have written in the hour, and what the sweeps of that hour would have found."""
+    with ours.connect() as connection:
+        payments = hour.fill(connection, events, lambda done: report("outage", f"{done:,} of {events:,} events are there"))
+    asyncio.run(_sweep(ours.database_url))
+    return payments
+
+
+async def _sweep(url: str) -> None:
+    """Without it the relay's own sweep would find at once, while it drains, what it finds minute by minute in an hour."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await sweep(connection, RelaySettings.model_fields["ledger_grace"].default, datetime.now(UTC))
+
+
+@contextmanager
+def _new_events(ours: System) -> Iterator[Callable[[], dict[str, Answered]]]:
+    """Send new events beside us; what is yielded stops that, and returns their answers by payment."""
+    stop = ours.stack.data_dir / "stop"
+    stop.unlink(missing_ok=True)
+    secret = ours.settings["STRIPE_WEBHOOK_SECRET"]
+    with beside(hour.send_until, stop, ours.public, secret) as answered_within:
+
+        def end() -> dict[str, Answered]:
+            stop.touch()
+            return answered_within(_LIMIT)
+
+        yield end
+
+
+def _until_readable(topic: Topic, before: Offsets, number: int, processes: Sequence[Running]) -> None:
+    """Look rarely: the times are the broker's own."""
+
+    def check() -> None:
+        for process in processes:
+            process.check()
+        time.sleep(_LOOK_EVERY)
+
+    topic.until_readable(before, number, _LIMIT, check)
+
+
+def _until_handled(ours: System, number: int, processes: Sequence[Running]) -> None:
+    deadline = time.monotonic() + _LIMIT
+    while (found := ours.count(_MARKS)) < number:
+        if time.monotonic() > deadline:
+            raise Void(f"only {found:,} of {number:,} events were handled within {_LIMIT:.0f} s")
+        for process in processes:
+            process.check()
+        time.sleep(_LOOK_EVERY)
+
+
+def _seen(topic: Topic, before: Offsets, kind: str, in_order: Sequence[str] = ()) -> _Seen:
+    """
+    Read the events of that type, one about each payment; those of `in_order` must come so within each partition.
+
+    A relay that loses Kafka sends what it had under way again, under the same ids: such repeats are counted.
+    """
+    places = {payment: place for place, payment in enumerate(in_order)}
+    last = dict.fromkeys(before, -1)
+    at: dict[str, float] = {}
+    ids: dict[str, str | None] = {}
+    repeats = disordered = 0
+    for message in topic.records(before):
+        if header(message, "ce_type") != kind:
+            continue
+        payment, partition, event = (message.key() or b"").decode(), message.partition() or 0, header(message, "ce_id")
+        if payment in at:
+            repeats += 1
+            expect(f"events about {payment} in {topic.name}", len({event, ids[payment]}), 1)
+            continue
+        at[payment], ids[payment] = message.timestamp()[1] / 1000, event
+        if (place := places.get(payment)) is not None:
+            disordered += place < last[partition]
+            last[partition] = place
+    expect(f"events out of their order in {topic.name}", disordered, 0)
+    return _Seen(at, repeats)
+
+
+def _check(ours: System, relayed: _Seen, settled: _Seen, payments: set[str]) -> None:
+    """Everything that came in is everywhere, and its effects are there once."""
+    expect("payments that only came in or only went to Kafka", len(relayed.at.keys() ^ payments), 0)
+    expect("payments that only came in or only are in the news", len(settled.at.keys() ^ payments), 0)
+    for table in ("dedup", "webhook_deliveries", "payments", _MARKS):
+        expect(f"rows of {table}", ours.count(table), len(payments))
+    expect("rows of dead_letters", ours.count("dead_letters"), 0)
