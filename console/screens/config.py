@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
+from psycopg import AsyncConnection
 
 from console.door import form_fields
-from console.filters import filled
+from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
 from gateway.answers import by_id
 from gateway.commands.config import ChangeConfig, HistoryQuery, check
@@ -69,19 +69,13 @@ async def configuration(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.Response:
     """Show the changes of one key or of all, newest first."""
-    given = filled(request)
-    try:
-        query = parse_query(HistoryQuery, given.items())
+
+    async def read(connection: AsyncConnection, query: HistoryQuery) -> Found:
         first, before = query.ids(datetime.now(UTC))
-    except GatewayError as error:
-        return page(
-            request, "config_history.html", status=error.status, given=given, complaint=str(error), changes=[], following=""
-        )
-    async with reading(request) as connection:
         found, more = await config.read_history(connection, query.key, first=first, before=before, limit=query.limit)
-    following = urlencode(given | {"cursor": by_id(found[-1])}) if more else ""
-    changes = [(change, _text(request, change.value)) for change in found]
-    return page(request, "config_history.html", given=given, complaint="", changes=changes, following=following)
+        return Found([(change, _text(request, change.value)) for change in found], by_id(found[-1]) if more else None)
+
+    return await list_page(request, "config_history.html", HistoryQuery, read)
 
 
 async def show_change(request: web.Request) -> web.Response:

@@ -5,15 +5,15 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from aiohttp import web
+from psycopg import AsyncConnection
 
 from console.filters import filled
 from console.links import page_of
+from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
-from gateway.errors import GatewayError
 from gateway.keys import SENDERS, SETTINGS
 from gateway.paging import cursor_of, id_of
-from gateway.parameters import parse_query
 from gateway.postgres import reading
 from operations.deliveries import clues, store
 from operations.deliveries.query import DeliveriesQuery
@@ -55,28 +55,20 @@ async def _one(request: web.Request, template: str) -> web.Response:
 
 
 async def _list(request: web.Request, template: str) -> web.Response:
-    given = filled(request)
-    try:
-        query = parse_query(DeliveriesQuery, given.items())
-        span = query.span(datetime.now(UTC))
-    except GatewayError as error:
-        return page(request, template, status=error.status, **_shared(given), complaint=str(error), items=[], following="")
-    async with reading(request) as connection:
-        items, last = await store.deliveries(connection, query, *span)
-    following = urlencode(given | {"cursor": cursor_of(last)}) if last else ""
-    return page(request, template, **_shared(given), complaint="", items=items, following=following)
+    async def read(connection: AsyncConnection, query: DeliveriesQuery) -> Found:
+        items, last = await store.deliveries(connection, query, *query.span(datetime.now(UTC)))
+        return Found(items, cursor_of(last) if last else None)
+
+    values = filled(request)
+    shared: dict[str, Any] = {"address": urlencode(values), "replayed": _replayed(values), "page_of": page_of}
+    return await list_page(request, template, DeliveriesQuery, read, choices={"source": SOURCES}, **shared)
 
 
-def _shared(given: dict[str, str]) -> dict[str, Any]:
+def _replayed(given: dict[str, str]) -> dict[str, str]:
+    """The filters as those of a replay; none where a replay could not be narrowed like this."""
     filters = {name: text for name, text in given.items() if name not in {"cursor", "limit"}}
     replayed = {_REPLAYED_BY[name]: text for name, text in filters.items() if name in _REPLAYED_BY}
-    return {
-        "given": given,
-        "sources": SOURCES,
-        "address": urlencode(given),
-        "replayed": replayed if len(replayed) == len(filters) else {},
-        "page_of": page_of,
-    }
+    return replayed if len(replayed) == len(filters) else {}
 
 
 SCREEN: Final = Screen(

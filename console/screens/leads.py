@@ -1,25 +1,21 @@
 """Leads of partners: lists by partner and state, and one lead with its attempts, which can be delivered now."""
 
-from datetime import UTC, datetime
-from typing import Any, Final, get_args
-from urllib.parse import urlencode
+from typing import Final
 
 from aiohttp import web
 
-from console.filters import filled
 from console.links import page_of
+from console.listing import list_page, of_state
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.commands.leads import deliver_now
-from gateway.errors import GatewayError
 from gateway.paging import id_of
-from gateway.parameters import parse_query
 from gateway.postgres import reading
-from operations.state.query import LeadsQuery, cursor_after
+from operations.state.query import LeadsQuery
 from operations.topology.routes import SURVEY
 from projections import leads as store
 from projections import lists
-from schemas.leads import DeliverLead, LeadStatus
+from schemas.leads import DeliverLead
 
 _ABSENT: Final = "no lead has this id, or it was erased"
 
@@ -60,18 +56,7 @@ async def deliver(request: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request, template: str) -> web.Response:
-    given = filled(request)
-    shared: dict[str, Any] = {"given": given, "states": get_args(LeadStatus), "page_of": page_of, "looked": lists.LOOKED}
-    try:
-        query = parse_query(LeadsQuery, given.items())
-        asked = query.asked(datetime.now(UTC))
-    except GatewayError as error:
-        return page(request, template, status=error.status, complaint=str(error), items=[], following="", **shared)
-    async with reading(request) as connection:
-        found = await lists.read(connection, lists.LEADS, asked)
-    cursor = cursor_after(found.last)
-    following = urlencode(given | {"cursor": cursor}) if cursor else ""
-    return page(request, template, complaint="", items=found.items, following=following, **shared)
+    return await list_page(request, template, LeadsQuery, of_state(lists.LEADS), page_of=page_of)
 
 
 async def _lead(request: web.Request, template: str) -> web.Response:

@@ -1,21 +1,18 @@
 """Payments, subscriptions and invoices: their state, what was expected of them, and the events behind each."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from psycopg import AsyncConnection
 
-from console.filters import given
 from console.links import page_of
+from console.listing import list_page, of_state
 from console.pages import Screen, page
 from gateway.answers import known
-from gateway.errors import GatewayError
-from gateway.parameters import parse_query
 from gateway.postgres import reading
-from operations.state.query import InvoicesQuery, PaymentsQuery, StateQuery, SubscriptionsQuery, cursor_after
+from operations.state.query import InvoicesQuery, PaymentsQuery, StateQuery, SubscriptionsQuery
 from projections import lists, reads
 from schemas import text
 
@@ -89,23 +86,8 @@ async def invoices(request: web.Request) -> web.Response:
 
 async def _list(request: web.Request, name: str) -> web.Response:
     listing = LISTINGS[name]
-    asked = given(request, listing.query)
-    shared: dict[str, Any] = {
-        "listing": name,
-        "shown": listing,
-        "listings": LISTINGS,
-        "given": asked,
-        "lamps": LAMPS,
-        "page_of": page_of,
-    }
-    try:
-        wanted = parse_query(listing.query, asked.values.items()).asked(datetime.now(UTC))
-    except GatewayError as error:
-        return page(request, "money.html", status=error.status, **shared, complaint=str(error), items=[], following="")
-    async with reading(request) as connection:
-        found = await lists.read(connection, listing.which, wanted)
-    following = asked.with_cursor(cursor_after(found.last))
-    return page(request, "money.html", **shared, complaint="", items=found.items, following=following)
+    shared: dict[str, Any] = {"listing": name, "shown": listing, "listings": LISTINGS, "lamps": LAMPS, "page_of": page_of}
+    return await list_page(request, "money.html", listing.query, of_state(listing.which), **shared)
 
 
 def _one(kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -1,26 +1,24 @@
 """Messages to people: their states, what was sent, and the templates with a preview."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
 
-from console.filters import given
 from console.frames import frame
 from console.links import page_of
+from console.listing import list_page, of_state
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import GatewayError, Reason
 from gateway.masking import MASK
 from gateway.paging import id_of
-from gateway.parameters import parse_query
 from gateway.postgres import reading
 from operations.errors import OperationError
 from operations.messages.rendering import of_contents, render, sample_of
-from operations.state.query import NotificationsQuery, cursor_after
+from operations.state.query import NotificationsQuery
 from projections import contacts, lists, notifications
 from schemas.operations import Channel
 from schemas.templates import TEMPLATES, Template
@@ -33,17 +31,8 @@ _LAMPS: Final[Mapping[str, str]] = {"sent": "none", "failed": "much"}
 
 async def listed(request: web.Request) -> web.Response:
     """Show the messages, newest first."""
-    asked = given(request, NotificationsQuery)
-    shared: dict[str, Any] = {"given": asked, "lamps": _LAMPS, "page_of": page_of, "mask": MASK}
-    try:
-        wanted = parse_query(NotificationsQuery, asked.values.items()).asked(datetime.now(UTC))
-    except GatewayError as error:
-        complaint = str(error)
-        return page(request, "notifications.html", status=error.status, **shared, complaint=complaint, items=[], following="")
-    async with reading(request) as connection:
-        found = await lists.read(connection, lists.NOTIFICATIONS, wanted)
-    following = asked.with_cursor(cursor_after(found.last))
-    return page(request, "notifications.html", **shared, complaint="", items=found.items, following=following)
+    shared: dict[str, Any] = {"lamps": _LAMPS, "page_of": page_of, "mask": MASK}
+    return await list_page(request, "notifications.html", NotificationsQuery, of_state(lists.NOTIFICATIONS), **shared)
 
 
 async def one(request: web.Request) -> web.Response:

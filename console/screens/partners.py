@@ -2,19 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, NamedTuple, get_args
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 from psycopg import AsyncConnection
 
-from console.filters import filled
+from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
-from gateway.errors import GatewayError, refusing
+from gateway.errors import refusing
 from gateway.keys import CALL
-from gateway.parameters import parse_query
 from gateway.postgres import reading, transaction
 from operations.errors import OperationError
 from operations.partners import pausing
@@ -41,7 +39,7 @@ class PartnersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     name: Annotated[Filter, Meta(description="Only those with this in their id.")] | None = None
     state: State | None = None
-    after: Filter | None = None  #: The id of the last one on the page before.
+    cursor: Filter | None = None  #: The id of the last one on the page before.
 
 
 class Standing(NamedTuple):
@@ -75,18 +73,15 @@ class Standing(NamedTuple):
 
 async def partners(request: web.Request) -> web.Response:
     """Show the partners, a page of them."""
-    given = filled(request)
-    try:
-        query = parse_query(PartnersQuery, given.items())
-    except GatewayError as error:
-        return page(request, "partners.html", status=error.status, given=given, complaint=str(error), items=[], following="")
-    async with reading(request) as connection:
+
+    async def read(connection: AsyncConnection, query: PartnersQuery) -> Found:
         fitting = [each for each in await _all(request, connection) if _fits(each, query)]
         shown = fitting[:_SHOWN]
         health = await read_health(connection, datetime.now(UTC) - _SPAN, [each.id for each in shown])
-    items = [each._replace(health=health.get(each.id)) for each in shown]
-    following = urlencode(given | {"after": shown[-1].id}) if len(fitting) > _SHOWN else ""
-    return page(request, "partners.html", given=given, complaint="", items=items, following=following)
+        items = [each._replace(health=health.get(each.id)) for each in shown]
+        return Found(items, shown[-1].id if len(fitting) > _SHOWN else None)
+
+    return await list_page(request, "partners.html", PartnersQuery, read)
 
 
 async def partner(request: web.Request) -> web.Response:
@@ -192,7 +187,7 @@ def _key_of(request: web.Request) -> str:
 
 def _fits(standing: Standing, query: PartnersQuery) -> bool:
     return (
-        (query.after is None or standing.id > query.after)
+        (query.cursor is None or standing.id > query.cursor)
         and (query.name is None or key_of(query.name) in standing.id)
         and (query.state is None or query.state == standing.state)
     )

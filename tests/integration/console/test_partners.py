@@ -120,9 +120,9 @@ async def test_partners_are_on_pages_and_an_unknown_one_is_not_there(
     for name in ("b", "c", "d"):
         await put(gateway, name)
     operator = await visitor(gateway, database_url)
-    first, second = [(await operator.get(f"/console/partners{query}")).text for query in ("", "?after=B")]
+    first, second = [(await operator.get(f"/console/partners{query}")).text for query in ("", "?cursor=B")]
     shown = [[key for key in ("ACME", "B", "C", "D") if f'/console/partners/{key}"' in text] for text in (first, second)]
-    assert (shown, "after=B" in first, "after=" in second) == ([["ACME", "B"], ["C", "D"]], True, False)
+    assert (shown, "cursor=B" in first, "cursor=" in second) == ([["ACME", "B"], ["C", "D"]], True, False)
     for path in ("/console/partners/NOBODY", "/console/partners/a%20b", "/console/partners/NOBODY/state"):
         assert (await operator.get(path)).status == 404
     assert (await operator.post("/console/partners/NOBODY/pause")).status == 404
