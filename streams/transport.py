@@ -9,7 +9,6 @@ What is overridden mends what would lose records or stop a worker, in faust-stre
 at each name, and `tests/unit/streams/test_overridden_names.py` fails where a parent has changed.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -30,10 +29,11 @@ from outbox.offsets import Offsets
 from runtime.excerpts import described
 from runtime.identity import work_as
 from runtime.kafka import Cluster
-from streams.agents import Chunks, Most, Work, add_agents, size_of
+from streams.agents import Chunks, Work, add_agents
 from streams.coordinator import guard, guard_rights
 from streams.credentials import credentials_of
 from streams.fetcher import Fetcher
+from streams.in_hand import InHand
 from streams.login import Client
 from streams.monitor import Monitor
 from streams.rights import Rights
@@ -95,38 +95,6 @@ class App(faust.App):
     async def on_stop(self) -> None:
         self.work_as_role()
         await super().on_stop()
-
-
-class InHand:
-    """The amount that was fetched and is not acknowledged yet; the next fetch waits while it fills two batches."""
-
-    def __init__(self, most: Most) -> None:
-        self._limit = Most(2 * most.records, 2 * most.size)
-        self._room = asyncio.Event()
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything, with the assignment that brought it."""
-        self.records = self.size = 0
-        self._room.set()
-
-    def add(self, records: Sequence[Any]) -> None:
-        self._change(len(records), size_of(records))
-
-    def remove(self, records: Sequence[Any]) -> None:
-        self._change(-len(records), -size_of(records))
-
-    async def room(self) -> None:
-        """Return when something may be fetched."""
-        await self._room.wait()
-
-    def _change(self, records: int, size: int) -> None:
-        self.records += records
-        self.size += size
-        if self.records < self._limit.records and self.size < self._limit.size:
-            self._room.set()
-        else:
-            self._room.clear()
 
 
 class Consumer(driver.Consumer):
