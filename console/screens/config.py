@@ -13,15 +13,14 @@ from console.door import form_fields
 from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
 from gateway.answers import by_id
-from gateway.commands.config import ChangeConfig, HistoryQuery, check
-from gateway.errors import GatewayError, Reason, refusing
+from gateway.commands.config import ChangeConfig, HistoryQuery, change_key, check
+from gateway.errors import GatewayError, Reason
 from gateway.keys import CALL, SENDERS
 from gateway.masking import masked
 from gateway.parameters import parse_query
-from gateway.postgres import reading, transaction
+from gateway.postgres import reading
 from projections import config
 from projections.config_keys import KEYS, Key, is_read, is_usable, key_of
-from projections.errors import ProjectionError
 from schemas.numbers import INT64_MAX
 from schemas.text import ConfigKey
 
@@ -98,17 +97,7 @@ async def show_change(request: web.Request) -> web.Response:
 async def change(request: web.Request) -> web.Response:
     """Set the key, if it still is what the page showed."""
     asked, wanted = await _asked(request)
-    with refusing(ProjectionError):
-        async with transaction(request) as connection:
-            entry = await config.change(
-                connection,
-                wanted.key,
-                wanted.value,
-                expected=wanted.expected_version,
-                change_id=request[CALL].id,
-                by=request[SESSION].holder.secret_id,
-                trace=request[CALL].trace,
-            )
+    entry = await change_key(request, wanted, request[CALL].id, request[SESSION].holder.secret_id)
     value = "" if entry.value is None else msgspec.json.encode(entry.value).decode()
     return page(request, "_config_set.html", key=asked.key, value=value, version=entry.version)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
@@ -109,22 +110,25 @@ async def history(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """Set a key of the runtime configuration."""
-    caller, call = request[CALLER], request[CALL]
     asked = await bodies.read(request, ChangeConfig)
-    roster = request.app[SENDERS].partners
-    check(asked, roster)
+    check(asked, request.app[SENDERS].partners)
+    entry = await change_key(request, asked, command_id(request), request[CALLER].secret_id)
+    return answer(Changed(entry.key, entry.value, entry.version))
+
+
+async def change_key(request: web.Request, asked: ChangeConfig, change_id: UUID, by: str) -> config.ConfigEntry:
+    """Make a change that `check` lets pass. Raises GatewayError `version_stale`."""
     with refusing(ProjectionError):
         async with transaction(request) as connection:
-            entry = await config.change(
+            return await config.change(
                 connection,
                 asked.key,
                 asked.value,
                 expected=asked.expected_version,
-                change_id=command_id(request),
-                by=caller.secret_id,
-                trace=call.trace,
+                change_id=change_id,
+                by=by,
+                trace=request[CALL].trace,
             )
-    return answer(Changed(entry.key, entry.value, entry.version))
 
 
 def check(asked: ChangeConfig, partners: Collection[str]) -> None:
