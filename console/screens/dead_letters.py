@@ -20,7 +20,7 @@ from gateway.parameters import parse_query
 from gateway.postgres import reading, transaction
 from operations.dead_letters import listing
 from operations.dead_letters.query import FIRST_ID, DeadLettersQuery
-from operations.dead_letters.store import SetAsideSetAside
+from operations.dead_letters.store import DeadLetter
 from operations.errors import OperationError
 from schemas.leads import EXHAUSTED, REJECTED
 from schemas.text import Cursor, Filter, LongWhy
@@ -35,8 +35,8 @@ _AT_ONCE: Final = 25
 class Group(NamedTuple):
     """The open dead letters of one worker and reason that are shown: between these two places, and so many."""
 
-    newest: SetAsideSetAside
-    oldest: SetAsideSetAside
+    newest: DeadLetter
+    oldest: DeadLetter
     number: int
 
     @property
@@ -160,7 +160,7 @@ async def _settle(request: web.Request, item_id: UUID, asked: Settling) -> listi
         return None
 
 
-def _shown(request: web.Request, letter: SetAsideSetAside) -> SetAsideSetAside:
+def _shown(request: web.Request, letter: DeadLetter) -> DeadLetter:
     """The letter as its session may see it: its detail may quote a person's data."""
     return letter if request[SESSION].changes else msgspec.structs.replace(letter, detail=MASK)
 
@@ -169,7 +169,7 @@ def _open_ones(asked: Narrowing | SettlingGroup) -> DeadLettersQuery:
     return DeadLettersQuery(status="open", consumer=asked.consumer, reason=asked.reason)
 
 
-def _grouped(letters: Iterable[SetAsideSetAside]) -> list[Group]:
+def _grouped(letters: Iterable[DeadLetter]) -> list[Group]:
     """The groups, largest first, of letters that are newest first."""
     found: dict[tuple[str, str], Group] = {}
     for letter in letters:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from operations.dead_letters.store import SetAsideSetAside
+    from operations.dead_letters.store import DeadLetter
 
     Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
 
@@ -169,12 +169,12 @@ async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUI
     return failed
 
 
-def _builtins(item: SetAsideSetAside) -> dict[str, Any]:
+def _builtins(item: DeadLetter) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(item)
     return fields
 
 
-def _table(found: Sequence[SetAsideSetAside]) -> str:
+def _table(found: Sequence[DeadLetter]) -> str:
     if not found:
         return "nothing"
     lines = []

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from operations.dead_letters import store as dead_letters
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.query import DeadLettersQuery, Place
-from operations.dead_letters.store import Contents, SentAs, SetAsideSetAside
+from operations.dead_letters.store import Contents, DeadLetter, SentAs
 from operations.errors import OperationError, Reason
 from outbox import tasks
 from outbox.append import append, event_of
@@ -76,7 +76,7 @@ _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
 
 async def find(
     connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
-) -> list[SetAsideSetAside]:
+) -> list[DeadLetter]:
     """
     At most so many of those that the query means, newest first unless the oldest are wanted.
 
@@ -90,12 +90,12 @@ async def find(
     return found[:limit]
 
 
-def place_of(item: SetAsideSetAside) -> Place:
+def place_of(item: DeadLetter) -> Place:
     """Its place in the list."""
     return item.set_aside_at, item.id
 
 
-async def read(connection: AsyncConnection, item_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
+async def read(connection: AsyncConnection, item_id: UUID) -> tuple[DeadLetter, Contents] | None:
     """One of them with its record; that of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
         return found
@@ -178,12 +178,12 @@ def _refuse_settled(lead: _Lead) -> None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
 
 
-def _of_lead(lead: _Lead) -> SetAsideSetAside:
+def _of_lead(lead: _Lead) -> DeadLetter:
     reason = _REASONS[lead.status]
     cause = cause_of(reason)
     times = "attempt" if lead.attempts == 1 else "attempts"
     excerpt = f": {lead.excerpt}" if lead.excerpt else ""
-    return SetAsideSetAside(
+    return DeadLetter(
         id=lead.id,
         kind="lead",
         status="discarded" if lead.discarded_at else "open",

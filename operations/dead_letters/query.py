@@ -18,7 +18,6 @@ Place = tuple[datetime, UUID]
 
 FIRST_ID: Final = UUID(int=0)
 """Before all of its time."""
-_LAST: Final = UUID(int=(1 << 128) - 1)
 
 
 class DeadLettersQuery(Paged, frozen=True, kw_only=True):
@@ -39,5 +38,5 @@ class DeadLettersQuery(Paged, frozen=True, kw_only=True):
     def span(self, after: Place | None = None) -> tuple[Place, Place]:
         """The places that they are between, which are none of theirs. Raises GatewayError `query_malformed`."""
         begin, end = self.period(EPOCH, up_to(datetime.now(UTC)))
-        first, before = (begin, FIRST_ID), (end, _LAST)
+        first, before = (begin, FIRST_ID), (end, FIRST_ID)
         return max(first, after or first), min(before, last_of(self.cursor)) if self.cursor else before

@@ -16,18 +16,18 @@ from gateway.parameters import query_of
 from gateway.postgres import reading, transaction
 from operations.dead_letters import listing
 from operations.dead_letters.query import DeadLettersQuery
-from operations.dead_letters.store import SetAsideSetAside
+from operations.dead_letters.store import DeadLetter
 from operations.errors import OperationError
 from schemas.text import LongWhy
 
 _NOUN: Final = "dead letter"
 
 
-class DeadLettersPage(Page[SetAsideSetAside], frozen=True):
+class DeadLettersPage(Page[DeadLetter], frozen=True):
     """One page of the dead letters, newest first."""
 
 
-class DeadLettersDetail(SetAsideSetAside, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class DeadLettersDetail(DeadLetter, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The dead letter with its record."""
 
     key: str | None  #: The record's key in base64; null if it has none.

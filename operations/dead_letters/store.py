@@ -26,7 +26,7 @@ Kind = Literal["record", "lead"]
 SentAs = Literal["event", "record"]
 
 
-class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A record that a worker could not handle, or a lead that a partner did not accept."""
 
     id: UUID  #: The id of the dead letter; a lead's own id.
@@ -50,9 +50,9 @@ class SetAsideSetAside(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     lead: str | None = None  #: The path of the lead's state; absent for a record.
 
 
-def _letter(*, reason: str, **fields: Any) -> SetAsideSetAside:
+def _letter(*, reason: str, **fields: Any) -> DeadLetter:
     cause = cause_of(reason)
-    return SetAsideSetAside(kind="record", fault=cause.fault, runbook=cause.runbook, reason=reason, **fields)
+    return DeadLetter(kind="record", fault=cause.fault, runbook=cause.runbook, reason=reason, **fields)
 
 
 class Contents(NamedTuple):
@@ -80,7 +80,7 @@ _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 
 async def find(
     connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
-) -> list[SetAsideSetAside]:
+) -> list[DeadLetter]:
     """At most so many letters, newest first unless the oldest are wanted; with `after`, those that come after that place."""
     (first, earlier), (moment, last) = query.span(after)
     names = ("status", "consumer", "reason", "topic", "fault")
@@ -90,7 +90,7 @@ async def find(
         return await (await cursor.execute(_OLDEST if oldest_first else _NEWEST, values)).fetchall()
 
 
-async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[SetAsideSetAside, Contents] | None:
+async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[DeadLetter, Contents] | None:
     """One letter with its record."""
     async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         letter = await (await cursor.execute(f"select {_COLUMNS} from dead_letters where id = %s", (letter_id,))).fetchone()

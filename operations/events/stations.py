@@ -46,7 +46,7 @@ from unnest(%s::uuid[]) with ordinality as f(id, n) join outbox o on o.id = f.id
 """
 
 
-class StoreSetAside(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class EventDeadLetter(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A dead letter of an event."""
 
     id: UUID  #: The id of the dead letter.
@@ -81,7 +81,7 @@ class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, k
     parked_reason: str | None = None  #: Why Kafka refused it; absent otherwise.
     consumed_by: list[str] = []  #: The worker roles that have handled it.
     marks: list[Mark] = []  #: The same with their times.
-    dead_letters: list[StoreSetAside] = []  #: The dead letters of the event.
+    dead_letters: list[EventDeadLetter] = []  #: The dead letters of the event.
 
 
 class Journey(msgspec.Struct, frozen=True):
@@ -123,5 +123,5 @@ def _station(*, marks: list[Any], dead_letters: list[Any], traceparent: str, **f
         trace_id=trace_id_of(traceparent),
         marks=found,
         consumed_by=[mark.consumer for mark in found],
-        dead_letters=msgspec.convert(dead_letters, list[StoreSetAside]),
+        dead_letters=msgspec.convert(dead_letters, list[EventDeadLetter]),
     )

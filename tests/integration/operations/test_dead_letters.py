@@ -81,9 +81,7 @@ class Desk:
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
         await Processor(handler, self._pool, lanes=1, retry_max=timedelta(milliseconds=50)).process(records)
 
-    async def letters(
-        self, *, limit: int = 50, oldest_first: bool = False, **filters: Any
-    ) -> list[dead_letters.SetAsideSetAside]:
+    async def letters(self, *, limit: int = 50, oldest_first: bool = False, **filters: Any) -> list[dead_letters.DeadLetter]:
         return await listing.find(self.connection, DeadLettersQuery(**filters), limit, oldest_first=oldest_first)
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
@@ -274,6 +272,7 @@ async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
     assert await desk.letters(topic="elsewhere") == await desk.letters(status="retried") == []
     everything = await desk.letters()
     assert await desk.letters(cursor=cursor_of(everything[1].id, everything[1].set_aside_at)) == everything[2:]
+    assert await desk.letters(since=everything[2].set_aside_at, until=everything[1].set_aside_at) == [everything[2]]
     assert await dead_letters.open_letters(desk.connection) == [
         ("leads", "schema_too_new", 1), ("payments", "event_malformed", 1), ("payments", "handler_failed", 2),
     ]  # fmt: skip

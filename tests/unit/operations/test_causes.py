@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from operations.dead_letters.causes import CAUSES, THEIRS, cause_of
-from operations.dead_letters.store import SetAsideSetAside
+from operations.dead_letters.store import DeadLetter
 from schemas.errors import Reason
 from schemas.leads import EXHAUSTED, REJECTED
 from streams.errors import FetchReason, PoisonReason
@@ -39,4 +39,4 @@ def test_the_page_of_a_reason_speaks_of_it_and_of_its_fault(reason: str) -> None
 def test_a_reason_that_nobody_declared_is_ours() -> None:
     assert cause_of("never_heard_of").fault == "ours"
     assert set(THEIRS) < set(CAUSES)
-    assert "fault" in SetAsideSetAside.__struct_fields__
+    assert "fault" in DeadLetter.__struct_fields__
