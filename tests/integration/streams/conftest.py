@@ -19,12 +19,17 @@ from schemas.stripe import DATASCHEMA, SOURCE, TYPE_PREFIX, StripeEvent, aggrega
 from schemas.topics import Topic
 from streams.payments.handler import PaymentsHandler
 from tests.integration.streams.fetching import World, world_of
+from tests.integration.streams.transporting import Bench
+from tests.kafka import make_topic
 from tests.simulators.stripe_api import StripeApi, stripe_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
 
     from psycopg import AsyncConnection
+
+    from runtime.kafka import Cluster
 
 
 def envelope(body: bytes) -> Event:
@@ -103,3 +108,8 @@ def api() -> Iterator[StripeApi]:
 async def world(api: StripeApi, database_url: str) -> AsyncIterator[World]:
     async with world_of(api, database_url) as made:
         yield made
+
+
+@pytest.fixture
+def bench(kafka: Cluster, tmp_path: Path) -> Bench:
+    return Bench(kafka, make_topic(kafka, partitions=4), tmp_path)

@@ -1,0 +1,171 @@
+"""Workers of one group that read a topic of a real Kafka, and what their handler was given."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from outbox.offsets import Offsets, Place
+from streams.agents import Most, Work
+from streams.transport import App
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from outbox.lost import Loss
+    from runtime.kafka import Cluster
+    from streams.records import Record
+
+BATCH: Final = 50
+MOST: Final = Most(BATCH, 4_194_304)
+FETCH: Final = 1_048_576
+"""Bytes of a partition that one fetch brings, as Faust sets it."""
+TO_AND_FRO: Final = 20
+"""How often partitions change hands: each worker that comes or goes is once."""
+
+
+@dataclass
+class Handler:
+    """Keeps what it was given; while `gate` is shut, a batch is not done."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: list[list[Record]] = field(default_factory=list)
+    done: list[Record] = field(default_factory=list)
+    assignments: int = 0
+    losses: list[Loss] = field(default_factory=list)
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        self.begun.append([*records])
+        await self.gate.wait()
+        self.done += records
+
+    async def lost(self, losses: Sequence[Loss]) -> None:
+        self.losses += losses
+
+    def reassigned(self) -> None:
+        self.assignments += 1
+
+
+class Once(Handler):
+    """Shuts its gate behind each batch."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await super().handle(records)
+        self.gate.clear()
+
+
+class Slow(Handler):
+    """Takes a moment for every batch."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await asyncio.sleep(0.02)
+        self.done += records
+
+
+def stuck() -> None:
+    raise AssertionError("a rebalance does not end")
+
+
+@dataclass
+class Bench:
+    """A topic of its own, and workers of one group that read it."""
+
+    kafka: Cluster
+    topic: str
+    folder: Path
+    group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
+
+    @asynccontextmanager
+    async def worker(self, handler: Handler, *others: str, most: Most = MOST, commit_interval: float = 0.2) -> AsyncIterator[App]:
+        """A worker of the topic and of others."""
+        app = App(
+            self.group,
+            [self.topic, *others],
+            Work("test", most, handler.handle, handler.lost, handler.reassigned, stuck),
+            kafka=self.kafka,
+            store="memory://",
+            datadir=str(self.folder / uuid4().hex),
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            table_standby_replicas=0,
+            broker_commit_interval=commit_interval,
+            broker_heartbeat_interval=0.5,
+            consumer_auto_offset_reset="earliest",
+            stream_wait_empty=False,
+            web_enabled=False,
+        )
+        await app.start()
+        try:
+            yield app
+        finally:
+            await app.stop()
+
+    def produce(self, numbers: dict[int, int], *, topic: str = "", size: int = 1, compression: str = "none") -> None:
+        producer = Producer(self.kafka.client | {"compression.type": compression})
+        for partition, number in numbers.items():
+            for n in range(number):
+                producer.produce(self.kafka.named(topic or self.topic), f"{n}".ljust(size), partition=partition)
+        assert producer.flush(20) == 0
+
+    @asynccontextmanager
+    async def trickling(self) -> AsyncIterator[Counter[int]]:
+        """A few records again and again while the block lasts; how many each partition has got."""
+        produced: Counter[int] = Counter()
+        over = threading.Event()
+
+        def run() -> None:
+            producer = Producer(self.kafka.client | {"linger.ms": 0})
+            while not over.wait(0.02):
+                for partition in range(4):
+                    producer.produce(self.kafka.named(self.topic), f"{produced[partition]}", partition=partition)
+                    produced[partition] += 1
+                assert producer.flush(20) == 0
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield produced
+        finally:
+            over.set()
+            await asyncio.to_thread(thread.join)
+
+    def move(self, offsets: dict[int, int]) -> None:
+        """Commit these offsets for the group, which has no members."""
+        places = [TopicPartition(self.kafka.named(self.topic), *pair) for pair in offsets.items()]
+        admin = AdminClient(self.kafka.client)
+        group = self.kafka.named(self.group)
+        moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        moved[group].result(20)
+
+    async def committed(self, *others: str) -> dict[Place, int]:
+        found = await asyncio.to_thread(Offsets(self.kafka).group, self.group, [self.topic, *others])
+        return dict(found.committed)
+
+    async def until_committed(self, numbers: dict[int, int]) -> None:
+        wanted = {Place(self.topic, partition): number for partition, number in numbers.items()}
+
+        async def look() -> bool | None:
+            return await self.committed() == wanted or None
+
+        await eventually(look, every=0.05)
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async def look() -> bool | None:
+        return fact() or None
+
+    await eventually(look)
+
+
+def numbers_of(records: Sequence[Record], partition: int) -> list[int]:
+    return [int(record.value or b"") for record in records if record.partition == partition]
