@@ -13,35 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but for its stubs
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
-from ops.doctor import kafka as kafka_examination
 from ops.doctor.examination import LIMIT, examine
-from ops.doctor.findings import ok
-from ops.doctor.kafka import check_kafka
 from ops.doctor.listeners import check_listeners
 from ops.doctor.others import check_elasticsearch
 from ops.doctor.postgres import check_postgres
-from outbox import rights
 from outbox.partitions import name
 from runtime.ids import new_id
-from schemas.topics import TOPICS, TopicSpec
 from tests.command import tallyhook
+from tests.findings import of, texts
 from tests.kafka import settings_of
 from tests.ports import free_port
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ops.doctor.findings import Finding
     from runtime.kafka import Cluster
 
     ClosedPorts: TypeAlias = Callable[[], dict[str, str]]
@@ -66,14 +53,6 @@ def environ(database_url: str, kafka_topics: Cluster, redis_server: str, elastic
     addresses = zip(SERVERS.values(), (database_url, kafka_topics.servers, redis_server, elasticsearch_server), strict=True)
     ports = {f"{listener}_PORT": "0" for listener in LISTENERS}
     return {**SECRETS, **dict(addresses), **settings_of(kafka_topics), **ports}
-
-
-def of(found: list[Finding], area: str, level: str) -> list[Finding]:
-    return [finding for finding in found if (finding.area, finding.level) == (area, level)]
-
-
-def texts(found: list[Finding]) -> str:
-    return "\n".join(" ".join(finding) for finding in found)
 
 
 @contextmanager
@@ -183,68 +162,6 @@ def test_what_waits_for_long_is_parked_or_set_aside_is_told(database_url: str) -
 def _earlier(event_id: Any) -> str:
     """The id as it would have been made an hour ago."""
     return str(type(event_id)(int=event_id.int - (3_600_000 << 80)))
-
-
-def test_brokers_that_enforce_no_rights_grant_all_of_them(kafka_topics: Cluster) -> None:
-    granted = ok("kafka", "this user may read and write every topic, and read every group")
-    wait_until(lambda: granted in [*check_kafka(settings_of(kafka_topics))])  # the first group takes its time
-
-
-def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(
-    kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = {
-        **TOPICS,
-        "never.made": TopicSpec(1, timedelta(days=1)),
-        "webhooks.stripe": TopicSpec(64, TOPICS["webhooks.stripe"].retention),
-        "alert.events": TopicSpec(1, timedelta(days=3650)),
-    }
-    monkeypatch.setattr(kafka_examination, "TOPICS", wanted)
-    found = list(check_kafka(settings_of(kafka_topics)))
-    [missing] = of(found, "kafka", "fail")
-    assert "never.made" in missing.text
-    assert "tallyhook topics ensure" in missing.act
-    few, short = of(found, "kafka", "warn")
-    assert ("webhooks.stripe" in few.text, "alert.events" in short.text) == (True, True)
-
-
-def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_them(kafka_topics: Cluster) -> None:
-    assert "time of the relay" not in texts([*check_kafka(settings_of(kafka_topics))])
-    admin = AdminClient(kafka_topics.client)
-
-    def stamp(by: str) -> None:
-        entry = ConfigEntry("message.timestamp.type", by, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, kafka_topics.named("alert.events"), incremental_configs=[entry])
-        for done in admin.incremental_alter_configs([resource]).values():
-            done.result(20)
-
-    stamp("CreateTime")
-    try:
-        [found] = of([*check_kafka(settings_of(kafka_topics))], "kafka", "warn")
-        alerts = kafka_topics.named("alert.events")
-        assert found.text.endswith(f"instead of the broker's: {alerts}")
-        assert f"--alter --topic {alerts} --add-config message.timestamp.type=LogAppendTime" in found.act
-    finally:
-        stamp("LogAppendTime")
-
-
-def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
-    kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def silent(*_: object) -> rights.Granted:
-        raise TimeoutError
-
-    read, other = map(kafka_topics.named, ("webhooks.stripe", "cache.commands"))
-    monkeypatch.setattr(rights, "on_groups", silent)
-    monkeypatch.setattr(rights, "on_topics", lambda *_: {read: frozenset({"READ"}), other: frozenset()})
-    found = [*check_kafka(settings_of(kafka_topics))]
-    assert "it does not report our rights on groups: TimeoutError" in texts(of(found, "kafka", "warn"))
-    assert f"this user lacks the right READ on the topic {other}" in texts(of(found, "kafka", "fail"))
-
-
-def test_a_role_that_nobody_works_is_told(kafka_topics: Cluster) -> None:
-    found = list(check_kafka(settings_of(kafka_topics)))
-    assert "no payments worker runs" in texts(of(found, "workers", "warn"))
 
 
 def test_an_index_that_is_not_made_yet_is_told(elasticsearch_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

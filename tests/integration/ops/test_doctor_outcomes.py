@@ -32,6 +32,7 @@ from runtime.ids import id_at, new_id
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS
 from tests.command import tallyhook
+from tests.findings import of
 from tests.integration.ops.processes import SECRETS, ask, running
 from tests.kafka import led, settings_of
 from tests.ports import free_port
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
 
 ACME: Final = {"PARTNER_ACME_CRM_URL": "https://user:hush@crm.acme.example/in", "PARTNER_ACME_CRM_SECRET": SECRET}
 PORTS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_PORT")
-
-
-def of(found: list[Finding], area: str, level: str) -> list[Finding]:
-    return [finding for finding in found if (finding.area, finding.level) == (area, level)]
 
 
 def execute(url: str, statement: str, *values: Any) -> None:
