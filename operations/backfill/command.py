@@ -29,13 +29,13 @@ def backfill() -> None:
 @app.command("stripe")
 def stripe(
     *,
-    since: Annotated[str, typer.Option(help=f"From when on. {WHEN} Stripe lists the last 30 days.")],
-    until: Annotated[str, typer.Option(help=f"Up to when. {WHEN}")] = "0s",
+    since: Annotated[str, typer.Option(help=f"The beginning of the period. {WHEN} Stripe lists the last 30 days.")],
+    until: Annotated[str, typer.Option(help=f"The end of the period. {WHEN}")] = "0s",
     types: Annotated[
         list[str] | None,
         typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and put nothing in.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing, and put nothing in.")] = False,
     rate: Annotated[float, typer.Option(min=0.1, max=_RATE_MAX, help="Events put in a second, at most.")] = 100.0,
     as_json: Json = False,
 ) -> None:

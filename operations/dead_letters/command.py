@@ -42,7 +42,7 @@ def list_items(
     asked: DeadLettersQuery,
     *,
     status: Annotated[str, typer.Option(metavar="open|retried|discarded|all", help="Only those of this status.")] = "open",
-    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = _SHOWN,
+    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="The maximum number; the newest are listed.")] = _SHOWN,
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first: who has to mend each, and the page with the remedy."""
@@ -55,7 +55,7 @@ def list_items(
 
 @app.command("show")
 def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """One of them, with its record."""
+    """Show one dead letter with its record."""
     from operations.dead_letters import listing
 
     found = with_database(lambda connection: listing.read(connection, item_id))
@@ -79,7 +79,7 @@ def retry(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send them out again, each once, after the cause is mended; one that fails again becomes a new dead letter."""
+    """Send dead letters out again, each once, after the cause is mended; one that fails again becomes a new dead letter."""
     from operations.dead_letters import listing
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
@@ -100,7 +100,7 @@ def discard(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Give them up, for good: they are not handled, and cannot be retried any more."""
+    """Give dead letters up for good: they are not handled, and cannot be retried any more."""
     from operations.dead_letters import listing
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:

@@ -28,7 +28,9 @@ def list_deliveries(  # one option for each word of the query
     *,
     source: Annotated[str | None, typer.Option(help=f"Only those of this source: {either(SOURCES)}.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Only those by this endpoint of their source, such as eu.")] = None,
-    outcome: Annotated[str | None, typer.Option(metavar="accepted|duplicate|ignored|rejected", help="Only these.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="accepted|duplicate|ignored|rejected", help="Only those with this outcome.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Only those that were rejected or ignored for this reason.")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="Only events of this type of the provider.")] = None,
     account: Annotated[str | None, typer.Option(help="Only those of this account of the provider.")] = None,

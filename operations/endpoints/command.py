@@ -29,7 +29,7 @@ _TERMS: Final = ("label", "mode")
 
 @app.command("list")
 def list_endpoints(as_json: Json = False) -> None:
-    """Each endpoint: its label, its mode, and the public ids of its secrets."""
+    """List the endpoints, each with its label, its mode, and the public ids of its secrets."""
     import msgspec
 
     from operations.endpoints import views
@@ -46,7 +46,7 @@ def list_endpoints(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_endpoint(place: Place, as_json: Json = False) -> None:
-    """One endpoint, with its secrets by their public ids."""
+    """Show one endpoint, with its secrets by their public ids."""
     import msgspec
 
     from operations.endpoints import views
@@ -66,7 +66,9 @@ def put(
     *,
     label: Annotated[str | None, typer.Option(help="What it is, in your words.")] = None,
     mode: Annotated[str | None, typer.Option(metavar="live|test|any", help="The events that go to the workers.")] = None,
-    unset: Annotated[list[str] | None, typer.Option(metavar="|".join(_TERMS), help="What falls back to its default.")] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(_TERMS), help="A field that falls back to its default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add an endpoint, or change what is given of it; `add-secret` gives it the secrets to verify by."""

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def offsets(
     *,
-    worker: Annotated[str, typer.Option(help="Whose group: alerts, cache, leads, notifications, payments or search.")],
+    worker: Annotated[
+        str,
+        typer.Option(help="The worker role whose offsets are moved: alerts, cache, leads, notifications, payments or search."),
+    ],
     topic: Annotated[str, typer.Option(help="One of the topics that it reads.")],
     from_offset: Annotated[
         list[str] | None, typer.Option(metavar="P:N", help="Begin partition P at offset N; once for each partition.")
@@ -38,7 +41,7 @@ def offsets(
         bool,
         typer.Option("--with-side-effects", help="Send, call and order again what has no mark; without it that is suppressed."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be read again, and change nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the worker, once it runs again, has read everything.")] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Rebuild the tables beside the live ones and compare; nothing live is touched.")

@@ -28,7 +28,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 @app.command("show")
 def show_partner(partner: Name, as_json: Json = False) -> None:
-    """The terms of one partner, and its secrets by their public ids."""
+    """Show the terms of one partner, and its secrets by their public ids."""
     import msgspec
 
     from operations.partners import views
@@ -52,7 +52,8 @@ def put(
     *,
     crm_url: Annotated[str | None, typer.Option(help="Where its leads are delivered, https://….")] = None,
     crm_header: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent with each delivery. Several times for several.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A header that is sent with each delivery. Several times for several."),
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Attempts to its CRM under way at once.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before a lead is given up.")] = None,
@@ -93,7 +94,7 @@ def put(
 @app.command("add-secret")
 def add_secret(
     partner: Name,
-    kind: Annotated[str, typer.Option("--for", metavar="|".join(get_args(SecretKind)), help="What it is for.")],
+    kind: Annotated[str, typer.Option("--for", metavar="|".join(get_args(SecretKind)), help="The use of the secret.")],
     *,
     own: Annotated[bool, typer.Option("--own", help="Read a secret that there is already from standard input.")] = False,
     as_json: Json = False,

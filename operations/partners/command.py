@@ -27,7 +27,7 @@ _LOOK_EVERY: Final = 0.5  # seconds
 
 @app.command("list")
 def list_partners(as_json: Json = False) -> None:
-    """Each partner: how many of its leads wait, since when, and whether its CRM is left alone."""
+    """List the partners: how many of its leads wait, since when, and whether its CRM is left alone."""
     import msgspec
 
     from projections.partners import PartnerView, read_partners

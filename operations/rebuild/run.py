@@ -38,7 +38,7 @@ select exists (select from erasures
 """
 
 Describe = Callable[[str], Progress]
-"""Told what goes on; gives what is told how far it is."""
+"""Called at the beginning of each step; returns the function that takes its progress."""
 
 
 @dataclass

@@ -34,9 +34,9 @@ def reconcile() -> None:
 def stripe(
     *,
     since: Annotated[str, typer.Option("--from", help=f"Objects that were made from then on. {WHEN}")] = "1d",
-    until: Annotated[str, typer.Option("--to", help=f"Up to when. {WHEN}")] = "0s",
+    until: Annotated[str, typer.Option("--to", help=f"The end of the period. {WHEN}")] = "0s",
     apply: Annotated[bool, typer.Option("--apply", help="Hand what Stripe has to the intake, where we differ.")] = False,
-    account: Annotated[str | None, typer.Option("--account", help="Of this connected account, acct_…")] = None,
+    account: Annotated[str | None, typer.Option("--account", help="The connected account to compare, acct_….")] = None,
     wait: Annotated[str, typer.Option("--wait", help="With --apply: how long the workers are waited for.")] = "1m",
     as_json: Json = False,
 ) -> None:

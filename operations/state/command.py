@@ -39,7 +39,7 @@ def _group(name: str, record: type[StateQuery], about: str) -> typer.Typer:
     def list_items(
         asked: StateQuery,
         *,
-        limit: Annotated[int, typer.Option(min=1, max=_MANY, help="So many at most, the newest.")] = _SHOWN,
+        limit: Annotated[int, typer.Option(min=1, max=_MANY, help="The maximum number; the newest are listed.")] = _SHOWN,
         as_json: Json = False,
     ) -> None:
         from projections import lists

@@ -32,8 +32,8 @@ def topology(
     """
     Show who reads and writes which topic, the progress of each worker, and its lag.
 
-    Asks Kafka itself, so it tells the truth with every process of ours down. Without Kafka it prints the graph as it is declared,
-    and fails.
+    It asks Kafka itself, so its figures are right even if none of our processes runs. Without Kafka it prints the graph as it is
+    declared, and fails.
     """
     if as_json + as_mermaid + as_html > 1:
         raise CommandError("one of --json, --mermaid and --html, please")

@@ -73,7 +73,7 @@ def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLA
 
 
 def cancel(replay_id: Id, as_json: Json = False) -> None:
-    """Have a replay of webhooks take nothing up any more; what has gone out goes on."""
+    """Cancel a replay of webhooks: it sends nothing more, and what it has sent is still handled."""
     found = with_database(lambda connection: _cancel(connection, replay_id))
     show(msgspec.to_builtins(found), _summary(found), as_json=as_json)
 
