@@ -37,6 +37,11 @@ _OVERFLOWING: Final = """
     .map(tell);
 }
 """
+_FONTS: Final = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>
+"""
 
 
 class Looked(NamedTuple):
@@ -75,10 +80,12 @@ def chromium() -> Path:
 async def browser() -> AsyncIterator[Browser]:
     folder = chromium()
     with tempfile.TemporaryDirectory(prefix="tallyhook-browser-") as home:
+        fonts = Path(home) / "fonts.conf"  # the package's own names folders below /tmp; without a font the browser ends
+        fonts.write_text(_FONTS.format(fonts=folder / "fonts" / "fonts", cache=home))
         environment = {
             "HOME": home,
             "LD_LIBRARY_PATH": str(folder / "al2023" / "lib"),
-            "FONTCONFIG_PATH": str(folder / "fonts"),
+            "FONTCONFIG_FILE": str(fonts),
         }
         async with async_playwright() as playwright:
             started = await playwright.chromium.launch(executable_path=folder / "chromium", env=dict(environment))
