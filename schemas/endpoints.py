@@ -34,8 +34,3 @@ def slug_of(text: str) -> str | None:
 def place_of(source: str, endpoint: str | None) -> str:
     """The name of a source's endpoint; of its plain path without one."""
     return f"{source}/{endpoint}" if endpoint else source
-
-
-def is_of(place: str, source: str) -> bool:
-    """Return whether a place is one of the source: its plain path, or one of its endpoints."""
-    return place.partition("/")[0] == source
