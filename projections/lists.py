@@ -59,6 +59,7 @@ class List(NamedTuple, Generic[Item]):
     walks: Mapping[str, str] = _NOTHING  #: By filter: the condition that has an index in the list's order.
     few: Mapping[str, str] = _NOTHING  #: By filter: the condition that finds few rows by an index of its own.
     joined: str = ""
+    joined_tests: Mapping[str, str] = _NOTHING  #: By filter: the condition on what is joined to the row.
 
 
 async def read(connection: AsyncConnection, which: List[Item], asked: Asked) -> Listed[Item]:
@@ -87,13 +88,18 @@ def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
     # What is few is found before anything else: the planner would rather walk the whole order and hope to meet it soon.
     source = f"(select * from {which.table} where {' and '.join(few)} offset 0) few" if few else which.table
     tests = [which.tests[name] for name in names if name in which.tests]
-    keys = ", ".join(f"w.{name} as key_{name}" for name in which.order)
-    # A window and not a sort: the rows come in its order, and only as many are made as the page takes.
+    late = [which.joined_tests[name] for name in names if name in which.joined_tests]
+    newest = ", ".join(f"w.{name} desc" for name in which.order)
+    # A window and not a sort: the rows come in its order, and only as many are made as the page takes. What is joined is asked
+    # for the rows that fit so far, and not for all that are walked.
     return f"""
         select * from (
-          select {which.columns}, {keys}, {" and ".join(tests) or "true"} as fits,
-            row_number() over (order by {", ".join(f"w.{name} desc" for name in which.order)}) as place
-          from (select * from {source} where {" and ".join(scope)} order by {order} limit %(looked)s) w {which.joined}) rows
+          select {which.columns}, {", ".join(f"w.{name} as key_{name}" for name in which.order)},
+            {" and ".join(["w.fits", *late])} as fits, w.place
+          from (
+            select w.*, {" and ".join(tests) or "true"} as fits, row_number() over (order by {newest}) as place
+            from (select * from {source} where {" and ".join(scope)} order by {order} limit %(looked)s) w) w {which.joined}
+          where w.fits or w.place = %(looked)s) rows
         where fits or place = %(looked)s order by {", ".join(f"key_{name} desc" for name in which.order)} limit %(more)s
     """
 
@@ -144,8 +150,8 @@ PAYMENTS: Final = List(
     tests={
         **_OF_MONEY,
         "currency": "w.currency = %(currency)s",
-        "reconciliation": "r.reconciliation = %(reconciliation)s",
     },
+    joined_tests={"reconciliation": "r.reconciliation = %(reconciliation)s"},
     few={
         "user": """id = any(array(select id from payments where user_id = %(user)s union
           select payment_id from reconciliations where user_id = %(user)s and payment_id is not null))""",

@@ -119,6 +119,19 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
         assert node["Actual Rows"] * node["Actual Loops"] <= lists.LOOKED, node
 
 
+async def test_what_is_joined_is_asked_for_the_rows_that_fit_alone(reader: psycopg.AsyncConnection) -> None:
+    asked = PaymentsQuery(status="failed").asked(NOW)
+    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": lists.LOOKED, "more": asked.limit + 1}
+    explained = "explain (analyze, timing off, format json) " + lists.statement(lists.PAYMENTS, asked.values.keys(), onward=False)
+    row = await (await reader.execute(explained, values, prepare=False)).fetchone()
+    assert row
+    plan = [*nodes(row[0][0]["Plan"])]
+    assert [node["Actual Rows"] for node in plan if node.get("Relation Name") == "payments"] == [lists.LOOKED]
+    joined = [node["Actual Loops"] for node in plan if node.get("Relation Name") in {"reconciliations", "invoices"}]
+    assert joined
+    assert max(joined) == 1  # the last row that was walked, which leads on
+
+
 async def test_every_row_is_listed_once_in_its_order_whatever_the_pages(reader: psycopg.AsyncConnection) -> None:
     seen: list[str] = []
     asked = PaymentsQuery(customer="cus_7", limit=30).asked(NOW)
