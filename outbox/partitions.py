@@ -5,9 +5,10 @@ A detached day is a table of its own, `detached_outbox_20261124`, that no proces
 its rows, as soon as its day is within the retention again: after a wrong clock, or a RETENTION_DAYS that was too short.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
+from time import sleep
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -22,7 +23,9 @@ DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log"
 """The tables that have a partition for each day."""
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
-_GIVE_WAY: Final = "200ms"  # a DETACH that waits for a lock makes intake wait behind it: rather try again later
+_GIVE_WAY: Final = "40ms"  # a DETACH waits for two locks at most, and makes intake wait behind it: rather try again
+_TRIES: Final = 5
+_PAUSE: Final = 0.2  # seconds between two tries, in which intake goes on and a reader's statement may end
 
 
 class Upkeep(NamedTuple):
@@ -175,31 +178,39 @@ def _detach(connection: Connection, partition: str, now: datetime) -> bool:
     """Detach a day; return False if another session reads it, or events of it are pending."""
     if _holds_pending(connection, partition):
         return False
-    try:
-        with connection.transaction():
-            _give_way(connection)
-            connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
-            connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
-    except psycopg.errors.LockNotAvailable:
-        return False
-    return True
+
+    def detach() -> None:
+        connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
+        connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
+
+    return _giving_way(connection, detach)
 
 
 def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
     """Drop the days that were detached before; one that another session reads is left for the next run."""
     for partition in [each.partition for each in detached(connection) if each.detached_at <= before]:
+
+        def drop(partition: str = partition) -> None:
+            connection.execute("select day_drop(%s, %s)", (table_of(partition), day_of(partition)))
+            connection.execute("delete from detached_partitions where partition = %s", (partition,))
+
+        if _giving_way(connection, drop):
+            yield partition
+
+
+def _giving_way(connection: Connection, change: Callable[[], None]) -> bool:
+    """Make the change in a transaction, and wait for its locks for moments only; return False if none of the tries had them."""
+    for number in range(_TRIES):
+        if number:
+            sleep(_PAUSE)
         try:
             with connection.transaction():
-                _give_way(connection)
-                connection.execute("select day_drop(%s, %s)", (table_of(partition), day_of(partition)))
-                connection.execute("delete from detached_partitions where partition = %s", (partition,))
+                connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
+                change()
         except psycopg.errors.LockNotAvailable:
             continue
-        yield partition
-
-
-def _give_way(connection: Connection) -> None:
-    connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
+        return True
+    return False
 
 
 def _midnight(day: date) -> datetime:

@@ -220,6 +220,23 @@ def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
     assert maintain(connection, NOW + DAY, 2 * DAY).detached == [name("outbox", OLDEST)]
 
 
+def test_a_day_is_tried_again_in_the_same_run_once_its_reader_is_done(
+    connection: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other.execute("select from outbox")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        """The reader goes only while nobody waits for it."""
+        pauses.append(seconds)
+        other.rollback()
+
+    monkeypatch.setattr(partitions, "sleep", pause)
+    done = maintain(connection, NOW + DAY, 2 * DAY)
+    assert set(done.detached) == {name(table, OLDEST) for table in DAILY}
+    assert (done.deferred, len(pauses)) == ([], 1)
+
+
 def _insert_until(done: Callable[[], bool], intake: Connection) -> None:
     """Insert again and again, and once at least."""
     number = 0
