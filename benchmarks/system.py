@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     Report = Callable[[str, str], None]
     Roles = Sequence[tuple[str, ...]]
 
+TWO_PROCESSES: Final = "gateway of two processes"
+BARE_HANDLER: Final = "bare aiohttp handler"
+"""The handler of `bare_handler.py`, in place of a gateway."""
+_CHECKOUT: Final = Path(__file__).parents[1]
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
 # Calls are counted as ever, but our one client is never too many.
@@ -71,6 +77,11 @@ class System:
         self.settings = made | _LIMITS | stack.environment | listeners.environment | settings
         self.public = listeners.public
         self._specs = {spec.name: spec for spec in processes(listeners)}
+        gateway = self._specs["gateway"]
+        public = address(listeners.public)
+        bare = (sys.executable, "-m", "benchmarks.bare_handler", stack.postgres.url, str(listeners.public[1]))
+        self._specs[TWO_PROCESSES] = replace(gateway, environment={"GATEWAY_PROCESSES": "2"})
+        self._specs[BARE_HANDLER] = replace(gateway, command=bare, environment={"PYTHONPATH": str(_CHECKOUT)}, web=public)
         twins = [name for name in ("relay", "worker-payments") if name in self._specs]
         self._specs |= {f"{name}-2": self._second(self._specs[name]) for name in twins}
 
