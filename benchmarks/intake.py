@@ -188,9 +188,10 @@ def _through_http(ours: System, side: str, seconds: float, highest_rate: float) 
         connection.execute(f"truncate {bare_handler.TABLE}")
     requests = ours.stack.data_dir / "requests"
     host, port = ours.public
-    number = int(highest_rate * seconds) + CONNECTIONS
+    connections = CONNECTIONS * (2 if side == TWO_PROCESSES else 1)  # each process has as many, so that its commits are as large
+    number = int(highest_rate * seconds) + connections
     write_requests(requests, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
-    plan = load.Plan(requests, ours.public, CONNECTIONS, seconds)
+    plan = load.Plan(requests, ours.public, connections, seconds)
     done = _by_wrk(ours, side, plan) if _has_wrk() else _by_our_own(ours, side, plan)
     if _has_wrk() and _stored(ours, side) >= number:  # it drops what is under way; our own client ends with the last answer
         raise Void(f"all {number:,} requests were sent before the time was over")
