@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg import Connection
+from psycopg import ClientCursor, Connection
 
 from outbox.append import APPEND, columns_of
 from runtime.database import UNAVAILABLE
@@ -73,29 +73,30 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first and the log joined to it: what is in flight is skipped without touching a wide row. Postgres
-# knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is never looked at.
+# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The statement is sent with its
+# values in it: Postgres hashes the long list of ids only where it plans with them, and to plan for one table is little work.
+_NEXT: Final = """
+select array_agg(id order by id)::text, array_agg(event_id order by id)::text, array_agg(replay_id order by id)::text
+from (select id, event_id, replay_id from outbox_pending
+      where shard = any(%s::int2[]) and parked_at is null and id <> all(%s::int8[]) order by id limit %s) p
+"""
+# To plan for all days of the log takes Postgres as long as to read 200 rows of it, so this is planned once. Postgres knows how
+# large data is without fetching it from where it keeps what is large, so what is beyond the room is never looked at.
 _READ: Final = """
-with p as materialized (
-  select id, event_id, replay_id from outbox_pending
-  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
-r as (
+with r as (
   select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
-  from p left join outbox o on o.id = p.event_id)
+  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id) left join outbox o on o.id = p.event_id)
 select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data,
        livemode, account, endpoint
 from r where total <= %b::int8 or total = size order by place
 """
 # The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
 _LIST: Final = """
-with p as materialized (
-  select id, event_id from outbox_pending
-  where shard = any(%b::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %b),
-r as (
+with r as (
   select p.id as place, p.event_id, o.topic, coalesce(octet_length(o.data), 0) as size,
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
-  from p left join outbox o on o.id = p.event_id)
+  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id) left join outbox o on o.id = p.event_id)
 select place, event_id, topic from r where total <= %b::int8 or total = size order by place
 """
 _READ_ONE: Final = """
@@ -118,7 +119,11 @@ from outbox_pending
 
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
-    values = (list(shards), _array(in_flight), room.rows, room.size)
+    asked = (_array(shards), _array(in_flight), room.rows)
+    found = ClientCursor(connection).execute(_NEXT, asked).fetchone()
+    if found is None or found[0] is None:
+        return Pending([], [])
+    values = (*found, room.size)
     try:
         rows = connection.cursor(binary=True).execute(_READ, values, prepare=True).fetchall()
     except Exception as error:
