@@ -30,6 +30,8 @@ from runtime.tracing import parse_traceparent
 BATCHES_UNDER_WAY: Final = 2
 _MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
 _RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
+_COMPANY: Final = 0.0002  # seconds of pause for each row of a small batch
+_ENOUGH: Final = 50  # rows of a batch after which there is none
 _GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
 
 
@@ -104,6 +106,8 @@ class Session:
                 self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
             elif counts.resent:
                 self._stop.wait(_RESEND_AFTER)
+            elif pause := pause_after(counts.sent):
+                self._stop.wait(pause)
         self._finish_all(limit=_GIVE_UP_AFTER)
 
     def run_once(self) -> Counts:
@@ -246,6 +250,16 @@ class Session:
 
     def _wake(self, _: Notify) -> None:
         self._woken = True
+
+
+def pause_after(sent: int) -> float:
+    """
+    Return the seconds until the next read, so that one which found a few rows is followed by one that finds more.
+
+    A batch costs Postgres and Kafka much the same whether it has 5 rows or 50. At 100 events a second a pause is 0.2 ms, so it
+    is not felt; at 2,000 there are half as many batches.
+    """
+    return sent * _COMPANY if sent < _ENOUGH else 0.0
 
 
 def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:
