@@ -61,8 +61,13 @@ from joined left join settlers on settlers.source = joined.source
 
 OF_SPAN: Final = _ROWS.format(scope=_SPAN)
 """A relation: one row for everything that came in within `span_values`, with its state."""
-OF_FINDINGS: Final = _ROWS.format(scope=f"{_SPAN} and id in (select event_id from ledger_findings)")
-"""The same of what the sweep follows; the scope bounds each table, so that days without any are left out."""
+_OLDEST_FINDING: Final = "select event_id from ledger_findings order by event_id limit 1"
+OF_FINDINGS: Final = _ROWS.format(scope=f"{_SPAN} and id >= ({_OLDEST_FINDING}) and id in (select event_id from ledger_findings)")
+"""
+The same of what the sweep follows; the scope bounds each table, so that days without any are left out.
+
+After an outage there are many: then whole days are read, and none before the oldest finding may be.
+"""
 
 TIME_OF: Final = "to_timestamp(('x' || translate(left({id}::text, 13), '-', ''))::bit(48)::int8 / 1000.0)"
 """The time of an id: the upper 48 bits of a UUIDv7."""

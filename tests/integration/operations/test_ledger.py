@@ -308,6 +308,15 @@ async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Boo
     assert (await sweep(books.connection, GRACE, later)).in_flight[STRIPE].overdue == 1
 
 
+async def test_what_was_found_on_different_days_is_followed_until_each_is_settled(books: Books) -> None:
+    now = datetime.now(UTC)
+    old, young = await books.take(at=now - timedelta(days=2)), await books.take(at=now - timedelta(minutes=10))
+    for number, event_id in ((2, young), (1, old)):
+        assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == number
+        await books.mark(event_id)
+    assert (await sweep(books.connection, GRACE, now)).in_flight == {}
+
+
 async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(books: Books) -> None:
     now = datetime.now(UTC)
     event_id = await books.take("stripe", "ignored", at=now - timedelta(hours=2))
