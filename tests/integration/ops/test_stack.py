@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,10 +17,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.stack import Stack
 from ops.stack.errors import StackError
+from ops.stack.kafka import Kafka
 from ops.stack.places import temporary_data_dir
+from ops.stack.ports import Ports
 from ops.stack.probe import answers
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.servers import StartStack
 
 
@@ -94,6 +100,24 @@ def test_kafka_keeps_its_topics_over_a_restart(own_stack: StartStack) -> None:
     kafka.restart()
     topics = admin.list_topics(timeout=10).topics
     assert len(topics["kept"].partitions) == 3
+
+
+def test_kafka_loads_its_classes_from_the_archive_that_was_made_of_them(tmp_path: Path) -> None:
+    kafka = Kafka(tmp_path, Ports())
+
+    def is_made() -> bool:  # by this process, or by another one that runs tests
+        kafka.prepare()
+        return any("AOTCache" in str(word) for word in kafka.command())
+
+    wait_until(is_made, every=0.5)
+    java, *words = map(str, kafka.command()[:-2])
+    done = subprocess.run(
+        [java, "-XX:AOTMode=on", *words, "kafka.tools.StorageTool", "random-uuid"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, len(done.stdout.strip())) == (0, 22), done.stderr
 
 
 def test_redis_keeps_its_keys_over_a_restart(own_stack: StartStack) -> None:

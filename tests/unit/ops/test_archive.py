@@ -1,0 +1,45 @@
+"""When an archive of a server's classes is made, and what becomes of a start where it cannot be."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING
+
+from ops.stack.archive import archive_in
+from ops.stack.errors import Reason, StackError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(file: Path) -> None:
+    file.write_text("classes")
+
+
+def refuse(_: Path) -> None:
+    raise StackError(Reason.SERVER_FAILED, "kafka ended with code 1")
+
+
+def test_it_is_made_once_and_appears_as_a_whole(tmp_path: Path) -> None:
+    seen: list[list[Path]] = []
+
+    def train(file: Path) -> None:
+        seen.append([*tmp_path.glob("*.aot")])
+        write(file)
+
+    archives = {archive_in(tmp_path, train) for _ in range(2)}
+    assert seen == [[]]
+    assert [each.read_text() for each in archives if each] == ["classes"]
+
+
+def test_nobody_waits_while_another_makes_it(tmp_path: Path) -> None:
+    with (tmp_path / ".archive.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert archive_in(tmp_path, write) is None
+    assert archive_in(tmp_path, write)
+
+
+def test_a_start_goes_on_without_it_where_it_cannot_be_made_and_the_next_one_tries_again(tmp_path: Path) -> None:
+    assert archive_in(tmp_path, refuse) is None
+    assert archive_in(tmp_path / "gone", write) is None
+    assert archive_in(tmp_path, write)
