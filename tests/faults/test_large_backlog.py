@@ -34,7 +34,7 @@ WORDS: Final = _LINE * (SIZE // len(_LINE))
 
 
 def write_backlog(bootstrap: str) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "gzip", "linger.ms": 5})
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 5})
     failed: list[object] = []
 
     def note(error: object, _: object) -> None:
