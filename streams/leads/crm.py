@@ -10,13 +10,14 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
 from aiohttp import AddrInfoType
+from aiohttp.connector import Connection
 from standardwebhooks import Webhook
 
 from runtime.build import release
@@ -57,6 +58,7 @@ UNSENT: Final = Answer(error=INTERRUPTED)
 """Of an attempt whose claim ran out before it was sent: the worker was stopped."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
 _UNREADABLE: Final = Answer(error="lead_unreadable")
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)  # of the request that this task makes
 
 
 class _Data(msgspec.Struct, frozen=True, rename="camel"):
@@ -102,9 +104,10 @@ class Crm:
 
     async def post(self, request: Request, limit: timedelta | None = None, check: Callable[[], None] = lambda: None) -> Answer:
         """Make one call, within a limit other than the usual one if it is given; `check` is that of `send`."""
-        options: dict[str, Any] = {"allow_redirects": False, "trace_request_ctx": check}
+        options: dict[str, Any] = {"allow_redirects": False}
         if limit:
             options["timeout"] = aiohttp.ClientTimeout(total=limit.total_seconds())
+        _check.set(check)
         try:
             async with self._session.post(request.url, data=request.body, headers=request.headers, **options) as response:
                 answer = Answer(
@@ -176,28 +179,28 @@ def word_of(error: Exception) -> str:
     return "connection_lost"
 
 
-def _checks() -> aiohttp.TraceConfig:
-    """Calls the `check` of a request between its connection and its first byte."""
+class _Checked(aiohttp.TCPConnector):
+    """Calls the check of a request between its connection and its first byte; hooks of aiohttp's tracing cost far more."""
 
-    async def check(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(check)
-    config.on_connection_reuseconn.append(check)
-    return config
+    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
+        connection = await super().connect(*args, **kwargs)
+        try:
+            _check.get()()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 @asynccontextmanager
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
     """A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
     options: dict[str, Any] = {
-        "connector": aiohttp.TCPConnector(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=trusted()),
+        "connector": _Checked(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=trusted()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
         "cookie_jar": aiohttp.DummyCookieJar(),
         "auto_decompress": False,
         "trust_env": False,
-        "trace_configs": [_checks()],
     }
     async with aiohttp.ClientSession(**options) as session:
         yield Crm(session, now)

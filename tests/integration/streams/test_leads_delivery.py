@@ -11,6 +11,7 @@ import pytest
 from runtime.service import running
 from schemas.leads import RECEIVED
 from schemas.partners import Partner
+from streams.claims import Claims
 from tests.integration.streams.delivering import Leads, came, leads_on, round_of
 from tests.simulators.crm import SECRET, Crm, close, hang, status
 from tests.simulators.partner import lead
@@ -247,6 +248,16 @@ async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(leads: Lea
         leads.clock.forward(11)
         await round_of(dispatcher)
     assert leads.crm.ids("/acme") == [str(lead_id)]
+
+
+async def test_a_lead_whose_claim_is_over_is_not_sent_on_a_connection_that_is_there_already(leads: Leads) -> None:
+    first, second = await leads.take_in(lead("1"), lead("2"))
+    async with leads.dispatcher(cap=1) as dispatcher:
+        await round_of(dispatcher)
+        dispatcher._claims = Claims(timedelta(microseconds=10))
+        await round_of(dispatcher)
+        assert leads.crm.ids("/acme") == [str(first)]
+        assert [row["error"] for row in await leads.attempts(second)] == ["interrupted"]
 
 
 async def test_a_claim_is_renewed_while_a_crm_takes_its_time(leads: Leads) -> None:
