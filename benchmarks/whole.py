@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from benchmarks import load
 from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
-from benchmarks.figures import Aim, Result, cpu_seconds_of_all, expect, median, ratio
+from benchmarks.figures import Aim, Result, expect, median, ratio
 from benchmarks.mail_server import mail_server
-from benchmarks.system import Running, System, system
+from benchmarks.meter import Meter
+from benchmarks.system import System, system
 from benchmarks.topic import Topic
 from ops.dev.processes import TALLYHOOK
 from schemas.topics import Topic as Name
@@ -59,7 +60,7 @@ class _Side:
         billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
         before = billing.ends(), outcomes.ends()
         with self._ours.running(*_PROCESSES) as processes:
-            meter, taken = _Meter(self._ours, processes), self._mails.taken
+            meter, taken = Meter(self._ours, processes), self._mails.taken
             started = time.monotonic()
             self._send(events)
             self._report("whole", f"{self.name}: waiting for the last mail")
@@ -97,33 +98,6 @@ class _Side:
                 for payment in payments:
                     token = payment.removeprefix("pi_")
                     copy.write_row((f"user_{token}", f"{token}@example.com"))
-
-
-class _Meter:
-    """The processor time of every process that takes part, but for the load and the mail server, and what servers write."""
-
-    def __init__(self, ours: System, processes: Sequence[Running]) -> None:
-        self._pids = {process.name: process.pid for process in processes}
-        self._pids |= {server.name: server.pid for server in ours.stack.servers if server.pid}
-        self._ours = ours
-        self._before, self._written_before = self._now(), self._written()
-
-    def cost(self, events: int) -> dict[str, float]:
-        """Milliseconds an event since the meter was made."""
-        return {name: (now - self._before[name]) * 1000 / events for name, now in self._now().items()}
-
-    def written(self, events: int) -> dict[str, float]:
-        """Kilobytes an event, one copy, that Postgres and Kafka have written since the meter was made."""
-        return {place: (now - self._written_before[place]) / 1000 / events for place, now in self._written().items()}
-
-    def _written(self) -> dict[str, float]:
-        with self._ours.connect() as connection:
-            row = connection.execute("select pg_current_wal_lsn() - '0/0'").fetchone()
-        logs = [path for path in self._ours.stack.kafka.folder.rglob("*.log") if not path.parent.name.startswith("__")]
-        return {"WAL": float(row[0]) if row else 0.0, "topics": float(sum(path.stat().st_size for path in logs))}
-
-    def _now(self) -> dict[str, float]:
-        return {name: cpu_seconds_of_all(pid) for name, pid in self._pids.items()}
 
 
 def run(scale: Scale, report: Report) -> Result:
