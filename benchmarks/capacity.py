@@ -1,4 +1,4 @@
-"""The machines that so many events a second need, reckoned from the costs of one event; `whole.json` has the measured ones."""
+"""The machines that so many events a second need, reckoned from the costs of one event; `whole` has measured them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from benchmarks.figures import Result  # noqa: TC001  # msgspec reads the annotations
+from benchmarks import kept
+from benchmarks.figures import Void
 from outbox.shards import SHARDS
 from schemas.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MEASURED: Final = Path(__file__).with_name("whole.json")
-"""The document that `./dev bench whole --json` printed."""
+    from benchmarks.kept import Report
+
 PAGE: Final = Path(__file__).parents[1] / "docs/scale.md"
 _BEGIN: Final = "<!-- capacity: written by `./dev bench capacity --write` -->"
 _END: Final = "<!-- end of capacity -->"
@@ -30,8 +29,6 @@ _BROKER_CORES: Final = 8
 _BROKER_WRITES: Final = 100.0  # MB a second, copies included
 _COPIES: Final = 3
 _DAY: Final = 86_400
-_QUIET: Final = 0.5
-"""The load average above which something else was running."""
 
 
 class Costs(NamedTuple):
@@ -52,27 +49,14 @@ class Limit(NamedTuple):
     splits: str
 
 
-class _Machine(msgspec.Struct):
-    date: str
-    cores: int
-    processor: str
-    load: float
-
-
-class _Report(msgspec.Struct):
-    machine: _Machine
-    rounds: int
-    share: float
-    results: list[Result]
-
-
-def measured(path: Path = MEASURED) -> Costs:
-    """The costs that the last kept run of `whole` has found."""
-    report = msgspec.json.decode(path.read_bytes(), type=_Report)
-    [result] = report.results
-    found = {f.name.removeprefix(f"{_SIDE}: "): f for f in result.figures if f.name.startswith(f"{_SIDE}: ")}
+def measured(report: Report | None = None) -> Costs:
+    """The costs that this run of `whole` has found, or the last kept one. Raises Void where there is none, or a void one."""
+    report = report or kept.kept("whole")
+    if report is None or not report.results[0].figures:
+        raise Void("no run of `whole` is kept: run `./dev bench whole --write`")
+    found = {f.name.removeprefix(f"{_SIDE}: "): f for f in report.results[0].figures if f.name.startswith(f"{_SIDE}: ")}
     processor = {name: each.value for name, each in found.items() if each.unit == "ms/event" and " " not in name}
-    return Costs(processor, found["written to the WAL"].value, found["written to topics"].value, _origin(report))
+    return Costs(processor, found["written to the WAL"].value, found["written to topics"].value, f"Measured {report.origin}")
 
 
 def processes(costs: Costs, name: str, rate: float) -> int:
@@ -148,14 +132,6 @@ def write(text: str) -> None:
     """Put the tables into the page, between their markers."""
     before, _, rest = PAGE.read_text().partition(_BEGIN)
     PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{rest.partition(_END)[2]}")
-
-
-def _origin(report: _Report) -> str:
-    machine = report.machine
-    place = f"{machine.cores} cores ({machine.processor})"
-    text = f"Measured {machine.date} on {place}, rounds: {report.rounds}, load before: {machine.load:g}."
-    counts = machine.load <= _QUIET and report.share == 1 and not report.results[0].void
-    return text if counts else f"{text} **The machine was busy or the size reduced: do not rely on these figures.**"
 
 
 def _whole(number: float) -> int:

@@ -1,15 +1,15 @@
-"""The capacity model: its page has what it reckons today, and it reckons in the right direction."""
+"""Kept figures and the capacity model: its page has what it reckons today, and it reckons in the right direction."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from benchmarks import capacity
+import pytest
+from msgspec.structs import replace
+
+from benchmarks import capacity, kept
+from benchmarks.__main__ import Name
 from benchmarks.capacity import Costs
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _COSTS: Final = Costs(
     {"gateway": 0.14, "relay": 0.07, "worker-payments": 0.35, "worker-notifications": 0.7, "postgres": 0.7, "kafka": 0.14},
@@ -22,13 +22,16 @@ def test_the_page_has_the_tables_of_the_measured_costs() -> None:
     assert capacity.written() == capacity.tables(capacity.measured())
 
 
-def test_the_page_says_that_figures_of_a_busy_machine_do_not_count(tmp_path: Path) -> None:
-    kept = json.loads(capacity.MEASURED.read_text())
-    for load, share, counts in ((0.1, 1, True), (4.0, 1, False), (0.1, 0.2, False)):
-        kept["share"], kept["machine"]["load"] = share, load
-        path = tmp_path / "whole.json"
-        path.write_text(json.dumps(kept))
-        assert ("do not rely" not in capacity.tables(capacity.measured(path))) is counts
+@pytest.mark.parametrize(("load", "share", "counts"), [(0.1, 1, True), (4.0, 1, False), (0.1, 0.1, False)])
+def test_the_page_says_that_figures_of_a_busy_machine_do_not_count(load: float, share: float, counts: bool) -> None:
+    run = kept.kept("whole")
+    assert run is not None
+    changed = replace(run, share=share, machine=replace(run.machine, load=load))
+    assert ("do not rely" not in capacity.tables(capacity.measured(changed))) is counts
+
+
+def test_the_readme_has_the_figures_that_are_kept() -> None:
+    assert kept.written() == kept.tables(Name)
 
 
 def test_processes_are_so_many_that_each_uses_seven_tenths_of_a_core() -> None:

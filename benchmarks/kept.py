@@ -1,0 +1,148 @@
+"""The figures that are kept: a file for each benchmark in `results/`, and README.md, which is written from all of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import psutil
+
+from benchmarks.figures import Figure, Result  # noqa: TC001  # msgspec reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+README: Final = Path(__file__).with_name("README.md")
+RESULTS: Final = Path(__file__).with_name("results")
+_BEGIN: Final = "<!-- figures: written by `./dev bench NAME --write` -->"
+_END: Final = "<!-- end of figures -->"
+_GIB: Final = 1024**3
+_QUIET: Final = 0.5
+"""The load average above which something else was running."""
+_ENOUGH: Final = 0.2
+"""The share of the full sizes below which figures mean little."""
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """The place and time of a measurement."""
+
+    date: str
+    cores: int
+    memory_gib: int
+    processor: str
+    system: str
+    python: str
+    load: float
+    """The load average (1 minute) before the first benchmark: much above 0 means that something else was running."""
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel"):
+    """One run of benchmarks; `share` below 1 marks a run of reduced size."""
+
+    machine: Machine
+    rounds: int
+    share: float
+    results: list[Result]
+
+    @property
+    def counts(self) -> bool:
+        """Return whether the machine was quiet, the size large enough, and nothing void."""
+        is_void = any(result.void for result in self.results)
+        return self.machine.load <= _QUIET and self.share >= _ENOUGH and not is_void
+
+    @property
+    def origin(self) -> str:
+        """One sentence about place, time and size."""
+        machine = self.machine
+        place = f"{machine.cores} cores, {machine.memory_gib} GiB, {machine.processor}, {machine.system}, Python {machine.python}"
+        size = "" if self.share == 1 else f"; {self.share:g} of the full size"
+        text = f"{machine.date}, {place}. Rounds a figure: {self.rounds}; load before: {machine.load:g}{size}."
+        return text if self.counts else f"{text} **The machine was busy or the size small: do not rely on these figures.**"
+
+
+def this_machine() -> Machine:
+    return Machine(
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        cores=os.cpu_count() or 0,
+        memory_gib=round(psutil.virtual_memory().total / _GIB),
+        processor=_processor(),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def kept(name: str) -> Report | None:
+    """The last run of a benchmark that was kept."""
+    path = RESULTS / f"{name}.json"
+    return msgspec.json.decode(path.read_bytes(), type=Report) if path.exists() else None
+
+
+def keep(report: Report) -> None:
+    """Keep a run of one benchmark, in place of the one before."""
+    [result] = report.results
+    path = RESULTS / f"{result.benchmark}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def write(names: Iterable[str]) -> None:
+    """Put the kept figures of these benchmarks into README.md, between their markers."""
+    before, _, rest = README.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    README.write_text(f"{before}{_BEGIN}\n{tables(names)}{_END}{after}")
+
+
+def written() -> str:
+    """The part of README.md that `write` writes."""
+    return README.read_text().partition(_BEGIN)[2].partition(_END)[0].removeprefix("\n")
+
+
+def tables(names: Iterable[str]) -> str:
+    """A table for each benchmark, as Markdown, with its notes."""
+    return "\n".join(_table(name, report) for name in names if (report := kept(name)))
+
+
+def _table(name: str, report: Report) -> str:
+    [result] = report.results
+    void = bool(result.void)
+    rows = [cells_of(figure, void=void) for figure in result.figures]
+    lines = [
+        f"### {name}",
+        "",
+        report.origin,
+        "",
+        "| figure | median | range | aim | |",
+        "|---|---:|---:|---:|---|",
+        *(f"| {what} | {value} {unit} | {spread} | {aim} | {verdict} |" for what, value, spread, unit, aim, verdict in rows),
+        *(f"| **void**: {reason} | | | | |" for reason in result.void),
+        "",
+        *(f"- {note}" for note in result.notes),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def cells_of(figure: Figure, *, void: bool) -> tuple[str, str, str, str, str, str]:
+    """Name, value, range, unit, aim and verdict of a figure as texts."""
+    spread = "" if figure.low is None or figure.high is None else f"{_number(figure.low)} - {_number(figure.high)}"
+    verdict = "void" if void else {None: "", True: "met", False: "missed"}[figure.met]
+    return figure.name, _number(figure.value), spread, figure.unit, str(figure.aim or ""), verdict
+
+
+_WHOLE_FROM: Final = 100
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.2f}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
