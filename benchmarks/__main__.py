@@ -45,6 +45,7 @@ class Name(StrEnum):
     SCALING = "scaling"
     OUTAGE = "outage"
     WHOLE = "whole"
+    GROWTH = "growth"
     IDLE = "idle"
 
 

@@ -1,0 +1,220 @@
+"""
+The same rates with 30 million payments of history, the slowest list of an operator, and intake while a day is dropped.
+
+Two systems in turn: an empty one, and one with thirty days of history (see `history.py`). A round sends signed events to a
+gateway, and then lets a relay and a worker carry all of them to their last effect.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from benchmarks import history, load
+from benchmarks.asks import Answered, Operator, middle_of
+from benchmarks.beside import beside
+from benchmarks.bodies import write_requests
+from benchmarks.figures import Aim, Figure, Result, expect, median, ratio
+from benchmarks.payments import WORKER
+from benchmarks.system import System, system
+from benchmarks.topic import Topic
+from outbox.partitions import DAILY, Upkeep
+from outbox.settings import RetentionSettings
+from outbox.upkeep import keep_partitions
+from schemas.topics import Topic as Name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.figures import Scale
+    from benchmarks.system import Report
+
+HISTORY: Final = 30_000_000
+EVENTS: Final = 100_000
+_AT_ONCE: Final = 25_000  # signed and sent together: no signature may be older than five minutes
+_CONNECTIONS: Final = 64
+_LIMIT: Final = 600.0  # seconds
+_RATE: Final = 50.0  # events a second while a day is dropped
+_BEFORE: Final = 4.0  # seconds until the load begins: the other processes are started by then
+_DROP_AFTER: Final = 2.0  # seconds of load before the drop, and at least as many after it
+_SECONDS: Final = 8.0
+_FOUND: Final = "select p.id, d.event_id::text, d.trace_id, p.user_id from payments p, webhook_deliveries d limit 1"
+_SAME: Final = Aim(at_least=0.9)
+_ASKED: Final = Aim(at_most=200)  # ms
+_NO_STALL: Final = Aim(at_most=100)  # ms
+
+
+class _Rates(NamedTuple):
+    """Events a second: acknowledged by the gateway, and carried through relay and worker."""
+
+    intake: float
+    payments: float
+
+
+class _Side:
+    """A system and what it reached in each round."""
+
+    def __init__(self, name: str, ours: System, report: Report) -> None:
+        self.name = name
+        self.ours = ours
+        self.rounds: list[_Rates] = []
+        self._report = report
+
+    def travel(self, events: int) -> None:
+        before = self._counts()
+        with self.ours.connect() as connection:
+            connection.execute("checkpoint")
+        self._report("growth", f"{self.name}: {events:,} events into the gateway")
+        with self.ours.running("gateway"):
+            intake = self._send(events)
+        self._report("growth", f"{self.name}: through relay and worker")
+        billing = Topic(self.ours.bootstrap, Name.BILLING_PAYMENTS)
+        ends = billing.ends()
+        with self.ours.running("relay", WORKER) as processes:
+
+            def check() -> None:
+                for process in processes:
+                    process.check()
+
+            span = billing.until_readable(ends, events, _LIMIT, check)
+        for table, number in self._counts().items():
+            expect(f"rows that came into {table}", number - before[table], events)
+        expect("events that are parked", self.ours.count("outbox_pending where parked_at is not null"), 0)
+        self.rounds.append(_Rates(intake, span.rate))
+
+    def _counts(self) -> dict[str, int]:
+        tables = ("dedup", "payments", "history", "consumed where consumer = 'payments'")
+        return {table: self.ours.count(table) for table in tables}
+
+    def _send(self, events: int) -> float:
+        """Acknowledged events a second of the time in which they were sent."""
+        host, port = self.ours.public
+        path = self.ours.stack.data_dir / "requests"
+        seconds = 0.0
+        for begin in range(0, events, _AT_ONCE):
+            number = min(_AT_ONCE, events - begin)
+            write_requests(path, number, self.ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
+            with beside(load.send, load.Plan(path, self.ours.public, _CONNECTIONS)) as answers_within:
+                answers = answers_within(_LIMIT)
+            expect("events acknowledged", answers.acknowledged, number)
+            seconds += answers.seconds
+        return events / seconds
+
+
+class _Drop(NamedTuple):
+    """The longest answer of intake, in milliseconds, while nothing is dropped, a reader is in the way, and a day is dropped."""
+
+    without: float
+    held: float
+    dropped: float
+    took: float
+    """Milliseconds of the upkeep that dropped the day."""
+
+
+def run(scale: Scale, report: Report) -> Result:
+    events = scale.count(EVENTS)
+    with ExitStack() as stack:
+        servers = ("postgres", "kafka", "redis")
+        sides = [_Side(name, stack.enter_context(system(*servers, report=report)), report) for name in ("empty", "history")]
+        empty, grown = sides
+        written = history.write(grown.ours, scale.count(HISTORY), report)
+        for _ in range(scale.rounds):
+            empty.ours.empty()
+            for side in sides:
+                side.travel(events)
+        with grown.ours.running("gateway"):
+            listed, counted = _ask(grown.ours, scale.rounds, report)
+            drops = [_drop(grown.ours, number, report) for number in range(1, scale.rounds + 1)]
+    slowest = max(listed, key=lambda each: each.took)
+    figures = [
+        *_rates(empty, grown),
+        Figure("slowest list or search", slowest.took, "ms", aim=_ASKED),
+        Figure("slowest account", max(each.took for each in counted), "ms"),
+        *_stalls(drops),
+    ]
+    return Result("growth", figures, _notes(written, events, listed, counted))
+
+
+def _rates(empty: _Side, grown: _Side) -> list[Figure]:
+    figures = []
+    for index, name in enumerate(_Rates._fields):
+        before, after = ([each[index] for each in side.rounds] for side in (empty, grown))
+        figures += [
+            ratio(f"{name}: with history ÷ empty", after, before, _SAME),
+            median(f"{name}: with history", after, "events/s"),
+            median(f"{name}: empty", before, "events/s"),
+        ]
+    return figures
+
+
+def _stalls(drops: Sequence[_Drop]) -> list[Figure]:
+    return [
+        median("longest answer while a day is dropped", [each.dropped for each in drops], "ms", _NO_STALL),
+        median("longest answer while a reader holds the day", [each.held for each in drops], "ms", _NO_STALL),
+        median("longest answer otherwise", [each.without for each in drops], "ms"),
+        median("drop of a day", [each.took for each in drops], "ms"),
+    ]
+
+
+def _notes(written: history.Written, events: int, listed: Sequence[Answered], counted: Sequence[Answered]) -> list[str]:
+    slowest = [max(each, key=lambda answered: answered.took).ask for each in (listed, counted)]
+    size = (
+        f"{written.payments:,} payments of {history.DAYS} days, {written.bytes / 1e9:.1f} GB, written in {written.seconds:.0f} s"
+    )
+    return [
+        f"history: {size}; {events:,} events a round",
+        f"{len(listed)} calls of lists and searches, of the API and of the console; the slowest: {slowest[0]}",
+        f"the slowest account: {slowest[1]}",
+        f"while a day is dropped {_RATE:g} events a second arrive on a fixed grid",
+    ]
+
+
+def _ask(ours: System, times: int, report: Report) -> tuple[list[Answered], list[Answered]]:
+    with ours.connect() as connection:
+        found = connection.execute(_FOUND).fetchone() or ()
+    operator = Operator(ours, middle_of(history.DAYS))
+    report("growth", "asking for every list and search")
+    listed = operator.time([*operator.lists(found), *operator.screens(found)], times)
+    report("growth", "asking for every account")
+    return listed, operator.time(operator.accounts(), times)
+
+
+def _drop(ours: System, number: int, report: Report) -> _Drop:
+    """Drop the oldest day, after a run of the upkeep in which a reader of the log and of the marks is in its way."""
+    report("growth", f"dropping day {number}")
+    given = {"DATABASE_URL": ours.database_url, "RETENTION_DAYS": str(history.DAYS - number), "RETENTION_GRACE": "0s"}
+    settings = RetentionSettings.load(given)
+    without = _beside_intake(ours, None)
+    with ours.connect() as connection, connection.transaction():
+        connection.execute("select count(*) from (select from outbox limit 1) o, (select from consumed limit 1) c")
+        held = _beside_intake(ours, settings)
+    expect("tables of a day that a reader kept", len(held.deferred), 2)
+    dropped = _beside_intake(ours, settings)
+    expect("tables of a day that are dropped", len({*held.dropped, *dropped.dropped}), len(DAILY))
+    return _Drop(without.longest, held.longest, dropped.longest, dropped.took)
+
+
+class _Kept(NamedTuple):
+    """The longest answer of intake in a run of the upkeep, and what the run did; times in milliseconds."""
+
+    longest: float
+    took: float
+    deferred: list[str]
+    dropped: list[str]
+
+
+def _beside_intake(ours: System, settings: RetentionSettings | None) -> _Kept:
+    """The upkeep while events come in on a fixed grid; without settings, nothing but the events."""
+    host, port = ours.public
+    path, number = ours.stack.data_dir / "requests", int(_RATE * _SECONDS)
+    write_requests(path, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
+    start_at = time.monotonic() + _BEFORE
+    with beside(load.send, load.Plan(path, ours.public, _CONNECTIONS, rate=_RATE, start_at=start_at)) as answers_within:
+        time.sleep(_BEFORE + _DROP_AFTER)
+        began = time.monotonic()
+        upkeep = keep_partitions(settings, all_due=True) if settings else Upkeep([], [], [], [], [])
+        took = (time.monotonic() - began) * 1000
+        answers = answers_within(_LIMIT)
+    expect("events acknowledged", answers.acknowledged, number)
+    return _Kept(max(answers.latencies) * 1000, took, upkeep.deferred, upkeep.dropped)

@@ -1,0 +1,132 @@
+"""
+Thirty days of history, written by Postgres itself: everything that so many payments leave behind, and what few of them bring.
+
+A payment has one event in the log, one mark, one delivery and one row in each table of the payments worker. Ids are UUIDv7 of
+their day, and the provider's are random, as real ones are. The contents of an event are cut short, so that 30 million of them
+fit on the disk of a usual machine: neither intake nor a list reads them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from psycopg import Connection, sql
+from psycopg.client_cursor import ClientCursor
+
+from benchmarks.figures import Void, expect
+from schemas.stripe import DATASCHEMA
+
+if TYPE_CHECKING:
+    from benchmarks.system import Report, System
+
+DAYS: Final = 30
+WHOLE: Final = ("outbox", "consumed", "dedup", "history", "payments", "reconciliations")
+"""The tables that have a row for each payment of the history, and no other."""
+# Made without indexes, which are built once all rows are there: random keys would go all over an index larger than memory.
+_INDEXED_LATER: Final = ("dedup", "history", "payments", "reconciliations", "notifications", "webhook_replay_items")
+_DAY: Final = Path(__file__).with_name("history_day.sql")
+_A_PAYMENT: Final = 2600
+"""Bytes on disk, of everything that belongs to a payment, with a reserve for the write-ahead log and for sorting."""
+_USERS: Final = 30  # payments of each user
+_ID_AT: Final = """
+create function pg_temp.id_at(at timestamptz, name text) returns uuid language sql immutable as $$
+  select overlay(overlay(md5(name) placing lpad(to_hex((extract(epoch from at) * 1000)::int8), 12, '0') || '7' from 1)
+    placing '8' from 17)::uuid $$
+"""
+
+
+class Written(NamedTuple):
+    """The size of a history, and how long it took."""
+
+    payments: int
+    bytes: int
+    seconds: float
+
+
+class _Index(NamedTuple):
+    table: str
+    name: str
+    constraint: str | None
+    """Its definition, where the index is that of a constraint."""
+    definition: str
+
+
+def write(ours: System, payments: int, report: Report) -> Written:
+    """Fill the days before today. Raises Void where the disk has no room for them, or where rows are missing."""
+    _expect_room(ours, payments)
+    started = time.monotonic()
+    with ours.connect() as connection:
+        # The session's own settings: all other sessions commit as ever.
+        connection.execute("set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'")
+        connection.execute(_ID_AT)
+        indexes = _indexes(connection)
+        _drop(connection, indexes)
+        for day in range(DAYS):
+            report("history", f"day {day + 1} of {DAYS}, {payments // DAYS:,} payments each, {_elapsed(started)}")
+            _write_day(connection, day, payments)
+        for index in indexes:
+            report("history", f"building {index.name}, {_elapsed(started)}")
+            _build(connection, index)
+        report("history", f"vacuum, {_elapsed(started)}")
+        connection.execute("vacuum (analyze)")
+        connection.execute("checkpoint")
+        row = connection.execute("select pg_database_size(current_database())").fetchone()
+    for table in WHOLE:
+        expect(f"rows of history in {table}", ours.count(table), payments)
+    return Written(payments, int(row[0]) if row else 0, time.monotonic() - started)
+
+
+def _write_day(connection: Connection, day: int, payments: int) -> None:
+    first, after = (payments * number // DAYS for number in (day, day + 1))
+    begin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=day - DAYS)
+    values = {
+        "begin": begin,
+        "first": first,
+        "number": after - first,
+        "users": max(1, payments // _USERS),
+        "dataschema": DATASCHEMA,
+    }
+    if after > first:
+        with connection.transaction(), ClientCursor(connection) as cursor:
+            cursor.execute(_DAY.read_bytes(), values)
+
+
+def _expect_room(ours: System, payments: int) -> None:
+    needed, free = payments * _A_PAYMENT, shutil.disk_usage(ours.stack.data_dir).free
+    if needed > free:
+        raise Void(f"{payments:,} payments need {needed / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free: take a --share")
+
+
+def _indexes(connection: Connection) -> list[_Index]:
+    rows = connection.execute(
+        """select i.indrelid::regclass::text, i.indexrelid::regclass::text, pg_get_constraintdef(c.oid),
+             pg_get_indexdef(i.indexrelid)
+           from pg_index i left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u')
+           where i.indrelid = any(%s::text[]::regclass[]) order by 1, 2""",
+        ([*_INDEXED_LATER],),
+    ).fetchall()
+    return [_Index(*row) for row in rows]
+
+
+def _drop(connection: Connection, indexes: list[_Index]) -> None:
+    for index in indexes:
+        table, name = sql.Identifier(index.table), sql.Identifier(index.name)
+        if index.constraint:
+            connection.execute(sql.SQL("alter table {} drop constraint {}").format(table, name))
+        else:
+            connection.execute(sql.SQL("drop index {}").format(name))
+
+
+def _build(connection: Connection, index: _Index) -> None:
+    if index.constraint:
+        connection.execute(f"alter table {index.table} add constraint {index.name} {index.constraint}".encode())
+    else:
+        connection.execute(index.definition.encode())
+
+
+def _elapsed(started: float) -> str:
+    return f"{time.monotonic() - started:.0f} s so far"
