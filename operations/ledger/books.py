@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 from operations.errors import OperationError, Reason
-from operations.ledger.states import OF_SPAN, SETTLED_BY, TIME_OF, span_values
+from operations.ledger.states import OF_SPAN, SETTLED_BY, TIME_OF, plan_for_spans, span_values
 
 _UNEXPLAINED_MAX: Final = 100
 
@@ -146,6 +146,7 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
         # Hash tables of a day fit; on disk they would take half as long again.
         await connection.execute("set local work_mem = '64MB'")
         await connection.execute("set local enable_partitionwise_join = on")
+        await plan_for_spans(connection)
         kept = await kept_from(connection)
         if end <= kept:
             raise OperationError(Reason.PERIOD_NOT_KEPT, f"nothing of before {kept:%Y-%m-%d} is kept any more")

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
 from operations.ledger.books import kept_from
-from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, present, span_values
+from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, plan_for_spans, present, span_values
 from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, note
 from outbox.clock import ask_clock
 from outbox.locks import Lock
@@ -116,6 +116,7 @@ async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -
     while begin < edge:
         end = min(begin + _STEP, edge)
         async with connection.transaction():
+            await plan_for_spans(connection)
             await connection.execute(_FIND, span_values(begin, end))
             await connection.execute(_SWEPT, (end,))
         begin = end
@@ -129,7 +130,9 @@ async def _seen(connection: AsyncConnection, edge: datetime, now: datetime) -> S
             flying[Place(source, endpoint)] = InFlight(number, overdue, since)
         elif kind in {"missing", "unlogged"}:
             unbalanced[Place(source, endpoint)] += number
-    young = await (await connection.execute(_YOUNG, span_values(edge, present(now)))).fetchall()
+    async with connection.transaction():
+        await plan_for_spans(connection)
+        young = await (await connection.execute(_YOUNG, span_values(edge, present(now)))).fetchall()
     for source, endpoint, number, oldest in young:
         place = Place(source, endpoint)
         old = flying.get(place, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))

@@ -14,7 +14,7 @@ from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.books import SourceLedger
 from operations.ledger.loop import InFlight, Place, sweep
-from operations.ledger.states import SETTLED_BY, present
+from operations.ledger.states import OF_SPAN, SETTLED_BY, plan_for_spans, present, span_values
 from operations.webhook_replay import store as replay_work
 from outbox.append import append
 from runtime.ids import first_id_of, new_id
@@ -333,3 +333,19 @@ async def test_a_sweep_that_was_made_by_a_wrong_clock_holds_up_no_later_one(book
     await books.connection.execute("insert into ledger_sweeps (swept_to) values (%s)", (now + timedelta(days=40),))
     await books.take(at=now - timedelta(minutes=10))
     assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 1
+
+
+async def test_a_span_is_joined_by_hash_whatever_postgres_knows_of_it(books: Books) -> None:
+    for _ in range(20):
+        await books.mark(await books.take())
+
+    async def plan() -> str:
+        values = span_values(datetime.now(UTC) - GRACE, present(datetime.now(UTC)))
+        rows = await (await books.connection.execute(f"explain select * from {OF_SPAN}", values)).fetchall()
+        return "\n".join(row[0] for row in rows)
+
+    assert "Nested Loop" in await plan()
+    async with books.connection.transaction():
+        await plan_for_spans(books.connection)
+        assert "Nested Loop" not in await plan()
+    assert "Nested Loop" in await plan()
