@@ -5,26 +5,35 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox.locks import Lock
+from runtime.excerpts import described
 from runtime.schema import check_schema, newest
 from runtime.sessions import DEFAULT_LEASE, SET, client_options, columns_of, server_settings
 
+log = structlog.get_logger()
+
 _HERE: Final = Path(__file__).parent
 _AGAIN: Final = 0.2  # seconds
+_TRIES: Final = 10
+_IN_THE_WAY: Final = (LockNotAvailable, DeadlockDetected)
+"""The errors of a migration that meets the statements of running processes: it gives way to them, and is tried again."""
 
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
     """
     Migrate to the newest revision, one process at a time; returns the revisions before and after.
 
-    What a later release has migrated stays as it is. Raises SchemaUnfit where this one cannot run on it.
+    What a later release has migrated stays as it is. Raises SchemaUnfit where this one cannot run on it, and SQLAlchemy's error
+    where running processes hold a lock that it needs for ten tries.
     """
     engine = engine_of(database_url)
     try:
@@ -66,8 +75,17 @@ def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    connection.commit()
+    for left in reversed(range(_TRIES)):
+        try:
+            command.upgrade(config, "head")
+            connection.commit()
+            break
+        except DBAPIError as error:
+            connection.rollback()
+            if not isinstance(error.orig, _IN_THE_WAY) or not left:
+                raise
+            log.warning("migration_tried_again", reason="lock_unavailable", error=described(error.orig), tries_left=left)
+            time.sleep(_AGAIN)
     return before, current(connection)
 
 

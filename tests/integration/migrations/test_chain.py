@@ -19,6 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from psycopg import sql
+from sqlalchemy.exc import OperationalError
 
 import console
 import gateway
@@ -227,3 +228,41 @@ def test_the_owner_of_the_grants_takes_over_a_schema_that_another_role_made(data
         connection.execute("select count(*) from payments")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("alter table payments add column other text")
+
+
+@pytest.mark.parametrize("held_for", [1, 2])
+def test_a_migration_that_meets_running_processes_is_tried_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, held_for: int
+) -> None:
+    tries = 0
+
+    def lock(config: Config, _: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries > held_for:
+            reader.rollback()
+        config.attributes["connection"].exec_driver_sql("set local lock_timeout = '50ms'")
+        config.attributes["connection"].exec_driver_sql("lock table consumed in access exclusive mode")
+
+    monkeypatch.setattr(command, "upgrade", lock)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("lock table consumed in access share mode")
+        assert chain.upgrade(database_url) == (newest(), newest())
+    assert tries == held_for + 1
+
+
+def test_a_migration_gives_up_after_ten_tries(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    def lock(config: Config, _: str) -> None:
+        nonlocal tries
+        tries += 1
+        config.attributes["connection"].exec_driver_sql("set local lock_timeout = '10ms'")
+        config.attributes["connection"].exec_driver_sql("lock table consumed in access exclusive mode")
+
+    monkeypatch.setattr(command, "upgrade", lock)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("lock table consumed in access share mode")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            chain.upgrade(database_url)
+    assert tries == 10
