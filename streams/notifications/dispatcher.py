@@ -37,7 +37,7 @@ ATTEMPTS: Final = Metric(
     ["channel", "outcome"],
 )
 
-_SPACING: Final = 0.02
+_SPACING: Final = 0.01
 """Seconds between two rounds: a commit for each message would cost more than to send it."""
 
 
