@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from psycopg import Connection, Notify
+from psycopg.errors import QueryCanceled
 
 from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL
@@ -29,6 +30,7 @@ from runtime.tracing import parse_traceparent
 
 BATCHES_UNDER_WAY: Final = 2
 _MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
+_MEASURE_SHARE: Final = 20  # times as long as a count took, the next one waits
 _RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
 _COMPANY: Final = 0.0002  # seconds of pause for each row of a small batch
 _ENOUGH: Final = 50  # rows of a batch after which there is none
@@ -54,6 +56,11 @@ class ReadAhead:
 
     def start(self, shards: list[int], under_way: list[int], room: relay_store.Room) -> None:
         self._reading = self._executor.submit(relay_store.read_pending, self._connection, list(shards), under_way, room)
+
+    @property
+    def is_reading(self) -> bool:
+        """Return whether a batch is read ahead, since there is a backlog."""
+        return self._reading is not None
 
     def take(self) -> relay_store.Pending | None:
         """Return the batch that was read ahead, or None if no read was started."""
@@ -106,7 +113,7 @@ class Session:
                 self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
             elif counts.resent:
                 self._stop.wait(_RESEND_AFTER)
-            elif pause := pause_after(counts.sent):
+            elif not self._ahead.is_reading and (pause := pause_after(counts.sent)):
                 self._stop.wait(pause)
         self._finish_all(limit=_GIVE_UP_AFTER)
 
@@ -213,7 +220,6 @@ class Session:
                     self._held.forget_rows()
             metrics.SHARDS_OWNED.set(len(self.shards.owned))
         if now >= self._measure_at:
-            self._measure_at = now + _MEASURE_EVERY
             self._measure()
 
     def _keep_waiting(self) -> bool:
@@ -221,7 +227,6 @@ class Session:
         self._lease.beat()
         self._lease.check()
         if time.monotonic() >= self._measure_at:
-            self._measure_at = time.monotonic() + _MEASURE_EVERY
             self._measure()
         return not self._stop.asked
 
@@ -233,7 +238,15 @@ class Session:
                 self._finish_oldest()
 
     def _measure(self) -> None:
-        depth = relay_store.depth(self._connection)
+        """Count the backlog; of tens of millions of rows that takes seconds, so it may be given up, and the next one waits."""
+        began = time.monotonic()
+        try:
+            depth = relay_store.depth(self._connection)
+        except QueryCanceled:  # by the statement timeout: what is sent matters more than the figure
+            return
+        finally:
+            now = time.monotonic()
+            self._measure_at = now + max(_MEASURE_EVERY, _MEASURE_SHARE * (now - began))
         metrics.PENDING.set(depth.pending)
         metrics.PARKED_NOW.set(depth.parked)
         metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)

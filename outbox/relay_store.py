@@ -192,10 +192,9 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def park(connection: Connection, row_id: int, reason: str, alert: Event | None) -> None:
-    """Park a row and append the alert, if there is one, in one transaction."""
+    """Park a row and append the alert, if there is one, in one transaction; a row that is gone meanwhile needs neither."""
     with connection.transaction():
-        connection.execute(_PARK, (reason, row_id))
-        if alert:
+        if connection.execute(_PARK, (reason, row_id)).rowcount and alert:
             connection.execute(APPEND, columns_of([alert]))
 
 
@@ -209,5 +208,8 @@ def unpark(connection: Connection, ids: Sequence[int]) -> list[int]:
 
 
 def depth(connection: Connection) -> Depth:
-    row = cast("tuple[Any, ...]", connection.execute(_DEPTH).fetchone())
+    """Count the rows that wait. Raises QueryCanceled where there are too many for the statement timeout of the connection."""
+    with connection.transaction():
+        connection.execute("set local enable_seqscan = on")  # all rows are looked at, which the relay's reads never do
+        row = cast("tuple[Any, ...]", connection.execute(_DEPTH).fetchone())
     return Depth(row[0], time_of(row[2]) if row[2] else None, row[1])

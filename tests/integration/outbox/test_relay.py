@@ -13,12 +13,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from outbox import metrics, relay_store
+from outbox import metrics, relay_session, relay_store
 from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.shards import SHARDS
+from runtime.heartbeat import now
 from runtime.ids import new_id
 from runtime.process import Stop
 from runtime.tracing import new_trace
@@ -162,6 +163,27 @@ def test_a_lost_hint_only_costs_the_polling_interval(database_url: str, kafka: C
         quiet.execute(APPEND.replace("select pg_notify('outbox', '')", "select 1"), columns_of([event(topic)]))
         quiet.commit()
         assert len(read_topic(kafka, topic, until=at_least(1))) == 1
+
+
+def test_a_backlog_that_takes_too_long_to_count_is_sent_all_the_same(
+    database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(connection: psycopg.Connection) -> relay_store.Depth:
+        counts.append(now())
+        with connection.transaction():
+            connection.execute("set local statement_timeout = '100ms'")
+            connection.execute("select pg_sleep(10)")
+        raise AssertionError("the count was not cancelled")
+
+    counts: list[float] = []
+    monkeypatch.setattr(relay_store, "depth", count)
+    monkeypatch.setattr(relay_session, "_MEASURE_EVERY", 0.0)
+    topic = make_topic(kafka)
+    with running_relay(database_url, kafka):
+        write(database_url, *[event(topic) for _ in range(3)])
+        assert len(read_topic(kafka, topic, until=at_least(3))) == 3
+        wait_until(lambda: len(counts) >= 2)
+    assert counts[1] - counts[0] >= 20 * 0.1  # each count leaves time for the rows
 
 
 def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_rest_goes_on(

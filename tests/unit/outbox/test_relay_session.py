@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from outbox import held, relay_store
 from outbox.held import RETRY
 from outbox.publisher import Batch
-from outbox.relay_session import Session
+from outbox.relay_session import Session, pause_after
 from outbox.relay_store import Pending
 from outbox.settings import RelaySettings
 from tests.unit.outbox.test_held import Clock, row
@@ -109,6 +109,11 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
         return bench
 
     return made
+
+
+def test_small_batches_wait_for_company_and_large_ones_do_not() -> None:
+    assert [pause_after(sent) for sent in (0, 1, 50, 2000)] == [0.0, pytest.approx(0.0002), 0.0, 0.0]
+    assert all(pause_after(sent) <= 0.01 for sent in range(60))
 
 
 def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_taken(
