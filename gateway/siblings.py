@@ -77,7 +77,10 @@ class Siblings:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise GatewayError(Reason.LOOP_HUNG, f"process {number} of this gateway does not answer") from error
         if refused:
-            problem = msgspec.json.decode(body, type=_Problem)
+            try:
+                problem = msgspec.json.decode(body, type=_Problem)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise GatewayError(Reason.LOOP_HUNG, f"process {number} of this gateway answers with an error") from error
             raise GatewayError(problem.reason, f"process {number} of this gateway: {problem.detail}")
         return body.decode()
 

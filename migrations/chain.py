@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg.errors import DeadlockDetected, LockNotAvailable
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -24,16 +24,14 @@ log = structlog.get_logger()
 _HERE: Final = Path(__file__).parent
 _AGAIN: Final = 0.2  # seconds
 _TRIES: Final = 10
-_IN_THE_WAY: Final = (LockNotAvailable, DeadlockDetected)
-"""The errors of a migration that meets the statements of running processes: it gives way to them, and is tried again."""
 
 
 def upgrade(database_url: str) -> tuple[str | None, str | None]:
     """
     Migrate to the newest revision, one process at a time; returns the revisions before and after.
 
-    What a later release has migrated stays as it is. Raises SchemaUnfit where this one cannot run on it, and SQLAlchemy's error
-    where running processes hold a lock that it needs for ten tries.
+    What a later release has migrated stays as it is. One that meets running processes in a deadlock is tried again, ten times at
+    most. Raises SchemaUnfit where this release cannot run on it, and SQLAlchemy's error where a lock is not to be had.
     """
     engine = engine_of(database_url)
     try:
@@ -82,9 +80,10 @@ def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
             break
         except DBAPIError as error:
             connection.rollback()
-            if not isinstance(error.orig, _IN_THE_WAY) or not left:
+            # One that only waits for a lock makes running processes wait behind it: the operator chooses when it is tried again.
+            if not isinstance(error.orig, DeadlockDetected) or not left:
                 raise
-            log.warning("migration_tried_again", reason="lock_unavailable", error=described(error.orig), tries_left=left)
+            log.warning("migration_tried_again", reason="deadlock_detected", error=described(error.orig), tries_left=left)
             time.sleep(_AGAIN)
     return before, current(connection)
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter, Gauge
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Notify
 
 from operations.lost_records import store as lost_search
 from outbox import lost
@@ -99,7 +99,14 @@ def recovering(settings: RelaySettings) -> Service:
                 return _TURN
             return max(0.0, look_at - time.monotonic())
 
-        connection.add_notify_handler(lambda _: reported.set())
+        def hear(_: Notify) -> None:
+            """Look at once: a search needs to know where the copies will lie."""
+            nonlocal look_at
+            look_at = 0.0
+            rest.end()
+            reported.set()
+
+        connection.add_notify_handler(hear)
         await connection.execute(f"listen {REPORTED_CHANNEL}".encode())
         try:
             await lead(connection, Lock.RECOVERY, recover_once, every=_LOOK_EVERY, lease=settings.lock_lease, woken=reported)

@@ -77,8 +77,8 @@ def divide(settings: GatewaySettings, patience: float) -> Place | int:
         if pid := os.fork():
             family.add(number, pid, door.ours)
             continue
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
+        for each in signals:  # one that comes before the loop runs reaches it by the line as well
+            signal.signal(each, signal.SIG_IGN)
         asked.close()
         hurried.close()
         door.ours.close()
