@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,18 +23,33 @@ class WorkFailed(Exception):
     reason = "work_failed"
 
 
+class Work(Generic[Outcome]):
+    """The work in the other process: a call waits so many seconds for its outcome."""
+
+    def __init__(self, reader: Connection) -> None:
+        self._reader = reader
+
+    def __call__(self, seconds: float) -> Outcome:
+        found: Outcome = _outcome(self._reader, seconds)
+        return found
+
+    def check(self) -> None:
+        """Raise WorkFailed if it has ended, where nobody has told it to."""
+        if self._reader.poll(0):
+            _outcome(self._reader, 0)
+            raise WorkFailed("it ended before it was told to")
+
+
 @contextmanager
-def beside(
-    work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Iterator[Callable[[float], Outcome]]:
-    """Run `work` beside us; what is yielded waits so many seconds for its outcome. The process ends with the block."""
+def beside(work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Work[Outcome]]:
+    """Run `work` beside us; what is yielded waits for its outcome. The process ends with the block."""
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(writer, work, args, kwargs), daemon=True)
     process.start()
     writer.close()
     try:
-        yield lambda seconds: _outcome(reader, seconds)
+        yield Work(reader)
     finally:
         process.join(0)
         process.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import load
@@ -14,6 +15,7 @@ from schemas.topics import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
     from psycopg import Connection
@@ -23,7 +25,8 @@ RATE: Final = 200.0  # events a second
 _STEP: Final = 20_000  # rows of one transaction
 _CONNECTIONS: Final = 16
 _WAVE: Final = 2.0  # seconds of new events that are signed together
-_START_IN: Final = 0.1  # seconds until the grid of a wave begins
+_AHEAD: Final = 1.0  # seconds before its first event is due in which a wave is signed and connected
+_WAVES: Final = 64  # at most under way at once, where answers stay away
 
 # Rows of the four tables, as `outbox.append.record` writes them. The ids lie in the hour before the fill, as the calls came.
 _FILL: Final = """
@@ -77,18 +80,32 @@ def fill(connection: Connection, rows: int, told: Callable[[int], None]) -> list
 
 
 def send_until(stop: Path, address: tuple[str, int], secret: str) -> dict[str, Answered]:
-    """Send new events on a fixed time grid until that file is there; returns the answers by payment."""
-    requests = stop.with_name("requests")
+    """
+    Send new events on one fixed time grid until that file is there; returns the answers by payment.
+
+    A wave leaves at its time, even while answers of former ones are missing, and is signed while those are under way.
+    """
+    start_at = time.monotonic() + _AHEAD
+    with ThreadPoolExecutor(_WAVES) as pool:
+        waves: list[Future[dict[str, Answered]]] = []
+        while not waves or not stop.exists():
+            requests = stop.with_name(f"requests-{len(waves)}")
+            waves.append(pool.submit(_send_wave, requests, address, secret, start_at + len(waves) * _WAVE))
+            time.sleep(max(0.0, start_at + len(waves) * _WAVE - _AHEAD - time.monotonic()))
+            for wave in waves:
+                if wave.done():
+                    wave.result()  # one that failed ends the load
+    return {payment: answered for wave in waves for payment, answered in wave.result().items()}
+
+
+def _send_wave(requests: Path, address: tuple[str, int], secret: str, start_at: float) -> dict[str, Answered]:
+    """Every latency is counted from when its event was due."""
     clock = time.time() - time.monotonic()
-    answered: dict[str, Answered] = {}
-    while not stop.exists():
-        payments = write_requests(requests, int(RATE * _WAVE), secret, f"{address[0]}:{address[1]}")
-        plan = load.Plan(requests, address, _CONNECTIONS, rate=RATE, start_at=time.monotonic() + _START_IN)
-        answers = load.send(plan)
-        expect("new events acknowledged", answers.acknowledged, len(payments))
-        due = (plan.start_at + number / RATE for number in range(len(payments)))
-        answered |= {
-            payment: Answered(clock + at, at - since)
-            for payment, at, since in zip(payments, answers.answered_at, due, strict=True)
-        }
-    return answered
+    payments = write_requests(requests, int(RATE * _WAVE), secret, f"{address[0]}:{address[1]}")
+    answers = load.send(load.Plan(requests, address, _CONNECTIONS, rate=RATE, start_at=start_at))
+    requests.unlink()
+    expect("new events acknowledged", answers.acknowledged, len(payments))
+    due = (start_at + number / RATE for number in range(len(payments)))
+    return {
+        payment: Answered(clock + at, at - since) for payment, at, since in zip(payments, answers.answered_at, due, strict=True)
+    }

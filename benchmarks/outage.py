@@ -1,14 +1,10 @@
-"""Kafka was away for an hour: until the webhooks of it are drained and have their effects, and how late new ones are."""
+"""The time after an hour without Kafka until its webhooks are drained and have their effects, and how late new ones are."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import psycopg
 
 from benchmarks import hour
 from benchmarks.beside import beside
@@ -19,8 +15,6 @@ from benchmarks.payments import WORKER
 from benchmarks.relay import until_forgotten
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
-from operations.ledger.loop import sweep
-from outbox.settings import RelaySettings
 from schemas.topics import Topic as Name
 
 if TYPE_CHECKING:
@@ -28,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Scale
     from benchmarks.hour import Answered
-    from benchmarks.system import Report, Running
+    from benchmarks.system import Report
 
 EVENTS: Final = 720_000
 _PROCESSES: Final = ("relay", WORKER, "gateway")
@@ -118,15 +112,18 @@ def _pass(ours: System, events: int, report: Report) -> _Passed:
     before = webhooks.ends(), billing.ends()
     with ours.running(*_PROCESSES) as processes:
         ours.stack.kafka.stop()
-        gathered = _gather(ours, events, report)
+        gathered, last = _gather(ours, events, report)
         ours.stack.kafka.start()
         back_at = time.time()
         report("outage", "Kafka is back")
         billing.until_led(_LED_WITHIN)
-        with _new_events(ours) as answered:
-            _until_readable(billing, before[1], events, processes)
+        with _new_events(ours) as (check_load, answered):
+            checks = [*(process.check for process in processes), check_load]
+            _until_readable(billing, before[1], events, checks)
+            # Those may be of new events as well: the load goes on until the backlog itself is handled.
+            _until_handled(ours, f"{_MARKS} and event_id <= '{last}'", events, checks)
             new = answered()
-        _until_handled(ours, events + len(new), processes)
+        _until_handled(ours, _MARKS, events + len(new), checks[:-1])
         until_forgotten(ours)
         memory = {each.name: peak_memory(each.pid) for each in processes}
     report("outage", "counting")
@@ -138,7 +135,8 @@ def _pass(ours: System, events: int, report: Report) -> _Passed:
 
 def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict[str, Answered], back_at: float) -> _Passed:
     last = max(settled.at[payment] for payment in gathered)
-    meanwhile = {payment: each for payment, each in new.items() if each.at <= last}
+    until = max(last, min(each.at for each in new.values()))  # a small backlog may be settled before the first answer
+    meanwhile = {payment: each for payment, each in new.items() if each.at <= until}
     waited = [relayed.at[payment] for payment in gathered]
     return _Passed(
         first=min(waited) - back_at,
@@ -152,23 +150,18 @@ def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict
     )
 
 
-def _gather(ours: System, events: int, report: Report) -> list[str]:
-    """Write what the gateway would have written in the hour, and what the sweeps of that hour would have found."""
+def _gather(ours: System, events: int, report: Report) -> tuple[list[str], str]:
+    """Write what the gateway and the sweeps would have written in the hour; returns the payments, and the last event's id."""
     with ours.connect() as connection:
         payments = hour.fill(connection, events, lambda done: report("outage", f"{done:,} of {events:,} events are there"))
-    asyncio.run(_sweep(ours.database_url))
-    return payments
-
-
-async def _sweep(url: str) -> None:
-    """Without it the relay's own sweep would find at once, while it drains, what it finds minute by minute in an hour."""
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await sweep(connection, RelaySettings.model_fields["ledger_grace"].default, datetime.now(UTC))
+        [last] = connection.execute("select event_id::text from dedup order by event_id desc limit 1").fetchone() or [""]
+    ours.sweep()
+    return payments, last
 
 
 @contextmanager
-def _new_events(ours: System) -> Iterator[Callable[[], dict[str, Answered]]]:
-    """Send new events beside us; what is yielded stops that, and returns their answers by payment."""
+def _new_events(ours: System) -> Iterator[tuple[Callable[[], None], Callable[[], dict[str, Answered]]]]:
+    """Send new events beside us; yields a check of the sender, and what stops it and returns the answers by payment."""
     stop = ours.stack.data_dir / "stop"
     stop.unlink(missing_ok=True)
     secret = ours.settings["STRIPE_WEBHOOK_SECRET"]
@@ -178,27 +171,27 @@ def _new_events(ours: System) -> Iterator[Callable[[], dict[str, Answered]]]:
             stop.touch()
             return answered_within(_LIMIT)
 
-        yield end
+        yield answered_within.check, end
 
 
-def _until_readable(topic: Topic, before: Offsets, number: int, processes: Sequence[Running]) -> None:
+def _until_readable(topic: Topic, before: Offsets, number: int, checks: Sequence[Callable[[], None]]) -> None:
     """Look rarely: the times are the broker's own."""
 
     def check() -> None:
-        for process in processes:
-            process.check()
+        for each in checks:
+            each()
         time.sleep(_LOOK_EVERY)
 
     topic.until_readable(before, number, _LIMIT, check)
 
 
-def _until_handled(ours: System, number: int, processes: Sequence[Running]) -> None:
+def _until_handled(ours: System, marks: str, number: int, checks: Sequence[Callable[[], None]]) -> None:
     deadline = time.monotonic() + _LIMIT
-    while (found := ours.count(_MARKS)) < number:
+    while (found := ours.count(marks)) < number:
         if time.monotonic() > deadline:
             raise Void(f"only {found:,} of {number:,} events were handled within {_LIMIT:.0f} s")
-        for process in processes:
-            process.check()
+        for check in checks:
+            check()
         time.sleep(_LOOK_EVERY)
 
 
