@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks import capacity, small
 from benchmarks.beside import WorkFailed
+from benchmarks.failures import FAILURES, reason_of
 from benchmarks.figures import Result, Scale, Void
 from benchmarks.kept import Report, cells_of, keep, this_machine, write
 from ops.dev.progress import Progress
@@ -73,7 +74,7 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     is_kept: Annotated[
-        bool, typer.Option("--write", help="Keep the figures in benchmarks/README.md (capacity: docs/scale.md).")
+        bool, typer.Option("--write", help="Keep the figures in benchmarks/README.md and docs/scale.md; no void or small ones.")
     ] = False,
 ) -> None:
     """
@@ -93,6 +94,7 @@ def bench(
         signal.signal(number, _as_interrupt)
     machine, scale = this_machine(), small.SMALL if is_small else Scale(rounds, share, peer)
     names = [*Name] if name == EVERY else [Name(name)]
+    is_kept = is_kept and not is_small
     results = [_shown(report, as_json=as_json, is_kept=is_kept) for report in _reports(names, scale)]
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(Report(machine, scale.rounds, scale.share, results))).decode())
@@ -112,9 +114,11 @@ def _shown(report: Report, *, as_json: bool, is_kept: bool) -> Result:
     [result] = report.results
     if not as_json:
         show(Console(), result)
-    if is_kept:
+    if is_kept and not result.void:
         keep(report)
         write(Name)
+        if result.benchmark == Name.WHOLE:  # the page of the model is reckoned from it
+            capacity.write(capacity.tables(capacity.measured()))
     return result
 
 
@@ -135,7 +139,7 @@ def _list() -> None:
     for name in Name:
         source = Path(__file__).with_name(f"{name}.py").read_text()
         print(f"{name:<10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
-    print(f"{EVERY:<10}All of them, about an hour.")
+    print(f"{EVERY:<10}All of them: several hours, and 78 GB of free disk.")
     print(f"{RECKONED:<10}{(capacity.__doc__ or '').partition(chr(10))[0]}")
 
 
@@ -160,8 +164,8 @@ def _measure(name: Name, scale: Scale) -> Result:
     with Progress(_TOLD) as progress:
         try:
             result: Result = module.run(scale, progress.report)
-        except Void as void:
-            result = Result(name, void=[str(void)])
+        except FAILURES as error:
+            result = Result(name, void=[reason_of(error)])
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +122,11 @@ def cpu_seconds_of_all(pid: int) -> float:
     process = psutil.Process(pid)
     times = process.cpu_times()
     ended = float(times.children_user + times.children_system)
-    return cpu_seconds(pid) + ended + sum(cpu_seconds(child.pid) for child in process.children(recursive=True))
+    found = cpu_seconds(pid) + ended
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            found += cpu_seconds(child.pid)
+    return found
 
 
 def memory(pid: int) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 0.01  # seconds
 _AT_ONCE: Final = 2000
+_SILENT: Final = 60.0  # seconds without a record after which those that are missing will not come
 _CRITICAL: Final = 2
 """A broker that is away is met by an exception; librdkafka would tell of it on stderr as well."""
 
@@ -83,12 +84,18 @@ class Topic:
             time.sleep(_LOOK_EVERY)
 
     def records(self, after: Offsets) -> Iterator[Message]:
-        """Yield the records between those offsets and the present ends, each partition in its order."""
+        """Yield the records from there to the present ends, each partition in its order. Raises Void where some do not come."""
         missing = sum(self.ends().values()) - sum(after.values())
+        if not missing:
+            return
+        heard = time.monotonic()
         for message in self.arriving(after):
             if message is None:
+                if time.monotonic() - heard > _SILENT:
+                    raise Void(f"{missing:,} records of {self.name} could not be read within {_SILENT:.0f} s")
                 continue
             yield message
+            heard = time.monotonic()
             missing -= 1
             if not missing:
                 return

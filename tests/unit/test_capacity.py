@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Final
 
+import psutil
+import psycopg
 import pytest
+import requests
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
 from benchmarks import capacity, kept
-from benchmarks.__main__ import Name
+from benchmarks.__main__ import Name, app
+from benchmarks.beside import Work, WorkFailed, beside
 from benchmarks.capacity import Costs
+from benchmarks.figures import Result, Void, cpu_seconds_of_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 _COSTS: Final = Costs(
     {"gateway": 0.14, "relay": 0.07, "worker-payments": 0.35, "worker-notifications": 0.7, "postgres": 0.7, "kafka": 0.14},
@@ -54,3 +71,73 @@ def test_the_limits_come_in_their_order() -> None:
     rates = [each.rate for each in capacity.limits(_COSTS)]
     assert rates == sorted(rates)
     assert capacity.limits(_COSTS)[0].what == "one notifications worker"
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Copies of what `--write` writes."""
+    for module, name in ((kept, "RESULTS"), (kept, "README"), (capacity, "PAGE")):
+        place = getattr(module, name)
+        copy = tmp_path / place.name
+        shutil.copytree(place, copy) if place.is_dir() else shutil.copy(place, copy)
+        monkeypatch.setattr(module, name, copy)
+    return tmp_path
+
+
+def _bench(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Result], *words: str) -> int:
+    """Run the command line with `whole` replaced; returns the exit code."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of the tests' own process stay
+    monkeypatch.setattr("benchmarks.__main__.import_module", lambda _: SimpleNamespace(run=lambda *_: run()))
+    return CliRunner().invoke(app, ["whole", "--json", "--write", *words], catch_exceptions=False).exit_code
+
+
+def _measured() -> Result:
+    run = kept.kept("whole")
+    assert run is not None
+    [result] = run.results
+    return Result("whole", [replace(figure, value=figure.value * 2) for figure in result.figures])
+
+
+@pytest.mark.usefixtures("places")
+def test_costs_that_are_kept_go_into_the_page_of_the_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = capacity.written()
+    assert _bench(monkeypatch, _measured) == 0
+    assert capacity.written() == capacity.tables(capacity.measured()) != before
+    assert kept.written() == kept.tables(Name)
+
+
+@pytest.mark.parametrize("error", [Void("lost"), WorkFailed("ended"), psycopg.OperationalError("gone"), requests.Timeout()])
+def test_a_benchmark_that_fails_is_void_and_keeps_nothing(
+    monkeypatch: pytest.MonkeyPatch, places: Path, error: Exception
+) -> None:
+    def fail() -> Result:
+        raise error
+
+    before = {path: path.read_bytes() for path in places.rglob("*.*")}
+    assert _bench(monkeypatch, fail) == 1
+    assert {path: path.read_bytes() for path in places.rglob("*.*")} == before
+
+
+def test_a_small_run_keeps_nothing(monkeypatch: pytest.MonkeyPatch, places: Path) -> None:
+    before = {path: path.read_bytes() for path in places.rglob("*.*")}
+    assert _bench(monkeypatch, _measured, "--small") == 0
+    assert {path: path.read_bytes() for path in places.rglob("*.*")} == before
+
+
+def test_a_load_that_ends_by_itself_is_noticed() -> None:
+    with beside(max, 1, 2) as outcome_within, pytest.raises(WorkFailed, match="ended before"):
+        _check_for(outcome_within, 60)
+
+
+def _check_for(work: Work[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        work.check()
+        time.sleep(0.01)
+
+
+def test_a_child_that_has_ended_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [SimpleNamespace(pid=gone.pid)])
+    assert cpu_seconds_of_all(os.getpid()) > 0
