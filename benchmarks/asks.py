@@ -34,19 +34,23 @@ _MANY_HAVE: Final = {
     "source": "stripe",
     "type": "payment_intent.succeeded",
     "reason": "signature_wrong",
-    "trace": "0123456789abcdef0123456789abcdef",
     "currency": "eur",
-    "user": "user_1",
-    "customer": "cus_1",
-    "subscription": "sub_1",
+    "status": "active",
+    "user": "user_0",
+    "customer": "cus_0",
     "consumer": "search",
     "topic": "property.events",
     "actor": "service",
     "path": "/internal/v1/notifications/send",
-    "partner": "p1",
+    "partner": "p0",
     "template": "payment-received",
-    "key": "key-1",
+    "key": "key-0",
 }
+_DEAD_LETTERS: Final = {"reason": "payload_invalid"}
+# A dead letter of the history has the trace of a payment with a delivery and a call; an invoice has a subscription.
+_FOUND: Final = """
+select (select trace_id from dead_letters order by id desc limit 1), (select subscription_id from invoices limit 1)
+"""
 _STRICT: Final = ("trace", "currency", "key")  # whose pattern a word that none has would not match
 _ACCOUNTS: Final = ("/v1/admin/overview", "/v1/admin/retention", "/v1/admin/ledger", "/v1/admin/stats", "/v1/admin/topology")
 _COOKIE_PAGE: Final = "/console/sign-in"
@@ -78,6 +82,9 @@ class Operator:
         settings = ours.settings
         self._root = address((settings["INTERNAL_HOST"], int(settings["INTERNAL_PORT"])))
         self._middle = middle.strftime("%Y-%m-%dT%H:%M:%SZ")
+        with ours.connect() as connection:
+            trace, subscription = connection.execute(_FOUND).fetchone() or (None, None)
+        self._many_have = _MANY_HAVE | {"trace": trace, "subscription": subscription}
         self._session = requests.Session()
         token = settings["ADMIN_API_TOKEN"]
         response = self._session.post(
@@ -101,7 +108,8 @@ class Operator:
                 asks += [Ask(path, {"q": each}) for each in (*found, _NONE_HAS)]
                 continue
             for each in self._paths(path):
-                for values in ({}, *_filters(parameters)):
+                many_have = self._many_have | (_DEAD_LETTERS if path.endswith("dead-letters") else {})
+                for values in ({}, *_filters(parameters, many_have)):
                     asks += self._with_cursor(Ask(each, values), parameters)
         return asks
 
@@ -110,7 +118,14 @@ class Operator:
         routes = [route for screen in SCREENS_SHOWN for route in screen.routes if route.method == "GET"]
         asks = [Ask(f"/console{route.path}", {}) for route in routes if "{" not in route.path]
         asks += [Ask("/console/find", {"q": each}) for each in found]
-        return [ask for ask in asks if self._answer(ask).status_code == HTTPStatus.OK]
+        return [ask for ask in asks if self._is_page(ask)]
+
+    def _is_page(self, ask: Ask) -> bool:
+        """Return False for a part that wants parameters or leads elsewhere. Raises Void for an error of ours."""
+        status = self._answer(ask).status_code
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Void(f"{ask} is answered {status}")
+        return status == HTTPStatus.OK
 
     def accounts(self) -> list[Ask]:
         """The reads that count rather than list, as they are by default."""
@@ -128,10 +143,18 @@ class Operator:
 
     def _with_cursor(self, ask: Ask, parameters: dict[str, Any]) -> Iterator[Ask]:
         yield ask
-        halfway = {"to": self._middle} if "to" in parameters else {}
-        following = self._json(Ask(ask.path, {**ask.values, **halfway})).get("next")
-        if following:
-            yield Ask(ask.path, {**ask.values, "cursor": following})
+        if "to" in parameters:
+            following = [self._json(Ask(ask.path, {**ask.values, "to": self._middle})).get("next")]
+        else:
+            following = [*self._pages({**ask.values, "limit": str(parameters["limit"]["maximum"])}, ask.path)]
+        if cursor := next(iter(following[len(following) // 2 :]), None):
+            yield Ask(ask.path, {**ask.values, "cursor": cursor})
+
+    def _pages(self, values: dict[str, str], path: str) -> Iterator[str]:
+        """The cursor of each page after the first: only lists of few rows have no `to`."""
+        while cursor := self._json(Ask(path, values)).get("next"):
+            yield cursor
+            values = {**values, "cursor": cursor}
 
     def _took(self, ask: Ask) -> float:
         started = time.monotonic()
@@ -158,11 +181,11 @@ def _gets() -> Iterator[tuple[str, dict[str, Any]]]:
             yield path, {each["name"]: each["schema"] for each in operations["get"].get("parameters", [])}
 
 
-def _filters(parameters: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _filters(parameters: dict[str, Any], many_have: dict[str, str]) -> Iterator[dict[str, str]]:
     for name, schema in parameters.items():
         if name in _OF_PAGES or name.endswith("Id"):
             continue
-        words = schema.get("enum") or [_MANY_HAVE.get(name), None if name in _STRICT else _NONE_HAS]
+        words = schema.get("enum") or [many_have.get(name), None if name in _STRICT else _NONE_HAS]
         yield from ({name: word} for word in words if word)
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import history, load
 from benchmarks.asks import Answered, Operator, middle_of
 from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
+from benchmarks.failures import FAILURES, reason_of
 from benchmarks.figures import Aim, Figure, Result, expect, median, ratio
 from benchmarks.payments import WORKER
 from benchmarks.system import System, system
 from benchmarks.topic import Topic
-from outbox.partitions import DAILY, Upkeep
+from outbox.partitions import DAILY, Upkeep, day_of, partitions
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
 from schemas.topics import Topic as Name
@@ -113,6 +115,16 @@ class _Drop(NamedTuple):
 
 
 def run(scale: Scale, report: Report) -> Result:
+    """Figures that were measured before a failure are kept beside its reason."""
+    result = Result("growth")
+    try:
+        _measure(scale, report, result)
+    except FAILURES as error:
+        result.void.append(reason_of(error))
+    return result
+
+
+def _measure(scale: Scale, report: Report, result: Result) -> None:
     events = scale.count(EVENTS)
     with ExitStack() as stack:
         servers = ("postgres", "kafka", "redis")
@@ -123,17 +135,20 @@ def run(scale: Scale, report: Report) -> Result:
             empty.ours.empty()
             for side in sides:
                 side.travel(events)
+        result.figures += _rates(empty, grown)
+        result.notes += _notes(written, events)
         with grown.ours.running("gateway"):
-            listed, counted = _ask(grown.ours, scale.rounds, report)
-            drops = [_drop(grown.ours, number, report) for number in range(1, scale.rounds + 1)]
-    slowest = max(listed, key=lambda each: each.took)
-    figures = [
-        *_rates(empty, grown),
-        Figure("slowest list or search", slowest.took, "ms", aim=_ASKED),
-        Figure("slowest account", max(each.took for each in counted), "ms"),
-        *_stalls(drops),
-    ]
-    return Result("growth", figures, _notes(written, events, listed, counted))
+            listed, counted = (max(each, key=lambda answered: answered.took) for each in _ask(grown.ours, scale.rounds, report))
+            result.figures += [
+                Figure("slowest list or search", listed.took, "ms", aim=_ASKED),
+                Figure("slowest account", counted.took, "ms"),
+            ]
+            result.notes += [
+                f"the slowest list or search, of the API and of the console: {listed.ask}",
+                f"the slowest account: {counted.ask}",
+            ]
+            keep_partitions(_without_oldest(grown.ours, 0), all_due=True)  # a day that ended meanwhile is not in the way
+            result.figures += _stalls([_drop(grown.ours, report) for _ in range(scale.rounds)])
 
 
 def _rates(empty: _Side, grown: _Side) -> list[Figure]:
@@ -157,15 +172,12 @@ def _stalls(drops: Sequence[_Drop]) -> list[Figure]:
     ]
 
 
-def _notes(written: history.Written, events: int, listed: Sequence[Answered], counted: Sequence[Answered]) -> list[str]:
-    slowest = [max(each, key=lambda answered: answered.took).ask for each in (listed, counted)]
+def _notes(written: history.Written, events: int) -> list[str]:
     size = (
         f"{written.payments:,} payments of {history.DAYS} days, {written.bytes / 1e9:.1f} GB, written in {written.seconds:.0f} s"
     )
     return [
         f"history: {size}; {events:,} events a round",
-        f"{len(listed)} calls of lists and searches, of the API and of the console; the slowest: {slowest[0]}",
-        f"the slowest account: {slowest[1]}",
         f"while a day is dropped {_RATE:g} events a second arrive on a fixed grid",
     ]
 
@@ -180,19 +192,29 @@ def _ask(ours: System, times: int, report: Report) -> tuple[list[Answered], list
     return listed, operator.time(operator.accounts(), times)
 
 
-def _drop(ours: System, number: int, report: Report) -> _Drop:
-    """Drop the oldest day, after a run of the upkeep in which a reader of the log and of the marks is in its way."""
-    report("growth", f"dropping day {number}")
-    given = {"DATABASE_URL": ours.database_url, "RETENTION_DAYS": str(history.DAYS - number), "RETENTION_GRACE": "0s"}
-    settings = RetentionSettings.load(given)
+def _drop(ours: System, report: Report) -> _Drop:
+    """Drop the oldest day, and then the next one while a reader of the log and of the marks is in the way of the upkeep."""
+    report("growth", "dropping a day")
     without = _beside_intake(ours, None)
+    dropped = _beside_intake(ours, _without_oldest(ours, 1))
+    expect("tables of a day that are dropped", len(dropped.dropped), len(DAILY))
+    report("growth", "dropping a day, with a reader in the way")
+    settings = _without_oldest(ours, 1)
     with ours.connect() as connection, connection.transaction():
         connection.execute("select count(*) from (select from outbox limit 1) o, (select from consumed limit 1) c")
         held = _beside_intake(ours, settings)
     expect("tables of a day that a reader kept", len(held.deferred), 2)
-    dropped = _beside_intake(ours, settings)
-    expect("tables of a day that are dropped", len({*held.dropped, *dropped.dropped}), len(DAILY))
+    left = keep_partitions(settings, all_due=True).dropped
+    expect("tables of a day that are dropped, in the end", len({*held.dropped, *left}), len(DAILY))
     return _Drop(without.longest, held.longest, dropped.longest, dropped.took)
+
+
+def _without_oldest(ours: System, days: int) -> RetentionSettings:
+    """Return a retention that ends so many days after the begin of the oldest day that is there."""
+    with ours.connect() as connection:
+        oldest = min(day_of(partition) for partition in partitions(connection))
+    kept = (datetime.now(UTC).date() - oldest).days - days
+    return RetentionSettings.load({"DATABASE_URL": ours.database_url, "RETENTION_DAYS": str(kept), "RETENTION_GRACE": "0s"})
 
 
 class _Kept(NamedTuple):

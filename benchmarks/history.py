@@ -63,11 +63,12 @@ def write(ours: System, payments: int, report: Report) -> Written:
         # The session's own settings: all other sessions commit as ever.
         connection.execute("set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'")
         connection.execute(_ID_AT)
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # it may end while we write
         indexes = _indexes(connection)
         _drop(connection, indexes)
         for day in range(DAYS):
             report("history", f"day {day + 1} of {DAYS}, {payments // DAYS:,} payments each, {_elapsed(started)}")
-            _write_day(connection, day, payments)
+            _write_day(connection, today, day, payments)
         for index in indexes:
             report("history", f"building {index.name}, {_elapsed(started)}")
             _build(connection, index)
@@ -77,14 +78,14 @@ def write(ours: System, payments: int, report: Report) -> Written:
         row = connection.execute("select pg_database_size(current_database())").fetchone()
     for table in WHOLE:
         expect(f"rows of history in {table}", ours.count(table), payments)
+    ours.sweep()
     return Written(payments, int(row[0]) if row else 0, time.monotonic() - started)
 
 
-def _write_day(connection: Connection, day: int, payments: int) -> None:
+def _write_day(connection: Connection, today: datetime, day: int, payments: int) -> None:
     first, after = (payments * number // DAYS for number in (day, day + 1))
-    begin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=day - DAYS)
     values = {
-        "begin": begin,
+        "begin": today + timedelta(days=day - DAYS),
         "first": first,
         "number": after - first,
         "users": max(1, payments // _USERS),

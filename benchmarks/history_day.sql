@@ -1,4 +1,5 @@
--- Everything that the payments of one day leave behind. A row for each of them in every table that a payment has a row in.
+-- These statements write everything that the payments of one day leave behind.
+-- Each payment gets one row in every table that has a row for each payment.
 create temporary table made on commit drop as
 select n, at, pg_temp.id_at(at, 'event' || n) as id, case when n %% 10 = 0 then pg_temp.id_at(at, 'other' || n) end as other, md5('trace' || n) as trace,
   'user_' || n %% %(users)s as user_id, 'cus_' || n %% %(users)s as customer, token, 'pi_' || token as payment, 'evt_' || token as evt
