@@ -154,8 +154,7 @@ def _drain(ours: System, leads: int) -> _Drain:
     with ours.running(WORKER) as [worker]:
         start, due = cpu_seconds(worker.pid), _fill(ours, leads, _SETTLED + leads / _FILLED, 0.0)
         meter = Meter(ours, [worker])
-        if time.time() > due:
-            raise Void("the first lead was due before all of them were there")
+        _expect_not_due(due)
         took = _until_stored(ours, worker, leads) - due
         drain = _Drain(leads / took, start, meter.cost(leads), meter.written(leads))
     expect("leads delivered", ours.count("leads where status = 'delivered'"), leads)
@@ -174,8 +173,13 @@ def _fill(ours: System, leads: int, after: float, apart: float) -> float:
             connection.execute(_FILL, values)
             connection.execute("select pg_notify(%s, '')", (DUE_CHANNEL,))  # as the handler's commit does
         connection.execute("vacuum (analyze) leads")
-        row = connection.execute("select extract(epoch from min(next_attempt_at)) from leads").fetchone()
+        row = connection.execute("select extract(epoch from min(received_at)) from leads").fetchone()
     return float(row[0]) if row else 0.0
+
+
+def _expect_not_due(due: float) -> None:
+    if time.time() > due:
+        raise Void("the first lead was due before all of them were there")
 
 
 def _until_stored(ours: System, worker: Running, leads: int) -> float:
@@ -196,7 +200,7 @@ def _p99(ours: System, seconds: float) -> float:
     number = int(_PACE * seconds)
     ours.empty()
     with ours.running(WORKER) as [worker]:
-        _fill(ours, number, _SETTLED, 1 / _PACE)
+        _expect_not_due(_fill(ours, number, _SETTLED + number / _FILLED, 1 / _PACE))
         _until_delivered(ours, worker, number - number // PARTNERS, f"status = 'delivered' and partner <> '{_SICK}'")
     with ours.connect() as connection:
         late = sorted(float(row[0]) for row in connection.execute(_LATENESS, (_SICK,)))

@@ -60,7 +60,7 @@ class _Side:
         billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
         before = billing.ends(), outcomes.ends()
         with self._ours.running(*_PROCESSES) as processes:
-            meter, taken = Meter(self._ours, processes), self._mails.taken
+            meter, taken, known = Meter(self._ours, processes), self._mails.taken, self._mails.recipients
             started = time.monotonic()
             self._send(events)
             self._report("whole", f"{self.name}: waiting for the last mail")
@@ -74,6 +74,7 @@ class _Side:
             took = time.monotonic() - started
             self.rounds.append(_Travelled(events / took, meter.cost(events), meter.written(events)))
             expect("mails", self._mails.taken - taken, events)
+            expect("addresses that got a mail", self._mails.recipients - known, events)
         for table in ("dedup", "payments", "notifications"):
             expect(f"rows of {table}", self._ours.count(table), events)
         expect("mails known to be sent", self._ours.count("notifications where status = 'sent'"), events)
