@@ -116,7 +116,7 @@ _GRACE: Final = 60.0  # seconds
 
 _BARE: Final = (bare_handler.TABLE,)
 _SIDES: Final = {"gateway": _TABLES, TWO_PROCESSES: _TABLES, BARE_HANDLER: _BARE}
-"""What is sent to, and the tables that it writes."""
+"""The sides by name, each with the tables that it writes."""
 
 
 class Round(NamedTuple):

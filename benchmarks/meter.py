@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Counts from when it was made. The load, and whatever takes the effects, belong to the benchmark and are not counted."""
+    """A meter counts from the moment at which it is made. The load, and whatever takes the effects, are not counted."""
 
     def __init__(self, ours: System, processes: Sequence[Running]) -> None:
         self._pids = {process.name: process.pid for process in processes}
