@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.siblings import merged
 from runtime.ids import new_id
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -55,6 +56,8 @@ def test_forked_processes_make_ids_of_their_own() -> None:
         reader, writer = context.Pipe(duplex=False)
         process = context.Process(target=_tell_random_parts, args=(writer,))
         process.start()
+        writer.close()  # the child's is the only one left, so that its death ends the wait
+        assert reader.poll(LIMIT)
         tails += reader.recv()
         process.join()
     assert len(set(tails)) == len(tails)
