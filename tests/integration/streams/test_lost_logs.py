@@ -57,7 +57,7 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Benc
 
 
 async def test_a_log_that_has_lost_its_end_is_read_from_its_beginning(bench: Bench) -> None:
-    """What was committed is past the end, and what is written now has offsets that were read before."""
+    """The committed offset is past the end, and new records have offsets that were read before."""
     handler = Handler()
     handler.gate.set()
     bench.produce({0: 100, 1: 10})

@@ -31,7 +31,7 @@ MOST: Final = Most(BATCH, 4_194_304)
 FETCH: Final = 1_048_576
 """Bytes of a partition that one fetch brings, as Faust sets it."""
 TO_AND_FRO: Final = 20
-"""How often partitions change hands: each worker that comes or goes is once."""
+"""The number of times that partitions change hands: each worker that comes or goes is once."""
 
 
 @dataclass
