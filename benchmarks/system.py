@@ -43,7 +43,10 @@ _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
 # Calls are counted as ever, but our one client is never too many.
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
-_EFFECTS: Final = ("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters", "notifications")
+_EFFECTS: Final = (
+    *("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters", "notifications"),
+    *("ledger_sweeps", "ledger_findings"),
+)
 _PROJECTIONS: Final = ("payments", "refunds", "disputes", "history", "reconciliations", "invoices", "subscriptions")
 
 
