@@ -116,7 +116,7 @@ async def test_a_page_looks_at_a_bounded_number_and_leads_on(
 async def test_what_has_the_focus_by_the_keyboard_keeps_it_while_new_ones_come(gateway: Gateway) -> None:
     await deliver(gateway, 1)
     async with signed_in(gateway, "/console/deliveries") as looked:
-        await looked.page.get_by_role("button", name="Show", exact=True).focus()
+        await looked.page.get_by_text("Filter", exact=True).focus()
         while not await looked.page.evaluate("document.activeElement.matches('.log summary')"):
             await looked.page.keyboard.press("Tab")
         assert await looked.page.evaluate(LOOKS_AGAIN) is False

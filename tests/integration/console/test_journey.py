@@ -59,7 +59,7 @@ async def test_replaying_a_rejected_delivery_shows_what_it_would_do_first(gatewa
     await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"), secret="wrong")
     await gateway.resources.rejections.flush()
     async with signed_in(gateway, "/console/deliveries") as looked:
-        await looked.page.locator("summary").click()
+        await looked.page.locator(".log summary").click()
         await looked.page.get_by_role("button", name="Would the secrets of now accept it?").click()
         await looked.page.get_by_text("stay refused").wait_for()
         assert await gateway.rows("webhook_replays") == []

@@ -42,6 +42,7 @@ async def conforms(folder: Path, url: str, *options: str) -> None:
     assert child.returncode == 0, told.decode()
 
 
+@pytest.mark.timeout(900)  # thousands of calls, which a slow machine answers in more than the usual limit
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_the_internal_listener_keeps_its_contract(start_gateway: StartGateway, tmp_path: Path, caller: str) -> None:
     token, effort = CALLERS[caller]
