@@ -111,5 +111,6 @@ def assert_each_arrived(system: System, ids: set[str], arrived: Counter[str]) ->
     assert repeated <= KILLS * 2 * CAP
     assert system.count("outbox where type = 'lead.delivered'") == LEADS
     assert system.count("lead_attempts where status = 204") == LEADS
-    assert system.count("lead_attempts where error = 'interrupted'") >= repeated
+    # Each is explained by an attempt that was cut off by the kill, or that timed out on a machine which was busy with it.
+    assert system.count("lead_attempts where status is distinct from 204") >= repeated
     assert system.count("lead_attempts where ended_at is null") == 0
