@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -14,9 +14,9 @@ from outbox.errors import BrokerError
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
-    from outbox.offsets import Offsets
+    from outbox.offsets import Offsets, Place
     from runtime.kafka import Cluster
 
 
@@ -78,6 +78,18 @@ def delete_records(kafka: Cluster, topic: str, before: dict[int, int]) -> None:
     admin = AdminClient(kafka.client)
     for future in admin.delete_records([TopicPartition(kafka.named(topic), *pair) for pair in before.items()]).values():
         future.result(20)
+
+
+def commit_for(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
+    """Commit these offsets for the group, which has no members, as soon as a Kafka that has just started coordinates groups."""
+    places = [TopicPartition(kafka.named(place.topic), place.partition, offset) for place, offset in offsets.items()]
+    admin, wanted = AdminClient(kafka.client), ConsumerGroupTopicPartitions(kafka.named(group), places)
+
+    def accepted() -> bool:
+        moved = admin.alter_consumer_group_offsets([wanted])[wanted.group_id].result(20)
+        return all(partition.error is None for partition in moved.topic_partitions)
+
+    wait_until(accepted, every=0.2)
 
 
 def make_anew(kafka: Cluster, topic: str, partitions: int) -> None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 from psycopg.rows import dict_row
 
 from operations.offset_replay import log
 from operations.offset_replay.log import Stretch
-from outbox.offsets import Offsets, Place, partition_of
+from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -27,10 +26,9 @@ from schemas.topology import group_of
 from streams.payments.handler import PaymentsHandler
 from streams.processor import Processor
 from tests.command import Command, tallyhook
-from tests.kafka import settings_of
+from tests.kafka import commit_for, settings_of
 from tests.ports import free_port
 from tests.simulators import stripe
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +83,6 @@ class World:
         self.database_url = database_url
         self._backups: list[str] = []
         self._offsets = Offsets(self.cluster)
-        self._admin = AdminClient(kafka.client)
         self.environment = {
             **os.environ,
             "DATABASE_URL": database_url,
@@ -122,9 +119,7 @@ class World:
         self.handle(self.committed((handler or PaymentsHandler()).consumer, topic), handler, topic)
 
     def commit(self, role: str, offsets: dict[Place, int]) -> None:
-        places = [partition_of(self.cluster, place, offset) for place, offset in offsets.items()]
-        wanted = ConsumerGroupTopicPartitions(self.cluster.named(group_of(role)), places)
-        wait_until(lambda: self._accepts(wanted), every=0.2)
+        commit_for(self.cluster, group_of(role), offsets)
 
     def committed(self, role: str, topic: str = STRIPE) -> dict[Place, int]:
         return dict(self._offsets.group(group_of(role), [topic]).committed)
@@ -178,11 +173,6 @@ class World:
         code, out, err = self.run(*arguments, "--json")
         assert out, (code, err)
         return {**msgspec.json.decode(out), "exit": code}
-
-    def _accepts(self, wanted: ConsumerGroupTopicPartitions) -> bool:
-        """Whether the offsets are committed; a Kafka that has just started has no coordinator yet."""
-        moved = self._admin.alter_consumer_group_offsets([wanted])[wanted.group_id].result(20)
-        return all(partition.error is None for partition in moved.topic_partitions)
 
     async def _handle(self, handler: Handler, stretches: dict[Place, Stretch]) -> None:
         pool = make_pool(self.database_url, size=4, name="test")

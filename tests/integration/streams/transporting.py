@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from outbox.offsets import Offsets, Place
 from streams.agents import Most, Work
 from streams.transport import App
+from tests.kafka import commit_for
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -141,11 +141,7 @@ class Bench:
 
     def move(self, offsets: dict[int, int]) -> None:
         """Commit these offsets for the group, which has no members."""
-        places = [TopicPartition(self.kafka.named(self.topic), *pair) for pair in offsets.items()]
-        admin = AdminClient(self.kafka.client)
-        group = self.kafka.named(self.group)
-        moved = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-        moved[group].result(20)
+        commit_for(self.kafka, self.group, {Place(self.topic, partition): offset for partition, offset in offsets.items()})
 
     async def committed(self, *others: str) -> dict[Place, int]:
         found = await asyncio.to_thread(Offsets(self.kafka).group, self.group, [self.topic, *others])
