@@ -1,6 +1,7 @@
 """The names of aiokafka's fetcher that are overridden: how long it polls, how much it hands over, and what Kafka refuses."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -57,6 +58,22 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
             for place, records in found.items():
                 taken[place] = [*taken.get(place, ()), *records]
         return taken
+
+    async def close(self) -> None:
+        """
+        End the polls.
+
+        aiokafka passes the cancellation of a poll on to its caller where the poll has not begun, or waits after an error: the
+        consumer then leaves its connections open, and its thread ends without a word to Faust, which waits for it.
+        """
+        self._fetch_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._fetch_task
+        for poll in self._pending_tasks:
+            poll.cancel()
+        await asyncio.gather(*self._pending_tasks, return_exceptions=True)
+        self._pending_tasks.clear()
+        await super().close()
 
     def _leave_alone(self, error: TopicAuthorizationFailedError) -> None:
         """Fetch nothing of a topic for a while, since Kafka refuses it; Faust would end the process."""

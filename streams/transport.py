@@ -30,11 +30,11 @@ from runtime.excerpts import described
 from runtime.identity import work_as
 from runtime.kafka import Cluster
 from streams.agents import Chunks, Work, add_agents
+from streams.client import Client
 from streams.coordinator import guard, guard_rights
 from streams.credentials import credentials_of
 from streams.fetcher import Fetcher
 from streams.in_hand import InHand
-from streams.login import Client
 from streams.monitor import Monitor
 from streams.rights import Rights
 

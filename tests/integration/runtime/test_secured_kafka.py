@@ -32,8 +32,8 @@ from runtime import renewal
 from runtime.kafka import Cluster, KafkaSettings
 from schemas.topics import TOPICS
 from schemas.topology import AGENTS
+from streams.client import Client
 from streams.credentials import credentials_of
-from streams.login import Client
 from tests.secured import USER, Issuer, SecuredKafka, ajar
 from tests.waiting import wait_until
 

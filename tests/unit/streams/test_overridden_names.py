@@ -104,6 +104,10 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)
     assert "self._coordinator = GroupCoordinator(" in inspect.getsource(AIOKafkaConsumer.start)
     assert "self._client = AIOKafkaClient(" in inspect.getsource(AIOKafkaConsumer.__init__)
+    assert str(inspect.signature(AIOKafkaClient.close)) == "(self)"
+    assert [*inspect.signature(AIOKafkaClient._get_conn).parameters] == ["self", "node_id", "group", "no_hint"]
+    assert "conn = await self._get_conn(node_id, group=group)" in inspect.getsource(AIOKafkaClient.ready)
+    assert "if not (await self.ready(node_id, group=group)):" in inspect.getsource(AIOKafkaClient.send)
     assert "sasl_plain_password=self._sasl_plain_password" in inspect.getsource(AIOKafkaClient._get_conn)
     assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
     assert str(inspect.signature(fetcher.Fetcher.fetched_records)) == "(self, partitions, timeout=0, max_records=None)"
@@ -112,6 +116,8 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert str(inspect.signature(AIOKafkaClient.force_metadata_update)) == "(self)"
     assert str(inspect.signature(GroupCoordinator.request_rejoin)) == "(self)"
     assert "self._records = collections.OrderedDict()" in inspect.getsource(fetcher.Fetcher.__init__)
+    assert str(inspect.signature(fetcher.Fetcher.close)) == "(self)"
+    assert "self._fetch_task.cancel()" in inspect.getsource(fetcher.Fetcher.close)
     assert "self._pending_tasks = set()" in inspect.getsource(fetcher.Fetcher.__init__)
     assert "backoff = self._fetcher_timeout" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
     assert "FetchRequest(\n                self._fetch_max_wait_ms," in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
