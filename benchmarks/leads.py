@@ -168,7 +168,6 @@ def _fill(ours: System, leads: int, after: float, apart: float) -> float:
     """Write leads down that are due in so many seconds; returns when the first one is."""
     values = {"partners": PARTNERS, "leads": leads, "payload": _PAYLOAD, "after": after, "apart": apart}
     with ours.connect() as connection:
-        connection.execute("truncate leads, lead_attempts")
         with connection.transaction():
             connection.execute(_FILL, values)
             connection.execute("select pg_notify(%s, '')", (DUE_CHANNEL,))  # as the handler's commit does

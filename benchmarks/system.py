@@ -45,7 +45,7 @@ _STOP_LIMIT: Final = timedelta(seconds=20)
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
 _EFFECTS: Final = (
     *("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters", "notifications"),
-    *("ledger_sweeps", "ledger_findings"),
+    *("ledger_sweeps", "ledger_findings", "leads", "lead_attempts"),
 )
 _PROJECTIONS: Final = ("payments", "refunds", "disputes", "history", "reconciliations", "invoices", "subscriptions")
 
