@@ -25,7 +25,6 @@ BROKERS: Final = ("kafka", "kafka-2", "kafka-3")
 COPIES: Final = {"KAFKA_REPLICATION_FACTOR": "3"}
 """The setting under which topics are made; the brokers ask for two copies in sync."""
 _PROPERTIES: Final = """
-node.id={node}
 controller.quorum.voters={voters}
 min.insync.replicas=2
 offsets.topic.replication.factor=3
@@ -59,7 +58,6 @@ class Broker(Kafka):
     def properties(self) -> str:
         voters = ",".join(f"{node}@{LOOPBACK}:{controller}" for node, (_, controller) in enumerate(self._ports, start=1))
         return super().properties() + _PROPERTIES.format(
-            node=self.node,
             voters=voters,
             host=LOOPBACK,
             port=self.port,

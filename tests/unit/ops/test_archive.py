@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from typing import TYPE_CHECKING
 
-from ops.stack.archive import archive_in
+from ops.stack.archive import archive_in, kept_in
 from ops.stack.errors import Reason, StackError
 
 if TYPE_CHECKING:
@@ -35,13 +35,24 @@ def test_it_is_made_once_and_appears_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_nobody_waits_while_another_makes_it(tmp_path: Path) -> None:
-    with (tmp_path / ".archive.lock").open("w") as held:
+    with (tmp_path / ".storage-1.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert archive_in(tmp_path, write) is None
-    assert archive_in(tmp_path, write)
+        assert kept_in(tmp_path, "storage-1", write) is None
+    assert kept_in(tmp_path, "storage-1", write)
 
 
 def test_a_start_goes_on_without_it_where_it_cannot_be_made_and_the_next_one_tries_again(tmp_path: Path) -> None:
     assert archive_in(tmp_path, refuse) is None
     assert archive_in(tmp_path / "gone", write) is None
     assert archive_in(tmp_path, write)
+
+
+def test_a_folder_is_kept_as_well(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        write(folder / "file")
+
+    kept = kept_in(tmp_path, "storage-1", make)
+    assert kept == tmp_path / "storage-1"
+    assert kept_in(tmp_path, "storage-1", refuse) == kept
+    assert (kept / "file").read_text() == "classes"
