@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ _END: Final = "<!-- end of figures -->"
 _GIB: Final = 1024**3
 _QUIET: Final = 0.5
 """The load average above which something else was running."""
+_ADDITIONS: Final = 1_000_000
 _ENOUGH: Final = 0.2
 """The share of the full sizes below which figures mean little."""
 
@@ -38,6 +40,8 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     load: float
     """The load average (1 minute) before the first benchmark: much above 0 means that something else was running."""
+    speed: float | None = None
+    """The millions of numbers that Python adds up in a second of processor time: a shared machine has fast and slow hours."""
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -60,7 +64,8 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
         machine = self.machine
         place = f"{machine.cores} cores, {machine.memory_gib} GiB, {machine.processor}, {machine.system}, Python {machine.python}"
         size = "" if self.share == 1 else f"; {self.share:g} of the full size"
-        text = f"{machine.date}, {place}. Rounds a figure: {self.rounds}; load before: {machine.load:g}{size}."
+        speed = f"; {machine.speed:g} million additions a second" if machine.speed else ""
+        text = f"{machine.date}, {place}. Rounds a figure: {self.rounds}; load before: {machine.load:g}{speed}{size}."
         return text if self.counts else f"{text} **The machine was busy or the size small: do not rely on these figures.**"
 
 
@@ -73,7 +78,15 @@ def this_machine() -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         load=round(os.getloadavg()[0], 2),
+        speed=_speed(),
     )
+
+
+def _speed() -> float:
+    total, began = 0, time.process_time()
+    for number in range(_ADDITIONS):
+        total += number
+    return round(_ADDITIONS / 1e6 / (time.process_time() - began), 1)
 
 
 def kept(name: str) -> Report | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.beside import WorkFailed
 from benchmarks.figures import Result, Scale
 
 if TYPE_CHECKING:
@@ -29,16 +28,25 @@ class _Report(msgspec.Struct):
 
 
 def run_all(names: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Result]:
-    """Yield the result of each as it ends. Raises WorkFailed for one that fails, or that measures nothing."""
+    """Yield the result of each as it ends. One that is void is run once more, alone: the others may have been what it lacked."""
+    again: list[str] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         runs = {pool.submit(_run, name): name for name in names}
         try:
             for run in as_completed(runs):
                 seconds, result = run.result()
-                report(runs[run], f"{seconds:.0f} s, {len(result.figures)} figures")
-                yield result
+                if result.void:
+                    again.append(runs[run])
+                    report(runs[run], f"void after {seconds:.0f} s, and will be run again alone: {result.void[0]}")
+                else:
+                    report(runs[run], f"{seconds:.0f} s, {len(result.figures)} figures")
+                    yield result
         finally:
             pool.shutdown(cancel_futures=True)
+    for name in again:
+        seconds, result = _run(name)
+        report(name, f"alone: {seconds:.0f} s, {len(result.figures)} figures")
+        yield result
 
 
 def _run(name: str) -> tuple[float, Result]:
@@ -49,10 +57,12 @@ def _run(name: str) -> tuple[float, Result]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT)
     except subprocess.TimeoutExpired:
-        raise WorkFailed(f"{name} took longer than {_LIMIT:.0f} s") from None
+        return _LIMIT, Result(name, void=[f"it took longer than {_LIMIT:.0f} s"])
+    return time.monotonic() - started, _result_of(name, done)
+
+
+def _result_of(name: str, done: subprocess.CompletedProcess[str]) -> Result:
     if not done.stdout:
-        raise WorkFailed(f"{name}: {done.stderr.strip()[-1000:]}")
+        return Result(name, void=[f"it failed: {done.stderr.strip()[-1000:]}"])
     [result] = msgspec.json.decode(done.stdout, type=_Report).results
-    if not (result.figures or result.void):
-        raise WorkFailed(f"{name} measures nothing")
-    return time.monotonic() - started, result
+    return result if result.figures or result.void else Result(name, void=["it measures nothing"])

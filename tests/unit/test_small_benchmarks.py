@@ -1,0 +1,65 @@
+"""Every benchmark once, small: what is void beside the others is run again alone, and only then counts as void."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from benchmarks import small
+from benchmarks.figures import Figure, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GOOD: Final = '{"results": [{"benchmark": "relay", "figures": [{"name": "drain", "value": 1, "unit": "x"}]}]}'
+VOID: Final = '{"results": [{"benchmark": "relay", "void": ["rows: 2 where 1 went in"]}]}'
+EMPTY: Final = '{"results": [{"benchmark": "relay"}]}'
+
+
+def printing(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> list[Sequence[str]]:
+    """Have each run print the next of these; the commands that were run."""
+    run: list[Sequence[str]] = []
+    real, left = subprocess.run, list(outputs)
+
+    def instead(command: Sequence[str], **options: object) -> object:
+        run.append(command)
+        return real([sys.executable, "-c", f"import sys; sys.stderr.write('why'); print({left.pop(0)!r}, end='')"], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(small.subprocess, "run", instead)  # type: ignore[attr-defined]
+    return run
+
+
+def results(*names: str) -> list[Result]:
+    return [*small.run_all(names, lambda *_: None)]
+
+
+def test_each_is_run_once_with_two_rounds_of_a_hundredth(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = printing(monkeypatch, GOOD)
+    assert results("relay") == [Result("relay", [Figure("drain", 1, "x")])]
+    [command] = run
+    assert [*command[3:]] == ["relay", "--rounds", "2", "--share", "0.01", "--no-peer", "--json"]
+
+
+def test_what_is_void_is_run_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = printing(monkeypatch, VOID, GOOD)
+    [result] = results("relay")
+    assert (len(run), result.void) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("output", "void"), [(VOID, "rows: 2 where 1 went in"), (EMPTY, "it measures nothing"), ("", "it failed: why")]
+)
+def test_what_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output: str, void: str) -> None:
+    printing(monkeypatch, output, output)
+    assert [result.void for result in results("relay")] == [[void]]
+
+
+def test_one_that_does_not_end_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(command: Sequence[str], **_: object) -> object:
+        raise subprocess.TimeoutExpired(command, 600)
+
+    monkeypatch.setattr(small.subprocess, "run", instead)  # type: ignore[attr-defined]
+    assert [result.void for result in results("relay")] == [["it took longer than 600 s"]]
