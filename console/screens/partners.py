@@ -42,7 +42,7 @@ class PartnersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cursor: Filter | None = None  #: The id of the last one on the page before.
 
 
-class Standing(NamedTuple):
+class PartnerNow(NamedTuple):
     """A partner as it stands now; without attempts within the last hour it has no health."""
 
     id: str
@@ -162,19 +162,19 @@ async def _partner(request: web.Request, template: str) -> web.Response:
     )
 
 
-async def _standing(request: web.Request, connection: AsyncConnection, key: str) -> Standing:
+async def _standing(request: web.Request, connection: AsyncConnection, key: str) -> PartnerNow:
     """Raises GatewayError `not_found`."""
     pause = (await read_pauses(connection, registry_of(request).environment)).get(key)
     view = await read_partner(connection, key)
-    return known(Standing(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
+    return known(PartnerNow(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
 
 
-async def _all(request: web.Request, connection: AsyncConnection) -> list[Standing]:
+async def _all(request: web.Request, connection: AsyncConnection) -> list[PartnerNow]:
     """Every partner that exists, has leads that wait, or has a CRM that has failed, in the order of their ids."""
     pauses = await read_pauses(connection, registry_of(request).environment)
     waiting = {view.partner: view for view in await read_partners(connection)}
     return [
-        Standing(key, pauses.get(key, _RUNNING), waiting.get(key, PartnerView(partner=key)))
+        PartnerNow(key, pauses.get(key, _RUNNING), waiting.get(key, PartnerView(partner=key)))
         for key in sorted({*pauses, *waiting})
     ]
 
@@ -185,7 +185,7 @@ def _key_of(request: web.Request) -> str:
     return key_of(known(asked if accepts(PartnerId, asked) else None, _ABSENT))
 
 
-def _fits(standing: Standing, query: PartnersQuery) -> bool:
+def _fits(standing: PartnerNow, query: PartnersQuery) -> bool:
     return (
         (query.cursor is None or standing.id > query.cursor)
         and (query.name is None or key_of(query.name) in standing.id)

@@ -33,7 +33,7 @@ from streams.payments.states import (
     PaymentState,
     Reached,
     RefundState,
-    Standing,
+    Snapshot,
     State,
     Stated,
     SubscriptionState,
@@ -110,7 +110,7 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
 
 
 def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -> SubscriptionState:
-    newest = Standing(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
+    newest = Snapshot(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
     states = {newest, state.standing, *state.rivals} if state else {newest}
     latest = max(standing.stamp.at for standing in states)
     rivals = sorted((standing for standing in states if standing.stamp.at == latest), key=_stamp_of)
@@ -123,7 +123,7 @@ def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -
     )
 
 
-def _last_of(rivals: Iterable[Standing]) -> Standing:
+def _last_of(rivals: Iterable[Snapshot]) -> Snapshot:
     """
     The last of several standings of one second.
 
@@ -133,18 +133,18 @@ def _last_of(rivals: Iterable[Standing]) -> Standing:
     return max(candidates_of(rivals), key=_stamp_of)
 
 
-def candidates_of(rivals: Iterable[Standing]) -> list[Standing]:
+def candidates_of(rivals: Iterable[Snapshot]) -> list[Snapshot]:
     """Those of several standings of one second that may be the last."""
     states = list(rivals)
     ends = [standing for standing in states if standing.ended]
     return ends or [each for each in states if not any(_follows(other, each) for other in states)] or states
 
 
-def _stamp_of(standing: Standing) -> Stamp:
+def _stamp_of(standing: Snapshot) -> Stamp:
     return standing.stamp
 
 
-def _follows(later: Standing, earlier: Standing) -> bool:
+def _follows(later: Snapshot, earlier: Snapshot) -> bool:
     """Return True if the previous values that the later one states are the values of the earlier one."""
     changes = [
         (was, had)

@@ -36,7 +36,7 @@ class Stated(NamedTuple):
     money: Money
 
 
-class Standing(NamedTuple):
+class Snapshot(NamedTuple):
     """All of a subscription at one time; the stamp's rank puts an end after everything of the same second."""
 
     stamp: Stamp
@@ -160,8 +160,8 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
 
 
 class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    standing: Standing
-    rivals: tuple[Standing, ...] = ()
+    standing: Snapshot
+    rivals: tuple[Snapshot, ...] = ()
     """The other states of the same second."""
     customer: Known | None = None
 
