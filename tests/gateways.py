@@ -23,7 +23,7 @@ from tests.simulators.stripe import sign
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     StartGateway = Callable[..., AbstractAsyncContextManager["Gateway"]]
@@ -54,6 +54,12 @@ class Gateway:
 
     async def send(self, body: Any, headers: dict[str, str]) -> aiohttp.ClientResponse:
         response = await self.client.post(f"{self.public}/v1/webhooks/stripe", data=body, headers=headers)
+        await response.read()
+        return response
+
+    async def ask(self, path: str, body: Any = None, headers: Mapping[str, str] = ADMIN) -> aiohttp.ClientResponse:
+        """Post JSON to the internal port."""
+        response = await self.client.post(f"{self.internal}{path}", json=body, headers=headers)
         await response.read()
         return response
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.command import tallyhook_beside
 from tests.faults.accounting import Load, assert_all_accounted, make_load
+from tests.integration.operations.webhook_replaying import figures
 from tests.kafka import Stored, read_topic
 from tests.sender import Provider, post_razorpay, post_stripe
 from tests.simulators import razorpay, stripe
@@ -89,10 +90,6 @@ async def tallyhook(system: System, *words: str) -> Any:
     done = await tallyhook_beside(system.environment, *words, "--json")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout)
-
-
-def figures(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in ("state", "matched", "enqueued", "processed", "unchanged", "failed") if found[name]}
 
 
 def wait_taken_up(system: System, number: int) -> None:

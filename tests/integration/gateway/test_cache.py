@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from gateway.commands.cache import Invalidate, is_too_broad
-from tests.gateways import ADMIN, SERVICE, Gateway
+from tests.gateways import SERVICE, Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,9 +118,8 @@ async def test_a_pattern_of_wildcards_alone_passes_where_the_setting_allows_it(s
 async def test_the_runtime_configuration_lets_it_pass_or_forbids_it_whatever_the_setting(start_gateway: StartGateway) -> None:
     async with start_gateway(CACHE_ALLOW_ALL="true", COMMAND_WAIT="0") as gateway:
         for allowed, status in ((False, 422), (True, 202), (None, 202)):  # null gives back the setting
-            body = {"key": "cache.allow_all", "value": allowed}
-            async with gateway.client.post(f"{gateway.internal}/internal/v1/config", json=body, headers=ADMIN) as answer:
-                assert answer.status == 200
+            changed = await gateway.ask("/internal/v1/config", {"key": "cache.allow_all", "value": allowed})
+            assert changed.status == 200
             assert (await invalidate(gateway, {"patterns": ["*"]}))[0] == status
 
 

@@ -22,8 +22,8 @@ INVALIDATE: Final = "/internal/v1/cache/invalidate"
 
 
 async def ask(gateway: Gateway) -> tuple[int, dict[str, Any]]:
-    async with gateway.client.post(f"{gateway.internal}{INVALIDATE}", json={"keys": ["a"]}, headers=SERVICE) as response:
-        return response.status, await response.json(content_type=None)
+    response = await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE)
+    return response.status, await response.json(content_type=None)
 
 
 async def open_task(gateway: Gateway) -> UUID:

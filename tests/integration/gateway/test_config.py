@@ -24,10 +24,7 @@ PATH: Final = "/internal/v1/config"
 
 
 async def change(gateway: Gateway, key: str, value: Any, headers: dict[str, str] = ADMIN, **more: Any) -> aiohttp.ClientResponse:
-    body = {"key": key, "value": value} | more
-    response = await gateway.client.post(f"{gateway.internal}{PATH}", json=body, headers=headers)
-    await response.read()
-    return response
+    return await gateway.ask(PATH, {"key": key, "value": value} | more, headers)
 
 
 async def reason(response: aiohttp.ClientResponse) -> str:

@@ -20,8 +20,8 @@ COMMAND = {"leadId": LEAD, "partnerId": "acme", "attempt": 2, "metadata": {"by":
 
 
 async def deliver(gateway: Gateway, body: Any = COMMAND, headers: dict[str, str] = SERVICE) -> tuple[int, dict[str, Any]]:
-    async with gateway.client.post(f"{gateway.internal}/internal/v1/leads/deliver", json=body, headers=headers) as response:
-        return response.status, await response.json(content_type=None)
+    response = await gateway.ask("/internal/v1/leads/deliver", body, headers)
+    return response.status, await response.json(content_type=None)
 
 
 @pytest.mark.parametrize("delivered", [True, False])

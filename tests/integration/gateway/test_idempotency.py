@@ -34,12 +34,6 @@ INVALIDATE: Final = "/internal/v1/cache/invalidate"
 KEYED: Final = {"Idempotency-Key": "order-1"}
 
 
-async def post(gateway: Gateway, path: str, body: Any, headers: dict[str, str]) -> aiohttp.ClientResponse:
-    response = await gateway.client.post(f"{gateway.internal}{path}", json=body, headers=headers)
-    await response.read()
-    return response
-
-
 async def reason(response: aiohttp.ClientResponse) -> tuple[int, str]:
     return response.status, (await response.json(content_type=None))["reason"]
 
@@ -71,7 +65,7 @@ async def _shown(presence: Presence, number: int | None) -> bool | None:
 
 
 async def test_the_same_request_is_done_once_and_answered_alike(gateway: Gateway) -> None:
-    first, second = [await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED) for _ in range(2)]
+    first, second = [await gateway.ask(CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED) for _ in range(2)]
     assert first.status == second.status == 200
     assert await first.read() == await second.read()
     assert second.content_type == "application/json"
@@ -81,7 +75,7 @@ async def test_the_same_request_is_done_once_and_answered_alike(gateway: Gateway
 
 async def test_without_a_key_or_under_another_one_it_is_done_again(gateway: Gateway) -> None:
     for headers in (ADMIN, ADMIN, ADMIN | {"Idempotency-Key": "a"}, ADMIN | {"Idempotency-Key": "b"}):
-        await post(gateway, CONFIG, {"key": "k", "value": 1}, headers)
+        await gateway.ask(CONFIG, {"key": "k", "value": 1}, headers)
     assert len(await gateway.rows("config_history")) == 4
 
 
@@ -90,8 +84,8 @@ async def test_without_a_key_or_under_another_one_it_is_done_again(gateway: Gate
     [(CONFIG, {"key": "k", "value": 2}), (CONFIG + "?x=1", {"key": "k", "value": 1}), (INVALIDATE, {"keys": ["a"]})],
 )
 async def test_another_request_under_the_key_is_refused(gateway: Gateway, path: str, body: Any) -> None:
-    await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)
-    assert await reason(await post(gateway, path, body, ADMIN | KEYED)) == (409, "idempotency_key_reused")
+    await gateway.ask(CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)
+    assert await reason(await gateway.ask(path, body, ADMIN | KEYED)) == (409, "idempotency_key_reused")
     assert len(await gateway.rows("config_history")) == 1
 
 
@@ -99,35 +93,35 @@ async def test_a_key_outlives_the_rotation_of_the_token(start_gateway: StartGate
     async with start_gateway(ADMIN_API_TOKEN="next,operator") as gateway:
         for token in ("operator", "next"):
             headers = {"X-Internal-Token": token} | KEYED
-            assert (await post(gateway, CONFIG, {"key": "k", "value": 1}, headers)).status == 200
+            assert (await gateway.ask(CONFIG, {"key": "k", "value": 1}, headers)).status == 200
         assert len(await gateway.rows("config_history")) == 1
 
 
 async def test_services_and_operators_have_keys_of_their_own(gateway: Gateway) -> None:
     expected = {"reference": "order-1", "amount": 1, "currency": "usd"}
     for headers in (SERVICE, ADMIN):
-        answer = await post(gateway, "/internal/v1/payments/expect", expected, headers | KEYED)
+        answer = await gateway.ask("/internal/v1/payments/expect", expected, headers | KEYED)
         assert (answer.status, "Idempotent-Replayed" in answer.headers) == (200, False)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "é"])
 async def test_a_key_of_another_form_is_refused(gateway: Gateway, key: str) -> None:
-    answer = await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | {"Idempotency-Key": key})
+    answer = await gateway.ask(CONFIG, {"key": "k", "value": 1}, ADMIN | {"Idempotency-Key": key})
     assert await reason(answer) == (400, "idempotency_key_malformed")
 
 
 async def test_a_stranger_binds_no_key(gateway: Gateway) -> None:
-    assert (await post(gateway, CONFIG, {"key": "k", "value": 1}, KEYED)).status == 401
+    assert (await gateway.ask(CONFIG, {"key": "k", "value": 1}, KEYED)).status == 401
     assert await gateway.rows("idempotency_keys") == []
 
 
 async def test_after_a_refusal_the_key_is_free_for_the_right_request(gateway: Gateway) -> None:
-    assert (await post(gateway, CONFIG, {"key": "k"}, ADMIN | KEYED)).status == 422
-    assert (await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)).status == 200
+    assert (await gateway.ask(CONFIG, {"key": "k"}, ADMIN | KEYED)).status == 422
+    assert (await gateway.ask(CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)).status == 200
 
 
 async def test_of_two_at_once_one_works_and_both_get_its_answer(gateway: Gateway, database_url: str) -> None:
-    asking = [asyncio.create_task(post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)) for _ in range(2)]
+    asking = [asyncio.create_task(gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)) for _ in range(2)]
     task_id = await open_task(gateway)
     async with connected(database_url) as connection:
         await tasks.finish(connection, task_id, {"invalidated": 1})
@@ -137,9 +131,9 @@ async def test_of_two_at_once_one_works_and_both_get_its_answer(gateway: Gateway
 
 
 async def test_whoever_asks_while_another_works_for_long_is_told_so(gateway: Gateway, database_url: str) -> None:
-    working = asyncio.create_task(post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED))
+    working = asyncio.create_task(gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED))
     task_id = await open_task(gateway)
-    asked_meanwhile = await post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)
+    asked_meanwhile = await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)
     assert await reason(asked_meanwhile) == (409, "idempotency_in_progress")
     async with connected(database_url) as connection:
         await tasks.finish(connection, task_id, {"invalidated": 1})
@@ -150,12 +144,12 @@ async def test_a_gateway_that_died_between_command_and_answer_makes_no_second_co
     start_gateway: StartGateway, database_url: str
 ) -> None:
     async with start_gateway(COMMAND_WAIT="1ms") as gateway:
-        first = await (await post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
+        first = await (await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
         async with connected(database_url) as connection:
             await connection.execute(
                 "update idempotency_keys set status = null, body = null, content_type = null, claimed_until = now()"
             )
-        again = await (await post(gateway, INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
+        again = await (await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
         assert again == first
         assert len(await gateway.rows("outbox")) == len(await gateway.rows("tasks")) == 1
         # Each call keeps an id of its own, under which it is in the audit log; the command has that of the first one.
@@ -191,17 +185,17 @@ async def test_a_process_is_present_again_after_postgres_was_away(database_url: 
 
 async def test_a_change_of_the_config_that_broke_off_is_not_made_twice(gateway: Gateway, database_url: str) -> None:
     change = {"key": "k", "value": 1, "expectedVersion": 0}
-    first = await (await post(gateway, CONFIG, change, ADMIN | KEYED)).json()
+    first = await (await gateway.ask(CONFIG, change, ADMIN | KEYED)).json()
     async with connected(database_url) as connection:
         await connection.execute(
             "update idempotency_keys set status = null, body = null, content_type = null, claimed_until = now()"
         )
-    assert await (await post(gateway, CONFIG, change, ADMIN | KEYED)).json() == first
+    assert await (await gateway.ask(CONFIG, change, ADMIN | KEYED)).json() == first
     assert len(await gateway.rows("config_history")) == 1
 
 
 async def test_a_key_is_free_again_when_its_time_is_over(gateway: Gateway, database_url: str) -> None:
-    await post(gateway, CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)
+    await gateway.ask(CONFIG, {"key": "k", "value": 1}, ADMIN | KEYED)
     async with connected(database_url) as connection:
         await idempotency_store.claim(connection, Key("admin", "younger", b""), new_id())
         age = idempotency_store.KEPT + timedelta(seconds=1)

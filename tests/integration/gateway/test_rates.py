@@ -16,7 +16,7 @@ from limits import parse
 from gateway.errors import CalledTooOften
 from gateway.webhooks import rates
 from gateway.webhooks.rates import ALONE, REDIS_FAILURES, Rates
-from tests.gateways import ADMIN, SECRET, Wire
+from tests.gateways import SECRET, Wire
 from tests.simulators import partner
 from tests.simulators.stripe import Payment
 from tests.waiting import LIMIT, eventually
@@ -192,9 +192,7 @@ async def test_the_configuration_changes_a_rate_and_gives_it_back(start_gateway:
 
 
 async def change(gateway: Gateway, rate: str | None) -> int:
-    body = {"key": "rate_limit.webhooks", "value": rate}
-    async with gateway.client.post(f"{gateway.internal}/internal/v1/config", json=body, headers=ADMIN) as answer:
-        return answer.status
+    return (await gateway.ask("/internal/v1/config", {"key": "rate_limit.webhooks", "value": rate})).status
 
 
 async def test_health_is_never_limited_and_off_is_off(start_gateway: StartGateway) -> None:

@@ -183,7 +183,7 @@ async def test_state_that_nobody_knows_is_not_found(gateway: Gateway) -> None:
 async def test_a_payment_can_be_expected(gateway: Gateway) -> None:
     expected = {"reference": "order-1", "amount": 1999, "currency": "USD", "userId": "user-1"}
     for _ in range(2):
-        response = await gateway.client.post(f"{gateway.internal}/internal/v1/payments/expect", json=expected, headers=SERVICE)
+        response = await gateway.ask("/internal/v1/payments/expect", expected, SERVICE)
         assert (response.status, await response.json()) == (200, {"reference": "order-1", "reconciliation": "awaited"})
     [row] = await gateway.rows("reconciliations")
     assert (row["expected_amount"], row["expected_currency"], row["user_id"]) == (1999, "usd", "user-1")

@@ -13,8 +13,6 @@ from runtime.ids import new_id
 from tests.gateways import ADMIN, SERVICE
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from tests.gateways import Gateway
 
 LETTERS = "/v1/admin/dead-letters"
@@ -25,12 +23,6 @@ async def found(gateway: Gateway, path: str) -> Any:
     response = await gateway.get(path)
     assert response.status == 200, await response.text()
     return await response.json()
-
-
-async def post(gateway: Gateway, path: str, body: Any = None, **headers: str) -> aiohttp.ClientResponse:
-    response = await gateway.client.post(f"{gateway.internal}{path}", json=body, headers=ADMIN | headers)
-    await response.read()
-    return response
 
 
 def set_aside(url: str, reason: str = "handler_failed", *, offset: int = 0) -> str:
@@ -76,36 +68,36 @@ async def test_a_query_that_makes_no_sense_is_refused(gateway: Gateway, query: s
 
 async def test_a_letter_is_retried_once(gateway: Gateway, database_url: str) -> None:
     letter = set_aside(database_url)
-    answer = await post(gateway, f"{LETTERS}/{letter}/retry")
+    answer = await gateway.ask(f"{LETTERS}/{letter}/retry")
     assert (answer.status, await answer.json()) == (202, {"id": letter, "sentAs": "record", "status": "retried"})
     assert len(await gateway.rows("outbox_pending")) == 1
-    again = await post(gateway, f"{LETTERS}/{letter}/retry")
+    again = await gateway.ask(f"{LETTERS}/{letter}/retry")
     assert (again.status, (await again.json())["reason"]) == (409, "dead_letter_settled")
     settled = await found(gateway, f"{LETTERS}/{letter}")
     assert (settled["status"], len(settled["settledBy"])) == ("retried", 8)
-    assert (await post(gateway, f"{LETTERS}/{letter}/discard", BECAUSE)).status == 409
+    assert (await gateway.ask(f"{LETTERS}/{letter}/discard", BECAUSE)).status == 409
 
 
 async def test_a_letter_is_discarded_with_a_reason_and_for_good(gateway: Gateway, database_url: str) -> None:
     letter = set_aside(database_url)
     for body in ({}, {"reason": ""}, {"reason": " "}, {"reason": "a\0b"}):
-        assert (await post(gateway, f"{LETTERS}/{letter}/discard", body)).status == 422
-    assert (await post(gateway, f"{LETTERS}/{letter}/discard", BECAUSE)).status == 200
+        assert (await gateway.ask(f"{LETTERS}/{letter}/discard", body)).status == 422
+    assert (await gateway.ask(f"{LETTERS}/{letter}/discard", BECAUSE)).status == 200
     assert (await found(gateway, f"{LETTERS}/{letter}"))["discardReason"] == "a test record"
-    assert (await post(gateway, f"{LETTERS}/{letter}/retry")).status == 409
+    assert (await gateway.ask(f"{LETTERS}/{letter}/retry")).status == 409
     assert await gateway.rows("outbox_pending") == []
 
 
 async def test_only_operators_see_them_and_what_is_not_there_is_said_so(gateway: Gateway) -> None:
     assert (await gateway.get(LETTERS, SERVICE)).status == 403
     for path in ("", "/retry"):
-        request = gateway.get if not path else lambda at: post(gateway, at)
+        request = gateway.get if not path else gateway.ask
         assert (await request(f"{LETTERS}/{new_id()}{path}")).status == 404
 
 
 async def test_the_same_call_under_a_key_is_answered_alike(gateway: Gateway, database_url: str) -> None:
     letter = set_aside(database_url)
     key = {"Idempotency-Key": "once"}
-    answers = [await (await post(gateway, f"{LETTERS}/{letter}/retry", **key)).json() for _ in range(2)]
+    answers = [await (await gateway.ask(f"{LETTERS}/{letter}/retry", headers=ADMIN | key)).json() for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(await gateway.rows("outbox_pending")) == 1

@@ -130,7 +130,7 @@ async def test_an_unknown_endpoint_is_refused_kept_and_recovered_once_it_is_ther
     await call(gateway, "PUT", "/stripe/eu", {"secrets": [EU]})
     await until(gateway, "stripe/eu", EU)
     asked = {"endpoint": "eu", "status": "rejected"}
-    response = await gateway.client.post(f"{gateway.internal}/v1/admin/webhooks/replay", json=asked, headers=ADMIN)
+    response = await gateway.ask("/v1/admin/webhooks/replay", asked)
     assert response.status == 202
 
     async def recovered() -> Any:

@@ -21,8 +21,8 @@ WRONG: Final = "whsec_wrong"
 
 
 async def post(gateway: Gateway, path: str, body: Any, headers: dict[str, str] = ADMIN) -> tuple[int, Any]:
-    async with gateway.client.post(f"{gateway.internal}{path}", json=body, headers=headers) as answer:
-        return answer.status, await answer.json(content_type=None)
+    answer = await gateway.ask(path, body, headers)
+    return answer.status, await answer.json(content_type=None)
 
 
 async def replayed(gateway: Gateway, **asked: Any) -> dict[str, Any]:

@@ -12,9 +12,7 @@ from tests.kafka import delete_records, make_anew
 
 async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(bench: Bench) -> None:
     """While nobody reads, and before anything was committed at all."""
-    first, second = Handler(), Handler()
-    first.gate.set()
-    second.gate.set()
+    first, second = Handler.opened(), Handler.opened()
     bench.produce({0: 100})
     async with bench.worker(first):
         await bench.until_committed({0: 100})
@@ -43,9 +41,7 @@ async def test_records_that_go_while_they_are_read_are_a_loss(bench: Bench) -> N
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Bench) -> None:
     """Kafka forgets what was committed with the topic, so the worker sees nothing; the relay, which knows its id, does."""
-    first, second = Handler(), Handler()
-    first.gate.set()
-    second.gate.set()
+    first, second = Handler.opened(), Handler.opened()
     bench.produce({0: 100})
     async with bench.worker(first):
         await bench.until_committed({0: 100})
@@ -58,8 +54,7 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Benc
 
 async def test_a_log_that_has_lost_its_end_is_read_from_its_beginning(bench: Bench) -> None:
     """The committed offset is past the end, and new records have offsets that were read before."""
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     bench.produce({0: 100, 1: 10})
     bench.move({0: 1000})
     async with bench.worker(handler):

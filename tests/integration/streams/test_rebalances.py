@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_batch_that_is_done_after_its_partitions_went_commits_nothing_of_the_next_owner(bench: Bench) -> None:
-    slow, quick = Handler(), Handler()
-    quick.gate.set()
+    slow, quick = Handler(), Handler.opened()
     bench.produce(dict.fromkeys(range(4), 200))
     async with bench.worker(slow) as first:
         await until(lambda: bool(slow.begun))
@@ -33,9 +32,7 @@ async def test_a_batch_that_is_done_after_its_partitions_went_commits_nothing_of
 
 
 async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> None:
-    handler, heir = Handler(), Handler()
-    handler.gate.set()
-    heir.gate.set()
+    handler, heir = Handler.opened(), Handler.opened()
     bench.produce({0: 100, 1: 100})
     async with bench.worker(handler):
         await until(lambda: len(handler.done) == 200)
@@ -48,9 +45,7 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
 
 async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench: Bench) -> None:
     """Faust forgets the acknowledgements of partitions that go; their records would come to the next owner again."""
-    first, second = Handler(), Handler()
-    first.gate.set()
-    second.gate.set()
+    first, second = Handler.opened(), Handler.opened()
     bench.produce(dict.fromkeys(range(4), 20))
     async with bench.worker(first, commit_interval=1000) as old:
         await until(lambda: len(first.done) == 80 and not old.consumer.in_hand.records)
@@ -80,8 +75,7 @@ async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_a
 
 async def test_a_partition_whose_position_is_being_asked_for_does_not_crash_the_worker(bench: Bench) -> None:
     """Faust looks at the positions every few seconds, and aiokafka has none between a rebalance and the leader's answer."""
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     bench.produce({0: 1})
     async with bench.worker(handler) as app:
         await until(lambda: bool(handler.done))
@@ -96,9 +90,7 @@ async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_si
 ) -> None:
     """Nor does it hold up the end of a worker."""
     monkeypatch.setattr(transport, "_FETCH", 1000.0)
-    first, second = Handler(), Handler()
-    first.gate.set()
-    second.gate.set()
+    first, second = Handler.opened(), Handler.opened()
     async with bench.worker(first) as app:
         async with bench.worker(second) as other:
             await until(lambda: len(app.consumer.assignment()) == len(other.consumer.assignment()) == 2)
@@ -119,8 +111,7 @@ async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) ->
                 await until(lambda handler=handler: bool(handler.done))
             before = len(handlers[0].done)
             await until(lambda before=before: len(handlers[0].done) > before)
-    last = Handler()
-    last.gate.set()
+    last = Handler.opened()
     async with bench.worker(last):
         await bench.until_committed(dict(produced))
     for partition, number in produced.items():
@@ -137,8 +128,7 @@ async def test_nothing_is_passed_over_while_partitions_go_to_and_fro(bench: Benc
             async with bench.worker(second):
                 await until(lambda before=before: len(second.done) > before[1])
             await until(lambda before=before: len(first.done) > before[0])
-    last = Handler()
-    last.gate.set()
+    last = Handler.opened()
     async with bench.worker(last):
         await bench.until_committed(dict(produced))
     for partition, number in produced.items():

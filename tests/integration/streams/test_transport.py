@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 
 async def test_every_record_is_handled_in_the_order_of_its_partition_and_then_committed(bench: Bench) -> None:
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     bench.produce({0: 500, 1: 300})
     async with bench.worker(handler):
         await bench.until_committed({0: 500, 1: 300})
@@ -44,8 +43,7 @@ async def test_a_commit_that_is_refused_is_made_again_without_another_record(
         await commit(self, assignment, offsets)
 
     monkeypatch.setattr(GroupCoordinator, "commit_offsets", refuse_twice)
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     bench.produce({0: BATCH})
     async with bench.worker(handler):
         await until(lambda: len(refused) == 2)
@@ -57,8 +55,7 @@ async def test_a_commit_that_is_refused_is_made_again_without_another_record(
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
 async def test_records_are_read_however_a_topic_or_its_producer_compresses_them(bench: Bench, compression: str) -> None:
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     bench.produce({0: 100}, size=1000, compression=compression)
     async with bench.worker(handler):
         await bench.until_committed({0: 100})
@@ -72,8 +69,7 @@ async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -
         await until(lambda: bool(stuck.begun))
         await app.consumer.commit()
     assert await bench.committed() == {}
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     async with bench.worker(handler):
         await bench.until_committed({0: 500})
     assert numbers_of(handler.done, 0) == [*range(500)]
@@ -97,8 +93,7 @@ async def test_what_is_in_hand_is_bounded_in_bytes(bench: Bench) -> None:
 
 
 async def test_one_commit_takes_all_that_is_acknowledged(bench: Bench) -> None:
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     async with bench.worker(handler, commit_interval=1000) as app:
         for number in (20, 40, 60, 80):
             bench.produce({0: 20})
@@ -109,8 +104,7 @@ async def test_one_commit_takes_all_that_is_acknowledged(bench: Bench) -> None:
 
 async def test_a_record_that_came_alone_first_does_not_stop_the_commits(bench: Bench) -> None:
     """Faust sees no gap behind the offset 0, though a message covers many offsets."""
-    handler = Handler()
-    handler.gate.set()
+    handler = Handler.opened()
     async with bench.worker(handler):
         bench.produce({0: 1})
         await bench.until_committed({0: 1})

@@ -21,6 +21,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
+    from typing import Self
 
     from outbox.lost import Loss
     from runtime.kafka import Cluster
@@ -43,6 +44,13 @@ class Handler:
     done: list[Record] = field(default_factory=list)
     assignments: int = 0
     losses: list[Loss] = field(default_factory=list)
+
+    @classmethod
+    def opened(cls) -> Self:
+        """One whose gate is not shut."""
+        handler = cls()
+        handler.gate.set()
+        return handler
 
     async def handle(self, records: Sequence[Record]) -> None:
         self.begun.append([*records])
