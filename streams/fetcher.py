@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka.consumer import fetcher
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from faust.transport.consumer import RecordMap
 
 from runtime.excerpts import described
@@ -67,13 +67,13 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         consumer then leaves its connections open, and its thread ends without a word to Faust, which waits for it.
         """
         self._fetch_task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._fetch_task
+        await asyncio.gather(self._fetch_task, return_exceptions=True)
         for poll in self._pending_tasks:
             poll.cancel()
         await asyncio.gather(*self._pending_tasks, return_exceptions=True)
         self._pending_tasks.clear()
-        await super().close()
+        with suppress(KafkaError):  # that of a fetch which had failed before
+            await super().close()
 
     def _leave_alone(self, error: TopicAuthorizationFailedError) -> None:
         """Fetch nothing of a topic for a while, since Kafka refuses it; Faust would end the process."""

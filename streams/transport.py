@@ -255,6 +255,15 @@ class Thread(driver.AIOKafkaConsumerThread):
         await self.consumer.in_hand.room()
         return await self.consumer.accept(generation, await super().getmany(active_partitions, _FETCH))
 
+    @override
+    def close(self) -> None:
+        """
+        Do nothing: the end of this thread closes all of it.
+
+        Faust calls this for a rebalance while it stops, and closes aiokafka from another thread, which closes no connection and
+        does not leave the group: the partitions would wait until the session ends.
+        """
+
     async def see_topics(self) -> None:
         """See `Consumer.see_topics`."""
         await self.call_thread(self._ensure_consumer()._client.force_metadata_update)  # noqa: SLF001  # likewise

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import ConnectionGroup
+from confluent_kafka.admin import AdminClient
 
 from streams.client import Client
 from streams.fetcher import Fetcher
+from tests.integration.streams.transporting import Handler, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,9 +53,11 @@ async def test_a_call_that_goes_on_after_the_end_opens_no_connection(bench: Benc
 
 async def test_a_connection_that_is_being_made_at_the_end_is_closed(bench: Bench) -> None:
     async with consuming(bench) as consumer:
+        lock = consumer._client._get_conn_lock
+        await lock.acquire()  # held until the end, so that the connection is made no sooner
         making = asyncio.create_task(consumer._client.ready(broker_of(consumer), group=ConnectionGroup.COORDINATION))
         await asyncio.sleep(0)
-        assert not making.done()
+    lock.release()
     assert not await making
     assert not is_connected(consumer)
 
@@ -67,3 +71,20 @@ async def test_a_poll_that_waits_after_an_error_or_has_not_begun_does_not_hold_u
     assert waiting.cancelled()
     assert fresh.cancelled()
     assert not is_connected(consumer)
+
+
+async def test_a_worker_that_stops_in_a_rebalance_leaves_its_group(bench: Bench) -> None:
+    """Else its partitions wait until its session ends; Faust closes aiokafka itself then, from a thread that cannot."""
+    handler = Handler.opened()
+    bench.produce({0: 1})
+    async with bench.worker(handler) as app:
+        await until(lambda: bool(handler.done))
+        assert await members_of(bench) == 1
+        app._on_rebalance_when_stopped()
+    assert await members_of(bench) == 0
+
+
+async def members_of(bench: Bench) -> int:
+    group, admin = bench.kafka.named(bench.group), AdminClient(bench.kafka.client)
+    described = await asyncio.to_thread(admin.describe_consumer_groups([group])[group].result, 20)
+    return len(described.members)

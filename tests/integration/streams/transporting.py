@@ -47,7 +47,7 @@ class Handler:
 
     @classmethod
     def opened(cls) -> Self:
-        """One whose gate is not shut."""
+        """Make one whose gate is open."""
         handler = cls()
         handler.gate.set()
         return handler

@@ -33,6 +33,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     },
     transport.Thread: {
         "on_start": "(self) -> None",
+        "close": "(self) -> None",
         "getmany": (
             "(self, active_partitions: Optional[Set[faust.types.tuples.TP]], timeout: float)"
             " -> Mapping[faust.types.tuples.TP, List[Any]]"
@@ -104,6 +105,7 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)
     assert "self._coordinator = GroupCoordinator(" in inspect.getsource(AIOKafkaConsumer.start)
     assert "self._client = AIOKafkaClient(" in inspect.getsource(AIOKafkaConsumer.__init__)
+    assert "self.consumer.close()" in inspect.getsource(faust.App._on_rebalance_when_stopped)
     assert str(inspect.signature(AIOKafkaClient.close)) == "(self)"
     assert [*inspect.signature(AIOKafkaClient._get_conn).parameters] == ["self", "node_id", "group", "no_hint"]
     assert "conn = await self._get_conn(node_id, group=group)" in inspect.getsource(AIOKafkaClient.ready)
