@@ -21,6 +21,7 @@ SMALL: Final = Scale(rounds=2, share=0.01, with_peer=False)
 _AT_ONCE: Final = 2 * (os.cpu_count() or 1)
 """A small one mostly waits: for servers that start, groups that form, moments of a grid."""
 _LIMIT: Final = 600.0  # seconds for one of them
+_END_LIMIT: Final = 60.0  # seconds
 
 
 class _Report(msgspec.Struct):
@@ -54,15 +55,26 @@ def _run(name: str) -> tuple[float, Result]:
     scale = ["--rounds", str(SMALL.rounds), "--share", str(SMALL.share), "--no-peer"]
     started = time.monotonic()
     command = [sys.executable, "-m", "benchmarks", name, *scale, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=_LIMIT)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return _LIMIT, Result(name, void=[f"it took longer than {_LIMIT:.0f} s"])
+    return time.monotonic() - started, _result_of(name, output, errors)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask it to end, so that it ends what it has started; kill it where it does not."""
+    process.terminate()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT)
+        process.communicate(timeout=_END_LIMIT)
     except subprocess.TimeoutExpired:
-        return _LIMIT, Result(name, void=[f"it took longer than {_LIMIT:.0f} s"])
-    return time.monotonic() - started, _result_of(name, done)
+        process.kill()
 
 
-def _result_of(name: str, done: subprocess.CompletedProcess[str]) -> Result:
-    if not done.stdout:
-        return Result(name, void=[f"it failed: {done.stderr.strip()[-1000:]}"])
-    [result] = msgspec.json.decode(done.stdout, type=_Report).results
+def _result_of(name: str, output: str, errors: str) -> Result:
+    if not output:
+        return Result(name, void=[f"it failed: {errors.strip()[-1000:]}"])
+    [result] = msgspec.json.decode(output, type=_Report).results
     return result if result.figures or result.void else Result(name, void=["it measures nothing"])

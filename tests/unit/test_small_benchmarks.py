@@ -13,6 +13,7 @@ from benchmarks.figures import Figure, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 GOOD: Final = '{"results": [{"benchmark": "relay", "figures": [{"name": "drain", "value": 1, "unit": "x"}]}]}'
 VOID: Final = '{"results": [{"benchmark": "relay", "void": ["rows: 2 where 1 went in"]}]}'
@@ -22,13 +23,13 @@ EMPTY: Final = '{"results": [{"benchmark": "relay"}]}'
 def printing(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> list[Sequence[str]]:
     """Have each run print the next of these; the commands that were run."""
     run: list[Sequence[str]] = []
-    real, left = subprocess.run, list(outputs)
+    real, left = subprocess.Popen, list(outputs)
 
     def instead(command: Sequence[str], **options: object) -> object:
         run.append(command)
         return real([sys.executable, "-c", f"import sys; sys.stderr.write('why'); print({left.pop(0)!r}, end='')"], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(small.subprocess, "run", instead)  # type: ignore[attr-defined]
+    monkeypatch.setattr(small.subprocess, "Popen", instead)  # type: ignore[attr-defined]
     return run
 
 
@@ -57,9 +58,26 @@ def test_what_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output:
     assert [result.void for result in results("relay")] == [[void]]
 
 
-def test_one_that_does_not_end_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(command: Sequence[str], **_: object) -> object:
-        raise subprocess.TimeoutExpired(command, 600)
+def test_one_that_does_not_end_is_asked_to_and_is_void(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It ends what it has started: it is not killed."""
+    ended = tmp_path / "ended"
+    program = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path({str(ended)!r}).write_text("in order")
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", file=sys.stderr, flush=True)
+time.sleep(300)
+"""
+    real = subprocess.Popen
 
-    monkeypatch.setattr(small.subprocess, "run", instead)  # type: ignore[attr-defined]
-    assert [result.void for result in results("relay")] == [["it took longer than 600 s"]]
+    def instead(_: Sequence[str], **options: object) -> object:
+        process = real([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
+        assert process.stderr.readline() == "ready\n"
+        return process
+
+    monkeypatch.setattr(small.subprocess, "Popen", instead)  # type: ignore[attr-defined]
+    monkeypatch.setattr(small, "_LIMIT", 0.1)
+    assert [result.void for result in results("relay")] == [["it took longer than 0 s"]]
+    assert ended.read_text() == "in order"
