@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from outbox.errors import BrokerError
+from outbox.offsets import partition_of
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def delete_records(kafka: Cluster, topic: str, before: dict[int, int]) -> None:
 
 def commit_for(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     """Commit these offsets for the group, which has no members, as soon as a Kafka that has just started coordinates groups."""
-    places = [TopicPartition(kafka.named(place.topic), place.partition, offset) for place, offset in offsets.items()]
+    places = [partition_of(kafka, place, offset) for place, offset in offsets.items()]
     admin, wanted = AdminClient(kafka.client), ConsumerGroupTopicPartitions(kafka.named(group), places)
 
     def accepted() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -25,11 +25,11 @@ def printing(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> list[Sequence[st
     run: list[Sequence[str]] = []
     real, left = subprocess.Popen, list(outputs)
 
-    def instead(command: Sequence[str], **options: object) -> object:
+    def instead(command: Sequence[str], **options: Any) -> object:
         run.append(command)
-        return real([sys.executable, "-c", f"import sys; sys.stderr.write('why'); print({left.pop(0)!r}, end='')"], **options)  # type: ignore[call-overload]
+        return real([sys.executable, "-c", f"import sys; sys.stderr.write('why'); print({left.pop(0)!r}, end='')"], **options)
 
-    monkeypatch.setattr(small.subprocess, "Popen", instead)  # type: ignore[attr-defined]
+    monkeypatch.setattr(subprocess, "Popen", instead)
     return run
 
 
@@ -62,22 +62,22 @@ def test_one_that_does_not_end_is_asked_to_and_is_void(monkeypatch: pytest.Monke
     """It ends what it has started: it is not killed."""
     ended = tmp_path / "ended"
     program = f"""
-import pathlib, signal, sys, time
+import pathlib, signal, sys
 def end(*_):
     pathlib.Path({str(ended)!r}).write_text("in order")
     sys.exit()
 signal.signal(signal.SIGTERM, end)
 print("ready", file=sys.stderr, flush=True)
-time.sleep(300)
+signal.pause()
 """
     real = subprocess.Popen
 
-    def instead(_: Sequence[str], **options: object) -> object:
-        process = real([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
+    def instead(_: Sequence[str], **options: Any) -> object:
+        process = real([sys.executable, "-c", program], **options)
         assert process.stderr.readline() == "ready\n"
         return process
 
-    monkeypatch.setattr(small.subprocess, "Popen", instead)  # type: ignore[attr-defined]
+    monkeypatch.setattr(subprocess, "Popen", instead)
     monkeypatch.setattr(small, "_LIMIT", 0.1)
     assert [result.void for result in results("relay")] == [["it took longer than 0 s"]]
     assert ended.read_text() == "in order"

@@ -56,7 +56,7 @@ async def test_a_connection_that_is_being_made_at_the_end_is_closed(bench: Bench
         lock = consumer._client._get_conn_lock
         await lock.acquire()  # held until the end, so that the connection is made no sooner
         making = asyncio.create_task(consumer._client.ready(broker_of(consumer), group=ConnectionGroup.COORDINATION))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop, in which it comes to wait for the lock
     lock.release()
     assert not await making
     assert not is_connected(consumer)
@@ -64,9 +64,9 @@ async def test_a_connection_that_is_being_made_at_the_end_is_closed(bench: Bench
 
 async def test_a_poll_that_waits_after_an_error_or_has_not_begun_does_not_hold_up_the_end(bench: Bench) -> None:
     async with consuming(bench) as consumer:
-        waiting = asyncio.create_task(asyncio.sleep(1000))
-        await asyncio.sleep(0)
-        fresh = asyncio.create_task(asyncio.sleep(1000))
+        waiting = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)  # a turn of the loop, in which it begins
+        fresh = asyncio.create_task(asyncio.Event().wait())
         consumer._fetcher._pending_tasks |= {waiting, fresh}
     assert waiting.cancelled()
     assert fresh.cancelled()
