@@ -95,6 +95,7 @@ class Session:
         self._under_way: deque[Batch] = deque()
         self._held = Held(settings.kafka)
         self._woken = False
+        self._has_sent_all = False  # as far as a read showed; what is committed after it wakes this loop
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
@@ -108,7 +109,7 @@ class Session:
             self._keep_time()
             self._woken = False
             counts = self.run_once()
-            if not any(counts) and not self._woken:
+            if self._has_sent_all and not self._woken:
                 self._lease.rest()
                 self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
             elif counts.resent:
@@ -125,6 +126,7 @@ class Session:
         alone = tries or self._one_by_one_up_to > 0
         waits = self._publisher.silent or (alone and self._under_way)
         rows, unreadable = ([], []) if waits else self._oldest_held() if tries else self._next_rows()
+        found_nothing = not (rows or unreadable or waits or alone)
         for each in unreadable:
             self._lease.check()
             park_unreadable(self._connection, each)
@@ -134,6 +136,7 @@ class Session:
         counts = Counts(len(rows), 0, 0, 0)
         if self._under_way and (not rows or alone or len(self._under_way) >= BATCHES_UNDER_WAY):
             counts = self._finish_oldest()._replace(sent=len(rows))
+        self._has_sent_all = not (any(counts) or unreadable) or (found_nothing and not (self._under_way or counts.resent))
         return counts._replace(parked=counts.parked + len(unreadable))
 
     def _next_rows(self) -> relay_store.Pending:
@@ -172,8 +175,7 @@ class Session:
         if not self._publisher.settle(batch, self._keep_waiting):
             return Counts(0, 0, 0, 0)
         self._under_way.popleft()
-        done = batch.acknowledged
-        if done:
+        if done := batch.acknowledged:
             for topic in {row.event.topic for row in done}:
                 self._held.free(topic)
             relay_store.forget(self._connection, [row.id for row in done])

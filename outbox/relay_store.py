@@ -73,20 +73,24 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The statement is sent with its
-# values in it: Postgres hashes the long list of ids only where it plans with them, and to plan for one table is little work.
+# The narrow list is read first, so that what is in flight is skipped without touching a wide row.
 _NEXT: Final = """
 select array_agg(id order by id)::text, array_agg(event_id order by id)::text, array_agg(replay_id order by id)::text
 from (select id, event_id, replay_id from outbox_pending
-      where shard = any(%s::int2[]) and parked_at is null and id <> all(%s::int8[]) order by id limit %s) p
+      where shard = any(%t::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %t) p
 """
-# To plan for all days of the log takes Postgres as long as to read 200 rows of it, so this is planned once. Postgres knows how
-# large data is without fetching it from where it keeps what is large, so what is beyond the room is never looked at.
+_FEW: Final = 50
+"""Ids that are passed over one by one. Postgres hashes a longer list, but only where it parses and plans with the list in it."""
+# To plan for all days of the log takes Postgres as long as to read 200 rows of it, so this is planned once. The first and the
+# last id keep it from opening days that have none of them; `offset 0` keeps it from reading for each row all that lies between
+# these two. Postgres knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is
+# never looked at.
 _READ: Final = """
 with r as (
   select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
-  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id) left join outbox o on o.id = p.event_id)
+  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id)
+  left join lateral (select * from outbox where id = p.event_id and id between %t::uuid and %t::uuid offset 0) o on true)
 select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occurred_at, traceparent, causation_id, data,
        livemode, account, endpoint
 from r where total <= %b::int8 or total = size order by place
@@ -96,7 +100,8 @@ _LIST: Final = """
 with r as (
   select p.id as place, p.event_id, o.topic, coalesce(octet_length(o.data), 0) as size,
          sum(coalesce(octet_length(o.data), 0)) over (order by p.id rows unbounded preceding) as total
-  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id) left join outbox o on o.id = p.event_id)
+  from unnest(%t::int8[], %t::uuid[], %t::uuid[]) as p(id, event_id, replay_id)
+  left join lateral (select * from outbox where id = p.event_id and id between %t::uuid and %t::uuid offset 0) o on true)
 select place, event_id, topic from r where total <= %b::int8 or total = size order by place
 """
 _READ_ONE: Final = """
@@ -120,10 +125,13 @@ from outbox_pending
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
     asked = (_array(shards), _array(in_flight), room.rows)
-    found = ClientCursor(connection).execute(_NEXT, asked).fetchone()
+    few = len(in_flight) <= _FEW
+    cursor = connection.cursor() if few else ClientCursor(connection)
+    found = cursor.execute(_NEXT, asked, prepare=few).fetchone()
     if found is None or found[0] is None:
         return Pending([], [])
-    values = (*found, room.size)
+    event_ids = found[1].strip("{}").split(",")
+    values = (*found, min(event_ids), max(event_ids), room.size)
     try:
         rows = connection.cursor(binary=True).execute(_READ, values, prepare=True).fetchall()
     except Exception as error:

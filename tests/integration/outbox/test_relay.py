@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from outbox.relay import Relay
 from outbox.settings import RelaySettings
 from outbox.shards import SHARDS
 from runtime.heartbeat import now
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from schemas.envelope import Event
@@ -132,6 +133,25 @@ def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_
             reads.append([len(row.event.data) for row in rows])
             under_way += [row.id for row in rows]
     assert reads == [[400, 300], [301], [300_000], [250_000], [10]]
+
+
+def test_a_read_opens_those_days_only_that_have_some_of_its_events(database_url: str) -> None:
+    days = [datetime.now(UTC) - timedelta(days=days) for days in (2, 0)]
+    both = [event("any", id=id_at(day)) for day in days]
+    write(database_url, *both)
+    shards, room = range(SHARDS), relay_store.Room(rows=5, size=100_000)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        found = [row.event.id for row in relay_store.read_pending(connection, shards, [], room).rows]
+        assert found == [each.id for each in both]
+
+        def opened(first: UUID, last: UUID) -> set[str]:
+            values = ("{1}", f"{{{first}}}", "{null}", str(first), str(last), 1)
+            lines = [line for (line,) in connection.execute(f"explain {relay_store._READ}", values, prepare=True)]
+            return {word for line in lines for word in line.split() if re.fullmatch(r"outbox_\d{8}", word)}
+
+        assert opened(both[1].id, both[1].id) == {f"outbox_{days[1]:%Y%m%d}"}
+        assert len(opened(both[0].id, both[1].id)) == 3
 
 
 def test_large_events_go_out_in_order_however_few_fit_into_a_batch(database_url: str, kafka: Cluster) -> None:

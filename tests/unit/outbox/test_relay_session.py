@@ -27,8 +27,10 @@ class Outbox:
 
     def __init__(self, rows: Sequence[PendingRow]) -> None:
         self.rows = [*rows]
+        self.reads = 0
 
     def read(self, _: Any, __: Any, passed: Sequence[int], room: Room) -> Pending:
+        self.reads += 1
         return Pending([each for each in self.rows if each.id not in passed][: room.rows], [])
 
     def forget(self, _: Any, ids: Sequence[int]) -> None:
@@ -114,6 +116,14 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
 def test_small_batches_wait_for_company_and_large_ones_do_not() -> None:
     assert [pause_after(sent) for sent in (0, 1, 50, 2000)] == [0.0, pytest.approx(0.0002), 0.0, 0.0]
     assert all(pause_after(sent) <= 0.01 for sent in range(60))
+
+
+def test_once_nothing_more_is_found_and_all_is_acknowledged_no_further_read_is_made(make: Callable[..., Bench]) -> None:
+    bench = make([row(n, "allowed") for n in range(1, 4)])
+    while not bench.session._has_sent_all:
+        bench.turns(1)
+    assert (bench.kafka.taken, bench.outbox.rows) == ([1, 2, 3], [])
+    assert bench.outbox.reads == 3  # two found rows
 
 
 def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_taken(
