@@ -1,9 +1,10 @@
 """
 The loop around every handler.
 
-A batch is dealt into lanes by key; each lane is one Postgres transaction of marks and effects. A lane that fails is cut in two
-until the culprit is alone, and that one is set aside; what is away is waited for. When `process` returns, every record has had
-its effects or is set aside, durably, and may be acknowledged. It raises only when it is cancelled.
+A batch is dealt into lanes by key, and a small one into a single lane; each lane is one Postgres transaction of marks and
+effects. A lane that fails is cut in two until the culprit is alone, and that one is set aside; what is away is waited for. When
+`process` returns, every record has had its effects or is set aside, durably, and may be acknowledged. It raises only when it is
+cancelled.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ from streams.role import Handler, RestoringHandler
 log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 0.2
+_WORTH_A_LANE: Final = 50
+"""Records; a transaction of fewer takes Postgres and us nearly as long as one of a single record."""
 
 Work = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -74,7 +77,7 @@ class Processor:
         if not self._replays.known:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
-        lanes: list[list[Item]] = [[] for _ in range(self._lanes)]
+        lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // _WORTH_A_LANE)))]
         with metrics.ROUND.labels(self._worker).time():
             for record in records:
                 try:
@@ -83,7 +86,7 @@ class Processor:
                     await self._set_aside(record, None, poison)
                 else:
                     replay = self._replays.holding(record) if self._replays.open else None
-                    lanes[crc32(event.aggregate_id.encode()) % self._lanes].append(Item(record, event, replay))
+                    lanes[crc32(event.aggregate_id.encode()) % len(lanes)].append(Item(record, event, replay))
             await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
         if self._replays.open and (over := self._replays.passed(records)):
             await self._persist(lambda connection: self._replays.finish(connection, over))

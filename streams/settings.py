@@ -43,7 +43,7 @@ class StreamSettings(KafkaSettings):
     streams_batch_bytes: int = Field(default=4_194_304, ge=1, le=1_073_741_824)
     """Bytes of events in one round; a larger event is handled alone."""
     streams_lanes: int = Field(default=2, ge=1, le=16)
-    """Transactions side by side; events of one key always share a lane."""
+    """Transactions side by side, of 50 events or more each; events of one key always share a lane."""
     streams_session_timeout: Annotated[Duration, within("1s", "30m")] = timedelta(seconds=10)
     """How long Kafka waits for a dead worker before its partitions move."""
     streams_commit_interval: Interval = timedelta(seconds=1)
