@@ -109,7 +109,7 @@ class Topic:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "fetch.min.bytes": 1,
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": 500,
             }
         )
         try:
