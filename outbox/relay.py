@@ -11,7 +11,8 @@ from psycopg import Connection
 
 from outbox import metrics
 from outbox.publisher import Publisher
-from outbox.relay_session import ReadAhead, Session
+from outbox.read_ahead import ReadAhead
+from outbox.relay_session import Session
 from outbox.settings import RelaySettings
 from runtime.database import UNAVAILABLE
 from runtime.failures import Failures

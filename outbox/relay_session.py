@@ -8,7 +8,6 @@ events costs no more memory than one of small events.
 
 import time
 from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -19,7 +18,8 @@ from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL
 from outbox.held import Held
 from outbox.publisher import Batch, Publisher
-from outbox.refusals import Hold, Isolate, Park, decide, park_refused, park_unreadable
+from outbox.read_ahead import ReadAhead
+from outbox.refusals import Hold, Isolate, Park, Resend, decide, park_refused, park_unreadable
 from outbox.settings import RelaySettings
 from outbox.shards import RELAYS, Shards
 from runtime import tracing
@@ -38,34 +38,17 @@ _GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
 
 
 class Counts(NamedTuple):
-    """The events of one turn, by outcome; of those parked some were refused by Kafka, the others could not be sent at all."""
+    """
+    The events of one turn, by outcome; of those parked some were refused by Kafka, the others could not be sent at all.
 
-    sent: int
-    acknowledged: int
-    parked: int
-    resent: int
+    Those that are sent again for a reason which may pass by itself count as `postponed` too.
+    """
 
-
-class ReadAhead:
-    """The next batch, read by another thread on a connection of its own while the present one is sent."""
-
-    def __init__(self, connection: Connection, executor: ThreadPoolExecutor) -> None:
-        self._connection = connection
-        self._executor = executor
-        self._reading: Future[relay_store.Pending] | None = None
-
-    def start(self, shards: list[int], under_way: list[int], room: relay_store.Room) -> None:
-        self._reading = self._executor.submit(relay_store.read_pending, self._connection, list(shards), under_way, room)
-
-    @property
-    def is_reading(self) -> bool:
-        """Return whether a batch is read ahead, since there is a backlog."""
-        return self._reading is not None
-
-    def take(self) -> relay_store.Pending | None:
-        """Return the batch that was read ahead, or None if no read was started."""
-        reading, self._reading = self._reading, None
-        return reading.result() if reading else None
+    sent: int = 0
+    acknowledged: int = 0
+    parked: int = 0
+    resent: int = 0
+    postponed: int = 0
 
 
 class Session:
@@ -95,7 +78,7 @@ class Session:
         self._under_way: deque[Batch] = deque()
         self._held = Held(settings.kafka)
         self._woken = False
-        self._has_sent_all = False  # as far as a read showed; what is committed after it wakes this loop
+        self._may_rest = False
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
@@ -109,10 +92,10 @@ class Session:
             self._keep_time()
             self._woken = False
             counts = self.run_once()
-            if self._has_sent_all and not self._woken:
+            if self._may_rest and not self._woken:
                 self._lease.rest()
                 self._stop.wait(self._settings.relay_poll.total_seconds(), self._connection)
-            elif counts.resent:
+            elif counts.postponed:
                 self._stop.wait(_RESEND_AFTER)
             elif not self._ahead.is_reading and (pause := pause_after(counts.sent)):
                 self._stop.wait(pause)
@@ -126,18 +109,20 @@ class Session:
         alone = tries or self._one_by_one_up_to > 0
         waits = self._publisher.silent or (alone and self._under_way)
         rows, unreadable = ([], []) if waits else self._oldest_held() if tries else self._next_rows()
-        found_nothing = not (rows or unreadable or waits or alone)
+        found_nothing = not (rows or unreadable or waits or alone)  # and what is committed since wakes this loop
         for each in unreadable:
             self._lease.check()
             park_unreadable(self._connection, each)
         if rows:
             metrics.BATCH.observe(len(rows))
             self._under_way.append(self._publisher.send(rows, self._lease.check))
-        counts = Counts(len(rows), 0, 0, 0)
+        counts = Counts(sent=len(rows))
         if self._under_way and (not rows or alone or len(self._under_way) >= BATCHES_UNDER_WAY):
             counts = self._finish_oldest()._replace(sent=len(rows))
-        self._has_sent_all = not (any(counts) or unreadable) or (found_nothing and not (self._under_way or counts.resent))
-        return counts._replace(parked=counts.parked + len(unreadable))
+        counts = counts._replace(parked=counts.parked + len(unreadable))
+        done = found_nothing and not (self._under_way or counts.resent)
+        self._may_rest = not tries and (done or not any(counts))
+        return counts
 
     def _next_rows(self) -> relay_store.Pending:
         while not self._held.full and not self._stop.asked:
@@ -160,7 +145,7 @@ class Session:
         whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
         room = whole._replace(rows=1) if self._one_by_one_up_to else whole
         pending = self._ahead.take()
-        if pending is None:
+        if pending is None or not (pending.rows or pending.unreadable):  # it was read before what has woken us meanwhile
             pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_passed(), room)
         rows = pending.rows
         if not rows or rows[0].id >= self._one_by_one_up_to:
@@ -173,7 +158,7 @@ class Session:
         """Wait for the oldest batch, delete what Kafka has and deal with the rest; nothing is done if asked to stop first."""
         batch = self._under_way[0]
         if not self._publisher.settle(batch, self._keep_waiting):
-            return Counts(0, 0, 0, 0)
+            return Counts()
         self._under_way.popleft()
         if done := batch.acknowledged:
             for topic in {row.event.topic for row in done}:
@@ -183,7 +168,7 @@ class Session:
             if batch.began:
                 _record_spans(done, batch.began)
         self._lease.check()
-        parked = resent = 0
+        parked = resent = postponed = 0
         for place, refusal in batch.refused.items():
             row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
             if isinstance(decision, Park):
@@ -198,9 +183,10 @@ class Session:
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
                 resent += 1
+                postponed += isinstance(decision, Resend)
         if resent:
             self._start_over()
-        return Counts(0, len(done), parked, resent)
+        return Counts(0, len(done), parked, resent, postponed)
 
     def _start_over(self) -> None:
         """Begin a new producer session at the oldest pending row; what this one had under way is sent again."""

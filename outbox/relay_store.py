@@ -10,6 +10,7 @@ import structlog
 from psycopg import ClientCursor, Connection
 
 from outbox.append import APPEND, columns_of
+from outbox.shards import SHARDS
 from runtime.database import UNAVAILABLE
 from runtime.excerpts import described
 from runtime.ids import time_of
@@ -73,14 +74,15 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first, so that what is in flight is skipped without touching a wide row.
+# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The shards are bits of one number:
+# a list of them would be compared one by one with each row that another relay has to send.
 _NEXT: Final = """
 select array_agg(id order by id)::text, array_agg(event_id order by id)::text, array_agg(replay_id order by id)::text
 from (select id, event_id, replay_id from outbox_pending
-      where shard = any(%t::int2[]) and parked_at is null and id <> all(%t::int8[]) order by id limit %t) p
+      where (%t::int8 >> shard) & 1 = 1 and parked_at is null and id <> all(%t::int8[]) order by id limit %t) p
 """
 _FEW: Final = 50
-"""Ids that are passed over one by one. Postgres hashes a longer list, but only where it parses and plans with the list in it."""
+"""Ids that are compared one by one. Postgres hashes a longer list, but only if the list is part of the statement's text."""
 # To plan for all days of the log takes Postgres as long as to read 200 rows of it, so this is planned once. The first and the
 # last id keep it from opening days that have none of them; `offset 0` keeps it from reading for each row all that lies between
 # these two. Postgres knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is
@@ -124,7 +126,7 @@ from outbox_pending
 
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
     """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
-    asked = (_array(shards), _array(in_flight), room.rows)
+    asked = (_bits(shards), _array(in_flight), room.rows)
     few = len(in_flight) <= _FEW
     cursor = connection.cursor() if few else ClientCursor(connection)
     found = cursor.execute(_NEXT, asked, prepare=few).fetchone()
@@ -187,6 +189,12 @@ def _row_of(row: tuple[Any, ...]) -> PendingRow:
         endpoint=row[14],
     )
     return PendingRow(row[0], event)
+
+
+def _bits(shards: Sequence[int]) -> int:
+    """Return the shards as the bits of a signed 64-bit number."""
+    bits = sum(1 << shard for shard in shards)
+    return bits - (1 << SHARDS) if bits >> (SHARDS - 1) else bits
 
 
 def _array(ids: Collection[int]) -> str:

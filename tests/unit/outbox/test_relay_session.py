@@ -120,10 +120,37 @@ def test_small_batches_wait_for_company_and_large_ones_do_not() -> None:
 
 def test_once_nothing_more_is_found_and_all_is_acknowledged_no_further_read_is_made(make: Callable[..., Bench]) -> None:
     bench = make([row(n, "allowed") for n in range(1, 4)])
-    while not bench.session._has_sent_all:
+    while not bench.session._may_rest:
         bench.turns(1)
     assert (bench.kafka.taken, bench.outbox.rows) == ([1, 2, 3], [])
-    assert bench.outbox.reads == 3  # two found rows
+    assert bench.outbox.reads == 3  # the last of them found nothing
+
+
+def test_a_read_ahead_that_found_nothing_says_nothing_of_what_came_since(make: Callable[..., Bench]) -> None:
+    bench = make([row(1, "allowed")])
+    bench.session._ahead.take = lambda: Pending([], [])  # type: ignore[method-assign]
+    bench.turns(1)
+    assert bench.kafka.sent == [1]
+    assert not bench.session._may_rest
+
+
+def test_a_topic_that_is_held_makes_the_others_wait_for_nothing(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make([row(1, "forbidden"), row(2, "allowed")])
+    counts = [bench.session.run_once() for _ in range(3)]
+    assert [(each.resent, each.postponed) for each in counts] == [(0, 0), (1, 0), (0, 0)]
+    clock.now += RETRY
+    bench.outbox.rows.insert(0, row(0, "allowed"))  # the try meets this one in place of its own
+    bench.session.run_once()
+    assert not bench.session._may_rest
+
+
+def test_after_a_refusal_that_may_pass_by_itself_the_relay_pauses(make: Callable[..., Bench]) -> None:
+    bench = make([row(1, "allowed")])
+    bench.turns(1)
+    [batch] = bench.kafka.under_way
+    bench.kafka.settle = lambda *_: batch.refuse(0, KafkaError(KafkaError._MSG_TIMED_OUT), alone=True) or True  # type: ignore[method-assign,func-returns-value]
+    counts = bench.session.run_once()
+    assert (counts.resent, counts.postponed) == (1, 1)
 
 
 def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_taken(
