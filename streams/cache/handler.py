@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 from hiredis import pack_command
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 from outbox import tasks
 from runtime.database import Pool
 from runtime.redis_pool import log_in, pool_at
+from runtime.sessions import DEFAULT_LEASE, spoken_for
 from schemas.envelope import Event
 from schemas.operations import InvalidateCache
 from streams.errors import Transient, TransientReason
@@ -123,16 +125,22 @@ class CacheHandler:
 
     consumer: Final = "cache"
 
-    def __init__(self, keyspace: Keyspace) -> None:
+    def __init__(self, keyspace: Keyspace, lease: timedelta = DEFAULT_LEASE) -> None:
         self._keyspace = keyspace
+        self._lease = lease
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, data_of(event, InvalidateCache)) for event in events]
         for event, command in commands:
-            removed = await self._keyspace.remove(command.keys) if command.keys else 0
-            for pattern in command.patterns:
-                removed += await self._keyspace.remove_matching(pattern)
+            async with spoken_for(connection, self._lease):  # Redis may take longer than a transaction may be silent
+                removed = await self._invalidate(command)
             await tasks.finish(connection, event.id, {"invalidated": removed})
+
+    async def _invalidate(self, command: InvalidateCache) -> int:
+        removed = await self._keyspace.remove(command.keys) if command.keys else 0
+        for pattern in command.patterns:
+            removed += await self._keyspace.remove_matching(pattern)
+        return removed
 
 
 @asynccontextmanager
@@ -148,7 +156,7 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
     )
     settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url), "redis_url")
     try:
-        yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix)))
+        yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix), settings.lock_lease))
     finally:
         await client.aclose()
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from runtime.database import make_pool
 from schemas.operations import InvalidateCache
-from streams.cache.handler import CACHE
+from streams.cache.handler import CACHE, CacheHandler, Keyspace
 from streams.processor import Processor
 from streams.settings import CacheSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
@@ -40,7 +40,7 @@ async def processing(database_url: str, redis_url: str, prefix: str = "") -> Asy
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()
     async with CACHE.opened(settings, pool) as running:
-        yield Processor(running.handler, pool, lanes=2, retry_max=timedelta(milliseconds=100))
+        yield Processor(running.handler, pool, lanes=2, lane=settings.lane, retry_max=timedelta(milliseconds=100))
     await pool.close()
 
 
@@ -122,6 +122,27 @@ async def test_a_command_that_comes_again_removes_nothing_that_was_written_since
         await fill(redis, "a")
         await processor.process([record_of(event, offset=1)])
     assert await left(redis) == {"a"}
+
+
+class Slow(Keyspace):
+    """A keyspace of so many keys that a walk through them takes a while."""
+
+    async def remove_matching(self, pattern: str) -> int:
+        await asyncio.sleep(2.5)
+        return await super().remove_matching(pattern)
+
+
+@pytest.mark.timeout(30)
+async def test_a_walk_that_takes_longer_than_a_transaction_may_be_silent_is_made_once(database_url: str, redis: Redis) -> None:
+    lease = timedelta(seconds=1)
+    await fill(redis, "a", "b")
+    event = envelope_of(InvalidateCache(patterns=["*"]))
+    await open_tasks(database_url, event)
+    async with make_pool(database_url, size=2, name="test", lease=lease) as pool:
+        handler = CacheHandler(Slow(redis, ""), lease)
+        await Processor(handler, pool, lanes=1, retry_max=timedelta(milliseconds=100)).process([record_of(event)])
+    task = await task_of(database_url, event.id)
+    assert (task.status, task.result) == ("done", {"invalidated": 2})
 
 
 @pytest.mark.timeout(120)
