@@ -32,7 +32,7 @@ def run_all(names: Sequence[str], report: Callable[[str, str], None]) -> Iterato
     """Yield the result of each as it ends. One that is void is run once more, alone: the others may have been what it lacked."""
     again: list[str] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        runs = {pool.submit(_run, name): name for name in names}
+        runs = {pool.submit(_run, name): name for name in reversed(names)}  # the longest are the last
         try:
             for run in as_completed(runs):
                 seconds, result = run.result()

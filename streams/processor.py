@@ -35,12 +35,11 @@ from streams.errors import Poison, PoisonReason, Transient
 from streams.records import Record, decode
 from streams.replays import Replays
 from streams.role import Handler, RestoringHandler
+from streams.settings import LANE
 
 log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 0.2
-_WORTH_A_LANE: Final = 50
-"""Records; a transaction of fewer takes Postgres and us nearly as long as one of a single record."""
 
 Work = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -57,11 +56,20 @@ class Processor:
     """Batches of records into effects, for one handler; `waiting` is called at each try: waiting is no hanging."""
 
     def __init__(
-        self, handler: Handler, pool: Pool, *, lanes: int, retry_max: timedelta, waiting: Callable[[], None] = lambda: None
+        self,
+        handler: Handler,
+        pool: Pool,
+        *,
+        lanes: int,
+        lane: int = LANE,
+        retry_max: timedelta,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
+        """A batch has at most so many `lanes`, and one for each `lane` records that it holds."""
         self._handler = handler
         self._pool = pool
         self._lanes = lanes
+        self._lane = lane
         self._waiting = waiting
         self._retry_max = retry_max.total_seconds()
         self._worker = handler.consumer
@@ -77,7 +85,7 @@ class Processor:
         if not self._replays.known:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
-        lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // _WORTH_A_LANE)))]
+        lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // self._lane)))]
         with metrics.ROUND.labels(self._worker).time():
             for record in records:
                 try:

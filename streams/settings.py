@@ -1,7 +1,7 @@
 """The settings of a worker."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ from runtime.settings import (
 from schemas.credentials import KEY_OF_STRIPE
 from schemas.partners import PartnerSettings
 
+LANE: Final = 25
+"""Events; with fewer to a lane another transaction costs more than it saves."""
+
 
 class StreamSettings(KafkaSettings):
     """One worker of one role; any number of the same role share the partitions."""
@@ -43,7 +46,7 @@ class StreamSettings(KafkaSettings):
     streams_batch_bytes: int = Field(default=4_194_304, ge=1, le=1_073_741_824)
     """Bytes of events in one round; a larger event is handled alone."""
     streams_lanes: int = Field(default=2, ge=1, le=16)
-    """Transactions side by side, of 50 events or more each; events of one key always share a lane."""
+    """Transactions side by side, one for every 25 events of a batch; events of one key always share a lane."""
     streams_session_timeout: Annotated[Duration, within("1s", "30m")] = timedelta(seconds=10)
     """How long Kafka waits for a dead worker before its partitions move."""
     streams_commit_interval: Interval = timedelta(seconds=1)
@@ -55,6 +58,11 @@ class StreamSettings(KafkaSettings):
     def batch(self) -> int:
         """Events handled in one round, as this role does it."""
         return self.streams_batch
+
+    @property
+    def lane(self) -> int:
+        """Events for each of which a batch has another lane, as this role does it."""
+        return LANE
 
 
 class PaymentSettings(StreamSettings):
@@ -79,6 +87,10 @@ class CacheSettings(StreamSettings, RedisTlsSettings):
     """Where the cache is, `redis://…`."""
     cache_key_prefix: str = ""
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
+
+    @property
+    def lane(self) -> int:
+        return 1  # a command may go through all keys of Redis, which takes seconds
 
 
 class SearchSettings(StreamSettings, ElasticsearchSettings):

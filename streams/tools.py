@@ -72,7 +72,9 @@ class Tools(Service):
         self._exits.push_async_callback(pool.close)
         running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
         lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
-        self._made = Processor(running.handler, pool, lanes=lanes, retry_max=retry_max, waiting=self._batches.beat)
+        self._made = Processor(
+            running.handler, pool, lanes=lanes, lane=self._settings.lane, retry_max=retry_max, waiting=self._batches.beat
+        )
         self._beside = running.heartbeats
         await self._exits.enter_async_context(services_running(*running.services))
 

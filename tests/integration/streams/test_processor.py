@@ -54,8 +54,8 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     await made.close()
 
 
-def processor(pool: Pool, handler: Notes, lanes: int = 2) -> Processor:
-    return Processor(handler, pool, lanes=lanes, retry_max=timedelta(milliseconds=50))
+def processor(pool: Pool, handler: Notes, lanes: int = 2, lane: int = 1) -> Processor:
+    return Processor(handler, pool, lanes=lanes, lane=lane, retry_max=timedelta(milliseconds=50))
 
 
 def record(line: str, *, key: str = "k", offset: int = 0, event_id: UUID | None = None) -> Record:
@@ -92,18 +92,19 @@ async def test_an_event_twice_in_one_batch_has_one_effect(pool: Pool, database_u
 
 
 async def test_events_of_a_key_keep_their_order_and_share_a_lane(pool: Pool, database_url: str) -> None:
-    batch, handler = [record(f"{n}", key=f"k{n % 7}", offset=n) for n in range(350)], Notes()
-    await processor(pool, handler, lanes=4).process(batch)
-    assert len(handler.batches) == 4
+    batch = [record(f"{n}", key=f"k{n % 7}", offset=n) for n in range(70)]
+    await processor(pool, Notes(), lanes=4).process(batch)
     for key in range(7):
         found = [row["line"] for row in rows(database_url, f"select line from notes where key = 'k{key}' order by n")]
-        assert found == [f"{n}" for n in range(key, 350, 7)]
+        assert found == [f"{n}" for n in range(key, 70, 7)]
 
 
-async def test_a_small_batch_is_one_transaction(pool: Pool) -> None:
+@pytest.mark.parametrize(("records", "transactions"), [(1, 1), (19, 1), (20, 2), (200, 4)])
+async def test_a_small_batch_has_fewer_lanes(pool: Pool, records: int, transactions: int) -> None:
     handler = Notes()
-    await processor(pool, handler, lanes=4).process([record(f"{n}", key=f"k{n}", offset=n) for n in range(49)])
-    assert len(handler.batches) == 1
+    batch = [record(f"{n}", key=f"k{n}", offset=n) for n in range(records)]
+    await processor(pool, handler, lanes=4, lane=10).process(batch)
+    assert len(handler.batches) == transactions
 
 
 @pytest.mark.parametrize("names_the_culprit", [True, False])
