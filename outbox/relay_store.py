@@ -74,8 +74,8 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The shards are bits of one number:
-# a list of them would be compared one by one with each row that another relay has to send.
+# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The shards are bits of one
+# number: a list of them would be compared one by one with each row that another relay has to send.
 _NEXT: Final = """
 select array_agg(id order by id)::text, array_agg(event_id order by id)::text, array_agg(replay_id order by id)::text
 from (select id, event_id, replay_id from outbox_pending
