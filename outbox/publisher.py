@@ -112,6 +112,7 @@ class Publisher:
         self._logged: dict[str, float] = {}
         self._unstamped_until = 0.0
         self._under_way: list[Batch] = []
+        self._ended = False
         self._kafka = kafka
         self._config: dict[str, Any] = kafka.client | {
             "client.id": "tallyhook-relay",
@@ -126,7 +127,7 @@ class Publisher:
             "topic.metadata.refresh.interval.ms": 60_000,
             # A refused record ends the session, and nothing that follows it can go out before it is dealt with.
             "enable.gapless.guarantee": True,
-            "error_cb": self._log_error,
+            "error_cb": self._note_error,
             "logger": logging.getLogger("librdkafka"),
             "log_level": 3,
         }
@@ -139,6 +140,8 @@ class Publisher:
 
     def send(self, rows: Sequence[PendingRow], check: Callable[[], None]) -> Batch:
         """Hand rows to the producer in their order, without waiting for Kafka; `check` raises if no row may be sent any more."""
+        if self._ended and all(each.complete for each in self._under_way):
+            self.renew()  # else every row would be refused, and sent again after a pause
         batch = Batch(rows)
         self._under_way = [*(each for each in self._under_way if not each.complete), batch]
         report = batch.report
@@ -181,6 +184,7 @@ class Publisher:
         """Forget everything under way and start a new producer session; rows that were not acknowledged are still pending."""
         self.close()
         self._producer = Producer(self._config)
+        self._ended = False
 
     def close(self) -> None:
         """Forget everything under way: the rows are still pending and are sent after the next start."""
@@ -227,7 +231,7 @@ class Publisher:
         try:
             self._producer.flush(_WAIT)
         except KafkaException as fatal:
-            self._log_error(fatal.args[0])
+            self._note_error(fatal.args[0])
             return 1
         return before - batch.outstanding
 
@@ -236,11 +240,12 @@ class Publisher:
         try:
             return self._producer.poll(seconds)
         except KafkaException as fatal:
-            self._log_error(fatal.args[0])
+            self._note_error(fatal.args[0])
             return 1
 
-    def _log_error(self, error: KafkaError) -> None:
-        """Log each kind of error every 30 s at most: every new session meets the same one while Kafka is away."""
+    def _note_error(self, error: KafkaError) -> None:
+        """Log each kind of error every 30 s at most: every new session meets the same one while Kafka is away. A fatal one ends it."""
+        self._ended = self._ended or error.fatal()
         reason = error.name().lower().lstrip("_")
         if now() - self._logged.get(reason, -_QUIET) >= _QUIET:
             self._logged[reason] = now()

@@ -233,6 +233,22 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     assert all(b"runbooks/outbox-backlog.md" in row[1] for row in alerts)
 
 
+def test_what_follows_a_refused_event_waits_for_nothing(database_url: str, kafka: Cluster) -> None:
+    """The refusal of a record ends the session of the producer."""
+
+    def resent() -> float:
+        return sum(sample.value for family in metrics.RESENT.collect() for sample in family.samples if "_total" in sample.name)
+
+    topic = make_topic(kafka, **{"max.message.bytes": "2000"})
+    with running_relay(database_url, kafka), psycopg.connect(database_url, autocommit=True) as connection:
+        before = resent()
+        write(database_url, event(topic, data=random.randbytes(5000)))
+        wait_until(lambda: any(row.reason == "record_too_large" for row in relay_store.parked(connection)))
+        write(database_url, event(topic, data=b"fine"))
+        assert [record.value for record in read_topic(kafka, topic, until=at_least(1))] == [b"fine"]
+    assert resent() == before
+
+
 def test_a_relay_whose_clock_is_hours_ahead_goes_on_without_its_time(
     database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
