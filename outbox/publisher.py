@@ -244,7 +244,11 @@ class Publisher:
             return 1
 
     def _note_error(self, error: KafkaError) -> None:
-        """Log each kind of error every 30 s at most: every new session meets the same one while Kafka is away. A fatal one ends it."""
+        """
+        Note whether the session has ended, and log the error.
+
+        Each kind is logged every 30 s at most: every new session meets the same one while Kafka is away.
+        """
         self._ended = self._ended or error.fatal()
         reason = error.name().lower().lstrip("_")
         if now() - self._logged.get(reason, -_QUIET) >= _QUIET:
