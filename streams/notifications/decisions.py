@@ -3,17 +3,15 @@
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from projections.contacts import Contact
+from schemas.addresses import mailbox_of
 from schemas.operations import Channel, SendNotification
-from schemas.text import Email, Phone, accepts
+from schemas.text import Phone, accepts
 from streams.notifications.senders import SendFailed, SendReason
-
-# What is an address by its look; a device's token has none, so PUSH needs a contact.
-_LOOKS: Final[dict[Channel, Any]] = {"EMAIL": Email, "SMS": Phone}
 
 
 class Queue(NamedTuple):
@@ -67,20 +65,24 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
 def _why_nobody(command: SendNotification, known: Sequence[Contact]) -> str:
     """An address that can never be one is said to be so, where nothing else tells whom to send to; `@zoe` may be a user."""
     if known:
-        return "address_unknown"
-    meant = command.to if command.fallback is None else command.fallback
-    return SendReason.ADDRESS_INVALID if command.channel == "EMAIL" and "@" in meant.strip("@") else "contact_unknown"
+        never_one = command.channel == "EMAIL" and any(contact.email for contact in known)
+        return SendReason.ADDRESS_INVALID if never_one else "address_unknown"
+    named = (command.to, command.fallback or "")
+    never_one = command.channel == "EMAIL" and any("@" in text.strip("@") for text in named)
+    return SendReason.ADDRESS_INVALID if never_one else "contact_unknown"
 
 
 def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
     own = next((contact for contact in known if contact.user_id == command.to), None)
-    if own is not None:
-        return own.address(command.channel)
-    looks = _LOOKS.get(command.channel)
-    is_address = (looks is not None and accepts(looks, command.to)) or any(
-        c.address(command.channel) == command.to for c in known
-    )
-    return command.to if is_address else None
+    address = command.to if own is None else own.address(command.channel)
+    if address is None:
+        return None
+    # What names no mailbox would fail for good, and hide the payer's own address.
+    if command.channel == "EMAIL":
+        return address if mailbox_of(address) else None
+    # A device's token has no look of its own, so PUSH needs a contact.
+    is_somebodys = own is not None or any(contact.address(command.channel) == address for contact in known)
+    return address if is_somebodys or (command.channel == "SMS" and accepts(Phone, address)) else None
 
 
 def _fallback(command: SendNotification, known: Sequence[Contact]) -> str | None:

@@ -38,15 +38,37 @@ async def know(worker: Worker, address: str) -> str:
 
 
 @pytest.mark.parametrize("address", NEVER)
-async def test_what_can_never_be_an_address_has_failed_after_one_attempt(worker: Worker, mail: MailServer, address: str) -> None:
+async def test_what_can_never_be_an_address_has_failed_at_once(worker: Worker, mail: MailServer, address: str) -> None:
     """Case 01."""
     bad, good = await worker.command(await know(worker, address)), await worker.command("zoe@example.com")
+    assert await worker.send() == {"sent": 1}
+    view = await worker.read(bad)
+    assert (view.status, view.reason, view.attempts) == ("failed", "address_invalid", 0)
+    assert (await worker.read(good)).status == "sent"
+    assert (await worker.task(bad)).reason == "address_invalid"
+    assert [kind for kind, _ in await worker.told()].count("notification.failed") == 1
+    assert [each.recipients for each in mail.mails] == [["zoe@example.com"]]
+
+
+@pytest.mark.parametrize("address", NEVER)
+async def test_it_hides_no_good_address(worker: Worker, mail: MailServer, address: str) -> None:
+    """Case 20: as the user's id, and as the user's own address."""
+    sent = [await worker.command(to, fallback="payer@example.com") for to in (address, await know(worker, address))]
+    assert await worker.send() == {"sent": 2}
+    assert [(await worker.read(each)).address for each in sent] == ["payer@example.com"] * 2
+    assert [each.recipients for each in mail.mails] == [["payer@example.com"]] * 2
+
+
+@pytest.mark.parametrize("address", NEVER)
+async def test_one_that_was_queued_by_an_older_release_has_failed_after_one_attempt(
+    worker: Worker, mail: MailServer, address: str
+) -> None:
+    bad, good = await worker.command("jo@example.com"), await worker.command("zoe@example.com")
+    await worker._connection.execute("update notifications set address = %s where id = %s", (address, bad))
     assert await worker.send() == {"failed": 1, "sent": 1}
     view = await worker.read(bad)
     assert (view.status, view.reason, view.attempts) == ("failed", "address_invalid", 1)
     assert (await worker.read(good)).status == "sent"
-    assert (await worker.task(bad)).reason == "address_invalid"
-    assert [kind for kind, _ in await worker.told()].count("notification.failed") == 1
     assert [each.recipients for each in mail.mails] == [["zoe@example.com"]]
 
 

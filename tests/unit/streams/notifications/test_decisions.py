@@ -20,6 +20,10 @@ ALL: Any = frozenset({"EMAIL", "SMS", "PUSH"})
 POLICY = Policy(5, timedelta(seconds=2), timedelta(seconds=10))
 
 
+NEVER = ("jo@gmail..com", "jo@gmail.com.", "jo@[10.0.0.1", ".jo@gmail.com")
+"""What the pattern of an address takes, and no mail server does."""
+
+
 def command(to: str, channel: Any = "EMAIL") -> SendNotification:
     return SendNotification(to=to, channel=channel, template="payment-succeeded", data={})
 
@@ -53,7 +57,8 @@ def test_who_is_neither_known_nor_an_address_of_the_channel_cannot_be_reached(to
 
 
 @pytest.mark.parametrize(
-    "address", ["a@b.cc,c@d.ee", "jo @example.com", "a@b@c.de", "@jo@c.de", "<jo@example.com>", "x" * 300 + "@b.cc"]
+    "address",
+    ["a@b.cc,c@d.ee", "jo @example.com", "a@b@c.de", "@jo@c.de", "<jo@example.com>", "x" * 300 + "@b.cc", *NEVER],
 )
 def test_what_can_never_be_an_address_is_said_to_be_none(address: str) -> None:
     assert decide(command(address), [], ALL) == Fail("address_invalid")
@@ -61,6 +66,25 @@ def test_what_can_never_be_an_address_is_said_to_be_none(address: str) -> None:
     assert decide(payer, [], ALL) == Fail("address_invalid")
     assert decide(payer, [contact(phone="+4915112345678")], ALL) == Fail("address_unknown")
     assert decide(payer, [contact(email="zoe@example.com")], ALL) == Queue("zoe@example.com")
+
+
+@pytest.mark.parametrize("never", NEVER)
+def test_what_can_never_be_an_address_hides_no_good_one(never: str) -> None:
+    asked = msgspec.structs.replace(command(never), fallback="payer@example.com")
+    assert decide(asked, [], ALL) == Queue("payer@example.com")
+    assert decide(asked, [contact(never, email=never)], ALL) == Queue("payer@example.com")
+    assert decide(asked, [contact(email=never)], ALL) == Queue("payer@example.com")
+    assert decide(asked, [contact(never, email="zoe@example.com")], ALL) == Queue("zoe@example.com")
+    assert decide(asked, [contact(never, email=never, opt_outs=["EMAIL"])], ALL) == Suppress("opted_out")
+
+
+@pytest.mark.parametrize("never", NEVER)
+def test_a_contacts_address_that_can_never_be_one_is_said_to_be_none(never: str) -> None:
+    assert decide(command("u-1"), [contact(email=never)], ALL) == Fail("address_invalid")
+    assert decide(command(never), [contact(email=never)], ALL) == Fail("address_invalid")
+    both = msgspec.structs.replace(command("u-1"), fallback="jo@example..com")
+    assert decide(both, [contact(email=never)], ALL) == Fail("address_invalid")
+    assert decide(msgspec.structs.replace(command(never), fallback="nobody"), [], ALL) == Fail("address_invalid")
 
 
 def test_a_user_without_an_address_of_the_channel_cannot_be_reached() -> None:
