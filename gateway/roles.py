@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from runtime.settings import Secret, parse_secrets
+from runtime.settings import Secret, is_utf8, parse_secrets
 from schemas.partners import partner_of
 from schemas.providers import providers
 
@@ -40,7 +40,7 @@ def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
     """
     holders: dict[str, dict[str, str]] = defaultdict(dict)
     for name, text in given.items():
-        if role := _role_of(name):
+        if (role := _role_of(name)) and is_utf8(text):  # what is not is refused where it is read
             for secret in secrets_in(text):
                 holders[secret.value].setdefault(role, name)
     found: dict[Shared, None] = {}

@@ -30,8 +30,8 @@ class CommandError(Exception):
 
 
 def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the data for programs, or the text for people."""
-    print(json.dumps(data, default=str) if as_json else text)
+    """Print the data for programs, or the text for people; the name of a file or a variable need not be UTF-8."""
+    print(json.dumps(data, default=str) if as_json else text.encode(errors="backslashreplace").decode())
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

@@ -166,6 +166,7 @@ class Settings(BaseModel):
         faults = environ.files.faults if isinstance(environ, Environ) else {}
         quoted = [f"{name}: {fault}" for name, fault in faults.items() if name == FOLDER or cls.reads(name)]
         quoted += [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
+        garbled = {name for name, text in given.items() if not is_utf8(text)}
         problems: list[str] = []
         try:
             found = cls.model_validate(cls.gather(given))
@@ -173,8 +174,9 @@ class Settings(BaseModel):
             problems = [f"{cls.variable(problem['loc'])}: {_plain(problem)}" for problem in error.errors()]
         named = {problem.partition(":")[0] for problem in quoted}
         problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
-        unread = {name for name in faults if cls.reads(name)}
-        problems += [problem for problem in cls.conflicts(given) if problem.partition(":")[0] not in unread]
+        unread = garbled.union(name for name in faults if cls.reads(name))
+        legible = {name: text for name, text in given.items() if name not in garbled}
+        problems += [problem for problem in cls.conflicts(legible) if problem.partition(":")[0] not in unread]
         if problems:
             raise SettingsError(problems)
         return found
@@ -216,8 +218,19 @@ class Settings(BaseModel):
         return None
 
 
+def is_utf8(text: str) -> bool:
+    """Report whether the text can be written as UTF-8; other bytes of the environment are read as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fault(text: str) -> str | None:
-    """The fault of a value with a quotation mark at its begin or end: some readers of env files keep them."""
+    """The fault of bytes, or of a quotation mark at the begin or the end: some readers of env files keep them."""
+    if not is_utf8(text):
+        return "is not UTF-8"
     quoted = text[:1] in _QUOTES or text[-1:] in _QUOTES
     return "begins or ends with a quotation mark, which would be a part of it" if quoted else None
 

@@ -366,6 +366,31 @@ def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[s
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("name", ["INTERNAL_API_TOKEN", "ADMIN_API_TOKEN", "STRIPE_API_KEY", "CACHE_KEY_PREFIX", "DATABASE_URL"])
+def test_bytes_that_are_not_utf8_are_told_by_the_name_of_their_variable(name: str) -> None:
+    assert review_of(GOOD | {name: "hunter2\udcff"}).problems == (f"{name}: is not UTF-8",)
+
+
+def test_neither_half_of_a_pair_is_missing_because_the_other_is_not_utf8() -> None:
+    pair = {"PARTNER_A_CRM_URL": "https://crm.example", "PARTNER_A_CRM_SECRET": "whsec_Zm9vYmFy"}
+    for name, text in pair.items():
+        assert review_of(GOOD | pair | {name: f"{text}\udcff"}).problems == (f"{name}: is not UTF-8",)
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["gateway"]])
+def test_the_command_tells_bytes_that_are_not_utf8_and_writes_names_out(tmp_path: Path, arguments: list[str]) -> None:
+    environ = {name.encode(): text.encode() for name, text in GOOD.items()} | {b"PYTHONIOENCODING": b"utf-8:strict"}
+    environ |= {b"INTERNAL_API_TOKEN": b"hunter2\xff", b"STRIPE_API_KE\xff": b"x", b"ADMIN_API_TOKEN": b""}
+    environ |= {b"ADMIN_API_TOKEN_FILE": b"/nowhere/\xff"}
+    ended = subprocess.run([TALLYHOOK, *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 1
+    assert "INTERNAL_API_TOKEN: is not UTF-8\n" in said
+    assert "ADMIN_API_TOKEN: its file /nowhere/\\udcff cannot be read" in said
+    assert "hunter2" not in said
+    assert "Traceback" not in said
+
+
 def test_a_process_logs_what_is_doubtful_and_starts(tmp_path: Path) -> None:
     environ = {
         "DATABASE_URL": "postgresql://127.0.0.1:1/x",

@@ -33,6 +33,7 @@ class Example(Settings):
     token: Secrets
     pause: Duration = timedelta(seconds=1)
     port: Port = 80
+    word: str = ""
 
 
 GOOD: Final = {"ADDRESS": "postgresql://me:hunter2@db/x", "TOKEN": "new-secret, old-secret"}
@@ -93,6 +94,16 @@ def test_every_problem_is_told_at_once_without_any_value() -> None:
     assert caught.value.problems[1] == "TOKEN: is required"
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("TOKEN", "hunter2\udcff"), ("ADDRESS", "http://h/hunter2\udcff"), ("PORT", "\udcff"), ("WORD", "hunter2\ud800")],
+)
+def test_bytes_of_the_environment_that_are_not_utf8_are_refused_without_showing_them(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Example.load(GOOD | {name: text})
+    assert caught.value.problems == [f"{name}: is not UTF-8"]
 
 
 @pytest.mark.parametrize("show", [repr, str, "{0}".format], ids=["repr", "str", "format"])
