@@ -13,6 +13,9 @@ class Reason(StrEnum):
     DEAD_LETTER_SETTLED = "dead_letter_settled"
     # erasure
     SUBJECT_MALFORMED = "subject_malformed"
+    # files of operators
+    FILE_MALFORMED = "file_malformed"
+    FILE_UNREADABLE = "file_unreadable"
     # ledger
     PERIOD_MALFORMED = "period_malformed"
     PERIOD_NOT_KEPT = "period_not_kept"

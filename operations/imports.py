@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
+from pathlib import Path  # noqa: TC003  # typer reads the annotation
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -12,26 +11,21 @@ from operations.errors import OperationError
 from operations.output import CommandError, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from psycopg import AsyncConnection
 
     Row = dict[str, Any]
 
 Changed = TypeVar("Changed")
-File = Annotated[typer.FileText, typer.Argument(metavar="FILE", help="JSON, a list of objects, or CSV with a line of names.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="JSON, a list of objects, or CSV with a line of names, in UTF-8; - reads JSON from standard input.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, and change nothing.")]
-
-
-def rows_of(text: str, name: str, typed: Collection[str] = ()) -> list[Row]:
-    """The objects of a file; in CSV the `typed` fields are read as JSON has them. Raises CommandError."""
-    try:
-        rows = _csv_rows(text, typed) if name.lower().endswith(".csv") else json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"{name} is not JSON: {error}; CSV is known by the end of its name, .csv") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise CommandError(f"{name} is not a list of objects")
-    return rows
 
 
 def take(
@@ -91,16 +85,3 @@ def _read_all(
 def _refused(what: str, faults: Sequence[str]) -> str:
     lines = "\n".join(f"  {each}" for each in faults)
     return f"nothing was changed, since {len(faults)} of the {what}s cannot be taken:\n{lines}"
-
-
-def _csv_rows(text: str, typed: Collection[str]) -> list[Row]:
-    """The rows of a CSV file; what is empty is absent."""
-    rows = [*csv.DictReader(text.removeprefix("\ufeff").splitlines())]
-    return [{name: _typed(value) if name in typed else value for name, value in row.items() if name and value} for row in rows]
-
-
-def _typed(value: str) -> Any:
-    try:
-        return json.loads(value.lower())
-    except ValueError:
-        return value

@@ -101,13 +101,12 @@ def add_secret(
     as_json: Json = False,
 ) -> None:
     """Put a secret before the others, which stay valid; a fresh one, where the provider takes ours, is shown once."""
-    import sys
-
     import msgspec
 
     from operations.endpoints.registry import AddEndpointSecret
+    from operations.files import typed_line
 
-    value = sys.stdin.readline().strip() if own else None
+    value = typed_line() if own else None
     try:
         asked = msgspec.convert({"value": value}, AddEndpointSecret)
     except msgspec.ValidationError as error:

@@ -100,13 +100,12 @@ def add_secret(
     as_json: Json = False,
 ) -> None:
     """Put a secret before the others of its kind, which stay valid; a fresh one is shown once."""
-    import sys
-
     import msgspec
 
+    from operations.files import typed_line
     from operations.partners.views import AddSecret
 
-    value = sys.stdin.readline().strip() if own else None
+    value = typed_line() if own else None
     try:
         asked = msgspec.convert({"kind": kind, "value": value}, AddSecret)
     except msgspec.ValidationError as error:

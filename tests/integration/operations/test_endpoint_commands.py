@@ -125,6 +125,18 @@ async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment
     assert (await run(environment, "endpoints", "list"))["endpoints"] == []
 
 
+async def test_a_label_keeps_characters_that_end_a_line_elsewhere_and_a_mark_is_no_part_of_a_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "endpoints.csv").write_text('provider,id,label\nstripe,eu,"one\u2028line"\n', "utf-8-sig")
+    assert (await run(environment, "endpoints", "import", "endpoints.csv"))["added"] == 1
+    assert (await run(environment, "endpoints", "show", "stripe/eu"))["label"] == "one\u2028line"
+    (tmp_path / "endpoints.csv").write_text("provider,id,id\nstripe,us,uk\n")
+    assert "line 1: the column 'id' comes twice" in await refused(environment, "endpoints", "import", "endpoints.csv")
+    (tmp_path / "endpoints.json").write_bytes(b"\xef\xbb\xbf[]")
+    assert (await run(environment, "endpoints", "import", "endpoints.json"))["added"] == 0
+
+
 @pytest.mark.parametrize(("place", "secret"), [("stripe/eu", EU), ("razorpay/in", "a-secret-of-our-own")])
 async def test_a_test_event_goes_through_the_gateway_and_to_no_worker(
     environment: dict[str, str], start_gateway: StartGateway, place: str, secret: str

@@ -151,10 +151,49 @@ async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment
     assert "not_found" in await refused(environment, "show", "good")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"id": "a"}', ""])
-async def test_a_file_that_is_no_list_is_refused(environment: dict[str, str], tmp_path: Path, text: str) -> None:
-    (tmp_path / "partners.json").write_text(text)
-    assert "partners.json" in await refused(environment, "import", "partners.json")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("partners.json", "{"),
+        ("partners.json", "[1]"),
+        ("partners.json", '{"id": "a"}'),
+        ("partners.json", ""),
+        ("partners.json", "[" * 100_000),
+        ("partners.json", '[{"id": "good"}, {"id": "other", "timeoutSeconds": NaN}]'),
+        ("partners.csv", "name\ngood\n"),
+        ("partners.csv", f"id,crmUrl\ngood,\nother,{'x' * 131_073}\n"),
+        ("partners.csv", "id,crmUrl\ngood,\nother,,surplus\n"),
+        ("partners.csv", "id,paused\ngood,\nother,\0\n"),
+    ],
+)
+async def test_a_file_that_is_no_list_of_rows_is_refused_as_a_whole(
+    environment: dict[str, str], tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    told = await refused(environment, "import", name)
+    assert told.startswith(f"tallyhook: file_malformed: {name}: ")
+    assert told.count("\n") == 1
+    assert "not_found" in await refused(environment, "show", "good")
+
+
+async def test_a_file_that_is_not_there_or_not_utf_8_is_refused_as_the_others_are(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "utf16.json").write_bytes('[{"id": "good"}]'.encode("utf-16"))
+    assert "file_malformed: utf16.json: it is UTF-16" in await refused(environment, "import", "utf16.json")
+    (tmp_path / "latin.csv").write_bytes(b"id,crmUrl\ngood,https://crm.example.com/\xe4\n")
+    assert "file_malformed: latin.csv: line 2: it is not UTF-8" in await refused(environment, "import", "latin.csv")
+    assert "file_unreadable: nowhere.csv: " in await refused(environment, "import", "nowhere.csv")
+    assert "file_unreadable: .: " in await refused(environment, "import", ".")
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_file_nor_of_a_secret(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "partners.json").write_text('[{"id": "acme"}]', "utf-8-sig")
+    assert (await partners(environment, "import", "partners.json"))["added"] == 1
+    assert (await partners(environment, "import", "-", typed='\ufeff[{"id": "acme"}, {"id": "other"}]'))["added"] == 1
+    await partners(environment, "add-secret", "acme", "--for", "signing", "--own", typed="\ufeffa-secret-that-there-was\n")
+    shown = await partners(environment, "show", "acme")
+    assert Secret("a-secret-that-there-was").id in {each["id"] for each in shown["secrets"]}
 
 
 async def test_a_partner_is_paused_where_that_is_decided_and_resumed_whatever_holds_it(

@@ -1,0 +1,172 @@
+"""
+Files that operators hand to a command, and what they type: one reader for all, which refuses in one line and quotes no value.
+
+A file that is refused gives nothing at all: no row of it is taken.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from operations.errors import OperationError, Reason
+from schemas.text import DEPTH_MAX, is_storable, is_too_deep
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    Row = dict[str, Any]
+
+_STDIN: Final = "-"
+_DIGITS_MAX: Final = 400  # of an integer; Python refuses to read some thousands, and no field of ours takes so many
+
+
+def rows_of(path: Path, *, columns: Collection[str] = (), typed: Collection[str] = ()) -> list[Row]:
+    """
+    The objects of a file in JSON, or in CSV where its name ends in `.csv`; `-` is standard input, in JSON.
+
+    CSV must have these `columns`, and its `typed` fields are read as JSON has them.
+    Raises OperationError `file_unreadable` or `file_malformed`.
+    """
+    name = "standard input" if str(path) == _STDIN else str(path)
+    data = _bytes_of(path, name)
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        text = _text_of(data)
+        if not text.strip():
+            raise ValueError("it is empty")  # noqa: TRY301  # all faults of the file are named in one place
+        return [*_csv_rows(text, columns, typed)] if is_csv else _json_rows(text, data)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        hint = "" if is_csv else "; it is read as JSON, since CSV is known by the end of its name, .csv"
+        raise OperationError(Reason.FILE_MALFORMED, f"{name}: {why}{hint}") from error
+
+
+def typed_line() -> str:
+    """
+    The first line of standard input, without the blanks around it.
+
+    Raises OperationError `file_unreadable` or `file_malformed`.
+    """
+    try:
+        return _text_of(sys.stdin.buffer.readline()).strip()
+    except ValueError as error:
+        raise OperationError(Reason.FILE_MALFORMED, f"standard input: {error}") from error
+    except OSError as error:
+        raise OperationError(Reason.FILE_UNREADABLE, f"standard input: {error.strerror}") from error
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == _STDIN else path.read_bytes()
+    except OSError as error:
+        raise OperationError(Reason.FILE_UNREADABLE, f"{name}: {error.strerror}") from error
+
+
+def _text_of(data: bytes) -> str:
+    """The text, without the byte order mark that editors on Windows write. Raises ValueError."""
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16: save it as UTF-8")
+    if (place := data.find(b"\0")) >= 0:
+        raise ValueError(f"line {_line_at(data[:place])}: a NUL character, as UTF-16 has many: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {_line_at(data[: error.start])}: it is not UTF-8") from error
+
+
+def _line_at(before: bytes) -> int:
+    return before.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+
+
+def _json_rows(text: str, data: bytes) -> list[Row]:
+    """Read a list of objects. Raises ValueError or RecursionError."""
+    if is_too_deep(data):
+        raise ValueError(f"it is nested more than {DEPTH_MAX} levels deep")
+    try:
+        rows = json.loads(text, parse_constant=_no_number, parse_float=_float, parse_int=_whole, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: not JSON: {error.msg}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is not a list of objects")
+    for number, row in enumerate(rows, 1):
+        if not is_storable(row):
+            raise ValueError(f"object {number} has a NUL character or half of a surrogate pair in it")
+    return rows
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _float(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError("it has a number that is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS_MAX:
+        raise ValueError("it has a number that is too large")
+    return int(text)
+
+
+def _object(fields: Sequence[tuple[str, Any]]) -> Row:
+    if (twice := _first_twice([name for name, _ in fields])) is not None:
+        raise ValueError(f"the field {twice!r} comes twice in one object")
+    return dict(fields)
+
+
+def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> Iterator[Row]:
+    """Yield the rows below the line of names; what is empty is absent. Raises ValueError."""
+    lines = _csv_lines(text)
+    line, names = next(lines)
+    if twice := _first_twice([name for name in names if name]):
+        raise ValueError(f"line {line}: the column {twice!r} comes twice")
+    if missing := [column for column in columns if column not in names]:
+        raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, with commas between them")
+    for place, fields in lines:
+        if len(fields) > len(names):
+            raise ValueError(f"line {place}: {len(fields)} fields, and only {len(names)} columns")
+        row = dict(zip(names, fields, strict=False))
+        if any(field and not name for name, field in zip(names, fields, strict=False)):
+            raise ValueError(f"line {place}: a field below a column without a name")
+        yield {name: _typed(field) if name in typed else field for name, field in row.items() if field}
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records that are not blank, each with the number of its first line. Raises ValueError."""
+    # Without `strict` a quotation mark that is never closed takes all that follows for one field.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"line {line}: not CSV: {error}") from error
+        if fields:
+            yield line, fields
+
+
+def _first_twice(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _typed(value: str) -> Any:
+    try:
+        return json.loads(value.lower())
+    except (ValueError, RecursionError):  # the record says what the field takes
+        return value
