@@ -12,7 +12,6 @@ import json
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from operations.errors import OperationError, Reason
@@ -20,6 +19,7 @@ from schemas.text import DEPTH_MAX, is_storable, is_too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     Row = dict[str, Any]
 
@@ -130,7 +130,7 @@ def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> It
     if twice := _first_twice([name for name in names if name]):
         raise ValueError(f"line {line}: the column {twice!r} comes twice")
     if missing := [column for column in columns if column not in names]:
-        raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, with commas between them")
+        raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, comma-separated")
     for place, fields in lines:
         if len(fields) > len(names):
             raise ValueError(f"line {place}: {len(fields)} fields, and only {len(names)} columns")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  # typer reads the annotation
+from pathlib import Path  # typer reads the annotation
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from math import isfinite
 from typing import Annotated, Any, Final, TypeVar
 
 import psycopg
@@ -48,6 +49,18 @@ def parse_period(since: tuple[str, str], until: tuple[str, str], now: datetime) 
     if begin >= end:
         raise CommandError(f"{since[0]} is not before {until[0]}")
     return begin, end
+
+
+def finite(number: float) -> float:
+    """
+    Return the number of an option; every option that takes a float has this for its callback.
+
+    Without it `nan` is within all bounds for some releases of typer, and a pause of nan seconds is none.
+    Raises BadParameter.
+    """
+    if not isfinite(number):
+        raise typer.BadParameter("a finite number is expected")
+    return number
 
 
 @contextmanager

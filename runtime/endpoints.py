@@ -19,6 +19,7 @@ _QUOTE: Final = (
 _HOST: Final = re.compile(r"\w(?:[\w-]|\.(?!\.))*(?<!-)")  # letters of any script: names may be international
 _BROKER: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _NUMBERS: Final = re.compile(r"[0-9.]+")
+_DIGITS_MAX: Final = 100  # Python refuses to read some thousands
 _PORTS: Final = range(1, 65_536)
 _DATABASE_NUMBER: Final = re.compile(r"/?|/[0-9]{1,5}")
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})  # libpq's, section 34.19
@@ -183,4 +184,4 @@ def _is_host(text: str) -> bool:
 
 def is_port(text: str) -> bool:
     """Report whether the text is the number of a port that a server can have."""
-    return text.isascii() and text.isdigit() and int(text) in _PORTS
+    return text.isascii() and text.isdigit() and len(text) < _DIGITS_MAX and int(text) in _PORTS

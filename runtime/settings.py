@@ -17,7 +17,7 @@ from runtime.endpoints import check_database, check_elasticsearch, check_host, c
 from runtime.errors import Failure, Reason
 from runtime.secret_files import FOLDER, Environ
 
-_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
+_DURATION = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d)?")
 _QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 

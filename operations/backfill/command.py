@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.output import WHEN, CommandError, Json, bar, operator, parse_period, show, with_database
+from operations.output import WHEN, CommandError, Json, bar, finite, operator, parse_period, show, with_database
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def stripe(
         typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing, and put nothing in.")] = False,
-    rate: Annotated[float, typer.Option(min=0.1, max=_RATE_MAX, help="Events put in a second, at most.")] = 100.0,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=_RATE_MAX, callback=finite, help="Events put in a second, at most.")
+    ] = 100.0,
     as_json: Json = False,
 ) -> None:
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from operations.output import CommandError, Json, show, with_database
+from operations.output import CommandError, Json, finite, show, with_database
 from operations.reseal import reseal
 from runtime.settings import environment
 from schemas.partners import PartnerSettings, key_of
@@ -43,7 +43,7 @@ def list_partners(as_json: Json = False) -> None:
 @app.command("probe")
 def probe(
     partner: Annotated[str, typer.Argument(help="The partner, as in its settings or as it names itself.")],
-    wait: Annotated[float, typer.Option(min=1, max=600, help="Seconds to wait for the answer of its CRM.")] = 30,
+    wait: Annotated[float, typer.Option(min=1, max=600, callback=finite, help="Seconds to wait for the answer of its CRM.")] = 30,
     as_json: Json = False,
 ) -> None:
     """

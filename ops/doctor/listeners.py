@@ -16,7 +16,7 @@ from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.settings import address_in
 from runtime.addresses import LOOPBACK, address, shown
-from runtime.endpoints import check_database
+from runtime.endpoints import check_database, is_port
 from runtime.schema import read_schema
 from runtime.sessions import connect
 
@@ -43,7 +43,7 @@ def check_listeners(environ: Mapping[str, str]) -> Iterator[Finding]:
     for name, (prefix, port) in _PORTS.items():
         host = environ.get(f"{prefix}_HOST") or LOOPBACK
         text = environ.get(f"{prefix}_PORT") or str(port)
-        if text.isdigit() and int(text):
+        if is_port(text):
             secure = name == "internal" and bool(environ.get("INTERNAL_TLS_CERT"))
             yield _check_listener(name, address((host, int(text)), "https" if secure else "http"), system, shown(database or ""))
 

@@ -45,7 +45,7 @@ def refused(folder: Path, name: str, data: bytes) -> str:
         (HEAD + b'\n\na,"two\nlines"\nb,c,d\n', "line 6: 3 fields, and only 2 columns"),
         (b"id,label,\na,b,\nc,d,e\n", "line 3: a field below a column without a name"),
         (b"\nid,label,id\na,b,c\n", "line 2: the column 'id' comes twice"),
-        (b"label;id\na;b\n", "line 1: there is no column 'id'; the first line has the names, with commas between them"),
+        (b"label;id\na;b\n", "line 1: there is no column 'id'; the first line has the names, comma-separated"),
         (HEAD + b"a,b\r\nc,\0\n", "line 3: a NUL character, as UTF-16 has many: save it as UTF-8"),
         (HEAD + b"a,b\rc,\xff\n", "line 3: it is not UTF-8"),
         ("id\nä\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
@@ -107,16 +107,17 @@ def test_a_quoted_field_keeps_every_character_that_ends_a_line_elsewhere(tmp_pat
 
 def test_typed_fields_of_csv_are_read_as_json_and_none_makes_a_traceback(tmp_path: Path) -> None:
     deep = "[" * 100_000
-    data = f"id,count,paused\na,3,TRUE\nb,{deep},nan\nc,１０,1_000\n".encode()
+    data = f"id,count,paused\na,3,TRUE\nb,{deep},nan\nc,\uff11\uff10,1_000\n".encode()
     assert read(tmp_path, "rows.csv", data) == [
         {"id": "a", "count": 3, "paused": True},
         {"id": "b", "count": deep, "paused": "nan"},
-        {"id": "c", "count": "１０", "paused": "1_000"},
+        {"id": "c", "count": "\uff11\uff10", "paused": "1_000"},
     ]
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [(".", "Is a directory"), ("nowhere.csv", "No such file or directory"), ("/proc/self/mem", "Input/output error")]
+    ("path", "text"),
+    [(".", "Is a directory"), ("nowhere.csv", "No such file or directory"), ("/proc/self/mem", "Input/output error")],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str) -> None:
     with pytest.raises(OperationError) as caught:
@@ -141,7 +142,11 @@ def test_standard_input_has_the_same_reader(tmp_path: Path, monkeypatch: pytest.
 def test_a_secret_that_is_typed_is_one_line_of_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Typed(b"\xef\xbb\xbf a-secret \r\nmore\n"))
     assert typed_line() == "a-secret"
-    for data, text in ((b"\xff\xfea\0", "it is UTF-16"), (b"s\xe4cret\n", "line 1: it is not UTF-8"), (b"a\0\n", "a NUL character")):
+    for data, text in (
+        (b"\xff\xfea\0", "it is UTF-16"),
+        (b"s\xe4cret\n", "line 1: it is not UTF-8"),
+        (b"a\0\n", "a NUL character"),
+    ):
         monkeypatch.setattr("sys.stdin", Typed(data))
         with pytest.raises(OperationError, match=text) as caught:
             typed_line()

@@ -12,6 +12,7 @@ import pytest
 from ops.doctor import examination
 from ops.doctor.examination import examine
 from ops.doctor.findings import Finding, ok
+from ops.doctor.listeners import check_listeners
 from ops.doctor.postgres import _check_clock
 from ops.doctor.refusals import judge_modes
 from ops.doctor.settings import check_secrets, check_settings
@@ -142,3 +143,9 @@ def test_live_and_test_events_that_are_not_told_apart_are_told(
     for finding in found:
         assert word in finding.text
         assert finding.level == "ok" or ("STRIPE_MODE" in finding.act and finding.runbook == "runbooks/test-and-live.md")
+
+
+def test_a_port_that_is_none_is_a_fault_of_the_settings_and_no_bug_of_the_doctor() -> None:
+    ports = {"PUBLIC_PORT": "²", "INTERNAL_PORT": "9" * 5000, "RELAY_WEB_PORT": "\uff11\uff10", "STREAMS_WEB_PORT": "0"}
+    assert list(check_listeners(ports)) == []
+    assert {finding.text.partition(":")[0] for finding in check_settings(ports)} >= {*ports} - {"STREAMS_WEB_PORT"}

@@ -58,7 +58,13 @@ def test_a_duration_is_a_number_with_a_unit_or_plain_seconds(text: str, duration
     assert parse_duration(text) == duration
 
 
-@pytest.mark.parametrize("text", ["", "s", "5 m", "-5s", "5w", "1h30m", "five", "1e3", "5S", ".5s", "9" * 400, "9" * 20 + "d"])
+_NO_DURATIONS: Final = (
+    *("", "s", "5 m", "-5s", "5w", "1h30m", "five", "1e3", "5S", ".5s", "9" * 400, "9" * 20 + "d"),
+    *("nan", "inf", "1_000", "\uff11\uff10s", "\u0663"),
+)
+
+
+@pytest.mark.parametrize("text", _NO_DURATIONS)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
