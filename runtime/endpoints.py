@@ -63,7 +63,7 @@ def check_database(url: str) -> str:
     if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
         raise ValueError(f"has an @ too many: {_QUOTE}")
     hosts = [host for host in str(parts.get("host") or "").split(",") if not host.startswith("/")]
-    if not all(map(_is_host, filter(None, hosts))):
+    if not all(map(is_host, filter(None, hosts))):
         raise ValueError(f"names no host that can be one: {_POSTGRES}")
     if not all(map(is_port, filter(None, str(parts.get("port") or "").split(",")))):
         raise ValueError(f"its port is none from 1 to 65535: {_POSTGRES}")
@@ -105,7 +105,7 @@ def check_redis(url: str) -> str:
         raise ValueError(_REDIS)
     check_server(url)
     parts = urlsplit(url)
-    if parts.port not in (None, *_PORTS) or not _is_host(parts.hostname or ""):
+    if parts.port not in (None, *_PORTS) or not is_host(parts.hostname or ""):
         raise ValueError(_REDIS)
     if parts.fragment or not _DATABASE_NUMBER.fullmatch(parts.path):
         raise ValueError(f"ends in something else than the number of a database: {_REDIS}")
@@ -128,7 +128,7 @@ def check_kafka(servers: str) -> str:
     """Refuse a text that is no list of bootstrap servers, each with its port. Raises ValueError."""
     for server in servers.split(","):
         match = _BROKER.fullmatch(server.strip())
-        if match is None or not is_port(match["port"]) or not _is_host(match["host"].strip("[]")):
+        if match is None or not is_port(match["port"]) or not is_host(match["host"].strip("[]")):
             raise ValueError(_KAFKA)
     return servers
 
@@ -150,14 +150,14 @@ def check_http(url: str, expected: str = _HTTP) -> str:
     parts = urlsplit(url)
     if any(map(str.isspace, url)):
         raise ValueError(f"has a space in it: {expected}")
-    if not _is_host(parts.hostname or "") or parts.port == 0:
+    if not is_host(parts.hostname or "") or parts.port == 0:
         raise ValueError(expected)
     return url
 
 
 def check_host(host: str) -> str:
     """Refuse a host on which no process can listen. Raises ValueError."""
-    if not _is_host(host):
+    if not is_host(host):
         raise ValueError("a host name or an address such as 127.0.0.1, without scheme and port, is expected")
     return host
 
@@ -168,12 +168,13 @@ def check_proxy(url: str) -> str:
         raise ValueError(_PROXY)
     check_address(url)
     parts = urlsplit(url)
-    if not _is_host(parts.hostname or "") or parts.port == 0:
+    if not is_host(parts.hostname or "") or parts.port == 0:
         raise ValueError(_PROXY)
     return url
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
+    """Report whether the text is a name or an address that a server can have."""
     if ":" in text or _NUMBERS.fullmatch(text):
         try:
             return bool(ip_address(text))

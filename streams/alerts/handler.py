@@ -16,10 +16,12 @@ from runtime.ids import new_id
 from runtime.outbound import OutboundSettings
 from runtime.settings import Duration, HttpUrl, Secrets
 from runtime.tracing import continue_trace
+from schemas.addresses import mailbox_of
 from schemas.credentials import only
 from schemas.envelope import Event
 from schemas.operations import AlertRaised, Channel, SendNotification
 from schemas.partners import check_signing
+from schemas.text import Phone, Recipient, accepts
 from streams.alerts import webhook
 from streams.due import hearing
 from streams.leads.crm import opened_crm
@@ -56,6 +58,19 @@ class AlertSettings(StreamSettings, OutboundSettings):
         if (url in given) != (secret in given):
             missing, there = (secret, url) if url in given else (url, secret)
             yield f"{missing}: is required, because {there} is set"
+        if fault := _fault_of_recipient(given.get("ALERT_TO", ""), cls.value("ALERT_CHANNEL", given)):
+            yield f"ALERT_TO: {fault}"
+
+
+def _fault_of_recipient(to: str, channel: Channel | None) -> str | None:
+    """The fault of a text to which no message could go; what does not look like an address may be the id of a user."""
+    if to and not accepts(Recipient, to):
+        return "one line, the id of a user or an address, is expected"
+    if channel == "EMAIL" and "@" in to.strip("@") and mailbox_of(to) is None:
+        return "is no address of a mailbox, and ALERT_CHANNEL is EMAIL"
+    if channel == "SMS" and to.startswith("+") and not accepts(Phone, to):
+        return "is no telephone number like +4930123456, and ALERT_CHANNEL is SMS"
+    return None
 
 
 _TIMEOUT: Final = timedelta(seconds=15)

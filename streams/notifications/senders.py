@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from email.errors import MessageError
 from email.headerregistry import Address
 from enum import StrEnum
 from typing import Final, Protocol
@@ -27,7 +28,7 @@ from aiosmtplib import (
 from apprise import Apprise, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
-from runtime.endpoints import is_port
+from runtime.endpoints import is_host, is_port
 from schemas.addresses import Mailbox, mailbox_of
 from streams.errors import StreamError
 from streams.notifications.connections import Connections
@@ -79,15 +80,17 @@ class Sender(Protocol):
 
 
 def check_url(url: str) -> str:
-    """Raises ValueError unless Apprise knows what the URL names, and a mail server can be there."""
+    """Raises ValueError unless Apprise knows what the URL names, and a mail server can be there that sends for somebody."""
     if not _SCHEME.match(url):
         raise ValueError(f"an address in Apprise's notation, like {_MAIL_SERVER}, is expected")
     try:
         plugin = _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
     except ValueError:  # which may quote the URL
         raise ValueError("Apprise does not know what to do with this address") from None
-    if isinstance(plugin, NotifyEmail) and not (plugin.smtp_host and is_port(str(plugin.port))):
-        raise ValueError(f"names no mail server: an address like {_MAIL_SERVER} is expected")
+    if isinstance(plugin, NotifyEmail):
+        if not (is_host(_host_of(plugin)) and is_port(str(plugin.port))):
+            raise ValueError(f"names no mail server: an address like {_MAIL_SERVER} is expected")
+        _author_of(plugin)
     return url
 
 
@@ -165,14 +168,29 @@ def recipient_of(address: str) -> Mailbox:
     return mailbox
 
 
+def _author_of(server: NotifyEmail) -> Address:
+    """Return whom the mails are from. Raises ValueError, which quotes nothing, where no mail can be from there."""
+    name, address = (str(part or "") for part in server.from_addr)
+    mailbox = mailbox_of(address)
+    if mailbox is None or not mailbox.ascii:
+        raise ValueError("its from= is no address of a mailbox in ASCII, like me@host")
+    try:
+        return Address(display_name=name, addr_spec=address)
+    except (MessageError, ValueError, IndexError):
+        raise ValueError("its name= has a line break or another character that no name of a sender has") from None
+
+
+def _host_of(server: NotifyEmail) -> str:
+    return str(server.smtp_host or "").removeprefix("[").removesuffix("]")
+
+
 class MailSender:
     """Mail over SMTP, one mail after the other over a connection."""
 
     def __init__(self, server: NotifyEmail, seconds: float) -> None:
-        name, address = (str(part or "") for part in server.from_addr)
-        self._from = Address(display_name=name, addr_spec=address)
-        self._address = address
-        self._connections = Connections(_smtp_of(server, address, seconds))
+        self._from = _author_of(server)
+        self._address = self._from.addr_spec
+        self._connections = Connections(_smtp_of(server, self._address, seconds))
 
     async def send(self, message: Message) -> None:
         to = recipient_of(message.address)
@@ -249,7 +267,7 @@ def _smtp_of(server: NotifyEmail, sender: str, seconds: float) -> Callable[[], S
 
     def make() -> SMTP:
         return SMTP(
-            hostname=server.smtp_host,
+            hostname=_host_of(server),
             port=server.port,
             username=server.user or None,
             password=server.password or None,

@@ -60,7 +60,7 @@ ADDRESS_FAULTS: Final = {
     "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2"],
     "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317"],
     "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2", "mailto://hunter2:port", "mailto://",
-                         "mailto://hunter2:99999", "mailto:hunter2@smtp.example.com"],
+                         "mailto://hunter2:99999", "mailto:hunter2@smtp.example.com", "mailto://h.example?from=..hunter2+x@b.de"],
     "KAFKA_OAUTH_TOKEN_URL": ["hunter2", "https://hunter2 example"],
 }  # fmt: skip
 SECRET_FAULTS: Final = {
@@ -175,6 +175,11 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         # A conflict is told beside what is malformed, not after it is mended.
         ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"], "PUBLIC_PORT": "x", "BODY_MEMORY": "1"},
          {"INTERNAL_API_TOKEN", "PUBLIC_PORT", "BODY_MEMORY"}),
+        *(({"ALERT_TO": to}, {"ALERT_TO"}) for to in ("ops@gmail..com", "Ops <a@b.de>", "a@b@c.de", "a\nb", "a@" + "b" * 64)),
+        ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+49 30 123456"}, {"ALERT_TO"}),
+        ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+4930123456"}, set()),
+        ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "ops@gmail..com"}, set()),
+        *(({"ALERT_TO": to}, set()) for to in ("ops@example.com", "zoe", "@zoe", "jürgen@example.com", "ops@jürgen.example")),
     ],
 )  # fmt: skip
 def test_two_settings_that_do_not_go_together_are_told(changes: dict[str, str], names: set[str]) -> None:
