@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -18,6 +19,7 @@ _QUOTE: Final = (
 )
 _HOST: Final = re.compile(r"\w(?:[\w-]|\.(?!\.))*(?<!-)")  # letters of any script: names may be international
 _BROKER: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_NAME_MAX: Final = 253  # octets, and 63 of a label (RFC 1035, 2.3.4)
 _NUMBERS: Final = re.compile(r"[0-9.]+")
 _DIGITS_MAX: Final = 100  # Python refuses to read some thousands
 _PORTS: Final = range(1, 65_536)
@@ -135,22 +137,53 @@ def check_kafka(servers: str) -> str:
 
 def check_elasticsearch(url: str) -> str:
     """Refuse a text that is no address of Elasticsearch; its client has a default port for https alone. Raises ValueError."""
-    check_http(url, _ELASTICSEARCH)
+    check_login(_check_target(url, _ELASTICSEARCH), "utf-8")
     parts = urlsplit(url)
     if (parts.scheme == "http" and parts.port is None) or parts.query or parts.fragment:  # which its client leaves out silently
         raise ValueError(_ELASTICSEARCH)
     return url
 
 
-def check_http(url: str, expected: str = _HTTP) -> str:
-    """Refuse a text that is no address of an HTTP server. Raises ValueError."""
+def check_http(url: str) -> str:
+    """Refuse a text that is no address of an HTTP server, or has a login that no client could send. Raises ValueError."""
+    return check_login(_check_target(url, _HTTP))
+
+
+def check_http_without_login(url: str) -> str:
+    """Refuse a login too: a request there has an Authorization header of ours, and must not have two. Raises ValueError."""
+    check_http(url)
+    if has_login(url):
+        raise ValueError("has a user or a password before its host, where we send a credential of our own")
+    return url
+
+
+def has_login(url: str) -> bool:
+    """Report whether the address has a user or a password, of which a client makes an Authorization header."""
+    parts = urlsplit(url)
+    return bool(parts.username) or parts.password is not None
+
+
+def check_login(url: str, charset: str = "latin-1") -> str:
+    """Refuse a user with a colon (RFC 7617), and what the client's charset of a login does not have. Raises ValueError."""
+    parts = urlsplit(url)
+    user, password = (unquote(text or "", errors="ignore") for text in (parts.username, parts.password))
+    if ":" in user:
+        raise ValueError("its user has a colon in it, which HTTP takes for the end of the user")
+    try:
+        f"{user}{password}".encode(charset)
+    except UnicodeEncodeError:
+        raise ValueError("its user or password has a character that is not of Latin-1, and HTTP has no way to send it") from None
+    return url
+
+
+def _check_target(url: str, expected: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(expected)
     check_address(url)
     parts = urlsplit(url)
     if any(map(str.isspace, url)):
         raise ValueError(f"has a space in it: {expected}")
-    if not is_host(parts.hostname or "") or parts.port == 0:
+    if not is_host(parts.hostname or "") or parts.port == 0 or "\\" in parts.netloc:
         raise ValueError(expected)
     return url
 
@@ -170,7 +203,7 @@ def check_proxy(url: str) -> str:
     parts = urlsplit(url)
     if not is_host(parts.hostname or "") or parts.port == 0:
         raise ValueError(_PROXY)
-    return url
+    return check_login(url) if parts.scheme in {"http", "https"} else url
 
 
 def is_host(text: str) -> bool:
@@ -180,7 +213,20 @@ def is_host(text: str) -> bool:
             return bool(ip_address(text))
         except ValueError:
             return False
-    return bool(_HOST.fullmatch(text))
+    return bool(_HOST.fullmatch(text)) and _can_be_looked_up(text)
+
+
+def _can_be_looked_up(name: str) -> bool:
+    """Report whether DNS can have the name; one that is not ASCII is encoded by IDNA 2008 or 2003, as clients do."""
+    if not name.isascii():
+        import idna  # noqa: PLC0415  # few names need it
+
+        with suppress(UnicodeError):
+            return bool(idna.encode(name, uts46=True))
+    try:
+        return len(name.encode("idna").rstrip(b".")) <= _NAME_MAX
+    except UnicodeError:
+        return False
 
 
 def is_port(text: str) -> bool:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from runtime.outgoing import ca_bundle
 from runtime.renewal import newest
-from runtime.settings import HttpUrl, KafkaServers, Secret, Settings
+from runtime.settings import HttpUrlWithoutLogin, KafkaServers, Secret, Settings
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
@@ -152,7 +152,7 @@ class KafkaClientSettings(Settings):
     """The user, for PLAIN and SCRAM."""
     kafka_sasl_password: OneSecret | None = None
     """The user's password, for PLAIN and SCRAM."""
-    kafka_oauth_token_url: HttpUrl | None = Field(default=None, repr=False)
+    kafka_oauth_token_url: HttpUrlWithoutLogin | None = Field(default=None, repr=False)
     """The token endpoint, for OAUTHBEARER: tokens are fetched from it by the client credentials grant."""
     kafka_oauth_client_id: str | None = None
     """The client's id at the token endpoint."""

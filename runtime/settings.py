@@ -13,7 +13,16 @@ from typing import Annotated, Any, Final, Self, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from runtime import env_file, outgoing, redaction
-from runtime.endpoints import check_database, check_elasticsearch, check_host, check_http, check_kafka, check_redis, check_server
+from runtime.endpoints import (
+    check_database,
+    check_elasticsearch,
+    check_host,
+    check_http,
+    check_http_without_login,
+    check_kafka,
+    check_redis,
+    check_server,
+)
 from runtime.errors import Failure, Reason
 from runtime.secret_files import FOLDER, Environ
 
@@ -112,6 +121,7 @@ ElasticsearchUrl = Annotated[ServerUrl, BeforeValidator(check_elasticsearch)]
 # Of fields that may be None, too: those say `Field(repr=False)` themselves, since pydantic takes it from no member of a union.
 RedisUrl = Annotated[str, AfterValidator(check_redis)]
 HttpUrl = Annotated[str, AfterValidator(check_http)]
+HttpUrlWithoutLogin = Annotated[str, AfterValidator(check_http_without_login)]
 KafkaServers = Annotated[str, AfterValidator(check_kafka)]
 Host = Annotated[str, AfterValidator(check_host)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]

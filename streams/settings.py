@@ -13,7 +13,7 @@ from runtime.settings import (
     DatabaseUrl,
     Duration,
     Host,
-    HttpUrl,
+    HttpUrlWithoutLogin,
     Interval,
     LockLease,
     Poll,
@@ -70,7 +70,7 @@ class PaymentSettings(StreamSettings):
 
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """A secret or restricted key that may read what payments are made of; the first one is used."""
-    stripe_api_base: HttpUrl = "https://api.stripe.com"
+    stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
     """Where Stripe's API is."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """Calls a second to Stripe's API, at most: of each payments worker, and of `tallyhook reconcile stripe`."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.settings import DatabaseUrl, HttpUrl, Secrets, Settings
+from runtime.settings import DatabaseUrl, HttpUrlWithoutLogin, Secrets, Settings
 from schemas.credentials import KEY_OF_STRIPE
 from schemas.providers import ModeOrAny
 
@@ -18,7 +18,7 @@ class StripeSettings(Settings):
     """Secret or restricted keys that may read events; the first one is used."""
     stripe_mode: ModeOrAny = "any"
     """Which of Stripe's events are wanted, as the gateway has it."""
-    stripe_api_base: HttpUrl = "https://api.stripe.com"
+    stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
     """Where Stripe's API is."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """Calls a second, at most, of `tallyhook reconcile stripe`."""

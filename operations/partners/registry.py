@@ -15,7 +15,7 @@ from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
 from projections.partner_store import PARTNERS, NamedTerms, PartnerRow, SecretKind, Terms, Vault
 from projections.sealed_rows import Kept
-from runtime.endpoints import check_http
+from runtime.endpoints import check_http, has_login
 from runtime.outbound import INWARD, Network, is_inward
 from runtime.seals import Seals
 from runtime.settings import Secret
@@ -30,6 +30,7 @@ _OURS: Final = re.compile(
     r"content-.*|webhook-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|proxy-.*",
     re.IGNORECASE,
 )
+_TWO_LOGINS: Final = "has a user or a password before its host, and crmHeaders has Authorization: one of them has to go"
 
 Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+\Z")]
 HeaderName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
@@ -85,7 +86,7 @@ class Registry(NamedTuple):
         """
         key = key_of(partner)
         row = await PARTNERS.read_to_change(connection, key)
-        found = (*self._faults_of_id(partner, row), *self._faults_of_url(asked.crm_url), *_faults_of_headers(asked.crm_headers))
+        found = (*self._faults_of_id(partner, row), *self._faults_of_url(asked), *_faults_of_headers(asked.crm_headers))
         refuse([*faults, *found])
         check_version(row, asked.expected_version)
         vault = self._table.open(row) if row else Vault()
@@ -151,9 +152,9 @@ class Registry(NamedTuple):
             text = f"{partner} would be {key}, which is the partner {row.terms.name}: take an id with other letters or digits"
             yield Fault(Reason.PARTNER_ID_TAKEN, text)
 
-    def _faults_of_url(self, url: str | None) -> Iterator[Fault]:
+    def _faults_of_url(self, asked: PutPartner) -> Iterator[Fault]:
         """An address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
-        if url is None:
+        if (url := asked.crm_url) is None:
             return
         try:
             check_http(url)
@@ -162,6 +163,8 @@ class Registry(NamedTuple):
             return
         if is_inward(url, self.allowed):
             yield Fault(Reason.CRM_URL_REFUSED, INWARD)
+        if has_login(url) and any(name.lower() == "authorization" for name in asked.crm_headers):
+            yield Fault(Reason.CRM_URL_REFUSED, _TWO_LOGINS)
 
     def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
         """The vault with a secret of this kind before the others; a fresh one is added to `made`."""

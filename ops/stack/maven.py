@@ -29,7 +29,7 @@ from ops.stack.errors import Cancelled, Reason, StackError
 from ops.stack.places import cache_folder
 from runtime.addresses import shown
 from runtime.build import release
-from runtime.endpoints import check_server
+from runtime.endpoints import check_login, check_server
 from runtime.outgoing import MIRROR
 from runtime.redaction import redacted
 from runtime.settings import environment
@@ -65,7 +65,7 @@ class Maven:
         """Raises StackError `download_refused` where TALLYHOOK_MAVEN_MIRROR is no address."""
         url = environ.get(MIRROR) or CENTRAL
         try:
-            parts = urlsplit(check_server(url))
+            parts = urlsplit(check_login(check_server(url)))
         except ValueError as error:
             raise StackError(Reason.DOWNLOAD_REFUSED, f"{MIRROR}: {error}") from None
         if parts.scheme not in {"http", "https"}:

@@ -255,6 +255,19 @@ async def test_a_crm_that_lies_within_is_refused_and_one_outside_is_taken(gatewa
         assert (await call(gateway, "PUT", "/acme", {"crmUrl": url}))[0] in (201, 200), url
 
 
+async def test_a_login_of_the_address_goes_with_no_authorization_among_the_headers(gateway: Gateway) -> None:
+    """Nobody could send both: each of the partner's leads would end as `url_invalid`."""
+    url, header = {"crmUrl": "https://u:p@8.8.8.8/leads"}, {"crmHeaders": {"authORIZATION": "Bearer k"}}
+    assert (await call(gateway, "PUT", "/acme", url | {"crmHeaders": {"X-Key": "k"}}))[0] == 201
+    for asked in (url | header, {"crmUrl": "https://us%3Aer:p@8.8.8.8/"}, {"crmUrl": "https://u:%E2%82%AC@8.8.8.8/"}):
+        status, answer = await call(gateway, "PUT", "/acme", asked)
+        assert (status, answer["reason"]) == (422, "crm_url_refused")
+        assert "Bearer" not in str(answer)
+    assert (await call(gateway, "PUT", "/acme", {"crmUrl": "https://8.8.8.8/leads"} | header))[0] == 200
+    kept = {"crmHeaders": {"Authorization": None}}
+    assert (await call(gateway, "PUT", "/acme", url | kept))[1]["reason"] == "crm_url_refused"
+
+
 UNUSABLE: Final[tuple[dict[str, Any], ...]] = (
     {"concurrency": 0}, {"maxAttempts": 1001}, {"timeoutSeconds": 0}, {"rate": "many"}, {"paused": "yes"}, {"crmUrl": 7},
     {"crmHeaders": {"Content-Type": "x"}}, {"crmHeaders": {"webhook-id": "x"}},

@@ -57,11 +57,11 @@ ADDRESS_FAULTS: Final = {
                   "redis://h/0?hunter2=1", "redis://h/0?db=hunter2", "redis://h/0?socket_timeout=hunter2", "redis://h/0#hunter2"],
     "ELASTICSEARCH_URL": ["hunter2", "hunter2:9200", "http://hunter2", "redis://hunter2:1", "http://h:0", "http://h:port", "http://:9200",
                           "http://h:9200/hun ter2", "http://h:9200?hunter2=1", "http://h:9200/#hunter2"],
-    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2"],
-    "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317"],
+    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2", "https://u:hunter2@proxy/", "https://hunter2@proxy/"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317", "https://u%3Ahunter2:p@otel"],
     "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2", "mailto://hunter2:port", "mailto://",
                          "mailto://hunter2:99999", "mailto:hunter2@smtp.example.com", "mailto://h.example?from=..hunter2+x@b.de"],
-    "KAFKA_OAUTH_TOKEN_URL": ["hunter2", "https://hunter2 example"],
+    "KAFKA_OAUTH_TOKEN_URL": ["hunter2", "https://hunter2 example", "https://u:hunter2@login.example/token"],
 }  # fmt: skip
 SECRET_FAULTS: Final = {
     "STRIPE_WEBHOOK_SECRET": [
@@ -180,6 +180,11 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+4930123456"}, set()),
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "ops@gmail..com"}, set()),
         *(({"ALERT_TO": to}, set()) for to in ("ops@example.com", "zoe", "@zoe", "jürgen@example.com", "ops@jürgen.example")),
+        *(
+            ({f"{name}_URL": url, f"{name}_SECRET": "whsec_Zm9vYmFy"}, {f"{name}_URL"})
+            for name in ("PARTNER_A_CRM", "ALERT_WEBHOOK")
+            for url in ("https://us%3Aer:p@crm.example/", "https://u:%E2%82%AC@crm.example/", f"https://{'a' * 64}.example")
+        ),
     ],
 )  # fmt: skip
 def test_two_settings_that_do_not_go_together_are_told(changes: dict[str, str], names: set[str]) -> None:
