@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from aiohttp import web
@@ -20,6 +21,7 @@ from gateway.middlewares import ids_of, pattern_of, record_call
 from gateway.postgres import reading
 from gateway.problems import COME_AGAIN, INTERNAL_ERROR, of_http
 from gateway.secrets.tokens import Caller
+from schemas.text import is_storable
 
 log = structlog.get_logger()
 
@@ -79,16 +81,22 @@ async def form_fields(request: web.Request) -> list[tuple[str, str]]:
 
 
 async def read_form(request: web.Request) -> MultiDictProxy[Any]:
-    """Return the fields of a form as our pages send it. Raises GatewayError `request_malformed`."""
+    """Return the fields of a form as our pages send it, all of them text. Raises GatewayError `request_malformed`."""
     if request.content_type == "multipart/form-data" or (request.charset or "utf-8").lower() != "utf-8":
         raise GatewayError(OfGateway.REQUEST_MALFORMED, "A form comes in UTF-8, and in one part.")
     try:
-        return await request.post()
+        form = await request.post()
+        if form:  # aiohttp puts another character in the place of quoted bytes that are not UTF-8
+            unquote_to_bytes(await request.read()).decode()
     except UnicodeDecodeError as error:
         raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form is not UTF-8.") from error
+    if not is_storable(list(form.items())):
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form holds a NUL, which is no text.")
+    return form
 
 
 async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+    _check_address(request)
     changing = request.method not in {"GET", "HEAD"}
     if changing and request.headers.get("Sec-Fetch-Site", "none") not in _OURS:
         raise ConsoleError(Reason.FORM_WRONG, "The form was sent by a page of another site.")
@@ -97,6 +105,21 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
         if changing:
             await _check_change(request, session)
     return await handler(request)
+
+
+def _check_address(request: web.Request) -> None:
+    """
+    Refuse an address that is no text, before any page repeats it: aiohttp makes half a surrogate pair of each byte beyond UTF-8.
+
+    Raises GatewayError, as the API does: `not_found` where the path holds a NUL, else `request_malformed` or `query_malformed`.
+    """
+    path = [request.path, *request.match_info.values()]
+    if any("\0" in part for part in path):
+        raise GatewayError(OfGateway.NOT_FOUND, "There is nothing here.")
+    if not is_storable(path):
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "The path of this address is not UTF-8.")
+    if not is_storable(list(request.query.items())):
+        raise GatewayError(OfGateway.QUERY_MALFORMED, "The query of this address is not UTF-8, or holds a NUL.")
 
 
 async def _session_of(request: web.Request) -> Session:

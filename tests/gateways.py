@@ -12,6 +12,7 @@ import aiohttp
 import psycopg
 import pytest
 from aiohttp import web
+from aiohttp.http_parser import HttpRequestParserPy
 from psycopg.rows import dict_row
 
 from gateway.connections import Limits
@@ -120,6 +121,16 @@ def start_gateway(database_url: str) -> StartGateway:
             yield Gateway(client, resources, public, internal, database_url)
 
     return start
+
+
+@pytest.fixture
+def lenient_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Have the server parse in Python, as aiohttp does where it has no compiled parser.
+
+    That one takes every byte in a path or a query, of which the compiled one refuses those beyond ASCII.
+    """
+    monkeypatch.setattr("aiohttp.web_protocol.HttpRequestParser", HttpRequestParserPy)
 
 
 @pytest.fixture
