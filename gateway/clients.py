@@ -47,7 +47,11 @@ class Clients:
 
 
 def _parse(text: str) -> Address | None:
-    """An address, alone or with a port as some proxies write it; an IPv4 one in IPv6 clothes is itself."""
+    """
+    An address, alone or with a port as some proxies write it; an IPv4 one in IPv6 clothes is itself.
+
+    The zone of an IPv6 one is cut: it means something to its own host only, and a client could make up a new one for each call.
+    """
     text = text.strip()
     host = text[1:].partition("]")[0] if text.startswith("[") else text
     if host.count(":") == 1:
@@ -56,4 +60,4 @@ def _parse(text: str) -> Address | None:
         address = ip_address(host)
     except ValueError:
         return None
-    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+    return address if isinstance(address, IPv4Address) else address.ipv4_mapped or IPv6Address(int(address))

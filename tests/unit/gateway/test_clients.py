@@ -58,6 +58,12 @@ def client_of(peer: str | None, *forwarded: str, trusted: bool = True) -> str:
         ("fd00::1", ("::ffff:203.0.113.1",), "203.0.113.1"),
         ("2001:db8::1", (), "2001:db8::/64"),
         ("2001:db8::ffff", (), "2001:db8::/64"),
+        ("fe80::1%eth0", (), "fe80::/64"),
+        ("10.0.0.1", ("2001:db8::1%1",), "2001:db8::/64"),
+        ("10.0.0.1", ("[2001:db8::1%eth0]:4711",), "2001:db8::/64"),
+        ("10.0.0.1", ("fe80::%2",), "fe80::/64"),
+        ("10.0.0.1", ("203.0.113.1, fd00::2%x",), "203.0.113.1"),
+        ("10.0.0.1", ("203.0.113.1%1",), "10.0.0.1"),
         (None, ("203.0.113.1",), UNKNOWN),
     ],
 )
@@ -71,6 +77,15 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
     assert client_of("10.0.0.1", "203.0.113.1", trusted=False) == "10.0.0.1"
 
 
-@given(st.text(alphabet="0123456789abcdef.:[], x", max_size=60))
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [("fe80::%\udcff", "fe80::/64"), ("::ffff:203.0.113.1%\udcff", "203.0.113.1"), ("fe80::\udcff", "10.0.0.1")],
+)
+def test_no_byte_of_a_zone_is_in_the_name_of_a_client(forwarded: str, client: str) -> None:
+    assert Clients(PROXIES).named("10.0.0.1", forwarded) == client
+
+
+@given(st.text(alphabet="0123456789abcdef.:[], x%/\udcff\0", max_size=60))
 def test_no_header_breaks_it(forwarded: str) -> None:
-    assert client_of("10.0.0.1", forwarded)
+    client = Clients(PROXIES).named("10.0.0.1", forwarded)
+    assert client in {str(ip_network(client)), str(ip_network(client).network_address)}
