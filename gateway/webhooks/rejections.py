@@ -17,7 +17,6 @@ import msgspec
 import prometheus_client
 import structlog
 from psycopg import AsyncConnection
-from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -32,7 +31,6 @@ log = structlog.get_logger()
 
 KEPT = prometheus_client.Counter("tallyhook_rejected_kept_total", "Rejected deliveries that were stored.", ["source"])
 REFUSED = prometheus_client.Counter("tallyhook_rejected_refused_total", "Rejected deliveries that were only counted.", ["source"])
-
 DISPLACED = prometheus_client.Counter(
     "tallyhook_rejected_displaced_total", "Stored rejected deliveries that were replaced by worthier ones.", ["source"]
 )
@@ -68,6 +66,27 @@ Quota = tuple[str, datetime]  # the source, and the hour
 Why = Callable[[AsyncConnection, str], Awaitable[str]]
 
 
+class _Counts(NamedTuple):
+    """The rejections that are only counted, and by their place those of unproven senders; empty once they are written."""
+
+    refused: Counter[Quota]
+    unproven: Counter[str]
+
+
+class _Part(NamedTuple):
+    """The contents of one transaction: rows of one day, and counts."""
+
+    rows: Sequence[Rejected]
+    counts: _Counts
+
+    def apart(self) -> list["_Part"]:
+        """Return the halves of the rows, and the counts by themselves; nothing where it is no more than one of these."""
+        middle = len(self.rows) // 2
+        parts = [_Part(rows, _Counts(Counter(), Counter())) for rows in (self.rows[:middle], self.rows[middle:]) if rows]
+        parts += [_Part((), self.counts)] if any(self.counts) else []
+        return parts if len(parts) > 1 else []
+
+
 class RejectedLog:
     """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
 
@@ -79,6 +98,7 @@ class RejectedLog:
         self._waiting: defaultdict[str, Waiting[Rejected]] = defaultdict(Waiting)
         self._refused: Counter[Quota] = Counter()
         self._unproven: Counter[str] = Counter()
+        self._lost: list[tuple[int, Exception]] = []
 
     async def open(self) -> None:
         await self._buffer.open()
@@ -115,37 +135,56 @@ class RejectedLog:
             for row in waiting:
                 days[time_of(row.id).date()].append(row)
         self._waiting.clear()
-        refused, self._refused = self._refused, Counter()
-        unproven, self._unproven = self._unproven, Counter()
-        if refused and not days:
+        counts = _Counts(self._refused, self._unproven)
+        self._refused, self._unproven = Counter(), Counter()
+        if counts.refused and not days:
             days[datetime.now(UTC).date()] = []
+        try:  # each day by itself, for one may have no partition while another has; the first that is written takes the counts
+            await self._write_each(pool, [_Part(rows, counts) for rows in days.values()])
+        finally:
+            self._refused.update(counts.refused)
+            self._unproven.update(counts.unproven)
+            lost, self._lost = self._lost, []
+            if lost:  # one line, for strangers must not be able to fill the disk
+                number = sum(each for each, _ in lost)
+                log.error("rejections_lost", reason="rejection_unstorable", rejections=number, exc_info=lost[0][1])
+
+    async def _write_each(self, pool: Pool, parts: Sequence[_Part]) -> None:
+        """Write each part, or keep what may pass later; such an error is raised once the other parts are written."""
         postponed: list[Exception] = []
-        for rows in days.values():  # each by itself, for a day may have no partition while another has
+        for part in parts:
             try:
-                await self._write_day(pool, rows, refused, unproven)
-            except Exception as error:
-                if passing_reason(error) is None:
-                    raise
+                await self._write_part(pool, part)
+            except Exception as error:  # noqa: BLE001  # see above
                 postponed.append(error)
-            else:
-                refused, unproven = Counter(), Counter()
-        self._refused.update(refused)
-        self._unproven.update(unproven)
         if postponed:
             raise postponed[0]
 
-    async def _write_day(self, pool: Pool, rows: Sequence[Rejected], refused: Counter[Quota], unproven: Counter[str]) -> None:
-        """Write rows of one day; what may pass later is kept, and raised."""
+    async def _write_part(self, pool: Pool, part: _Part) -> None:
+        """Write it; where it cannot be written, close in on the row at fault, so that no other is lost with it."""
         try:
             async with pool.connection() as connection:
-                await self._write(connection, rows, refused, unproven)
-        except DatabaseError as error:
-            if passing_reason(error) is None:
-                log.exception("rejections_lost", reason="rejection_unstorable", rejections=len(rows))
-                return
-            for row in rows:
-                self._refuse(self._waiting[row.source].offer(row))
-            raise
+                await self._write(connection, part.rows, part.counts.refused, part.counts.unproven)
+        except Exception as error:
+            if passing_reason(error) is not None:
+                for row in part.rows:
+                    self._refuse(self._waiting[row.source].offer(row))
+                raise
+            if parts := part.apart():
+                await self._write_each(pool, parts)
+            else:
+                self._lose(part, error)
+        else:
+            for each in part.counts:
+                each.clear()
+
+    def _lose(self, part: _Part, error: Exception) -> None:
+        """Only count a row that cannot be written; of counts that cannot be, the log line tells."""
+        self._lost.append((len(part.rows) or part.counts.refused.total(), error))
+        for each in part.counts:
+            each.clear()
+        self._refuse(part.rows)
+        self._buffer.wake()
 
     async def _write(
         self, connection: AsyncConnection, rows: Sequence[Rejected], refused: Mapping[Quota, int], unproven: Mapping[str, int]
@@ -255,9 +294,7 @@ async def _displace(connection: AsyncConnection, quota: Quota, ids: Sequence[UUI
 async def _insert(connection: AsyncConnection, rows: Sequence[Rejected]) -> None:
     if rows:
         cursor = connection.cursor()
-        await cursor.executemany(
-            _INSERT,
-            [(r.id, r.source, r.endpoint, r.reason, r.trace_id, r.client, Jsonb(r.headers), r.body) for r in rows],
-        )
+        values = [(r.id, r.source, r.endpoint, r.reason, r.trace_id, r.client, Jsonb(r.headers), r.body) for r in rows]
+        await cursor.executemany(_INSERT, values)
         await cursor.executemany(_LIST, [(*r.quota, r.id, r.client or "", r.worth) for r in rows])
         await cursor.execute(_FORGET, (min(r.quota[1] for r in rows) - _LISTED,))
