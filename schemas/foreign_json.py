@@ -22,6 +22,8 @@ Truth = Annotated[bool, msgspec.Meta(extra=NEEDED)]
 """A truth value that must not be left out."""
 State = Annotated[str, msgspec.Meta(extra=NEEDED)]
 """A word that decides about a state."""
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The exceptions of a decoder that meets another body than it expects; one that is nested too deep among them."""
 UNSTORABLE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """Found wherever a text of a JSON body might hold what Postgres cannot."""
 _ESCAPES: Final = re.compile(

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.razorpay import HANDLED_TYPES, SOURCE
 from streams.errors import Poison, PoisonReason
 from streams.payments.facts import (
@@ -41,7 +41,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
         return []
     try:
         event, left_out = _decoder.read(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
         raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.event!r}")

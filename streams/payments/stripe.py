@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
-import msgspec
-
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments import stripe_billing as billing
 from streams.payments import stripe_payments as payments
@@ -42,7 +40,7 @@ def _reader(shape: Any, translate: Callable[[Event[Subject], Subject], list[Fact
     def read(body: bytes, kind: str) -> list[Fact]:
         try:
             event, left_out = decoder.read(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
         if event.type != kind:
             raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.type!r}")

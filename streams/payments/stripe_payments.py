@@ -112,12 +112,13 @@ def _progress_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money
 def _step_of(charge: Charge, kind: str) -> str:
     """The first of these signs that holds; the type of the event comes before the fields of the charge."""
     refunded = charge.amount_refunded or 0
+    unsaid = kind == _REFUNDED or (charge.amount_captured or 0) > 0
     signs = (
         ("expired", kind == "charge.expired"),
         ("captured", kind == "charge.captured"),
         ("failed", kind == "charge.failed" or charge.status == "failed" or charge.paid is False),
         ("pending", kind == "charge.pending" or charge.status == "pending"),
-        ("captured", kind == _REFUNDED if charge.captured is None else charge.captured),
+        ("captured", unsaid if charge.captured is None else charge.captured),
         ("released", 0 < (charge.amount or 0) <= refunded),
     )
     return next((step for step, holds in signs if holds), "authorised")

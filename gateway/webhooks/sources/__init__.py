@@ -17,14 +17,12 @@ from gateway.webhooks.signatures import digests_of
 from outbox.append import OTHER_MODE, UNHANDLED, Received
 from runtime.settings import Secret
 from schemas.endpoints import place_of
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.providers import ModeOrAny, Provider
 
 Headers = CIMultiDictProxy[str]
 T = TypeVar("T")
 
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions of a decoder that meets another body than it expects."""
 WORD_MAX: Final = 255
 """Characters of a word of the provider's that becomes a key of ours."""
 

@@ -10,12 +10,12 @@ from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.webhooks.sources import UNREADABLE, Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
+from gateway.webhooks.sources import Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
 from outbox.append import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
 from schemas.envelope import EARLIEST, LATEST, Event
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.providers import ModeOrAny, account_of
 from schemas.stripe import DATASCHEMA, HANDLED_TYPES, PROVIDER, SOURCE, THIN, TYPE_PREFIX, StripeEvent, aggregate_of
 from schemas.stripe_thin import ThinEvent

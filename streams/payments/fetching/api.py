@@ -19,7 +19,7 @@ import msgspec
 
 from runtime.outgoing import trusted
 from runtime.settings import Secret
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.providers import account_of
 from schemas.stripe_snapshots import KINDS, Answer, StripeObject, mode_of
 from streams.errors import FetchReason
@@ -121,7 +121,7 @@ class StripeApi:
         patience = parse_retry_after(response.headers.get("Retry-After"), self._now())
         try:
             detail = f"{response.status}: {msgspec.json.decode(body, type=_Refusal).error.message}"
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return Failed(FetchReason.STRIPE_FAILED, f"{response.status}, and no word of Stripe's", patience, concerns_all=True)
         if response.status == HTTPStatus.NOT_FOUND:
             return Gone()
@@ -142,7 +142,7 @@ _REFUSALS: Final[dict[int, tuple[FetchReason, bool]]] = {
 def _answer(claimed: Wanted, body: bytes, at: int, version: str | None) -> Answer | Gone | Failed:
     try:
         found = _object.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         return Failed(FetchReason.ANSWER_MALFORMED, str(error))
     if (found.object, found.id) != (claimed.kind, claimed.object_id):
         return Failed(FetchReason.ANSWER_MISMATCHED, "it is another object than the one that was asked for")

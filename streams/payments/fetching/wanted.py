@@ -7,7 +7,7 @@ import msgspec
 from prometheus_client import Counter
 
 from schemas.envelope import Event
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.stripe import SOURCE, TYPE_PREFIX
 from schemas.stripe_snapshots import KINDS
 from schemas.stripe_thin import DATASCHEMA, ThinEvent
@@ -43,7 +43,7 @@ def of_thin_events(events: Iterable[Event]) -> list[Wanted]:
 def _of_thin(event: Event) -> Wanted | None:
     try:
         thin = _thin.decode(event.data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error), event.id) from error
     named = thin.related_object
     if named is None or named.id is None or named.type not in KINDS:
@@ -103,5 +103,5 @@ def _kind_of(key: Key) -> str:
 def _marks_of(event: Event) -> _Marks:
     try:
         return _marks.decode(event.data)
-    except msgspec.DecodeError:  # no other code needs them to be sound
+    except UNREADABLE:  # no other code needs them to be sound
         return _Marks()

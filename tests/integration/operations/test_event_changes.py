@@ -77,6 +77,15 @@ async def test_one_that_is_not_handled_yet_changes_nothing(gateway: Gateway) -> 
     assert await changes(gateway, event) == {("payment", "pi_1"): {}}
 
 
+async def test_one_that_is_nested_too_deep_to_be_handled_is_shown(gateway: Gateway) -> None:
+    """The gateway reads past what it does not need; the fraction has the worker go through all of it."""
+    body = Payment(id="pi_1").succeeded(event_id="evt_1", metadata="deep", amount=1999.0)
+    deep = body.replace(b'"deep"', b'{"a":' * 700 + b"1" + b"}" * 700)
+    [event] = await receive(gateway, deep)
+    answer = await gateway.get(f"/v1/admin/events/{event}")
+    assert (answer.status, "changes" in await answer.json()) == (200, False)
+
+
 @pytest.mark.parametrize("lost", ["delete from outbox where id = %s", "update outbox set data = 'null' where id = %s"])
 async def test_what_was_before_is_unknown_where_an_earlier_event_is_gone(gateway: Gateway, database_url: str, lost: str) -> None:
     payment = Payment(id="pi_1")

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-import msgspec
 from schemas.acme import HANDLED_TYPES, AcmeEvent
 
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments.facts import Fact, Money, PaymentFact, Stamp
 
@@ -17,7 +16,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
         return []
     try:
         event = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     paid = event.kind == "charge.paid"
     amount = Money(event.amount, event.currency)

@@ -251,6 +251,17 @@ def test_a_body_that_breaks_the_shape_is_poison(kind: str, body: bytes) -> None:
     assert poison.value.reason == "event_malformed"
 
 
+@pytest.mark.parametrize("kind", sorted(HANDLED_TYPES))
+@pytest.mark.parametrize("levels", [1_500, 100_000])
+def test_a_body_that_is_nested_too_deep_is_poison(kind: str, levels: int) -> None:
+    """A newer Python decodes the shallower one, and cannot go through it again for the sake of the fraction."""
+    body = event(kind, {"id": "x_1", "metadata": "deep"}, at=START).replace(f":{START}".encode(), f":{START}.0".encode())
+    deep = body.replace(b'"deep"', b'{"a":' * levels + b"1" + b"}" * levels)
+    with pytest.raises(Poison) as poison:
+        facts_of(kind, deep)
+    assert poison.value.reason == "event_malformed"
+
+
 def test_an_event_recorded_as_another_type_is_poison() -> None:
     with pytest.raises(Poison) as poison:
         facts_of("payment_intent.succeeded", Payment().created())
@@ -276,6 +287,9 @@ def bare(kind: str, **changes: object) -> PaymentFact:
         ("expired", {"captured": False, "amount_refunded": 1999}, "canceled", None),
         ("refunded", {"captured": False, "amount_refunded": 1999}, "canceled", None),
         ("updated", {}, None, 1999),
+        ("succeeded", {"captured": None, "paid": True, "amount_captured": 1999}, None, 1999),
+        ("succeeded", {"captured": None, "paid": True, "amount_captured": 0}, "processing", None),
+        ("failed", {"captured": None, "status": "failed", "paid": False, "amount_captured": 0}, "failed", None),
     ],
 )
 def test_a_bare_charge_is_a_payment_that_tells_how_far_it_is(
