@@ -35,8 +35,11 @@ IdempotencyKey = Annotated[str, Meta(pattern=r"^[ -~]{1,255}\Z")]
 _DOCUMENT_ID: Final = r"[ -~]{1,512}|[ -~\x80-\u07ff]{1,256}|[ -~\x80-\uffff]{1,170}|[^\x00-\x1f\x7f]{1,128}"
 DocumentId = Annotated[str, Meta(min_length=1, max_length=512, pattern=rf"^(?:{_DOCUMENT_ID})\Z")]
 """Elasticsearch takes 512 bytes: as many characters of ASCII, and fewer of those that UTF-8 writes in two, three or four."""
-Recipient = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-"""A user's id, or an address of whatever channel."""
+RECIPIENT_BYTES: Final = 2048
+"""Bytes that an entry of an index of Postgres has room for, which takes 2,704 in all."""
+_RECIPIENT: Final = r"[ -~]{1,2048}|[ -~\x80-\u07ff]{1,1024}|[ -~\x80-\uffff]{1,682}|[^\x00-\x1f\x7f]{1,512}"
+Recipient = Annotated[str, Meta(min_length=1, max_length=RECIPIENT_BYTES, pattern=rf"^(?:{_RECIPIENT})\Z")]
+"""A user's id, or an address of whatever channel: in UTF-8 it fits into `RECIPIENT_BYTES`."""
 # An address goes into headers and URLs, so nothing in it may end a line or begin another address.
 _BLANK: Final = r"\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _NO_ADDRESS: Final = rf"\x00-\x08\x0e-\x1b{_BLANK}\x22,:;<>@\x7f"
@@ -78,6 +81,11 @@ def is_storable(value: object) -> bool:
 def storable(text: str) -> str:
     """The text as Postgres takes it: what it does not take is written out, as a backslash and the number."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def cut(text: str, length: int) -> str:
+    """The beginning of the text that fits into so many bytes of UTF-8."""
+    return text if len(text) * 4 <= length else text.encode()[:length].decode(errors="ignore")
 
 
 def is_too_deep(body: bytes) -> bool:

@@ -16,6 +16,7 @@ from runtime.database import Pool
 from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
 from schemas.templates import TemplateError, check, fields_of
+from schemas.text import RECIPIENT_BYTES, cut
 from streams.due import hearing
 from streams.errors import Poison
 from streams.notifications import store
@@ -71,7 +72,7 @@ class NotificationsHandler:
     def _notification(self, event: Event, command: SendNotification, address: str | None) -> Notification:
         return Notification(
             id=event.id,
-            recipient=command.to,
+            recipient=cut(command.to, RECIPIENT_BYTES),  # a provider's address of a payer may have any length
             channel=command.channel,
             template=command.template,
             data=command.data,

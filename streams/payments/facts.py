@@ -206,7 +206,7 @@ def word_in(notes: Notes, *names: str) -> str | None:
     """The first note of these names that is a text, and one that can be kept."""
     if not isinstance(notes, dict):
         return None
-    return next((word for name in names if (word := _worded(notes.get(name)))), None)
+    return next((word for name in names if (word := word_of(notes.get(name)))), None)
 
 
 def reference_in(notes: Notes) -> str | None:
@@ -218,7 +218,8 @@ def user_in(notes: Notes) -> str | None:
     return word_in(notes, "user_id", "userId")
 
 
-def _worded(value: Any) -> str | None:
+def word_of(value: Any) -> str | None:
+    """The text that is kept of a merchant's own value: one that is longer than an index has room for is none."""
     if (number := whole(value)) is not None:
         value = str(number)
     return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None

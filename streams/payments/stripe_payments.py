@@ -19,6 +19,7 @@ from streams.payments.facts import (
     money,
     reference_in,
     user_in,
+    word_of,
 )
 from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
 
@@ -235,7 +236,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
     payment, invoice = named(session.payment_intent), named(session.invoice)
     asked = _stated(session.amount_total, session.currency)
     email = session.customer_details.email if session.customer_details else None
-    contact, user = email or session.customer_email or None, user_in(session.metadata) or session.client_reference_id or None
+    contact, user = email or session.customer_email or None, user_in(session.metadata) or word_of(session.client_reference_id)
     facts: list[Fact] = []
     if payment is not None:
         failed = kind == _SESSION_FAILED
@@ -283,5 +284,5 @@ def _stated(amount: int | None, currency: str | None) -> Money | None:
 
 
 def _invoice_behind(intent: PaymentIntent) -> str | None:
-    named_order = intent.payment_details.order_reference if intent.payment_details else None
+    named_order = named(intent.payment_details.order_reference) if intent.payment_details else None
     return named_order if named_order is not None and named_order.startswith("in_") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,14 @@ async def test_an_address_that_no_mailbox_can_have_is_refused_at_once(gateway: G
     assert (status, problem["reason"], problem["fields"]) == (422, "address_invalid", ["email"])
     status, problem = await ask(gateway, "POST", "notifications/send", {**command(), "to": address})
     assert (status, problem["reason"], problem["fields"]) == (422, "address_invalid", ["to"])
+
+
+@pytest.mark.parametrize(("letters", "length"), [((0x4E00, 0x9FFF), 2048), ((0x1F300, 0x1F5FF), 2048), ((0x61, 0x7A), 2049)])
+async def test_a_recipient_that_no_index_holds_is_refused(gateway: Gateway, letters: tuple[int, int], length: int) -> None:
+    random = Random(1)
+    to = "".join(chr(random.randint(*letters)) for _ in range(length))
+    status, problem = await ask(gateway, "POST", "notifications/send", {**command(), "to": to})
+    assert (status, problem["reason"]) == (422, "field_invalid")
 
 
 async def test_an_international_address_is_taken(gateway: Gateway) -> None:

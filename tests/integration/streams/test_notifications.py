@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +26,7 @@ from runtime.tracing import new_trace
 from schemas import registry
 from schemas.envelope import Event
 from schemas.operations import SendNotification
+from schemas.text import RECIPIENT_BYTES
 from streams.due import hearing
 from streams.errors import Poison
 from streams.notifications import store
@@ -225,6 +227,18 @@ async def test_a_payer_whom_nobody_knows_is_written_to_at_the_address_of_the_eve
     assert [taken.recipients for taken in mail.mails] == [["payer@example.com"]]
     assert ((await worker.read(sent)).to, (await worker.read(sent)).address) == ("u-unknown", "payer@example.com")
     assert (await worker.read(refused)).reason == "opted_out"
+
+
+@pytest.mark.parametrize("letters", ["abcdefghijklmnopqrstuvwxyz", "".join(map(chr, range(0x4E00, 0x9FFF)))])
+async def test_a_payers_address_that_no_index_holds_is_none(worker: Worker, letters: str) -> None:
+    """As a provider may state one; repeated letters would be compressed, and fit."""
+    long = "".join(Random(1).choices(letters, k=3000)) + "@gmail.com"
+    made = [await worker.command(long), await worker.command("u-unknown", fallback=long)]
+    views = [await worker.read(each) for each in made]
+    assert [(view.status, view.reason) for view in views] == [("failed", "address_invalid")] * 2
+    assert long.startswith(views[0].to)
+    assert len(long[: len(views[0].to) + 1].encode()) > RECIPIENT_BYTES
+    assert [kind for kind, _ in await worker.told()] == ["notification.failed"] * 2
 
 
 async def test_a_command_that_no_text_can_be_made_of_is_poison(worker: Worker) -> None:

@@ -131,6 +131,23 @@ async def test_a_word_that_postgres_cannot_hold_is_left_out_and_costs_nothing_el
     assert poison.value.reason == "text_unstorable"
 
 
+async def test_an_id_of_the_merchants_that_no_index_holds_is_left_out(worker: Worker) -> None:
+    long = random.Random(1).randbytes(1500).hex()
+    session = {
+        "id": "cs_1", "object": "checkout.session", "payment_intent": "pi_1", "payment_status": "paid", "amount_total": 1999,
+        "currency": "usd", "client_reference_id": long, "customer_details": {"email": f"{long}@gmail.com"},
+    }  # fmt: skip
+    intent = Payment(id="pi_2", metadata={"user_id": long, "reference": long}, receipt_email=f"{long}@gmail.com")
+    details = {"customer_reference": None, "order_reference": f"in_{long}"}
+    await worker.handle(event("checkout.session.completed", session, at=START), intent.succeeded(payment_details=details))
+    rows = await worker.rows("select status, amount, reference, user_id, invoice_id from payments order by id")
+    assert [tuple(row.values()) for row in rows] == [
+        ("succeeded", 1999, "pi_1", None, None), ("succeeded", 1999, "pi_2", None, None)
+    ]  # fmt: skip
+    sent = [row["data"]["to"] for row in await worker.outbox("notification.send")]
+    assert sent == [f"{long}@gmail.com"]  # the session vouches for its payment, which tells by itself
+
+
 async def test_a_refund_that_fails_takes_the_payment_back_and_tells_subscribers_and_the_payer(worker: Worker) -> None:
     payment = Payment(metadata={"user_id": "u-1"})
     await worker.handle(payment.succeeded(START), payment.refunded(1999, START + 1))

@@ -15,7 +15,7 @@ from gateway.route import records_of
 from ops.contracts.records import with_patterns_for_all
 from ops.processes.routes import INTERNAL, WEBHOOKS
 from schemas import text
-from schemas.text import DEPTH_MAX, accepts, is_storable, is_too_deep, storable
+from schemas.text import DEPTH_MAX, accepts, cut, is_storable, is_too_deep, storable
 
 KINDS: Final = {
     "Word": "evt_1", "WordOrNone": "evt_1", "Line": "a line", "Filter": "a line", "Id": "pi_1", "Cursor": "AAAA-_",
@@ -33,6 +33,21 @@ def test_no_kind_takes_a_control_character_wherever_it_stands(name: str) -> None
         assert [place for place in range(len(good) + 1) if accepts(kind, good[:place] + odd + good[place:])] == []
     assert not accepts(kind, good + "\ud800")
     assert not accepts(kind, good * 3000)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "名", "💩"])
+@pytest.mark.parametrize(("kind", "size"), [("DocumentId", 512), ("Recipient", text.RECIPIENT_BYTES)])
+def test_what_is_bounded_in_bytes_is_so_in_every_script(kind: str, size: int, letter: str) -> None:
+    most = size // len(letter.encode())
+    assert [accepts(getattr(text, kind), letter * count) for count in (1, most, most + 1)] == [True, True, False]
+
+
+@given(st.text(), st.integers(0, 40))
+def test_what_is_cut_fits_and_is_the_beginning(line: str, length: int) -> None:
+    kept = cut(line, length)
+    assert line.startswith(kept)
+    assert len(kept.encode()) <= length
+    assert kept == line or len(line[: len(kept) + 1].encode()) > length
 
 
 def test_an_explanation_has_lines_and_is_not_blank() -> None:

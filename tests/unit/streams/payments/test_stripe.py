@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import orjson
 import pytest
@@ -100,6 +101,16 @@ def test_order_id_and_camel_case_user_are_understood_and_a_partial_capture_count
 def test_an_order_reference_that_is_no_invoice_links_nothing() -> None:
     details = {"customer_reference": None, "order_reference": "PO-1234"}
     assert only("payment_intent.created", Payment().created(payment_details=details)).invoice_id is None
+
+
+def test_a_text_that_no_index_holds_names_nobody() -> None:
+    long = Random(1).randbytes(1500).hex()
+    details = {"customer_reference": None, "order_reference": f"in_{long}"}
+    assert only("payment_intent.created", Payment().created(payment_details=details)).invoice_id is None
+    session = {"id": "cs_1", "payment_intent": "pi_1", "client_reference_id": long, "payment_status": "paid"}
+    assert only("checkout.session.completed", event("checkout.session.completed", session, at=START)).user_id is None
+    named = event("checkout.session.completed", {**session, "client_reference_id": long[:500]}, at=START)
+    assert only("checkout.session.completed", named).user_id == long[:500]
 
 
 @BOTH
