@@ -4,25 +4,45 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.structs import TopicPartition
 
 from runtime.renewal import newest
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
     """
-    aiokafka's client, with two changes.
+    aiokafka's client, with three changes.
 
     It keeps the password that it was made with and gives it to each new connection; the file that holds it may have changed.
     And a call that is under way while it closes, such as the look for the committed offsets in a rebalance, opens its
-    connections again, which then nobody closes.
+    connections again, which then nobody closes. The third is that the bytes of a fetch are there for who reads them again.
     """
 
     _is_closed = False
+    fetched: Any = None
+    """The answer to the last fetch, until it is taken; it is whole only in the turn of the loop in which `send` returns."""
 
     @property
     def _sasl_plain_password(self) -> str | None:
         given: str | None = vars(self)["_sasl_plain_password"]
         return given and newest(given)
+
+    async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
+        """Send a request, and return what is answered."""
+        response = await super().send(node_id, request, **options)
+        if isinstance(request, FetchRequest):
+            self.fetched = response
+        return response
+
+    def take_fetched(self) -> list[tuple[TopicPartition, int, bytes]]:
+        """Return, once, what the last fetch was answered: each partition with Kafka's error code and its batches of records."""
+        response, self.fetched = self.fetched, None
+        return [
+            (TopicPartition(topic, partition), code, rest[-1] or b"")
+            for topic, partitions in (response.topics if response else ())
+            for partition, code, _, *rest in partitions
+        ]
 
     async def close(self) -> None:
         """Close the connections, also those that are being made now."""

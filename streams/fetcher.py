@@ -1,17 +1,36 @@
-"""The names of aiokafka's fetcher that are overridden: how long it polls, how much it hands over, and what Kafka refuses."""
+"""
+The names of aiokafka's fetcher that are overridden: how long it polls, how much it hands over, what Kafka refuses, and what
+cannot be read.
+"""
 
 import asyncio
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from struct import unpack_from
 from typing import Any, Final
 
 import structlog
+from aiokafka import ConsumerRecord
 from aiokafka.consumer import fetcher
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    for_code,
+)
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import RecordMap
+from faust.types import TP
 
 from runtime.excerpts import described
 from streams.agents import Most, size_of
+from streams.records import OddHeaders
 from streams.rights import Rights
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -21,6 +40,82 @@ _POLL_BESIDE: Final = 20  # milliseconds
 _LOOK_AGAIN: Final = 0.2  # seconds
 _STEP: Final = 25
 """Records that are taken of what was fetched before their bytes are counted."""
+_BROKEN: Final = {CorruptRecordException.errno, UnknownError.errno}
+"""Error codes of a partition whose log the broker itself cannot read; aiokafka would ask again at once, for ever."""
+_OVERHEAD: Final = 12
+_LEAST: Final = 61
+"""Bytes of a batch before its length counts, and of one without records."""
+_MAGIC_AT: Final = 16
+_WITH_HEADERS: Final = 2
+"""The format of batches since Kafka 0.11."""
+
+
+class OddName(str):
+    """A header's name that is not UTF-8, with such bytes spelled out."""
+
+    __slots__ = ()
+
+
+class _Spelled(bytearray):
+    """The bytes of records, of which aiokafka decodes nothing but the names of headers."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return _Spelled(found) if isinstance(found, bytearray) else found
+
+    def decode(self, *_: Any) -> str:
+        try:
+            return super().decode()
+        except UnicodeDecodeError:
+            return OddName(super().decode(errors="backslashreplace"))
+
+
+class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka's batch of records in Python, whose headers may have any name."""
+
+    _buffer: bytearray
+
+    def __iter__(self) -> Any:
+        found = super().__iter__()
+        self._buffer = _Spelled(self._buffer)
+        return found
+
+
+class _Batches:
+    """The batches that aiokafka's PartitionRecords is given to read, from the one on that holds an offset."""
+
+    def __init__(self, fetched: bytes, offset: int) -> None:
+        self._left = (batch for batch in _batches_in(fetched) if batch.next_offset > offset)
+        self._next: Any = None
+
+    def has_next(self) -> bool:
+        """Return true while there is another batch. Raises CorruptRecordException."""
+        self._next = next(self._left, None)
+        return self._next is not None
+
+    def next_batch(self) -> Any:
+        """Return the batch that was found."""
+        return self._next
+
+
+def _batches_in(fetched: bytes) -> Iterator[Any]:
+    """Yield the batches of a fetch; the last may be cut off, and comes whole with another. Raises CorruptRecordException."""
+    at = 0
+    while at + _OVERHEAD <= len(fetched):
+        [length] = unpack_from(">i", fetched, at + 8)
+        end = at + _OVERHEAD + length
+        if end > len(fetched):
+            return
+        batch = fetched[at:end]
+        if length < 0 or len(batch) <= _MAGIC_AT:
+            raise CorruptRecordException(f"a batch claims to have {length} bytes")
+        if batch[_MAGIC_AT] < _WITH_HEADERS:
+            yield MemoryRecords(batch).next_batch()
+        elif len(batch) < _LEAST:
+            raise CorruptRecordException(f"a batch claims to have {length} bytes")
+        else:
+            yield _Batch(batch)
+        at = end
 
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
@@ -30,10 +125,14 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
     It has one poll under way for each broker, without the partitions of which something waits. Were such a poll long, nothing
     would be fetched for those meanwhile: with Faust's 1.5 s a worker with a backlog starved for half a second at a time, and
     handled 3,200 instead of 5,900 events a second. It hands over as many bytes as a batch may have.
+
+    Where aiokafka cannot read a record it raises, of whatever partition, and Faust ends the process, at every start again. Here
+    headers with odd names are read in another way, and before anything else that cannot be read its partition waits alone.
     """
 
     most: Most
     rights: Rights
+    unreadable: Unreadable
 
     async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int = 0) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
         """
@@ -41,23 +140,72 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
         An error behind what is taken already waits for the next call, where it comes again.
         """
-        try:
-            found: RecordMap = await super().fetched_records(partitions, timeout, min(_STEP, max_records))
-        except TopicAuthorizationFailedError as error:
-            self._leave_alone(error)
-            return {}
+        found = await self._take(partitions, timeout, min(_STEP, max_records))
         taken = dict(found)
         while found and (left := max_records - sum(map(len, taken.values()))) > 0:
             if sum(map(size_of, taken.values())) >= self.most.size:
                 break
             try:
-                found = await super().fetched_records(partitions, 0, min(_STEP, left))
-            except Exception as error:  # noqa: BLE001  # aiokafka's, Kafka's, or a record that cannot be read
+                found = await self._take(partitions, 0, min(_STEP, left))
+            except Exception as error:  # noqa: BLE001  # aiokafka's, or Kafka's
                 log.debug("fetch_ended_early", error=described(error))
                 break
             for place, records in found.items():
                 taken[place] = [*taken.get(place, ()), *records]
+        self.unreadable.went_on(taken)
         return taken
+
+    async def _take(self, partitions: Any, timeout: float, most: int) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
+        try:
+            found: RecordMap = await super().fetched_records(partitions, timeout, most)
+        except TopicAuthorizationFailedError as error:
+            self._leave_alone(error)
+            return {}
+        except RecordTooLargeError as error:  # more than Kafka has: it always gives one batch whole
+            _, place, offset, *_ = error.args
+            if self._subscriptions.is_assigned(place):
+                self._subscriptions.seek(place, offset)  # aiokafka passes it over
+                self._wait_at(place, offset, error)
+            return {}
+        return found
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
+        """Fetch once from one broker, and have what came read in two ways."""
+        came: bool = await super()._proc_fetch_request(assignment, node_id, request)
+        for place, code, batches in self._client.take_fetched():
+            result = self._records.get(place)
+            if isinstance(result, fetcher.FetchResult):
+                found = result._partition_records  # noqa: SLF001  # it has no other seam
+                found._records_iterator = self._read(place, found, found._records_iterator, batches)  # noqa: SLF001  # likewise
+            elif code in _BROKEN and assignment.active and assignment.state_value(place).has_valid_position:
+                self._wait_at(place, assignment.state_value(place).position, for_code(code)())
+            elif not code and not batches:  # there is nothing more, such as where the batch was deleted
+                self.unreadable.forget(place)
+        return came
+
+    def _read(self, place: TP, found: Any, records: Iterable[ConsumerRecord], fetched: bytes) -> Iterator[ConsumerRecord]:
+        """Yield the records of a fetch; from one on that aiokafka cannot read, those of our own way to read them."""
+        try:
+            yield from records
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the bytes are at fault
+            failed = error
+        else:
+            return
+        at = found.next_fetch_offset
+        try:
+            found._records = _Batches(fetched, at)  # noqa: SLF001  # it has no other seam
+            for record in found._unpack_records():  # noqa: SLF001  # likewise
+                is_odd = any(isinstance(name, OddName) for name, _ in record.headers)
+                yield replace(record, headers=OddHeaders(record.headers)) if is_odd else record
+        except Exception as error:  # noqa: BLE001  # likewise
+            failed, at = error, found.next_fetch_offset
+        if found.next_fetch_offset == at:
+            self._wait_at(place, at, failed)
+
+    def _wait_at(self, place: TP, offset: int, error: Exception) -> None:
+        """Fetch nothing of a partition for a while, since what comes next cannot be read."""
+        self.unreadable.note(place, offset, error)
+        self._pause([place])
 
     async def close(self) -> None:
         """
@@ -80,11 +228,15 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         self.rights.suspect(error)
         refused = [place for place in self._subscriptions.assigned_partitions() if place.topic == error.args[0]]
         for place in refused:
-            self._subscriptions.pause(place)
             self._records.pop(place, None)  # the same refusal, since it comes for all of them at once
+        self._pause(refused)
+
+    def _pause(self, places: Collection[TP]) -> None:
+        for place in places:
+            self._subscriptions.pause(place)
 
         def resume() -> None:
-            for place in refused:
+            for place in places:
                 if self._subscriptions.is_assigned(place):
                     self._subscriptions.resume(place)
 

@@ -16,6 +16,11 @@ RETRIED = Counter(
     "tallyhook_worker_retried_total", "Attempts that failed because a server did not answer, by reason.", ["worker", "reason"]
 )
 BLOCKED = Gauge("tallyhook_worker_blocked", "1 while the worker waits for a server that does not answer, else 0.", ["worker"])
+UNREADABLE = Gauge(
+    "tallyhook_worker_unreadable_partitions",
+    "Partitions of this process that wait at a batch of records that cannot be read.",
+    ["worker"],
+)
 LAG = Gauge(
     "tallyhook_worker_lag",
     "Records of a partition of this process that are not committed yet: the end offset minus the committed one.",

@@ -29,6 +29,7 @@ from streams import dashboard
 from streams.member import Member
 from streams.progress import Held, expose, read_all
 from streams.transport import App
+from streams.unreadable import UNREADABLE
 from topology.page import CONTENT_SECURITY, HyperLink, render
 from topology.survey import Survey
 from topology.view import Topology, around
@@ -107,7 +108,10 @@ def _state(app: App, *, joined: bool) -> Mapping[str, Any]:
         return {"ready": False, "partitions": 0, "reason": MISSING, "detail": missing}
     if not joined:
         return {"ready": False, "partitions": 0, "reason": "group_joining"}
-    return {"ready": True, "partitions": len(app.consumer.assignment())}
+    partitions = len(app.consumer.assignment())
+    if detail := app.unreadable.detail:
+        return {"ready": False, "partitions": partitions, "reason": UNREADABLE, "detail": detail}
+    return {"ready": True, "partitions": partitions}
 
 
 def _why(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A Kafka record as it comes, and the step from it to an event."""
 
-from typing import NamedTuple, TypeVar
+from operator import methodcaller
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,13 @@ from schemas.errors import Reason as SchemaReason
 from schemas.errors import SchemaError
 from streams.errors import Poison, PoisonReason
 
+_HEADERS: Final = methodcaller("headers")
+"""
+confluent_kafka's `Message.headers()`, for a record of any client.
+
+For an odd name it returns an error and a list with holes at once. Python notices that in a call from C, but not where it has
+specialised the call for speed: there the list comes, and whoever looks into it ends the process with a fault of memory.
+"""
 Data = TypeVar("Data", bound=msgspec.Struct)
 
 
@@ -26,6 +34,16 @@ class Record(NamedTuple):
     headers: Headers
 
 
+class OddHeaders(tuple[tuple[str, bytes | None], ...]):
+    """
+    Headers with a name that is not UTF-8, which librdkafka's clients and others can write.
+
+    Such bytes are spelled out in hexadecimal. It is empty where the client that read the record gives none of its headers then.
+    """
+
+    __slots__ = ()
+
+
 def decode(record: Record) -> Event:
     """
     The event in a record.
@@ -34,6 +52,8 @@ def decode(record: Record) -> Event:
     """
     if record.value is None:
         raise Poison(PoisonReason.VALUE_MISSING, "the record has no value")
+    if isinstance(record.headers, OddHeaders):
+        raise Poison(SchemaReason.ENVELOPE_MALFORMED, "the name of a header is not UTF-8")
     try:
         event = from_headers(record.topic, record.headers, record.value)
     except SchemaError as error:
@@ -43,6 +63,15 @@ def decode(record: Record) -> Event:
     if not is_time_ordered(event.id):
         raise Poison(PoisonReason.EVENT_ID_UNORDERED, f"{event.id} is not a UUIDv7, so no daily partition can hold its mark")
     return event
+
+
+def headers_of(message: Any) -> Headers:
+    """Return the headers of a record that confluent_kafka has read; of one with an odd name it gives none."""
+    try:
+        found: Headers | None = _HEADERS(message)
+    except (SystemError, UnicodeDecodeError):
+        return OddHeaders()
+    return found or []
 
 
 def id_of(record: Record) -> UUID | None:

@@ -37,6 +37,7 @@ from streams.fetcher import Fetcher
 from streams.in_hand import InHand
 from streams.monitor import Monitor
 from streams.rights import Rights
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -79,6 +80,7 @@ class App(faust.App):
         self.transport = Transport([URL(each) for each in broker], self)
         self.offsets: Final = _offsets(kafka)
         self.rights: Final = Rights(self, topics, retry)
+        self.unreadable: Final = Unreadable(work.consumer, kafka)
         self.add_dependency(self.rights)
         add_agents(self, topics, work)
 
@@ -122,6 +124,7 @@ class Consumer(driver.Consumer):
             self.stop_flow()
             self.in_hand.clear()
             self._anew.clear()
+            self.app.unreadable.clear()
         await super().on_partitions_revoked(revoked)
 
     @override
@@ -244,8 +247,9 @@ class Thread(driver.AIOKafkaConsumerThread):
         coordinator, rights = consumer._coordinator, self.app.rights  # noqa: SLF001  # it has no other seam
         guard(coordinator, lambda: self.app.consumer_generation_id)
         guard_rights(coordinator, rights.suspect, rights.retry)
-        consumer._fetcher.__class__ = Fetcher  # noqa: SLF001  # likewise
-        consumer._fetcher.most, consumer._fetcher.rights = self.app.work.most, rights  # noqa: SLF001  # likewise
+        fetcher = consumer._fetcher  # noqa: SLF001  # likewise
+        fetcher.__class__ = Fetcher
+        fetcher.most, fetcher.rights, fetcher.unreadable = self.app.work.most, rights, self.app.unreadable
         consumer._client.__class__ = Client  # noqa: SLF001  # likewise
 
     @override

@@ -10,7 +10,7 @@ from outbox.errors import BrokerError
 from outbox.errors import Reason as BrokerReason
 from outbox.offsets import Place
 from runtime.kafka import Cluster
-from streams.records import Record
+from streams.records import Record, headers_of
 
 _BATCH: Final = 2000
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # no more than that, and one piece
@@ -58,6 +58,7 @@ def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
+            "check.crcs": True,
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 50,
             "queued.max.messages.kbytes": _FETCHED_KIB,
@@ -113,4 +114,4 @@ def _take(consumer: Consumer, left: _Left, message: Any) -> Record | None:
         consumer.incremental_unassign([TopicPartition(*place)])
     if error is not None or message.offset() >= stop:
         return None
-    return Record(*wanted.place, message.offset(), message.key(), message.value(), message.headers() or [])
+    return Record(*wanted.place, message.offset(), message.key(), message.value(), headers_of(message))

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ops.dev.lines import wrapped
 from ops.stack.errors import Reason, StackError
 from schemas.topics import TOPICS
+from streams.records import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,8 +151,8 @@ def _await_events(http: requests.Session, url: str, awaited: set[str], watch: _W
 def _note(watch: _Watch) -> None:
     for message in watch.consumer.consume(100, timeout=_LOOK_EVERY):
         if message.error() is None:
-            event_id = dict(message.headers() or ()).get("ce_id", b"")
-            name = event_id.decode() if isinstance(event_id, bytes) else str(event_id)
+            event_id = dict(headers_of(message)).get("ce_id", b"")
+            name = (event_id or b"").decode(errors="replace")
             place = f"Kafka: {message.topic()}, partition {message.partition()}, offset {message.offset()}"
             watch.seen.setdefault(name, _Seen(_since(watch.sent), place))
 

@@ -94,13 +94,16 @@ class Bench:
     group: str = field(default_factory=lambda: f"g-{uuid4().hex[:8]}")
 
     @asynccontextmanager
-    async def worker(self, handler: Handler, *others: str, most: Most = MOST, commit_interval: float = 0.2) -> AsyncIterator[App]:
+    async def worker(
+        self, handler: Handler, *others: str, most: Most = MOST, commit_interval: float = 0.2, retry: float = 5.0
+    ) -> AsyncIterator[App]:
         """A worker of the topic and of others."""
         app = App(
             self.group,
             [self.topic, *others],
             Work("test", most, handler.handle, handler.lost, handler.reassigned, stuck),
             kafka=self.kafka,
+            retry=retry,
             store="memory://",
             datadir=str(self.folder / uuid4().hex),
             topic_disable_leader=True,

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.record.default_records import _DefaultRecordBatchPy
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from packaging.specifiers import SpecifierSet
@@ -100,6 +101,16 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     assert 'if "already rebalanced" in str(exc)' in inspect.getsource(driver.AIOKafkaConsumerThread._commit)
     assert "self._committed_offset.update(committable_offsets)" in inspect.getsource(driver.Consumer._commit_offsets)
     assert "acked[: len(batch)] = []" in inspect.getsource(driver.Consumer._new_offset)
+    assert str(inspect.signature(fetcher.Fetcher._proc_fetch_request)) == "(self, assignment, node_id, request)"
+    fetch = inspect.getsource(fetcher.Fetcher._proc_fetch_request)
+    assert "response = await self._client.send(node_id, request)" in fetch
+    assert "tp,\n                            fetch_offset,\n                            self._max_partition" in fetch
+    assert "self._partition_records = partition_records" in inspect.getsource(fetcher.FetchResult.__init__)
+    assert "self._records_iterator = self._unpack_records()" in inspect.getsource(fetcher.PartitionRecords.__init__)
+    unpack = inspect.getsource(fetcher.PartitionRecords._unpack_records)
+    assert "records = self._records\n        while records.has_next():" in unpack
+    assert '.decode("utf-8")' in inspect.getsource(_DefaultRecordBatchPy._read_msg)
+    assert "self._maybe_uncompress()\n        return self" in inspect.getsource(_DefaultRecordBatchPy.__iter__)
     assert "tp_state.paused" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
     assert "Errors.TopicAuthorizationFailedError(tp.topic)" in inspect.getsource(fetcher.Fetcher)
     assert "self.generation = " in inspect.getsource(GroupCoordinator.__init__)

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.envelope import Event, to_headers
 from streams.errors import Poison
-from streams.records import Record, decode
+from streams.records import OddHeaders, Record, decode
 
 EVENT: Final = Event(
     id=UUID("019ab2f0-6c00-7abc-8def-0123456789ab"),
@@ -47,6 +47,7 @@ def test_empty_data_is_data() -> None:
         (record()._replace(headers=[]), "envelope_incomplete"),
         (record()._replace(headers=[(name, None) for name, _ in record().headers]), "envelope_incomplete"),
         (record(ce_id=b"evt_1"), "envelope_malformed"),
+        (record()._replace(headers=OddHeaders(record().headers)), "envelope_malformed"),
         (record(ce_subject=b"\xff"), "envelope_malformed"),
         (record(ce_time=b"2026-11-24T12:00:00"), "envelope_malformed"),
         (record(ce_time=b"0001-01-01T00:00:00+14:00"), "envelope_malformed"),
