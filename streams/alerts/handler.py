@@ -1,5 +1,6 @@
 """Handles alerts, by settings of its own: the first of its kind in a window becomes a notification, the others are counted."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from schemas.credentials import only
 from schemas.envelope import Event
 from schemas.operations import AlertRaised, Channel, SendNotification
 from schemas.partners import check_signing
-from schemas.text import Phone, Recipient, accepts
+from schemas.text import Email, Phone, Recipient, accepts
 from streams.alerts import webhook
 from streams.due import hearing
 from streams.leads.crm import opened_crm
@@ -62,13 +63,18 @@ class AlertSettings(StreamSettings, OutboundSettings):
             yield f"ALERT_TO: {fault}"
 
 
+_NAMED: Final = re.compile(r"<[^<>]+@[^<>]+>")
+"""An address with a name before it."""
+_DIALLED: Final = re.compile(r"^\+[0-9 ()./-]+\Z")
+
+
 def _fault_of_recipient(to: str, channel: Channel | None) -> str | None:
     """The fault of a text to which no message could go; what does not look like an address may be the id of a user."""
     if to and not accepts(Recipient, to):
         return "one line, the id of a user or an address, is expected"
-    if channel == "EMAIL" and "@" in to.strip("@") and mailbox_of(to) is None:
+    if channel == "EMAIL" and (accepts(Email, to) or _NAMED.search(to)) and mailbox_of(to) is None:
         return "is no address of a mailbox, and ALERT_CHANNEL is EMAIL"
-    if channel == "SMS" and to.startswith("+") and not accepts(Phone, to):
+    if channel == "SMS" and _DIALLED.search(to) and not accepts(Phone, to):
         return "is no telephone number like +4930123456, and ALERT_CHANNEL is SMS"
     return None
 

@@ -175,11 +175,13 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         # A conflict is told beside what is malformed, not after it is mended.
         ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"], "PUBLIC_PORT": "x", "BODY_MEMORY": "1"},
          {"INTERNAL_API_TOKEN", "PUBLIC_PORT", "BODY_MEMORY"}),
-        *(({"ALERT_TO": to}, {"ALERT_TO"}) for to in ("ops@gmail..com", "Ops <a@b.de>", "a@b@c.de", "a\nb", "a@" + "b" * 64)),
+        *(({"ALERT_TO": to}, {"ALERT_TO"}) for to in ("ops@gmail..com", "Ops <a@b.de>", "a\nb", "a@" + "b" * 64)),
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+49 30 123456"}, {"ALERT_TO"}),
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+4930123456"}, set()),
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "ops@gmail..com"}, set()),
         *(({"ALERT_TO": to}, set()) for to in ("ops@example.com", "zoe", "@zoe", "jürgen@example.com", "ops@jürgen.example")),
+        *(({"ALERT_TO": to}, set()) for to in ("ops@night shift", "admin@tenant:42", "a@b@c.de")),  # may be ids of users
+        ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+ops"}, set()),
         *(
             ({f"{name}_URL": url, f"{name}_SECRET": "whsec_Zm9vYmFy"}, {f"{name}_URL"})
             for name in ("PARTNER_A_CRM", "ALERT_WEBHOOK")
@@ -385,6 +387,12 @@ def test_neither_half_of_a_pair_is_missing_because_the_other_is_not_utf8() -> No
     pair = {"PARTNER_A_CRM_URL": "https://crm.example", "PARTNER_A_CRM_SECRET": "whsec_Zm9vYmFy"}
     for name, text in pair.items():
         assert review_of(GOOD | pair | {name: f"{text}\udcff"}).problems == (f"{name}: is not UTF-8",)
+
+
+def test_no_default_in_place_of_what_is_not_utf8_contradicts_others() -> None:
+    login = {"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_USERNAME": "relay", "KAFKA_SASL_PASSWORD": "hunter2"}
+    garbled = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL\udca0"}
+    assert review_of(GOOD | login | garbled).problems == ("KAFKA_SECURITY_PROTOCOL: is not UTF-8",)
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["gateway"]])
