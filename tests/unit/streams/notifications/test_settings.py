@@ -44,6 +44,7 @@ def test_an_address_by_which_no_mail_could_leave_is_refused_in_one_line_without_
         "mailto://mail.example.com:25?from=a@b.de&name=Jürgen",
         "mailto://mail.example.com:25?from=Shop<a@b.de>",
         "mailto://u:p@mail.example.com:25",
+        "mailto://u:p@192.168.1.5:25",
         "mailto://mail.example.com",
         "mailtos://u:p@mail.example.com?from=a%2Bb@example.com",
         "mailto://[::1]:25?from=a@b.de",
