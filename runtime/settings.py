@@ -176,7 +176,7 @@ class Settings(BaseModel):
         faults = environ.files.faults if isinstance(environ, Environ) else {}
         quoted = [f"{name}: {fault}" for name, fault in faults.items() if name == FOLDER or cls.reads(name)]
         quoted += [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
-        garbled = {name for name, text in given.items() if not is_utf8(text)}
+        garbled = not all(map(is_utf8, given.values()))
         problems: list[str] = []
         try:
             found = cls.model_validate(cls.gather(given))
@@ -184,9 +184,9 @@ class Settings(BaseModel):
             problems = [f"{cls.variable(problem['loc'])}: {_plain(problem)}" for problem in error.errors()]
         named = {problem.partition(":")[0] for problem in quoted}
         problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
-        unread = garbled.union(name for name in faults if cls.reads(name))
-        legible = {name: text for name, text in given.items() if name not in garbled}
-        problems += [problem for problem in cls.conflicts(legible) if problem.partition(":")[0] not in unread]
+        unread = {name for name in faults if cls.reads(name)}
+        if not garbled:  # the default that would stand for such a one contradicts others
+            problems += [problem for problem in cls.conflicts(given) if problem.partition(":")[0] not in unread]
         if problems:
             raise SettingsError(problems)
         return found
