@@ -39,7 +39,11 @@ RECIPIENT_BYTES: Final = 2048
 """Bytes that an entry of an index of Postgres has room for, which takes 2,704 in all."""
 _RECIPIENT: Final = r"[ -~]{1,2048}|[ -~\x80-\u07ff]{1,1024}|[ -~\x80-\uffff]{1,682}|[^\x00-\x1f\x7f]{1,512}"
 Recipient = Annotated[str, Meta(min_length=1, max_length=RECIPIENT_BYTES, pattern=rf"^(?:{_RECIPIENT})\Z")]
-"""A user's id, or an address of whatever channel: in UTF-8 it fits into `RECIPIENT_BYTES`."""
+"""
+A user's id, or an address of whatever channel: in UTF-8 it fits into `RECIPIENT_BYTES`.
+
+One that has a character of two, three or four bytes may have as many characters as if all of them were such.
+"""
 # An address goes into headers and URLs, so nothing in it may end a line or begin another address.
 _BLANK: Final = r"\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _NO_ADDRESS: Final = rf"\x00-\x08\x0e-\x1b{_BLANK}\x22,:;<>@\x7f"
