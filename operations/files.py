@@ -127,12 +127,12 @@ def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> It
     """Yield the rows below the line of names; what is empty is absent. Raises ValueError."""
     lines = _csv_lines(text)
     line, names = next(lines)
-    if twice := _first_twice([name for name in names if name]):
-        raise ValueError(f"line {line}: the column {twice!r} comes twice")
     if missing := [column for column in columns if column not in names]:
         raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, comma-separated")
+    if twice := _first_twice([name for name in names if name]):  # in a file without the line of names it may be a secret
+        raise ValueError(f"line {line}: {f'the column {twice!r}' if twice in {*columns, *typed} else 'a column'} comes twice")
     for place, fields in lines:
-        if len(fields) > len(names):
+        if any(fields[len(names) :]):  # spreadsheets write empty ones
             raise ValueError(f"line {place}: {len(fields)} fields, and only {len(names)} columns")
         row = dict(zip(names, fields, strict=False))
         if any(field and not name for name, field in zip(names, fields, strict=False)):

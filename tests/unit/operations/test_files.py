@@ -45,6 +45,8 @@ def refused(folder: Path, name: str, data: bytes) -> str:
         (HEAD + b'\n\na,"two\nlines"\nb,c,d\n', "line 6: 3 fields, and only 2 columns"),
         (b"id,label,\na,b,\nc,d,e\n", "line 3: a field below a column without a name"),
         (b"\nid,label,id\na,b,c\n", "line 2: the column 'id' comes twice"),
+        (b"count,id,count\na,b,c\n", "line 1: the column 'count' comes twice"),
+        (b"id,label,label\na,b,c\n", "line 1: a column comes twice"),
         (b"label;id\na;b\n", "line 1: there is no column 'id'; the first line has the names, comma-separated"),
         (HEAD + b"a,b\r\nc,\0\n", "line 3: a NUL character, as UTF-16 has many: save it as UTF-8"),
         (HEAD + b"a,b\rc,\xff\n", "line 3: it is not UTF-8"),
@@ -86,6 +88,8 @@ def test_a_value_is_never_quoted(tmp_path: Path) -> None:
     texts = [
         refused(tmp_path, "rows.csv", HEAD + b'a,"sk_live"x\n'),
         refused(tmp_path, "rows.csv", HEAD + b"a,b,sk_live\n"),
+        refused(tmp_path, "rows.csv", b"stripe,eu,sk_live,live,sk_live\n"),
+        refused(tmp_path, "rows.csv", b"id,eu,sk_live,live,sk_live\n"),
         refused(tmp_path, "rows.json", b'[{"secret": "sk_live"'),
     ]
     assert "sk_live" not in "".join(texts)
@@ -95,6 +99,11 @@ def test_a_value_is_never_quoted(tmp_path: Path) -> None:
 def test_json_and_csv_are_taken_with_and_without_a_byte_order_mark(tmp_path: Path, mark: bytes) -> None:
     assert read(tmp_path, "rows.json", mark + b'[{"id": "a"}]') == [{"id": "a"}]
     assert read(tmp_path, "rows.CSV", mark + b"id\r\na\r\n") == [{"id": "a"}]
+
+
+def test_empty_fields_past_the_last_column_are_none(tmp_path: Path) -> None:
+    assert read(tmp_path, "rows.csv", HEAD + b"a,b,,\nc,,\n") == [{"id": "a", "label": "b"}, {"id": "c"}]
+    assert refused(tmp_path, "rows.csv", HEAD + b"a,b,,c\n") == "line 2: 4 fields, and only 2 columns"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
