@@ -15,7 +15,7 @@ import stripe
 
 from operations.errors import OperationError, Reason
 from runtime.outgoing import ca_bundle
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 
 KEPT: Final = timedelta(days=30)
 """For how long Stripe lists an event."""
@@ -108,6 +108,8 @@ def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str 
             time.sleep(pause)
         except stripe.StripeError as error:
             raise _error_of(error, what) from error
+        except RecursionError as error:  # of the SDK, which makes objects of what it has read
+            raise StripeApiError(Reason.STRIPE_FAILED, "what Stripe answered is nested too deep") from error
     raise AssertionError
 
 
@@ -121,7 +123,7 @@ def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
             for body in bodies
             for event in [_event.decode(body)]
         ]
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise StripeApiError(Reason.STRIPE_FAILED, f"what Stripe answered is no list of events: {error}") from error
 
 

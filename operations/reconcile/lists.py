@@ -16,7 +16,7 @@ import stripe
 
 from operations.backfill.stripe_api import PAUSES, StripeApiError, ask, client_of
 from operations.errors import Reason
-from schemas.foreign_json import Decoder
+from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.stripe_snapshots import KINDS, mode_of
 from streams.retry_after import parse_http_date
 
@@ -117,7 +117,7 @@ class StripeLists:
         try:
             body = answer.body.encode()
             found = _object.decode(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise _unreadable(error) from error
         return None if found.deleted else _found(kind, body, at, answer)
 
@@ -126,7 +126,7 @@ class StripeLists:
         try:
             page = _page.decode(answer.body)
             return page, [_found(kind, bytes(each), at, answer) for each in page.data]
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise _unreadable(error) from error
 
     def _ask(self, kind: str, path: str, params: dict[str, Any]) -> tuple[stripe.StripeResponse, int]:

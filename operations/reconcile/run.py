@@ -30,6 +30,7 @@ from operations.reconcile.sides import (
 from operations.reconcile.store import Scope
 from runtime.ids import new_id
 from runtime.tracing import new_trace
+from schemas.foreign_json import UNREADABLE
 from streams.errors import Poison
 from streams.payments.fetching.received import received_of
 from streams.payments.fetching.store import ORIGIN
@@ -197,7 +198,7 @@ class _Work:
             name = unexpanded_charge(found)
             charge = await asyncio.to_thread(self._lists.one, "charge", name) if name else None
             theirs = theirs_of(compared, found, charge, self._asked.account)
-        except (msgspec.DecodeError, Poison) as error:
+        except (*UNREADABLE, Poison) as error:
             self._note(Difference(kind=compared.kind, id=found.id, what="unreadable", fields={"error": (None, str(error)[:200])}))
             return None
         return theirs if theirs.row is not None else None
