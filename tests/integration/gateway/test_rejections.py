@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +12,8 @@ import psycopg
 import pytest
 import structlog
 
-from gateway.webhooks import rejections
-from gateway.webhooks.rejections import Rejected, RejectedLog
+from gateway.webhooks import rejected_store
+from gateway.webhooks.rejections import Rejected, RejectedLog, _Attempt, _Counts, _Part
 from gateway.webhooks.worth import Worth
 from ops.processes.routes import WEBHOOKS
 from runtime.ids import new_id
@@ -79,14 +80,14 @@ async def test_a_row_that_cannot_be_stored_costs_no_other_row_and_no_count(
 async def test_an_outage_while_it_closes_in_on_a_row_loses_nothing(
     log: RejectedLog, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert, away = rejections._insert, iter([True])  # the only place where one part alone meets an outage
+    insert, away = rejected_store.insert, iter([True])  # the only place where one part alone meets an outage
 
     async def stumble(connection: psycopg.AsyncConnection, rows: Sequence[Rejected]) -> None:
         if len(rows) == 2 and next(away, False):
             raise psycopg.OperationalError("the server is away for a moment")
         await insert(connection, rows)
 
-    monkeypatch.setattr(rejections, "_insert", stumble)
+    monkeypatch.setattr(rejected_store, "insert", stumble)
     rows = [rejected() for _ in range(4)]
     for row in (*rows, rejected(client="\udcff"), rejected(worth=Worth.UNSIGNED)):
         log.offer(row)
@@ -95,6 +96,48 @@ async def test_an_outage_while_it_closes_in_on_a_row_loses_nothing(
     await log.flush()
     assert next(away, None) is None
     await assert_account(database_url, kept=rows, refused=2)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+async def test_a_commit_whose_answer_is_lost_is_counted_once(
+    log: RejectedLog, database_url: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    write, broken = RejectedLog._write, iter([True])
+
+    async def break_after(self: RejectedLog, *arguments: Any) -> None:
+        await write(self, *arguments)
+        if next(broken, False):
+            raise psycopg.OperationalError("the connection broke after the commit")
+
+    monkeypatch.setattr(RejectedLog, "_write", break_after)
+    rows = [rejected() for _ in range(number)]
+    for row in (*rows, rejected(worth=Worth.UNSIGNED)):
+        log.offer(row)
+    with structlog.testing.capture_logs() as lines:
+        with suppress(psycopg.OperationalError):  # or its own service has met it
+            await log.flush()
+        log.offer(later := rejected())
+        log.offer(rejected(worth=Worth.UNSIGNED))
+        await log.flush()
+    assert next(broken, None) is None
+    await assert_account(database_url, kept=[*rows, later], refused=2)
+    assert await found(database_url, "select sum(count)::int from alert_windows where alert = 'signature_failures'") == [
+        number + 3
+    ]
+    assert [line for line in lines if line["event"] == "rejections_lost"] == []
+
+
+async def test_a_transaction_that_has_not_ended_is_waited_for(log: RejectedLog, database_url: str) -> None:
+    row = rejected()
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        part = _Part([row], _Counts(Counter({row.quota: 1}), Counter()))
+        log._doubted.append(_Attempt(part, await rejected_store.name_of(connection)))
+        with pytest.raises(psycopg.OperationalError):
+            await log.flush()
+        assert await found(database_url, "select id from webhook_deliveries") == []
+        await connection.rollback()
+    await log.flush()
+    await assert_account(database_url, kept=[row], refused=1)
 
 
 async def test_no_byte_of_a_request_keeps_a_rejected_delivery_from_being_stored(
