@@ -157,6 +157,10 @@ class RejectedLog:
             days[datetime.now(UTC).date()] = []
         try:  # each day by itself, for one may have no partition while another has; the first that is written takes the counts
             await self._write_each(pool, [_Part(rows, counts) for rows in days.values()])
+            if self._lost and self._refused:  # of rows that were lost just now; there may be no later time to count them
+                self._put_back(counts)
+                counts = self._take_counts()
+                await self._write_part(pool, _Part((), counts))
         finally:
             self._put_back(counts)
             lost, self._lost = self._lost, []

@@ -140,6 +140,16 @@ async def test_a_transaction_that_has_not_ended_is_waited_for(log: RejectedLog, 
     await assert_account(database_url, kept=[row], refused=1)
 
 
+async def test_a_row_that_cannot_be_stored_is_counted_in_the_very_last_write(database_url: str) -> None:
+    log = RejectedLog(database_url, kept_per_hour=100)
+    await log.open()
+    row = rejected()
+    for each in (row, rejected(client="\udcff")):
+        log.offer(each)
+    await log.close()
+    await assert_account(database_url, kept=[row], refused=1)
+
+
 async def test_no_byte_of_a_request_keeps_a_rejected_delivery_from_being_stored(
     start_gateway: StartGateway, lenient_parser: None
 ) -> None:
