@@ -35,13 +35,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
             self.fetched = response
         return response
 
-    def take_fetched(self) -> list[tuple[TopicPartition, int, bytes]]:
-        """Return, once, what the last fetch was answered: each partition with Kafka's error code and its batches of records."""
+    def take_fetched(self) -> list[tuple[TopicPartition, int, int, bytes]]:
+        """Return, once, what the last fetch was answered: each partition with Kafka's error code, its end and its batches."""
         response, self.fetched = self.fetched, None
         return [
-            (TopicPartition(topic, partition), code, rest[-1] or b"")
+            (TopicPartition(topic, partition), code, end, rest[-1] or b"")
             for topic, partitions in (response.topics if response else ())
-            for partition, code, _, *rest in partitions
+            for partition, code, end, *rest in partitions
         ]
 
     async def close(self) -> None:

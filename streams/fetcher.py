@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
+from itertools import dropwhile
 from struct import unpack_from
 from typing import Any, Final
 
@@ -16,9 +18,12 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaError,
+    NoError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
     RecordTooLargeError,
     TopicAuthorizationFailedError,
-    UnknownError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.record.default_records import _DefaultRecordBatchPy
@@ -40,8 +45,17 @@ _POLL_BESIDE: Final = 20  # milliseconds
 _LOOK_AGAIN: Final = 0.2  # seconds
 _STEP: Final = 25
 """Records that are taken of what was fetched before their bytes are counted."""
-_BROKEN: Final = {CorruptRecordException.errno, UnknownError.errno}
-"""Error codes of a partition whose log the broker itself cannot read; aiokafka would ask again at once, for ever."""
+_HANDLED: Final = {
+    error.errno
+    for error in (
+        NoError,
+        OffsetOutOfRangeError,
+        UnknownTopicOrPartitionError,
+        NotLeaderForPartitionError,
+        TopicAuthorizationFailedError,
+    )
+}
+"""Error codes of a partition that aiokafka answers to; after any other it asks the same broker again at once, for ever."""
 _OVERHEAD: Final = 12
 _LEAST: Final = 61
 """Bytes of a batch before its length counts, and of one without records."""
@@ -82,10 +96,11 @@ class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no ty
 
 
 class _Batches:
-    """The batches that aiokafka's PartitionRecords is given to read, from the one on that holds an offset."""
+    """The batches that aiokafka's PartitionRecords is given to read, from the one on that holds an offset, or is not sound."""
 
     def __init__(self, fetched: bytes, offset: int) -> None:
-        self._left = (batch for batch in _batches_in(fetched) if batch.next_offset > offset)
+        # What a spoiled batch says of its offsets counts for nothing: to leave it out would pass its records over.
+        self._left = dropwhile(lambda batch: batch.validate_crc() and batch.next_offset <= offset, _batches_in(fetched))
         self._next: Any = None
 
     def has_next(self) -> bool:
@@ -172,14 +187,16 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
         """Fetch once from one broker, and have what came read in two ways."""
         came: bool = await super()._proc_fetch_request(assignment, node_id, request)
-        for place, code, batches in self._client.take_fetched():
-            result = self._records.get(place)
+        for place, code, end, batches in self._client.take_fetched():
+            result, state = self._records.get(place), assignment.state_value(place)
             if isinstance(result, fetcher.FetchResult):
                 found = result._partition_records  # noqa: SLF001  # it has no other seam
                 found._records_iterator = self._read(place, found, found._records_iterator, batches)  # noqa: SLF001  # likewise
-            elif code in _BROKEN and assignment.active and assignment.state_value(place).has_valid_position:
-                self._wait_at(place, assignment.state_value(place).position, for_code(code)())
-            elif not code and not batches:  # there is nothing more, such as where the batch was deleted
+            elif not assignment.active or not state.has_valid_position:
+                continue
+            elif code not in _HANDLED:
+                self._refuse(place, state.position, code)
+            elif not code and not batches and end <= state.position:  # there is nothing more, such as where it was deleted
                 self.unreadable.forget(place)
         return came
 
@@ -202,9 +219,20 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         if found.next_fetch_offset == at:
             self._wait_at(place, at, failed)
 
+    def _refuse(self, place: TP, offset: int, code: int) -> None:
+        error = for_code(code)(f"Kafka answers with error code {code}")
+        if error.invalid_metadata:
+            self._client.force_metadata_update()
+        self._wait_at(place, offset, error)
+
     def _wait_at(self, place: TP, offset: int, error: Exception) -> None:
-        """Fetch nothing of a partition for a while, since what comes next cannot be read."""
-        self.unreadable.note(place, offset, error)
+        """
+        Fetch nothing of a partition for a while, since what comes next cannot be read.
+
+        In a rebalance that is not noted: the notes are cleared already, and another process may get the partition.
+        """
+        if not self._subscriptions.reassignment_in_progress:
+            self.unreadable.note(place, offset, error)
         self._pause([place])
 
     async def close(self) -> None:
@@ -214,6 +242,8 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         aiokafka passes the cancellation of a poll on to its caller where the poll has not begun, or waits after an error: the
         consumer then leaves its connections open, and its thread ends without a word to Faust, which waits for it.
         """
+        for timer in self._timers.values():
+            timer.cancel()
         self._fetch_task.cancel()
         await asyncio.gather(self._fetch_task, return_exceptions=True)
         for poll in self._pending_tasks:
@@ -231,16 +261,24 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
             self._records.pop(place, None)  # the same refusal, since it comes for all of them at once
         self._pause(refused)
 
+    @cached_property
+    def _timers(self) -> dict[TP, asyncio.TimerHandle]:
+        """The ends of the pauses, one for each partition: the class of a fetcher is set once it is made."""
+        return {}
+
     def _pause(self, places: Collection[TP]) -> None:
+        """Fetch nothing of partitions for a while from now on, whatever pause of theirs would end before."""
         for place in places:
             self._subscriptions.pause(place)
+            if timer := self._timers.get(place):
+                timer.cancel()
+            assignment = self._subscriptions.subscription.assignment
+            self._timers[place] = asyncio.get_running_loop().call_later(self.rights.retry, self._resume, assignment, place)
 
-        def resume() -> None:
-            for place in places:
-                if self._subscriptions.is_assigned(place):
-                    self._subscriptions.resume(place)
-
-        asyncio.get_running_loop().call_later(self.rights.retry, resume)
+    def _resume(self, assignment: Any, place: TP) -> None:
+        del self._timers[place]
+        if assignment.active:  # else the pause has ended with it
+            assignment.state_value(place).resume()
 
     @property
     def _fetch_max_wait_ms(self) -> int:

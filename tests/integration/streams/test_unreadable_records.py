@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -123,18 +124,22 @@ class Disk(NamedTuple):
 
     def spoil(self) -> dict[int, bytes]:
         """Spoil the batches; returns what they were."""
-        return {partition: self._change(partition, change) for partition, change in SPOILED.items()}
+        return {partition: self.change(partition, change) for partition, change in SPOILED.items()}
 
     def mend(self, wholes: dict[int, bytes]) -> None:
         for partition, whole in wholes.items():
-            self._change(partition, lambda _, whole=whole: whole)
+            self.change(partition, lambda _, whole=whole: whole)
 
-    def _change(self, partition: int, change: Callable[[bytes], bytes]) -> bytes:
+    def change(self, partition: int, change: Callable[[bytes], bytes]) -> bytes:
         return change_batch(self.data / f"{self.topic}-{partition}", 6, change)
 
 
 async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_stack: StartStack, tmp_path: Path) -> None:
-    """And goes on in order once the batch can be read; readers without a group end with an error meanwhile."""
+    """
+    And goes on in order once the batch can be read; readers without a group end with an error meanwhile.
+
+    Of a partition that waits already Kafka may come to give no byte and say no word, which is not the end of its wait.
+    """
     server = own_stack("kafka").kafka
     bench = Bench(kafka := Cluster(server.url), make_topic(kafka, partitions=6), tmp_path)
     for partition in range(6):
@@ -149,9 +154,12 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
             assert gauge() == len(TOLD)
             state = _state(app, joined=True)
             assert (state["ready"], state["reason"], state["partitions"]) == (False, UNREADABLE, 6)
+            disk.change(3, SPOILED[5])
             for n in range(3):
-                bench.produce({0: 3})
+                bench.produce({0: 3})  # which also ends a fetch that brings nothing else
                 await bench.until_committed({0: 15 + 3 * n, **dict.fromkeys(SPOILED, 6)})
+                await asyncio.sleep(0.6)  # longer than a pause, so that the third partition is in the next fetch
+            assert "partition 3, offset 6: " in app.unreadable.detail
             for partition in (1, 2, 4):
                 with pytest.raises(BrokerError):
                     _ = [*log.read(kafka, {Place(bench.topic, partition): Stretch(0, 12)})]

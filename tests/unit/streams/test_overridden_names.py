@@ -105,6 +105,8 @@ def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> No
     fetch = inspect.getsource(fetcher.Fetcher._proc_fetch_request)
     assert "response = await self._client.send(node_id, request)" in fetch
     assert "tp,\n                            fetch_offset,\n                            self._max_partition" in fetch
+    assert "Errors.NotLeaderForPartitionError,\n                        Errors.UnknownTopicOrPartitionError,\n" in fetch
+    assert "elif error_type is Errors.OffsetOutOfRangeError:" in fetch
     assert "self._partition_records = partition_records" in inspect.getsource(fetcher.FetchResult.__init__)
     assert "self._records_iterator = self._unpack_records()" in inspect.getsource(fetcher.PartitionRecords.__init__)
     unpack = inspect.getsource(fetcher.PartitionRecords._unpack_records)
