@@ -44,6 +44,8 @@ A user's id, or an address of whatever channel: in UTF-8 it fits into `RECIPIENT
 
 One that has a character of two, three or four bytes may have as many characters as if all of them were such.
 """
+RecipientFilter = Annotated[str, Meta(min_length=1, max_length=RECIPIENT_BYTES, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""A recipient that a list is narrowed to; one that none can be finds nothing."""
 # An address goes into headers and URLs, so nothing in it may end a line or begin another address.
 _BLANK: Final = r"\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _NO_ADDRESS: Final = rf"\x00-\x08\x0e-\x1b{_BLANK}\x22,:;<>@\x7f"

@@ -16,7 +16,7 @@ from schemas.leads import LeadStatus
 from schemas.operations import Channel, NotificationStatus
 from schemas.partners import key_of
 from schemas.providers import Mode, ProviderName
-from schemas.text import Currency, Filter, PartnerId, Recipient
+from schemas.text import Currency, Filter, PartnerId, RecipientFilter
 
 _NAMES: Final = 2  # of a row of money, beside its time: the id and the provider
 
@@ -113,7 +113,7 @@ class NotificationsQuery(_OfIds, frozen=True, kw_only=True):
     channel: Annotated[Channel, Meta(description="Only notifications over this channel.")] | None = None
     template: Annotated[Filter, Meta(description="Only notifications of the template with this code.")] | None = None
     user: (
-        Annotated[Recipient, Meta(description="Only notifications to this user or address, as the command named it.")] | None
+        Annotated[RecipientFilter, Meta(description="Only notifications to this user or address, as the command named it.")] | None
     ) = None
 
     def _values(self) -> dict[str, Any]:

@@ -194,6 +194,6 @@ async def test_what_strangers_send_is_text_and_a_readers_view_is_masked(start_ga
 
 async def test_an_id_that_names_nothing_is_said(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
-    for wanted in ("pi_9", "%00", "x" * 400):
+    for wanted in ("pi_9", "%C3%A4", "x" * 400):
         answer = await operator.get(f"/console/money/payments/{wanted}")
         assert (answer.status, "no payment is known" in answer.text) == (404, True), wanted
