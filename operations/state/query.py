@@ -113,7 +113,8 @@ class NotificationsQuery(_OfIds, frozen=True, kw_only=True):
     channel: Annotated[Channel, Meta(description="Only notifications over this channel.")] | None = None
     template: Annotated[Filter, Meta(description="Only notifications of the template with this code.")] | None = None
     user: (
-        Annotated[RecipientFilter, Meta(description="Only notifications to this user or address, as the command named it.")] | None
+        Annotated[RecipientFilter, Meta(description="Only notifications to this user or address, as the command named it.")]
+        | None
     ) = None
 
     def _values(self) -> dict[str, Any]:
