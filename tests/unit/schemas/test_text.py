@@ -20,8 +20,8 @@ from schemas.text import DEPTH_MAX, accepts, cut, is_storable, is_too_deep, stor
 KINDS: Final = {
     "Word": "evt_1", "WordOrNone": "evt_1", "Line": "a line", "Filter": "a line", "Id": "pi_1", "Cursor": "AAAA-_",
     "TraceId": "0f" * 16, "ConfigKey": "lead.max_attempts", "Currency": "usd", "PartnerId": "acme", "IdempotencyKey": "a key",
-    "DocumentId": "p-1", "Recipient": "user 7", "Email": "jo@example.com", "Phone": "+4915112345678", "LocaleTag": "de-AT",
-    "PushToken": "token",
+    "DocumentId": "p-1", "Recipient": "user 7", "RecipientFilter": "user 7", "Email": "jo@example.com", "Phone": "+4915112345678",
+    "LocaleTag": "de-AT", "PushToken": "token",
 }  # fmt: skip
 
 
