@@ -168,15 +168,12 @@ def recipient_of(address: str) -> Mailbox:
     return mailbox
 
 
-_IPV4: Final = re.compile(r"^(?:[0-9]{1,3}\.){3}[0-9]{1,3}\Z")
-
-
 def _author_of(server: NotifyEmail) -> Address:
     """Return whom the mails are from. Raises ValueError, which quotes nothing, where no mail can be from there."""
     name, address = (str(part or "") for part in server.from_addr)
     local, _, host = address.rpartition("@")
-    # Apprise makes it of the login and of where the server is; what mail servers of a company's own network take is their affair.
-    mailbox = mailbox_of(f"{local}@[{host}]" if _IPV4.search(host) else address)
+    # Apprise makes it of the login and of where the server is, without brackets, which its server may take.
+    mailbox = mailbox_of(address) or mailbox_of(f"{local}@[{host}]")
     if mailbox is None or not mailbox.ascii:
         raise ValueError("its from= is no address of a mailbox in ASCII, like me@host")
     try:
