@@ -20,16 +20,18 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capacity, small
+from benchmarks import capacity, small, turns
 from benchmarks.beside import WorkFailed
 from benchmarks.failures import FAILURES, reason_of
 from benchmarks.figures import Result, Scale, Void
-from benchmarks.kept import Report, cells_of, keep, this_machine, write
+from benchmarks.kept import Report, cells_of, keep, this_machine, turn_cells_of, write
 from ops.dev.progress import Progress
 from ops.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rich.console import JustifyMethod
 
 
 class Name(StrEnum):
@@ -55,6 +57,13 @@ RECKONED: Final = "capacity"
 """The name of the model, which reckons with what `whole` measured."""
 
 
+_COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
+    *(("", "left"), ("median", "right"), ("range", "right"), ("", "left"), ("aim", "right"), ("", "left")),
+)
+_TURN_COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
+    *(("", "left"), ("last release", "right"), ("this release", "right"), ("this ÷ last", "right"), ("range", "right")),
+    *(("aim", "right"), ("", "left")),
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOLD = Console(stderr=True)
 
@@ -71,6 +80,9 @@ def bench(
     is_small: Annotated[
         bool,
         typer.Option("--small", help="Two rounds at a hundredth of the size, to see that they run."),
+    ] = False,
+    is_in_turn: Annotated[
+        bool, typer.Option("--last-release", help="Measure the last release and this one in turn, without other peers.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     is_kept: Annotated[
@@ -95,17 +107,18 @@ def bench(
     machine, scale = this_machine(), small.SMALL if is_small else Scale(rounds, share, peer)
     names = [*Name] if name == EVERY else [Name(name)]
     is_kept = is_kept and not is_small
-    results = [_shown(report, as_json=as_json, is_kept=is_kept) for report in _reports(names, scale)]
+    reports = _reports(names, scale, is_in_turn=is_in_turn)
+    results = [_shown(report, as_json=as_json, is_kept=is_kept) for report in reports]
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(Report(machine, scale.rounds, scale.share, results))).decode())
     if any(result.void for result in results):
         raise typer.Exit(1)
 
 
-def _reports(names: Sequence[Name], scale: Scale) -> Iterator[Report]:
+def _reports(names: Sequence[Name], scale: Scale, *, is_in_turn: bool) -> Iterator[Report]:
     """Yield a report for each benchmark; the load is that before the first, since each leaves some behind."""
     machine = this_machine()
-    for result in _measured(names, scale):
+    for result in _measured(names, scale, is_in_turn=is_in_turn):
         yield Report(machine, scale.rounds, scale.share, [result])
         machine = replace(this_machine(), load=machine.load)
 
@@ -125,10 +138,12 @@ def _shown(report: Report, *, as_json: bool, is_kept: bool) -> Result:
 def show(console: Console, result: Result) -> None:
     """The result as a table."""
     table = Table(title=f"{result.benchmark}{' — VOID' if result.void else ''}", title_justify="left", title_style="bold")
-    for heading, side in (("", "left"), ("median", "right"), ("range", "right"), ("", "left"), ("aim", "right"), ("", "left")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]  # rich's own words
+    for heading, side in _TURN_COLUMNS if result.turns else _COLUMNS:
+        table.add_column(heading, justify=side)
     for figure in result.figures:
         table.add_row(*cells_of(figure, void=bool(result.void)))
+    for turn in result.turns:
+        table.add_row(*turn_cells_of(turn))
     console.print(table)
     for line in (*(f"void: {reason}" for reason in result.void), *result.notes):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
@@ -150,20 +165,21 @@ def _reckon(*, write_page: bool) -> None:
         capacity.write(text)
 
 
-def _measured(names: Sequence[Name], scale: Scale) -> Iterator[Result]:
+def _measured(names: Sequence[Name], scale: Scale, *, is_in_turn: bool) -> Iterator[Result]:
     """Yield the results one after the other; many small ones are made side by side."""
-    if scale is small.SMALL and len(names) > 1:
+    if scale is small.SMALL and len(names) > 1 and not is_in_turn:
         with Progress(_TOLD) as progress:
             yield from small.run_all(names, progress.report)
     else:
-        yield from (_measure(name, scale) for name in names)
+        yield from (_measure(name, scale, is_in_turn=is_in_turn) for name in names)
 
 
-def _measure(name: Name, scale: Scale) -> Result:
-    module = import_module(f"benchmarks.{name}")
+def _measure(name: Name, scale: Scale, *, is_in_turn: bool) -> Result:
+    run = import_module(f"benchmarks.{name}").run
     with Progress(_TOLD) as progress:
         try:
-            result: Result = module.run(scale, progress.report)
+            report = progress.report
+            result: Result = turns.run(name, run, scale, report) if is_in_turn else run(scale, report)
         except FAILURES as error:
             result = Result(name, void=[reason_of(error)])
     return result

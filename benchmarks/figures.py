@@ -49,13 +49,22 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         return None if self.aim is None else self.aim.met_by(self.value)
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """One figure of this release and of the last, and their ratio, which there is none of where the last had 0."""
+
+    now: Figure
+    before: Figure
+    ratio: Figure | None
+
+
 class Result(msgspec.Struct):
-    """The result of one benchmark; with anything in `void` its figures do not count."""
+    """The result of one benchmark; with anything in `void` its figures do not count. `turns` are those of two releases."""
 
     benchmark: str
     figures: list[Figure] = []
     notes: list[str] = []
     void: list[str] = []
+    turns: list[Turn] = []
 
 
 def median(name: str, values: Sequence[float], unit: str, aim: Aim | None = None) -> Figure:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.figures import Aim, Figure, Result, cpu_seconds_of_all, median, memory
-from benchmarks.system import system
+from benchmarks.system import measured, system
 from ops.dev.processes import SPLIT, TALLYHOOK, TOGETHER
 from schemas.topology import process_of
 
@@ -38,9 +38,10 @@ class _Rest(NamedTuple):
 def run(scale: Scale, report: Report) -> Result:
     seconds = scale.seconds(SECONDS)
     figures: list[Figure] = []
-    with system(*_SERVERS, report=report, workers=TOGETHER) as ours:
-        report("idle", "one process for all roles")
-        figures += _together(ours, seconds, scale)
+    if measured() == TALLYHOOK:  # v0.1.0 has a process for each role only
+        with system(*_SERVERS, report=report, workers=TOGETHER) as ours:
+            report("idle", "one process for all roles")
+            figures += _together(ours, seconds, scale)
     with system(*_SERVERS, report=report, workers=SPLIT) as ours:
         report("idle", "a process for each role")
         figures += _split(ours, seconds, scale)
@@ -52,14 +53,8 @@ def run(scale: Scale, report: Report) -> Result:
 
 def _together(ours: System, seconds: float, scale: Scale) -> list[Figure]:
     rest = _at_rest(ours, TOGETHER, seconds, scale)
-    servers = set(_SERVERS)
     return [
-        Figure(
-            "all processes of `./dev up`",
-            sum(v for name, v in rest.shares.items() if name not in servers),
-            "% of a core",
-            aim=_OURS,
-        ),
+        Figure("all processes of `./dev up`", _ours_of(rest), "% of a core", aim=_OURS),
         *_shares(rest, ""),
         Figure("memory of all processes", sum(rest.memory.values()), "MiB", aim=_ALL),
         *(Figure(f"memory: {name}", value, "MiB") for name, value in rest.memory.items()),
@@ -70,9 +65,15 @@ def _split(ours: System, seconds: float, scale: Scale) -> list[Figure]:
     rest = _at_rest(ours, SPLIT, seconds, scale)
     workers = {name: value for name, value in rest.memory.items() if name.startswith("worker")}
     return [
+        Figure("split: all processes", _ours_of(rest), "% of a core"),
         *_shares(rest, "split: "),
+        Figure("split: memory of all processes", sum(rest.memory.values()), "MiB"),
         *(Figure(f"split: memory: {name}", value, "MiB", aim=_ALONE) for name, value in workers.items()),
     ]
+
+
+def _ours_of(rest: _Rest) -> float:
+    return sum(share for name, share in rest.shares.items() if name not in _SERVERS)
 
 
 def _shares(rest: _Rest, prefix: str) -> list[Figure]:
@@ -100,5 +101,5 @@ def _pids(ours: System, processes: Sequence[Running]) -> dict[str, int]:
 
 def _help() -> float:
     started = time.monotonic()
-    subprocess.run([TALLYHOOK, "--help"], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([measured(), "--help"], stdout=subprocess.DEVNULL, check=True)
     return time.monotonic() - started

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psutil
 
-from benchmarks.figures import Figure, Result  # noqa: TC001  # msgspec reads the annotations
+from benchmarks.figures import Figure, Result, Turn  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 README: Final = Path(__file__).with_name("README.md")
 RESULTS: Final = Path(__file__).with_name("results")
+IN_TURN: Final = "-in-turn"
+"""The end of the name of a run in which the last release and this one were measured in turn."""
 _BEGIN: Final = "<!-- figures: written by `./dev bench NAME --write` -->"
 _END: Final = "<!-- end of figures -->"
 _GIB: Final = 1024**3
@@ -116,22 +118,19 @@ def written() -> str:
 
 
 def tables(names: Iterable[str]) -> str:
-    """A table for each benchmark, as Markdown, with its notes."""
-    return "\n".join(_table(name, report) for name in names if (report := kept(name)))
+    """A table for each benchmark and each of its runs in turn with the last release, as Markdown, with its notes."""
+    runs = ((name, kept_as) for name in names for kept_as in (name, f"{name}{IN_TURN}"))
+    return "\n".join(_table(name, report) for name, kept_as in runs if (report := kept(kept_as)))
 
 
 def _table(name: str, report: Report) -> str:
     [result] = report.results
-    void = bool(result.void)
-    rows = [cells_of(figure, void=void) for figure in result.figures]
     lines = [
-        f"### {name}",
+        f"### {name}, in turn with the last release" if result.turns else f"### {name}",
         "",
         report.origin,
         "",
-        "| figure | median | range | aim | |",
-        "|---|---:|---:|---:|---|",
-        *(f"| {what} | {value} {unit} | {spread} | {aim} | {verdict} |" for what, value, spread, unit, aim, verdict in rows),
+        *(_turns_of(result) if result.turns else _figures_of(result)),
         *(f"| **void**: {reason} | | | | |" for reason in result.void),
         "",
         *(f"- {note}" for note in result.notes),
@@ -139,11 +138,35 @@ def _table(name: str, report: Report) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _figures_of(result: Result) -> list[str]:
+    rows = [cells_of(figure, void=bool(result.void)) for figure in result.figures]
+    return [
+        "| figure | median | range | aim | |",
+        "|---|---:|---:|---:|---|",
+        *(f"| {what} | {value} {unit} | {spread} | {aim} | {verdict} |" for what, value, spread, unit, aim, verdict in rows),
+    ]
+
+
+def _turns_of(result: Result) -> list[str]:
+    return [
+        "| figure | last release | this release | this ÷ last | range | aim | |",
+        "|---|---:|---:|---:|---:|---:|---|",
+        *(f"| {' | '.join(turn_cells_of(turn))} |" for turn in result.turns),
+    ]
+
+
 def cells_of(figure: Figure, *, void: bool) -> tuple[str, str, str, str, str, str]:
     """Name, value, range, unit, aim and verdict of a figure as texts."""
     spread = "" if figure.low is None or figure.high is None else f"{_number(figure.low)} - {_number(figure.high)}"
     verdict = "void" if void else {None: "", True: "met", False: "missed"}[figure.met]
     return figure.name, _number(figure.value), spread, figure.unit, str(figure.aim or ""), verdict
+
+
+def turn_cells_of(turn: Turn) -> tuple[str, str, str, str, str, str, str]:
+    """Name, value of the last release and of this, their ratio and its range, aim and verdict, as texts."""
+    name, value, _, unit, aim, verdict = cells_of(turn.now, void=False)
+    _, times, spread, *_ = cells_of(turn.ratio, void=False) if turn.ratio else ("", "", "")
+    return name, f"{_number(turn.before.value)} {unit}", f"{value} {unit}", times, spread, aim, verdict
 
 
 _WHOLE_FROM: Final = 100

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TWO_PROCESSES: Final = "gateway of two processes"
 BARE_HANDLER: Final = "bare aiohttp handler"
 """The handler of `bare_handler.py`, in place of a gateway."""
+_PROGRAM: ContextVar[str] = ContextVar("program", default=TALLYHOOK)
 _CHECKOUT: Final = Path(__file__).parents[1]
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
@@ -180,17 +182,34 @@ async def _sweep(url: str) -> None:
         await sweep(connection, RelaySettings.model_fields["ledger_grace"].default, datetime.now(UTC))
 
 
+def measured() -> str:
+    """The `tallyhook` that is measured: that of this checkout, or the one of `measuring`."""
+    return _PROGRAM.get()
+
+
 @contextmanager
-def system(*servers: str, report: Report, workers: Roles = SPLIT, program: str = TALLYHOOK, **settings: str) -> Iterator[System]:
+def measuring(program: str) -> Iterator[None]:
+    """Within the block, systems run this `tallyhook`, as of another release."""
+    token = _PROGRAM.set(program)
+    try:
+        yield
+    finally:
+        _PROGRAM.reset(token)
+
+
+@contextmanager
+def system(
+    *servers: str, report: Report, workers: Roles = SPLIT, program: str | None = None, **settings: str
+) -> Iterator[System]:
     """
     A system on the named servers, which stop with the block; nothing of it stays.
 
-    Settings change those of our processes; `workers` and `program` as in System.
+    Settings change those of our processes; `workers` and `program` as in System, which is the one of `measuring` by default.
     """
     folder = temporary_data_dir()
     try:
         with Stack(folder, servers, report=report) as stack:
-            made = System(stack, settings, workers, program)
+            made = System(stack, settings, workers, program or measured())
             report("system", "migrating, making topics")
             made.set_up()
             yield made
