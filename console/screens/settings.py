@@ -9,7 +9,7 @@ from console.pages import SESSION, Screen, page
 from gateway.keys import SECRET_USES, SENDERS, SETTINGS
 from gateway.postgres import reading, transaction
 from operations.retention import store as retention
-from operations.secrets import standing
+from operations.secrets import states
 from operations.state.query import NotificationsQuery
 from projections import lists
 
@@ -25,7 +25,7 @@ async def settings(request: web.Request) -> web.Response:
     begins = request.query.get("setting", "")
     query = NotificationsQuery(template="operator-alert", limit=_ALERTS)
     async with transaction(request) as connection:
-        secrets = await standing.read(connection, request.app[SETTINGS].newest, request.app[SENDERS])
+        secrets = await states.read(connection, request.app[SETTINGS].newest, request.app[SENDERS])
     async with reading(request) as connection:
         kept = await retention.read(connection)
         alerts = await lists.read(connection, lists.NOTIFICATIONS, query.asked(datetime.now(UTC)))

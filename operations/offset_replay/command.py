@@ -94,8 +94,8 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
         with bar("looking at what would be read again") as shown:
             outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown(advance=number))
         moving = not dry_run and bool(outlook.back)
-        telling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
-        settled = outcomes.settle(broker, kafka, connection, start) if telling else 0
+        settling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
+        settled = outcomes.settle(broker, kafka, connection, start) if settling else 0
         replay = live.begin(kafka, connection, asked, outlook, effects) if moving else None
     data = report.moved(asked, outlook, effects, replay, settled)
     show(data, report.moved_text(data), as_json=as_json)
@@ -134,7 +134,7 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     stretches = shadow.stretches_of(Offsets(settings.kafka), asked, start, stop)
     total = sum(stretch.length for stretch in stretches.values())
     with database() as connection:
-        for name in schema.drop_left_behind(connection):
+        for name in schema.drop_abandoned(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
         tables = shadow.BUILDABLE[asked.worker].tables
         with (

@@ -15,7 +15,7 @@ from operations.errors import OperationError, Reason
 from operations.offset_replay import log, scan, store
 from operations.offset_replay.bounds import End, Moment, Start, Stop
 from operations.offset_replay.log import Stretch
-from operations.offset_replay.plan import Move, Stand, moves_of, stops_of
+from operations.offset_replay.plan import Move, Positions, moves_of, stops_of
 from operations.offset_replay.scan import Count
 from outbox.errors import BrokerError
 from outbox.errors import Reason as BrokerReason
@@ -64,23 +64,25 @@ def check(asked: Asked) -> None:
         raise OperationError(Reason.TOPIC_NOT_READ, f"{asked.worker} reads {' and '.join(topics)}, not {asked.topic!r}")
 
 
-def look(offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None) -> Stand:
+def read_positions(
+    offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None
+) -> Positions:
     """Look up the offsets of the log and the group, and the bound. Raises BrokerError, OperationError."""
     group = topology.group_of(asked.worker)
     seen = offsets.look((asked.topic,), (group,))
     if not seen.spans:
         raise OperationError(Reason.TOPIC_MISSING, f"Kafka has no topic {asked.topic}: tallyhook topics ensure")
     at = offsets.at(start.at, (asked.topic,)) if isinstance(start, Moment) else {}
-    return Stand(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
+    return Positions(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
 
 
 def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
     offsets: Offsets, kafka: Cluster, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
     """Count what a replay would read again, record by record. Raises BrokerError, OperationError."""
-    stand = look(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
-    moves = moves_of(start, stand)
-    stops = {} if isinstance(stop, End) else stops_of(stop, look(offsets, asked, stop))
+    positions = read_positions(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
+    moves = moves_of(start, positions)
+    stops = {} if isinstance(stop, End) else stops_of(stop, read_positions(offsets, asked, stop))
     stretches = {
         move.place: Stretch(max(move.target, move.span.begin), min(move.until, move.span.end, stops.get(move.place, move.until)))
         for move in moves
@@ -104,7 +106,7 @@ def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook
     try:
         move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
     except Exception:
-        store.take_back(connection, replay, superseded)
+        store.undo_write(connection, replay, superseded)
         raise
     return replay
 

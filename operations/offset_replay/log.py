@@ -73,12 +73,12 @@ def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH
 
 
 def _rounds(consumer: Consumer, left: _Left, batch: int) -> Iterator[list[Record]]:
-    heard = time.monotonic()
+    last_at = time.monotonic()
     while left:
         messages = _consume(consumer, batch)
         if messages:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _PATIENCE:
+            last_at = time.monotonic()
+        elif time.monotonic() - last_at > _PATIENCE:
             raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"no record has come from Kafka in {_PATIENCE:g} s")
         if records := [record for message in messages if (record := _take(consumer, left, message)) is not None]:
             yield records

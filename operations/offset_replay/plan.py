@@ -22,7 +22,7 @@ class Move(NamedTuple):
     until: int
 
 
-class Stand(NamedTuple):
+class Positions(NamedTuple):
     """
     The offsets of the topic's log and of the group.
 
@@ -37,29 +37,30 @@ class Stand(NamedTuple):
     unfinished: Mapping[Place, int]
 
 
-def moves_of(start: Start, stand: Stand) -> list[Move]:
+def moves_of(start: Start, positions: Positions) -> list[Move]:
     """
     Every partition that the group has read, and where it would be read from. Never forward: what was not read is not skipped.
 
     Raises OperationError: those of `wanted_of`, `never_read`, `events_skipped`.
     """
-    wanted = wanted_of(start, stand)
+    wanted = wanted_of(start, positions)
     moves: list[Move] = []
-    for place, span in sorted(stand.spans.items()):
-        committed = stand.group.committed.get(place)
+    for place, span in sorted(positions.spans.items()):
+        committed = positions.group.committed.get(place)
         if committed is None:
             if isinstance(start, Numbers) and place in wanted:
                 raise OperationError(
                     Reason.NEVER_READ,
-                    f"{stand.group.name} has read nothing of partition {place.partition}: its worker begins at the start",
+                    f"{positions.group.name} has read nothing of partition {place.partition}: its worker begins at the start",
                 )
             continue
-        until = max(committed, stand.unfinished.get(place, 0))
+        until = max(committed, positions.unfinished.get(place, 0))
         target = wanted.get(place, committed)
         if target > until and isinstance(start, Numbers):
             raise OperationError(
                 Reason.EVENTS_SKIPPED,
-                f"{stand.group.name} has read partition {place.partition} up to {until}: beginning at {target} would skip events",
+                f"{positions.group.name} has read partition {place.partition} up to {until}: "
+                f"beginning at {target} would skip events",
             )
         moves.append(Move(place, span, committed, min(target, until), until))
     return moves
@@ -79,7 +80,7 @@ def refuse_live(group: Group) -> None:
         )
 
 
-def wanted_of(start: Start, stand: Stand) -> dict[Place, int]:
+def wanted_of(start: Start, positions: Positions) -> dict[Place, int]:
     """
     The offset to begin at, by partition, within the log.
 
@@ -87,22 +88,22 @@ def wanted_of(start: Start, stand: Stand) -> dict[Place, int]:
     """
     match start:
         case Beginning():
-            return {place: span.begin for place, span in stand.spans.items()}
+            return {place: span.begin for place, span in positions.spans.items()}
         case Numbers():
-            return _numbered(start, stand.topic, stand.spans)
+            return _numbered(start, positions.topic, positions.spans)
         case _:
-            return dict(stand.at)
+            return dict(positions.at)
 
 
-def stops_of(stop: Stop, stand: Stand) -> dict[Place, int]:
+def stops_of(stop: Stop, positions: Positions) -> dict[Place, int]:
     """The offset to end before, by partition; raises as `wanted_of`."""
     match stop:
         case End():
-            return {place: span.end for place, span in stand.spans.items()}
+            return {place: span.end for place, span in positions.spans.items()}
         case Numbers():
-            return _numbered(stop, stand.topic, stand.spans)
+            return _numbered(stop, positions.topic, positions.spans)
         case _:
-            return dict(stand.at)
+            return dict(positions.at)
 
 
 def _numbered(numbers: Numbers, topic: str, spans: Mapping[Place, Span]) -> dict[Place, int]:

@@ -20,13 +20,13 @@ from outbox.locks import Kind
 from outbox.tables import metadata
 from runtime.ids import new_id
 
-_MADE: Final = "tallyhook shadow"
+_IN_USE: Final = "tallyhook shadow"
 _KEPT: Final = "tallyhook shadow, kept"
 # What the processor and every handler write. Of these, only those with a key that a statement relies on need its index.
-_PLUMBING: Final = ("consumed", "dead_letters", "alert_windows", "tasks", "offset_replays")
-_SAID: Final = ("outbox", "outbox_pending")
+_SHARED_TABLES: Final = ("consumed", "dead_letters", "alert_windows", "tasks", "offset_replays")
+_EVENT_TABLES: Final = ("outbox", "outbox_pending")
 
-_OURS: Final = """
+_SCHEMAS: Final = """
 select n.nspname from pg_namespace n
 where n.nspname like 'shadow\\_%%' and obj_description(n.oid, 'pg_namespace') = %s order by 1
 """
@@ -45,10 +45,10 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
     try:
         with connection.transaction():
             connection.execute(sql.SQL("create schema {}").format(schema))
-            _comment(connection, name, _MADE)
-            for table in (*_PLUMBING, *tables):
+            _comment(connection, name, _IN_USE)
+            for table in (*_SHARED_TABLES, *tables):
                 _copy(connection, name, table, "including all")
-            for table in _SAID:
+            for table in _EVENT_TABLES:
                 _copy(connection, name, table, "including defaults including generated")
             connection.execute(sql.SQL("create sequence {}.outbox_pending_id_seq").format(schema))
             connection.execute(
@@ -68,10 +68,10 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
         holder.execute("select pg_advisory_unlock(%s, hashtext(%s))", (Kind.SHADOW, name))
 
 
-def drop_left_behind(connection: Connection) -> list[str]:
+def drop_abandoned(connection: Connection) -> list[str]:
     """Drop the schemas of commands that were killed; their names."""
     dropped = []
-    for (name,) in connection.execute(_OURS, (_MADE,)).fetchall():
+    for (name,) in connection.execute(_SCHEMAS, (_IN_USE,)).fetchall():
         row = connection.execute("select pg_try_advisory_lock(%s, hashtext(%s))", (Kind.SHADOW, name)).fetchone()
         if row is not None and row[0]:
             drop(connection, name)
@@ -88,7 +88,7 @@ def drop(connection: Connection, name: str) -> None:
 
 def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
     """Copy a table, unlogged, since a crash may lose it. A dropped table is made from its declaration."""
-    if not is_there(connection, table):
+    if not table_exists(connection, table):
         create(connection, metadata.tables[table], name)
         return
     statement = sql.SQL("create unlogged table {schema}.{table} (like public.{table} {parts})")
@@ -102,7 +102,7 @@ def _comment(connection: Connection, name: str, text: str) -> None:
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 
-def is_there(connection: Connection, table: str) -> bool:
+def table_exists(connection: Connection, table: str) -> bool:
     row = connection.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,)).fetchone()
     return bool(row and row[0])
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from operations.errors import OperationError, Reason
 from operations.offset_replay import log
 from operations.offset_replay.bounds import End, Start, Stop
-from operations.offset_replay.live import Asked, Progress, look
+from operations.offset_replay.live import Asked, Progress, read_positions
 from operations.offset_replay.log import Stretch
 from operations.offset_replay.plan import stops_of, wanted_of
 from outbox.offsets import Offsets, Place
@@ -63,10 +63,10 @@ def refuse_unbuildable(worker: str) -> None:
 
 def stretches_of(offsets: Offsets, asked: Asked, start: Start, stop: Stop) -> dict[Place, Stretch]:
     """The records to build from, up to where the log ends now. Raises BrokerError, OperationError."""
-    stand = look(offsets, asked, start)
-    beginnings = wanted_of(start, stand)
-    stops = stops_of(stop, stand if isinstance(stop, End) else look(offsets, asked, stop))
-    ends = {place: min(span.end, stops.get(place, span.end)) for place, span in stand.spans.items()}
+    positions = read_positions(offsets, asked, start)
+    beginnings = wanted_of(start, positions)
+    stops = stops_of(stop, positions if isinstance(stop, End) else read_positions(offsets, asked, stop))
+    ends = {place: min(span.end, stops.get(place, span.end)) for place, span in positions.spans.items()}
     return {place: Stretch(begin, max(begin, ends[place])) for place, begin in beginnings.items()}
 
 

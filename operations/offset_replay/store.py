@@ -32,11 +32,11 @@ select %s::uuid, %s::text, %s::text, t.* from unnest(%s::text[], %s::int4[], %s:
 
 # A task that waited for the message is done, or failed, with it.
 _SETTLE: Final = """
-with told as (select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::int4[]) as t(id, status, reason, attempts)),
+with outcomes as (select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::int4[]) as t(id, status, reason, attempts)),
 settled as (
   update notifications n set status = t.status, reason = t.reason, attempts = greatest(n.attempts, t.attempts),
     next_attempt_at = null, updated_at = now()
-  from told t where n.id = t.id and n.status in ('queued', 'sending') returning n.id, n.status, n.reason, n.message_id)
+  from outcomes t where n.id = t.id and n.status in ('queued', 'sending') returning n.id, n.status, n.reason, n.message_id)
 update tasks t set settled_at = now(), status = case when s.status = 'failed' then 'failed' else 'done' end,
   reason = case when s.status = 'failed' then s.reason end,
   result = case when s.status <> 'failed' then jsonb_build_object('status', s.status, 'messageId', s.message_id) end
@@ -90,7 +90,7 @@ def write(connection: Connection, replay: UUID, consumer: str, moves: Sequence[M
     return superseded
 
 
-def take_back(connection: Connection, replay: UUID, superseded: Superseded) -> None:
+def undo_write(connection: Connection, replay: UUID, superseded: Superseded) -> None:
     """Undo `write`."""
     with connection.transaction():
         connection.execute("delete from offset_replays where id = %s", (replay,))

@@ -98,5 +98,5 @@ def paid_source() -> Source:
         locks=["payments", "reconciliations"],
         seed=["truncate {shadow}.reconciliations", _PAID],
         needs=["payments"],
-        untold="what was expected to be paid, and by whom (have it sent again)",
+        not_in_log="what was expected to be paid, and by whom (have it sent again)",
     )

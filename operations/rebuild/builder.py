@@ -144,7 +144,7 @@ class Builder:
         for topic in events.topics:
             await self._read_topic(topic, gone)
         if events.erased_too:
-            take_contacts_out(self._connection, self._schema)
+            remove_contacts(self._connection, self._schema)
 
     async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
         kafka = self._settings.kafka
@@ -201,7 +201,7 @@ where exists (select from {shadow}.history h join erased e on e.event_id = h.eve
 _WRITE: Final = "update {shadow}.{table} set state = %s where provider = %s and id = %s"
 
 
-def take_contacts_out(connection: Connection, schema: str) -> None:
+def remove_contacts(connection: Connection, schema: str) -> None:
     """Remove each contact that an erased event stated from the payments and invoices of the schema, as the erasure did."""
     marker = sql.SQL(is_marker("o.data"))
     for table, kind in (("payments", "payment"), ("invoices", "invoice")):

@@ -88,7 +88,7 @@ def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Out
 
     settings = StreamSettings.load(environment())
     with database() as connection, bar(source.name) as shown:
-        for name in schema.drop_left_behind(connection):
+        for name in schema.drop_abandoned(connection):
             print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
 
         def describe(description: str) -> "Progress":

@@ -7,7 +7,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from operations.errors import OperationError, Reason
-from operations.offset_replay.schema import create, is_there
+from operations.offset_replay.schema import create, table_exists
 from operations.rebuild.sources import Counted, Part
 
 SAMPLES: Final = 5
@@ -42,8 +42,8 @@ def judge(connection: Connection, schema: str, part: Part) -> Counted:
     if part.unseen is not None:
         unseen = sql.SQL("insert into {verdicts} " + part.unseen).format(**words)
         connection.execute(unseen)
-    if part.json is not None and is_there(connection, part.name):
-        _forgive(connection, part, words)
+    if part.json is not None and table_exists(connection, part.name):
+        _ignore_key_order(connection, part, words)
     kinds = connection.execute(sql.SQL("select verdict, count(*) from {verdicts} group by 1 order by 1").format(**words))
     return Counted(
         part,
@@ -61,7 +61,7 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
     Raises OperationError with reason `rebuild_incomplete` where it did not change what it should.
     """
     part = counted.part
-    if not is_there(connection, part.name):
+    if not table_exists(connection, part.name):
         create(connection, part.table)
     words, changed = _joined(part, _words(connection, schema, part), part.columns), 0
     for statement, verdicts in ((_DELETE, ("extra",)), (_UPDATE, ("behind", "different")), (_INSERT, ("missing",))):
@@ -77,7 +77,7 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
 
 def live_table(connection: Connection, schema: str, name: str) -> sql.Composable:
     """The relation to select from; a missing table counts as empty."""
-    if is_there(connection, name):
+    if table_exists(connection, name):
         return sql.Identifier("public", name)
     return sql.SQL("(select * from {} where false)").format(sql.Identifier(schema, name))
 
@@ -102,7 +102,7 @@ def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Com
     return words
 
 
-def _forgive(connection: Connection, part: Part, words: dict[str, sql.Composable]) -> None:
+def _ignore_key_order(connection: Connection, part: Part, words: dict[str, sql.Composable]) -> None:
     """Pass over documents that differ only in the order of their keys."""
     others = [name for name in part.columns if name != part.json]
     query = sql.SQL(_EQUAL_BUT).format(**_joined(part, words, others), json=sql.Identifier(part.json or ""))

@@ -20,7 +20,7 @@ on conflict do nothing
 """
 _SEED: Final = "insert into {shadow}.config_history select * from {live_config_history} on conflict do nothing"
 _CLEAR: Final = "truncate {shadow}.config"
-_STAND: Final = """
+_CURRENT: Final = """
 insert into {shadow}.config (key, value, version, updated_at)
 select distinct on (key) key, value, version, changed_at from {shadow}.config_history order by key, version desc
 """
@@ -58,6 +58,6 @@ def source() -> Source:
         locks=["config", "config_history"],
         events=Events(ConfigHandler(), _WANTED, (Topic.CONFIG,)),
         seed=[_SEED],
-        finish=[_CLEAR, _STAND],
+        finish=[_CLEAR, _CURRENT],
         exclusive=True,
     )

@@ -85,5 +85,5 @@ def source(names: set[str], *, effects: bool) -> Source:
         events=Events(RestoredLeads(), _WANTED, (Topic.PARTNER_LEADS,)),
         finish=[*([] if effects else [_HOLD]), _FORGET],
         needs=["history"],
-        untold="when an attempt began, the CRM's answer, and attempts that were interrupted" if whole else "",
+        not_in_log="when an attempt began, the CRM's answer, and attempts that were interrupted" if whole else "",
     )

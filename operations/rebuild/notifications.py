@@ -81,5 +81,5 @@ def source(settings: NotificationSettings, *, effects: bool) -> Source:
         seed=[_MARKS, _CONTACTS],
         finish=[_HOLD.replace("{held}", "false" if effects else "true"), _FORGET],
         needs=["contacts"],
-        untold="the text of the last error; address and locale are those of the contact of today",
+        not_in_log="the text of the last error; address and locale are those of the contact of today",
     )

@@ -8,7 +8,7 @@ from operations.rebuild.run import Outcome
 from operations.rebuild.search import Indexed
 from operations.rebuild.sources import EXPLAINED, LEFT, UNEXPLAINED, Counted
 
-_SAYS: Final = {
+_VERDICTS: Final = {
     "missing": ("come back", "came back"),
     "behind": ("know fewer events than were handled", "knew fewer events than were handled, and are put right"),
     "different": ("say something else than their events", "said something else than their events, and are replaced"),
@@ -53,7 +53,7 @@ def _fields_of(outcome: Outcome) -> dict[str, Any]:
         "fromKafka": outcome.from_kafka,
         "gone": outcome.gone,
         "setAside": outcome.set_aside,
-        "untold": outcome.untold,
+        "untold": outcome.not_in_log,
         "tables": [_table(part) for part in outcome.parts],
     }
 
@@ -86,11 +86,11 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     for reason, number in each["setAside"].items():
         yield f"  {number:,} events could not be handled, {reason}"
     for table in each["tables"]:
-        report_of = [verdict for verdict in _SAYS if table[verdict]]
+        report_of = [verdict for verdict in _VERDICTS if table[verdict]]
         same = "" if report_of else ", all as the log makes them"
         yield f"  {table['table']}: {table['live']:,} rows{' before' if changed else ''}, {table['log']:,} by the log{same}"
         for verdict in report_of:
             of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
-            yield f"    {table[verdict]:,} {_SAYS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")
+            yield f"    {table[verdict]:,} {_VERDICTS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")
     if each["untold"]:
         yield f"  in no log, so not in rows that {'came' if changed else 'come'} back: {each['untold']}"

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from operations.errors import OperationError, Reason
-from operations.offset_replay.schema import create, is_there, shadow_schema
+from operations.offset_replay.schema import create, shadow_schema, table_exists
 from operations.rebuild.builder import Builder, Progress
 from operations.rebuild.compare import judge, put_right
 from operations.rebuild.sources import UNEXPLAINED, Counted, Source
@@ -26,11 +26,11 @@ from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease
 from streams.settings import StreamSettings
 
-_LITTLE: Final = 200  # events that may be left when the tables are locked
+_LEFT_MAX: Final = 200  # events that may be left when the tables are locked
 _ROUNDS: Final = 50
 _TRIES: Final = 5
 _SPARE: Final = 5  # seconds
-_GIVE_WAY: Final = "2s"  # who waits for a lock makes all others wait behind it: rather try again
+_LOCK_TIMEOUT: Final = "2s"  # who waits for a lock makes all others wait behind it: rather try again
 
 _ERASURES: Final = """
 select exists (select from erasures
@@ -54,7 +54,7 @@ class Outcome:
     changed: int | None = None
     locked: float = 0.0
     seconds: float = 0.0
-    untold: str = ""
+    not_in_log: str = ""
 
     @property
     def unexplained(self) -> int:
@@ -81,7 +81,7 @@ class Rebuild:
         Raises OperationError, BrokerError, psycopg.Error.
         """
         for table in source.needs:
-            if not is_there(self._connection, table) and table != "history":
+            if not table_exists(self._connection, table) and table != "history":
                 raise OperationError(
                     Reason.TABLE_MISSING, f"the table {table} is not there, and this is made of it: rebuild it first"
                 )
@@ -93,7 +93,7 @@ class Rebuild:
 
     def _make_history(self) -> None:
         """Create `history` if it is missing: no worker goes on without it, and an empty one misleads none, since marks remain."""
-        if not is_there(self._connection, "history"):
+        if not table_exists(self._connection, "history"):
             create(self._connection, metadata.tables["history"])
 
     def _now(self) -> datetime:
@@ -106,7 +106,7 @@ class Rebuild:
         progress = self._describe(f"making {source.name} from the log")
         async with Builder(self._connection, self._settings, schema, source, progress) as builder:
             for _ in range(_ROUNDS):
-                if await builder.catch_up() <= _LITTLE:
+                if await builder.catch_up() <= _LEFT_MAX:
                     break
             for table in source.tables:
                 self._connection.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
@@ -121,11 +121,11 @@ class Rebuild:
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
             back = {counted.part.name for counted in outcome.parts if counted.number("missing")}
-            outcome.untold = source.untold if back - {"history"} else ""  # its lines are whole
+            outcome.not_in_log = source.not_in_log if back - {"history"} else ""  # its lines are whole
         return outcome
 
     def _is_due(self, part: Counted) -> bool:
-        return part.number(*_WORTH) > 0 or not is_there(self._connection, part.part.name)
+        return part.number(*_TO_CHANGE) > 0 or not table_exists(self._connection, part.part.name)
 
     async def _swap(self, source: Source, schema: str, builder: Builder, began: datetime, *, yes: bool) -> Outcome:
         for left in range(_TRIES, 0, -1):
@@ -155,7 +155,7 @@ class Rebuild:
                 return outcome
             outcome.changed = sum(put_right(self._connection, schema, part) for part in parts)
             after = [judge(self._connection, schema, part.part) for part in parts]
-            if left := sum(part.number(*_WORTH) for part in after):
+            if left := sum(part.number(*_TO_CHANGE) for part in after):
                 raise OperationError(Reason.REBUILD_INCOMPLETE, f"{left} rows would still differ; nothing was changed")
             for part, then in zip(parts, after, strict=True):
                 self._refuse_loss(part, then)
@@ -167,10 +167,10 @@ class Rebuild:
         limit = round(self._limit.total_seconds())
         for name, seconds in (("statement_timeout", limit), ("idle_in_transaction_session_timeout", limit + _SPARE)):
             self._connection.execute("select set_config(%s, %s, true)", (name, f"{seconds}s"))
-        self._connection.execute("select set_config('lock_timeout', %s, true)", (_GIVE_WAY,))
+        self._connection.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         clock = time.monotonic()
         for table in source.locks:
-            if is_there(self._connection, table):
+            if table_exists(self._connection, table):
                 mode = "access exclusive" if source.exclusive else "exclusive"
                 self._connection.execute(sql.SQL(f"lock table {{}} in {mode} mode").format(sql.Identifier("public", table)))
                 clock = min(clock, time.monotonic())
@@ -189,4 +189,4 @@ class Rebuild:
             raise OperationError(Reason.REBUILD_INCOMPLETE, f"{before.part.name} would have {after.live} rows, not {expected}")
 
 
-_WORTH: Final = ("missing", "behind", *UNEXPLAINED)
+_TO_CHANGE: Final = ("missing", "behind", *UNEXPLAINED)

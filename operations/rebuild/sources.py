@@ -94,9 +94,10 @@ class Source:
     """
     Tables that are made together, and swapped in together.
 
-    `tables` are copied into the schema; `seed` statements fill what no event tells, and are run whenever it is brought up to
-    date, before the events are handled, as `finish` is after them. `locks` are taken in this order before the last look, and
-    `exclusive` keeps readers out too. What it `needs` has to be there. `untold` tells people what rows hold that no event has.
+    `tables` are copied into the schema; `seed` statements add the values that no event has. They run at each catch-up
+    before the events are handled; `finish` statements run after them. The tables of `locks` are locked in this order before the
+    last comparison; `exclusive` locks out readers too. The tables of `needs` must exist. `not_in_log` is shown to operators: the
+    values of these rows that no event has.
     """
 
     name: str
@@ -108,4 +109,4 @@ class Source:
     finish: Sequence[str] = ()
     exclusive: bool = False
     needs: Sequence[str] = ()
-    untold: str = ""
+    not_in_log: str = ""

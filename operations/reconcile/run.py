@@ -35,12 +35,12 @@ from streams.errors import Poison
 from streams.payments.fetching.received import received_of
 from streams.payments.fetching.store import ORIGIN
 
-What = Literal["missing_here", "missing_there", "differs", "unreadable"]
-KEPT: Final = 1000
+DifferenceKind = Literal["missing_here", "missing_there", "differs", "unreadable"]
+LISTED_MAX: Final = 1000
 """How many differences are told one by one; all of them are counted."""
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.5  # seconds
-_ASKED_TOGETHER: Final = 500
+_PAGE: Final = 500
 
 
 class Difference(msgspec.Struct, kw_only=True):
@@ -52,7 +52,7 @@ class Difference(msgspec.Struct, kw_only=True):
 
     kind: str
     id: str
-    what: What
+    what: DifferenceKind
     fields: dict[str, tuple[Any, Any]] = {}
     mended: bool = False
 
@@ -155,7 +155,7 @@ class _Work:
                 seen.update(found.id for found in page)
                 await self._compare(compared, page)
             scope = Scope(self._asked.account, self._lists.livemode)
-            ours = await store.begun(self._connection, compared, scope, self._asked.since, self._asked.until)
+            ours = await store.first_seen(self._connection, compared, scope, self._asked.since, self._asked.until)
             for object_id in (each for each in ours if each not in seen):
                 found = await asyncio.to_thread(self._lists.one, compared.kind, object_id)
                 if found is None:
@@ -205,7 +205,7 @@ class _Work:
 
     def _note(self, difference: Difference) -> None:
         self._report.found = dict(Counter(self._report.found) + Counter([difference.what]))
-        if len(self._report.differences) < KEPT:
+        if len(self._report.differences) < LISTED_MAX:
             self._report.differences.append(difference)
 
     async def _hand_in(self, compared: Compared, difference: Difference, theirs: Theirs) -> None:
@@ -238,8 +238,8 @@ class _Work:
         self._report.waited_for = len(events)
         for compared in COMPARED:
             mine = [handed for handed in self._handed if handed.compared == compared]
-            for start in range(0, len(mine), _ASKED_TOGETHER):
-                await self._confirm(compared, mine[start : start + _ASKED_TOGETHER])
+            for start in range(0, len(mine), _PAGE):
+                await self._confirm(compared, mine[start : start + _PAGE])
 
     async def _confirm(self, compared: Compared, handed: Sequence[_Handed]) -> None:
         ours = await store.rows(self._connection, compared, [each.theirs.id for each in handed])

@@ -12,7 +12,7 @@ from operations.reconcile.sides import TABLES, Compared
 from schemas.stripe import SOURCE
 
 # By its first event: nobody keeps when the object was made.
-_BEGUN: Final = """
+_FIRST_SEEN: Final = """
 select t.id from {table} t where t.provider = %s and t.updated_at >= %s and ({of_kind})
   and t.account is not distinct from %s and (t.livemode is null or t.livemode is not distinct from coalesce(%s, t.livemode))
   and (select min(h.occurred_at) from history h where h.aggregate_type = %s and h.aggregate_id = t.id) >= %s
@@ -39,9 +39,11 @@ class Scope(NamedTuple):
     livemode: bool | None
 
 
-async def begun(connection: AsyncConnection, compared: Compared, scope: Scope, since: datetime, until: datetime) -> list[str]:
+async def first_seen(
+    connection: AsyncConnection, compared: Compared, scope: Scope, since: datetime, until: datetime
+) -> list[str]:
     """The ids of the objects that we first heard of in the period, by the provider's clock."""
-    query = _BEGUN.format(table=TABLES[compared.ours].name, of_kind=_OF_KIND.get(compared.kind, "true"))
+    query = _FIRST_SEEN.format(table=TABLES[compared.ours].name, of_kind=_OF_KIND.get(compared.kind, "true"))
     values = (SOURCE, since, *scope, compared.ours, since, compared.ours, until)
     return [row[0] for row in await (await connection.execute(query.encode(), values)).fetchall()]
 

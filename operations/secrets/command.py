@@ -111,13 +111,13 @@ def list_secrets(as_json: Json = False) -> None:
 
 async def _read(connection: "AsyncConnection") -> "Secrets":
     from gateway.settings import GatewaySettings
-    from operations.secrets import standing
+    from operations.secrets import states
     from projections.senders import Senders
 
     settings = GatewaySettings.load(environment())
     senders = Senders.of(settings)
     await senders.refresh(connection)
-    return await standing.read(connection, settings, senders)
+    return await states.read(connection, settings, senders)
 
 
 def _text(found: "Secrets") -> str:

@@ -5,7 +5,7 @@ from aiohttp import web
 from gateway.answers import answer
 from gateway.keys import SECRET_USES, SENDERS, SETTINGS
 from gateway.postgres import transaction
-from operations.secrets import standing
+from operations.secrets import states
 
 
 async def secrets(request: web.Request) -> web.Response:
@@ -16,4 +16,4 @@ async def secrets(request: web.Request) -> web.Response:
     """
     async with transaction(request) as connection:
         await request.app[SECRET_USES].flush()
-        return answer(await standing.read(connection, request.app[SETTINGS].newest, request.app[SENDERS]))
+        return answer(await states.read(connection, request.app[SETTINGS].newest, request.app[SENDERS]))

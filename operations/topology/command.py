@@ -84,7 +84,7 @@ def _flow(seen: "Topology") -> "RenderableType":
     for agent in seen.agents:
         if not (agent.consumes or agent.produces):
             continue
-        branch = root.add(f"[bold]{agent.title}[/]{_standing(agent)}")
+        branch = root.add(f"[bold]{agent.title}[/]{_group_state(agent)}")
         if agent.consumes:
             branch.add(f"reads [cyan]{'[/], [cyan]'.join(agent.consumes)}[/]")
         emitted = [edge.target for edge in seen.edges if edge.source == agent.name and edge.via and not edge.trouble]
@@ -95,7 +95,7 @@ def _flow(seen: "Topology") -> "RenderableType":
     return root
 
 
-def _standing(agent: "AgentView") -> str:
+def _group_state(agent: "AgentView") -> str:
     from topology.levels import level_of
 
     group = agent.group

@@ -99,7 +99,7 @@ _TAKE: Final = """
 insert into webhook_replay_items (replay_id, n, delivery_id, source, type, outcome, event_id)
 select {}, row_number() over (order by key), id, source, type, outcome, event_id from ({}) m
 """
-_MATCHED_SO_MANY: Final = """
+_SET_MATCHED: Final = """
 update webhook_replays set matched = %(matched)s, state = case when %(matched)s = 0 then 'done' else state end,
        finished_at = case when %(matched)s = 0 then now() end
 where id = %(id)s
@@ -154,7 +154,7 @@ async def create(connection: AsyncConnection, replay_id: UUID, asked: ReplayWebh
         raise OperationError(
             Reason.REPLAY_TOO_LARGE, f"more than {MATCHED_MAX} deliveries match: narrow the time, or give a limit"
         )
-    await connection.execute(_MATCHED_SO_MANY, {"matched": matched, "id": replay_id})
+    await connection.execute(_SET_MATCHED, {"matched": matched, "id": replay_id})
     return matched
 
 

@@ -63,16 +63,13 @@ _LOOK_EVERY: Final = 1.0  # seconds between two looks for work, where there was 
 _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # errors that concern a value
 
 
-class _Desk:
+class _Progress:
     """The state of a replay in memory while this gateway leads it; losing it loses nothing."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
         self.settled_to = 0
         self.settle_at = now
-
-
-Desks = dict[UUID, _Desk]
 
 
 class Replays:
@@ -114,22 +111,22 @@ class Replays:
         await connection.execute("set plan_cache_mode = force_custom_plan")
         if not await try_lock(connection, Lock.REPLAYS):
             return
-        desks: Desks = {}
+        progress = dict[UUID, _Progress]()
         while not self._closing and (jobs := await work.running(connection)):
             self.heartbeat.beat()
             for job in jobs:
-                if job.id not in desks:
-                    desks[job.id] = _Desk(job, self._now())
-                await self._turn(connection, job, desks[job.id])
+                if job.id not in progress:
+                    progress[job.id] = _Progress(job, self._now())
+                await self._turn(connection, job, progress[job.id])
             await asyncio.sleep(_TURN)
 
-    async def _turn(self, connection: AsyncConnection, job: Job, desk: _Desk) -> None:
+    async def _turn(self, connection: AsyncConnection, job: Job, progress: _Progress) -> None:
         try:
-            if room := desk.pace.room(self._now()):
-                desk.pace.spend(await self._take_up(connection, job, room))
-            if self._now() >= desk.settle_at:
-                desk.settle_at = self._now() + _SETTLE_EVERY
-                await self._settle(connection, job, desk)
+            if room := progress.pace.room(self._now()):
+                progress.pace.spend(await self._take_up(connection, job, room))
+            if self._now() >= progress.settle_at:
+                progress.settle_at = self._now() + _SETTLE_EVERY
+                await self._settle(connection, job, progress)
         except UNAVAILABLE:
             raise
         except Exception:  # one replay that our code cannot go on with must not hold up the others
@@ -171,11 +168,11 @@ class Replays:
         for verdict in verdicts:
             ITEMS.labels(verdict.state).inc()
 
-    async def _settle(self, connection: AsyncConnection, job: Job, desk: _Desk) -> None:
+    async def _settle(self, connection: AsyncConnection, job: Job, progress: _Progress) -> None:
         async with connection.transaction():
             if not await work.hold(connection, job.id):
                 return
-            desk.settled_to = await settling.settle(connection, job.id, desk.settled_to, _SETTLE_BATCH)
+            progress.settled_to = await settling.settle(connection, job.id, progress.settled_to, _SETTLE_BATCH)
             state = await settling.finish(connection, job.id)
         if state:
             log.info("replay_ended", replay_id=str(job.id), state=state)

@@ -37,7 +37,7 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
     """The verdicts on items; a dead letter comes before its mark, since a dead letter is marked too."""
     events = await events_of(connection, [event_id for _, event_id in sent])
     done = await marked(connection, events)
-    letters = await _set_aside(connection, replay_id, [event_id for _, event_id in sent])
+    letters = await _failures(connection, replay_id, [event_id for _, event_id in sent])
     verdicts = []
     for n, event_id in sent:
         if event_id in letters:
@@ -49,7 +49,7 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
     return verdicts
 
 
-async def _set_aside(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
+async def _failures(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
     """Why an event of the replay went no further: a dead letter since then, or Kafka refuses it."""
     query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
                union all

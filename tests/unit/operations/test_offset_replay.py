@@ -10,7 +10,7 @@ import pytest
 from operations.errors import OperationError
 from operations.offset_replay import live, scan, shadow
 from operations.offset_replay.bounds import Beginning, End, Moment, Numbers, Start, start_of, stop_of
-from operations.offset_replay.plan import Stand, moves_of, refuse_live, stops_of
+from operations.offset_replay.plan import Positions, moves_of, refuse_live, stops_of
 from outbox.offsets import Group, Member, Place, Span
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -25,20 +25,20 @@ NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
 P0, P1, P2 = (Place("t", number) for number in range(3))
 
 
-def stand(**changes: Any) -> Stand:
+def positions(**changes: Any) -> Positions:
     """Two partitions with offsets 100 to 200, read up to 150; a third that holds nothing and was never read."""
-    standing = Stand(
+    found = Positions(
         topic="t",
         spans={P0: Span(100, 200), P1: Span(100, 200), P2: Span(0, 0)},
         group=Group("tallyhook-payments", "empty", (), {P0: 150, P1: 150}),
         at={},
         unfinished={},
     )
-    return standing._replace(**changes)
+    return found._replace(**changes)
 
 
 def targets(start: Start, **changes: Any) -> dict[Place, tuple[int, int]]:
-    return {move.place: (move.target, move.until) for move in moves_of(start, stand(**changes))}
+    return {move.place: (move.target, move.until) for move in moves_of(start, positions(**changes))}
 
 
 def reason(call: Any, *arguments: Any) -> str:
@@ -80,11 +80,11 @@ def test_a_log_that_has_lost_what_was_committed_is_not_read_again() -> None:
     ],
 )
 def test_offsets_that_cannot_be_gone_back_to_are_refused(numbers: dict[int, int], word: str) -> None:
-    assert reason(moves_of, Numbers(numbers), stand()) == word
+    assert reason(moves_of, Numbers(numbers), positions()) == word
 
 
 def test_a_group_that_has_read_nothing_has_nothing_to_read_again() -> None:
-    assert moves_of(Beginning(), stand(group=Group("g", "dead", (), {}))) == []
+    assert moves_of(Beginning(), positions(group=Group("g", "dead", (), {}))) == []
 
 
 def test_a_group_with_members_is_refused_and_they_are_named() -> None:
@@ -134,9 +134,9 @@ def test_an_end_as_it_is_written() -> None:
 
 
 def test_ends_lie_within_the_log() -> None:
-    assert stops_of(End(), stand()) == {P0: 200, P1: 200, P2: 0}
-    assert stops_of(Numbers({1: 160}), stand()) == {P1: 160}
-    assert reason(stops_of, Numbers({1: 260}), stand()) == "offset_outside_log"
+    assert stops_of(End(), positions()) == {P0: 200, P1: 200, P2: 0}
+    assert stops_of(Numbers({1: 160}), positions()) == {P1: 160}
+    assert reason(stops_of, Numbers({1: 260}), positions()) == "offset_outside_log"
 
 
 def record(offset: int, event_id: UUID | None = None) -> Record:
