@@ -6,8 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from console import assets, sign_in
-from console.door import guard, protect
 from console.live import add_live
+from console.middleware import guard, protect
 from console.pages import SCREENS, redirect
 from console.screens import (
     audit,

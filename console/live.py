@@ -102,11 +102,11 @@ async def follow(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         await response.write(_BEGIN)
         async with live.stream() as woken:
-            await _tell(response, live, woken)
+            await _send_changes(response, live, woken)
     return response
 
 
-async def _tell(response: web.StreamResponse, live: Live, woken: asyncio.Event) -> None:
+async def _send_changes(response: web.StreamResponse, live: Live, woken: asyncio.Event) -> None:
     until = now() + _LIFE
     while not live.ended.is_set() and now() < until:
         try:

@@ -5,8 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
-from console.door import COOKIE, read_form
 from console.errors import ConsoleError, Reason
+from console.middleware import COOKIE, read_form
 from console.pages import page, redirect
 from console.sessions import SESSION_LASTS, Holder, begin_session, end_session, redeem_link
 from gateway.clients import Clients

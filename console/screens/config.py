@@ -9,8 +9,8 @@ from aiohttp import web
 from msgspec import Meta
 from psycopg import AsyncConnection
 
-from console.door import form_fields
 from console.listing import Found, list_page
+from console.middleware import form_fields
 from console.pages import SESSION, Screen, page
 from gateway.answers import by_id
 from gateway.commands.config import ChangeConfig, HistoryQuery, change_key, check
@@ -81,15 +81,15 @@ async def show_change(request: web.Request) -> web.Response:
     """Show what a change would do; nothing changes."""
     asked, change = await _asked(request)
     async with reading(request) as connection:
-        standing = await config.read(connection, asked.key)
-    now = _text(request, standing.value) if standing else ""
+        current = await config.read(connection, asked.key)
+    now = _text(request, current.value) if current else ""
     return page(
         request,
         "_config_preview.html",
         asked=asked,
         value=msgspec.json.encode(change.value).decode(),
         now="" if now == "null" else now,
-        version=standing.version if standing else 0,
+        version=current.version if current else 0,
         about=key_of(asked.key),
     )
 

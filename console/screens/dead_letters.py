@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from console.door import form_fields
 from console.links import page_of
+from console.middleware import form_fields
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import GatewayError, Reason, refusing

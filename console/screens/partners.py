@@ -65,7 +65,7 @@ class PartnerNow(NamedTuple):
         asked, tried = self.view.asked_at, self.view.tried_at
         return asked if asked and (tried is None or tried < asked) else None
 
-    def is_late(self, now: datetime) -> bool:
+    def is_overdue(self, now: datetime) -> bool:
         """Tell whether leads are due and nobody tries them."""
         due = self.view.oldest_due_at
         return self.state == "waiting" and due is not None and now - due > _LATE
@@ -130,9 +130,9 @@ async def resume(request: web.Request) -> web.Response:
 async def probe(request: web.Request) -> web.Response:
     """Have its CRM tried now."""
     async with transaction(request) as connection:
-        standing = await _standing(request, connection, _key_of(request))
-        if not standing.pause.paused:
-            await ask_probe(connection, standing.id)
+        current = await _read(request, connection, _key_of(request))
+        if not current.pause.paused:
+            await ask_probe(connection, current.id)
     return await _partner(request, "_partner.html")
 
 
@@ -148,21 +148,21 @@ async def _set(request: web.Request, *, paused: bool) -> web.Response:
 async def _partner(request: web.Request, template: str) -> web.Response:
     key, now = _key_of(request), datetime.now(UTC)
     async with reading(request) as connection:
-        standing = await _standing(request, connection, key)
+        current = await _read(request, connection, key)
         health = await read_health(connection, now - _SPAN, [key])
         detail = await detail_of(connection, registry_of(request), key)
     return page(
         request,
         template,
-        partner=standing._replace(health=health.get(key)),
+        partner=current._replace(health=health.get(key)),
         detail=detail,
         pause_key=pause_key(key),
-        late=standing.is_late(now),
+        late=current.is_overdue(now),
         states=get_args(LeadStatus),
     )
 
 
-async def _standing(request: web.Request, connection: AsyncConnection, key: str) -> PartnerNow:
+async def _read(request: web.Request, connection: AsyncConnection, key: str) -> PartnerNow:
     """Raises GatewayError `not_found`."""
     pause = (await read_pauses(connection, registry_of(request).environment)).get(key)
     view = await read_partner(connection, key)
@@ -185,11 +185,11 @@ def _key_of(request: web.Request) -> str:
     return key_of(known(asked if accepts(PartnerId, asked) else None, _ABSENT))
 
 
-def _fits(standing: PartnerNow, query: PartnersQuery) -> bool:
+def _fits(current: PartnerNow, query: PartnersQuery) -> bool:
     return (
-        (query.cursor is None or standing.id > query.cursor)
-        and (query.name is None or key_of(query.name) in standing.id)
-        and (query.state is None or query.state == standing.state)
+        (query.cursor is None or current.id > query.cursor)
+        and (query.name is None or key_of(query.name) in current.id)
+        and (query.state is None or query.state == current.state)
     )
 
 

@@ -7,9 +7,9 @@ from typing import Final, get_args
 import msgspec
 from aiohttp import web
 
-from console.door import form_fields
 from console.filters import filled
 from console.links import page_of
+from console.middleware import form_fields
 from console.pages import SESSION, Screen, page
 from gateway.answers import known
 from gateway.errors import refusing
@@ -27,7 +27,7 @@ from runtime.ids import first_id_of
 from schemas.providers import SOURCES
 
 _ABSENT: Final = "no replay has this id"
-_TOLD: Final = 3
+_NAMED_MAX: Final = 3
 """Ids and types of a filter that are named; of more their number is."""
 _LISTS: Final = ("types", "ids")
 
@@ -43,7 +43,7 @@ async def replays(request: web.Request) -> web.Response:
     return page(
         request,
         "replays.html",
-        replays=[(each, list(_told(each.filters))) for each in items],
+        replays=[(each, list(_filter_texts(each.filters))) for each in items],
         following=cursor_of(items[-1].id) if len(found) > query.limit else "",
         sources=SOURCES,
         outcomes=get_args(Outcome),
@@ -62,7 +62,7 @@ async def show(request: web.Request) -> web.Response:
         request,
         "replay.html",
         replay=found,
-        told=list(_told(found.filters)),
+        filters=list(_filter_texts(found.filters)),
         items=shown,
         state=query.state,
         states=get_args(jobs.ItemState),
@@ -124,11 +124,11 @@ async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWeb
     return fields, parse_query(ReplayWebhooks, fields)
 
 
-def _told(filters: Filters) -> Iterator[tuple[str, str]]:
+def _filter_texts(filters: Filters) -> Iterator[tuple[str, str]]:
     """The filters in words."""
     for name, value in msgspec.to_builtins(filters).items():
         if isinstance(value, list | tuple):
-            yield name, ", ".join(value) if len(value) <= _TOLD else f"{len(value):,} of them"
+            yield name, ", ".join(value) if len(value) <= _NAMED_MAX else f"{len(value):,} of them"
         else:
             yield name, str(value)
 

@@ -11,19 +11,19 @@ const dress = (part) => {
   }
 };
 
-const say = (text) => {
-  const said = document.getElementById("said");
-  said.textContent = text;
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => { said.textContent = ""; }, 2000);
+const notify = (text) => {
+  const place = document.getElementById("said");
+  place.textContent = text;
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => { place.textContent = ""; }, 2000);
 };
 
 const copy = async (text) => {
   try {
     await navigator.clipboard.writeText(text);
-    say("Copied");
+    notify("Copied");
   } catch {
-    say("The browser does not let this page copy.");
+    notify("The browser does not let this page copy.");
   }
 };
 
