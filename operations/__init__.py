@@ -1,5 +1,5 @@
 """
-The questions and actions of operators: one folder for each capability.
+Everything that operators can read and do: one folder for each capability.
 
-In each, `store` is its SQL, `routes` its HTTP, `command` its command line, and `loop` what runs by itself.
+In each folder, `store` is its SQL, `routes` its HTTP, `command` its command line, and `loop` its background service.
 """

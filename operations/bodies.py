@@ -1,4 +1,4 @@
-"""Bodies of requests whose every fault is named, not only the first."""
+"""Reads the bodies of requests, and reports all of their faults, not only the first one."""
 
 import msgspec
 from aiohttp import web
@@ -10,9 +10,9 @@ from operations.faults import Asked, Fault, read_fields
 
 async def read_with_faults(request: web.Request, record: type[Asked]) -> tuple[Asked, list[Fault]]:
     """
-    The body, with every fault of its fields: then the record has the sound ones.
+    Read the body into the record and return the faults of all fields; with faults, the record has only the valid fields.
 
-    Raises GatewayError where it is no object in JSON.
+    Raises GatewayError if the body is not a JSON object.
     """
     try:
         return await bodies.read(request, record), []
@@ -23,10 +23,10 @@ async def read_with_faults(request: web.Request, record: type[Asked]) -> tuple[A
 
 
 def _each_field(body: bytes, record: type[Asked], error: GatewayError) -> tuple[Asked, list[Fault]]:
-    """The sound fields of a body that was refused by this error, and the faults of the others; raises it where it says it all."""
+    """The valid fields of a body that `error` refused, and the faults of the others; raises `error` if no field has a fault."""
     try:
         given = msgspec.json.decode(body)
-    except msgspec.DecodeError:  # a number beyond all bounds
+    except msgspec.DecodeError:  # a number that is too large
         raise error from None
     if not isinstance(given, dict):
         raise error

@@ -1,4 +1,4 @@
-"""Everything that is wrong with what an operator asks for, said at once."""
+"""All faults of an operator's request, reported together instead of one at a time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -11,14 +11,14 @@ Asked = TypeVar("Asked", bound=msgspec.Struct)
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong with what is asked for."""
+    """One fault of a request."""
 
     reason: Reason
     text: str
 
 
 def refuse(faults: Sequence[Fault]) -> None:
-    """Raise OperationError with all faults if there is any; its reason is `field_invalid` if one of them is, else the first."""
+    """Raise OperationError with all faults, if any; its reason is `field_invalid` if a fault has it, else that of the first."""
     if len(faults) == 1:
         raise OperationError(*faults[0])
     if faults:
@@ -28,14 +28,14 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def read_fields(record: type[Asked], given: Mapping[str, Any]) -> tuple[Asked, list[Fault]]:
-    """The record, whose fields all have defaults, of the sound fields, and the faults of the others."""
+    """Build the record, whose fields all have defaults, from the valid fields; return it and the faults of the others."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(record)}
-    sound: dict[str, Any] = {}
+    valid: dict[str, Any] = {}
     faults = [f"Object contains unknown field `{name}`" for name in given if name not in fields]
     for name in given.keys() & fields.keys():
         try:
-            sound[fields[name].name] = msgspec.convert(given[name], fields[name].type)
+            valid[fields[name].name] = msgspec.convert(given[name], fields[name].type)
         except msgspec.ValidationError as error:
             where = "" if " - at `$" in str(error) else f" - at `$.{name}`"
             faults.append(f"{str(error).replace('at `$', f'at `$.{name}', 1)}{where}")
-    return record(**sound), [Fault(Reason.FIELD_INVALID, text) for text in sorted(faults)]
+    return record(**valid), [Fault(Reason.FIELD_INVALID, text) for text in sorted(faults)]

@@ -1,7 +1,7 @@
 """
-Files that operators hand to a command, and what they type: one reader for all, which refuses in one line and quotes no value.
+Reads the files and the typed lines that operators give to a command. An error is one line, and quotes no value.
 
-A file that is refused gives nothing at all: no row of it is taken.
+If any row of a file is malformed, none is returned.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 _STDIN: Final = "-"
-_DIGITS_MAX: Final = 400  # of an integer; Python refuses to read some thousands, and no field of ours takes so many
+_DIGITS_MAX: Final = 400  # digits of an integer; Python refuses to parse some thousands, and no field of ours needs so many
 
 
 def rows_of(path: Path, *, columns: Collection[str] = (), typed: Collection[str] = ()) -> list[Row]:
     """
-    The objects of a file in JSON, or in CSV where its name ends in `.csv`; `-` is standard input, in JSON.
+    Read the objects of a JSON file, or of a CSV file if its name ends in `.csv`; `-` is standard input, as JSON.
 
-    CSV must have these `columns`, and its `typed` fields are read as JSON has them.
+    A CSV file must have these `columns`; the values of its `typed` columns are parsed as JSON.
     Raises OperationError `file_unreadable` or `file_malformed`.
     """
     name = "standard input" if str(path) == _STDIN else str(path)
@@ -44,13 +44,13 @@ def rows_of(path: Path, *, columns: Collection[str] = (), typed: Collection[str]
         return [*_csv_rows(text, columns, typed)] if is_csv else _json_rows(text, data)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        hint = "" if is_csv else "; it is read as JSON, since CSV is known by the end of its name, .csv"
+        hint = "" if is_csv else "; it is read as JSON, since only a file whose name ends in .csv is read as CSV"
         raise OperationError(Reason.FILE_MALFORMED, f"{name}: {why}{hint}") from error
 
 
 def typed_line() -> str:
     """
-    The first line of standard input, without the blanks around it.
+    Read the first line of standard input, without the white space around it.
 
     Raises OperationError `file_unreadable` or `file_malformed`.
     """
@@ -74,7 +74,7 @@ def _text_of(data: bytes) -> str:
     if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise ValueError("it is UTF-16: save it as UTF-8")
     if (place := data.find(b"\0")) >= 0:
-        raise ValueError(f"line {_line_at(data[:place])}: a NUL character, as UTF-16 has many: save it as UTF-8")
+        raise ValueError(f"line {_line_at(data[:place])}: a NUL character, which is frequent in UTF-16: save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -102,7 +102,7 @@ def _json_rows(text: str, data: bytes) -> list[Row]:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _float(text: str) -> float:
@@ -124,15 +124,15 @@ def _object(fields: Sequence[tuple[str, Any]]) -> Row:
 
 
 def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> Iterator[Row]:
-    """Yield the rows below the line of names; what is empty is absent. Raises ValueError."""
+    """Yield the rows below the header line; empty fields are left out. Raises ValueError."""
     lines = _csv_lines(text)
     line, names = next(lines)
     if missing := [column for column in columns if column not in names]:
         raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, comma-separated")
-    if twice := _first_twice([name for name in names if name]):  # in a file without the line of names it may be a secret
+    if twice := _first_twice([name for name in names if name]):  # in a file without a header line it may be a secret
         raise ValueError(f"line {line}: {f'the column {twice!r}' if twice in {*columns, *typed} else 'a column'} comes twice")
     for place, fields in lines:
-        if any(fields[len(names) :]):  # spreadsheets write empty ones
+        if any(fields[len(names) :]):  # spreadsheets write empty fields at the end of a row
             raise ValueError(f"line {place}: {len(fields)} fields, and only {len(names)} columns")
         row = dict(zip(names, fields, strict=False))
         if any(field and not name for name, field in zip(names, fields, strict=False)):
@@ -142,7 +142,7 @@ def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> It
 
 def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the records that are not blank, each with the number of its first line. Raises ValueError."""
-    # Without `strict` a quotation mark that is never closed takes all that follows for one field.
+    # Without `strict`, a quotation mark that is never closed would make one field of the rest of the file.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         line = reader.line_num + 1
@@ -168,5 +168,5 @@ def _first_twice(names: Sequence[str]) -> str | None:
 def _typed(value: str) -> Any:
     try:
         return json.loads(value.lower())
-    except (ValueError, RecursionError):  # the record says what the field takes
+    except (ValueError, RecursionError):  # the record refuses it, and states the type of the field
         return value

@@ -1,4 +1,4 @@
-"""Rows of a file, JSON or CSV, that are taken in one transaction: all of them, or with any fault none."""
+"""Imports the rows of a JSON or CSV file in one transaction: all of them, or none if any has a fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="JSON, a list of objects, or CSV with a line of names, in UTF-8; - reads JSON from standard input.",
+        help="A JSON list of objects, or CSV with a header line, in UTF-8; - reads JSON from standard input.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, and change nothing.")]
@@ -37,9 +37,9 @@ def take(
     dry_run: bool,
 ) -> list[Changed]:
     """
-    Put all of these rows, or none; `read` returns the key of one and the function that puts it, or raises CommandError.
+    Import all of these rows, or none; `read` returns a row's key and the function that writes it, or raises CommandError.
 
-    With `dry_run` nothing is kept. Raises CommandError with every fault, each with the place of its row.
+    With `dry_run`, nothing is kept. Raises CommandError with every fault, each with the position of its row.
     """
     asked, faults = _read_all(what, rows, read)
 
@@ -66,7 +66,7 @@ def take(
 def _read_all(
     what: str, rows: Sequence[Row], read: Callable[[Row], tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]]
 ) -> tuple[list[tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]], list[str]]:
-    """Return what to put, each with its place in the file, and the faults of the others."""
+    """Return the functions that write the rows, each with its row's position in the file, and the faults of the other rows."""
     found: dict[str, tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]] = {}
     faults = []
     for number, row in enumerate(rows, 1):
@@ -77,11 +77,11 @@ def _read_all(
             faults.append(f"{place}: {error}")
             continue
         if key in found:
-            faults.append(f"{place}: is {key}, as {found[key][0]} is")
+            faults.append(f"{place}: has the key {key}, which {found[key][0]} has too")
         found.setdefault(key, (place, put))
     return list(found.values()), faults
 
 
 def _refused(what: str, faults: Sequence[str]) -> str:
     lines = "\n".join(f"  {each}" for each in faults)
-    return f"nothing was changed, since {len(faults)} of the {what}s cannot be taken:\n{lines}"
+    return f"nothing was changed, since {len(faults)} of the {what}s cannot be imported:\n{lines}"

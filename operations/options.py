@@ -1,4 +1,4 @@
-"""Options of a command from the fields of a record: the words and the checks that the same question has over HTTP."""
+"""Makes the options of a command from the fields of a record, with the texts and checks that the same query has over HTTP."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from schemas.fields import Field, FieldMalformed, fields_of, record_of
 
 def asks(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
-    Decorate a command whose first argument is the record: its fields of these names become options.
+    Decorate a command whose first argument is the record: the fields with these names become options of the command.
 
-    The command raises CommandError where an option has not the type of its field.
+    The command raises CommandError if an option's value does not have the type of the field.
     """
     fields = [field for field in fields_of(record) if field.name in names]
 
@@ -56,14 +56,14 @@ def _texts(value: str | list[str] | None) -> Iterator[str]:
 
 
 def _parameter(field: Field) -> inspect.Parameter:
-    words = " ".join([field.description, *(["Several times for several."] if field.many else [])])
+    words = " ".join([field.description, *(["May be given several times."] if field.many else [])])
     option = typer.Option(_option(field), help=f"{words} {WHEN}" if field.bare is datetime else words, metavar=_metavar(field))
     kind = list[str] | None if field.many else str | None
     return inspect.Parameter(field.attribute, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
 
 
 def _option(field: Field) -> str:
-    """`--id` for `ids`, since it is given once for each."""
+    """Return the name of the option: `--id` for the field `ids`, since each use of it gives one id."""
     return f"--{field.name.removesuffix('s') if field.many else field.name}"
 
 

@@ -27,16 +27,16 @@ WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, o
 
 
 class CommandError(Exception):
-    """A command could not do what it was asked; the text says why, in one line."""
+    """The command failed; the text states the cause in one line."""
 
 
 def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the data for programs, or the text for people; the name of a file or a variable need not be UTF-8."""
+    """Print the data as JSON for programs, or the text for people; names of files and variables in it need not be UTF-8."""
     print(json.dumps(data, default=str) if as_json else text.encode(errors="backslashreplace").decode())
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """The time that a text names, or the one that lies so long before now. Raises CommandError."""
+    """Parse a time, or a duration, which is counted back from now. Raises CommandError."""
     try:
         return moment_of(text, now)
     except ValueError as error:
@@ -44,7 +44,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
 
 def parse_period(since: tuple[str, str], until: tuple[str, str], now: datetime) -> tuple[datetime, datetime]:
-    """The period that two options name, each given as its name and its text. Raises CommandError."""
+    """Parse the period between two options, each given as its name and its text. Raises CommandError."""
     begin, end = parse_moment(since[1], now), parse_moment(until[1], now)
     if begin >= end:
         raise CommandError(f"{since[0]} is not before {until[0]}")
@@ -53,9 +53,9 @@ def parse_period(since: tuple[str, str], until: tuple[str, str], now: datetime) 
 
 def finite(number: float) -> float:
     """
-    Return the number of an option; every option that takes a float has this for its callback.
+    Return the number if it is finite; every option that takes a float has this as its callback.
 
-    Without it `nan` is within all bounds for some releases of typer, and a pause of nan seconds is none.
+    Some releases of typer accept `nan` within any bounds, and a pause of nan seconds would not wait at all.
     Raises BadParameter.
     """
     if not isfinite(number):
@@ -66,9 +66,9 @@ def finite(number: float) -> float:
 @contextmanager
 def bar(description: str, total: float | None = None, *, counted: bool = True) -> Iterator[Callable[..., None]]:
     """
-    Show the progress of long work on stderr where that is a terminal; nothing elsewhere.
+    Show a progress bar on stderr if that is a terminal.
 
-    What it gives takes `advance`, or `completed`, `total` and `description`. Without `counted` it shows a percentage.
+    It yields a function that takes `advance`, `completed`, `total` and `description`. Without `counted` it shows a percentage.
     """
     from rich import progress
     from rich.console import Console
@@ -83,16 +83,16 @@ def bar(description: str, total: float | None = None, *, counted: bool = True) -
 
 
 def operator() -> str:
-    """The user who runs the command, for the audit log, since a shell shows no token."""
+    """The user and host that run the command, for the audit log: a command has no token."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that no account has
+    except (KeyError, OSError):  # a container may run as a user id without an account
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
 
 
 def database() -> psycopg.Connection:
-    """A connection in autocommit, to a schema that this release can work on. Raises SettingsError, psycopg.Error, SchemaUnfit."""
+    """Connect in autocommit mode, and check the schema. Raises SettingsError, psycopg.Error, SchemaUnfit."""
     from outbox.settings import DatabaseSettings
 
     settings = DatabaseSettings.load(environment())
@@ -109,7 +109,7 @@ def with_database(work: Callable[[psycopg.AsyncConnection], Awaitable[Result]]) 
     """Run the work on a connection in autocommit mode and return its result. Raises the errors of `database` and of the work."""
     from outbox.settings import DatabaseSettings
 
-    database().close()  # so that the schema is looked at
+    database().close()  # this checks the schema
 
     async def run() -> Result:
         settings = DatabaseSettings.load(environment())

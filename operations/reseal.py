@@ -1,4 +1,4 @@
-"""`tallyhook partners reseal` and `tallyhook endpoints reseal`, which do the same: a key seals the secrets of both."""
+"""`tallyhook partners reseal` and `tallyhook endpoints reseal`, which are one command: the same keys seal both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reseal(as_json: Json = False) -> None:
 
     resealed, failed = with_database(work)
     data = {"key": seals.newest, "resealed": resealed, "failed": failed}
-    show(data, f"{len(resealed)} partners and endpoints are sealed anew under the key {seals.newest}", as_json=as_json)
+    show(data, f"{len(resealed)} partners and endpoints are resealed under the key {seals.newest}", as_json=as_json)
     if failed:
         raise CommandError("seal_unreadable: " + "; ".join(failed))
 

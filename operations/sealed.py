@@ -1,4 +1,4 @@
-"""The rules that all rows with sealed secrets share, whatever they are of: versions, seals and their keys."""
+"""The rules that all tables with sealed secrets share: versions, seals and their keys."""
 
 from datetime import UTC, datetime
 from typing import Final, Generic, NamedTuple
@@ -23,7 +23,7 @@ class After(NamedTuple, Generic[Terms, Vault]):
 
 
 class SealedTable(NamedTuple, Generic[Terms, Vault]):
-    """The rows of a table, read and written under these seals; what fails raises OperationError."""
+    """The rows of a table, read and written under these seals; every failure raises OperationError."""
 
     rows: SealedRows[Terms, Vault]
     seals: Seals
@@ -43,7 +43,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
             raise OperationError(Reason(error.reason), f"the secrets of {row.id} cannot be opened: {error}") from error
 
     async def write(self, connection: AsyncConnection, row: Row[Terms] | None, after: After[Terms, Vault]) -> Row[Terms]:
-        """Write a row anew, one version further."""
+        """Write a row with the next version."""
         try:
             sealed = self.rows.seal(after.vault, after.key, self.seals)
         except SealError as error:
@@ -54,7 +54,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
         return written
 
     async def reseal(self, connection: AsyncConnection, key: str, by: str) -> bool:
-        """Seal the secrets of a row under the newest key; returns False if they are."""
+        """Seal the secrets of a row under the newest key; returns False if they already are."""
         row = await self.existing(connection, key)
         if row.sealed.key_id == self.seals.newest:
             return False
@@ -63,7 +63,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
 
 
 def check_version(row: Row[Terms] | None, expected: int | None) -> None:
-    """Refuse a change of another version than the expected one."""
+    """Refuse the change if the row's version is not the expected one."""
     current = row.version if row else 0
     if expected is not None and expected != current:
-        raise OperationError(Reason.VERSION_STALE, f"the version is {current} by now")
+        raise OperationError(Reason.VERSION_STALE, f"the current version is {current}")

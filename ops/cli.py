@@ -94,7 +94,7 @@ PLACES: Final = {
         "ops.commands.endpoints", "app", "Endpoints of payment providers, each with secrets, a mode and a label of its own."
     ),
     "secrets": Place("operations.secrets.command", "app", "Our secrets: make new ones, and see which old ones may go."),
-    "backfill": Place("operations.backfill.command", "app", "Fetch from a provider what never arrived."),
+    "backfill": Place("operations.backfill.command", "app", "Fetch the events of a provider that never arrived."),
     "reconcile": Place("operations.reconcile.command", "app", "Compare what we have with what a provider has, and mend it."),
     "payments": Place("operations.state.command", "payments", "Payments: their states, and whether they were expected."),
     "subscriptions": Place("operations.state.command", "subscriptions", "Subscriptions and their states."),

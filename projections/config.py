@@ -143,7 +143,7 @@ async def change(
     standing = await read(connection, key)
     current = standing.version if standing else 0
     if expected is not None and expected != current:
-        raise ProjectionError(Reason.VERSION_STALE, f"the version is {current} by now")
+        raise ProjectionError(Reason.VERSION_STALE, f"the current version is {current}")
     entry = ConfigEntry(key=key, value=value, version=current + 1, updated_at=datetime.now(UTC))
     row = {"key": key, "value": Jsonb(value), "version": entry.version, "at": entry.updated_at, "id": change_id, "by": by}
     await connection.execute(_SET, row)

@@ -1,1 +1,1 @@
-"""The log of who called what."""
+"""The log of all calls with their callers."""

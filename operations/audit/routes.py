@@ -22,7 +22,7 @@ class AuditQuery(Paged, frozen=True, kw_only=True):
     actor: (
         Annotated[Filter, Meta(description="Only calls with the token of this public id, or with a token of this role.")] | None
     ) = None
-    path: Annotated[Filter, Meta(description="Only calls of routes whose template begins like this.")] | None = None
+    path: Annotated[Filter, Meta(description="Only calls of routes whose template begins with this text.")] | None = None
 
     def search(self, now: datetime) -> log.Search:
         """The search for the page. Raises GatewayError `query_malformed`."""
@@ -55,7 +55,7 @@ async def audit(request: web.Request) -> web.Response:
 
     The log holds every call that needs a token, with its outcome and trace, and every change of a file with secrets: its
     method is `SECRET`, its path the setting with the public ids, its client the process. `actor` and `path` narrow the list:
-    a page looks at 20,000 calls at most, so where few fit it is short, or even empty, and `next` leads on.
+    a page examines at most 20,000 calls, so it may be short, or even empty, if few match; `next` leads to the following page.
     """
     query = query_of(request, AuditQuery)
     async with reading(request) as connection:

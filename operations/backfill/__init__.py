@@ -1,1 +1,1 @@
-"""Events that a provider sent while we could not take them, fetched from its own log."""
+"""Fetches from a provider's own log the events that it sent while we could not receive them."""

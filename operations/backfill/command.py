@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from operations.backfill.run import Asked, Report
     from operations.backfill.stripe_api import Listed
 
-app = typer.Typer(no_args_is_help=True, help="Fetch from a provider what never arrived.")
+app = typer.Typer(no_args_is_help=True, help="Fetch the events of a provider that never arrived.")
 
 _RATE_MAX = 1000.0
 
 
 @app.callback()
 def backfill() -> None:
-    """Fetch from a provider what never arrived."""
+    """Fetch the events of a provider that never arrived."""
 
 
 @app.command("stripe")
@@ -35,17 +35,18 @@ def stripe(
         list[str] | None,
         typer.Option("--types", metavar="TYPE", help="Only this type; may be given up to 20 times, or comma-separated."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing, and put nothing in.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the missing events, and record nothing.")] = False,
     rate: Annotated[
-        float, typer.Option(min=0.1, max=_RATE_MAX, callback=finite, help="Events put in a second, at most.")
+        float,
+        typer.Option(min=0.1, max=_RATE_MAX, callback=finite, help="The maximum number of events recorded per second."),
     ] = 100.0,
     as_json: Json = False,
 ) -> None:
     """
-    List Stripe's events, and put in those that never arrived as if they had.
+    List Stripe's events, and record those that never arrived as if they had.
 
-    What arrived is left alone, so a second run puts nothing in. Without --types, events of types that no worker handles are
-    counted and left out; so are those of the mode that STRIPE_MODE does not name.
+    Events that arrived are not touched, so a second run records nothing. Without --types, events of types that no worker
+    handles are counted and left out; so are those of the mode that STRIPE_MODE does not name.
     """
     from operations.backfill.run import Report
     from operations.backfill.settings import StripeSettings
@@ -61,11 +62,12 @@ def stripe(
         _run(client.pages(asked.since, asked.until, asked.types), asked, report)
     except StripeApiError as error:
         if report.seen:
-            raise CommandError(f"{error.reason}: {error}; {report.put_in} were put in before: run it again") from error
+            raise CommandError(f"{error.reason}: {error}; {report.put_in} were recorded before that: run it again") from error
         raise
     _print_report(report, as_json=as_json)
     if report.failed:
-        raise CommandError(f"{report.failed} could not be put in: {', '.join(sorted({each.reason for each in report.failures}))}")
+        reasons = ", ".join(sorted({each.reason for each in report.failures}))
+        raise CommandError(f"{report.failed} could not be recorded: {reasons}")
 
 
 def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bool) -> "Asked":
@@ -76,27 +78,27 @@ def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bo
     begin, end = parse_period(("--since", since), ("--until", until), now)
     oldest = now - KEPT + timedelta(minutes=1)
     if end <= oldest:
-        raise CommandError("Stripe lists events of the last 30 days only: older ones cannot be had from its API")
+        raise CommandError("Stripe lists events of the last 30 days only: its API does not have older ones")
     if begin < oldest:
-        typer.echo(f"Stripe lists events of the last 30 days only: beginning at {oldest:%Y-%m-%d %H:%M}Z", err=True)
+        typer.echo(f"Stripe lists events of the last 30 days only: this run begins at {oldest:%Y-%m-%d %H:%M}Z", err=True)
     wanted = [part.strip() for text in types for part in text.split(",") if part.strip()]
     if len(wanted) > TYPES_MAX:
-        raise CommandError(f"Stripe's list can be narrowed to {TYPES_MAX} types, these are {len(wanted)}: leave --types out")
+        raise CommandError(f"Stripe's list can be narrowed to {TYPES_MAX} types, and --types names {len(wanted)}: leave it out")
     return Asked(max(begin, oldest), end, wanted, rate, dry_run, operator())
 
 
 def _run(pages: "Iterator[list[Listed]]", asked: "Asked", report: "Report") -> None:
-    from operations.backfill.run import backfill as go
+    from operations.backfill.run import backfill as run_backfill
 
     end = int(asked.until.timestamp())
-    with bar("asking Stripe", end - int(asked.since.timestamp()), counted=False) as shown:
+    with bar("reading Stripe's events", end - int(asked.since.timestamp()), counted=False) as shown:
 
         def progress(created: int) -> None:
             back = f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}"
             shown(completed=end - created, description=f"{back}, {report.seen:,} seen, {report.missing:,} missing")
 
         async def work(connection: "AsyncConnection") -> None:
-            await go(connection, pages, asked, report, progress)
+            await run_backfill(connection, pages, asked, report, progress)
 
         with_database(work)
 
@@ -109,10 +111,10 @@ def _print_report(report: "Report", *, as_json: bool) -> None:
     lines = [
         f"{report.since:%Y-%m-%d %H:%M}Z to {report.until:%Y-%m-%d %H:%M}Z: Stripe lists {report.seen:,} events",
         f"  {report.known:>8,} had arrived",
-        f"  {report.missing:>8,} never arrived" + ("" if report.dry_run else f", {report.put_in:,} of them put in now"),
+        f"  {report.missing:>8,} never arrived" + ("" if report.dry_run else f", {report.put_in:,} of them recorded now"),
         f"  {report.ignored:>8,} of types that no worker handles or of the other mode, left out",
         *(f"  {number:>8,}   {name}" for name, number in report.ignored_types.items()),
-        *([f"  {report.failed:>8,} could not be put in"] if report.failed else []),
+        *([f"  {report.failed:>8,} could not be recorded"] if report.failed else []),
         *(f"           {each.id}  {each.reason}" for each in report.failures),
     ]
     if report.put_in:

@@ -1,4 +1,8 @@
-"""A backfill: page by page, what never arrived is put in; what did is left alone, so that a second run puts nothing in."""
+"""
+The backfill: records the events of each page of the provider's list that never arrived.
+
+Events that arrived are not touched, so a second run records nothing.
+"""
 
 import asyncio
 from collections import Counter
@@ -24,13 +28,13 @@ from schemas.providers import ModeOrAny
 from schemas.stripe import SOURCE
 
 ORIGIN: Final = "X-Tallyhook-Origin"
-"""In the headers of a delivery: how it came, if not as a webhook."""
+"""The header of a stored delivery that names how it came, if not as a webhook."""
 _FAILED_SHOWN: Final = 100
 _TRIES: Final = 3
 
 
 class Failed(NamedTuple):
-    """An event that could not be put in, by the provider's id."""
+    """An event that could not be recorded, by the provider's id."""
 
     id: str
     reason: str
@@ -40,8 +44,8 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
     The result of a backfill: `seen` = `known` + `missing` + `ignored` + `failed`.
 
-    `missing` never arrived, and is put in unless it is a dry run; `ignored` is of types that nobody handles and that were not
-    asked for, or of the mode that is not wanted, in `ignored_types` by type.
+    `missing` events never arrived, and are recorded unless it is a dry run; `put_in` of them have been. `ignored` events are of
+    types that no worker handles and the request does not name, or of the unwanted mode; `ignored_types` counts them by type.
     """
 
     since: datetime
@@ -58,7 +62,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Asked(NamedTuple):
-    """The request: without `types` all that a worker handles, of that mode; at most `rate` events a second are recorded."""
+    """The request: without `types`, all events that a worker handles; at most `rate` events a second are recorded."""
 
     since: datetime
     until: datetime
@@ -70,16 +74,16 @@ class Asked(NamedTuple):
 
 
 Progress = Callable[[int], None]
-"""Told how far back in time it has come, in Unix seconds."""
+"""Called after each page with the time of its oldest event, in Unix seconds."""
 
 
 async def backfill(
     connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
-    Go through the pages, on a connection in autocommit mode; the report counts along, so that it is right wherever this stops.
+    Record the missing events of all pages, on a connection in autocommit mode. Raises the errors of `pages`.
 
-    Raises what the pages raise.
+    The report is updated page by page, so it is right wherever this stops.
     """
     if not asked.dry_run:
         await note_command(connection, "tallyhook backfill stripe", asked.operator)
@@ -113,7 +117,7 @@ async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Aske
 
 
 def _is_wanted(ignored: str | None, asked: Asked) -> bool:
-    """A type that was asked for is stored, whether a worker handles it or not."""
+    """An event of a requested type is stored even if no worker handles it."""
     return ignored is None or (ignored == UNHANDLED and bool(asked.types))
 
 
@@ -144,7 +148,7 @@ async def _put_in(connection: AsyncConnection, missing: Sequence[Received], repo
 
 
 async def _write(connection: AsyncConnection, batch: Sequence[Received], report: Report) -> dict[str, Recorded | None]:
-    """By the provider's event id; what Postgres refuses is counted as failed, alone."""
+    """Return the outcomes by the provider's event id; if Postgres refuses an event, only that one is counted as failed."""
     origin = {ORIGIN: "backfill"}
     try:
         outcomes = await store.put_in(connection, batch, origin)

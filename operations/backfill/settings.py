@@ -13,12 +13,12 @@ class StripeSettings(Settings):
     """The settings of `tallyhook backfill stripe` and `tallyhook reconcile stripe`."""
 
     database_url: DatabaseUrl
-    """Where webhooks are written down, `postgresql://…`."""
+    """The database in which webhooks are stored, `postgresql://…`."""
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """Secret or restricted keys that may read events; the first one is used."""
     stripe_mode: ModeOrAny = "any"
-    """Which of Stripe's events are wanted, as the gateway has it."""
+    """The mode of the events that are wanted, as in the gateway's settings."""
     stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
-    """Where Stripe's API is."""
+    """The address of Stripe's API."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
-    """Calls a second, at most, of `tallyhook reconcile stripe`."""
+    """The maximum number of calls per second of `tallyhook reconcile stripe`."""

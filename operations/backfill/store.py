@@ -13,16 +13,17 @@ _NOTE: Final = "update webhook_deliveries set headers = %s where id = any(%s) an
 
 
 async def known(connection: AsyncConnection, source: str, ids: Sequence[str]) -> set[str]:
-    """Those of the provider's event ids that have arrived before, however long ago."""
+    """Return those of the provider's event ids that have ever arrived."""
     rows = await (await connection.execute(_KNOWN, (source, list(ids)))).fetchall()
     return {row[0] for row in rows}
 
 
 async def put_in(connection: AsyncConnection, batch: Sequence[Received], origin: dict[str, str]) -> list[Recorded | None]:
     """
-    Write down what never arrived, in one transaction, with how it came; None for a copy whose original was not to be seen yet.
+    Record the events that never arrived, with their origin, in one transaction.
 
-    An event that arrives by itself at the same moment is a duplicate here or there, as it would be in intake.
+    The outcome is None for a copy whose original is not visible yet.
+    If the same event arrives as a webhook at the same moment, one of the two is a duplicate, as in intake.
     """
     async with connection.transaction():
         outcomes = await record(connection, batch)

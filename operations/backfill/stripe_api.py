@@ -1,7 +1,7 @@
 """
 Stripe's list of events (https://docs.stripe.com/api/events/list), newest first, through its SDK.
 
-The SDK asks again by itself when a connection breaks or Stripe fails; when Stripe is called too often, we do, from the same page.
+The SDK retries by itself if a connection breaks or Stripe fails. If Stripe limits the rate, this module repeats the same call.
 """
 
 import time
@@ -18,14 +18,14 @@ from runtime.outgoing import ca_bundle
 from schemas.foreign_json import UNREADABLE, Decoder
 
 KEPT: Final = timedelta(days=30)
-"""For how long Stripe lists an event."""
+"""Stripe lists an event for this long."""
 TYPES_MAX: Final = 20
-"""How many types one list can be narrowed to."""
+"""One list can be narrowed to this number of types."""
 _PAGE: Final = 100
 _RETRIES: Final = 4
 _AWAY: Final = (
-    "no connection to STRIPE_API_BASE: is it right, is the network there, and does this machine trust its certificate? "
-    "SSL_CERT_FILE and HTTPS_PROXY are followed"
+    "no connection to STRIPE_API_BASE: check the address, the network, and that this machine trusts its certificate; "
+    "SSL_CERT_FILE and HTTPS_PROXY are used"
 )
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds, one after the other, while Stripe is called too often."""
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class StripeApiError(OperationError):
-    """Stripe's API did not give what it was asked for: one of the reasons `stripe_…`."""
+    """Stripe's API did not return what was requested; the reason is one of `stripe_…`."""
 
 
 class Listed(NamedTuple):
@@ -104,17 +104,17 @@ def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str 
             return call()
         except stripe.RateLimitError as error:
             if pause is None:
-                raise StripeApiError(Reason.STRIPE_CALLED_TOO_OFTEN, "Stripe takes no more calls now: try again later") from error
+                raise StripeApiError(Reason.STRIPE_CALLED_TOO_OFTEN, "Stripe limits the rate: try again later") from error
             time.sleep(pause)
         except stripe.StripeError as error:
             raise _error_of(error, what) from error
-        except RecursionError as error:  # of the SDK, which makes objects of what it has read
-            raise StripeApiError(Reason.STRIPE_FAILED, "what Stripe answered is nested too deep") from error
+        except RecursionError as error:  # the SDK makes objects of the answer, by recursion
+            raise StripeApiError(Reason.STRIPE_FAILED, "Stripe's answer is nested too deeply") from error
     raise AssertionError
 
 
 def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
-    """The SDK's objects turn some numbers into decimals; so the events are cut out of the text that they were read from."""
+    """Cut the events out of the text of the answer: the SDK's objects turn some numbers into decimals."""
     try:
         raw = _page.decode(page.last_response.body)  # type: ignore[union-attr]  # a list always is a response
         bodies = [bytes(each) for each in raw.data]
@@ -124,7 +124,7 @@ def _listed(page: "stripe.ListObject[Any]") -> list[Listed]:
             for event in [_event.decode(body)]
         ]
     except UNREADABLE as error:
-        raise StripeApiError(Reason.STRIPE_FAILED, f"what Stripe answered is no list of events: {error}") from error
+        raise StripeApiError(Reason.STRIPE_FAILED, f"Stripe's answer is not a list of events: {error}") from error
 
 
 def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
@@ -144,4 +144,4 @@ def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
 
 
 def _one_line(error: stripe.StripeError) -> str:
-    return " ".join((error.user_message or "the request is not one that Stripe takes").split())
+    return " ".join((error.user_message or "Stripe does not accept the request").split())

@@ -53,7 +53,7 @@ def put(
     crm_url: Annotated[str | None, typer.Option(help="Where its leads are delivered, https://….")] = None,
     crm_header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A header that is sent with each delivery. Several times for several."),
+        typer.Option(metavar="NAME=VALUE", help="A header that is sent with each delivery. May be given several times."),
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Attempts to its CRM under way at once.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before a lead is given up.")] = None,

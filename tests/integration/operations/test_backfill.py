@@ -188,7 +188,7 @@ def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: Stri
     told = json.loads(done.stdout)
     assert (told["seen"], told["missing"], told["putIn"], told["known"]) == (3, 3, 3, 0)
     again = backfill_command(api, database_url, "--since", "2h")
-    assert re.search(r"3 had arrived\n +0 never arrived, 0 of them put in now", again.stdout)
+    assert re.search(r"3 had arrived\n +0 never arrived, 0 of them recorded now", again.stdout)
     with psycopg.connect(database_url) as connection:
         [(method, path)] = {*connection.execute("select method, path from audit_log").fetchall()}
     assert (method, path) == ("CLI", "tallyhook backfill stripe")

@@ -48,10 +48,10 @@ def refused(folder: Path, name: str, data: bytes) -> str:
         (b"count,id,count\na,b,c\n", "line 1: the column 'count' comes twice"),
         (b"id,label,label\na,b,c\n", "line 1: a column comes twice"),
         (b"label;id\na;b\n", "line 1: there is no column 'id'; the first line has the names, comma-separated"),
-        (HEAD + b"a,b\r\nc,\0\n", "line 3: a NUL character, as UTF-16 has many: save it as UTF-8"),
+        (HEAD + b"a,b\r\nc,\0\n", "line 3: a NUL character, which is frequent in UTF-16: save it as UTF-8"),
         (HEAD + b"a,b\rc,\xff\n", "line 3: it is not UTF-8"),
         ("id\nä\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
-        ("id\nä\n".encode("utf-16-be"), "line 1: a NUL character, as UTF-16 has many: save it as UTF-8"),
+        ("id\nä\n".encode("utf-16-be"), "line 1: a NUL character, which is frequent in UTF-16: save it as UTF-8"),
     ],
 )
 def test_a_fault_of_csv_names_its_line(tmp_path: Path, data: bytes, text: str) -> None:
@@ -65,8 +65,8 @@ def test_a_fault_of_csv_names_its_line(tmp_path: Path, data: bytes, text: str) -
         (b"[\n{,}]", "line 2: not JSON: Expecting property name enclosed in double quotes"),
         (b'{"id": "a"}', "it is not a list of objects"),
         (b"[1]", "it is not a list of objects"),
-        (b'[{"id": NaN}]', "NaN is no number of JSON"),
-        (b'[{"id": -Infinity}]', "-Infinity is no number of JSON"),
+        (b'[{"id": NaN}]', "NaN is not a JSON number"),
+        (b'[{"id": -Infinity}]', "-Infinity is not a JSON number"),
         (b'[{"id": 1e400}]', "it has a number that is too large"),
         (b'[{"id": ' + b"9" * 5000 + b"}]", "it has a number that is too large"),
         (b"[" * 100_000, "it is nested more than 100 levels deep"),
@@ -80,7 +80,7 @@ def test_a_fault_of_csv_names_its_line(tmp_path: Path, data: bytes, text: str) -
     ],
 )
 def test_a_fault_of_json_names_its_line_where_it_has_one(tmp_path: Path, data: bytes, text: str) -> None:
-    hint = "; it is read as JSON, since CSV is known by the end of its name, .csv"
+    hint = "; it is read as JSON, since only a file whose name ends in .csv is read as CSV"
     assert refused(tmp_path, "rows.json", data) == text + hint
 
 
