@@ -1,4 +1,4 @@
-"""A real browser that needs no root: Chromium of an npm package, led by Playwright."""
+"""A real browser that needs no root: Chromium from an npm package, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page, Request
 
 CHROMIUM: Final = "@sparticuz/chromium@153.0.0"
-# It unpacks the libraries that a bare machine lacks only where it believes itself in a function of AWS.
+# The package unpacks the libraries that a bare machine lacks only if the environment looks like an AWS Lambda function.
 _UNPACK: Final = 'import chromium from "@sparticuz/chromium"; await chromium.executablePath();'
 _WITH_LIBRARIES: Final = {"AWS_EXECUTION_ENV": "AWS_Lambda_nodejs22.x"}
 _LIMIT: Final = 120  # seconds
 
-# What reaches out to the right of the window, unless a box that can be scrolled holds it. A box that cuts off is no excuse.
+# Elements that reach beyond the right edge of the window, except those inside a box that can be scrolled.
 _OVERFLOWING: Final = """
 () => {
   const isScrolled = (node) => ["auto", "scroll"].includes(getComputedStyle(node).overflowX);
   const scrolls = (node) => node && (isScrolled(node) || scrolls(node.parentElement));
-  const tell = (node) => `${node.tagName} ${node.textContent.trim().slice(0, 40)}`;
+  const describe = (node) => `${node.tagName} ${node.textContent.trim().slice(0, 40)}`;
   return [...document.body.querySelectorAll("*")]
     .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node))
-    .map(tell);
+    .map(describe);
 }
 """
 _FONTS: Final = """\
@@ -51,7 +51,7 @@ class Looked(NamedTuple):
     faults: list[str]
 
     async def overflowing(self) -> list[str]:
-        """What is cut off at the right, or makes the whole page scroll sideways."""
+        """Return the elements that are cut off at the right or make the whole page scroll sideways."""
         found: list[str] = await self.page.evaluate(_OVERFLOWING)
         return found
 
@@ -103,10 +103,10 @@ async def opened(browser: Browser, url: str, *, width: int, height: int = 900) -
     page = await browser.new_page(viewport={"width": width, "height": height}, locale="en-US")
     looked, ours = Looked(page, []), urlsplit(url).netloc
 
-    def said(message: ConsoleMessage) -> None:
+    def logged(message: ConsoleMessage) -> None:
         looked.faults.append(f"console: {message.type} {message.text}")
 
-    def asked(request: Request) -> None:
+    def requested(request: Request) -> None:
         if urlsplit(request.url).netloc != ours:
             looked.faults.append(f"a request elsewhere: {request.url}")
 
@@ -114,9 +114,9 @@ async def opened(browser: Browser, url: str, *, width: int, height: int = 900) -
         if request.resource_type != "eventsource":  # a page that is left ends its stream
             looked.faults.append(f"failed: {request.url} {request.failure}")
 
-    page.on("console", said)
+    page.on("console", logged)
     page.on("pageerror", lambda error: looked.faults.append(f"script: {error}"))
-    page.on("request", asked)
+    page.on("request", requested)
     page.on("requestfailed", failed)
     await page.goto(url)
     try:

@@ -1,4 +1,4 @@
-"""The clock of a machine, wrong or just before midnight when a test wants it: libfaketime before the programs that run there."""
+"""The clock of a machine, wrong or just before midnight as a test needs it: programs run with libfaketime preloaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
     """
     The wall clock of programs that run in its `environment`; it can be set while they run, and they see it at once.
 
-    Clients of librdkafka hang under it, since they wait for moments of the wall clock: no relay.
+    Not for a relay: librdkafka waits for moments of the wall clock, so its clients hang under this library.
     """
 
     def __init__(self, folder: Path, now: datetime) -> None:
@@ -57,7 +57,7 @@ class Clock:
 
 
 class ClockedPostgres(Postgres):
-    """A server by a clock of its own, which shows noon of five days ago at first: there is a partition for today."""
+    """A server with its own clock, which shows noon of five days ago at first: there is a partition for today."""
 
     def prepare(self) -> None:
         super().prepare()

@@ -1,4 +1,4 @@
-"""Servers that others take over from: three brokers of which two must have a record, a primary with a synchronous standby."""
+"""Servers with failover: three brokers, of which two must have each record, and a primary with a synchronous standby."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BROKERS: Final = ("kafka", "kafka-2", "kafka-3")
 COPIES: Final = {"KAFKA_REPLICATION_FACTOR": "3"}
-"""The setting under which topics are made; the brokers ask for two copies in sync."""
+"""The setting under which topics are made; the brokers require two copies in sync."""
 _PROPERTIES: Final = """
 controller.quorum.voters={voters}
 min.insync.replicas=2
@@ -40,7 +40,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,FAR:PLAI
 
 
 class Broker(Kafka):
-    """One of three, each of which is a controller too; whoever comes by `link` goes on to `far` by whatever a test puts there."""
+    """One of three brokers, each a controller too; clients of `link` reach `far` through a proxy that a test puts between."""
 
     @property
     def node(self) -> int:

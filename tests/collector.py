@@ -29,7 +29,7 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """What has come so far."""
+    """The spans received so far."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,5 +1,5 @@
 """
-The operators' command line, each command in a process of its own.
+The operators' command line, each command in its own process.
 
 The process is forked from one that has all modules: importing them is most of what a command costs. The console script, which a
 shell runs, is run by the tests of the README, of the runbooks and of the image.
@@ -36,11 +36,11 @@ _FORKS.set_forkserver_preload(
 )
 _PRINTED: Final = ("out", "err")
 _ONE_AT_A_TIME: Final = threading.Lock()
-"""Two threads that ask for the exit code of the same process take it from each other, and starting one asks for all."""
+"""Only one thread may read an exit code: a second one gets none, and starting a process reads the exit codes of all."""
 
 
 class Command:
-    """`tallyhook` with some words, from now on; at the end of a block it is killed if it still runs."""
+    """A running `tallyhook` with these arguments; at the end of a block it is killed if it still runs."""
 
     def __init__(self, environment: Mapping[str, str], *words: str, typed: str = "", folder: Path | None = None) -> None:
         self._words = words

@@ -1,4 +1,4 @@
-"""A company's network: a CA that no bundle knows, a server whose certificate is of it, and a proxy to which one signs in."""
+"""A company's network: a private CA, a server with a certificate of it, and a proxy that requires a user and password."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME: Final = "maven.company.test"
-"""Resolves nowhere: only the proxy knows where it is."""
+"""No DNS has this name: only the proxy can connect to it."""
 
 
 class Answer(NamedTuple):
-    """What the server answers a path with; `length` is what it says of the body, where that is not true."""
+    """The answer to a request; `length` is the Content-Length to send if it must be wrong."""
 
     status: int = 200
     body: bytes = b""
@@ -45,7 +45,7 @@ class Web:
 
 
 class Proxy(NamedTuple):
-    """A proxy for CONNECT that asks for `user` and `s3cret:word`; `wanted` is where it was asked to connect to."""
+    """A CONNECT proxy that requires `user` and `s3cret:word`; `wanted` lists the requested addresses."""
 
     port: int
     wanted: list[str]
@@ -56,7 +56,7 @@ class Proxy(NamedTuple):
 
 
 class Company(NamedTuple):
-    """The whole; `ca` is the file of the CA's certificate."""
+    """The whole network; `ca` is the file of the CA's certificate."""
 
     ca: Path
     web: Web
@@ -123,7 +123,7 @@ def _proxy(web: Web) -> Iterator[Proxy]:
             with socket.create_connection(("127.0.0.1", web.port)) as upstream:
                 self.send_response(200)
                 self.end_headers()
-                with suppress(ConnectionError):  # who does not trust the other side hangs up
+                with suppress(ConnectionError):  # a client that does not trust the server hangs up
                     _carry(self.connection, upstream)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
@@ -146,7 +146,7 @@ def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
 
 
 def _carry(one: socket.socket, other: socket.socket) -> None:
-    """What each of the two says, to the other, until one has said all."""
+    """Forward bytes both ways until one side closes."""
     pairs = {one: other, other: one}
     while True:
         for ready in select.select([*pairs], [], [])[0]:

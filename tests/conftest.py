@@ -1,4 +1,4 @@
-"""What all tests share: nothing starts until a test asks for it."""
+"""Fixtures of all tests; nothing starts until a test uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.servers", "tests.promtool", "tests.gateways", "tests.sharing"]
 
-# How long an example takes says nothing of what it finds, and on a busy machine a deadline fails by chance.
+# The duration of an example proves nothing, and on a busy machine a deadline fails by chance.
 # On CI the examples are the same at each run, as hypothesis' own profile for CI has it.
 settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("suite")
@@ -32,7 +32,7 @@ def _environment() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector pass over the modules and the tests, as our processes have it pass over theirs."""
+    """Exclude the modules and the tests from garbage collection, as our processes do with their modules."""
     tune_gc()
 
 

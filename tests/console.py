@@ -1,4 +1,4 @@
-"""The console as a person has it: a real gateway, a browser, a session; and what must be true of every screen."""
+"""The console as a person uses it: a real gateway, a browser and a session; and checks for every screen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SERIOUS: Final = ("serious", "critical")
 
 
 class Answer(NamedTuple):
-    """An answer to a caller that is no browser."""
+    """A response to a client that is no browser."""
 
     status: int
     text: str
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 
 class Visitor:
-    """Somebody with a session and no browser."""
+    """A client with a session and no browser."""
 
     def __init__(self, gateway: Gateway, key: str) -> None:
         self.key = key
@@ -64,7 +64,7 @@ class Visitor:
 
 
 async def visitor(gateway: Gateway, database_url: str, role: Role | None = "admin", token: str = "") -> Visitor:
-    """Somebody with a session of that role, or with none."""
+    """Return a client with a session of that role, or with none."""
     if role is None:
         return Visitor(gateway, "")
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
@@ -75,7 +75,7 @@ async def visitor(gateway: Gateway, database_url: str, role: Role | None = "admi
 
 @asynccontextmanager
 async def signed_in(gateway: Gateway, path: str = "/console/overview", *, width: int = WIDE) -> AsyncIterator[Looked]:
-    """A page of the console in a browser, whose person has typed the token."""
+    """Open a page of the console in a browser and sign in by typing the token."""
     async with browser() as chromium, seen(chromium, gateway, path, width=width) as looked:
         yield looked
 
@@ -109,7 +109,7 @@ async def assert_sound(gateway: Gateway, path: str) -> None:
 
 
 async def barriers(looked: Looked) -> list[str]:
-    """What axe finds that keeps people out, each with the element."""
+    """Return the serious accessibility problems that axe finds, each with its element."""
     script = (npm_package(AXE) / "node_modules/axe-core/axe.min.js").read_text()
     await looked.page.evaluate(script)  # by the browser's own door: the page's policy lets in no script of others
     # What is in a frame of a mail is behind a sandbox, which axe cannot ask.

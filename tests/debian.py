@@ -18,7 +18,7 @@ _LIMIT: Final = 120  # seconds
 
 
 class Unavailable(Exception):
-    """A package cannot be had on this machine; the text says why."""
+    """A package is not available on this machine; the text is the reason."""
 
 
 def unpacked(name: str, packages: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""The real gateway on free ports against a real Postgres, with a wire between the two that can be cut."""
+"""The real gateway on free ports with a real Postgres, and a proxy between the two that can be cut."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ async def listening(app: web.Application, settings: GatewaySettings) -> AsyncIte
 
 
 class Wire:
-    """A forwarder in front of Postgres. Cut, it drops every connection and takes none; held, it lets nothing through."""
+    """A proxy in front of Postgres. Cut, it drops every connection and accepts none; held, it forwards nothing."""
 
     def __init__(self, database_url: str) -> None:
         self._target = urlsplit(database_url)

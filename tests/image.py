@@ -46,8 +46,8 @@ class Image:
         self.tallyhook = self.bin / "tallyhook"
 
     def build(self) -> None:
-        """Raises CalledProcessError, with what it said, where a line fails."""
-        base = self._folder / "base"  # stands for the Python of the image that the stage begins with
+        """Run the lines; raises CalledProcessError with the output of a line that fails."""
+        base = self._folder / "base"  # in place of the Python of the stage's base image
         subprocess.run([sys.executable, "-m", "venv", base], check=True)
         self._environment["PATH"] = f"{base / 'bin'}:{self._environment['PATH']}"
         for line in lines():

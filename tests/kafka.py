@@ -1,4 +1,4 @@
-"""Topics of a test's own, and what stands in them."""
+"""Topics of one test, and the records in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stored(NamedTuple):
 
 
 def settings_of(kafka: Cluster) -> dict[str, str]:
-    """The settings of a process that is to use this cluster under this prefix."""
+    """Return the settings of a process that uses this cluster under this prefix."""
     return {"KAFKA_BOOTSTRAP_SERVERS": kafka.servers, "KAFKA_TOPIC_PREFIX": kafka.prefix}
 
 
@@ -46,7 +46,7 @@ def make_topic(kafka: Cluster, *, partitions: int = 4, **config: str) -> str:
 
 
 def names_on(kafka: Cluster) -> set[str]:
-    """Every topic and every group that the cluster knows, whoever made it, but for Kafka's own."""
+    """Return every topic and group of the cluster, with or without our prefix, but for Kafka's own."""
     admin = AdminClient(kafka.client)
     groups = admin.list_consumer_groups().result(20).valid
     names = {*admin.list_topics(timeout=20).topics, *(group.group_id for group in groups)}
@@ -54,7 +54,7 @@ def names_on(kafka: Cluster) -> set[str]:
 
 
 def strays(kafka: Cluster, before: set[str]) -> set[str]:
-    """The names made since without the prefix, where everybody sees them."""
+    """Return the new names that lack the prefix, so that all tests see them."""
     return {name for name in names_on(kafka) - before if not name.startswith(kafka.prefix)}
 
 
@@ -67,7 +67,7 @@ def delete_all_of(kafka: Cluster) -> None:
 
 
 def led(offsets: Offsets, topics: Collection[str]) -> bool:
-    """Whether these topics are there, and every new partition has its leader."""
+    """Report whether these topics exist and every new partition has a leader."""
     try:
         return {place.topic for place in offsets.spans(topics)} == {*topics}
     except BrokerError:
@@ -75,7 +75,7 @@ def led(offsets: Offsets, topics: Collection[str]) -> bool:
 
 
 def delete_records(kafka: Cluster, topic: str, before: dict[int, int]) -> None:
-    """Have Kafka forget what is before these offsets, as its retention does."""
+    """Have Kafka delete the records before these offsets, as its retention does."""
     admin = AdminClient(kafka.client)
     for future in admin.delete_records([TopicPartition(kafka.named(topic), *pair) for pair in before.items()]).values():
         future.result(20)
@@ -114,9 +114,9 @@ def read_topic(
     kafka: Cluster, topic: str, *, until: Callable[[list[Stored]], bool], seconds: float = LIMIT, start: int = -2
 ) -> list[Stored]:
     """
-    Every record of the topic from its beginning, in the order of each partition, until enough of them are there.
+    Return every record of the topic from its beginning, in the order of each partition, once `until` is satisfied.
 
-    Fails when they have not come in time, telling how many did.
+    Fails if they do not arrive in time, with the number that did.
     """
     settings = {"group.id": f"reader-{uuid4()}", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
     consumer, name = Consumer(kafka.client | settings), kafka.named(topic)

@@ -1,4 +1,4 @@
-"""Servers that outlive their tests, and are as good as new for each whole system that runs on them."""
+"""Servers that outlive their tests, and are emptied for each whole system that runs on them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Lasting:
 
     def emptied(self, *, migrated: bool = True) -> Stack:
         """
-        End what was to `last`, start what is stopped, and leave nothing of it on the servers.
+        End everything entered with `last`, start the stopped servers, and empty all of them.
 
         The database has our empty tables, where it is to be `migrated`.
         """
@@ -53,7 +53,7 @@ class Lasting:
         return self._stack
 
     def last(self, running: AbstractContextManager[T]) -> T:
-        """Enter what is to run until the servers are emptied for another test, or the session ends."""
+        """Enter a context that lasts until the servers are emptied for another test, or the session ends."""
         return self._running.enter_context(running)
 
     def close(self) -> None:

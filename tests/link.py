@@ -1,4 +1,4 @@
-"""A line to a server that can be cut without a word."""
+"""A proxy before a server that can be cut silently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """Carries bytes both ways; while it is cut it takes what comes and passes nothing on, so that no end hears of it."""
+    """Carries bytes both ways; while it is cut it accepts bytes and forwards none, so that neither end notices."""
 
     def __init__(self, server: int) -> None:
         self._server = server

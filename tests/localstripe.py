@@ -1,7 +1,7 @@
 """
-localstripe, a Stripe of others' making that keeps state (https://github.com/adrienverge/localstripe), of a pinned version.
+localstripe, a stateful Stripe simulator of other authors (https://github.com/adrienverge/localstripe), at a pinned version.
 
-It is fetched once into the cache that all stacks share, and runs as a process of its own.
+It is fetched once into the cache that all stacks share, and runs as a separate process.
 """
 
 from __future__ import annotations

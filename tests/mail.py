@@ -1,4 +1,4 @@
-"""A real SMTP server of a test's own: what it has taken, and whether it can be reached."""
+"""A real SMTP server for one test, which keeps its mails and can be stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of secrets as Kubernetes mounts it: every file is a link into `..data`, which is a link that is swapped."""
+"""A folder of secrets as Kubernetes mounts it: each file links into `..data`, a link that is swapped on a change."""
 
 from __future__ import annotations
 

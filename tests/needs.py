@@ -1,4 +1,4 @@
-"""What a test needs and this machine may lack."""
+"""Requirements of a test that this machine may lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def missing(why: str) -> NoReturn:
-    """Skip the test and say why; where CI is set fail, for there everything has to be had."""
+    """Skip the test with this reason; if CI is set, fail, since a CI machine must have everything."""
     if os.environ.get("CI"):
         pytest.fail(why, pytrace=False)
     pytest.skip(why)

@@ -1,4 +1,4 @@
-"""What other clients and bad disks leave in a topic: names of headers that are not UTF-8, and batches that cannot be read."""
+"""Records of other clients and bad disks: header names that are not UTF-8, and batches that cannot be read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def sealed(batch: bytes) -> bytes:
 
 
 async def write_batch(kafka: Cluster, topic: str, batch: bytes, partition: int = 0) -> None:
-    """Have Kafka append a batch, which it examines less than those of these tests' clients do."""
+    """Have Kafka append a raw batch: the broker checks less than the clients of these tests do."""
     client: Any = AIOKafkaClient(bootstrap_servers=kafka.servers)
     await client.bootstrap()
     try:

@@ -42,7 +42,7 @@ default_pool_size = 100
 
 
 class PgBouncer(Server):
-    """It lets anybody in, and comes to the server as its owner; its other settings are its defaults."""
+    """Accepts every login, and connects to the server as its owner; all other settings are defaults."""
 
     name = "pgbouncer"
 

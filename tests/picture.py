@@ -1,7 +1,7 @@
 """
 `python -m tests.picture`: the README's picture, the journey of the demo's payment on the running stack of this checkout.
 
-`./dev up --detach` first. The picture is of what the console shows then; nothing in it is drawn by hand.
+Run `./dev up --detach` first. The picture shows the real console; nothing in it is drawn by hand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-Pods without Kubernetes: the container of a rendered manifest as a process of this machine, with nothing else of this machine.
+Pods without Kubernetes: the container of a rendered manifest as a process that sees nothing else of this machine.
 
 Its command is the image's entry point with the container's arguments, its environment that of the image and the container. Each
-volume is where the container mounts it, everything else can only be read, and its account is the pod's, without capabilities:
+volume is mounted as in the container, everything else is read-only, and its account is the pod's, without capabilities:
 namespaces of users and of mounts give that without root.
 """
 

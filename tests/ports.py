@@ -1,4 +1,4 @@
-"""Ports for what a test starts or leaves unanswered."""
+"""Ports for servers that a test starts, or for addresses that do not answer."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _NUMBERS: Final = count()
 
 
 def free_port() -> int:
-    """A port of the loopback that no other test is given, in this process or beside it, before or after."""
+    """Return a loopback port that no other test of this or another process ever gets."""
     return _PORTS.take(f"test-{next(_NUMBERS)}", 0)

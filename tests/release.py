@@ -1,4 +1,4 @@
-"""The last release, as its commit has it, run by the packages of this checkout."""
+"""The last release, unpacked from its commit, run with the packages of this checkout."""
 
 from __future__ import annotations
 

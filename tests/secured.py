@@ -1,4 +1,4 @@
-"""Servers as companies have them: they speak TLS, and let in whoever proves to be somebody."""
+"""Servers as companies run them: with TLS and authentication."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the tests' output is theirs."""
+        """Log nothing."""
 
 
 def _text(raw: bytes) -> str:
@@ -122,7 +122,7 @@ def _text(raw: bytes) -> str:
 
 
 class SecuredKafka(Kafka):
-    """A broker that has, beside the open listener of the tests, one with TLS and SASL, one with either, and access rights."""
+    """A broker with access rights and, beside the tests' open listener, listeners with TLS, with SASL, and with both."""
 
     def __init__(self, folder: Path, issuer: Issuer) -> None:
         folder.mkdir(parents=True)
@@ -187,11 +187,11 @@ class SecuredKafka(Kafka):
         self.admit(USER)
 
     def admit(self, user: str) -> None:
-        """Let there be this user too, for SCRAM, with the same password."""
+        """Add this user for SCRAM, with the same password."""
         self._know(user, self.password)
 
     def change_password(self, password: str) -> None:
-        """Let this be the user's password from now on, for SCRAM."""
+        """Change the user's password for SCRAM."""
         self._know(USER, password)
 
     def _know(self, name: str, password: str) -> None:
@@ -204,7 +204,7 @@ class SecuredKafka(Kafka):
 
 @contextmanager
 def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
-    """A door of the test's own, with a certificate of this authority; its port."""
+    """Run a TLS listener for one test, with a certificate of this authority; yields its port."""
     port = free_port()
     command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
     with subprocess.Popen(command) as opened:

@@ -1,4 +1,4 @@
-"""Sends signed events as a provider does: again and again until each is acknowledged."""
+"""Sends signed events as a provider does: each is repeated until it is acknowledged."""
 
 from __future__ import annotations
 

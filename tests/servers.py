@@ -40,10 +40,10 @@ _ROOM: Final = 6 << 30
 
 def memory_for_data() -> Path | None:
     """
-    Where files live in memory, if this machine has the room.
+    Return a folder in memory, if this machine has enough.
 
-    A database of its own for a test is 600 files: in memory it is made and dropped in 0.1 s, on a busy disk in 2 s. No test
-    takes the power away, so none needs a disk.
+    The database of a test is 600 files: in memory it is made and dropped in 0.1 s, on a busy disk in 2 s. No test
+    simulates a power failure, so none needs a disk.
     """
     if not _MEMORY.is_dir() or min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) < _ROOM:
         return None
@@ -64,7 +64,7 @@ def servers_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def start_stack(servers_dir: Path) -> Iterator[StartStack]:
-    """Starts a stack of the named servers on data of its own: `start_stack("postgres")`; runs until the session ends."""
+    """Starts a stack of the named servers on its own data: `start_stack("postgres")`; runs until the session ends."""
     with ExitStack() as stops:
         yield _starter(servers_dir, stops)
 
@@ -85,7 +85,7 @@ def lasting(start_stack: StartStack) -> Iterator[Lasting]:
 
 @pytest.fixture
 def empty_stack(lasting: Lasting) -> Stack:
-    """Four servers as good as new, which cost no start; a test may stop and kill them, and no other test uses them meanwhile."""
+    """Four emptied servers that already run; the test may stop and kill them, and no other test uses them meanwhile."""
     return lasting.emptied()
 
 
@@ -100,7 +100,7 @@ def _starter(servers_dir: Path, stops: ExitStack) -> StartStack:
 @pytest.fixture(scope="session")
 def postgres_server(start_stack: StartStack) -> str:
     """
-    Where Postgres is, without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`.
+    Return the address of Postgres without a database: `postgresql://postgres:PASSWORD@127.0.0.1:PORT`; append `/name`.
 
     It does not wait for a disk: hundreds of databases are made and dropped here, and none of them outlives the machine's power.
     """
@@ -120,9 +120,9 @@ def _kafka_of_all(start_stack: StartStack) -> str:
 @pytest.fixture(scope="module")
 def kafka(_kafka_of_all: str) -> Iterator[Cluster]:
     """
-    Kafka behind a prefix of the module's own, so that no module sees a topic or a group of another.
+    Kafka behind the module's own prefix, so that no module sees a topic or a group of another.
 
-    Topics are not made by themselves. A module that makes a topic or a group without the prefix fails.
+    Topics are not created automatically. A module that creates a topic or a group without the prefix fails.
     """
     cluster = Cluster(_kafka_of_all, prefix=f"{uuid4().hex[:8]}.")
     before = names_on(cluster)

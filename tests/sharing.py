@@ -1,4 +1,4 @@
-"""How the tests are shared out between processes: what shares servers stays together, and nothing long comes last."""
+"""Distributes the tests over processes: tests that share servers stay together, and no long test starts last."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def part_of(nodeid: str) -> str:
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
-    """The longest first, and the parts that wait evenly among those that compute."""
+    """Order the parts: the longest first, and those that mostly wait spread evenly among those that compute."""
     ranked = sorted(parts, key=lambda part: LONGEST.index(part) if part in LONGEST else len(LONGEST))
     waiting = [part for part in ranked if part.startswith(SYSTEMS)]
     computing = [part for part in ranked if not part.startswith(SYSTEMS)]

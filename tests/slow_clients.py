@@ -1,4 +1,4 @@
-"""Clients that keep a server waiting: `python -m tests.slow_clients HOST:PORT NUMBER` holds so many until its input ends."""
+"""Slow clients of a server: `python -m tests.slow_clients HOST:PORT NUMBER` runs NUMBER of them until its input ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS: Final = ("silent", "half a head", "half a body", "a byte a second", "neve
 
 
 async def hold(host: str, port: int, number: int) -> None:
-    """One client, which comes again whenever it is hung up on."""
+    """Run one client, which reconnects whenever the server closes its connection."""
     kind = KINDS[number % len(KINDS)]
     while True:
         try:
@@ -27,7 +27,7 @@ async def hold(host: str, port: int, number: int) -> None:
 
 
 async def behave(kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say as much as the kind does, until the server hangs up."""
+    """Send as much as this kind of client does, until the server closes the connection."""
     if kind == "half a head":
         writer.write(_HEAD)
     elif kind == "half a body":

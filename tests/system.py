@@ -1,4 +1,4 @@
-"""The whole of Tallyhook on servers of a test's own: real processes under the supervisor of `./dev up`."""
+"""The whole of Tallyhook on a test's own servers: real processes under the supervisor of `./dev up`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Doors(NamedTuple):
 
 
 class System:
-    """A gateway, a relay and the workers, kept running; a process that is killed comes back by itself."""
+    """A gateway, a relay and the workers; a process that is killed is restarted by the supervisor."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class System:
         topics.ensure(self.cluster, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
 
     def surround(self, name: str, environment: Mapping[str, str]) -> None:
-        """Give one process more settings than the others have, before the start."""
+        """Add settings for one process only, before the start."""
         mine = (replace(spec, environment={**spec.environment, **environment}) for spec in self._specs if spec.name == name)
         self._specs = (*(spec for spec in self._specs if spec.name != name), *mine)
 
@@ -211,7 +211,7 @@ class System:
         return Path(self.process(name).log).read_text()
 
     def _worst_of(self, name: str) -> str:
-        """The end of its log without what is no fault: tracebacks are kept."""
+        """Return the end of its log without the harmless lines; tracebacks are kept."""
         return "\n".join(line for line in self.log_of(name).splitlines() if '"level":"info"' not in line)[-4000:]
 
     def _second(self, spec: ProcessSpec) -> ProcessSpec:

@@ -1,4 +1,4 @@
-"""Waiting for a fact, with a limit: the only pause that tests know."""
+"""Waiting for a fact, with a time limit: the only kind of pause in tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def wait_until(fact: Callable[[], object], *, seconds: float = LIMIT, every: flo
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], *, seconds: float = LIMIT, every: float = 0.02) -> T:
-    """The first answer that is not None; fails when none comes within the time."""
+    """Return the first answer that is not None; fails when none comes within the time."""
     deadline = time.monotonic() + seconds
     while (found := await look()) is None:
         assert time.monotonic() < deadline, f"nothing came within {seconds} s"

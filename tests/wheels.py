@@ -1,4 +1,4 @@
-"""Packages of PyPI that no lock has: they hold a program or data, are pinned by digest, and are fetched once for all stacks."""
+"""Packages of PyPI outside the lock: they contain a program or data, are pinned by digest, and fetched once for all stacks."""
 
 from __future__ import annotations
 

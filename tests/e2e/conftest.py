@@ -1,4 +1,4 @@
-"""One running system for all end-to-end tests, and no longer; each test brings payments of its own."""
+"""One running system for all end-to-end tests; each test sends its own payments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The effects that the demo shows, however its servers are secured."""
+"""The effects that the demo shows, the same for open and for secured servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong reaches the operators by mail, once, with the page that says what to do."""
+"""An alert reaches the operators by mail, once, with a link to its runbook page."""
 
 from __future__ import annotations
 

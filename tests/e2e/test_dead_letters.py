@@ -1,4 +1,4 @@
-"""What was set aside, on real processes: found by API and command line, mended, sent out again, and in the ledger throughout."""
+"""Dead letters on real processes: found by API and command line, repaired, retried, and counted in the ledger throughout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three endpoints of Stripe are added, used, rotated and removed through the API while load runs, and are told apart."""
+"""Three Stripe endpoints are added, used, rotated and removed through the API under load; each delivery names its own."""
 
 from __future__ import annotations
 

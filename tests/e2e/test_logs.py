@@ -1,4 +1,4 @@
-"""Every line of every process is JSON, and whatever is said of a request or an event names its trace."""
+"""Every log line of every process is JSON, and each line about a request or an event has its trace id."""
 
 from __future__ import annotations
 

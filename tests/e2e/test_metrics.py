@@ -1,4 +1,4 @@
-"""Every process exposes what the page of metrics says of it, and nothing besides: so rules and dashboard find their series."""
+"""Every process exposes exactly the metrics that docs/metrics.md lists for it, so rules and dashboard find their series."""
 
 from __future__ import annotations
 

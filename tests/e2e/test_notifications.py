@@ -1,4 +1,4 @@
-"""What happens is told to people: in the sinks of the local stack, over real SMTP and HTTP."""
+"""Notifications arrive in the sinks of the local stack, over real SMTP and HTTP."""
 
 from __future__ import annotations
 

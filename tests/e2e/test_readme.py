@@ -1,5 +1,5 @@
 """
-The README as somebody reads it who has just cloned the repository: its blocks run as they stand, in order, in one fresh shell.
+The README for a newcomer who has just cloned the repository: its blocks run unchanged, in order, in one fresh shell.
 
 A block fenced as `sh` is run and must succeed; one fenced as `text` or `mermaid` is not run.
 """

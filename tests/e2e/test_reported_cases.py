@@ -1,4 +1,4 @@
-"""What people who do this job have reported of others' systems, each through the real one: what it said, and what is right."""
+"""Faults that users have reported of other webhook systems: each case runs through the real system, with the right outcome."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The commands of the runbooks, run as they stand by a shell on a running system: nobody finds out at night that one does not work.
+The commands of the runbooks, run unchanged by a shell on a running system, so that none of them fails at night.
 
 A block fenced as `sh` is run, all of a page in their order, and must succeed; what a page cannot know (the id of a lead that was
 given up) it writes as a variable, and `PREPARED` brings about such a thing here. A block fenced as `text` is not run.

@@ -1,4 +1,4 @@
-"""Whether real money moves, and whose it is, from HTTP to what is read and told, on real servers and real processes."""
+"""Test or live mode, and the account, from HTTP to the views and the notifications, on real servers and real processes."""
 
 from __future__ import annotations
 

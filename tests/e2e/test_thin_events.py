@@ -1,4 +1,4 @@
-"""A thin event's object is fetched from Stripe's API and has its effects; what never came is mended by a reconciliation."""
+"""A thin event's object is fetched from Stripe's API and has its effects; a reconciliation restores events that never came."""
 
 from __future__ import annotations
 

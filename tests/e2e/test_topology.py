@@ -1,4 +1,4 @@
-"""The topology of a running system: what is declared is what is said, and every page of every worker answers."""
+"""The topology of a running system: each declared event is emitted and no other, and every page of every worker answers."""
 
 from __future__ import annotations
 

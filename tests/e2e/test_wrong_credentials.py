@@ -1,4 +1,4 @@
-"""A secured stack whose credentials are wrong: every process says so and tries again, and goes on once they are right."""
+"""A secured stack with wrong credentials: every process reports them and retries, and continues once they are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went in and what came out: every acknowledged event has each of its effects, and has it once."""
+"""Accounting of both sides: every acknowledged event has each of its effects exactly once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def assert_ledger(
     system: System, *, commands: int | None = None, now: datetime | None = None, days: float = 0.1, **processed: int
 ) -> None:
     """
-    Both sides of the ledger agree, nothing is on its way, set aside or lost, and what was sent is processed, all of it.
+    Both sides of the ledger agree, nothing is in flight, dead-lettered or lost, and every sent event is processed.
 
     `commands` is how many were given, where any were; all of them are done. The books are of the last `days` before `now`.
     """

@@ -1,4 +1,4 @@
-"""A system of its own for every test that harms one, on servers that were emptied for it."""
+"""A separate system for every test that harms one, on servers that were emptied for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider and a partner who send at an even pace until they are told to end; what was acknowledged must be there once."""
+"""A provider and a partner that send at an even pace until the test ends them; each acknowledged event must exist once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TAKEN: Final = (200, 202)
 
 class Crowd:
     """
-    Those who send to the gateways at `doors`, in turn; each event comes again, at the next gateway, until it is acknowledged.
+    Clients of the gateways at `doors`, in turn; each event is sent again, to the next gateway, until it is acknowledged.
 
     Every payment is created and succeeds, each fourth one is refunded, each tenth one succeeds twice; and a lead comes with it.
     """
@@ -76,7 +76,7 @@ class Crowd:
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
-        """Nobody sends anything meanwhile."""
+        """Pause all senders during the block."""
         self._still = True
         await self._until(lambda: self._under_way == 0)
         yield

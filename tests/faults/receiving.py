@@ -1,4 +1,4 @@
-"""The receivers of what we send, who know a password or several, and count whom they refuse."""
+"""Receivers of our messages that accept one or several passwords and count the refused logins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ API_KEYS: Final = ("Zmlyc3Q6a2V5LW9mLXNlYXJjaA==", "c2Vjb25kOmtleS1vZi1zZWFyY2g=
 
 
 class Receivers:
-    """Mail and SMS: whoever comes with another password than these is refused, and counted."""
+    """Mail and SMS: a client with any other password is refused and counted."""
 
     def __init__(self) -> None:
         self.passwords = {PASSWORDS[0]}
@@ -95,7 +95,7 @@ def accounts(stack: Stack) -> Iterator[tuple[psycopg.Connection, redis.Redis]]:
 
 
 class SearchDoor:
-    """Elasticsearch behind a login: whoever comes with another one than these is refused, and counted."""
+    """Elasticsearch behind a login: a client with any other one is refused and counted."""
 
     def __init__(self, behind: str) -> None:
         self._behind = behind

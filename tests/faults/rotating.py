@@ -1,4 +1,4 @@
-"""Everybody who calls us while secrets are rotated, with the secrets of before and after."""
+"""All clients of the system while secrets are rotated, with the old and the new secrets."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def process_of(client: str) -> str:
 
 
 class Load:
-    """Everybody who calls, again and again, with the secrets of this moment; `refusals` is what should stay empty."""
+    """All clients, which call again and again with the current secrets; `refusals` should stay empty."""
 
     def __init__(self, http: aiohttp.ClientSession, system: System, api: StripeApi) -> None:
         self._http = http
@@ -143,7 +143,7 @@ class Load:
         await eventually(lambda: self._have_passed(before))
 
     async def change(self, mount: Mount, texts: dict[str, str], *names: str) -> None:
-        """Let the files hold these, and return some calls later than all, or those of these names, are taken."""
+        """Write these secrets to the files, wait until all of them (or `names`) are taken, and return some calls later."""
         swapped = datetime.now(UTC)
         mount.swap(**texts)
         await self.until_taken({name: texts[name] for name in names or texts}, swapped)
@@ -223,7 +223,7 @@ class Load:
         return await self._command(place, "search/index", index="properties", id=stripe.random_id("flat"), op="upsert", doc=doc)
 
     async def alert(self, _: int) -> int:
-        """One of our own, as a process raises it."""
+        """Raise an alert as a process does."""
         raised = AlertRaised(alert="parked", subject="stripe", summary="look", runbook="runbooks/README.md")
         event = event_of(raised, aggregate_id="parked", source="/alerts", occurred_at=datetime.now(UTC), trace=new_trace())
         async with await psycopg.AsyncConnection.connect(self._system.database_url, autocommit=True) as connection:

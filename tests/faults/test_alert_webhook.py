@@ -1,4 +1,4 @@
-"""Alerts reach a signed web hook that fails at first, although the worker is killed in between; half a pair is refused."""
+"""Alerts reach a signed webhook that fails at first, even if the worker is killed meanwhile; half a pair is refused."""
 
 from __future__ import annotations
 

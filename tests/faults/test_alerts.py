@@ -1,4 +1,4 @@
-"""The alerts worker killed under load: operators are told of each condition once a window, and no alert is lost."""
+"""The alerts worker killed under load: operators get one mail per condition and window, and no alert is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three brokers, of which two must have a record: the relay's line to one is cut under load, then it is killed, then others."""
+"""Three brokers, two of which must have each record: the relay's link to one is cut under load, then brokers are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that jump by an hour, and a midnight for which nobody has made a day: nothing is lost, and it goes on by itself."""
+"""Clocks that jump by an hour, and a midnight without a partition: nothing is lost, and work continues by itself."""
 
 from __future__ import annotations
 

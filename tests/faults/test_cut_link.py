@@ -1,4 +1,4 @@
-"""A machine whose network is cut without a word, with a relay and a leads worker on it: what they held is soon the others'."""
+"""The network of a machine with a relay and a leads worker is cut silently: the others soon take over what they held."""
 
 from __future__ import annotations
 

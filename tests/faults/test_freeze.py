@@ -1,8 +1,8 @@
 """
-One process of every kind is stopped under load, as one that hangs would be, while its twin runs.
+One process of every kind is frozen under load (SIGSTOP), as if it hung, while its twin runs.
 
-All that is asked for is done while it is stopped, whatever it held. Once they go on, those that were stopped do nothing
-that their twins have done: no event, mail or delivery is there twice, except what was under way just then.
+All work is done while it is frozen, including the work that it held. Once the frozen processes continue, they repeat nothing
+that their twins have done: no event, mail or delivery exists twice, except those in flight at the moment of the freeze.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gateway killed while calls under keys are in flight: a repeated call gets its answer, and has one effect."""
+"""The gateway killed while calls with idempotency keys are in flight: a repeated call gets its answer, and has one effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The password of Kafka is changed under load. The brokers know one a user, so for a while nobody gets in."""
+"""The password of Kafka is changed under load. Brokers store one password per user, so for a while no client can log in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGKILL under load: what was acknowledged has its effects exactly once, whoever dies and whenever."""
+"""SIGKILL under load: every acknowledged event has its effects exactly once, whichever process dies and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leads worker killed, and a CRM away and back, under load: each lead arrives; what comes twice has the same message id."""
+"""The leads worker killed, and a CRM away and back, under load: each lead arrives; a repeated one has the same message id."""
 
 from __future__ import annotations
 

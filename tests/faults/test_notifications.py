@@ -1,4 +1,4 @@
-"""Messages while their worker is killed and while the mail server is away: none is lost, and a copy shows as one."""
+"""Messages while their worker is killed or the mail server is away: none is lost, and a copy can be recognized."""
 
 from __future__ import annotations
 

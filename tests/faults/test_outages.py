@@ -1,4 +1,4 @@
-"""A server goes away under load and comes back: intake says so or goes on, and nothing is lost or doubled."""
+"""A server goes away under load and comes back: intake answers 503 or continues, and nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on lost tables, followed to the letter after each loss, on a running system: what the page promises comes back."""
+"""The runbook on lost tables, followed to the letter after each loss, on a running system: it restores all that it promises."""
 
 from __future__ import annotations
 

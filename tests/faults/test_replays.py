@@ -1,4 +1,4 @@
-"""Replays on a running system: what a wrong secret refused is recovered though the gateway is killed; a day is sent again."""
+"""Replays on a running system: deliveries refused by a wrong secret are recovered despite a kill; a day is sent again."""
 
 from __future__ import annotations
 

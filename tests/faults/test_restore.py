@@ -1,4 +1,4 @@
-"""Postgres is restored from a backup while Kafka is ahead: replays rebuild what was lost, and nobody hears of anything twice."""
+"""Postgres is restored from a backup while Kafka is ahead: replays rebuild what was lost, and nothing is notified twice."""
 
 from __future__ import annotations
 

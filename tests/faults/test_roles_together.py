@@ -1,4 +1,4 @@
-"""Several roles in one process: what one waits for holds up none of the others, and the death of the process costs nothing."""
+"""Several roles in one process: a role that waits does not delay the others, and no work is lost if the process dies."""
 
 from __future__ import annotations
 

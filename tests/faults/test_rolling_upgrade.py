@@ -1,7 +1,7 @@
 """
 The last release and this one side by side under load, while processes are replaced one by one after the migrations.
 
-Nothing is lost, and nothing is refused: who sends is balanced over the gateways that are ready, and gets a 2xx for everything.
+Nothing is lost or refused: senders are balanced over the gateways that are ready, and get a 2xx for everything.
 Only a connection that a gateway does not accept, because its process is gone, is tried again at the other one.
 """
 

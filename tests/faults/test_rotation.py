@@ -1,4 +1,4 @@
-"""Every kind of secret is rotated in its file under load at two gateways: nothing that either secret would pass is refused."""
+"""Every kind of secret is rotated in its file under load at two gateways: no request with either secret is refused."""
 
 from __future__ import annotations
 

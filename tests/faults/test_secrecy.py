@@ -1,4 +1,4 @@
-"""Nothing that a process or command prints, serves or stores holds a secret, whatever its characters; and it works with them."""
+"""No output of a process or command, printed, served or stored, contains a secret, whatever its characters."""
 
 from __future__ import annotations
 

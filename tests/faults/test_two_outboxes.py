@@ -1,4 +1,4 @@
-"""Two outbox databases, each with a gateway and a relay of its own, bring their events to one Kafka and the same workers."""
+"""Two outbox databases, each with its own gateway and relay, feed one Kafka and the same workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody who asks for something while processes are silent, and what of it is done."""
+"""Clients that send requests while processes are frozen, and a check which requests are done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPEN: Final = "tasks where status <> 'done'"
 
 
 class Served:
-    """What was asked for."""
+    """The requests that were sent."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
@@ -45,7 +45,7 @@ class Served:
 
 
 class Client:
-    """Everybody who asks for something, by one gateway."""
+    """Clients of every kind, at one gateway."""
 
     def __init__(
         self, http: aiohttp.ClientSession, doors: Doors, served: Served, partners: Sequence[str] = ("acme", "other")
@@ -57,7 +57,7 @@ class Client:
         self._number = 0
 
     async def ask(self) -> None:
-        """One of each."""
+        """Send one request of each kind."""
         number = self._number = self._number + 1
         life = stripe.Payment(metadata={"user_id": f"u-{number}"})
         assert (await post_stripe(self._http, self.doors.public, life.succeeded(int(time.time())))).status == 200
@@ -84,6 +84,6 @@ class Client:
 
 
 async def load(ask: Callable[[], Awaitable[None]], times: int) -> None:
-    """Ask so many times, a few times a second."""
+    """Call `ask` so many times, a few times a second."""
     for _ in range(times):
         await asyncio.gather(ask(), asyncio.sleep(EVERY))

@@ -1,4 +1,4 @@
-"""A migrated database of its own for every test, cloned from a template that is made once a session."""
+"""A separate migrated database for every test, cloned from a template that is made once a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RETENTION: Final = timedelta(days=2)
 
 @pytest.fixture(scope="session")
 def _administration(postgres_server: str) -> Iterator[psycopg.Connection]:
-    """One for all databases: a connection takes 19 ms of a processor, and most tests have a database of their own."""
+    """One connection for all databases: opening one takes 19 ms of CPU, and most tests have their own database."""
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
         yield connection
 

@@ -1,4 +1,4 @@
-"""No module sees on the session's servers what another has left there, whichever ran first."""
+"""No test module sees data of another one on the session's servers, whichever ran first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partner's CRM: takes leads and checks their signature, or answers as badly as it is told to."""
+"""A partner's CRM: accepts leads and checks their signature, or fails as a test scripts it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Taken(NamedTuple):
 
 class Crm:
     """
-    Takes every lead with 204 until it is told otherwise.
+    Accepts every lead with 204 unless its answers are scripted.
 
     `answers(path, *steps)` scripts a path: each request takes the next step, and the last one stays.
     """

@@ -1,4 +1,4 @@
-"""A partner that sends leads: bodies, and the three ways of proving them."""
+"""A partner that sends leads: bodies, and the three ways to authenticate them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _mac(secret: str, signed: bytes) -> str:
 
 
 def settings(crm_url: str, crm_secret: str, *partners: str) -> dict[str, str]:
-    """The environment in which the partners are known: secret `<partner>-secret`, a CRM at `<crm_url>/<partner>`."""
+    """Return the environment that configures the partners: secret `<partner>-secret`, a CRM at `<crm_url>/<partner>`."""
     found = {"OUTBOUND_ALLOW": "127.0.0.0/8"}
     for partner in partners:
         prefix = f"PARTNER_{partner.upper()}"

@@ -1,8 +1,8 @@
 """
-Stripe's API as far as we ask it (https://docs.stripe.com/api), over real HTTP in a thread of its own.
+The part of Stripe's API that we use (https://docs.stripe.com/api), over real HTTP in its own thread.
 
-It lists events and objects, newest first, by the page, narrowed by time and type, and gives single objects. It can be told to
-fail, and keeps what it was asked.
+It lists events and objects, newest first, in pages, filtered by time and type, and returns single objects. A test can script
+its failures and read the requests that it got.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PATHS: Final = {
 
 
 class Told(NamedTuple):
-    """One answer that it is told to give instead of its own."""
+    """One scripted answer, given instead of the real one."""
 
     status: int = 200
     body: bytes = b""
@@ -43,7 +43,7 @@ class Told(NamedTuple):
 
 
 class StripeApi:
-    """Holds events, as the bytes of their webhooks; `failures` are answered first, one a request."""
+    """Holds events, as the bytes of their webhooks; `failures` are sent first, one a request."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -53,21 +53,21 @@ class StripeApi:
         self.told: list[Told] = []
         self.asked: list[dict[str, str]] = []
         self.calls: list[tuple[str, dict[str, str]]] = []
-        """The path and the headers of every question for objects, single ones and lists."""
+        """The path and the headers of every request for objects, single ones and lists."""
         self._events: list[dict[str, Any]] = []
         self._objects: dict[str, dict[str, Any]] = {}
 
     def hold(self, *bodies: bytes) -> None:
-        """Have these events in the list; what came last is the newest of its second."""
+        """Add these events to the list; the last one added is the newest of its second."""
         self._events += [json.loads(body) for body in bodies]
         self._events.sort(key=lambda event: event["created"])
 
     def keep(self, *objects: dict[str, Any]) -> None:
-        """Have these objects, each instead of the one of its kind and id."""
+        """Store these objects, each instead of the one of its kind and id."""
         self._objects |= {f"/v1/{_PATHS[each['object']]}/{each['id']}": each for each in objects}
 
     def drop(self, kind: str, name: str) -> None:
-        """Have the object no more."""
+        """Delete the object."""
         del self._objects[f"/v1/{_PATHS[kind]}/{name}"]
 
     async def serve_objects(self, request: web.Request) -> web.Response:

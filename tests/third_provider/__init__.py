@@ -1,4 +1,4 @@
-"""A made-up provider, Acme Pay, in the files that CONTRIBUTING's recipe asks for; `install` adds it to a copy of the sources."""
+"""A made-up provider, Acme Pay, in the files of CONTRIBUTING's recipe; `install` adds it to a copy of the sources."""
 
 import shutil
 import tomllib

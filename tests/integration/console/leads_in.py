@@ -1,4 +1,4 @@
-"""Leads of partners in the database, as their worker leaves them."""
+"""Leads of partners in the database, as the leads worker stores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that are no text, in every place of every route of the console: a refusal as a page, which does not repeat them."""
+"""Bytes that are no text, in every part of every console route, are refused with a page that does not repeat them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters in the console: grouped, looked at, sent again and given up, one or all of a group."""
+"""Dead letters in the console: grouped, viewed, retried and discarded, one or all of a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery log in the console: filters, pages, and what is new without a reload."""
+"""The delivery log in the console: filters, pages, and new deliveries without a reload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the console, whatever screen it is of: who gets what, and what the browser is told."""
+"""Every route of the console: its status for each role, and its response headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an id to the whole way of its event, and its replay."""
+"""From an id to the whole journey of its event, and its replay."""
 
 from __future__ import annotations
 

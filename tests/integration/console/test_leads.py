@@ -1,4 +1,4 @@
-"""Leads in the console: found by partner and state, looked at with their attempts, and delivered now."""
+"""Leads in the console: found by partner and state, viewed with their attempts, and delivered now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stream that tells open pages of commits."""
+"""The stream that notifies open pages of commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to people in the console: found, read as their recipients read them, and the templates tried out."""
+"""Notifications in the console: found, shown as their recipients see them, and template previews."""
 
 from __future__ import annotations
 

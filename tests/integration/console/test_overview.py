@@ -1,4 +1,4 @@
-"""The overview: what it says of a system at work, in trouble, and with servers away."""
+"""The overview of a system that works, that has faults, and whose servers are away."""
 
 from __future__ import annotations
 

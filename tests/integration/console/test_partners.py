@@ -1,4 +1,4 @@
-"""Partners in the console: how they do, and their leads held back, let go and tried."""
+"""Partners in the console: their figures, and their leads paused, resumed and tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays in the console: begun from filters after a dry run, followed, cancelled, and those that there were."""
+"""Replays in the console: started from filters after a dry run, followed, cancelled, and listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets into the console, and for how long."""
+"""Signing in to the console: who may, and for how long."""
 
 from __future__ import annotations
 

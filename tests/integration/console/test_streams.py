@@ -1,4 +1,4 @@
-"""Streams in the console: the drawing with its links, the outbox and the relay, the lag and each partition, and Kafka away."""
+"""Streams in the console: the graph with its links, outbox and relay, the lag of each partition, and Kafka being away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loaded by schemathesis: its deliveries are signed as their sources sign, so that they are judged by what they say."""
+"""Loaded by schemathesis: its deliveries get valid signatures, so that the gateway judges their content."""
 
 from __future__ import annotations
 

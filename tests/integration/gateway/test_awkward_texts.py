@@ -1,4 +1,4 @@
-"""Every text that a caller may send, in every place of every route: the answer is a refusal with a declared reason, or well."""
+"""Awkward texts in every part of every route: the answer is a success or a refusal with a declared reason."""
 
 from __future__ import annotations
 

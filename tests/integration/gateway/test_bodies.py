@@ -1,7 +1,7 @@
 """
-The published schemas of our own commands and what the gateway takes are one: each body that fits is taken, and no other.
+The gateway accepts exactly the bodies that fit the published schemas of our commands.
 
-Left to words, since no schema can say it: `from` is before `to`; a pattern may begin with a wildcard only while `cache.allow_all`
+Not in a schema, since none can express it: `from` is before `to`; a pattern may begin with a wildcard only if `cache.allow_all`
 is true; a partner has to be configured; a value of the configuration has at most 64 KiB and no NUL within; a domain beyond ASCII
 is one by IDNA.
 """

@@ -1,4 +1,4 @@
-"""`POST /internal/v1/cache/invalidate`: what it takes, what it refuses, and what it writes down; the worker is played here."""
+"""`POST /internal/v1/cache/invalidate`: what it accepts, refuses and stores; the test plays the worker."""
 
 from __future__ import annotations
 

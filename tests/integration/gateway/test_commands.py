@@ -1,4 +1,4 @@
-"""Commands: durable before they are answered, waited for by LISTEN, and told of by their task."""
+"""Commands: durable before they are answered, waited for by LISTEN, with a task that shows the result."""
 
 from __future__ import annotations
 

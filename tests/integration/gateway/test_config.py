@@ -1,4 +1,4 @@
-"""Runtime configuration: read by services, changed by operators, followed by whoever opened it."""
+"""Runtime configuration: read by services, changed by operators, followed by clients of its stream."""
 
 from __future__ import annotations
 

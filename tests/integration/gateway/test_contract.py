@@ -1,4 +1,4 @@
-"""schemathesis makes up calls from the published contract alone: whatever it sends, the gateway answers as the contract says."""
+"""schemathesis generates calls from the published contract alone, and every answer of the gateway fits the contract."""
 
 from __future__ import annotations
 

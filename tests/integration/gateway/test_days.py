@@ -1,4 +1,4 @@
-"""Without a partition for the day nothing is a 500: callers come again, readiness says so, and what is noted beside is kept."""
+"""Without a partition for the day no answer is a 500: callers retry, readiness reports it, and side records are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every route of the internal listener, by the table that it is served from: tokens, bodies, keys."""
+"""Rules for every route of the internal listener, from the table of routes: tokens, bodies, idempotency keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Postgres that is stopped, not gone: its kernel still takes what is sent, and nothing ever answers."""
+"""A Postgres that is frozen, not gone: its kernel still accepts data, and no answer ever comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract as users take it: a client of each common generator is made, compiled, and calls the real gateway."""
+"""A client from each common generator is generated from the contract, compiled, and calls the real gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request under the same key is done once and answered alike."""
+"""`Idempotency-Key`: the same request under the same key is executed once and gets the same answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit against a real Postgres: every outcome, every race, and what happens when the database does not play along."""
+"""Group commit against a real Postgres: every outcome, every race, and every failure of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test or live, and whose: kept on every delivery and event; those of the mode that is not wanted are stored and go nowhere."""
+"""Mode and account are kept on every delivery and event; deliveries of the unwanted mode are only stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking for a notification, and saying how somebody can be reached."""
+"""Commands to send a notification, and to set the contact data of a user."""
 
 from __future__ import annotations
 

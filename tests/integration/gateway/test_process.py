@@ -1,4 +1,4 @@
-"""The process: it starts, says where it listens, and stops when asked without losing what it took."""
+"""The process starts, logs its addresses, and stops on a signal without losing an accepted delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers send cannot take the room of a real event that was refused."""
+"""Deliveries of strangers cannot displace a real event that was refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rate limit of the public routes on a real Redis: shared by all gateways, and in nobody's way when Redis is away."""
+"""The rate limit of the public routes on a real Redis: shared by all gateways; while Redis is away each counts alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rejected delivery that Postgres cannot hold costs no other: it is only counted, and the log says so."""
+"""A rejected delivery that Postgres cannot hold costs no other: it is only counted and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who keeps the gateway waiting costs nobody else anything: good clients of both listeners are served beside 2,000 slow ones."""
+"""Slow clients do not harm others: good clients of both listeners are served beside 2,000 slow ones."""
 
 from __future__ import annotations
 

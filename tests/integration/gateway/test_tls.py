@@ -1,4 +1,4 @@
-"""Mutual TLS on the internal listener, with a real CA: whose certificate opens it, beside the token."""
+"""Mutual TLS on the internal listener, with a real CA: which client certificates it accepts, besides the token."""
 
 from __future__ import annotations
 

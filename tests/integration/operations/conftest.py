@@ -1,4 +1,4 @@
-"""What the tests of several capabilities stand on: a connection to a database of their own, and Stripe's API as a real server."""
+"""Fixtures of several capabilities: a connection to the test's own database, and a simulated Stripe API as a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log of events of every kind, the live tables that the workers made of it, and `tallyhook rebuild` beside them."""
+"""A log of events of every kind, the live tables that the workers made from it, and `tallyhook rebuild` on the same database."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Log:
         self.environment = {"DATABASE_URL": database_url, **settings_of(kafka), "PATH": "/usr/bin:/bin"}
 
     def write(self, events: Iterable[Event], topic: str) -> None:
-        """As the gateway does."""
+        """Append events as the gateway does."""
 
         async def work(connection: psycopg.AsyncConnection) -> None:
             await append(connection, [logged(event, topic) for event in events])
@@ -48,7 +48,7 @@ class Log:
         self.work(work)
 
     def handle(self, events: Sequence[Event], handler: Handler, batch: int = 50) -> None:
-        """As a worker does: what has its mark is passed over."""
+        """Handle events as a worker does: those with a mark are skipped."""
 
         async def work(connection: psycopg.AsyncConnection) -> None:
             for start in range(0, len(events), batch):
@@ -61,7 +61,7 @@ class Log:
         self.work(work)
 
     def payments(self, bodies: Iterable[bytes], topic: str = Topic.WEBHOOKS_STRIPE, batch: int = 50) -> list[Event]:
-        """Provider events that came in, in this order, and were handled."""
+        """Store and handle provider events in this order."""
         events = [envelope(body) for body in bodies]
         self.write(events, topic)
         self.handle(events, PaymentsHandler(), batch)
@@ -101,7 +101,7 @@ class Log:
         return {**msgspec.json.decode(done.stdout), "exit": done.returncode, "err": done.stderr}
 
     def table(self, told: dict[str, Any], name: str) -> dict[str, Any]:
-        """What was said of one table."""
+        """Return the report about one table."""
         [found] = [table for each in told["rebuilt"] for table in each["tables"] if table["table"] == name]
         return dict(found)
 

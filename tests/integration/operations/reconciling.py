@@ -1,4 +1,4 @@
-"""One of everything on both sides, ours and Stripe's, and a worker that handles what is handed in."""
+"""One object of every kind on both sides, ours and Stripe's, and a worker that handles the events of the intake."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AT: Final = int(NOW.timestamp()) - 3600
 
 
 async def heard(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
-    """Have the worker handle events, as if they had come."""
+    """Have the worker handle events, as if they had been delivered."""
     events = []
     for body in bodies:
         told = msgspec.json.decode(body, type=StripeEvent)
@@ -58,7 +58,7 @@ async def heard(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
 
 @contextmanager
 def worker(database_url: str) -> Iterator[None]:
-    """Relay and worker in one: what the intake holds is handled and marked, until the block ends."""
+    """Play relay and worker until the block ends: handle and mark every event of the intake."""
     ended = threading.Event()
 
     async def work() -> None:
@@ -100,7 +100,7 @@ def told(report: Report) -> list[tuple[str, str, str]]:
 
 
 class World:
-    """One of everything, the same on both sides."""
+    """One object of every kind, the same on both sides."""
 
     def __init__(self) -> None:
         self.payment = stripe.Payment(amount=4990, currency="eur")

@@ -1,4 +1,4 @@
-"""A log of Stripe events, the live tables that a worker made of it, and the command line beside them."""
+"""A log of Stripe events, the live tables that a worker made from it, and the command line on the same servers."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ class World:
         return {place: span.end for place, span in self._offsets.spans([topic]).items()}
 
     def handle(self, since: dict[Place, int], handler: Handler | None = None, topic: str = STRIPE) -> None:
-        """What a worker does with everything since: handled, marked and committed to its group."""
+        """Handle, mark and commit the new events, as a worker does."""
         until = self.ends(topic)
         stretches = {place: Stretch(since[place], until[place]) for place in until}
         asyncio.run(self._handle(handler or PaymentsHandler(), stretches))
         self.commit((handler or PaymentsHandler()).consumer, until)
 
     def read_on(self, handler: Handler | None = None, topic: str = STRIPE) -> None:
-        """What a worker does that starts now: from its group's offsets to the end."""
+        """Read from the group's offsets to the end, as a worker does that starts now."""
         self.handle(self.committed((handler or PaymentsHandler()).consumer, topic), handler, topic)
 
     def commit(self, role: str, offsets: dict[Place, int]) -> None:
@@ -143,7 +143,7 @@ class World:
         return name
 
     def restore(self, backup: str) -> None:
-        """Go on with the copy, while Kafka is where it is."""
+        """Continue with the copy of the database, while Kafka keeps its state."""
         self.use(self.database_url.removesuffix(self._name) + backup)
 
     def use(self, database_url: str) -> None:

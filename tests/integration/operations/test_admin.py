@@ -1,4 +1,4 @@
-"""The internal listener: who may ask, what is found, and what the world does not see."""
+"""The internal listener: who may call it, what it returns, and what the public listener does not serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Stripe sent while we were away is put in from its list of events, once, through the real SDK over real HTTP."""
+"""Events that Stripe sent while we were away are taken from its list of events, once, by the real SDK over real HTTP."""
 
 from __future__ import annotations
 

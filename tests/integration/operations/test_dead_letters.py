@@ -1,4 +1,4 @@
-"""What was set aside goes out again, once, as it was; its worker handles it, everybody else passes it over."""
+"""A dead letter is sent again, once and unchanged; its worker handles it, and all others skip it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tallyhook endpoints`: the same as by HTTP, at a shell; and the seals that endpoints share with partners."""
+"""`tallyhook endpoints`: the same as over HTTP, in a shell; and the seals that endpoints share with partners."""
 
 from __future__ import annotations
 

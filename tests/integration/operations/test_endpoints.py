@@ -1,4 +1,4 @@
-"""Endpoints of providers: added, used, rotated and removed while gateways run, and told apart in what they received."""
+"""Endpoints of providers: added, used, rotated and removed while gateways run, and named in each delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One subject is erased wherever it stands; the books still balance, and nothing of it can be sent again."""
+"""One subject is erased everywhere; the ledger still balances, and no event of the subject can be sent again."""
 
 from __future__ import annotations
 

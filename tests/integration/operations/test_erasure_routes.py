@@ -1,4 +1,4 @@
-"""An erasure over HTTP: seen beforehand, begun, followed to its end, and in the audit log."""
+"""An erasure over HTTP: previewed, started, followed to its end, and recorded in the audit log."""
 
 from __future__ import annotations
 

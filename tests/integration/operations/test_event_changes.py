@@ -1,4 +1,4 @@
-"""The changes of money by one event: the state before it and with it."""
+"""The change that one event makes to an object of money: the state before and after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a delivery was refused, asked over HTTP, by the command and by the doctor; whoever sent it learns nothing."""
+"""Explanations of a refused delivery over HTTP, by the command and by the doctor; its sender learns nothing."""
 
 from __future__ import annotations
 

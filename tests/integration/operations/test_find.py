@@ -1,4 +1,4 @@
-"""The search over every id, and the journey of one event with all that is around it."""
+"""The search by any id, and the journey of one event with everything related to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger counts both sides of everything that came in, and says when they differ; the sweep finds what stays on its way."""
+"""The ledger counts both sides of everything received, and reports a difference; the sweep finds events that stay in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Stripe that we have not written ourselves is asked and reconciled with, as far as it goes."""
+"""Reconciliation with localstripe, a Stripe simulator of other authors, as far as it goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real Kafka has lost is told once and sent again from the log, each event once, until all of it is handled."""
+"""Records that a real Kafka has lost are reported once and sent again from the log, each once, until all are handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tallyhook partners`: what an operator without HTTP does, and what comes in from a file."""
+"""`tallyhook partners`: the work of an operator without HTTP, and the import from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that were lost come back from the log, as they were to the byte, on a real Postgres and a real Kafka."""
+"""Lost tables are rebuilt from the log, equal to the byte, on a real Postgres and a real Kafka."""
 
 from __future__ import annotations
 

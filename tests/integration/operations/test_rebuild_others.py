@@ -1,4 +1,4 @@
-"""Leads, messages, documents and configuration that were lost come back from the log: what it can tell, and nothing is sent."""
+"""Lost leads, messages, documents and configuration are rebuilt from the log as far as it has them, and nothing is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Stripe has and what we have are compared object by object, over its real SDK, and mended through the intake."""
+"""Stripe's objects and ours are compared one by one, over its real SDK, and differences are repaired through the intake."""
 
 from __future__ import annotations
 

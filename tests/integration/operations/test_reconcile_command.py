@@ -1,4 +1,4 @@
-"""`tallyhook reconcile`: words, data and exit code."""
+"""`tallyhook reconcile`: text, JSON and exit code."""
 
 from __future__ import annotations
 

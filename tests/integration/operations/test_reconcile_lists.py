@@ -1,4 +1,4 @@
-"""Stripe's lists as they are read to be compared: pages, periods, shapes, and what Stripe does not give."""
+"""Stripe's lists as a reconciliation reads them: pages, periods, shapes, and objects that Stripe does not list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One relay at a time sweeps the ledger, another takes over when it dies, and Prometheus hears what was seen."""
+"""One relay at a time sweeps the ledger, another takes over when it dies, and its metrics show the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The topology on the internal listener: Kafka's numbers where it answers, a clear refusal where it does not."""
+"""The topology on the internal listener: Kafka's numbers if it answers, a clear refusal if it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replay of webhooks as a job: what it is asked for, its pages, its end, and its command."""
+"""A replay of webhooks as a job: its request, its pages, its end, and its command."""
 
 from __future__ import annotations
 

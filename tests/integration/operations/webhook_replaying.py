@@ -1,4 +1,4 @@
-"""Replays of webhooks by a gateway: asking for one, and playing the relay and the worker for it."""
+"""Replays of webhooks by a gateway: helpers that start one, and that play the relay and the worker for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def post(gateway: Gateway, path: str, body: Any, headers: dict[str, str] =
 
 
 async def replayed(gateway: Gateway, **asked: Any) -> dict[str, Any]:
-    """Ask for a replay and see it end."""
+    """Start a replay and wait for its end."""
     status, begun = await post(gateway, "/v1/admin/webhooks/replay", {"rate": 1000, **asked})
     assert status == 202, begun
     return await ended(gateway, begun["replayId"])
@@ -57,7 +57,7 @@ async def database(gateway: Gateway) -> AsyncIterator[psycopg.AsyncConnection]:
 
 
 async def carried(gateway: Gateway, *, handled: bool = True) -> list[tuple[UUID, UUID | None]]:
-    """Take everything off the relay's list, as the relay and the worker would; the events and their replays, in order."""
+    """Remove every pending row, as relay and worker would; return the events and their replays, in order."""
     async with database(gateway) as connection, connection.transaction():
         rows = await (await connection.execute("delete from outbox_pending returning id, event_id, replay_id")).fetchall()
         if handled:
@@ -83,7 +83,7 @@ async def refused(gateway: Gateway, number: int) -> list[bytes]:
 
 
 async def taken_up(gateway: Gateway, **asked: Any) -> str:
-    """Ask for a replay and see each of its deliveries taken up; its id."""
+    """Start a replay, wait until each of its deliveries is taken up, and return its id."""
     status, begun = await post(gateway, "/v1/admin/webhooks/replay", {"rate": 1000, **asked})
     assert status == 202, begun
 

@@ -1,7 +1,7 @@
 """
-A process that serves its health: `fake_process.py NAME PORT ORDER_FILE [HANGS_FILE]`; on SIGTERM it notes its name and ends.
+A process that serves its health: `fake_process.py NAME PORT ORDER_FILE [HANGS_FILE]`; on SIGTERM it records its name and ends.
 
-It is not live while the last file is there.
+It is not live while the last file exists.
 """
 
 from __future__ import annotations

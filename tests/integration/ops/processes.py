@@ -1,4 +1,4 @@
-"""Real processes of the system on a database of a test's own, and what they say of themselves."""
+"""Real processes of the system on a test's own database, and their logs and health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill of materials names what the image is made of, which can be had for both of its platforms."""
+"""The bill of materials names all parts of the image, each of which exists for both platforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart: Helm takes it, Kubernetes takes what it makes, and a wrong value is refused in words."""
+"""The chart: Helm renders it, Kubernetes accepts the result, and a wrong value is refused with a clear message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind a company's CA, its proxy and its mirror, downloads and calls work; where they cannot, words say so, and soon."""
+"""Behind a company's CA, its proxy and its mirror, downloads and calls work, or fail soon with a clear message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor on real servers: what is well, what is away, what is wrong, and what it says to do."""
+"""The doctor on real servers: it reports what is well, away or wrong, and what to do."""
 
 from __future__ import annotations
 

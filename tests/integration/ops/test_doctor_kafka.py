@@ -1,4 +1,4 @@
-"""The doctor on a real broker: topics, rights, and workers that are not there."""
+"""The doctor on a real broker: topics, rights, and missing workers."""
 
 from __future__ import annotations
 

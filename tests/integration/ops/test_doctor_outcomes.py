@@ -1,4 +1,4 @@
-"""The doctor fails where what should come of it does not come, and says what it asked and what to do."""
+"""The doctor reports a failure if an expected effect is missing, with what it checked and what to do."""
 
 from __future__ import annotations
 

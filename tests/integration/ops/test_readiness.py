@@ -1,4 +1,4 @@
-"""Ready means able: on a schema that does not fit no process is ready, each says why, and each is once the schema is there."""
+"""No process is ready on a schema that does not fit; each gives the reason, and each is ready once the schema fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers of the stack: real, with the same port and data after every kind of end."""
+"""The servers of the stack: real, with the same port and data after every kind of stop."""
 
 from __future__ import annotations
 

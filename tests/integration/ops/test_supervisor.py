@@ -1,4 +1,4 @@
-"""A process that says that it hangs, or says nothing any more, is started again; one that is slow in starting is left alone."""
+"""A process that reports that it hangs, or that answers no longer, is restarted; one that starts slowly is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up`, with a real server and fake processes: what it promises whatever ends whom."""
+"""`up`, with a real server and fake processes: it keeps its promises whichever process ends first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m ops.vendored` against a registry of our own: it takes what the list names, and tells what is not that."""
+"""`python -m ops.vendored` against a local registry: it fetches what the list names, and reports any other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions are counted where they happen and told once a window, however many processes see them."""
+"""Conditions are counted where they happen and reported once a window, however many processes see them."""
 
 from __future__ import annotations
 

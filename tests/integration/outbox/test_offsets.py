@@ -1,4 +1,4 @@
-"""Offsets and groups as Kafka itself tells them: exact, of topics and groups that are there or not, and with a limit."""
+"""Offsets and groups as Kafka reports them: exact, of existing and missing topics and groups, and with a time limit."""
 
 from __future__ import annotations
 

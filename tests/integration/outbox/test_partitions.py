@@ -1,4 +1,4 @@
-"""Days are made ahead and dropped whole, but never while something of them is still due, and never in the way of intake."""
+"""Day partitions are made ahead and dropped whole, but never with an event that is still due, and never block the intake."""
 
 from __future__ import annotations
 

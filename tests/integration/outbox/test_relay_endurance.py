@@ -1,4 +1,4 @@
-"""One row that cannot be read, sent or even parked with its alert costs that row: all others go on, in order."""
+"""A row that cannot be read, sent or even parked with its alert stops only itself: all others go on, in order."""
 
 from __future__ import annotations
 

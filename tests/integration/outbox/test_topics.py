@@ -1,4 +1,4 @@
-"""Topics as the settings want them, behind a prefix of a test's own, on a Kafka that others use too."""
+"""Topics as the settings require them, behind the test's own prefix, on a Kafka that others use too."""
 
 from __future__ import annotations
 

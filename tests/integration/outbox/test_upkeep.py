@@ -1,4 +1,4 @@
-"""Upkeep goes by Postgres' clock, refuses and says so where its own differs, and makes a missing day within seconds."""
+"""Upkeep uses Postgres' clock, stops with a report if its own differs, and makes a missing day partition within seconds."""
 
 from __future__ import annotations
 

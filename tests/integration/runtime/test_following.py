@@ -1,4 +1,4 @@
-"""A view that is followed hears of each change from the table itself, and needs no look in between."""
+"""A followed view gets each change by a notification of the table, without polling in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session that falls silent is ended by the server, whatever made it fall silent; one that speaks keeps what it holds."""
+"""A session that falls silent for any reason is ended by the server; an active one keeps its locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that takes no writes any more is left as soon as there is one that does, and meanwhile counts as away."""
+"""A server that turned read-only is left as soon as a writable one exists, and meanwhile counts as away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers that speak TLS and ask for credentials: every way in, for both of our clients, and the words for a wrong one."""
+"""Brokers with TLS and credentials: every login method, for both of our clients, and the message for a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands and events of ours as a worker gets them, with their tasks."""
+"""Our commands and events as a worker receives them, with their tasks."""
 
 from __future__ import annotations
 

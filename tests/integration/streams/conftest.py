@@ -1,4 +1,4 @@
-"""The payments worker on a real database, what it left there, and Stripe's API as a real server that it asks."""
+"""The payments worker on a real database, the rows that it wrote, and a simulated Stripe API as a real server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def envelope(body: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Worker:
-    """Handles bodies in one transaction a batch, and reads back."""
+    """Handles bodies in one transaction a batch, and reads the results."""
 
     connection: AsyncConnection
 

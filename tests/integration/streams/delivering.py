@@ -49,7 +49,7 @@ class Clock:
 
 
 class Leads:
-    """The leads worker without Kafka: its handler, its dispatchers, and what they have written."""
+    """The leads worker without Kafka: its handler, its dispatchers, and the rows that they wrote."""
 
     def __init__(self, pool: Pool, crm: Crm, clock: Clock) -> None:
         self.pool = pool
@@ -139,7 +139,7 @@ async def leads_on(database_url: str) -> AsyncIterator[Leads]:
 
 
 async def round_of(dispatcher: Dispatcher) -> int:
-    """Begin what is due, let it end, write it down; how many were settled."""
+    """Start the due deliveries, wait for their end, store the outcomes; return how many were settled."""
     await dispatcher.run_once()
     await dispatcher.idle()
     return (await dispatcher.run_once()).settled

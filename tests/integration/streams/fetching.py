@@ -53,7 +53,7 @@ def invoice_paid(name: str, **changes: Any) -> bytes:
 
 @dataclass(frozen=True)
 class World:
-    """A worker without Kafka between its two halves: what the log holds and was not handled is handed to the handler."""
+    """A worker without Kafka between its two halves: the handler gets each event of the log that has not been handled."""
 
     api: StripeApi
     database_url: str
@@ -61,7 +61,7 @@ class World:
     fetcher: Fetcher
 
     async def arrive(self, *bodies: bytes, handler: PaymentsHandler | None = None) -> list[Event]:
-        """Take them in as the gateway does with a key, and handle them."""
+        """Store the events as a gateway with an API key does, and handle them."""
         for body in bodies:
             arrival = Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict()))
             await record(self.connection, [translate(arrival, asks=True)])
@@ -80,7 +80,7 @@ class World:
         return events
 
     async def fetch(self) -> int:
-        """One round of questions, and what came of it handled."""
+        """Fetch from the API in one round, and handle the resulting events."""
         asked = await self.fetcher.run_once()
         await self.handle()
         return asked

@@ -1,4 +1,4 @@
-"""The first page of a worker's web: its figures are those of the metrics and of Kafka, and refresh."""
+"""The first page of a worker's web server: its figures equal the metrics and Kafka's, and refresh."""
 
 from __future__ import annotations
 

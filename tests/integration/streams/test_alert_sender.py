@@ -1,4 +1,4 @@
-"""The sender of alerts to ALERT_WEBHOOK_URL: what it refuses, when it gives up, and how its signatures change over."""
+"""The sender of alerts to ALERT_WEBHOOK_URL: what it refuses, when it gives up, and its signatures during a rotation."""
 
 from __future__ import annotations
 

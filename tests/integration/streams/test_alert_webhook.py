@@ -1,4 +1,4 @@
-"""The web hook of alerts comes and goes with its files, while the worker runs."""
+"""The alert webhook is turned on and off by its files, while the worker runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A consumer that ends closes its connections, whatever of its own is under way at that moment."""
+"""A consumer that ends closes its connections, whatever it is doing at that moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sender does not wait for its poll: it begins when a row has become due by a commit, or when its time has come."""
+"""A sender does not wait for its poll: it starts when a commit makes a row due, or at the row's time."""
 
 from __future__ import annotations
 

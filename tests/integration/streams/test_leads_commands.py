@@ -1,4 +1,4 @@
-"""Commands about leads: an attempt is made at once, whatever the lead waits for."""
+"""Commands about leads: an attempt is made at once, even if the lead waits for a retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leads on their way to a CRM: when they are tried, what is written down of it, and that each arrives once."""
+"""Delivery of leads to a CRM: when they are tried, what is stored about it, and that each arrives once."""
 
 from __future__ import annotations
 

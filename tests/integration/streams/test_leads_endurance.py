@@ -1,4 +1,4 @@
-"""Whatever one lead, its CRM's bytes or the writing of its outcome raises costs that lead, and no other."""
+"""An error in one lead, in its CRM's answer or in storing its outcome affects that lead only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One partner has one leads worker at a time, so what is meant for a CRM holds for all workers together."""
+"""One partner has one leads worker at a time, so limits of a CRM hold for all workers together."""
 
 from __future__ import annotations
 

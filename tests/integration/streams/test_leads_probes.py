@@ -1,4 +1,4 @@
-"""A CRM that is back is found within minutes, or at once when somebody asks; trying it costs no lead an attempt."""
+"""A CRM that is back is found within minutes, or at once on request; a probe uses up no attempt of a lead."""
 
 from __future__ import annotations
 

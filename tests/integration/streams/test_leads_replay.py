@@ -1,4 +1,4 @@
-"""Leads in a replay of the log: they become what their events state, and no CRM is called."""
+"""Leads in a replay of the log: they get the state of their events, and no CRM is called."""
 
 from __future__ import annotations
 

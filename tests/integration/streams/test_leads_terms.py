@@ -1,4 +1,4 @@
-"""Each partner's own terms, and partners that come, change and go while leads are delivered."""
+"""Each partner's own terms, and partners that are added, changed and removed while leads are delivered."""
 
 from __future__ import annotations
 

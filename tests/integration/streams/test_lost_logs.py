@@ -1,4 +1,4 @@
-"""Records that Kafka has lost or deleted, and topics that begin anew: a loss is recorded, and the rest is read."""
+"""Records that Kafka has lost or deleted, and recreated topics: a loss is recorded, and the rest is read."""
 
 from __future__ import annotations
 

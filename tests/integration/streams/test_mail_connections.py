@@ -1,4 +1,4 @@
-"""Connections to a real mail server: shared by mails, given up with the server, never a reason to lose or repeat a mail."""
+"""Connections to a real mail server: shared by mails, closed with the server; no mail is lost or repeated because of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A channel of notifications comes and goes with the file of its address, while the worker runs."""
+"""A channel of notifications is turned on and off by the file of its address, while the worker runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever one notification's address, text, server or writing down raises costs that one, and no other."""
+"""An error in one notification's address, text, server or storing affects that one only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the payments worker leaves in the database: state, history, versions and events, whatever the order and the company."""
+"""The rows of the payments worker: state, history, versions and events, for any order of events and any batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor on a real Postgres: one effect an event, the culprit alone set aside, nothing lost while something is away."""
+"""The processor on a real Postgres: one effect per event, only the bad event set aside, nothing lost while a server is away."""
 
 from __future__ import annotations
 

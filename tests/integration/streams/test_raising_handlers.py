@@ -1,4 +1,4 @@
-"""Whatever a handler raises, its event is not passed over: it is set aside, or the process ends and the event comes again."""
+"""If a handler raises, its event is not skipped: it is set aside, or the process ends and the event is read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the admin routes read of payments, subscriptions and invoices."""
+"""Reads of the admin routes: payments, subscriptions and invoices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitions that change hands: no record is passed over, and none is committed that its new owner has not done."""
+"""Partitions that change hands: no record is skipped, and none is committed that its new owner has not handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipient that reaches a provider is, byte for byte, the one that was given; what Apprise would change is not sent."""
+"""A provider gets the recipient unchanged, byte for byte; a recipient that Apprise would change is not sent to."""
 
 from __future__ import annotations
 

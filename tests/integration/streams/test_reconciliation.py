@@ -1,4 +1,4 @@
-"""Expected and paid meet in one row, whichever comes first, and a mismatch is said once."""
+"""Expected and paid amounts are compared in one row, whichever comes first, and a mismatch is emitted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leads and notifications are forgotten when their time is over, with all that belongs to them, never before they are settled."""
+"""Leads and notifications are deleted after their retention, with all that belongs to them, never before they are settled."""
 
 from __future__ import annotations
 

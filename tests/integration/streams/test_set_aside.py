@@ -1,4 +1,4 @@
-"""Whatever stands in a topic can be set aside, once, byte for byte: a record that could not would stop its partition for ever."""
+"""Any record of a topic can be set aside, once, byte for byte; one that could not would block its partition for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of one second whose order no field decides: Stripe's API is asked, and its answer is folded."""
+"""Events of one second whose order no field decides: the object is fetched from Stripe's API and folded."""
 
 from __future__ import annotations
 

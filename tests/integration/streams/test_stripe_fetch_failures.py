@@ -1,4 +1,4 @@
-"""What fails while objects are fetched from Stripe's API: it is tried again, costs no other object, and is set aside at last."""
+"""A failed fetch of an object from Stripe's API is retried, affects no other object, and is set aside in the end."""
 
 from __future__ import annotations
 

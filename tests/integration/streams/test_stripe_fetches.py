@@ -1,4 +1,4 @@
-"""What a thin event names is fetched from Stripe's API and folded, once."""
+"""The object that a thin event names is fetched from Stripe's API and folded, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lag on a real Kafka is exact: while nobody reads, while a worker waits, and when all is read."""
+"""Lag on a real Kafka is exact: without a reader, while a worker waits, and when everything is read."""
 
 from __future__ import annotations
 

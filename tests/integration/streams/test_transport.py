@@ -1,4 +1,4 @@
-"""Batches from a real Kafka: in order, and committed when they are done and not before."""
+"""Batches from a real Kafka: in order, and committed only once they are handled."""
 
 from __future__ import annotations
 

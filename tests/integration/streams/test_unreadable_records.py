@@ -1,4 +1,4 @@
-"""A record with an odd name of a header is a dead letter; before a batch that cannot be read its partition waits alone."""
+"""A record with an invalid header name becomes a dead letter; an unreadable batch stops only its own partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The patches of docs/upstream fit the libraries as they are installed here, and each has a test that fails without it."""
+"""The patches of docs/upstream apply to the installed libraries, and each has a test that fails without it."""
 
 from __future__ import annotations
 

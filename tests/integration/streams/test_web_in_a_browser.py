@@ -1,4 +1,4 @@
-"""A worker's web in a real browser, on a screen and on a phone: live, whole, and by itself."""
+"""A worker's pages in a real browser, on a screen and on a phone: live, complete, and without other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers of one group that read a topic of a real Kafka, and what their handler was given."""
+"""Workers of one group that read a topic of a real Kafka, and the records that their handler got."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TO_AND_FRO: Final = 20
 
 @dataclass
 class Handler:
-    """Keeps what it was given; while `gate` is shut, a batch is not done."""
+    """Keeps the records it got; while `gate` is shut, no batch finishes."""
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[list[Record]] = field(default_factory=list)
@@ -86,7 +86,7 @@ def stuck() -> None:
 
 @dataclass
 class Bench:
-    """A topic of its own, and workers of one group that read it."""
+    """A separate topic, and workers of one group that read it."""
 
     kafka: Cluster
     topic: str

@@ -1,4 +1,4 @@
-"""An event of Acme Pay, a provider that tests make up: a payment and what has become of it."""
+"""An event of Acme Pay, a provider that tests make up: a payment and its state."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
