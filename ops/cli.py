@@ -86,9 +86,13 @@ PLACES: Final = {
     "outbox": Place("ops.commands.outbox", "app", "The outbox: events that wait for Kafka, and parked ones."),
     "replay": Place("ops.commands.replay", "app", "Send stored deliveries again, or let a worker read a topic again."),
     "dead-letters": Place(
-        "operations.dead_letters.command", "app", "Records that a worker could not handle, and leads that a partner did not take."
+        "operations.dead_letters.command",
+        "app",
+        "Records that a worker could not handle, and leads that a partner did not accept.",
     ),
-    "deliveries": Place("operations.deliveries.command", "app", "Webhooks that came in: which, and why one was refused."),
+    "deliveries": Place(
+        "operations.deliveries.command", "app", "Webhooks that arrived: list them, and explain why one was refused."
+    ),
     "partners": Place("ops.commands.partners", "app", "Partners and their CRMs: what waits for whom, and whether a CRM is back."),
     "endpoints": Place(
         "ops.commands.endpoints", "app", "Endpoints of payment providers, each with secrets, a mode and a label of its own."

@@ -1,1 +1,1 @@
-"""Dead letters: found, retried or discarded."""
+"""Dead letters: listed, read, retried or discarded."""

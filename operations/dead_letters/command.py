@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Settle = Callable[[AsyncConnection, UUID], Awaitable[object]]
 
-_HELP: Final = "Records that a worker could not handle, and leads that a partner did not take."
+_HELP: Final = "Records that a worker could not handle, and leads that a partner did not accept."
 app = typer.Typer(no_args_is_help=True, help=_HELP)
 
 _MANY: Final = 100_000
@@ -31,8 +31,8 @@ _SHOWN: Final = 50
 _NARROWING: Final = ("consumer", "reason", "topic", "fault")
 
 Ids = Annotated[list[UUID] | None, typer.Argument(help="Ids as `dead-letters list` shows them.")]
-Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that the other options leave, oldest first.")]
-AtMost = Annotated[int, typer.Option("--limit", min=1, max=_MANY, help="With --all: so many at most.")]
+Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that match the other options, oldest first.")]
+AtMost = Annotated[int, typer.Option("--limit", min=1, max=_MANY, help="With --all: the maximum number.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -45,7 +45,7 @@ def list_items(
     limit: Annotated[int, typer.Option(min=1, max=_MANY, help="The maximum number; the newest are listed.")] = _SHOWN,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, newest first: who has to mend each, and the page with the remedy."""
+    """List dead letters, newest first: who has to remove the cause, and the page with the remedy."""
     from operations.dead_letters import listing
 
     query = _of_status(asked, status)
@@ -79,7 +79,7 @@ def retry(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters out again, each once, after the cause is mended; one that fails again becomes a new dead letter."""
+    """Send dead letters again, each once, after the cause is removed; one that fails again becomes a new dead letter."""
     from operations.dead_letters import listing
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
@@ -94,13 +94,13 @@ def discard(
     asked: DeadLettersQuery,
     ids: Ids = None,
     *,
-    because: Annotated[str, typer.Option(help="Why; it is kept with them.")],
+    because: Annotated[str, typer.Option(help="The reason, which is kept with them.")],
     every: Every = False,
     limit: AtMost = _MANY,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Give dead letters up for good: they are not handled, and cannot be retried any more."""
+    """Discard dead letters for good: they are not handled, and cannot be retried any more."""
     from operations.dead_letters import listing
 
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
@@ -122,11 +122,11 @@ def _of_status(asked: DeadLettersQuery, word: str) -> DeadLettersQuery:
 
 
 def _meant(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, limit: int, *, yes: bool) -> list[UUID]:
-    """The ids: those that are named, or those that the operator has seen and confirmed. Raises CommandError."""
+    """Return the given ids, or those that match and that the operator has confirmed. Raises CommandError."""
     from operations.dead_letters import listing
 
     if bool(ids) == (asked is not None):
-        raise CommandError("name ids, or --all with what they have in common")
+        raise CommandError("name ids, or give --all and options that narrow it")
     if asked is None:
         return ids or []
     query = msgspec.structs.replace(asked, status="open")
@@ -135,7 +135,7 @@ def _meant(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, li
         for (consumer, reason), number in Counter((item.consumer, item.reason) for item in found).items():
             typer.echo(f"{number:>8}  {consumer}  {reason}", err=True)
         if not sys.stdin.isatty():
-            raise CommandError(f"--yes is needed to {verb} them without a question")
+            raise CommandError(f"--yes is needed to {verb} them without a terminal")
         typer.confirm(f"{verb} these {len(found)}?", abort=True, err=True)
     return [item.id for item in found]
 
@@ -143,14 +143,14 @@ def _meant(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, li
 def _settle_all(verb: str, ids: Sequence[UUID], settle: Settle, *, as_json: bool) -> None:
     failed = with_database(lambda connection: _settle_each(connection, verb, ids, settle))
     done = len(ids) - len(failed)
-    past = {"retry": "sent out again", "discard": "discarded"}[verb]
+    past = {"retry": "sent again", "discard": "discarded"}[verb]
     show({"done": done, "failed": failed}, f"{done} {past}", as_json=as_json)
     if failed:
         raise CommandError("; ".join(f"{item_id}: {why}" for item_id, why in failed.items()))
 
 
 async def _settle_each(connection: AsyncConnection, verb: str, ids: Sequence[UUID], settle: Settle) -> dict[str, str]:
-    """Each in a transaction of its own, with its row in the audit log; why some could not be."""
+    """Settle each in its own transaction, with its row in the audit log; return the errors by id."""
     from rich.console import Console
     from rich.progress import track
 

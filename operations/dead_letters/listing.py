@@ -1,8 +1,8 @@
 """
-All dead letters: records that a worker could not handle, and leads that a partner did not take.
+All dead letters: records that a worker could not handle, and leads that a partner did not accept.
 
-One list, told apart by `fault`. A record is sent to its worker again by the outbox; a lead gets a new round of attempts by a
-command to its worker. Both can be given up instead, for good.
+Both are in one list, and `kind` distinguishes them. A retry sends a record to its worker again, through the outbox; a lead gets a
+new round of attempts, by a command to its worker. Both can be discarded instead, for good.
 """
 
 from base64 import b64decode, b64encode
@@ -78,9 +78,9 @@ async def find(
     connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
 ) -> list[DeadLetter]:
     """
-    At most so many of those that the query means, newest first unless the oldest are wanted.
+    Find up to `limit` dead letters that match the query, newest first unless `oldest_first`.
 
-    With `after`, those that come after that place: a lead that is sent again stays open until its worker has tried it.
+    With `after`, only those after that place: a lead that is sent again stays open until its worker has tried it.
     """
     found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first, after=after)
     if _may_be_leads(query):
@@ -91,12 +91,12 @@ async def find(
 
 
 def place_of(item: DeadLetter) -> Place:
-    """Its place in the list."""
+    """Return the place of a dead letter in the list."""
     return item.set_aside_at, item.id
 
 
 async def read(connection: AsyncConnection, item_id: UUID) -> tuple[DeadLetter, Contents] | None:
-    """One of them with its record; that of a lead is its payload."""
+    """Read one dead letter with its record; the record of a lead is its payload."""
     if found := await dead_letters.read(connection, item_id):
         return found
     lead = await _lead(connection, item_id)
@@ -107,7 +107,7 @@ async def read(connection: AsyncConnection, item_id: UUID) -> tuple[DeadLetter, 
 
 
 async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
-    """Send it out again, once. Raises OperationError: `not_found`, `dead_letter_settled`."""
+    """Send a dead letter again, once. Raises OperationError: `not_found`, `dead_letter_settled`."""
     async with connection.transaction():
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
@@ -128,7 +128,7 @@ async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
 
 
 async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: str) -> None:
-    """Give it up, for good. Raises OperationError: `not_found`, `dead_letter_settled`."""
+    """Discard a dead letter for good. Raises OperationError: `not_found`, `dead_letter_settled`."""
     async with connection.transaction():
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
@@ -204,7 +204,7 @@ def _of_lead(lead: _Lead) -> DeadLetter:
 
 
 def record_of(contents: Contents) -> dict[str, Any]:
-    """The record as JSON holds it: bytes as base64, and beside them what of it can be read."""
+    """The record for JSON: its bytes as base64, and the part that is shown as text."""
     return {
         "key": _base64(contents.key),
         "value": _base64(contents.value),
@@ -215,7 +215,7 @@ def record_of(contents: Contents) -> dict[str, Any]:
 
 
 def readable_headers(contents: Contents) -> list[tuple[str, str | None]]:
-    """The headers with what of their values can be read."""
+    """The headers with the beginning of their values as text."""
     return [(name, None if value is None else _readable(b64decode(value))) for name, value in contents.headers]
 
 

@@ -14,14 +14,14 @@ from schemas.text import Filter
 Status = Literal["open", "retried", "discarded"]
 
 Place = tuple[datetime, UUID]
-"""Of one in the list, which is in the order of these two."""
+"""The place of a dead letter in the list, which is ordered by these two."""
 
 FIRST_ID: Final = UUID(int=0)
-"""Before all of its time."""
+"""Lower than every other id of the same time."""
 
 
 class DeadLettersQuery(Paged, frozen=True, kw_only=True):
-    """Narrows the dead letters: one is meant if it fits all that is given."""
+    """Narrows the dead letters: one matches if it fits all given fields."""
 
     status: Annotated[Status, Meta(description="Only dead letters with this status.")] | None = None
     consumer: Annotated[Filter, Meta(description="Only dead letters of this worker role.")] | None = None
@@ -36,7 +36,7 @@ class DeadLettersQuery(Paged, frozen=True, kw_only=True):
     ) = None
 
     def span(self, after: Place | None = None) -> tuple[Place, Place]:
-        """The places that they are between, which are none of theirs. Raises GatewayError `query_malformed`."""
+        """The places between which the dead letters are, both excluded. Raises GatewayError `query_malformed`."""
         begin, end = self.period(EPOCH, up_to(datetime.now(UTC)))
         first, before = (begin, FIRST_ID), (end, FIRST_ID)
         return max(first, after or first), min(before, last_of(self.cursor)) if self.cursor else before

@@ -1,4 +1,4 @@
-"""Dead letters: found, looked at, sent out again, or given up."""
+"""The routes that list, read, retry and discard dead letters."""
 
 from http import HTTPStatus
 from typing import Any, Final, Literal

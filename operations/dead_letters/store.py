@@ -1,8 +1,8 @@
 """
-The SQL of dead letters: found, read, sent to their worker again, or given up.
+The SQL that finds, reads, retries and discards dead letters.
 
-A letter is `open` until an operator settles it, once: `retried` or `discarded`, both for good. What is retried and fails again is
-a new letter that names the earlier one.
+A letter is `open` until an operator settles it, once: `retried` or `discarded`, both for good. A retried record that fails again
+becomes a new letter, which names the earlier one.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ _OLDEST: Final = _FIND + "order by created_at, id limit %(limit)s"
 async def find(
     connection: AsyncConnection, query: DeadLettersQuery, limit: int, *, oldest_first: bool = False, after: Place | None = None
 ) -> list[DeadLetter]:
-    """At most so many letters, newest first unless the oldest are wanted; with `after`, those that come after that place."""
+    """Find up to `limit` letters, newest first unless `oldest_first`; with `after`, only those after that place."""
     (first, earlier), (moment, last) = query.span(after)
     names = ("status", "consumer", "reason", "topic", "fault")
     values = {name: getattr(query, name) for name in names}
@@ -91,7 +91,7 @@ async def find(
 
 
 async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[DeadLetter, Contents] | None:
-    """One letter with its record."""
+    """Read one letter with its record."""
     async with connection.cursor(row_factory=kwargs_row(_letter)) as cursor:
         letter = await (await cursor.execute(f"select {_COLUMNS} from dead_letters where id = %s", (letter_id,))).fetchone()
     query = "select key, value, headers from dead_letters where id = %s"
@@ -99,7 +99,7 @@ async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[DeadLetter
     return None if letter is None or row is None else (letter, _contents(row))
 
 
-# The event of the log, if the record is still what the log holds: anything else goes back as the record that it is.
+# The event of the log, if the record is equal to it; any other record is sent as raw bytes.
 _LOGGED: Final = "select aggregate_id from outbox where id = %s and topic = %s and data = %s"
 _SEND: Final = """
 with listed as (insert into outbox_pending (event_id, shard, replay_id) values (%s, %s, %s) returning id)
@@ -121,9 +121,9 @@ where id = %(id)s and status = 'open' returning id
 
 async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs:
     """
-    Send it to its worker again, in one transaction: settled, unmarked, and on its way through the outbox.
+    Send a letter to its worker again: one transaction settles it, deletes its mark, and appends it to the outbox.
 
-    It goes out as the event that it was, under the same id; every other reader of the topic has its mark and passes it over.
+    It is sent with the id of its event; every other worker that reads the topic has a mark of that event, and skips it.
     Raises OperationError.
     """
     async with connection.transaction():
@@ -145,7 +145,7 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
 
 
 async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by: str) -> None:
-    """Give it up, for good. Raises OperationError."""
+    """Discard a letter for good. Raises OperationError."""
     async with connection.transaction():
         row = await (await connection.execute(_DISCARD, {"id": letter_id, "by": by, "why": reason})).fetchone()
         if row is None:
@@ -153,7 +153,7 @@ async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by:
 
 
 async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """The number of open ones, by consumer and reason."""
+    """The number of open letters, by consumer and reason."""
     query = "select consumer, reason, count(*) from dead_letters where status = 'open' group by 1, 2"
     return [(row[0], row[1], row[2]) for row in await (await connection.execute(query)).fetchall()]
 

@@ -1,1 +1,1 @@
-"""The delivery log: found, read, and explained where a delivery was refused."""
+"""The delivery log: lists and reads deliveries, and explains why one was refused."""

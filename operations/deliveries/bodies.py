@@ -1,7 +1,7 @@
 """
-The bodies that may have been sent where another arrived. Pure functions.
+The bodies that the sender may have signed, if the body that arrived was changed on its way. Pure functions.
 
-A webhook's signature covers bytes. A proxy or a framework that parses a body and writes it again, or recodes it, changes them.
+A webhook's signature covers bytes. A proxy or a framework changes them if it parses and rewrites a body, or recodes it.
 """
 
 import html
@@ -22,19 +22,19 @@ _CHARSETS: Final = (
     "cp1255", "cp1256", "cp932", "euc-jp", "gb18030", "big5", "euc-kr",
 )  # fmt: skip
 _OF_ASCII: Final = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "utf-7")
-"""Charsets in which even ASCII is other bytes."""
+"""Charsets that encode even ASCII as other bytes."""
 _USUAL_CHARSETS: Final = ("latin-1", "cp1252", "utf-16")
-"""Those that are tried together with another change."""
-_TRIMMED: Final = "white space, line ends or a byte order mark were added or taken away"
+"""The charsets that are tried together with another change."""
+_TRIMMED: Final = "white space, line ends or a byte order mark were added or removed"
 _RECODED: Final = "the body was written in another character set"
 _REWRITTEN: Final = "the JSON was parsed and written again (spacing, order of keys, escapes or numbers differ)"
 
 
 def bodies_of(body: bytes) -> Iterator[Variant]:
-    """The bodies that may have been sent where this one arrived, cheap guesses first; each once, and never the body itself."""
+    """Yield the bodies that may have been sent instead of this one, cheap guesses first; each once, never the body itself."""
     seen = {hash(body)}
     for variant in chain(_trimmed(body), _transcoded(body), _rewritten(body)):
-        if (mark := hash(variant.value)) not in seen:  # the bodies themselves would fill the memory
+        if (mark := hash(variant.value)) not in seen:  # hashes, since the bodies themselves would fill the memory
             seen.add(mark)
             yield variant
 
@@ -63,7 +63,7 @@ def _transcoded(body: bytes) -> Iterator[Variant]:
 
 
 def _recoded(body: bytes, charsets: Sequence[str]) -> Iterator[bytes]:
-    """Undo a change of the charset: from UTF-8 to another, or from another to UTF-8, even if it had been UTF-8 before."""
+    """Undo a change of the charset: from UTF-8 to another, or from another to UTF-8, also if UTF-8 was encoded twice."""
     for read, written in chain(((each, "utf-8") for each in charsets), (("utf-8", each) for each in charsets)):
         try:
             yield body.decode(read).encode(written)
@@ -77,14 +77,14 @@ def _of_form(body: bytes) -> Iterator[bytes]:
 
 
 def _rewritten(body: bytes) -> Iterator[Variant]:
-    """The same JSON as other libraries write it; also where it was recoded besides."""
+    """Yield the same JSON as other libraries write it, also if the body was recoded as well."""
     for text in _texts_of(body.removeprefix(_BOM)):
         for written, end in product(rewritten(text), ("", "\n")):
             yield Variant((written + end).encode("utf-8", "surrogatepass"), "body_reencoded", _REWRITTEN)
 
 
 def _texts_of(body: bytes) -> Iterator[str]:
-    """The body as text, in each way in which it may be JSON."""
+    """Yield the body as text, in each decoding that may be JSON."""
     charsets = () if body.isascii() else _USUAL_CHARSETS
     for candidate in dict.fromkeys((body, *_of_form(body), *_recoded(body, charsets))):
         try:

@@ -1,4 +1,4 @@
-"""The circumstances of a refused delivery, read from Postgres, and from them the cause of the refusal."""
+"""Reads the circumstances of a refused delivery from Postgres, and explains the refusal by them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ order by d.id desc limit 20
 
 
 class Settings(NamedTuple):
-    """The material of explanations: all live secrets, the sources of the gateway, and keys that sign no webhook."""
+    """The inputs of explanations: all live secrets, the sources of the gateway, and API keys, which sign no webhook."""
 
     secrets: Sequence[Live]
     sources: Sources
@@ -51,12 +51,12 @@ class Settings(NamedTuple):
 
 
 def settings_of(settings: GatewaySettings, senders: Senders) -> Settings:
-    """The material that a gateway with these settings, partners and endpoints has."""
+    """The inputs that a gateway with these settings, partners and endpoints has."""
     return Settings(live_secrets(settings, senders), LiveSources(settings, senders), settings.stripe_api_key)
 
 
 async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Settings) -> Explanation | None:
-    """Why this delivery was refused, or that it was not; None where it is not in the log."""
+    """Explain why this delivery was refused, or that it was not; None if the log does not contain it."""
     row = await (await connection.execute(_OUTCOME, (delivery_id,))).fetchone()
     if row is None:
         return None
@@ -67,7 +67,7 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
 
 
 async def why(connection: AsyncConnection, refused: Kept, settings: Settings) -> Explanation:
-    """Why it was refused; the guesses are made in a thread, since they may take a second."""
+    """Explain why it was refused; the guesses are tried in a thread, since they may take a second."""
     live = settings.sources.get(refused.place)
     known = Surroundings(
         secrets=settings.secrets,
@@ -81,7 +81,7 @@ async def why(connection: AsyncConnection, refused: Kept, settings: Settings) ->
 
 
 async def latest(connection: AsyncConnection, place: str, settings: Settings) -> str:
-    """Why the latest refused delivery of the hour at a place was refused, in one sentence; empty where none was kept."""
+    """Explain the latest refusal of the last hour at a place in a few words; empty if no refused delivery was kept."""
     last = await latest_explained(connection, place, timedelta(hours=1), settings)
     if last is None:
         return ""
@@ -93,9 +93,9 @@ async def latest_explained(
     connection: AsyncConnection, place: str, within: timedelta, settings: Settings
 ) -> tuple[UUID, Explanation] | None:
     """
-    The latest refused delivery of that time whose body was kept, and why it was refused; None where there is none.
+    Explain the latest refused delivery within that time whose body was kept; None if there is none.
 
-    A place is a source's plain path, or an endpoint of it.
+    A place is a source's plain path, or an endpoint of the source.
     """
     since = first_id_of(datetime.now(UTC) - within)
     source, _, endpoint = place.partition("/")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from operations.deliveries.query import DeliveriesQuery
     from operations.deliveries.store import Delivery
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks that came in: which, and why one was refused.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks that arrived: list them, and explain why one was refused.")
 
 
 @app.command("list")
-def list_deliveries(  # one option for each word of the query
+def list_deliveries(  # one option for each field of the query
     *,
     source: Annotated[str | None, typer.Option(help=f"Only those of this source: {either(SOURCES)}.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Only those by this endpoint of their source, such as eu.")] = None,
@@ -34,11 +34,11 @@ def list_deliveries(  # one option for each word of the query
     reason: Annotated[str | None, typer.Option(help="Only those that were rejected or ignored for this reason.")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="Only events of this type of the provider.")] = None,
     account: Annotated[str | None, typer.Option(help="Only those of this account of the provider.")] = None,
-    since: Annotated[str, typer.Option("--from", help=f"The earliest. {WHEN}")] = "24h",
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    since: Annotated[str, typer.Option("--from", help=f"The beginning of the period. {WHEN}")] = "24h",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """The deliveries of providers and partners, newest first: when, from where, what became of them, and why."""
+    """List the deliveries of providers and partners, newest first: time, source, outcome and reason."""
     import msgspec
 
     from gateway.errors import GatewayError
@@ -56,13 +56,13 @@ def list_deliveries(  # one option for each word of the query
     except GatewayError as error:
         raise CommandError(f"{error.reason}: {error}") from error
     found, more = with_database(lambda connection: walk(connection, query, *span))
-    lines = [*map(_line, found)] or ["there is none"]
-    lines += ["there are more: narrow it, or raise --limit"] if more else []
+    lines = [*map(_line, found)] or ["no delivery matches"]
+    lines += ["there are more: narrow the list, or raise --limit"] if more else []
     show({"deliveries": msgspec.to_builtins(found), "more": more}, "\n".join(lines), as_json=as_json)
 
 
 async def walk(connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID) -> tuple[list[Delivery], bool]:
-    """Return as many as were asked for, however far back they are, and whether there is more."""
+    """Return up to `limit` deliveries, page by page, and whether there are more."""
     from operations.deliveries import store
 
     found, last = await store.deliveries(connection, query, first, before)
@@ -89,13 +89,13 @@ def explain(
     """
     Explain the refusal of a delivery, and the remedy.
 
-    Tries every secret in the settings of this shell, the usual ways in which proxies and frameworks rewrite bodies and headers,
-    the clocks, and the modes and accounts of what was accepted lately.
+    It tries every secret in the settings of this shell and the usual changes of bodies and headers by proxies and frameworks,
+    and compares the clocks, and the modes and accounts of the deliveries that were accepted recently.
     """
     import msgspec
 
     if (delivery_id is None) == (last is None):
-        raise CommandError("one of an ID and --last SOURCE is needed, not both")
+        raise CommandError("give either an ID or --last SOURCE")
     asked, found = with_database(lambda connection: _explain(connection, delivery_id, last or ""))
     lines = [f"delivery  {asked}", f"cause     {found.cause}", f"found     {found.detail}", f"advice    {found.advice}"]
     lines += [f"secret    {found.secret_id}"] if found.secret_id else []

@@ -1,7 +1,7 @@
 """
-The cause of a refusal and its remedy: each usual cause is tried against the stored delivery. Pure functions.
+Finds the cause of a refusal and its remedy: each usual cause is tried on the stored delivery. Pure functions.
 
-Only operators see an explanation; the sender of the delivery gets the same answer as ever.
+Only operators see an explanation; the answer to the sender of the delivery is always the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,9 +46,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """
     The circumstances of the delivery.
 
-    `skew` is the median, in seconds, of how much later than they were signed the source's refused deliveries of the hour arrived.
-    `recoverable` says whether the settings of now would accept it. `accepted` are the marks (mode and account) of the events that
-    were accepted from the source lately. `mode` says which events of the source are wanted.
+    `skew` is the median of the seconds between signing and arrival, over the source's refused deliveries of the last hour.
+    `recoverable` is true if the current settings would accept the delivery. `accepted` has the marks (mode and account) of the
+    events that were accepted from the source recently. `mode` is the mode of the events that are wanted from the source.
     """
 
     secrets: Sequence[Live]
@@ -68,16 +68,16 @@ class Marks(NamedTuple):
 
 def explain(refused: Kept, known: Surroundings) -> Explanation:
     """
-    The first cause, from the plain to the far-fetched, that accounts for the refusal.
+    Return the first cause that explains the refusal; frequent causes are tried first.
 
-    This takes up to a second of processor time for the largest bodies.
+    It takes up to a second of processor time for the largest bodies.
     """
     if refused.body is None:
         return _because("body_not_kept", f"it was refused as {refused.reason} before its body was read")
     if refused.reason == Reason.ENDPOINT_UNKNOWN:
-        return _because(refused.reason, f"when it came there was no endpoint {refused.place}")
+        return _because(refused.reason, f"when it arrived, there was no endpoint {refused.place}")
     if not refused.reason.startswith(_UNPROVEN):
-        return _because(refused.reason, "its signature was not the reason")
+        return _because(refused.reason, "it was refused for another reason than its signature")
     return _of_signature(refused, known, header_of(refused.source, refused.headers))
 
 
@@ -103,13 +103,13 @@ def not_rejected(
     livemode: bool | None,  # noqa: FBT001  # columns of a row
     endpoint: str | None = None,
 ) -> Explanation:
-    """The explanation of a delivery that was taken; where it goes to no worker, the cause is why."""
+    """Explain a delivery that was not rejected; if its mode was ignored, that is the cause."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
         setting = f"the mode of the endpoint {place_of(source, endpoint)}" if endpoint else _mode_setting(source)
-        detail = f"it was taken and ignored: it is a {mode} event, and {setting} named the other mode"
+        detail = f"it was stored and ignored: it is a {mode} event, and {setting} named the other mode"
         restart = "" if endpoint else ", restart the gateways"
-        advice = f"Nothing is to be done, unless it is wanted: then change {setting}{restart} and run "
+        advice = f"Nothing needs to be done, unless the event is wanted: then change {setting}{restart} and run "
         advice += f"`tallyhook replay webhooks --source {source} --status ignored --dry-run`."
         return Explanation(cause=OTHER_MODE, detail=detail, advice=advice)
     detail = f"it was not refused: its outcome is {outcome}" + (f" ({reason})" if reason else "")
@@ -122,13 +122,13 @@ def _mode_setting(source: str) -> str:
 
 
 def header_of(source: str, headers: Mapping[str, str]) -> str:
-    """The source's signature header, as it was kept; empty where there was none."""
+    """Return the source's signature header as it was kept; empty if there was none."""
     name = _SIGNATURES.get(source, "").lower()
     return next((value for header, value in headers.items() if header.lower() == name), "")
 
 
 def _by_secret(signed: Signed, known: Surroundings) -> Explanation | None:
-    """The signature is right for these very bytes: so something beside it was wrong."""
+    """Explain a signature that is right for exactly these bytes: something else was wrong."""
     for live in signed.secrets:
         if not signed.by(live.secret.value.encode(), signed.body):
             continue
@@ -142,14 +142,14 @@ def _by_secret(signed: Signed, known: Surroundings) -> Explanation | None:
             return _because("clock_skew", _lateness(signed, known) + header, live.secret)
         if known.recoverable and signed.refused.reason == Reason.SIGNATURE_WRONG:
             return _because(
-                "secret_added_since", f"the secret {live.secret.id} signed it, and was not set yet when it came", live.secret
+                "secret_added_since", f"the secret {live.secret.id} signed it, and was not set yet when it arrived", live.secret
             )
         return _because("signature_reformatted", f"the signature is right, but {_REFORMATTED}", live.secret)
     return None
 
 
 def _by_key(signed: Signed, known: Surroundings) -> Explanation | None:
-    """A key signed it that is no webhook's secret, or a secret of ours that was written otherwise."""
+    """Explain a signature by an API key, or by a secret of ours in another form."""
     for key in known.api_keys:
         keys = (key.value.encode(), *(variant.value for variant in keys_of(key.value)))
         if any(signed.by(each, signed.body) for each in keys):
@@ -164,7 +164,7 @@ def _by_key(signed: Signed, known: Surroundings) -> Explanation | None:
 
 
 def _by_time(signed: Signed, known: Surroundings) -> Explanation | None:
-    """A secret of ours signed it, but the time in another form than we do."""
+    """Explain a signature by a secret of ours that covers the time in another form, or not at all."""
     if signed.timestamp is None:
         return None
     untimed = Signed(signed.refused, "", signed.digests, ())
@@ -177,7 +177,7 @@ def _by_time(signed: Signed, known: Surroundings) -> Explanation | None:
 
 
 def _by_body(signed: Signed, known: Surroundings) -> Explanation | None:
-    """A secret of ours signed it, but other bytes; at last with a secret of the source that was written otherwise as well."""
+    """Explain a signature of other bytes by a secret of ours; finally, by the source's secrets in other forms as well."""
     mistaken = [(live, key) for live in signed.own for key in likely_keys_of(live.secret.value)]
     for variant in bodies_of(signed.body):
         for live in signed.secrets if signed.has_time else signed.own:
@@ -194,7 +194,7 @@ def _by_body(signed: Signed, known: Surroundings) -> Explanation | None:
 
 
 def _by_marks(signed: Signed, known: Surroundings) -> Explanation:
-    """The explanation where no secret of ours signed it: the marks of endpoints lead further."""
+    """Explain a delivery that no secret of ours signed, by its mode and account."""
     source = signed.refused.source
     if source == PARTNER:
         if not signed.own:
@@ -202,19 +202,19 @@ def _by_marks(signed: Signed, known: Surroundings) -> Explanation:
         return _because("unknown", f"no secret of ours signed it, {signed.tried}")
     marks = marks_of(signed.body)
     if marks is None:
-        return _because("unknown", f"no secret of ours signed it, and its body is no event of {source}")
+        return _because("unknown", f"no secret of ours signed it, and its body is not an event of {source}")
     words = _words_of(marks)
     if marks.live is not None and known.mode != "any" and marks.live != (known.mode == "live"):
         return _because(
-            "mode_or_endpoint", f"no secret of ours signed it; it is {words}, and this system is for {known.mode} events"
+            "mode_or_endpoint", f"no secret of ours signed it; it is {words}, and this system accepts {known.mode} events"
         )
     if marks in known.accepted:
-        return _because("unknown", f"no secret of ours signed it, though others like it ({words}) were accepted lately")
-    return _because("mode_or_endpoint", f"no secret of ours signed it; it is {words}, and none like it was accepted lately")
+        return _because("unknown", f"no secret of ours signed it, though others like it ({words}) were accepted recently")
+    return _because("mode_or_endpoint", f"no secret of ours signed it; it is {words}, and none like it was accepted recently")
 
 
 def marks_of(body: bytes) -> Marks | None:
-    """The mode and the account of an event's body, or None where it is no event."""
+    """Return the mode and the account of an event's body, or None if it is not an event."""
     try:
         event = _event.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -237,16 +237,16 @@ _event: Final = Decoder(_Event)
 
 
 def _besides(signed: Signed, known: Surroundings) -> str:
-    """A second cause, for which it would have been refused as well."""
+    """A second cause: the delivery would have been refused for its time as well."""
     return f"; besides, {_lateness(signed, known)}" if abs(signed.late) > TOLERANCE.total_seconds() else ""
 
 
 def _lateness(signed: Signed, known: Surroundings) -> str:
     side = "after" if signed.late > 0 else "before"
     text = f"it arrived {abs(signed.late):.0f} s {side} it was signed, and 300 s are allowed"
-    return (
-        text if known.skew is None else f"{text}; the median of the source's refused deliveries of the hour is {known.skew:.0f} s"
-    )
+    if known.skew is None:
+        return text
+    return f"{text}; the median of the source's refused deliveries of that hour is {known.skew:.0f} s"
 
 
 def _words_of(marks: Marks) -> str:
@@ -254,29 +254,31 @@ def _words_of(marks: Marks) -> str:
     return f"{mode} of the account {marks.account}" if marks.account else mode
 
 
-_REFORMATTED: Final = "its header was not as the sender writes it"
-_RECOVER: Final = "Then run `tallyhook replay webhooks --status rejected --dry-run`: what was kept can be recovered."
+_REFORMATTED: Final = "its header was changed on the way"
+_RECOVER: Final = (
+    "Then run `tallyhook replay webhooks --status rejected --dry-run`: deliveries with a kept body can be recovered."
+)
 _ADVICE: Final[Mapping[str, str]] = {
-    "body_not_kept": "Without a body nothing can be tried; the reason names what the sender must change.",
-    "signature_missing": "See that the call comes from the provider, and that no proxy removes its signature header.",
-    "signature_malformed": "See that no proxy cuts or rewrites the signature header.",
-    "signature_reformatted": "Have every proxy pass the signature header on as it came: once, not split, joined or re-cased.",
-    "secret_of_other_source": "The secrets of two sources or endpoints are exchanged: put each where it belongs. " + _RECOVER,
-    "secret_added_since": "The settings are right by now. " + _RECOVER,
+    "body_not_kept": "Without a body there is nothing to try; the reason names what the sender must change.",
+    "signature_missing": "Check that the call comes from the provider, and that no proxy removes its signature header.",
+    "signature_malformed": "Check that no proxy cuts or rewrites the signature header.",
+    "signature_reformatted": "Let every proxy forward the signature header unchanged: once, not split, joined or re-cased.",
+    "secret_of_other_source": "The secrets of two sources or endpoints are exchanged: set each where it belongs. " + _RECOVER,
+    "secret_added_since": "The settings are right now. " + _RECOVER,
     "secret_with_whitespace": "Copy the secret again, on both sides, without spaces, quotes or a line end. " + _RECOVER,
     "secret_without_prefix": "Use the whole secret on both sides, with its prefix. " + _RECOVER,
-    "secret_taken_for_hex": "The sender must use the text of the secret as its key, neither decoded from hex nor encoded in it.",
+    "secret_taken_for_hex": "The sender must use the text of the secret as its key, neither decoded from hex nor encoded as hex.",
     "timestamp_signed_otherwise": "The sender must state the time as t=<Unix seconds> and sign the text <t>.<raw body>.",
     "secret_taken_for_base64": "The sender must use the text of the secret as its key, neither decoded nor encoded as base64.",
     "api_key_as_secret": "Configure the endpoint's own signing secret instead of the API key. " + _RECOVER,
-    "body_trimmed": "Have every proxy pass the body on byte for byte: something adds or removes white space.",
-    "body_reencoded": "Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
-    "clock_skew": "Run a time service (chrony, systemd-timesyncd) on this machine and see that no queue holds deliveries back.",
+    "body_trimmed": "Let every proxy forward the body byte for byte: something adds or removes white space.",
+    "body_reencoded": "Let every proxy forward the body byte for byte: something parses and rewrites it, or recodes it.",
+    "clock_skew": "Run a time service (chrony, systemd-timesyncd) on this machine, and check that no queue delays deliveries.",
     "mode_or_endpoint": "Add the signing secret of the endpoint, account and mode that sends it. " + _RECOVER,
-    "endpoint_unknown": "Add the endpoint by `tallyhook endpoints put`, or mend the address in the provider's dashboard. "
+    "endpoint_unknown": "Add the endpoint by `tallyhook endpoints put`, or correct the address in the provider's dashboard. "
     + _RECOVER,
-    "not_rejected": "Nothing is to be done.",
-    "partner_unknown": "Configure PARTNER_{ID}_SECRET for this partner, or see whether the body names the right one.",
+    "not_rejected": "Nothing needs to be done.",
+    "partner_unknown": "Configure PARTNER_{ID}_SECRET for this partner, or check that the body names the right one.",
     "unknown": "Compare the signing secret that the provider shows for its endpoint with the setting. " + _RECOVER,
 }
 

@@ -1,7 +1,7 @@
 """
-The same JSON as the libraries of other languages write it, and with its numbers as they round and write them.
+Rewrites JSON as the libraries of other languages write it, with numbers as they round and write them.
 
-A layout puts the tokens of a text in order with white space, and an escape writes the strings among them.
+A layout sets the white space between the tokens, and an escape function writes the strings.
 """
 
 import json
@@ -26,13 +26,13 @@ class _String(str):
 
 
 class _Object(list[tuple[str, Any]]):
-    """The fields of an object, also two of one name."""
+    """The fields of an object, in which a name may come twice."""
 
     __slots__ = ()
 
 
 class _Layout(NamedTuple):
-    """White space; without an `indent` all is on one line. With `inline`, lists are as well, as Jackson writes them."""
+    """White space; without an `indent` everything is on one line. With `inline`, each list is on one line, as in Jackson."""
 
     comma: str
     colon: str
@@ -63,7 +63,7 @@ _FIELDS_MAX: Final = 12
 
 
 def rewritten(text: str) -> Iterator[str]:
-    """The JSON text as others write it. Nothing if it is not JSON, or nested too deep."""
+    """Yield the JSON text as other libraries write it; nothing if it is not JSON, or nested too deeply."""
     try:
         data = _parsed(text)
         if isinstance(data, str) and not isinstance(data, _Number):  # JSON within a JSON string
@@ -96,7 +96,7 @@ def _written(data: Any) -> Iterator[str]:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """The text as pieces, with its own white space and numbers."""
+    """Split the text into pieces, with its own white space and numbers."""
     end = 0
     for found in _STRING.finditer(text):
         yield text[end : found.start()]
@@ -138,7 +138,7 @@ def _joined(ends: str, parts: Sequence[Sequence[str]], layout: _Layout, depth: i
 
 
 def _escaped(pieces: Sequence[str], escapes: Sequence[Callable[[str], str]] | None = None) -> Iterator[str]:
-    """The pieces as one text, with the strings as each library escapes them; once where it makes no difference."""
+    """Join the pieces, with the strings as each library escapes them; a result equal to the last one is left out."""
     places = [place for place, piece in enumerate(pieces) if isinstance(piece, _String)]
     strings = {pieces[place] for place in places}
     text = list(pieces)
@@ -199,7 +199,7 @@ def _by_name(field: tuple[str, Any]) -> Any:
 
 
 def _by_length(field: tuple[str, Any]) -> Any:
-    return len(field[0].encode("utf-8", "surrogatepass")), field[0]  # as jsonb in Postgres
+    return len(field[0].encode("utf-8", "surrogatepass")), field[0]  # the order of jsonb in Postgres
 
 
 def _sorted(value: Any, key: Callable[[tuple[str, Any]], Any]) -> Any:
@@ -209,7 +209,7 @@ def _sorted(value: Any, key: Callable[[tuple[str, Any]], Any]) -> Any:
 
 
 def _with_numbers(value: Any, change: Callable[[_Number], str], name: str | None = None) -> Any:
-    """The value with its numbers written otherwise: all, or those of the fields of a name."""
+    """Return the value with changed numbers: all of them, or those in fields of that name."""
     return _changed(value, lambda field, number: _Number(change(number)) if name in {None, field} else number, "")
 
 
@@ -222,7 +222,7 @@ def _changed(value: Any, change: Callable[[str, _Number], _Number], field: str) 
 
 
 def _whole(number: _Number) -> str:
-    """`10` for `10.0` and for `1.0E1`, as of a sender whose integers became floats on their way."""
+    """Write `10.0` and `1.0E1` as `10`: the integers of the sender became floats on their way."""
     try:
         value = Decimal(number)
     except InvalidOperation:
@@ -231,7 +231,7 @@ def _whole(number: _Number) -> str:
 
 
 def _with_fractions(data: Any) -> Iterator[Any]:
-    """With a fraction that was lost, as JavaScript loses it of `10.0` and `10.50`: in all numbers, or in those of one field."""
+    """Yield the data with restored zeros (JavaScript writes `10.0` as `10`), in all numbers or in those of one field."""
     names = [None, *dict.fromkeys(_numbered(data, ""))]
     if len(names) <= _FIELDS_MAX:
         for name, places in product(names, (1, 2)):
@@ -246,7 +246,7 @@ def _to_places(number: _Number, places: int) -> str:
 
 
 def _numbered(value: Any, field: str) -> Iterator[str]:
-    """The names of the fields that hold numbers."""
+    """Yield the names of the fields that contain numbers."""
     if isinstance(value, _Object):
         for name, inner in value:
             yield from _numbered(inner, name)

@@ -1,4 +1,4 @@
-"""The keys that a sender may have made of a secret by mistake. Pure functions."""
+"""The keys that a sender may have derived from a secret by mistake. Pure functions."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _AROUND: Final = " \t\r\n\f\v\"'`,;\u00a0\u200b\ufeff"
 
 
 def keys_of(secret: str, setting: str = "") -> Iterator[Variant]:
-    """The keys that may have been made of this secret of a setting, the likeliest first; never the secret as it is."""
+    """Yield the keys that may have been derived from this secret, the likeliest first; never the secret itself."""
     bare = secret.strip(_AROUND)
     texts = [start + bare + end for start, end in product(_STARTS, _ENDS)] + [f"{setting}={bare}"]
     for text in dict.fromkeys(texts):
@@ -26,7 +26,7 @@ def keys_of(secret: str, setting: str = "") -> Iterator[Variant]:
 
 
 def likely_keys_of(secret: str) -> Iterator[Variant]:
-    """The likeliest of them, to be tried together with another mistake."""
+    """Yield the likeliest keys, to be tried together with another mistake."""
     bare = secret.strip(_AROUND)
     for text in (bare, f"{bare}\n", f"{bare} ", f" {bare}", f'"{bare}"'):
         if text != secret:

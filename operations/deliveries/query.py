@@ -15,8 +15,8 @@ from schemas.text import Filter, TraceId
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 
-# A trace that began here is named after its first id, so its deliveries have ids of about that time. One that a caller began
-# may be of any time: the last day is searched, unless the query names a time. An index would cost every webhook.
+# The id of a trace that began here is the id of its first call, so its deliveries have ids of about that time. A trace that a
+# caller began may be of any time: the last day is searched, unless the query names a time. An index would slow every webhook.
 _TRACE_LASTS: Final = timedelta(minutes=10)
 _TRACE_SEARCHED: Final = timedelta(days=1)
 _TRACES_KEPT: Final = timedelta(days=3660)
@@ -49,7 +49,7 @@ class DeliveriesQuery(Paged, frozen=True, kw_only=True):
         return self.ids(now, *self._times(now))
 
     def columns(self) -> dict[str, Any]:
-        """The values that columns of the log must have."""
+        """The columns of the log with the values that they must have."""
         livemode = None if self.mode is None else self.mode == "live"
         names = ("source", "type", "outcome", "reason", "account", "endpoint")
         values = {name: getattr(self, name) for name in names} | {"livemode": livemode, "trace_id": self.trace}
@@ -59,8 +59,8 @@ class DeliveriesQuery(Paged, frozen=True, kw_only=True):
         end = up_to(now)
         if self.trace is None:
             return EPOCH, end
-        named_after = UUID(self.trace)
-        if is_time_ordered(named_after) and now - _TRACES_KEPT < time_of(named_after) < end:
-            began = time_of(named_after)
+        first_id = UUID(self.trace)
+        if is_time_ordered(first_id) and now - _TRACES_KEPT < time_of(first_id) < end:
+            began = time_of(first_id)
             return began, began + _TRACE_LASTS
         return now - _TRACE_SEARCHED, end

@@ -1,4 +1,4 @@
-"""The delivery log: what came in, how it was answered, why it was refused, and where it has gone since."""
+"""The delivery log: each delivery with its outcome, the explanation of a refusal, and the journey of its event."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -35,8 +35,8 @@ async def deliveries(request: web.Request) -> web.Response:
     """
     List the deliveries of providers and partners, newest first.
 
-    The delivery log holds every webhook call with its outcome, including refused ones. A page looks at 20,000 of them at most:
-    where few fit it is short, or even empty, and `next` leads on.
+    The delivery log holds every webhook call with its outcome, including refused ones. A page examines at most 20,000 of them,
+    so it may be short, or even empty, if few match; `next` leads to the following page.
     """
     query = query_of(request, DeliveriesQuery)
     span = query.span(datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""A refused delivery with its signatures, and the bound of the guesses at how they were made."""
+"""A refused delivery with its signatures, and the limit of the guesses at how they were made."""
 
 import hmac
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ from schemas.providers import provider_of, providers
 ALWAYS_TIMED: Final = frozenset(provider.name for provider in providers() if provider.signature.timed)
 _TIMED: Final = ALWAYS_TIMED | {PARTNER}
 _BYTES_MAX: Final = 300_000_000
-_BYTES_EACH: Final = 4000  # about what a signature of nothing costs
+_BYTES_EACH: Final = 4000  # a signature of an empty body costs about as much
 
 
 class Signed:
     """
     The delivery with its signatures, and the secrets to try, those of its source first.
 
-    At most `_BYTES_MAX` are hashed, which takes some seconds; `given_up` is true if that was not enough for every guess, and
-    `has_time` while the most of it is left.
+    At most `_BYTES_MAX` are hashed, which takes some seconds. `given_up` is true if that was not enough for every guess;
+    `has_time` is true while most of it is left.
     """
 
     def __init__(self, refused: Kept, header: str, digests: Sequence[bytes], secrets: Iterable[Live]) -> None:
@@ -39,7 +39,7 @@ class Signed:
         self._bytes_left = _BYTES_MAX
 
     def by(self, key: bytes, body: bytes, between: str = ".") -> bool:
-        """True if this key and this body make one of its signatures; `between` is what follows the time in what is signed."""
+        """True if this key and this body make one of its signatures; `between` separates the time from the body."""
         self._bytes_left -= len(body) + _BYTES_EACH
         if self._bytes_left < 0:
             self.given_up = True
@@ -67,7 +67,7 @@ class Signed:
 
     @property
     def late(self) -> float:
-        """The seconds from the signing to the arrival."""
+        """The seconds between signing and arrival."""
         return 0.0 if self.timestamp is None else time_of(self.refused.id).timestamp() - self.timestamp.seconds
 
     @property

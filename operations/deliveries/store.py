@@ -1,4 +1,4 @@
-"""Reads over the delivery log, behind verbs."""
+"""The SQL that reads the delivery log."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -54,7 +54,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 async def deliveries(
     connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID
 ) -> tuple[list[Delivery], UUID | None]:
-    """A page of those with `first` <= id < `before`, newest first, and the id after which the next page begins, if one does."""
+    """Read a page of those with `first` <= id < `before`, newest first, and the id after which the next page begins, if any."""
     columns = query.columns()
     conditions: list[sql.Composable] = [
         sql.SQL("and d.{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
@@ -77,7 +77,7 @@ async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery |
 
 
 async def body(connection: AsyncConnection, delivery_id: UUID) -> bytes | None:
-    """The bytes as they came: a rejected delivery has its own, every other one shares those of its event."""
+    """Read the raw body: a rejected delivery has its own, every other one shares that of its event."""
     row = await (await connection.execute(_BODY, (delivery_id,))).fetchone()
     return row[0] if row else None
 

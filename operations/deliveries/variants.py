@@ -1,10 +1,10 @@
-"""Bytes that may have been used or signed where others were meant, each with what happened to them on the way."""
+"""Bytes that a sender may have used as a key or signed by mistake, each with the mistake that explains them."""
 
 from typing import NamedTuple
 
 
 class Variant(NamedTuple):
-    """Bytes, the stable word for what happened to them, and the same in words."""
+    """The bytes, the stable word for the mistake, and the mistake in words."""
 
     value: bytes
     cause: str

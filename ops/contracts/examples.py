@@ -138,7 +138,7 @@ _ANSWERS: Final[tuple[msgspec.Struct, ...]] = (
     Explanation(
         cause="body_reencoded", secret_id=_KEY,
         detail="the secret 5d41402a of STRIPE_WEBHOOK_SECRET signed other bytes: the JSON was parsed and written again",
-        advice="Have every proxy pass the body on byte for byte: something parses and rewrites it, or recodes it.",
+        advice="Let every proxy forward the body byte for byte: something parses and rewrites it, or recodes it.",
     ),
     AuditEntry(
         id=_CAUSED, at=_AT, method="POST", path="/internal/v1/cache/invalidate", status=200, trace_id=_TRACE, duration_ms=4,

@@ -107,7 +107,7 @@ async def test_a_foreign_record_is_given_up_for_good(system: System) -> None:
     assert "dead_letter_settled" in again.stderr
     assert "Traceback" not in again.stderr
     unsure = await tallyhook_beside(system.environment, "dead-letters", "retry", "--all", "--reason", "nothing_such")
-    assert (unsure.returncode, unsure.stdout) == (0, "0 sent out again\n")
+    assert (unsure.returncode, unsure.stdout) == (0, "0 sent again\n")
     nothing = await tallyhook_beside(system.environment, "dead-letters", "discard", "--because", "no ids")
     assert (nothing.returncode, "name ids" in nothing.stderr) == (1, True)
 
