@@ -1,1 +1,1 @@
-"""Records that Kafka still holds, read again: by the group itself, or beside it into shadow tables."""
+"""Read records that Kafka still holds again: by the worker group itself, or beside it into shadow tables."""

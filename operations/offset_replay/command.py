@@ -1,4 +1,4 @@
-"""`tallyhook replay offsets`: a worker reads again what Kafka holds."""
+"""`tallyhook replay offsets`: a worker reads records of Kafka again."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ import typer
 from operations.output import CommandError, Json, bar, database, show
 from runtime.settings import environment
 
-_PATIENCE: Final = 5.0  # seconds in which a live worker has come to nothing more of what the shadow has read
+_PATIENCE: Final = 5.0  # seconds without progress of the live worker on the events of the shadow
 _LOOK_EVERY: Final = 0.5
 
 if TYPE_CHECKING:
@@ -31,29 +31,33 @@ def offsets(
         list[str] | None, typer.Option(metavar="P:N", help="Begin partition P at offset N; once for each partition.")
     ] = None,
     from_time: Annotated[
-        str | None, typer.Option(metavar="T", help="Begin at the first record of that time: 2026-11-24T17:30:00Z, or 90m ago.")
+        str | None,
+        typer.Option(metavar="T", help="Begin at the first record of this time or later: 2026-11-24T17:30:00Z, or 90m ago."),
     ] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin at the oldest record that Kafka has.")] = False,
     to: Annotated[
-        list[str] | None, typer.Option(metavar="P:N|T|end", help="End before it. With --dry-run or --shadow only.")
+        list[str] | None, typer.Option(metavar="P:N|T|end", help="End before this record. Only with --dry-run or --shadow.")
     ] = None,
     with_side_effects: Annotated[
         bool,
-        typer.Option("--with-side-effects", help="Send, call and order again what has no mark; without it that is suppressed."),
+        typer.Option(
+            "--with-side-effects",
+            help="Repeat messages, CRM calls and orders of unmarked events; by default they are suppressed.",
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be read again, and change nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the worker, once it runs again, has read everything.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which records would be read again; change nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the worker has been started and has read everything.")] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Rebuild the tables beside the live ones and compare; nothing live is touched.")
     ] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="With --shadow: leave the shadow tables there.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="With --shadow: keep the shadow tables.")] = False,
     as_json: Json = False,
 ) -> None:
     """
     Move the offsets of a stopped worker back, so that it reads again.
 
-    What has its mark in `consumed` is passed over. What has none is handled; but a mail, a CRM call or an order that
-    would follow from it is suppressed unless `--with-side-effects` is given: it was made before its mark was lost.
+    Events with a mark in `consumed` are skipped. Events without one are handled, but their mails, CRM calls and orders are
+    suppressed unless `--with-side-effects` is given: they were sent before the mark was lost.
     """
     from operations.offset_replay import live
     from operations.offset_replay.bounds import start_of, stop_of
@@ -68,7 +72,7 @@ def offsets(
         raise typer.Exit(_shadow(asked, start, stop, keep=keep, as_json=as_json))
     _refuse_together({"--keep": keep}, "a replay without --shadow")
     if to and not dry_run:
-        raise CommandError("--to: a group that begins again reads on to the end; use it with --dry-run or --shadow")
+        raise CommandError("--to: a group always reads to the end of the log; use it with --dry-run or --shadow")
     _live(
         asked, start, stop, effects="allowed" if with_side_effects else "suppressed", dry_run=dry_run, wait=wait, as_json=as_json
     )
@@ -76,7 +80,7 @@ def offsets(
 
 def _refuse_together(flags: dict[str, bool], other: str) -> None:
     if given := [name for name, value in flags.items() if value]:
-        raise CommandError(f"{' and '.join(given)} cannot go with {other}")
+        raise CommandError(f"{' and '.join(given)} cannot be combined with {other}")
 
 
 def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
@@ -91,7 +95,7 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     if not dry_run:
         refuse_live(broker.group(group_of(asked.worker)))
     with database() as connection:
-        with bar("looking at what would be read again") as shown:
+        with bar("reading the records that would be read again") as shown:
             outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown(advance=number))
         moving = not dry_run and bool(outlook.back)
         settling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
@@ -130,12 +134,12 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
 
     shadow.refuse_unbuildable(asked.worker)
     settings = StreamSettings.load(environment())
-    configure_logs("shadow", "CRITICAL")  # what is set aside is told in the summary
+    configure_logs("shadow", "CRITICAL")  # dead letters are counted in the summary
     stretches = shadow.stretches_of(Offsets(settings.kafka), asked, start, stop)
     total = sum(stretch.length for stretch in stretches.values())
     with database() as connection:
         for name in schema.drop_abandoned(connection):
-            print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
+            print(f"dropped {name}, which a killed run had left", file=sys.stderr)
         tables = shadow.BUILDABLE[asked.worker].tables
         with (
             Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
@@ -155,7 +159,7 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
 
 
 def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
-    """The comparison, once the live worker has come to every event of the shadow, or gets no further."""
+    """Compare until the live worker has handled every event of the shadow, or makes no progress any more."""
     from operations.offset_replay.differences import compare
 
     least, deadline = sys.maxsize, 0.0

@@ -1,9 +1,9 @@
 """
-The shadow beside the live tables, in SQL, at one moment of the live ones.
+Compare the shadow with the live tables in SQL, in one snapshot.
 
-An aggregate is compared where both sides have the same events of it: its row is a pure fold of those, so it must be the same to
-the last column. Where the live one has events that are not in the range (older than the log, or come since), nothing follows;
-where the live worker has not come to an event of the shadow, somebody should look again.
+An aggregate is compared if both sides have the same events of it: its row is a pure fold of them, so every column must be equal.
+If the live side has events outside the range (older than the log, or newer), the aggregate cannot be judged. If the live worker
+has not handled an event of the shadow yet, the comparison has to be repeated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 SAMPLES: Final = 20
 
-# `state` is the fold's record as JSON text: shown as such, compared as bytes.
+# `state` is the record of the fold as JSON: it is shown as text and compared as bytes.
 _AGGREGATES: Final = {
     "payments": "payment",
     "refunds": "refund",
@@ -28,8 +28,8 @@ class Difference(NamedTuple):
     """
     One row that differs from the log.
 
-    `missing` is a live row that is not there, `extra` one that nothing in the log has made, `different` one with other columns:
-    each with its live value and the one that the log makes.
+    `missing`: the live row does not exist. `extra`: no event of the log makes the live row. `different`: some columns differ;
+    each is given with its live value and the value that the log makes.
     """
 
     table: str
@@ -40,10 +40,10 @@ class Difference(NamedTuple):
 
 class Comparison(NamedTuple):
     """
-    The comparison of the tables; `differing` counts by table and kind, `samples` are some of those rows.
+    The comparison of the tables; `differing` counts rows by table and kind, `samples` are some of these rows.
 
-    `compared` aggregates have the same events on both sides; of the others `outside` have live events that are not in the range,
-    and `behind` have events that the live worker had not come to.
+    `compared` aggregates have the same events on both sides. Of the others, `outside` have live events outside the range, and
+    `behind` have events that the live worker had not handled yet.
     """
 
     compared: int
@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 
 
 def compare(connection: Connection, schema: str, consumer: str, provider: str) -> Comparison:
-    """Compare at one moment; the shadow does not change any more."""
+    """Compare in one snapshot; the shadow must not change any more."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read")
         values = {"consumer": consumer, "provider": provider}
@@ -111,8 +111,8 @@ def _columns(live: Mapping[str, Any], shadow: Mapping[str, Any]) -> dict[str, tu
     return {name: (live.get(name), value) for name, value in shadow.items() if live.get(name) != value}
 
 
-# Every aggregate that an event of the range belongs to, on either side, and whether its events are the same on both.
-#   lost: an event that the live worker has marked, or the shadow has handled, is in the history of one side only.
+# Every aggregate with an event of the range, on either side, and whether both sides have the same events of it.
+#   lost: an event that the live worker has marked, or that the shadow has handled, is in the history of only one side.
 _TOUCHED: Final = """
 create temporary table touched as
 with range as (select event_id from {shadow}.consumed where consumer = %(consumer)s),
@@ -140,9 +140,9 @@ from judged
 _FOUND: Final = """
 create temporary table found ("table" text, kind text, key text, live jsonb, shadow jsonb)
 """
-# Compared as rows, and a state as JSON, whose keys may be in another order; told as JSON. A live row that no event is known of
-# was made by nobody. An erasure takes the contact out of the state, and Kafka has it for as long as it has the event: that is no
-# difference.
+# Rows are compared as rows, but states as JSON, since the order of keys may differ; both are returned as JSON. A live row
+# without any event in the history is `extra`. An erasure removes the contact from the live state, while Kafka keeps it as long as
+# it keeps the event: this does not count as a difference.
 _ROWS: Final = """
 insert into found
 select %(table)s, case when l.id is null then 'missing' when s.id is null then 'extra' else 'different' end,
@@ -171,7 +171,8 @@ from (select l.* from public.history l join touched t using (aggregate_type, agg
     using (aggregate_type, aggregate_id, event_id)
 where row(l.*) is distinct from row(s.*)
 """
-# The paid half only: what is expected comes over HTTP and is in no log. Left out where either side's payment was not compared.
+# Only the paid half is compared: expectations arrive over HTTP and are in no log. Rows of payments that were not compared are left
+# out.
 _PAIRS: Final = """
 insert into found
 select 'reconciliations', case when l.reference is null then 'missing' when s.reference is null then 'extra' else 'different' end,

@@ -1,4 +1,4 @@
-"""The group itself reads again: its offsets are moved back while it has no members, and its workers know the range."""
+"""The group itself reads again: its offsets are moved back while it has no members, and its workers read the stored range."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ class Outlook(NamedTuple):
     """
     The records that would be read again, counted.
 
-    `remembered` events have no mark, and are in the history of what they changed: they change it no more.
+    `remembered` events have no mark, but they are in the history of their aggregate, so they do not change it again.
     """
 
     moves: Sequence[Move]
@@ -50,12 +50,12 @@ class Outlook(NamedTuple):
 
     @property
     def back(self) -> list[Move]:
-        """Those that really read something again."""
+        """The moves that make the group read at least one record again."""
         return [move for move in self.moves if move.target < move.until]
 
 
 def check(asked: Asked) -> None:
-    """Raises OperationError: `worker_unknown`, `topic_not_read`."""
+    """Check that the worker reads the topic. Raises OperationError `worker_unknown`, `topic_not_read`."""
     known = {worker.name: worker for worker in topology.workers()}
     if asked.worker not in known:
         raise OperationError(Reason.WORKER_UNKNOWN, f"there is no worker {asked.worker!r}; there are: {', '.join(sorted(known))}")
@@ -67,7 +67,7 @@ def check(asked: Asked) -> None:
 def read_positions(
     offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None
 ) -> Positions:
-    """Look up the offsets of the log and the group, and the bound. Raises BrokerError, OperationError."""
+    """Read the offsets of the log and of the group, and those of the bound. Raises BrokerError, OperationError."""
     group = topology.group_of(asked.worker)
     seen = offsets.look((asked.topic,), (group,))
     if not seen.spans:
@@ -76,10 +76,10 @@ def read_positions(
     return Positions(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
 
 
-def survey(  # noqa: PLR0917  # the tools and the question, in one call of the command
+def survey(  # noqa: PLR0917  # the connections and the request, in one call of the command
     offsets: Offsets, kafka: Cluster, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
-    """Count what a replay would read again, record by record. Raises BrokerError, OperationError."""
+    """Count the records that a replay would read again. Raises BrokerError, OperationError."""
     positions = read_positions(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
     moves = moves_of(start, positions)
     stops = {} if isinstance(stop, End) else stops_of(stop, read_positions(offsets, asked, stop))
@@ -97,7 +97,7 @@ def survey(  # noqa: PLR0917  # the tools and the question, in one call of the c
 
 def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
     """
-    Store the ranges for the workers, then move the offsets: in this order no worker reads a moved group without its range.
+    Store the ranges for the workers, then move the offsets. In this order no worker reads from moved offsets without the range.
 
     Raises BrokerError, OperationError.
     """
@@ -128,7 +128,7 @@ _LIVE: Final = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaE
 
 def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     """
-    Let the group continue at these offsets. Kafka refuses it while the group has members, however short the time since we looked.
+    Move the group to these offsets. Kafka refuses this while the group has members, even if they joined after our check.
 
     Raises OperationError with reason `group_live`, and BrokerError.
     """
@@ -141,7 +141,9 @@ def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     except KafkaException as error:
         raise _refusal(group, error.args[0]) from error
     except FutureTimeout as error:
-        raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"Kafka has not moved {group} in {_LIMIT:g} s") from error
+        raise BrokerError(
+            BrokerReason.KAFKA_UNAVAILABLE, f"Kafka has not moved the offsets of {group} within {_LIMIT:g} s"
+        ) from error
     for partition in moved.topic_partitions:
         if partition.error is not None:
             raise _refusal(group, partition.error)
@@ -149,5 +151,5 @@ def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
 
 def _refusal(group: str, error: KafkaError) -> OperationError | BrokerError:
     if error.code() in _LIVE:
-        return OperationError(Reason.GROUP_LIVE, f"{group} got members this moment: stop its workers, and begin again")
-    return BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not move {group}: {error.str()}")
+        return OperationError(Reason.GROUP_LIVE, f"{group} has members again: stop its workers, then repeat the command")
+    return BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka refuses to move the offsets of {group}: {error.str()}")

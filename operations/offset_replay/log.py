@@ -1,4 +1,4 @@
-"""Records of a range of the log, read without a group, so that no offsets change."""
+"""Read records of a range of the log without a group, so that no committed offsets change."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from runtime.kafka import Cluster
 from streams.records import Record, headers_of
 
 _BATCH: Final = 2000
-_BATCH_BYTES: Final = 4 * 1024 * 1024  # no more than that, and one piece
+_BATCH_BYTES: Final = 4 * 1024 * 1024  # a batch may exceed this by one piece
 _PIECE: Final = 50
-_FETCHED_KIB: Final = 16 * 1024  # what the client reads ahead, of all partitions
+_FETCHED_KIB: Final = 16 * 1024  # the read-ahead of the client over all partitions
 _PATIENCE: Final = 30.0  # seconds without a record
 
 
 class Stretch(NamedTuple):
-    """Offsets from `start` up to, but without, `stop`."""
+    """Offsets from `start` up to `stop`, excluding `stop`."""
 
     start: int
     stop: int
@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """The stretch of a partition; the cluster may know its topic by another name."""
+    """The stretch of a partition; the topic may have another name on the cluster."""
 
     place: Place
     stretch: Stretch
@@ -42,9 +42,9 @@ _Left = dict[tuple[str, int], _Wanted]
 
 def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
     """
-    Every record of the stretches, in the order of each partition, many at a time.
+    Yield every record of the stretches in batches, in the order of each partition.
 
-    Raises BrokerError where Kafka goes away.
+    Raises BrokerError if Kafka becomes unavailable.
     """
     left = {
         (kafka.named(place.topic), place.partition): _Wanted(place, stretch)
@@ -54,7 +54,7 @@ def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH
     consumer = Consumer(
         kafka.client
         | {
-            "group.id": kafka.named("tallyhook-reader"),  # demanded by the client; never joined, and nothing is committed
+            "group.id": kafka.named("tallyhook-reader"),  # required by the client; it is never joined, and nothing is committed
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
@@ -79,13 +79,13 @@ def _rounds(consumer: Consumer, left: _Left, batch: int) -> Iterator[list[Record
         if messages:
             last_at = time.monotonic()
         elif time.monotonic() - last_at > _PATIENCE:
-            raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"no record has come from Kafka in {_PATIENCE:g} s")
+            raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, f"no record has arrived from Kafka within {_PATIENCE:g} s")
         if records := [record for message in messages if (record := _take(consumer, left, message)) is not None]:
             yield records
 
 
 def _consume(consumer: Consumer, batch: int) -> list[Any]:
-    """Read the next records, until they are many or large."""
+    """Read the next records, up to a number and up to a size."""
     found: list[Any] = []
     size = 0
     while (room := min(_PIECE, batch - len(found))) and size < _BATCH_BYTES:
@@ -98,13 +98,13 @@ def _consume(consumer: Consumer, batch: int) -> list[Any]:
 
 
 def _take(consumer: Consumer, left: _Left, message: Any) -> Record | None:
-    """The record, where it is one of those wanted; a partition that has come to its end is let go."""
+    """Return the record if it is in a stretch; stop reading a partition at the end of its stretch."""
     place = message.topic(), message.partition()
     error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name for it
         if error.retriable() or error.code() == KafkaError._TRANSPORT:  # noqa: SLF001  # same
             return None
-        raise BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka does not give {place[0]} {place[1]}: {error.str()}")
+        raise BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka refuses to return records of {place[0]} {place[1]}: {error.str()}")
     wanted = left.get(place)
     if wanted is None:
         return None

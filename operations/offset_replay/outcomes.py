@@ -1,8 +1,8 @@
 """
 The outcomes of messages, as their events state them.
 
-A message that waited when a backup was made may have been sent since: its row waits again, and only the log knows. Leads need
-no such step, for their worker reads its own events.
+A message that was queued when a backup was made may have been sent after it: the restored row is queued again, and only the log
+shows the outcome. Leads do not need this step, because their worker reads its own events.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ WORKER: Final = "notifications"
 
 
 def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Start) -> int:
-    """Give waiting messages the outcome that the log states; returns how many. Raises BrokerError."""
+    """Set waiting messages to the outcome that the log states, and return how many. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
     stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
@@ -35,7 +35,7 @@ def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Star
 
 
 def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:
-    """The last outcome of each message; other records are passed over."""
+    """Return the last outcome of each message; other records are skipped."""
     found: dict[UUID, Outcome] = {}
     for event in _events(batch):
         reason = None if isinstance(event, NotificationSent) else event.reason

@@ -10,9 +10,9 @@ from outbox.offsets import Group, Place, Span
 
 class Move(NamedTuple):
     """
-    One partition's way back: `target` is the offset that is read next, `until` the first that had never been read.
+    The move of one partition: `target` is the offset that is read next, `until` the first one that had never been read.
 
-    They are the same where nothing is read again.
+    They are equal if nothing is read again.
     """
 
     place: Place
@@ -26,7 +26,7 @@ class Positions(NamedTuple):
     """
     The offsets of the topic's log and of the group.
 
-    `at` has the offsets of the moment in question, where there is one; `unfinished` the ends of earlier replays that are not read
+    `at` has the offsets of the bound if it is a time; `unfinished` has the ends of earlier replays that the group has not reached
     yet.
     """
 
@@ -39,9 +39,9 @@ class Positions(NamedTuple):
 
 def moves_of(start: Start, positions: Positions) -> list[Move]:
     """
-    Every partition that the group has read, and where it would be read from. Never forward: what was not read is not skipped.
+    Return a move for every partition that the group has read. No move goes forward, so no unread record is skipped.
 
-    Raises OperationError: those of `wanted_of`, `never_read`, `events_skipped`.
+    Raises OperationError `never_read`, `events_skipped`, and those of `wanted_of`.
     """
     wanted = wanted_of(start, positions)
     moves: list[Move] = []
@@ -51,7 +51,7 @@ def moves_of(start: Start, positions: Positions) -> list[Move]:
             if isinstance(start, Numbers) and place in wanted:
                 raise OperationError(
                     Reason.NEVER_READ,
-                    f"{positions.group.name} has read nothing of partition {place.partition}: its worker begins at the start",
+                    f"{positions.group.name} has not read partition {place.partition} yet: its worker begins at the start",
                 )
             continue
         until = max(committed, positions.unfinished.get(place, 0))
@@ -67,24 +67,24 @@ def moves_of(start: Start, positions: Positions) -> list[Move]:
 
 
 def refuse_live(group: Group) -> None:
-    """Raises OperationError with reason `group_live`."""
+    """Refuse a group that has members. Raises OperationError `group_live`."""
     if group.live:
         members = (
-            ", ".join(sorted({f"{member.client} at {member.host}" for member in group.members})) or "members that come and go"
+            ", ".join(sorted({f"{member.client} at {member.host}" for member in group.members})) or "members that join and leave"
         )
         role = group.name.partition("-")[2]
         raise OperationError(
             Reason.GROUP_LIVE,
             f"{group.name} is {group.state}: {members}. Stop every {role} worker first; one that was killed leaves after its "
-            "session time-out. On a live system use --shadow",
+            "session time-out. Use --shadow while workers run",
         )
 
 
 def wanted_of(start: Start, positions: Positions) -> dict[Place, int]:
     """
-    The offset to begin at, by partition, within the log.
+    Return the offset to begin at, by partition; it is within the log.
 
-    Raises OperationError: `partition_unknown`, `offset_outside_log`.
+    Raises OperationError `partition_unknown`, `offset_outside_log`.
     """
     match start:
         case Beginning():
@@ -96,7 +96,7 @@ def wanted_of(start: Start, positions: Positions) -> dict[Place, int]:
 
 
 def stops_of(stop: Stop, positions: Positions) -> dict[Place, int]:
-    """The offset to end before, by partition; raises as `wanted_of`."""
+    """Return the offset to end before, by partition. Raises the same errors as `wanted_of`."""
     match stop:
         case End():
             return {place: span.end for place, span in positions.spans.items()}

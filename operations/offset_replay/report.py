@@ -1,4 +1,4 @@
-"""The report of the command: data for programs, and the same as text for people."""
+"""The report of the command, as data for programs and as text for people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ _VALUE_MAX: Final = 300
 
 
 def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, settled: int) -> dict[str, Any]:
-    """The partitions that were moved, or without a `replay` would be; `settled` waiting messages got the outcome of the log."""
+    """Report the moved partitions, or those to move if `replay` is None; `settled` messages got their outcome from the log."""
     partitions = [
         {
             "partition": move.place.partition,
@@ -50,9 +50,9 @@ def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, set
 def moved_text(data: Mapping[str, Any]) -> str:
     where = f"{data['group']} on {data['topic']}"
     if not data["partitions"]:
-        return f"{where}: it has read nothing there, and its worker begins at the start; nothing to read again"
+        return f"{where}: it has not read the topic yet, so its worker begins at the start; nothing to read again"
     if all(each["target"] >= each["until"] for each in data["partitions"]):
-        return f"{where}: nothing lies between there and what is committed; nothing to read again"
+        return f"{where}: the committed offsets are not after this start; nothing to read again"
     rows = [
         (
             each["partition"],
@@ -67,17 +67,19 @@ def moved_text(data: Mapping[str, Any]) -> str:
         *_columns([_HEADS, *rows]),
         "",
         f"{where} {'moved' if data['moved'] else 'would move'}: {data['records']:,} records are read again",
-        f"  {data['marked']:,} have had their effects and change nothing",
-        f"  {data['toProcess']:,} have no mark and are handled; what they would send, call or order is {data['sideEffects']}",
+        f"  {data['marked']:,} have had their effects, and change nothing",
+        f"  {data['toProcess']:,} have no mark, and are handled; their messages, CRM calls and orders are {data['sideEffects']}",
     ]
     if data["remembered"]:
-        lines.append(f"  {data['remembered']:,} of these are in the history of what they changed: they change it no more")
+        lines.append(
+            f"  {data['remembered']:,} of these are in the history of their aggregates already, and do not change them again"
+        )
     if data["records"] and data["toProcess"] <= data["remembered"]:
-        lines.append("  so no row changes, and none that is gone comes back: for that there is `tallyhook rebuild`")
+        lines.append("  so no row changes, and no lost row is restored: use `tallyhook rebuild` for this")
     if data["unreadable"]:
-        lines.append(f"  {data['unreadable']:,} are no events: dead letters, once")
+        lines.append(f"  {data['unreadable']:,} are not events: each becomes one dead letter")
     if data["settled"]:
-        lines.append(f"  {data['settled']:,} waiting messages were sent or given up before, by the log")
+        lines.append(f"  {data['settled']:,} waiting messages were sent or given up before, as the log shows")
     if data["moved"]:
         lines.append(f"Start the worker now: tallyhook worker {data['worker']}")
     return "\n".join(lines)
@@ -117,12 +119,12 @@ def compared_text(data: Mapping[str, Any]) -> str:
     lines = [
         f"shadow {data['worker']} from {data['topic']}: {data['records']:,} records in {data['seconds']:.1f} s ({rate:,.0f}/s)",
         *(f"  {number:,} set aside, {reason}" for reason, number in data["setAside"].items()),
-        f"{data['compared']:,} aggregates have the same events in the live tables and are compared to the last column",
+        f"{data['compared']:,} aggregates have the same events in the live tables; all of their columns are compared",
     ]
     if data["outsideRange"]:
-        lines.append(f"  {data['outsideRange']:,} left out: live, they also have events outside the range")
+        lines.append(f"  {data['outsideRange']:,} left out: their live rows also have events outside the range")
     if data["liveBehind"]:
-        lines.append(f"  {data['liveBehind']:,} left out: the live worker has not come to all of their events")
+        lines.append(f"  {data['liveBehind']:,} left out: the live worker has not handled all of their events yet")
     if data["equal"]:
         lines.append("no difference")
     lines += [f"{each['table']}: {each['rows']:,} {each['kind']}, {_KINDS[each['kind']]}" for each in data["differences"]]
@@ -131,14 +133,14 @@ def compared_text(data: Mapping[str, Any]) -> str:
         for name, values in sample["columns"].items():
             lines += [f"  {name}", f"    live {_short(values['live'])}", f"    log  {_short(values['log'])}"]
     if data["schema"]:
-        lines.append(f"\nkept in the schema {data['schema']}; when you are done: drop schema {data['schema']} cascade")
+        lines.append(f"\nkept in the schema {data['schema']}; to remove it: drop schema {data['schema']} cascade")
     return "\n".join(lines)
 
 
 _KINDS: Final = {
-    "missing": "which the log makes and are not there",
-    "extra": "which are there and nothing in the log makes",
-    "different": "with other columns than the log makes",
+    "missing": "made by the log, but not in the live table",
+    "extra": "in the live table, but not made by the log",
+    "different": "with other values than the log makes",
 }
 
 
@@ -148,6 +150,6 @@ def _short(value: object) -> str:
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Right-aligned, as wide as their widest cell."""
+    """Return the rows as lines whose cells are right-aligned, each column as wide as its widest cell."""
     widths = [max(len(str(row[n])) for row in rows) for n in range(len(rows[0]))]
     return ["  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -1,4 +1,4 @@
-"""Looks at the records that would be read again: how many have had their effects, and how many would have them now."""
+"""Counts the records that would be read again: how many have had their effects, and how many would have them now."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,8 @@ class Count:
     """
     The counts of one partition.
 
-    `marked` change nothing when they are read again, `fresh` would be handled, `unreadable` are no events: set aside, once.
+    `marked` events change nothing when they are read again, and `fresh` ones would be handled. `unreadable` records are not
+    events; each would become one dead letter.
     """
 
     records: int = 0
@@ -24,9 +25,9 @@ class Count:
     fresh: int = 0
     unreadable: int = 0
     unmarkable: list[tuple[int, datetime]] = field(default_factory=list)
-    """Offset and time of events whose day has no marks: the oldest and the last of them."""
+    """Offset and time of the first and the last event whose day has no marks."""
     ids: set[UUID] = field(default_factory=set)
-    """Those of the fresh ones."""
+    """The ids of the fresh events."""
 
 
 Marked = Callable[[Sequence[UUID]], set[UUID]]
@@ -35,7 +36,7 @@ Marked = Callable[[Sequence[UUID]], set[UUID]]
 def count(
     batches: Iterable[Sequence[Record]], marked: Marked, days: Collection[date], progress: Callable[[int], object]
 ) -> dict[Place, Count]:
-    """Count all records; `marked` returns those of some events that the consumer has handled."""
+    """Count all records; `marked` returns which of some events the consumer has handled."""
     counts: dict[Place, Count] = {}
     seen: set[UUID] = set()
     for batch in batches:
@@ -51,7 +52,7 @@ def count(
             elif time_of(event_id).date() not in days:
                 of.unmarkable = [*of.unmarkable[:1], (record.offset, time_of(event_id))]
             else:
-                of.fresh += event_id not in seen  # the second copy of an event meets the mark of the first
+                of.fresh += event_id not in seen  # the first copy of an event sets the mark that the second one finds
                 of.marked += event_id in seen
                 of.ids |= {event_id} - seen
                 seen.add(event_id)
@@ -60,7 +61,7 @@ def count(
 
 
 def refuse_unmarkable(counts: dict[Place, Count], days: Collection[date]) -> None:
-    """Raises OperationError with reason `range_outside_retention`."""
+    """Refuse events whose day has no marks any more. Raises OperationError `range_outside_retention`."""
     found = [(place, *of.unmarkable[0], of.unmarkable[-1][0]) for place, of in sorted(counts.items()) if of.unmarkable]
     if found:
         place, offset, at, last = found[0]

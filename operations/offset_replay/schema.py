@@ -1,9 +1,9 @@
 """
-The schema of a shadow: tables like the live ones, and nothing that leads out of it.
+The schema of a shadow: copies of the live tables, isolated from them.
 
-Its connections see the schema and `pg_catalog` only, so a statement that names a table without a copy fails instead of finding
-the live one; and `pg_notify` is the schema's own, which tells nobody. The command holds a lock while it lives: a schema whose
-lock is free was left behind by one that was killed, and goes with the next run.
+Its connections search only the schema and `pg_catalog`, so a statement on a table without a copy fails instead of using the live
+table. The schema has its own `pg_notify`, which does nothing. The command holds a lock while it runs: if the lock of a schema is
+free, its command was killed, and the next run drops the schema.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from runtime.ids import new_id
 
 _IN_USE: Final = "tallyhook shadow"
 _KEPT: Final = "tallyhook shadow, kept"
-# What the processor and every handler write. Of these, only those with a key that a statement relies on need its index.
+# The tables that the processor and every handler write. Only those with a key that a statement needs get their indexes.
 _SHARED_TABLES: Final = ("consumed", "dead_letters", "alert_windows", "tasks", "offset_replays")
 _EVENT_TABLES: Final = ("outbox", "outbox_pending")
 
@@ -35,9 +35,9 @@ where n.nspname like 'shadow\\_%%' and obj_description(n.oid, 'pg_namespace') = 
 @contextmanager
 def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[str], *, keep: bool) -> Iterator[str]:
     """
-    The name of a fresh schema with copies of the tables, empty; dropped at the end unless it is to be kept.
+    Yield the name of a new schema with empty copies of the tables; it is dropped at the end unless `keep` is set.
 
-    The `holder` keeps the lock, while the other connection may be silent for long.
+    The lock is held on the connection `holder`, since the other one may be idle for long.
     """
     name = f"shadow_{datetime.now(UTC):%Y%m%d_%H%M%S}_{new_id().hex[-4:]}"
     schema = sql.Identifier(name)
@@ -69,7 +69,7 @@ def shadow_schema(connection: Connection, holder: Connection, tables: Sequence[s
 
 
 def drop_abandoned(connection: Connection) -> list[str]:
-    """Drop the schemas of commands that were killed; their names."""
+    """Drop the schemas of commands that were killed, and return their names."""
     dropped = []
     for (name,) in connection.execute(_SCHEMAS, (_IN_USE,)).fetchall():
         row = connection.execute("select pg_try_advisory_lock(%s, hashtext(%s))", (Kind.SHADOW, name)).fetchone()
@@ -87,7 +87,7 @@ def drop(connection: Connection, name: str) -> None:
 
 
 def _copy(connection: Connection, name: str, table: str, parts: str) -> None:
-    """Copy a table, unlogged, since a crash may lose it. A dropped table is made from its declaration."""
+    """Copy a table as unlogged, since losing it in a crash does no harm. A missing table is created from its declaration."""
     if not table_exists(connection, table):
         create(connection, metadata.tables[table], name)
         return
@@ -99,7 +99,7 @@ def _comment(connection: Connection, name: str, text: str) -> None:
     connection.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(name), sql.Literal(text)))
 
 
-_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 
 def table_exists(connection: Connection, table: str) -> bool:
@@ -108,7 +108,7 @@ def table_exists(connection: Connection, table: str) -> bool:
 
 
 def create(connection: Connection, table: Table, schema: str | None = None) -> None:
-    """Make the table with its constraints and indexes, in the schema or where it belongs; rights are those of a new table."""
+    """Create the table with its constraints and indexes, in the schema or in its own; it has the rights of a new table."""
     if schema is not None:
         table = table.to_metadata(MetaData(naming_convention=metadata.naming_convention), schema=schema)
     statements: list[DDLElement] = [CreateTable(table)]

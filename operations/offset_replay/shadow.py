@@ -1,4 +1,4 @@
-"""The worker's own code over records of the log, into a schema of its own: the live tables as they would be if built anew."""
+"""Run the worker's own code over records of the log into a separate schema: the live tables as they would be after a rebuild."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from streams.settings import StreamSettings
 
 
 class Buildable(NamedTuple):
-    """A role whose tables the log alone makes; `tables` is what its handler writes beside marks, events and dead letters."""
+    """A role whose tables follow from the log alone; its handler writes `tables` besides marks, events and dead letters."""
 
     role: Role
     tables: Sequence[str]
@@ -33,17 +33,17 @@ BUILDABLE: Final[Mapping[str, Buildable]] = {
     )
 }
 _WHY_NOT: Final[Mapping[str, str]] = {
-    "alerts": "it counts alerts in windows that are forgotten, and keeps nothing else",
+    "alerts": "it counts alerts in windows, which are deleted later, and keeps nothing else",
     "cache": "it removes keys from the cache and keeps nothing",
-    "leads": "its tables hold what CRMs answered, and asking them again would be a second delivery",
-    "notifications": "its tables hold what became of messages, and sending them again would be a second message",
-    "search": "its documents are in Elasticsearch and have the versions that their events gave them: a copy could not differ",
+    "leads": "its tables hold the answers of CRMs, and calling the CRMs again would be a second delivery",
+    "notifications": "its tables hold the outcomes of messages, and sending them again would be a second message",
+    "search": "its documents are in Elasticsearch with the versions of their events, so a copy could not differ",
 }
 _LANES: Final = 4
 
 
 class Built(NamedTuple):
-    """The counts of what went into the shadow."""
+    """The number of records that were handled in the shadow, and the time that it took."""
 
     records: int
     seconds: float
@@ -54,15 +54,15 @@ class Built(NamedTuple):
 
 
 def refuse_unbuildable(worker: str) -> None:
-    """Raises OperationError with reason `shadow_impossible`."""
+    """Refuse a worker whose tables do not follow from the log. Raises OperationError `shadow_impossible`."""
     if worker not in BUILDABLE:
         raise OperationError(
-            Reason.SHADOW_IMPOSSIBLE, f"{worker} has no shadow: {_WHY_NOT.get(worker, 'its tables are not known here')}"
+            Reason.SHADOW_IMPOSSIBLE, f"{worker} has no shadow: {_WHY_NOT.get(worker, 'its tables are unknown')}"
         )
 
 
 def stretches_of(offsets: Offsets, asked: Asked, start: Start, stop: Stop) -> dict[Place, Stretch]:
-    """The records to build from, up to where the log ends now. Raises BrokerError, OperationError."""
+    """Return the stretches to build from, up to the present end of the log. Raises BrokerError, OperationError."""
     positions = read_positions(offsets, asked, start)
     beginnings = wanted_of(start, positions)
     stops = stops_of(stop, positions if isinstance(stop, End) else read_positions(offsets, asked, stop))
@@ -73,7 +73,7 @@ def stretches_of(offsets: Offsets, asked: Asked, start: Start, stop: Stop) -> di
 async def build(
     role: Role, settings: StreamSettings, schema: str, stretches: Mapping[Place, Stretch], progress: Progress
 ) -> Built:
-    """Handle every record of the stretches in the schema, the next batch being read meanwhile."""
+    """Handle every record of the stretches in the schema; the next batch is read meanwhile."""
     path = f"{schema}, pg_catalog"
     pool = make_pool(
         settings.database_url, size=_LANES + 1, name=f"shadow {role.name}", lease=settings.lock_lease, search_path=path

@@ -30,7 +30,7 @@ insert into offset_replays (id, consumer, effects, topic, partition, from_offset
 select %s::uuid, %s::text, %s::text, t.* from unnest(%s::text[], %s::int4[], %s::int8[], %s::int8[]) as t
 """
 
-# A task that waited for the message is done, or failed, with it.
+# The task of a message is settled together with it.
 _SETTLE: Final = """
 with outcomes as (select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::int4[]) as t(id, status, reason, attempts)),
 settled as (
@@ -58,30 +58,30 @@ Superseded = list[tuple[UUID, str, int]]
 
 
 def marked(connection: Connection, consumer: str, ids: Sequence[UUID]) -> set[UUID]:
-    """Those that the consumer has handled."""
+    """Return the events that the consumer has handled."""
     if not ids:
         return set()
     return {row[0] for row in connection.execute(_MARKED, (consumer, list(ids), min(ids), max(ids)))}
 
 
 def remembered(connection: Connection, ids: Collection[UUID]) -> int:
-    """The number of the events that are in some history."""
+    """Return how many of the events are in a history."""
     row = connection.execute(_REMEMBERED, (list(ids),)).fetchone() if ids else None
     return int(row[0]) if row else 0
 
 
 def marked_days(connection: Connection) -> set[date]:
-    """The days whose marks are kept."""
+    """Return the days whose marks are kept."""
     return {partitions.day_of(name) for name in partitions.partitions(connection) if name.startswith("consumed_")}
 
 
 def unfinished(connection: Connection, consumer: str, topic: str) -> dict[Place, int]:
-    """The ends of the replays that have not been read to their end."""
+    """Return the ends of the replays that the worker has not finished."""
     return {Place(row[0], row[1]): row[2] for row in connection.execute(_UNFINISHED, (consumer, topic))}
 
 
 def write(connection: Connection, replay: UUID, consumer: str, moves: Sequence[Move], effects: str) -> Superseded:
-    """Store the ranges for the workers in place of earlier ones of the same partitions; returns those."""
+    """Store the ranges for the workers; they replace earlier ranges of the same partitions, which are returned."""
     topics, numbers = [move.place.topic for move in moves], [move.place.partition for move in moves]
     with connection.transaction():
         superseded = connection.execute(_SUPERSEDE, (topics, numbers, consumer)).fetchall()
@@ -98,7 +98,7 @@ def undo_write(connection: Connection, replay: UUID, superseded: Superseded) -> 
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
-    """Let messages that wait be what became of them; how many did."""
+    """Set waiting messages to their outcomes, and return how many were settled."""
     if not outcomes:
         return 0
     with connection.transaction():

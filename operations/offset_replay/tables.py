@@ -16,8 +16,8 @@ from sqlalchemy import (
 
 from outbox.tables import metadata
 
-# Offsets of a worker's group that were moved back, until they are read past: events of the range were handled once, so what they
-# did outside is not done again unless `effects` allows it. One open range a partition.
+# Ranges of offsets that a worker's group has to read again. Their events were handled once, so their effects outside Postgres are
+# not repeated unless `effects` allows it. Each partition has at most one open range.
 offset_replays = Table(
     "offset_replays",
     metadata,

@@ -89,7 +89,7 @@ def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Out
     settings = StreamSettings.load(environment())
     with database() as connection, bar(source.name) as shown:
         for name in schema.drop_abandoned(connection):
-            print(f"dropped {name}, which a run that was killed had left behind", file=sys.stderr)
+            print(f"dropped {name}, which a killed run had left", file=sys.stderr)
 
         def describe(description: str) -> "Progress":
             shown(description=description, completed=0, total=None)

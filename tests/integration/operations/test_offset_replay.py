@@ -163,7 +163,7 @@ def test_what_a_killed_run_left_behind_goes_with_the_next_and_what_is_kept_stays
     [left] = set(schemas(world)) - {kept}
     wait_until(lambda: not world.rows("select from pg_stat_activity where application_name like 'tallyhook shadow%%'"))
     code, _, err = world.run(*PAYMENTS, *at(begin), "--shadow")
-    assert (code, err) == (0, f"dropped {left}, which a run that was killed had left behind\n")
+    assert (code, err) == (0, f"dropped {left}, which a killed run had left\n")
     assert schemas(world) == [kept]
 
 
@@ -340,7 +340,7 @@ def test_a_replay_says_that_it_brings_no_row_back(world: World) -> None:
         told = world.data(*PAYMENTS, *at(begin), "--dry-run")
         assert (told["marked"], told["toProcess"], told["remembered"]) == (marks, remembered, remembered)
         _, out, _ = world.run(*PAYMENTS, *at(begin), "--dry-run")
-        assert "so no row changes, and none that is gone comes back: for that there is `tallyhook rebuild`" in out
+        assert "so no row changes, and no lost row is restored: use `tallyhook rebuild` for this" in out
         world.change("delete from consumed")
 
 
@@ -354,7 +354,7 @@ def test_a_time_begins_at_the_first_record_of_that_time(world: World) -> None:
     code, out, _ = world.run(*PAYMENTS, "--from-time", tomorrow, "--dry-run")
     assert (code, out) == (
         0,
-        "tallyhook-payments on webhooks.stripe: nothing lies between there and what is committed; nothing to read again\n",
+        "tallyhook-payments on webhooks.stripe: the committed offsets are not after this start; nothing to read again\n",
     )
 
 

@@ -211,7 +211,7 @@ def test_a_command_that_is_killed_has_changed_nothing_and_leaves_nothing_for_lon
     [left] = log.rows("select nspname from pg_namespace where starts_with(nspname, 'shadow_')")
     wait_until(lambda: not log.rows("select from pg_stat_activity where application_name like 'tallyhook rebuild%%'"))
     found = log.rebuild("payments")
-    assert (found["exit"], found["err"]) == (0, f"dropped {left['nspname']}, which a run that was killed had left behind\n")
+    assert (found["exit"], found["err"]) == (0, f"dropped {left['nspname']}, which a killed run had left\n")
     assert log.dump() == before
     assert log.rows("select from pg_namespace where starts_with(nspname, 'shadow_')") == []
 
