@@ -93,7 +93,7 @@ PLACES: Final = {
     "deliveries": Place(
         "operations.deliveries.command", "app", "Webhooks that arrived: list them, and explain why one was refused."
     ),
-    "partners": Place("ops.commands.partners", "app", "Partners and their CRMs: what waits for whom, and whether a CRM is back."),
+    "partners": Place("ops.commands.partners", "app", "Partners and their CRMs: terms, secrets, waiting leads and probes."),
     "endpoints": Place(
         "ops.commands.endpoints", "app", "Endpoints of payment providers, each with secrets, a mode and a label of its own."
     ),

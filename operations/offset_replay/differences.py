@@ -171,8 +171,8 @@ from (select l.* from public.history l join touched t using (aggregate_type, agg
     using (aggregate_type, aggregate_id, event_id)
 where row(l.*) is distinct from row(s.*)
 """
-# Only the paid half is compared: expectations arrive over HTTP and are in no log. Rows of payments that were not compared are left
-# out.
+# Only the paid half is compared: expectations arrive over HTTP and are in no log. Rows whose payment was not compared are
+# left out.
 _PAIRS: Final = """
 insert into found
 select 'reconciliations', case when l.reference is null then 'missing' when s.reference is null then 'extra' else 'different' end,

@@ -1,1 +1,1 @@
-"""The state of everything, cheap enough to be asked every few seconds."""
+"""The state of the whole system, cheap enough to be requested every few seconds."""

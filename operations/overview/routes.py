@@ -9,10 +9,11 @@ from operations.overview import store
 
 async def overview(request: web.Request) -> web.Response:
     """
-    Read the state of everything, in one look.
+    Read the state of the whole system in one call.
 
-    The ledger as its last sweep left it, the events that wait for Kafka, open dead letters, partners in trouble, open alerts with
-    their runbooks, and the connected processes. It may be asked every few seconds: it counts nothing beyond 10,000 rows.
+    The answer has the result of the ledger's last sweep, the events that wait for Kafka, the open dead letters, the partners in
+    trouble, the open alerts with their runbooks, and the connected processes. It may be requested every few seconds, since it
+    counts at most 10,000 rows of each kind.
     """
     async with reading(request) as connection:
         return answer(await store.overview(connection))

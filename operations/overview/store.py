@@ -1,7 +1,7 @@
 """
-Parts of the overview: results that others keep, and counts that end at a bound.
+Parts of the overview: results that other processes store, and counts with an upper bound.
 
-The lamp of the ledger is that of the last sweep: the account itself reads all that came in within its period.
+The state of the ledger is that of the last sweep: computing the ledger itself would read every row of its period.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ select count(*) from (
 _BREAKERS: Final = """
 select partner, opened_at, probe_at, failures, error from lead_breakers where opened_at is not null order by opened_at limit %s
 """
-# The alerts worker counts under the subject `operators` what it has sent.
+# Under the subject `operators` the alerts worker counts the alerts that it has sent.
 _ALERTS: Final = """
 select alert, subject, count, started_at, raised_at from alert_windows
 where raised_at is not null and started_at > now() - %s::interval and subject <> 'operators' order by raised_at desc limit %s
@@ -60,7 +60,7 @@ where starts_with(application_name, 'tallyhook ') and datname = current_database
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Unknown values are left out."""
+    """A part of the answer; unknown values are left out."""
 
 
 class SourceLamp(_View, frozen=True, kw_only=True):
@@ -69,16 +69,16 @@ class SourceLamp(_View, frozen=True, kw_only=True):
     source: str  #: The source.
     balanced: bool  #: False if a delivery lacks its event, or an event its delivery.
     off: int  #: Number of rows that lack their other half.
-    in_flight: int  #: Webhooks that the sweep found without an effect for long.
-    oldest: datetime | None = None  #: The arrival of the oldest of them; absent if there is none.
+    in_flight: int  #: Number of webhooks that have had no effect for long, as the sweep found.
+    oldest: datetime | None = None  #: The arrival of the oldest webhook in flight; absent if there is none.
 
 
 class Lamp(_View, frozen=True, kw_only=True):
-    """The ledger, as its last sweep left it."""
+    """The result of the last sweep of the ledger."""
 
     balanced: bool  #: True if every source is balanced.
     sources: list[SourceLamp]  #: The sources with findings; every other one is balanced.
-    swept_to: datetime | None = None  #: Up to which arrival the ledger is swept; absent before the first sweep.
+    swept_to: datetime | None = None  #: The arrival up to which the ledger is swept; absent before the first sweep.
 
 
 class Pending(_View, frozen=True, kw_only=True):
@@ -90,11 +90,11 @@ class Pending(_View, frozen=True, kw_only=True):
 
 
 class Relays(_View, frozen=True, kw_only=True):
-    """The live relays, which share the events out among them."""
+    """The live relays, which divide the events among themselves."""
 
     relays: int  #: Number of live relays.
-    shards: int  #: Number of shards that one of them holds.
-    of: int  #: Number of shards. The events of a shard without a holder wait.
+    shards: int  #: Number of shards that a live relay holds.
+    of: int  #: Number of shards in total. The events of a shard without a holder wait.
 
 
 class OpenLetters(_View, frozen=True, kw_only=True):
@@ -106,35 +106,35 @@ class OpenLetters(_View, frozen=True, kw_only=True):
 
 
 class PartnerInTrouble(_View, frozen=True, kw_only=True):
-    """A partner whose CRM is not called for now."""
+    """A partner whose CRM is not called at present."""
 
     partner: str  #: The partner's id, as keys and metrics have it.
-    opened_at: datetime  #: Since when its CRM is not called.
-    probe_at: datetime  #: When it is tried next.
+    opened_at: datetime  #: The time since which its CRM is not called.
+    probe_at: datetime  #: The time of the next try.
     failures: int  #: Failures in a row.
     error: str | None = None  #: The stable word for the last error.
 
 
 class OpenAlert(_View, frozen=True, kw_only=True):
-    """An alert whose window is not over, or that was raised within the last hour."""
+    """An alert whose window has not ended, or that was raised within the last hour."""
 
     alert: str  #: The name of the alert.
     subject: str  #: The source, worker or partner that it is about.
     count: int  #: Occurrences in the window.
-    raised_at: datetime  #: When it was raised.
+    raised_at: datetime  #: The time at which it was raised.
     runbook: str | None = None  #: The page that describes the remedy; absent for an alert of another release.
 
 
 class Sessions(_View, frozen=True, kw_only=True):
-    """The sessions of one part of our processes with Postgres."""
+    """The Postgres sessions of one part of our processes."""
 
     name: str  #: The part, such as `intake` or `worker payments`.
     sessions: int  #: Number of sessions.
-    since: datetime  #: When the oldest of them began.
+    since: datetime  #: The time at which the oldest of them began.
 
 
 class Overview(_View, frozen=True, kw_only=True):
-    """The state of everything."""
+    """The state of the whole system."""
 
     at: datetime  #: The time of the answer, by Postgres' clock.
     version: str  #: The version of the gateway that answers.
@@ -164,7 +164,7 @@ async def overview(connection: AsyncConnection) -> Overview:
 
 
 async def dead_letters(connection: AsyncConnection, letters: Sequence[tuple[str, str, int]]) -> OpenLetters:
-    """Count what is open: these records by their fault, and the leads that wait for an operator."""
+    """Count the open dead letters: these records by their fault, and the leads that wait for an operator."""
     faults = [(cause_of(reason).fault, number) for _, reason, number in letters]
     return OpenLetters(
         ours=sum(number for fault, number in faults if fault == "ours"),

@@ -1,4 +1,4 @@
-"""`tallyhook partners`, the commands that change partners of the database."""
+"""The commands of `tallyhook partners` that change partners of the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TERMS: Final = ("crmUrl", "crmHeaders", "concurrency", "maxAttempts", "timeoutSeconds", "rate", "paused")
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command("show")
@@ -50,22 +50,22 @@ def show_partner(partner: Name, as_json: Json = False) -> None:
 def put(
     partner: Name,
     *,
-    crm_url: Annotated[str | None, typer.Option(help="Where its leads are delivered, https://….")] = None,
+    crm_url: Annotated[str | None, typer.Option(help="The address to which its leads are delivered, https://….")] = None,
     crm_header: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A header that is sent with each delivery. May be given several times."),
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Attempts to its CRM under way at once.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Attempts before a lead is given up.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long its CRM may take, such as 15s.")] = None,
-    rate: Annotated[str | None, typer.Option(help="How often it may send leads, such as 200/second, or off.")] = None,
-    paused: Annotated[bool | None, typer.Option("--paused/--running", help="Hold its leads back, or let them go.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Maximum number of simultaneous attempts at its CRM.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Maximum number of attempts before a lead is given up.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Time limit of an attempt, such as 15s.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Rate at which it may send leads, such as 200/second, or off.")] = None,
+    paused: Annotated[bool | None, typer.Option("--paused/--running", help="Hold its leads back, or deliver them.")] = None,
     unset: Annotated[
         list[str] | None, typer.Option(metavar="|".join(_TERMS), help="A term that falls back to its default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a partner, or change those of its terms that are given; the secrets that this makes are shown once."""
+    """Add a partner, or change the given terms of one; newly made secrets are shown once."""
     given = {
         "crmUrl": crm_url,
         "crmHeaders": _headers(crm_header or ()) or None,
@@ -96,10 +96,10 @@ def add_secret(
     partner: Name,
     kind: Annotated[str, typer.Option("--for", metavar="|".join(get_args(SecretKind)), help="The use of the secret.")],
     *,
-    own: Annotated[bool, typer.Option("--own", help="Read a secret that there is already from standard input.")] = False,
+    own: Annotated[bool, typer.Option("--own", help="Read an existing secret from standard input.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a secret before the others of its kind, which stay valid; a fresh one is shown once."""
+    """Add a secret before the others of its kind, which stay valid; a newly made one is shown once."""
     import msgspec
 
     from operations.files import typed_line
@@ -122,10 +122,10 @@ def add_secret(
 @app.command("drop-secret")
 def drop_secret(
     partner: Name,
-    secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `partners show` has it.")],
+    secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `partners show` prints it.")],
     as_json: Json = False,
 ) -> None:
-    """Forget a secret: what it signs is refused from then on, and deliveries carry no signature of it."""
+    """Drop a secret: leads signed with it are refused from then on, and deliveries carry no signature of it."""
     key = key_named(partner)
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
@@ -171,7 +171,7 @@ def _change(verb: str, work: Work, *, as_json: bool) -> None:
 
 
 async def _current_terms(connection: AsyncConnection, registry: Registry, key: str) -> dict[str, Any]:
-    """Read the terms that the partner has; none of one that does not exist."""
+    """Read the terms of the partner; empty if it does not exist."""
     import msgspec
 
     from projections.partner_store import PARTNERS
@@ -189,7 +189,7 @@ def _headers(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, separator, value = text.partition("=")
         if not separator:
-            raise CommandError("--crm-header is NAME=VALUE")
+            raise CommandError("--crm-header needs the form NAME=VALUE")
         found[name] = value
     return found
 
@@ -198,6 +198,6 @@ def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return parse_duration(text).total_seconds()  # type: ignore[attr-defined,no-any-return]  # of a text it makes a timedelta
+        return parse_duration(text).total_seconds()  # type: ignore[attr-defined,no-any-return]  # for a text it returns a timedelta
     except ValueError as error:
         raise CommandError(f"--timeout: {error}") from error

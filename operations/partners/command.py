@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from projections.partners import PartnerView
 
-app = typer.Typer(no_args_is_help=True, help="Partners and their CRMs: what waits for whom, and whether a CRM is back.")
+app = typer.Typer(no_args_is_help=True, help="Partners and their CRMs: terms, secrets, waiting leads and probes.")
 app.command("reseal")(reseal)
 _LOOK_EVERY: Final = 0.5  # seconds
 
 
 @app.command("list")
 def list_partners(as_json: Json = False) -> None:
-    """List the partners: how many of its leads wait, since when, and whether its CRM is left alone."""
+    """List the partners: how many of their leads wait, since when, and whether their breakers are open."""
     import msgspec
 
     from projections.partners import PartnerView, read_partners
@@ -42,14 +42,14 @@ def list_partners(as_json: Json = False) -> None:
 
 @app.command("probe")
 def probe(
-    partner: Annotated[str, typer.Argument(help="The partner, as in its settings or as it names itself.")],
+    partner: Annotated[str, typer.Argument(help="The partner, as in the names of its settings or as in its leads.")],
     wait: Annotated[float, typer.Option(min=1, max=600, callback=finite, help="Seconds to wait for the answer of its CRM.")] = 30,
     as_json: Json = False,
 ) -> None:
     """
-    Have a partner's CRM tried now, with one lead, and its breaker closed where it answers; exit 1 where it does not.
+    Try a partner's CRM now with one lead, and close its breaker if the CRM takes it; otherwise exit with 1.
 
-    The lead is the next one that waits, and loses no attempt where the CRM still fails. Where none waits the breaker is closed.
+    It is the next lead that waits, and a failure does not count as one of its attempts. If no lead waits, the breaker is closed.
     """
     import msgspec
 
@@ -59,7 +59,7 @@ def probe(
         raise CommandError(f"partner_unknown: there is no partner {key}; there are: {', '.join(there) or 'none'}")
     view = with_database(lambda connection: _probe(connection, key, configured, wait))
     if view.error is not None:
-        until = f", it is tried next at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
+        until = f"; the next try is at {view.probe_at:%Y-%m-%d %H:%M:%S} UTC" if view.probe_at else ""
         raise CommandError(f"crm_failing: the CRM of {key} still fails ({view.error}){until}; {view.waiting} leads wait")
     show(
         msgspec.to_builtins(view),
@@ -73,7 +73,7 @@ async def _probe(connection: AsyncConnection, key: str, configured: Iterable[str
 
     held = await partners.why_waiting(connection, key, configured)
     if held and held.reason == "partner_paused":
-        raise CommandError(f"partner_paused: {held.detail}; `tallyhook partners resume {key}` lets its leads go")
+        raise CommandError(f"partner_paused: {held.detail}; `tallyhook partners resume {key}` delivers its leads")
     asked_at, until = await partners.ask_probe(connection, key), time.monotonic() + wait
     while time.monotonic() < until:
         found = {view.partner: view for view in await partners.read_partners(connection)}
@@ -92,7 +92,7 @@ async def _stored(connection: AsyncConnection) -> set[str]:
 
 
 def _warning(key: str) -> str:
-    return f"{key}: is in the settings and in the database, whose one is ignored: take one of them out"
+    return f"{key} is in the settings and in the database; the one in the database is ignored: remove one of them"
 
 
 def _line(view: PartnerView) -> str:
@@ -101,7 +101,7 @@ def _line(view: PartnerView) -> str:
         line += f", the oldest since {view.oldest_received_at:%Y-%m-%d %H:%M:%S} UTC"
     if view.opened_at and view.probe_at:
         line += (
-            f"; its CRM has been left alone since {view.opened_at:%Y-%m-%d %H:%M:%S} UTC after {view.failures} failures in a row"
-            f" ({view.error}), and is tried next at {view.probe_at:%H:%M:%S}"
+            f"; its CRM has not been called since {view.opened_at:%Y-%m-%d %H:%M:%S} UTC after {view.failures} failures in a row"
+            f" ({view.error}); the next try is at {view.probe_at:%H:%M:%S}"
         )
     return line

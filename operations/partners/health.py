@@ -1,4 +1,4 @@
-"""The attempts at the CRMs of partners over a short time: the newest of an indexed range, so that the price has a bound."""
+"""Recent attempts at the CRMs of partners; only the newest of an indexed range are read, so the cost has a bound."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ group by partner
 
 
 class Health(NamedTuple):
-    """The attempts of one partner that have ended; half of them took no longer than `p50` seconds."""
+    """The ended attempts of one partner; half of them took at most `p50` seconds, and 99 of 100 at most `p99`."""
 
     partner: str
     attempts: int
@@ -30,12 +30,12 @@ class Health(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The share that its CRM has taken, from 0 to 1."""
+        """The share of attempts that its CRM has taken, from 0 to 1."""
         return self.delivered / self.attempts
 
 
 async def read_health(connection: AsyncConnection, since: datetime, partners: Sequence[str]) -> dict[str, Health]:
-    """Read the attempts of these partners since then, among the newest 20,000 of all; who had none has no entry."""
+    """Read the attempts of these partners since then, among the newest 20,000 of all; a partner without attempts has no entry."""
     async with connection.cursor(row_factory=class_row(Health)) as cursor:
         found = await (await cursor.execute(_READ, (since, COUNTED_MAX, list(partners)), prepare=False)).fetchall()
     return {each.partner: each for each in found}

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @app.command("pause")
 def pause(partner: Name, as_json: Json = False) -> None:
-    """Hold a partner's leads back: they are taken and kept, none is tried, and no attempt is used up."""
+    """Hold a partner's leads back: they are still accepted and stored, but none is delivered, and no attempt is counted."""
     _set(partner, paused=True, as_json=as_json)
 
 
 @app.command("resume")
 def resume(partner: Name, as_json: Json = False) -> None:
-    """Let a partner's leads go again, whatever holds them: its terms, or the runtime configuration."""
+    """Deliver a partner's leads again, also if the runtime configuration holds them back and not its terms."""
     _set(partner, paused=False, as_json=as_json)
 
 
@@ -41,5 +41,5 @@ def _set(partner: str, *, paused: bool, as_json: bool) -> None:
             return found
 
     found = with_database(run)
-    state = "is paused: its leads wait" if found.paused else "is not paused: its leads go"
+    state = "is paused: its leads wait" if found.paused else "is not paused: its leads are delivered"
     show({"id": key, **found._asdict()}, f"{key} {state}", as_json=as_json)

@@ -1,4 +1,4 @@
-"""`tallyhook partners import`: many partners from one file, all of them or none."""
+"""`tallyhook partners import`: adds or changes many partners from one file, all of them or none."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _TYPED: Final = ("concurrency", "maxAttempts", "timeoutSeconds", "paused")
 @app.command("import")
 def import_partners(path: File, *, dry_run: DryRun = False, as_json: Json = False) -> None:
     """
-    Add or change many partners in one transaction: all of them, or with any fault none.
+    Add or change many partners in one transaction; with any fault none is changed.
 
     Each has an `id` and terms as `PUT /v1/admin/partners/{id}` takes them: crmUrl, concurrency, maxAttempts, timeoutSeconds,
-    rate, paused, and in JSON crmHeaders. The secrets that this makes are shown once.
+    rate, paused, and in JSON crmHeaders. Newly made secrets are shown once.
     """
     registry = registry_of_settings()
 

@@ -1,4 +1,4 @@
-"""The leads of a partner, held back or let go: by its terms, or by the runtime configuration where that decides."""
+"""Holding back and releasing the leads of a partner, by its terms or, if it has a value, by the runtime configuration."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -15,7 +15,7 @@ from schemas.partners import key_of
 
 
 class Change(NamedTuple):
-    """The call that changes a pause: its own id, who made it, and its step in the trace."""
+    """The call that changes a pause: its id, the public id of its caller's token, and its span in the trace."""
 
     id: UUID
     by: str
@@ -24,10 +24,10 @@ class Change(NamedTuple):
 
 async def pause(connection: AsyncConnection, registry: Registry, partner: str, change: Change, *, paused: bool) -> Pause:
     """
-    Hold the partner's leads back or let them go, in the open transaction; returns what holds from then on.
+    Hold the partner's leads back or release them, in the open transaction; returns the pause that is in force then.
 
-    A value of the configuration stands before the terms, so where there is one it is changed; leads that it alone has held are
-    let go by its default. Raises OperationError `not_found`, and where the terms cannot be sealed.
+    A value of the configuration takes precedence over the terms, so it is changed if it exists; if only that value held the leads
+    back, it is reset to its default. Raises OperationError `not_found`, and SealError if the terms cannot be sealed.
     """
     key = key_of(partner)
     row = await PARTNERS.read_to_change(connection, key)

@@ -1,4 +1,4 @@
-"""Partners of the database: added, changed and removed in one transaction each, within rules that need no second look."""
+"""Partners of the database: each is added, changed or removed in one transaction, under the rules of this module."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ from schemas.partners import Partner, key_of
 
 FIELDS: Final[Mapping[SecretKind, str]] = {"signing": "secret", "token": "token", "crm": "crm_secret"}
 """The field of a partner that holds each kind of secret."""
-# What makes the request one, and what is ours in it.
+# Headers that the HTTP client sets, and those that Tallyhook sets itself.
 _OURS: Final = re.compile(
     r"content-.*|webhook-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|proxy-.*",
     re.IGNORECASE,
 )
-_TWO_LOGINS: Final = "has a user or a password before its host, and crmHeaders has Authorization: one of them has to go"
+_TWO_LOGINS: Final = "has a user or a password before its host, and crmHeaders has Authorization: remove one of them"
 
 Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+\Z")]
 HeaderName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
@@ -44,7 +44,7 @@ class PutPartner(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults
     crm_url: Url | None = None
     """The address of its CRM, `https://…`, to which its leads are delivered; absent for a partner that only sends."""
     crm_headers: Annotated[dict[HeaderName, HeaderValue | None], Meta(max_length=20)] = {}  # noqa: RUF012  # msgspec copies it
-    """Headers of each delivery besides ours; null keeps the value that the header has, if it has one."""
+    """Headers of each delivery besides ours; null keeps the present value of the header, if it has one."""
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
     """The version that the partner must have, 0 for one that does not exist; absent to put it in any case."""
 
@@ -67,22 +67,22 @@ class Changed(NamedTuple):
 
 
 class Registry(NamedTuple):
-    """The rules under which partners are kept: the seals, the partners of the settings, the networks that may be reached."""
+    """The rules for partners of the database: the seals, the partners of the settings, and the networks that may be reached."""
 
     seals: Seals
     environment: Mapping[str, Partner]
     allowed: Sequence[Network]
     reserved: frozenset[Secret] = frozenset()
-    """Secrets that have another role here: a partner that had one of them could act in it."""
+    """Secrets that have another role: a partner that had one of them could act in that role."""
 
     async def put(
         self, connection: AsyncConnection, partner: str, asked: PutPartner, by: str, faults: Sequence[Fault] = ()
     ) -> Changed:
         """
-        Add or change the partner of this id in the open transaction; `faults` are known already.
+        Add or change the partner of this id in the open transaction; `faults` were found before.
 
-        A new one gets a signing secret, one with a CRM a secret for that.
-        Raises OperationError with everything that is wrong, and SealError where no key can seal.
+        A new partner gets a signing secret, and one with a CRM also a secret for it.
+        Raises OperationError with every fault, and SealError if no key can seal.
         """
         key = key_of(partner)
         row = await PARTNERS.read_to_change(connection, key)
@@ -105,7 +105,7 @@ class Registry(NamedTuple):
     async def add_secret(
         self, connection: AsyncConnection, partner: str, kind: SecretKind, value: str | None, by: str
     ) -> Changed:
-        """Put a secret before the others of its kind, a fresh one unless a value is given. Raises OperationError, SealError."""
+        """Add a secret before the others of its kind, a new one unless a value is given. Raises OperationError, SealError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         if len(vault.of(kind)) >= SECRETS_MAX:
@@ -117,7 +117,7 @@ class Registry(NamedTuple):
         return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
-        """Forget a secret, which is refused from then on, or signs nothing any more. Raises OperationError, SealError."""
+        """Drop a secret: it verifies and signs nothing from then on. Raises OperationError, SealError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         kind = next((kind for kind in FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
@@ -130,30 +130,30 @@ class Registry(NamedTuple):
         return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault)
 
     async def pause(self, connection: AsyncConnection, partner: str, by: str, *, paused: bool) -> Changed:
-        """Hold the partner's leads back by its terms, or let them go. Raises OperationError."""
+        """Hold the partner's leads back by its terms, or release them. Raises OperationError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         terms = msgspec.structs.replace(row.terms, paused=paused)
         return Changed(await self._table.write(connection, row, After(row.id, terms, vault, by)), vault)
 
     async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
-        """Remove a partner; its leads stay, and fail as of a partner without a CRM. Raises OperationError."""
+        """Remove a partner; its leads stay, and fail like those of a partner without a CRM. Raises OperationError."""
         row = await self._existing(connection, partner)
         check_version(row, expected)
         await PARTNERS.remove(connection, row.id)
 
     def _faults_of_id(self, partner: str, row: PartnerRow | None) -> Iterator[Fault]:
-        """An id that is another partner's, since ids are the same that differ in other characters than letters and digits."""
+        """Yield a fault if the id is another partner's: two ids with the same letters and digits make the same key."""
         key = key_of(partner)
         if key in self.environment:
-            text = f"{key} is set up by PARTNER_{key}_… in the settings: change it there, or take it out"
+            text = f"{key} is defined by PARTNER_{key}_… in the settings: change it there, or remove it there"
             yield Fault(Reason.PARTNER_IN_ENVIRONMENT, text)
         elif row and row.terms.name and partner != key and partner.upper() != row.terms.name.upper():
-            text = f"{partner} would be {key}, which is the partner {row.terms.name}: take an id with other letters or digits"
+            text = f"{partner} would get the key {key}, which is the partner {row.terms.name}: choose another id"
             yield Fault(Reason.PARTNER_ID_TAKEN, text)
 
     def _faults_of_url(self, asked: PutPartner) -> Iterator[Fault]:
-        """An address that no delivery could reach; a name is looked at again at each delivery, when it is resolved."""
+        """Yield a fault if no delivery could reach the address; a host name is checked again when a delivery resolves it."""
         if (url := asked.crm_url) is None:
             return
         try:
@@ -167,7 +167,7 @@ class Registry(NamedTuple):
             yield Fault(Reason.CRM_URL_REFUSED, _TWO_LOGINS)
 
     def _with(self, vault: Vault, kind: SecretKind, value: str | None, made: list[MadeSecret]) -> Vault:
-        """The vault with a secret of this kind before the others; a fresh one is added to `made`."""
+        """Return the vault with a secret of this kind before the others; a newly made one is added to `made`."""
         secret = Secret(value or (fresh_signing_secret() if kind == "crm" else fresh_token()))
         try:
             Partner.model_validate({FIELDS[kind]: (secret,)})
@@ -195,14 +195,14 @@ def _faults_of_headers(asked: Mapping[str, str | None]) -> Iterator[Fault]:
     known: set[str] = set()
     for name in asked:
         if _OURS.fullmatch(name):
-            yield Fault(Reason.FIELD_INVALID, f"the header {name} is made by Tallyhook - at `$.crmHeaders`")
+            yield Fault(Reason.FIELD_INVALID, f"the header {name} is set by Tallyhook - at `$.crmHeaders`")
         if name.lower() in known:
-            yield Fault(Reason.FIELD_INVALID, f"the header {name} is there twice - at `$.crmHeaders`")
+            yield Fault(Reason.FIELD_INVALID, f"the header {name} is given twice - at `$.crmHeaders`")
         known.add(name.lower())
 
 
 def _merged(known: Mapping[str, str], asked: Mapping[str, str | None]) -> dict[str, str]:
-    """The headers that are asked for, those without a value as they are known; names are the same in any case of letters."""
+    """Return the requested headers; one without a value keeps its known value. Names are compared regardless of case."""
     values = {name.lower(): value for name, value in known.items()}
     found = {name: values.get(name.lower()) if value is None else value for name, value in asked.items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Partners over HTTP: added, changed, rotated and removed while everything runs."""
+"""The routes that add, change and remove partners and rotate their secrets while all processes run."""
 
 from http import HTTPStatus
 
@@ -21,7 +21,7 @@ from schemas.partners import key_of
 
 async def partners(request: web.Request) -> web.Response:
     """
-    List the partners, those of the settings too.
+    List the partners, including those of the settings.
 
     Secrets are shown by their public ids only.
     """
@@ -46,7 +46,7 @@ async def partner(request: web.Request) -> web.Response:
 
 
 async def detail_of(connection: AsyncConnection, registry: Registry, key: str) -> views.PartnerDetail | None:
-    """Read the partner of this key, whichever of the settings or the database defines it."""
+    """Read the partner of this key from the settings or the database, whichever defines it."""
     row = await PARTNERS.read(connection, key)
     if (configured := registry.environment.get(key)) is not None:
         return views.of_environment(key, configured, shadows=row is not None)
@@ -57,9 +57,9 @@ async def put(request: web.Request) -> web.Response:
     """
     Add a partner, or change its terms.
 
-    The body replaces all terms and keeps the secrets. A new partner gets a secret that signs its leads, one with a CRM also a
-    secret that signs its deliveries; the answer shows them once. Every process knows the change within two seconds.
-    A refusal names every fault of the id and the body.
+    The body replaces all terms and keeps the secrets. A new partner gets a secret that signs its leads, and one with a CRM also
+    a secret that signs its deliveries; the answer shows them once. Every process applies the change within two seconds.
+    A refusal lists every fault of the id and the body.
     """
     asked, faults = await read_with_faults(request, PutPartner)
     with refusing(OperationError):
@@ -74,7 +74,7 @@ async def remove(request: web.Request) -> web.Response:
     Remove a partner.
 
     Its leads are refused from then on. Those that wait for its CRM fail, and become dead letters that can be retried once the
-    partner is back.
+    partner is added again.
     """
     name = request.match_info["id"]
     with refusing(OperationError):
@@ -88,7 +88,7 @@ async def add_secret(request: web.Request) -> web.Response:
     Add a secret to a partner, before the others of its kind.
 
     The older ones stay valid, and deliveries carry a signature of each, until they are dropped. A fresh secret is shown in this
-    answer only, so the call takes no `Idempotency-Key`: when in doubt, add another one and drop the unknown.
+    answer only, so the call takes no `Idempotency-Key`: if the answer was lost, add another secret and drop the unknown one.
     """
     asked = await bodies.read(request, views.AddSecret)
     with refusing(OperationError):
@@ -112,6 +112,6 @@ async def drop_secret(request: web.Request) -> web.Response:
 
 
 def registry_of(request: web.Request) -> Registry:
-    """The rules by the settings of now, whose keys may have changed since the start."""
+    """Return the registry for the present settings, whose keys may have changed since the start."""
     settings = request.app[SETTINGS].newest
     return Registry(Seals(settings.secret_keys), settings.partners, settings.outbound_allow, settings.own_secrets)

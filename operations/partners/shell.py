@@ -1,4 +1,4 @@
-"""The parts that the commands for partners share: the registry of the settings, ids and terms as they are typed, and printing."""
+"""Shared parts of the commands for partners: the registry from the settings, checks of typed ids and terms, and printing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from operations.partners.registry import MadeSecret, PutPartner, Registry
 
-Name = Annotated[str, typer.Argument(metavar="PARTNER", help="The partner, as it names itself in its leads.")]
+Name = Annotated[str, typer.Argument(metavar="PARTNER", help="The partner's id, as in its leads.")]
 
 _KEEP_THEM: Final = "Store the secrets now: no command shows them again."
 
@@ -38,7 +38,7 @@ def registry_of_settings() -> Registry:
     settings = PartnerSettings.load(environ)
     try:
         own = GatewaySettings.load(environ).own_secrets
-    except SettingsError:  # this shell has not all that a gateway has
+    except SettingsError:  # this shell lacks some settings of a gateway
         own = frozenset()
     return Registry(Seals(settings.secret_keys), settings.partners, settings.outbound_allow, own)
 

@@ -1,4 +1,4 @@
-"""`tallyhook partners test`: a signed test lead to a partner's CRM, with everything that is sent and answered."""
+"""`tallyhook partners test`: sends a signed test lead to a partner's CRM, and prints the request and the answer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from streams.leads.decisions import Answer
 
 KIND: Final = "lead.partner.test"
-"""The type of the message, by which a CRM can tell it from a lead."""
+"""The type of the message, by which a CRM distinguishes it from a lead."""
 
 
 @app.command("test")
 def try_partner(partner: Name, as_json: Json = False) -> None:
-    """Send a signed test lead to the partner's CRM and show what is sent and answered; exit 1 if the CRM does not take it."""
+    """Send a signed test lead to the partner's CRM, and print request and answer; exit with 1 if the CRM does not take it."""
     from streams.leads.crm import body_of, request_of
     from streams.leads.delivery_store import Claimed
 

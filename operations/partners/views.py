@@ -17,33 +17,33 @@ class SecretView(msgspec.Struct, frozen=True, omit_defaults=True):
 
     kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
     id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
-    since: datetime | None = None  #: When it was added; absent for one of the settings.
+    since: datetime | None = None  #: The time at which it was added; absent for a secret of the settings.
 
 
 class PartnerDetail(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One partner: its terms, and its secrets by their public ids."""
 
-    id: str  #: The partner's id as keys and metrics have it: upper-cased, with every other character as `_`.
-    name: str | None = None  #: The id as it was first given; absent for one of the settings.
+    id: str  #: The partner's id as in keys and metrics: upper-cased, with every other character as `_`.
+    name: str | None = None  #: The id as it was first given; absent for a partner of the settings.
     origin: Literal["database", "environment"]
-    """`environment` if the settings `PARTNER_{ID}_…` define it: the API does not change it."""
-    shadows: bool = False  #: True for one of the settings if the database has a partner of this id too, which is not used.
+    """`environment` if the settings `PARTNER_{ID}_…` define it: the API cannot change it."""
+    shadows: bool = False  #: True for a partner of the settings if the database also has one of this id, which is not used.
     crm: str | None = None  #: Scheme, host and port of its CRM; the rest of the address may be secret.
     crm_headers: list[str] = msgspec.field(default_factory=list)
     """Names of the headers that are sent with each delivery besides ours."""
-    secrets: list[SecretView] = msgspec.field(default_factory=list)  #: Its secrets, each kind newest first.
+    secrets: list[SecretView] = msgspec.field(default_factory=list)  #: Its secrets, grouped by kind, newest first.
     unreadable: bool = False  #: True if its secrets are sealed under a key that this gateway does not have.
-    version: int | None = None  #: The partner's version, counted from 1; absent for one of the settings.
-    created_at: datetime | None = None  #: When it was added.
-    updated_at: datetime | None = None  #: When it was last changed.
+    version: int | None = None  #: The partner's version, counted from 1; absent for a partner of the settings.
+    created_at: datetime | None = None  #: The time at which it was added.
+    updated_at: datetime | None = None  #: The time of its last change.
     updated_by: str | None = None  #: The public id of the token, or the account, that changed it last.
 
 
 class PartnerChanged(msgspec.Struct, frozen=True, rename="camel"):
-    """The partner as it is now."""
+    """The partner after the change."""
 
     partner: PartnerDetail  #: The partner.
-    new_secrets: list[MadeSecret]  #: The secrets that the call has made. Store them: no call shows them again.
+    new_secrets: list[MadeSecret]  #: The secrets that this call made. Store them: no call shows them again.
 
 
 class PartnerList(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class AddSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: SecretKind  #: `signing` and `token` prove its leads, `crm` signs the deliveries to its CRM.
     value: SecretText | None = None
-    """The secret, where the partner has one already; absent to have a fresh one made."""
+    """The secret, if the partner has one already; if absent, a new one is made."""
 
 
 class PartnerRemoved(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class PartnerRemoved(msgspec.Struct, frozen=True):
 
 
 def of_row(row: PartnerRow, seals: Seals) -> PartnerDetail:
-    """The view of a partner of the database."""
+    """Return the view of a partner of the database."""
     try:
         return _detail(row, PARTNERS.open(row, seals))
     except SealError:
@@ -76,12 +76,12 @@ def of_row(row: PartnerRow, seals: Seals) -> PartnerDetail:
 
 
 def of_change(changed: Changed) -> PartnerChanged:
-    """The view of a change."""
+    """Return the view of a change."""
     return PartnerChanged(_detail(changed.row, changed.vault), list(changed.made))
 
 
 def of_environment(key: str, partner: Partner, *, shadows: bool) -> PartnerDetail:
-    """The view of a partner of the settings, which `shadows` one of the database."""
+    """Return the view of a partner of the settings; `shadows` is true if the database has one of the same id."""
     return PartnerDetail(
         id=key,
         origin="environment",
