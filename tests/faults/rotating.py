@@ -62,7 +62,7 @@ _NUMBER: Final = {"gateway": 2}
 STEP: Final = 10  # successes of each kind between two steps
 
 
-class Told(NamedTuple):
+class TakenChange(NamedTuple):
     """A change that a process of this kind has taken."""
 
     setting: str
@@ -86,7 +86,7 @@ class Load:
         self.done = Counter[str]()
         self.refusals = list[str]()
         self.alerts = set[str]()
-        self.told = list[Told]()
+        self.changes = list[TakenChange]()
         self._doors = cycle((Doors(system.public, system.internal), system.second))
         self._stored = {"partner": "", "endpoint": f"whsec_{stripe.random_id('eu')}"}
         self._ended = asyncio.Event()
@@ -250,19 +250,19 @@ class Load:
 
     async def until_taken(self, texts: dict[str, str], since: datetime) -> None:
         """Return once every process that reads them has taken these texts; print how long the last one took."""
-        wanted = {Told(name, ids_of(text), process) for name, text in texts.items() for process in READERS[name]}
+        wanted = {TakenChange(name, ids_of(text), process) for name, text in texts.items() for process in READERS[name]}
 
         async def all_taken() -> list[datetime] | None:
             status, text = await self.get("/v1/admin/secrets", self.secret("ADMIN_API_TOKEN"))
             assert status == 200, text
-            taken = defaultdict[Told, dict[str, datetime]](dict)
+            taken = defaultdict[TakenChange, dict[str, datetime]](dict)
             for each in json.loads(text)["changes"]:
                 if each["outcome"] == "taken":
-                    told = Told(each["setting"], tuple(each["ids"]), process_of(each["process"]))
-                    taken[told][each["process"]] = datetime.fromisoformat(each["at"])
+                    taken_change = TakenChange(each["setting"], tuple(each["ids"]), process_of(each["process"]))
+                    taken[taken_change][each["process"]] = datetime.fromisoformat(each["at"])
             there = all(len(taken[each]) >= _NUMBER.get(each.process, 1) for each in wanted)
             return [moment for each in wanted for moment in taken[each].values()] if there else None
 
         moments = await eventually(all_taken)
-        self.told += wanted
+        self.changes += wanted
         print(f"in force everywhere after {(max(moments) - since).total_seconds():.2f} s")  # noqa: T201  # for who reads the run

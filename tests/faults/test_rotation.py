@@ -209,11 +209,11 @@ async def all_that_changed_is_told(load: Load, system: System) -> None:
     """Of each kind, by each process that reads it: in the audit log and by the doctor, by the public ids alone."""
     doctor = await asyncio.to_thread(check_secret_changes, Environ(system.settings))
     texts = [finding.text for finding in doctor]
-    for name in {change.setting for change in load.told}:
+    for name in {change.setting for change in load.changes}:
         status, text = await load.get(f"/v1/admin/audit?path={name}", load.secret("ADMIN_API_TOKEN"))
         assert status == 200, text
         logged = {(each["path"], process_of(each["client"]), each["status"]) for each in json.loads(text)["items"]}
-        of_it = [change for change in load.told if change.setting == name]
+        of_it = [change for change in load.changes if change.setting == name]
         assert logged == {(f"{name}={','.join(change.ids)}", change.process, 200) for change in of_it}
         assert any(found.startswith(f"{name} changed to {', '.join(of_it[-1].ids)}, last at ") for found in texts), (name, texts)
         texts.append(text)

@@ -32,7 +32,7 @@ _PATHS: Final = {
 }
 
 
-class Told(NamedTuple):
+class Scripted(NamedTuple):
     """One scripted answer, given instead of the real one."""
 
     status: int = 200
@@ -50,7 +50,7 @@ class StripeApi:
         self.keys = {KEY}
         self.refused = 0
         self.failures: list[int] = []
-        self.told: list[Told] = []
+        self.scripted: list[Scripted] = []
         self.asked: list[dict[str, str]] = []
         self.calls: list[tuple[str, dict[str, str]]] = []
         """The path and the headers of every request for objects, single ones and lists."""
@@ -72,10 +72,10 @@ class StripeApi:
 
     async def serve_objects(self, request: web.Request) -> web.Response:
         self.calls.append((request.path, dict(request.headers)))
-        if self.told:
-            told = self.told.pop(0)
-            await asyncio.sleep(told.after)  # as slow as the test has it
-            return web.Response(status=told.status, body=told.body, headers={"Content-Type": "application/json", **told.headers})
+        if self.scripted:
+            step = self.scripted.pop(0)
+            await asyncio.sleep(step.after)  # as slow as the test has it
+            return web.Response(status=step.status, body=step.body, headers={"Content-Type": "application/json", **step.headers})
         if not self._knows(request):
             return _error(401, "invalid_request_error", "Invalid API Key provided")
         if request.path.removeprefix("/v1/") in _PATHS.values():
@@ -104,7 +104,7 @@ class StripeApi:
             return _error(401, "invalid_request_error", "Invalid API Key provided")
         if self.failures:
             status = self.failures.pop(0)
-            return _error(status, "api_error" if status >= 500 else "invalid_request_error", "told to fail")
+            return _error(status, "api_error" if status >= 500 else "invalid_request_error", "a scripted failure")
         return self._page(request)
 
     def _page(self, request: web.Request) -> web.Response:

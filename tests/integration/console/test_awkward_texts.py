@@ -31,8 +31,8 @@ NAMES: Final = (b"key", b"q", b"locale", b"source", b"next", b"setting", b"limit
 OPEN: Final = (b"/console/static/", b"/console/sign-in")
 
 
-class Told(NamedTuple):
-    """What was answered: the head says whether it is a page."""
+class Answer(NamedTuple):
+    """A response; its head shows whether it is a page."""
 
     status: int
     head: bytes
@@ -54,7 +54,7 @@ class Doors(NamedTuple):
 
 @pytest.fixture
 async def doors(start_gateway: StartGateway, database_url: str, lenient_parser: None) -> AsyncIterator[Doors]:
-    """A console of which no line says that a request failed for a reason that nobody thought of."""
+    """A console whose log must have no unexpected failure of a request."""
     del lenient_parser
     with structlog.testing.capture_logs() as lines:
         async with start_gateway(READ_API_TOKEN=READER) as gateway:
@@ -74,7 +74,7 @@ def _routes(gateway: Gateway, database_url: str) -> list[tuple[bytes, bytes]]:
 
 async def send(
     doors: Doors, method: bytes, path: bytes, *, who: str, form: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> Told:
+) -> Answer:
     """Send bytes that no browser would; of a stream only the head is waited for."""
     visitor = doors.visitors[who]
     sent = {b"Host": b"gateway", b"Content-Type": b"application/x-www-form-urlencoded"}
@@ -90,7 +90,7 @@ async def send(
             body = b"" if b"text/event-stream" in head else await reader.read()
     finally:
         writer.close()
-    return Told(int(head.split()[1]), head, body)
+    return Answer(int(head.split()[1]), head, body)
 
 
 def filled(path: bytes, text: bytes = ID) -> bytes:
@@ -114,9 +114,9 @@ async def test_bytes_that_are_no_text_are_refused_before_anything_else(doors: Do
             asked += [(each, "query_malformed") for each in queries_with(path, MARK + text)[-4:]]
             for address, reason in asked:
                 for who in doors.visitors:
-                    told = await send(doors, method, address, who=who)
-                    if not told.refuses(400, reason):
-                        wrong[method, address, who] = told
+                    answer = await send(doors, method, address, who=who)
+                    if not answer.refuses(400, reason):
+                        wrong[method, address, who] = answer
     assert wrong == {}
     assert {path for _, path in doors.routes} >= {b"/console/overview", b"/console/live", b"/console/notifications/contacts/{id}"}
 
@@ -132,9 +132,9 @@ async def test_a_part_of_a_page_is_refused_in_its_place(doors: Doors) -> None:
     for address in REPEATED:
         for who in doors.visitors:
             for headers in ((), ((b"HX-Request", b"true"),)):
-                told = await send(doors, b"GET", address + b"\xff", who=who, headers=headers)
+                answer = await send(doors, b"GET", address + b"\xff", who=who, headers=headers)
                 reason = "query_malformed" if b"?" in address else "request_malformed"
-                assert (told.refuses(400, reason), b"<html" in told.body) == (True, not headers), (address, who, told)
+                assert (answer.refuses(400, reason), b"<html" in answer.body) == (True, not headers), (address, who, answer)
 
 
 async def test_a_nul_is_refused_as_the_api_refuses_it(doors: Doors) -> None:
@@ -144,9 +144,9 @@ async def test_a_nul_is_refused_as_the_api_refuses_it(doors: Doors) -> None:
         asked += [(each, 400, "query_malformed") for each in queries_with(path, MARK + b"%00")[-4:]]
         for address, status, reason in asked:
             for who in doors.visitors:
-                told = await send(doors, method, address, who=who)
-                if not told.refuses(status, reason):
-                    wrong[method, address, who] = told
+                answer = await send(doors, method, address, who=who)
+                if not answer.refuses(status, reason):
+                    wrong[method, address, who] = answer
     assert wrong == {}
 
 
@@ -155,9 +155,9 @@ async def test_no_text_that_is_quoted_is_an_error_of_ours(doors: Doors) -> None:
     for method, path in doors.routes:
         for text in QUOTED if method == b"GET" else ():
             for address in paths_with(path, text) + queries_with(path, text):
-                told = await send(doors, method, address, who="admin")
-                if told.status >= 500:
-                    wrong[method, address] = told
+                answer = await send(doors, method, address, who="admin")
+                if answer.status >= 500:
+                    wrong[method, address] = answer
     assert wrong == {}
 
 
@@ -169,22 +169,22 @@ async def test_a_form_that_is_no_text_changes_nothing(doors: Doors) -> None:
     for path in posts:
         for text in NO_FORM:
             for fields in (b"reason=" + MARK + text, MARK + text + b"=1"):
-                told = await send(doors, b"POST", filled(path), who="admin", form=b"form_token=%s&%s" % (token, fields))
-                if not told.refuses(400, "request_malformed"):
-                    wrong[path, fields] = told
+                answer = await send(doors, b"POST", filled(path), who="admin", form=b"form_token=%s&%s" % (token, fields))
+                if not answer.refuses(400, "request_malformed"):
+                    wrong[path, fields] = answer
     assert (wrong, len(posts) > 5) == ({}, True)
     assert (await send(doors, b"GET", b"/console/overview", who="admin")).status == 200  # a sign-out was among them
 
 
 async def test_a_token_that_is_no_text_opens_nothing(doors: Doors) -> None:
-    told = [await send(doors, b"POST", b"/console/sign-in", who="nobody", form=b"token=" + MARK + text) for text in NO_FORM]
-    assert [(each.refuses(400, "The form"), b"Set-Cookie" in each.head) for each in told] == [(True, False)] * len(NO_FORM)
+    answers = [await send(doors, b"POST", b"/console/sign-in", who="nobody", form=b"token=" + MARK + text) for text in NO_FORM]
+    assert [(each.refuses(400, "The form"), b"Set-Cookie" in each.head) for each in answers] == [(True, False)] * len(NO_FORM)
 
 
 async def test_a_form_in_another_language_is_taken(doors: Doors) -> None:
     form = b"form_token=%s&key=a&value=\xe2\x82\xac%%E2%%82%%AC+x" % doors.visitors["admin"].form_token.encode()
-    told = await send(doors, b"POST", b"/console/settings/config", who="admin", form=form)
-    assert told.status == 200, told.body
+    answer = await send(doors, b"POST", b"/console/settings/config", who="admin", form=form)
+    assert answer.status == 200, answer.body
     assert [row["value"] for row in await doors.gateway.rows("config")] == ["€€ x"]
 
 
@@ -206,7 +206,7 @@ async def test_no_text_in_a_header_is_an_error_of_ours(doors: Doors) -> None:
     for method, path in ((b"GET", b"/console/overview"), (b"POST", b"/console/settings/config"), (b"POST", b"/console/sign-in")):
         for name in sorted(names):
             for value in RAW:
-                told = await send(doors, method, path, who="admin", headers=((name.encode(), value),))
-                if told.status >= 500:
-                    wrong[path, name, value] = told
+                answer = await send(doors, method, path, who="admin", headers=((name.encode(), value),))
+                if answer.status >= 500:
+                    wrong[path, name, value] = answer
     assert wrong == {}

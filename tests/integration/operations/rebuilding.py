@@ -86,8 +86,8 @@ class Log:
         """Every row of the tables, to the last byte."""
         return {table: self.rows(f"select * from {table} order by {KEYS[table]}") for table in tables or KEYS}
 
-    def told(self) -> list[dict[str, Any]]:
-        """Everything that is said to anybody."""
+    def emitted(self) -> list[dict[str, Any]]:
+        """Return the ids of all events, and of those still pending."""
         return self.rows("select id from outbox order by id") + self.rows("select id from outbox_pending order by id")
 
     def start(self, *arguments: str) -> Command:
@@ -100,9 +100,9 @@ class Log:
         assert done.stdout, done
         return {**msgspec.json.decode(done.stdout), "exit": done.returncode, "err": done.stderr}
 
-    def table(self, told: dict[str, Any], name: str) -> dict[str, Any]:
+    def table(self, report: dict[str, Any], name: str) -> dict[str, Any]:
         """Return the report about one table."""
-        [found] = [table for each in told["rebuilt"] for table in each["tables"] if table["table"] == name]
+        [found] = [table for each in report["rebuilt"] for table in each["tables"] if table["table"] == name]
         return dict(found)
 
 

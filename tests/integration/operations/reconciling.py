@@ -44,11 +44,11 @@ async def heard(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
     """Have the worker handle events, as if they had been delivered."""
     events = []
     for body in bodies:
-        told = msgspec.json.decode(body, type=StripeEvent)
+        event = msgspec.json.decode(body, type=StripeEvent)
         events.append(
             Event(
-                id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(told).id, source=SOURCE,
-                type=TYPE_PREFIX + told.type, occurred_at=told.occurred_at,
+                id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(event).id, source=SOURCE,
+                type=TYPE_PREFIX + event.type, occurred_at=event.occurred_at,
                 dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body,
             )
         )  # fmt: skip
@@ -95,7 +95,7 @@ async def run(connection: psycopg.AsyncConnection, api: StripeApi, key: str = KE
     return await reconcile(connection, lists, asked, report)
 
 
-def told(report: Report) -> list[tuple[str, str, str]]:
+def differences(report: Report) -> list[tuple[str, str, str]]:
     return sorted((each.kind, each.id, each.what) for each in report.differences)
 
 

@@ -34,7 +34,7 @@ def world(kafka_topics: Cluster, database_url: str) -> World:
 @pytest.mark.parametrize("how", ["truncate {}", "drop table {}"])
 def test_what_is_lost_comes_back_as_it_was_and_nobody_is_told(log: Log, how: str) -> None:
     log.payments(lives(60, seed=1))
-    before, told = log.dump(), log.told()
+    before, emitted = log.dump(), log.emitted()
     for name in BILLING:
         log.change(how.format(name))
         found = log.rebuild(name)
@@ -42,7 +42,7 @@ def test_what_is_lost_comes_back_as_it_was_and_nobody_is_told(log: Log, how: str
         assert log.table(found, name)["missing"] == found["rebuilt"][0]["changed"] == len(before[name])
         assert found["rebuilt"][0]["fromLog"] == 300
         assert log.dump() == before
-    assert log.told() == told
+    assert log.emitted() == emitted
 
 
 def test_what_workers_made_after_the_loss_is_put_right_and_the_rest_of_the_history_comes_back_too(log: Log) -> None:

@@ -86,7 +86,7 @@ def plain(dump: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any
 @pytest.mark.parametrize("how", ["truncate {}", "drop table {}"])
 def test_leads_come_back_as_they_were(log: Log, how: str) -> None:
     ids = asyncio.run(deliver(log, 5))
-    before, told = log.dump(*LEADS), log.told()
+    before, emitted = log.dump(*LEADS), log.emitted()
     assert {row["id"]: row["status"] for row in before["leads"]} == {
         ids["good"]: "delivered", ids["bad"]: "exhausted", ids["later"]: "retrying",
     }  # fmt: skip
@@ -94,7 +94,7 @@ def test_leads_come_back_as_they_were(log: Log, how: str) -> None:
     found = log.rebuild("leads", "history")
     assert (found["exit"], log.table(found, "leads")["missing"]) == (0, 3)
     assert plain(log.dump(*LEADS)) == plain(before)
-    assert log.told() == told
+    assert log.emitted() == emitted
 
 
 def test_a_lead_whose_attempt_nobody_has_told_of_is_held_back(log: Log) -> None:
@@ -155,7 +155,7 @@ def send(log: Log, commands: Sequence[Event]) -> None:
 def test_messages_come_back_as_they_ended_and_none_is_sent_again(log: Log) -> None:
     commands = [command_to(to) for to in ("a@example.com", "b@example.com", "c@example.com", "nobody")]
     send(log, commands)
-    before, told = log.dump("notifications")["notifications"], log.told()
+    before, emitted = log.dump("notifications")["notifications"], log.emitted()
     assert [row["status"] for row in before] == ["sent", "failed", "queued", "failed"]
     for how in ("truncate notifications", "drop table notifications"):
         log.change(how)
@@ -170,7 +170,7 @@ def test_messages_come_back_as_they_ended_and_none_is_sent_again(log: Log) -> No
     again = log.dump("notifications")["notifications"]
     times = {"next_attempt_at": None, "updated_at": None}
     assert [{**row, **times} for row in again] == [{**row, **times} for row in before]
-    assert log.told() == told
+    assert log.emitted() == emitted
     log.change("insert into retention_cutoffs values ('notifications', now() + interval '1 minute', now())")
     log.change("truncate notifications")
     log.rebuild("notifications", "--with-side-effects")
@@ -188,13 +188,13 @@ def test_configuration_comes_back_with_its_history(log: Log) -> None:
             await configure(connection, key, value, f"t{n}")
 
     log.work(work)
-    before, told = log.dump("config", "config_history"), log.told()
+    before, emitted = log.dump("config", "config_history"), log.emitted()
     for how in ("truncate {}", "drop table {}"):
         for tables in (["config"], ["config_history"], ["config", "config_history"]):
             log.change(*(how.format(table) for table in tables))
             assert log.rebuild("config")["exit"] == 0
             assert log.dump("config", "config_history") == before
-    assert log.told() == told
+    assert log.emitted() == emitted
     first = before["config_history"][0]["id"]
     log.change("truncate config, config_history", f"delete from outbox where id = '{first}'")
     found = log.rebuild("config")
@@ -243,7 +243,7 @@ async def test_documents_come_back_in_their_last_version(log: Log) -> None:
             asyncio.run(work())
 
         await asyncio.to_thread(handle)
-        before, documents, told = log.dump("search_documents"), await found(client), log.told()
+        before, documents, emitted = log.dump("search_documents"), await found(client), log.emitted()
         assert documents == {"p1": {"n": 2}, "p3": {"n": 3}}
         for how in ("truncate search_documents", "drop table search_documents"):
             log.change(how)
@@ -257,7 +257,7 @@ async def test_documents_come_back_in_their_last_version(log: Log) -> None:
         answer = await asyncio.to_thread(log.rebuild, "search")
         assert (answer["exit"], answer["index"]) == (0, {"log": 3, "missing": 3, "written": 3, "refused": 0, "lost": 0})
         assert await found(client) == documents
-        assert log.told() == told
+        assert log.emitted() == emitted
         log.change(f"delete from outbox where id = '{events[-1].id}'")
         for name in list(await client.indices.get(index="properties*")):
             await client.indices.delete(index=name)
@@ -294,7 +294,7 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tables", "told"),
+    ("tables", "expected"),
     [
         ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row", "history": "is empty"}),
         ("invoices, history", {"invoices": "the newest events name", "history": "the table history is empty, and was not"}),
@@ -304,34 +304,36 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
         ("lead_attempts", {"leads": "the table lead_attempts is empty"}),
     ],
 )
-def test_the_doctor_finds_what_is_lost_with_what_would_tell_of_it(log: Log, tables: str, told: dict[str, str]) -> None:
+def test_the_doctor_finds_lost_rows_and_names_the_rebuild_that_restores_them(
+    log: Log, tables: str, expected: dict[str, str]
+) -> None:
     log.payments(lives(20, seed=1))
     asyncio.run(deliver(log, 2))
     log.work(lambda connection: configure(connection, "lead.max_attempts", 3))
     assert [level for level, _ in findings(log).values()] == ["ok"]
     log.change(f"truncate {tables}")
     found_ = findings(log)
-    for name, text in told.items():
+    for name, text in expected.items():
         level, said = found_[f"tallyhook rebuild {name} --dry-run"]
         assert (level, text in said) == ("fail", True), said
 
 
-def test_what_was_done_before_another_one_is_refused_is_told(log: Log) -> None:
+def test_rebuilds_done_before_a_refused_one_are_reported(log: Log) -> None:
     log.payments(lives(5, seed=2))
     log.change("truncate payments", "drop table contacts")
-    told = log.rebuild("payments", "notifications")
-    assert (told["exit"], log.table(told, "payments")["missing"], len(log.dump("payments")["payments"])) == (1, 5, 5)
-    assert told["err"].startswith("tallyhook: table_missing: the table contacts is not there")
+    report = log.rebuild("payments", "notifications")
+    assert (report["exit"], log.table(report, "payments")["missing"], len(log.dump("payments")["payments"])) == (1, 5, 5)
+    assert report["err"].startswith("tallyhook: table_missing: the table contacts is not there")
 
 
-def test_what_no_event_tells_is_named_where_rows_come_back_without_it(log: Log) -> None:
+def test_data_that_no_event_has_is_named_when_rows_are_rebuilt_without_it(log: Log) -> None:
     log.payments(lives(5, seed=2))
     asyncio.run(deliver(log, 1))
     log.change("truncate reconciliations, leads, lead_attempts")
-    told = {each["source"]: each["untold"] for each in log.rebuild("reconciliations", "leads", "subscriptions")["rebuilt"]}
-    assert "expected to be paid" in told["reconciliations"]
-    assert "the CRM's answer" in told["leads"]
-    assert told["payments"] == ""
+    report = {each["source"]: each["untold"] for each in log.rebuild("reconciliations", "leads", "subscriptions")["rebuilt"]}
+    assert "expected to be paid" in report["reconciliations"]
+    assert "the CRM's answer" in report["leads"]
+    assert report["payments"] == ""
     log.change("truncate history")  # whose lines come back whole, and nothing else does
     assert {each["untold"] for each in log.rebuild("reconciliations", "leads")["rebuilt"]} == {""}
 
@@ -346,6 +348,6 @@ def test_a_table_that_is_in_no_log_is_refused_with_the_cause(name: str) -> None:
 def test_a_dropped_table_of_payments_does_not_keep_the_others_from_being_compared(log: Log) -> None:
     log.payments(lives(5, seed=2))
     log.change("drop table payments")
-    told = log.rebuild("all", "--dry-run")
-    assert (told["exit"], "table_missing: the table payments" in told["err"]) == (1, True)
-    assert [each["source"] for each in told["rebuilt"]] == ["payments", "leads", "notifications", "search", "config"]
+    report = log.rebuild("all", "--dry-run")
+    assert (report["exit"], "table_missing: the table payments" in report["err"]) == (1, True)
+    assert [each["source"] for each in report["rebuilt"]] == ["payments", "leads", "notifications", "search", "config"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.operations.reconciling import AT, World, heard, run, told, worker
+from tests.integration.operations.reconciling import AT, World, differences, heard, run, worker
 from tests.rows import rows
 from tests.simulators import stripe
 from tests.simulators.stripe_objects import (
@@ -31,7 +31,7 @@ async def test_two_sides_that_are_the_same_are_said_to_be(
     api.keep(*world.theirs)
     await heard(connection, *world.ours)
     report = await run(connection, api)
-    assert (told(report), report.equal) == ([], True)
+    assert (differences(report), report.equal) == ([], True)
     assert report.compared == {
         "payment_intent": 1, "charge": 1, "refund": 1, "dispute": 1, "invoice": 1, "subscription": 1,
     }  # fmt: skip
@@ -42,13 +42,13 @@ async def test_what_never_came_is_missing_here_and_comes_through_the_intake(
 ) -> None:
     api.keep(*world.theirs)
     report = await run(connection, api)
-    assert {what for _, _, what in told(report)} == {"missing_here"}
+    assert {what for _, _, what in differences(report)} == {"missing_here"}
     assert (report.remaining, report.equal, await rows(connection, "select * from outbox")) == (6, False, [])
     with worker(database_url):
         report = await run(connection, api, apply=True, operator="me")
         assert (report.handed_in, report.mended, report.remaining, report.equal) == (6, 6, 0, True)
         again = await run(connection, api, apply=True)
-        assert (told(again), again.handed_in) == ([], 0)
+        assert (differences(again), again.handed_in) == ([], 0)
     [payment] = await rows(connection, f"select * from payments where id = '{world.payment.id}'")
     assert (payment["status"], payment["amount"], payment["amount_refunded"]) == ("partially_refunded", 4990, 990)
     deliveries = await rows(connection, "select outcome, headers, secret_id from webhook_deliveries")
@@ -118,7 +118,7 @@ async def test_what_stripe_does_not_have_is_said_and_remains(
     api.drop("charge", world.bare.charge)
     with worker(database_url):
         report = await run(connection, api, apply=True)
-    assert told(report) == [("charge", world.bare.charge, "missing_there"), ("invoice", world.invoice.id, "missing_there")]
+    assert differences(report) == [("charge", world.bare.charge, "missing_there"), ("invoice", world.invoice.id, "missing_there")]
     assert (report.handed_in, report.remaining, report.equal) == (0, 2, False)
 
 
@@ -130,7 +130,7 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
     await heard(connection, *world.ours, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
     await heard(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
     report = await run(connection, api)
-    assert told(report) == [("invoice", drafts[1]["id"], "missing_there")]
+    assert differences(report) == [("invoice", drafts[1]["id"], "missing_there")]
     with worker(database_url):
         report = await run(connection, api, apply=True)
     assert (report.handed_in, report.mended, report.equal) == (1, 1, True)
@@ -147,10 +147,10 @@ async def test_what_is_of_another_mode_or_account_is_not_looked_for(
     for table in ("payments", "refunds", "disputes", "invoices", "subscriptions"):
         await connection.execute(f"update {table} set livemode = %s, account = %s", (livemode, account))
     report = await run(connection, api)
-    assert (told(report), report.equal) == ([], True)
+    assert (differences(report), report.equal) == ([], True)
     if account:
         missing = await run(connection, api, account=account)
-        assert {what for _, _, what in told(missing)} == {"missing_there"}
+        assert {what for _, _, what in differences(missing)} == {"missing_there"}
 
 
 async def test_an_open_invoice_whose_attempt_failed_is_the_same_on_both_sides(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from operations.backfill.stripe_api import StripeApiError
-from tests.integration.operations.reconciling import AT, SINCE, World, heard, run, told, worker
+from tests.integration.operations.reconciling import AT, SINCE, World, differences, heard, run, worker
 from tests.simulators import stripe
-from tests.simulators.stripe_api import StripeApi, Told
+from tests.simulators.stripe_api import Scripted, StripeApi
 from tests.simulators.stripe_objects import (
     Shape,
     invoice_object,
@@ -33,7 +33,7 @@ async def test_an_object_of_before_the_period_that_began_for_us_within_it_is_ask
     api.keep(*world.theirs)
     await heard(connection, *world.ours)
     report = await run(connection, api)
-    assert (told(report), report.compared["subscription"]) == ([], 1)
+    assert (differences(report), report.compared["subscription"]) == ([], 1)
     assert [path for path, _ in api.calls if path.endswith(world.subscription.id)]
 
 
@@ -77,7 +77,7 @@ async def test_one_object_that_cannot_be_read_costs_no_other(
     await heard(connection, *world.ours)
     api.keep(*world.theirs, {**invoice_object(stripe.Invoice(id="in_odd"), AT), "amount_due": "much"})
     report = await run(connection, api)
-    assert (told(report), report.compared["invoice"], report.equal) == ([("invoice", "in_odd", "unreadable")], 1, False)
+    assert (differences(report), report.compared["invoice"], report.equal) == ([("invoice", "in_odd", "unreadable")], 1, False)
 
 
 async def test_a_kind_that_stripe_does_not_give_is_said_and_costs_no_other(
@@ -85,47 +85,47 @@ async def test_a_kind_that_stripe_does_not_give_is_said_and_costs_no_other(
 ) -> None:
     await heard(connection, *world.ours)
     api.keep(*world.theirs)
-    refused = Told(403, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
-    api.told = [refused]
+    refused = Scripted(403, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
+    api.scripted = [refused]
     report = await run(connection, api)
     assert [(each.kind, each.reason) for each in report.uncompared] == [("payment_intent", "stripe_key_refused")]
-    assert (told(report), report.compared["invoice"], report.equal) == ([], 1, False)
+    assert (differences(report), report.compared["invoice"], report.equal) == ([], 1, False)
 
 
 async def test_a_list_that_cannot_be_narrowed_to_a_time_is_read_whole(
     connection: psycopg.AsyncConnection, api: StripeApi
 ) -> None:
     api.keep(invoice_object(stripe.Invoice(), AT), invoice_object(stripe.Invoice(), AT - 86_400))
-    for told_first in (
-        Told(400, b'{"error": {"type": "invalid_request_error", "message": "Unexpected created"}}'),
-        Told(500, b"500 Internal Server Error"),
+    for first in (
+        Scripted(400, b'{"error": {"type": "invalid_request_error", "message": "Unexpected created"}}'),
+        Scripted(500, b"500 Internal Server Error"),
     ):
-        api.told, api.calls = [Told(200, b'{"data": []}')] * 4 + [told_first], []
+        api.scripted, api.calls = [Scripted(200, b'{"data": []}')] * 4 + [first], []
         report = await run(connection, api)
         assert (report.compared["invoice"], report.uncompared) == (1, [])
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("answer", "reason"),
     [
-        (Told(401, b'{"error": {"message": "who"}}'), "stripe_key_refused"),
-        (Told(500, b'{"error": {"message": "oh"}}'), "stripe_failed"),
-        (Told(429, b'{"error": {"message": "slow"}}'), "stripe_called_too_often"),
-        (Told(200, b'{"data": 7}'), "stripe_failed"),
-        (Told(200, b"<html>"), "stripe_failed"),
+        (Scripted(401, b'{"error": {"message": "who"}}'), "stripe_key_refused"),
+        (Scripted(500, b'{"error": {"message": "oh"}}'), "stripe_failed"),
+        (Scripted(429, b'{"error": {"message": "slow"}}'), "stripe_called_too_often"),
+        (Scripted(200, b'{"data": 7}'), "stripe_failed"),
+        (Scripted(200, b"<html>"), "stripe_failed"),
     ],
 )
 async def test_where_stripe_gives_nothing_at_all_the_reason_is_raised(
-    connection: psycopg.AsyncConnection, api: StripeApi, told: Told, reason: str
+    connection: psycopg.AsyncConnection, api: StripeApi, answer: Scripted, reason: str
 ) -> None:
-    api.told = [told] * 100
+    api.scripted = [answer] * 100
     with pytest.raises(StripeApiError) as error:
         await run(connection, api)
     assert error.value.reason == reason
 
 
 async def test_what_passes_is_asked_again(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
-    api.told = [Told(429, b'{"error": {"message": "slow"}}')] * 2
+    api.scripted = [Scripted(429, b'{"error": {"message": "slow"}}')] * 2
     assert (await run(connection, api)).equal
 
 

@@ -14,7 +14,7 @@ from streams.payments.fetching.wanted import CONTESTS
 from streams.payments.handler import PaymentsHandler
 from tests.integration.streams.fetching import NOW, World, an_invoice, invoice_paid
 from tests.simulators import stripe
-from tests.simulators.stripe_api import Told
+from tests.simulators.stripe_api import Scripted
 from tests.simulators.stripe_objects import invoice_object, subscription_object
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def test_a_contest_that_cannot_be_decided_is_given_up_without_a_dead_lette
     subscription = stripe.Subscription()
     await world.arrive(*of_one_second(subscription, "active", "past_due"))
     for _ in range(3):
-        world.api.told = [Told(500, b'{"error": {}}')]
+        world.api.scripted = [Scripted(500, b'{"error": {}}')]
         await world.fetch()
         await world.make_due()
     assert await world.standing() == [("given_up", "stripe_failed", 3)]
@@ -102,7 +102,7 @@ async def test_stripe_is_asked_once_the_second_is_over_by_its_own_clock(world: W
     await world.fetch()
     assert await world.standing() == [(None, "answer_too_early", 1)]
     later = format_datetime(datetime.fromtimestamp(at + 3, UTC), usegmt=True)
-    world.api.told = [Told(200, json.dumps(world.api._objects[f"/v1/invoices/{invoice.id}"]).encode(), {"Date": later})]
+    world.api.scripted = [Scripted(200, json.dumps(world.api._objects[f"/v1/invoices/{invoice.id}"]).encode(), {"Date": later})]
     await world.make_due()
     await world.fetch()
     assert await world.standing() == [("fetched", None, 2)]

@@ -13,44 +13,44 @@ import pytest
 from operations.dead_letters import store as dead_letters
 from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, world_of
 from tests.simulators import stripe
-from tests.simulators.stripe_api import KEY, StripeApi, Told
+from tests.simulators.stripe_api import KEY, Scripted, StripeApi
 from tests.simulators.stripe_objects import invoice_object
 from tests.waiting import eventually
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("answer", "reason"),
     [
-        (Told(500, b'{"error": {"message": "oh"}}'), "stripe_failed"),
-        (Told(503, b"<html>"), "stripe_failed"),
-        (Told(404, b"<html>no such page</html>"), "stripe_failed"),
-        (Told(302, b"", {"Location": "http://127.0.0.1:1/"}), "stripe_failed"),
-        (Told(400, b'{"error": {"message": "no"}}'), "stripe_refuses"),
-        (Told(403, b'{"error": {"message": "no"}}'), "stripe_key_refused"),
-        (Told(200, b'{"id": "in_'), "answer_malformed"),
-        (Told(200, b"[" * 100_000), "answer_malformed"),
-        (Told(200, b"null"), "answer_malformed"),
-        (Told(200, b'{"id": "in_other", "object": "invoice"}'), "answer_mismatched"),
-        (Told(200, b'{"id": "in_1", "object": "customer"}'), "answer_mismatched"),
-        (Told(200, b'{"id": "in_1", "object": "invoice"}', {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}), "answer_too_early"),
-        (Told(200, b" " * (4 * 1024 * 1024 + 1)), "answer_too_large"),
-        (Told(after=1.5), "stripe_slow"),
+        (Scripted(500, b'{"error": {"message": "oh"}}'), "stripe_failed"),
+        (Scripted(503, b"<html>"), "stripe_failed"),
+        (Scripted(404, b"<html>no such page</html>"), "stripe_failed"),
+        (Scripted(302, b"", {"Location": "http://127.0.0.1:1/"}), "stripe_failed"),
+        (Scripted(400, b'{"error": {"message": "no"}}'), "stripe_refuses"),
+        (Scripted(403, b'{"error": {"message": "no"}}'), "stripe_key_refused"),
+        (Scripted(200, b'{"id": "in_'), "answer_malformed"),
+        (Scripted(200, b"[" * 100_000), "answer_malformed"),
+        (Scripted(200, b"null"), "answer_malformed"),
+        (Scripted(200, b'{"id": "in_other", "object": "invoice"}'), "answer_mismatched"),
+        (Scripted(200, b'{"id": "in_1", "object": "customer"}'), "answer_mismatched"),
+        (Scripted(200, b'{"id": "in_1", "object": "invoice"}', {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}), "answer_too_early"),
+        (Scripted(200, b" " * (4 * 1024 * 1024 + 1)), "answer_too_large"),
+        (Scripted(after=1.5), "stripe_slow"),
     ],
     ids=str,
 )
 async def test_what_fails_is_tried_again_later_and_set_aside_after_the_last_attempt(
-    world: World, told: Told, reason: str
+    world: World, answer: Scripted, reason: str
 ) -> None:
     [event] = await world.arrive(invoice_paid("in_1"))
     for attempt in (1, 2):
-        world.api.told = [told]
+        world.api.scripted = [answer]
         assert await world.fetch() == 1
         assert await world.standing() == [(None, reason, attempt)]
         [due] = await world.rows("select next_attempt_at > now() - interval '1 s' as later from stripe_fetches")
         assert due["later"]
         assert await world.rows("select * from dead_letters") == []
         await world.make_due()
-    world.api.told = [told]
+    world.api.scripted = [answer]
     await world.fetch()
     assert await world.standing() == [("given_up", reason, 3)]
     [letter] = await world.rows("select * from dead_letters")
@@ -79,15 +79,17 @@ async def test_no_connection_is_tried_again(api: StripeApi, database_url: str) -
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("answer", "reason"),
     [
-        (Told(429, b'{"error": {"message": "slow"}}', {"Retry-After": "7"}), "stripe_called_too_often"),
-        (Told(401, b'{"error": {"message": "who"}}', {"Retry-After": "7"}), "stripe_key_refused"),
+        (Scripted(429, b'{"error": {"message": "slow"}}', {"Retry-After": "7"}), "stripe_called_too_often"),
+        (Scripted(401, b'{"error": {"message": "who"}}', {"Retry-After": "7"}), "stripe_key_refused"),
     ],
 )
-async def test_what_is_not_the_objects_fault_costs_it_no_attempt_and_all_wait(world: World, told: Told, reason: str) -> None:
+async def test_a_failure_of_the_api_uses_no_attempt_of_an_object_and_all_wait(
+    world: World, answer: Scripted, reason: str
+) -> None:
     await world.arrive(*(invoice_paid(f"in_{n}") for n in range(5)))
-    world.api.told = [told] * 5
+    world.api.scripted = [answer] * 5
     await world.fetch()
     assert {(outcome, attempts) for outcome, _, attempts in await world.standing()} == {(None, 0)}
     assert reason in {why for _, why, _ in await world.standing()}
@@ -102,7 +104,7 @@ async def test_what_is_not_the_objects_fault_costs_it_no_attempt_and_all_wait(wo
     for n in range(5):
         an = stripe.Invoice(id=f"in_{n}")
         world.api.keep(invoice_object(an, NOW))
-    world.api.told = []
+    world.api.scripted = []
     await world.make_due()
     await world.fetch()
     assert await world.standing() == [("fetched", None, 1)] * 5
@@ -132,7 +134,7 @@ async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_do
     async with world_of(api, database_url, quick) as first, world_of(api, database_url, quick) as second:
         invoice = an_invoice(api)
         await first.arrive(invoice_paid(invoice.id))
-        api.told = [Told(200, json.dumps({**invoice_object(invoice, NOW), "status": "open"}).encode(), after=0.8)]
+        api.scripted = [Scripted(200, json.dumps({**invoice_object(invoice, NOW), "status": "open"}).encode(), after=0.8)]
         slow = asyncio.ensure_future(first.fetcher.run_once())
         await asyncio.sleep(0.5)  # its claim is over, and its answer is not there yet
         assert await second.fetch() == 1
@@ -164,7 +166,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_a_worker_that_is_killed_has_lost_and_doubled_nothing(world: World, database_url: str, stored: bool) -> None:
     invoice = an_invoice(world.api)
     await world.arrive(invoice_paid(invoice.id))
-    world.api.told = [] if stored else [Told(after=3.0)]
+    world.api.scripted = [] if stored else [Scripted(after=3.0)]
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, database_url, world.api.url, KEY)
 
     async def reached() -> bool | None:

@@ -18,7 +18,7 @@ from streams.settings import PaymentSettings
 from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin
 from tests.kafka import settings_of
 from tests.simulators import stripe
-from tests.simulators.stripe_api import KEY, Told
+from tests.simulators.stripe_api import KEY, Scripted
 from tests.simulators.stripe_objects import charge_object, payment_intent_object
 from tests.waiting import eventually
 
@@ -33,12 +33,12 @@ async def test_what_it_names_is_fetched_and_folded_as_a_delivery_of_its_own(worl
     assert await world.fetch() == 1
     [row] = await world.rows("select * from invoices")
     assert (row["id"], row["status"], row["amount_due"], row["amount_paid"]) == (invoice.id, "paid", 2990, 2990)
-    told, answer = await world.rows("select * from webhook_deliveries order by id")
-    assert (told["outcome"], told["type"], answer["outcome"], answer["type"]) == (
+    delivery, answer = await world.rows("select * from webhook_deliveries order by id")
+    assert (delivery["outcome"], delivery["type"], answer["outcome"], answer["type"]) == (
         "accepted", "v1.invoice.paid", "accepted", "invoice.updated",
     )  # fmt: skip
     assert answer["headers"] == {"X-Tallyhook-Origin": "fetch", "X-Tallyhook-Cause": str(event.id)}
-    assert (answer["secret_id"], answer["trace_id"]) == (None, told["trace_id"])
+    assert (answer["secret_id"], answer["trace_id"]) == (None, delivery["trace_id"])
     assert await world.standing() == [("fetched", None, 1)]
     body = json.loads((await world.rows("select data from outbox where id = %s", answer["id"]))[0]["data"])
     assert (body["object"], body["livemode"], body["data"]["object"]["id"]) == ("event", False, invoice.id)
@@ -126,7 +126,7 @@ async def test_a_refund_that_is_in_the_total_of_its_charge_counts_once(world: Wo
     charge = json.dumps({**charge_object(payment, NOW), "amount_refunded": 70}).encode()
     await world.arrive(payment.succeeded(NOW), payment.refund("refund.created", 70, second))
     await world.arrive(thin("v1.charge.refunded", {"id": payment.charge, "type": "charge"}))
-    world.api.told = [Told(200, charge, {"Date": date})]
+    world.api.scripted = [Scripted(200, charge, {"Date": date})]
     await world.fetch()
     assert await world.rows("select amount_refunded from payments") == [{"amount_refunded": 70}]
 
