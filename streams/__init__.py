@@ -1,1 +1,1 @@
-"""The effects: one folder per worker, one processor around all. `pyproject.toml` names the modules that run Faust."""
+"""The workers: one folder for each role, and one processor for all. `pyproject.toml` names the modules that run Faust."""

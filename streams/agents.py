@@ -1,8 +1,8 @@
 """
-The agents of a worker: one for each of its topics, and one batch at a time, whichever of them brings it.
+The agents of a worker: one for each of its topics. The worker handles one batch at a time, whichever agent brings it.
 
-An agent's stream has chunks, one fetch of one partition each, and makes batches of them: what one round can handle.
-A gap between the records that they bring is a loss: Kafka has lost the records in it.
+An agent's stream carries chunks; a chunk is what one fetch brought of one partition. The agent makes batches of them, none
+larger than one round can handle. A gap between their records is a loss: Kafka has lost the records in it.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ class Chunk(list[Record]):
 
 class Chunks(DefaultSchedulingStrategy):
     """
-    Faust's `ConsumerScheduler`, which hands over each partition's records in one message.
+    A `ConsumerScheduler` for Faust that passes the records of each partition on in one message.
 
-    The message has the offset of its last record, so that one acknowledgement covers them all. Faust takes the offsets in between
-    for a gap in the partition, which it commits past.
+    The message has the offset of its last record, so that one acknowledgement covers them all. Faust takes the offsets before
+    it for a gap in the partition, and commits past the gap.
     """
 
     def __init__(self, kafka: Cluster) -> None:
@@ -87,11 +87,11 @@ class Gathered:
 
     @property
     def is_full(self) -> bool:
-        """A batch cannot grow by waiting."""
+        """True once the next batch cannot grow any more by waiting."""
         return len(self._records) >= self._most.records or self._size >= self._most.size
 
     def add(self, chunk: EventT[Chunk]) -> None:
-        """Append a chunk; those of an earlier generation, whose records come again, make way."""
+        """Append a chunk. Chunks of an earlier generation are dropped first: Kafka delivers their records again."""
         if chunk.message.generation_id != self._generation:
             self._generation = chunk.message.generation_id
             self._chunks.clear()
@@ -142,10 +142,10 @@ def _within(most: Most, records: Sequence[Record]) -> tuple[int, int]:
 
 class Continuity:
     """
-    A continuity follows the offsets of one assignment of partitions.
+    The next expected offset of each partition of one assignment, by which lost records are found.
 
-    Nothing here is transactional or compacted, so offsets follow one another: a jump ahead is records that are gone, and one
-    back is a log that has begun anew.
+    No topic is transactional or compacted, so offsets are consecutive: a jump ahead means that records are gone, and a jump
+    back that the log has started again.
     """
 
     def __init__(self, consumer: str) -> None:
@@ -183,31 +183,31 @@ class Work(NamedTuple):
     handle: Callable[[Sequence[Record]], Awaitable[None]]
     """Returns when every record has had its effects, durably; must not raise."""
     lost: Callable[[Sequence[Loss]], Awaitable[None]]
-    """Kafka has lost records that come before those that are handled next; returns when that is recorded."""
+    """Called with the records that Kafka has lost before the next batch; returns when the losses are recorded."""
     reassigned: Callable[[], None]
-    """Partitions were given out; called before their records are handled."""
+    """Called after partitions were assigned, before their records are handled."""
     stuck: Callable[[], None]
-    """A rebalance does not end: this process will not read again."""
+    """Called when a rebalance does not end: this process will not read again."""
 
 
 def add_agents(app: "App", topics: Sequence[str], work: Work) -> None:
     """Register an agent for each topic: `faust agents` cannot list one that has several."""
-    desk = _Desk(app, work)
+    turns = _Turns(app, work)
 
     for topic in topics:
 
         @app.agent(app.topic(app.kafka.named(topic), key_serializer="raw", value_serializer="raw"), name=topic)
         async def agent(stream: StreamT[Chunk]) -> None:
             """Give every event of the topic its effects, once."""
-            chunks = cast("Stream[Chunk]", stream).noack()  # by itself Faust acknowledges also what has failed or was interrupted
+            chunks = cast("Stream[Chunk]", stream).noack()  # Faust's own acknowledgement covers failed and interrupted chunks too
             async for batch in batches(chunks, work.most):
-                await desk.handle(batch)
+                await turns.handle(batch)
                 for chunk in batch.chunks:
                     await chunks.ack(chunk)
 
 
-class _Desk:
-    """A desk has the agents take turns: a batch has all of the worker's lanes, and losses before it are reported first."""
+class _Turns:
+    """Makes the agents take turns: a batch has all of the worker's lanes, and losses before it are reported first."""
 
     def __init__(self, app: "App", work: Work) -> None:
         self._app = app

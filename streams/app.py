@@ -23,7 +23,7 @@ def run(process: str, roles: Mapping[Role, StreamSettings], datadir: str, schema
     """Run a worker of these roles until it is stopped by a signal; returns the exit code."""
     first, *others = build_apps(process, roles, datadir, schema)
     worker = QuietWorker(first, *others, loglevel=None, redirect_stdouts=False, quiet=True)
-    worker.asked = stop
+    worker.stop_request = stop
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
@@ -35,9 +35,9 @@ def build_apps(
     process: str, roles: Mapping[Role, StreamSettings], datadir: str, schema: SchemaWatch, before: Service | None = None
 ) -> list[App]:
     """
-    Make an application for each role, with its agents and tools; the first one's web has the pages of all.
+    Make an application for each role, with its agents and tools; the web server of the first one serves the pages of all.
 
-    `before` starts before the tools of a single role. Nothing connects until then.
+    `before` starts before the tools of any role. Nothing connects until then.
     """
     members = [_member(role, settings, datadir, web=n == 0) for n, (role, settings) in enumerate(roles.items())]
     for member in members:

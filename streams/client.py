@@ -1,4 +1,4 @@
-"""aiokafka's connections: they log in with the password as it is now, and none is made for a consumer that has ended."""
+"""aiokafka's connections: they log in with the current password, and a consumer that has ended opens none."""
 
 from typing import Any
 
@@ -14,14 +14,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
     """
     aiokafka's client, with three changes.
 
-    It keeps the password that it was made with and gives it to each new connection; the file that holds it may have changed.
-    And a call that is under way while it closes, such as the look for the committed offsets in a rebalance, opens its
-    connections again, which then nobody closes. The third is that the bytes of a fetch are there for who reads them again.
+    A new connection uses the current password: aiokafka keeps the one that the client was made with, although the file that
+    holds it may have changed. A closed client opens no connections: a call under way during the close, such as the request for
+    committed offsets in a rebalance, would open them again, and nothing would close them. The bytes of a fetch are kept for a
+    second reading.
     """
 
     _is_closed = False
     fetched: Any = None
-    """The answer to the last fetch, until it is taken; it is whole only in the turn of the loop in which `send` returns."""
+    """The response to the last fetch, until it is taken; it is complete only in the loop's iteration in which `send` returns."""
 
     @property
     def _sasl_plain_password(self) -> str | None:
@@ -29,14 +30,14 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         return given and newest(given)
 
     async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
-        """Send a request, and return what is answered."""
+        """Send a request, and return the response."""
         response = await super().send(node_id, request, **options)
         if isinstance(request, FetchRequest):
             self.fetched = response
         return response
 
     def take_fetched(self) -> list[tuple[TopicPartition, int, int, bytes]]:
-        """Return, once, what the last fetch was answered: each partition with Kafka's error code, its end and its batches."""
+        """Return the response to the last fetch, once: each partition with Kafka's error code, its end offset and its batches."""
         response, self.fetched = self.fetched, None
         return [
             (TopicPartition(topic, partition), code, end, rest[-1] or b"")
@@ -50,7 +51,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         await super().close()
 
     async def _get_conn(self, *arguments: Any, **options: Any) -> AIOKafkaConnection | None:
-        """Return a connection to a broker; None, as for one that is not reached, once this client is closed."""
+        """Return a connection to a broker; None if this client is closed, as for a broker that cannot be reached."""
         connection = None if self._is_closed else await super()._get_conn(*arguments, **options)
         if connection and self._is_closed:
             await connection.close()

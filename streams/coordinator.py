@@ -1,4 +1,4 @@
-"""Guards around aiokafka's side of a consumer group: against two ways to lose one's place, and for a right that is missing."""
+"""Guards around aiokafka's group coordinator: against two ways to lose the committed offsets, and for missing rights."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,11 +12,12 @@ FORBIDDEN: Final = (errors.TopicAuthorizationFailedError, errors.GroupAuthorizat
 
 def guard(coordinator: Any, generation: Callable[[], int]) -> None:
     """
-    Have a coordinator commit only as a member of the `generation` whose records were read, and raise on failed answers.
+    Make a coordinator commit only as a member of the `generation` whose records were read, and raise on error responses.
 
-    A worker that was cut off until its group forgot it would commit without a membership, which Kafka accepts while the group is
-    empty: over what an operator had moved it to. And to OffsetFetch a broker that is not the coordinator any more answers with an
-    error beside an empty list, which aiokafka reads as a group that has never committed, and so begins at the beginning.
+    A worker that was cut off until its group removed it would commit without a membership. Kafka accepts that while the group
+    is empty, and the commit would overwrite offsets that an operator had moved. And a broker that is no longer the coordinator
+    answers OffsetFetch with an error and an empty list: aiokafka would take that for a group that has never committed, and read
+    from the beginning.
     """
     commit, send = coordinator._do_commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no other seam
 
@@ -40,10 +41,10 @@ def guard(coordinator: Any, generation: Callable[[], int]) -> None:
 
 def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], retry: float) -> None:
     """
-    Have a coordinator try again after `retry` seconds where Kafka refuses it for a right, and report that to `suspect`.
+    Make a coordinator retry after `retry` seconds where Kafka refuses it for a missing right, and report that to `suspect`.
 
-    aiokafka hands such an error to the next call of its user, and does nothing until then; Faust makes no such call, and ends the
-    process for a commit that is refused. Such a commit counts as one of a generation that is over: it is made again.
+    aiokafka raises such an error in the next call of its user, and does nothing until then. Faust makes no such call, and ends
+    the process when a commit is refused. Here a refused commit counts as one of a generation that is over: it is made again.
     """
     push, commit, send = coordinator._push_error_to_user, coordinator.commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no other seam
 
@@ -53,7 +54,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], ret
             return
         suspect(error)
         await asyncio.wait([coordinator._closing], timeout=retry)  # noqa: SLF001  # likewise
-        coordinator.request_rejoin()  # the task that was refused has ended, and begins anew with a membership
+        coordinator.request_rejoin()  # the refused task has ended; a new one starts with the next membership
 
     async def commit_if_permitted(assignment: Any, offsets: Any) -> None:
         try:
@@ -62,7 +63,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], ret
             suspect(error)
             raise errors.CommitFailedError(f"{error!r}; to be made again, as if the group had already rebalanced") from error
 
-    async def send_and_look(request: Any) -> Any:
+    async def send_and_report(request: Any) -> Any:
         response = await send(request)
         if isinstance(request, OffsetFetchRequest):
             codes = {code for _, places in response.topics for *_, code in places}
@@ -73,4 +74,4 @@ def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], ret
 
     coordinator._push_error_to_user = push_or_wait  # noqa: SLF001  # likewise
     coordinator.commit_offsets = commit_if_permitted
-    coordinator._send_req = send_and_look  # noqa: SLF001  # likewise
+    coordinator._send_req = send_and_report  # noqa: SLF001  # likewise

@@ -18,17 +18,17 @@ from runtime.renewal import newest
 _RENEWED_AT: Final = 0.8
 """The part of its life after which a token is replaced."""
 _LIFE: Final = 300.0
-"""Seconds that a token is good for whose answer does not say it (RFC 6749, section 5.1, only recommends that it does)."""
+"""The life in seconds of a token whose response does not state it (RFC 6749, section 5.1, only recommends that it does)."""
 _LIMIT: Final = aiohttp.ClientTimeout(total=10)
 
 
 def credentials_of(kafka: Cluster) -> Credentials | None:
-    """None where the brokers ask for nothing. Raises OSError for TLS files that cannot be used."""
+    """Return the credentials, or None if the brokers require none. Raises OSError for TLS files that cannot be used."""
     context = kafka.tls.context() if kafka.tls else None
     if kafka.oauth:
         return OAuthCredentials(oauth_cb=Tokens(kafka.oauth), ssl_context=context)
     if kafka.mechanism:
-        assert kafka.username, "the settings ask for a name with each of these mechanisms"  # noqa: S101  # narrows the type
+        assert kafka.username, "the settings require a username with each of these mechanisms"  # noqa: S101  # narrows the type
         assert kafka.password, "likewise"  # noqa: S101  # same
         return SASLCredentials(
             username=kafka.username, password=kafka.password.value, ssl_context=context, mechanism=kafka.mechanism
@@ -46,7 +46,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
         self._until = 0.0
 
     async def token(self) -> str:
-        """Raises OSError, TimeoutError or aiohttp.ClientError while the endpoint gives none: aiokafka connects again later."""
+        """Return a valid token. Raises OSError, TimeoutError or aiohttp.ClientError: aiokafka then connects again later."""
         async with self._lock:
             if time.monotonic() >= self._until:
                 self._token, life = await self._fetch()
@@ -65,7 +65,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
 
 
 class _Granted(msgspec.Struct):
-    """RFC 6749, section 5.1."""
+    """A token response (RFC 6749, section 5.1)."""
 
     access_token: str
     expires_in: float = _LIFE

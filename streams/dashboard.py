@@ -43,11 +43,11 @@ class AgentFigures(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WorkerFigures(msgspec.Struct, frozen=True, rename="camel"):
-    """The figures of one role; those of its metrics are of the role, whichever agent brought the events."""
+    """The figures of one role; those from its metrics count the events of all its agents together."""
 
     worker: str
     waiting: bool
-    """True while it waits for a server that is away."""
+    """True while it waits for a server that does not answer."""
     in_hand: int
     """Events that were fetched and are not acknowledged."""
     handled: int
@@ -100,7 +100,7 @@ def _role(member: Member, held: list[Held]) -> WorkerFigures:
 
 
 def render(dashboard: Dashboard, title: str) -> str:
-    """The page, which looks again every few seconds."""
+    """Return the page, which refreshes itself every few seconds."""
     template = _environment().get_template("agents.html")
     return template.render(now=dashboard, title=title, links=_LINKS, level_of=level_of, short=short, seconds=_seconds)
 

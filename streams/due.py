@@ -1,9 +1,9 @@
 """
 Attempts at due rows, beside the handler.
 
-Rows of a table are due at a time. A worker claims them for a while, makes its attempts side by side, renews the claims meanwhile,
-and writes ended attempts down together, many to a commit. The subclass decides for which rows there is room, what an attempt is
-and what follows from it.
+Each row has a time at which it is due. A worker claims due rows for a while, makes its attempts concurrently, renews the claims
+meanwhile, and stores the results of ended attempts together, many in one commit. The subclass decides for which rows there is
+room, what an attempt is and what follows from it.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from streams.processor import passing_reason
 log = structlog.get_logger()
 
 UNWRITABLE: Final = "outcome_unwritable"
-_QUIET: Final = 2
-"""Rounds in which nothing was done, after which a sender is at rest; in one of them the next due time was asked for."""
+_IDLE_ROUNDS: Final = 2
+"""Rounds without work after which a sender is at rest; in one of them it has read the next due time."""
 _AT_REST_MAX: Final = 15.0
-"""Seconds between two looks at rest, or a claim where that is shorter: so a claim that another worker has made meanwhile, and
-may leave behind, is known of before it ends. All else that becomes due is heard of, or known before."""
+"""The longest pause of a sender at rest in seconds, unless a claim is shorter. So the sender reads of a claim that another
+worker has made meanwhile before that claim ends. All other due rows are notified, or their time was read before."""
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 
@@ -56,8 +56,8 @@ class Done(NamedTuple):
     settled: int
 
 
-class Words(NamedTuple):
-    """The names of a sender: of its loop in metrics, and of its log lines about outages."""
+class SenderNames(NamedTuple):
+    """The names of a sender: of its loop in metrics, and of its log events about outages."""
 
     loop: str
     postponed: str
@@ -68,15 +68,15 @@ class DueSender(ABC, Generic[Row, Ended]):
     """
     The attempts of one worker between `open` and `close`.
 
-    It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`hearing`), and every `poll`
-    in any case; at rest it looks less often. Between two rounds are `spacing` seconds at least, so that attempts that end
-    meanwhile are written down in one commit. `hold` keeps it from beginning.
+    It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`wake_listener`), and every
+    `poll` in any case; at rest it looks less often. Two rounds are at least `spacing` seconds apart, so that the results of
+    attempts that end meanwhile are stored in one commit. `hold` can keep it from starting.
     """
 
     def __init__(
         self,
         pool: Pool,
-        words: Words,
+        names: SenderNames,
         heartbeat: Heartbeat,
         *,
         lease: timedelta,
@@ -86,24 +86,24 @@ class DueSender(ABC, Generic[Row, Ended]):
         context: Mapping[str, object] | None = None,
     ) -> None:
         self._pool = pool
-        self._words = words
+        self._names = names
         self._poll = poll.total_seconds()
         self._claims = Claims(lease)
-        self._asked_at, self._due_at = -math.inf, math.inf
-        self._quiet = 0
+        self._read_at, self._due_at = -math.inf, math.inf
+        self._idle_rounds = 0
         self._under_way: dict[asyncio.Task[Ended], Row] = {}
         self._ended: list[Ended] = []
-        self._failures = Failures(words.loop, postponed=words.postponed, passing=passing_reason, longest_away=1.0)
+        self._failures = Failures(names.loop, postponed=names.postponed, passing=passing_reason, longest_away=1.0)
         self.heartbeat = heartbeat
         self._service = Service(
-            words.loop,
+            names.loop,
             self._turn,
             self._failures,
             hold=hold,
             grace=_LAST_ANSWERS,
             spacing=spacing,
             heartbeat=heartbeat,
-            beat_every=self._claims.every.total_seconds(),
+            beat_every=self._claims.renew_every.total_seconds(),
             context=lambda: context or {},
         )
         self.open, self.wake = self._service.open, self._service.wake
@@ -118,11 +118,11 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     async def renew(self, connection: AsyncConnection, rows: Collection[Row]) -> Iterable[UUID]:
-        """Extend the claims of these; returns the ids of those that no other worker has claimed meanwhile."""
+        """Extend the claims on these rows; returns the ids of those that no other worker has claimed meanwhile."""
 
     @abstractmethod
     def without_attempt(self, row: Row) -> Ended | None:
-        """Decide about a row that is not to be attempted any more; returns None for one that is."""
+        """Decide about a row that must not be attempted any more; returns None if it may be attempted."""
 
     @abstractmethod
     async def attempt(self, row: Row, check: Callable[[], None]) -> Ended:
@@ -130,14 +130,14 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     def broken(self, row: Row, error: BaseException) -> Ended:
-        """Decide what follows from an attempt that raised: that is our own fault, and only this row's."""
+        """Decide what follows from an attempt that raised: the fault is ours, and affects only this row."""
 
     @abstractmethod
     async def settle(self, ended: Sequence[Ended]) -> int:
-        """Write ended attempts down; returns how many of them still were their row's. Raises only what may pass later."""
+        """Store the results of ended attempts; returns how many still held their claim. Raises only errors that may pass."""
 
     async def close(self) -> None:
-        """Stop; what does not end in time is cut off, and repeated by another worker under the same message id."""
+        """Stop. An attempt that does not end in time is cancelled, and another worker repeats it under the same message id."""
         until = now() + _LAST_ANSWERS
         await self._service.close()
         if self._under_way:
@@ -145,27 +145,27 @@ class DueSender(ABC, Generic[Row, Ended]):
             for task in late:
                 task.cancel()
                 self._claims.drop(self._under_way.pop(task).id)
-            await asyncio.gather(*late, return_exceptions=True)  # before what they use is closed
+            await asyncio.gather(*late, return_exceptions=True)  # before the clients that they use are closed
         self._gather()
         try:
             await self._settle()
-        except Exception as error:  # noqa: BLE001  # each of them is repeated when its claim runs out
+        except Exception as error:  # noqa: BLE001  # each attempt is repeated when its claim runs out
             reason = passing_reason(error) or "internal_error"
-            log.warning(self._words.unsettled, reason=reason, number=len(self._ended), error=described(error))
+            log.warning(self._names.unsettled, reason=reason, number=len(self._ended), error=described(error))
 
     async def run_once(self) -> Done:
-        """Write the attempts down that have ended, then begin due rows for which there is room."""
+        """Store the results of ended attempts, then start attempts at due rows for which there is room."""
         self._gather()
         settled = await self._settle()
         async with self._pool.connection() as connection:
             if self._claims.due:
-                asked_at = now()
-                self._claims.renew(await self.renew(connection, [*self._under_way.values()]), asked_at)
-            await self._look_ahead(connection)
+                sent_at = now()
+                self._claims.renew(await self.renew(connection, [*self._under_way.values()]), sent_at)
+            await self._read_next_due(connection)
             return Done(await self.begin(connection), settled)
 
     def start(self, rows: Collection[Row], claimed_at: float) -> None:
-        """Begin an attempt at each of these; `claimed_at` is when their claim was sent, by `runtime.heartbeat.now`."""
+        """Start an attempt at each of these rows; `claimed_at` is when their claim was sent, by `runtime.heartbeat.now`."""
         self._claims.take([row.id for row in rows], claimed_at)
         for row in rows:
             if (ended := self.without_attempt(row)) is not None:
@@ -184,16 +184,16 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     async def _turn(self) -> float:
         done = await self.run_once()
-        self._quiet = 0 if self._under_way or any(done) else self._quiet + 1
+        self._idle_rounds = 0 if self._under_way or any(done) else self._idle_rounds + 1
         at_rest = max(self._poll, min(self._claims.duration.total_seconds(), _AT_REST_MAX))
-        return min(self._poll if self._quiet < _QUIET else at_rest, max(0.0, self._due_at - now()) + _LATE)
+        return min(self._poll if self._idle_rounds < _IDLE_ROUNDS else at_rest, max(0.0, self._due_at - now()) + _LATE)
 
-    async def _look_ahead(self, connection: AsyncConnection) -> None:
-        """Ask for the next due time where the last one has come, and otherwise once in a `poll`."""
+    async def _read_next_due(self, connection: AsyncConnection) -> None:
+        """Read the next due time once the last one has come, and otherwise once in a `poll`."""
         moment = now()
-        if moment >= min(self._due_at, self._asked_at + self._poll):
+        if moment >= min(self._due_at, self._read_at + self._poll):
             seconds = await self.next_due(connection)
-            self._asked_at, self._due_at = moment, math.inf if seconds is None else moment + seconds
+            self._read_at, self._due_at = moment, math.inf if seconds is None else moment + seconds
 
     async def _attempt(self, row: Row) -> Ended:
         def check() -> None:
@@ -205,11 +205,11 @@ class DueSender(ABC, Generic[Row, Ended]):
         for task in [task for task in self._under_way if task.done()]:
             row = self._under_way.pop(task)
             self._claims.drop(row.id)
-            error = asyncio.CancelledError("cut off from within") if task.cancelled() else task.exception()
+            error = asyncio.CancelledError("the attempt cancelled itself") if task.cancelled() else task.exception()
             self._ended.append(task.result() if error is None else self.broken(row, error))
 
     async def _settle(self) -> int:
-        """Write all ended attempts down; while Postgres is away they are kept for the next round."""
+        """Store the results of all ended attempts; while Postgres is unavailable they are kept for the next round."""
         if not self._ended:
             return 0
         batch = self._ended[:]
@@ -218,8 +218,8 @@ class DueSender(ABC, Generic[Row, Ended]):
         return settled
 
 
-def hearing(url: str, channel: str, *senders: DueSender[Any, Any]) -> Listener:
-    """Return the service that wakes these senders when rows have become due by a commit that called `announce`."""
+def wake_listener(url: str, channel: str, *senders: DueSender[Any, Any]) -> Listener:
+    """Return the service that wakes these senders when a commit that called `announce` has made rows due."""
 
     def wake(_: str = "") -> None:
         for sender in senders:
@@ -229,11 +229,11 @@ def hearing(url: str, channel: str, *senders: DueSender[Any, Any]) -> Listener:
 
 
 async def announce(connection: AsyncConnection, channel: str) -> None:
-    """Wake the senders of all workers when the transaction commits. It is a hint: they look every now and then anyway."""
+    """Wake the senders of all workers when the transaction commits. It is only a hint: they also look at intervals."""
     await connection.execute("select pg_notify(%s, '')", (channel,))
 
 
-async def settle_apart(
+async def settle_in_parts(
     batch: Sequence[Ended],
     write: Callable[[Sequence[Ended]], Awaitable[int]],
     culprit: Callable[[Ended, Exception], Awaitable[int]],
@@ -241,7 +241,7 @@ async def settle_apart(
     """
     Write the batch in one transaction if possible; a part that cannot be written is found and handed to `culprit`.
 
-    Returns the sum of what `write` and `culprit` return. Raises only what may pass later: the batch may then be handed in again.
+    Returns the sum of what `write` and `culprit` return. Raises only errors that may pass: then the batch may be tried again.
     """
     try:
         return await write(batch)
@@ -251,4 +251,4 @@ async def settle_apart(
         if len(batch) == 1:
             return await culprit(batch[0], error)
     middle = len(batch) // 2
-    return await settle_apart(batch[:middle], write, culprit) + await settle_apart(batch[middle:], write, culprit)
+    return await settle_in_parts(batch[:middle], write, culprit) + await settle_in_parts(batch[middle:], write, culprit)

@@ -52,7 +52,7 @@ class StreamError(Failure[WordT]):
     """
     Base of this package's errors.
 
-    The detail is stored and shown to operators: what it quotes of another error is free of our secrets and of Postgres' rows.
+    The detail is stored and shown to operators: what it quotes from another error holds none of our secrets or Postgres' rows.
     """
 
     def __init__(self, reason: WordT, detail: str) -> None:
@@ -60,7 +60,7 @@ class StreamError(Failure[WordT]):
 
 
 class Transient(StreamError[TransientReason]):
-    """A server that the work needs is away: the same batch is tried again, with backoff, and the partition waits."""
+    """A server that the work needs is unavailable: the same batch is tried again, with backoff, and the partition waits."""
 
 
 class Poison(StreamError[PoisonReason | FetchReason | SchemaReason]):

@@ -21,27 +21,27 @@ _PATIENCE: Final = 15.0  # seconds
 
 
 class Worker(faust.Worker):
-    """Faust's worker, stopped by SIGHUP too, which may ignore a signal for so long only."""
+    """Faust's worker, which SIGHUP stops too, and which exits at the latest `_PATIENCE` after a signal."""
 
-    asked: Stop | None = None
-    """The request to stop that took the signals until here."""
+    stop_request: Stop | None = None
+    """The object that received the signals until this worker handles them."""
 
     @override
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        return [_SideBySide([*super().on_init_dependencies()])]
+        return [_Concurrent([*super().on_init_dependencies()])]
 
     @override
     def install_signal_handlers(self) -> None:
         super().install_signal_handlers()
         for number in stop_signals():
             self.loop.add_signal_handler(number, self._schedule_shutdown, number)
-        if self.asked and self.asked.asked:
+        if self.stop_request and self.stop_request.asked:
             self._schedule_shutdown(signal.SIGTERM)
 
     @override
     def _schedule_shutdown(self, signal: Any) -> None:
-        if self.asked:
-            self.asked.ask()
+        if self.stop_request:
+            self.stop_request.ask()
         leave_within(_PATIENCE)
         super()._schedule_shutdown(signal)
 
@@ -52,18 +52,19 @@ class Worker(faust.Worker):
 
 
 class QuietWorker(Worker):
-    """The same without Faust's own logging and its spinner: lines of JSON and nothing else, as the process has set them up."""
+    """A worker without Faust's own logging and spinner: it writes only lines of JSON, as the process has configured them."""
 
     @override
     def _setup_logging(self) -> None:
         self.spinner = None
 
 
-class _SideBySide(Service):
+class _Concurrent(Service):
     """
     Starts and stops services at the same time.
 
-    An application has started when it has its first partitions, and stopped when its batch is done: none waits for another.
+    An application has started when it has its first partitions, and stopped when its batch is done. None has to wait for
+    another.
     """
 
     def __init__(self, services: Iterable[ServiceT]) -> None:

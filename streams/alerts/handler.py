@@ -24,7 +24,7 @@ from schemas.operations import AlertRaised, Channel, SendNotification
 from schemas.partners import check_signing
 from schemas.text import Email, Phone, Recipient, accepts
 from streams.alerts import webhook
-from streams.due import hearing
+from streams.due import wake_listener
 from streams.leads.crm import opened_crm
 from streams.records import data_of
 from streams.role import Role, Running
@@ -136,8 +136,8 @@ class AlertsHandler:
 async def _opened(settings: AlertSettings, pool: Pool) -> AsyncIterator[Running]:
     async with opened_crm(_TIMEOUT, settings.outbound_allow, lambda: datetime.now(UTC)) as crm:
         sender = webhook.AlertWebhook(pool, crm, lambda: settings.newest, lease=settings.lock_lease)
-        heard = hearing(settings.database_url, webhook.DUE_CHANNEL, sender)
-        yield Running(AlertsHandler(settings), (heard, sender), (sender.heartbeat,))
+        listener = wake_listener(settings.database_url, webhook.DUE_CHANNEL, sender)
+        yield Running(AlertsHandler(settings), (listener, sender), (sender.heartbeat,))
 
 
 ALERTS: Final = Role(AlertsHandler.consumer, _opened, AlertSettings)

@@ -17,7 +17,7 @@ from runtime.heartbeat import Heartbeat, now
 from runtime.settings import Secret
 from schemas.envelope import Event
 from schemas.operations import AlertRaised
-from streams.due import DueSender, Words, announce
+from streams.due import DueSender, SenderNames, announce
 from streams.leads.crm import Crm, Request, signed_headers
 
 log = structlog.get_logger()
@@ -91,8 +91,8 @@ class AlertWebhook(DueSender[Waiting, Ended]):
     """The attempts of this worker; every attempt at an alert has the same message id and body."""
 
     def __init__(self, pool: Pool, crm: Crm, hook: Callable[[], Hook], *, lease: timedelta) -> None:
-        words = Words("alert web hook", "waiting", "alerts_unsettled")
-        super().__init__(pool, words, Heartbeat("alert web hook"), lease=lease, poll=_POLL)
+        names = SenderNames("alert web hook", "waiting", "alerts_unsettled")
+        super().__init__(pool, names, Heartbeat("alert web hook"), lease=lease, poll=_POLL)
         self._crm = crm
         self._hook = hook
 

@@ -26,7 +26,7 @@ from runtime.service import Hold
 from runtime.sessions import DEFAULT_LEASE
 from runtime.tracing import continue_trace, span_id_of, trace_id_of
 from schemas.partners import Partner
-from streams.due import DueSender, Words
+from streams.due import DueSender, SenderNames
 from streams.leads import delivery_store
 from streams.leads.breakers import Breaker, Breakers
 from streams.leads.crm import UNSENT, Crm
@@ -103,8 +103,8 @@ class Dispatcher(DueSender[Claimed, Ended]):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         draw: Callable[[], float] = random.random,
     ) -> None:
-        words = Words("leads", "leads_postponed", "leads_unsettled")
-        super().__init__(pool, words, heartbeat or Heartbeat("deliveries"), lease=limits.lease, poll=limits.poll, hold=hold)
+        names = SenderNames("leads", "leads_postponed", "leads_unsettled")
+        super().__init__(pool, names, heartbeat or Heartbeat("deliveries"), lease=limits.lease, poll=limits.poll, hold=hold)
         self._crm = crm
         self._partners = partners
         self._limits = limits

@@ -22,7 +22,7 @@ from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease
 from runtime.service import Service
 from runtime.sessions import DEFAULT_LEASE
-from streams.due import hearing
+from streams.due import wake_listener
 from streams.leads.crm import opened_crm
 from streams.leads.decisions import Policy
 from streams.leads.dispatcher import Dispatcher, Limits
@@ -126,10 +126,10 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
             hold=hold,
             now=clock.now,
         )
-        heard = hearing(settings.database_url, DUE_CHANNEL, dispatcher)
+        listener = wake_listener(settings.database_url, DUE_CHANNEL, dispatcher)
         for view in (config, partners):
             view.on_read(dispatcher.wake)
-        services = (clock.reading(pool), ownership.keeping(dispatcher.busy, dispatcher.wake), heard, dispatcher)
+        services = (clock.reading(pool), ownership.keeping(dispatcher.busy, dispatcher.wake), listener, dispatcher)
         yield Running(LeadsHandler(), services, (heartbeat,))
 
 

@@ -14,7 +14,7 @@ from outbox.append import append
 from runtime import tracing
 from runtime.database import Pool
 from runtime.tracing import Trace, parse_traceparent
-from streams.due import UNWRITABLE, settle_apart
+from streams.due import UNWRITABLE, settle_in_parts
 from streams.leads import delivery_store, store
 from streams.leads.decisions import Exhausted, Rejected
 from streams.leads.outcomes import Ended, alert_of, outcome_of
@@ -34,7 +34,7 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
         with tracing.unit(_causes(part)):
             return await _write_down(pool, part)
 
-    return await settle_apart(batch, write, partial(_settle_culprit, pool))
+    return await settle_in_parts(batch, write, partial(_settle_culprit, pool))
 
 
 async def _settle_culprit(pool: Pool, ended: Ended, error: Exception) -> int:

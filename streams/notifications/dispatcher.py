@@ -21,7 +21,7 @@ from runtime.service import Hold
 from runtime.tracing import continue_trace, parse_traceparent, span_id_of, trace_id_of
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
 from streams.claims import ClaimOver
-from streams.due import UNWRITABLE, DueSender, Words, settle_apart
+from streams.due import UNWRITABLE, DueSender, SenderNames, settle_in_parts
 from streams.notifications import store
 from streams.notifications.decisions import Policy, RetryIn, after_failure
 from streams.notifications.mails import Message
@@ -59,9 +59,9 @@ class Dispatcher(DueSender[Notification, Ended]):
         poll: timedelta,
         hold: Hold | None = None,
     ) -> None:
-        words = Words(f"notifications {channel}", "waiting", "notifications_unsettled")
+        names = SenderNames(f"notifications {channel}", "waiting", "notifications_unsettled")
         heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
-        super().__init__(pool, words, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
+        super().__init__(pool, names, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
         self.channel: Final[Channel] = channel
         self.sender = sender
         """May be replaced: messages under way keep theirs. Without one none begins."""
@@ -110,7 +110,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         return self._after(row, SendFailed(SendReason.ATTEMPT_FAILED, described(error)))
 
     async def settle(self, ended: Sequence[Ended]) -> int:
-        return await settle_apart(ended, self._write, self._lose)
+        return await settle_in_parts(ended, self._write, self._lose)
 
     async def _send(self, notification: Notification, check: Callable[[], None]) -> None:
         message, sender = self._message(notification), self.sender

@@ -17,7 +17,7 @@ from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSuppressed, SendNotification
 from schemas.templates import TemplateError, check, fields_of
 from schemas.text import RECIPIENT_BYTES, cut
-from streams.due import hearing
+from streams.due import wake_listener
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Fail, Policy, Queue, decide
@@ -155,8 +155,8 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
             follow(dispatcher, settings)
             settings.on_change(partial(follow, dispatcher), f"notify_{dispatcher.channel.lower()}_url")
             config.on_read(dispatcher.wake)
-        heard = hearing(settings.database_url, store.DUE_CHANNEL, *dispatchers)
-        yield Running(handler, (heard, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
+        listener = wake_listener(settings.database_url, store.DUE_CHANNEL, *dispatchers)
+        yield Running(handler, (listener, *dispatchers), tuple(dispatcher.heartbeat for dispatcher in dispatchers))
 
 
 NOTIFICATIONS: Final = Role(NotificationsHandler.consumer, _opened, NotificationSettings)

@@ -11,7 +11,7 @@ import pytest
 from projections.leads import DUE_CHANNEL
 from projections.partners import ask_probe
 from runtime.service import running
-from streams.due import hearing, settle_apart
+from streams.due import settle_in_parts, wake_listener
 from tests.integration.streams.delivering import Clock, Leads, leads_on, round_of
 from tests.simulators.crm import hang, status
 from tests.simulators.partner import lead
@@ -49,7 +49,10 @@ async def until(leads: Leads, lead_id: UUID, **expected: Any) -> None:
 
 async def test_a_lead_is_delivered_when_its_commit_is_heard_of(leads: Leads, database_url: str) -> None:
     [first] = await leads.take_in(lead("before"))
-    async with leads.dispatcher(poll=RARELY) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+    async with (
+        leads.dispatcher(poll=RARELY) as dispatcher,
+        running(wake_listener(database_url, DUE_CHANNEL, dispatcher), dispatcher),
+    ):
         await until(leads, first, status="delivered")
         [second] = await leads.take_in(lead("after"))
         await until(leads, second, status="delivered")
@@ -94,7 +97,10 @@ async def test_a_probe_that_is_asked_for_is_heard_of(leads: Leads, database_url:
     leads.crm.answers("/acme", status(500))
     [lead_id] = await leads.take_in(lead("1"))
     limits: dict[str, Any] = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
-    async with leads.dispatcher(**limits) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+    async with (
+        leads.dispatcher(**limits) as dispatcher,
+        running(wake_listener(database_url, DUE_CHANNEL, dispatcher), dispatcher),
+    ):
         await until(leads, lead_id, status="retrying")
         leads.crm.answers("/acme", status(200))
         async with leads.pool.connection() as connection:
@@ -106,7 +112,10 @@ async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads,
     leads.crm.answers("/acme", status(500))
     [lead_id] = await leads.take_in(lead("1"))
     limits: dict[str, Any] = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}
-    async with leads.dispatcher(**limits) as dispatcher, running(hearing(database_url, DUE_CHANNEL, dispatcher), dispatcher):
+    async with (
+        leads.dispatcher(**limits) as dispatcher,
+        running(wake_listener(database_url, DUE_CHANNEL, dispatcher), dispatcher),
+    ):
         await until(leads, lead_id, status="retrying")
         [other] = await leads.take_in(lead("2"))
         [healthy] = await leads.take_in(lead("3", "other"))
@@ -150,6 +159,6 @@ async def test_of_a_batch_the_one_that_cannot_be_written_is_found_and_the_others
         culprits.append((one, str(error)))
         return 0
 
-    assert await settle_apart(range(8), write, culprit) == 7
+    assert await settle_in_parts(range(8), write, culprit) == 7
     assert sorted(written) == [0, 1, 2, 3, 4, 6, 7]
     assert culprits == [(5, "not this one")]

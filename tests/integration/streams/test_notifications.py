@@ -27,7 +27,7 @@ from schemas import registry
 from schemas.envelope import Event
 from schemas.operations import SendNotification
 from schemas.text import RECIPIENT_BYTES
-from streams.due import hearing
+from streams.due import wake_listener
 from streams.errors import Poison
 from streams.notifications import store
 from streams.notifications.decisions import Policy
@@ -349,7 +349,7 @@ async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(wo
 
 async def test_it_is_sent_when_its_commit_is_heard_of(worker: Worker, database_url: str) -> None:
     dispatcher = worker.dispatcher(poll=timedelta(hours=1))
-    async with running(hearing(database_url, store.DUE_CHANNEL, dispatcher), dispatcher):
+    async with running(wake_listener(database_url, store.DUE_CHANNEL, dispatcher), dispatcher):
         for name in ("jo", "zoe"):
             sent = await worker.command(f"{name}@example.com")
 
