@@ -67,7 +67,7 @@ class Live:
         """Listen while there are streams, and no longer."""
         async with self._turn:
             if self._streams and self._listener is None:
-                self._listener = Listener(self._url, WAKE_CHANNEL, heard=self._wake, reconnected=self._wake)
+                self._listener = Listener(self._url, WAKE_CHANNEL, on_notify=self._wake, on_connect=self._wake)
                 await self._listener.open()
             elif not self._streams and self._listener:
                 listener, self._listener = self._listener, None

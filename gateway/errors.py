@@ -69,7 +69,7 @@ class Reason(StrEnum):
     )  #: Another partner has this id with other characters between its letters and digits.
     CRM_URL_REFUSED = "crm_url_refused", 422  #: The address of the CRM is in a private network.
     SECRET_INVALID = "secret_invalid", 422  #: The secret has another form than its kind needs, or is a placeholder.
-    SEAL_KEYS_MISSING = "seal_keys_missing", 409  #: `SECRET_KEYS` is not set, and no secret is stored without being sealed.
+    SEAL_KEYS_MISSING = "seal_keys_missing", 409  #: `SECRET_KEYS` is not set, and no secret is stored unsealed.
     SEAL_UNREADABLE = "seal_unreadable", 409  #: The secrets are sealed under a key that `SECRET_KEYS` does not hold.
     DEAD_LETTER_SETTLED = "dead_letter_settled", 409  #: The dead letter was already retried or discarded.
     PERIOD_NOT_KEPT = "period_not_kept", 422  #: The whole period is older than the retention.

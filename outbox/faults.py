@@ -56,11 +56,11 @@ def in_full(kafka: Cluster, fault: Fault) -> Fault:
     """The fault with what a look at the certificates says: librdkafka does not tell whether one has expired."""
     why: str | None = None
     if fault is _UNTRUSTED and kafka.tls:
-        why = handshakes.fault_of(handshakes.ends_of_kafka(kafka.servers), kafka.tls.ca)
+        why = handshakes.fault_of(handshakes.servers_of_kafka(kafka.servers), kafka.tls.ca)
     elif fault is _UNKNOWN and kafka.tls and kafka.tls.cert:
-        from runtime.certificates import end_of_file  # noqa: PLC0415  # takes its time at each start, and is hardly ever needed
+        from runtime.certificates import expiry_of  # noqa: PLC0415  # takes its time at each start, and is hardly ever needed
 
-        until = end_of_file(kafka.tls.cert)
+        until = expiry_of(kafka.tls.cert)
         why = "ours has expired" if until and until <= datetime.now(UTC) else None
     return fault._replace(text=f"{fault.text}: {why}") if why else fault
 

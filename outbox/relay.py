@@ -40,7 +40,7 @@ class Relay:
     def run(self) -> None:
         """Relay until asked to stop."""
         failures = Failures("relay", postponed="relay_interrupted")
-        while not self._stop.asked:
+        while not self._stop.requested:
             failures.begin()
             try:
                 with (

@@ -88,7 +88,7 @@ class Session:
         self._connection.add_notify_handler(self._wake)
         self._connection.execute(f"listen {WAKE_CHANNEL}")
         self.shards.join()
-        while not self._stop.asked:
+        while not self._stop.requested:
             self._keep_time()
             self._woken = False
             counts = self.run_once()
@@ -125,7 +125,7 @@ class Session:
         return counts
 
     def _next_rows(self) -> relay_store.Pending:
-        while not self._held.full and not self._stop.asked:
+        while not self._held.full and not self._stop.requested:
             self._lease.beat()
             self._lease.check()
             pending = self._read()
@@ -216,7 +216,7 @@ class Session:
         self._lease.check()
         if time.monotonic() >= self._measure_at:
             self._measure()
-        return not self._stop.asked
+        return not self._stop.requested
 
     def _finish_all(self, limit: float) -> None:
         until = time.monotonic() + limit

@@ -24,8 +24,8 @@ def shown(url: str) -> str:
     """
     `scheme://host:port`, for a database with its name; without user, password, query and fragment.
 
-    An address that does not read cleanly is not shown at all: an unquoted `/`, `#` or `@` in a password makes a part of it look
-    like a host or a path.
+    An address that cannot be parsed cleanly is withheld: an unquoted `/`, `#` or `@` in a password makes a part of it look like a
+    host or a path.
     """
     if not has_target(url):
         return WITHHELD
@@ -37,7 +37,7 @@ def shown(url: str) -> str:
 
 
 def has_target(url: str) -> bool:
-    """Report whether the part that is read as a host can be one; a piece of an unquoted password seldom can."""
+    """Report whether the part that is parsed as the host can be one; a piece of an unquoted password rarely can."""
     try:
         parts = urlsplit(url)
         _ = parts.port if "," not in parts.netloc else None

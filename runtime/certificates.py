@@ -1,4 +1,4 @@
-"""Certificates in files of our own."""
+"""Certificates in our own files."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from cryptography.x509 import load_pem_x509_certificates
 
 
-def end_of_file(path: Path) -> datetime | None:
-    """Return the end of the first certificate's time; None where the file cannot be read, which the settings report."""
+def expiry_of(path: Path) -> datetime | None:
+    """Return when the first certificate expires; None if the file cannot be read, which the settings report."""
     try:
         return load_pem_x509_certificates(path.read_bytes())[0].not_valid_after_utc
     except (OSError, ValueError):

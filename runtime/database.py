@@ -19,7 +19,7 @@ from runtime.sessions import DEFAULT_LEASE, SET, Session, check_writable, client
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
-# Errors that say nothing about the data: the same statement may pass later.
+# Errors that the data does not cause: the same statement may succeed later.
 UNAVAILABLE = (
     OperationalError,
     InterfaceError,
@@ -31,7 +31,7 @@ UNAVAILABLE = (
 )
 
 _STATEMENT: Final = timedelta(seconds=30)
-"""How long a statement of a pool may take: then it has failed, and may be tried again, rather than waiting for ever."""
+"""The time limit of a statement of a pool: it fails then, and may be tried again, instead of waiting for ever."""
 
 
 def is_missing_day(error: BaseException) -> bool:
@@ -41,15 +41,15 @@ def is_missing_day(error: BaseException) -> bool:
 
 def passing_reason(error: BaseException) -> str | None:
     """
-    Return why the same statement may pass later, or None where it is the data's fault.
+    Return the reason why the same statement may succeed later, or None if the data is at fault.
 
-    The reason is `postgres_unavailable`, `postgres_refuses`, `partition_missing` or that of an error which names its own
+    The reason is `postgres_unavailable`, `postgres_refuses`, `partition_missing`, or the error's own if it has one
     (`runtime.lease.LeaseLost`).
     """
     if isinstance(error, ProgramLimitExceeded):
         return None  # a value too long for an index; psycopg counts it among the operational errors
     if isinstance(error, InsufficientPrivilege):
-        return "postgres_refuses"  # no fault of the data, and mended by a grant
+        return "postgres_refuses"  # not the fault of the data; a grant removes it
     if isinstance(error, UNAVAILABLE):
         return str(getattr(error, "reason", "postgres_unavailable"))
     return "partition_missing" if is_missing_day(error) else None
@@ -68,14 +68,15 @@ def make_pool(
     A pool that connects to nothing until it is opened; its connections are in autocommit mode.
 
     A transaction of a process that was stopped or is gone ends within the lease, and with it the locks on rows that others wait
-    for. With a `search_path` the connections see the tables of those schemas only. A `statement` may take so long, or any time.
+    for. With a `search_path` the connections see only the tables of those schemas. `statement` limits each statement; None does
+    not.
     """
 
     async def bound(connection: AsyncConnection) -> None:
         await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
 
     async def writable(connection: AsyncConnection) -> None:
-        # The pool drops one for which this raises; by `target_session_attrs` the next one goes to the primary.
+        # The pool drops a connection for which this raises; `target_session_attrs` leads the next one to the primary.
         check_writable(connection)
 
     path = {"search_path": search_path} if search_path else {}

@@ -21,7 +21,7 @@ _HOST: Final = re.compile(r"\w(?:[\w-]|\.(?!\.))*(?<!-)")  # letters of any scri
 _BROKER: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _NAME_MAX: Final = 253  # octets, and 63 of a label (RFC 1035, 2.3.4)
 _NUMBERS: Final = re.compile(r"[0-9.]+")
-_DIGITS_MAX: Final = 100  # Python refuses to read some thousands
+_DIGITS_MAX: Final = 100  # Python refuses to parse thousands of digits
 _PORTS: Final = range(1, 65_536)
 _DATABASE_NUMBER: Final = re.compile(r"/?|/[0-9]{1,5}")
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})  # libpq's, section 34.19
@@ -41,7 +41,7 @@ _HTTP: Final = "an address like https://host/path is expected"
 def check_address(url: str) -> str:
     """Refuse an address that no client could use: a client would quote it in its error, with the password. Raises ValueError."""
     if not has_target(url):
-        raise ValueError(f"is no address that can be read: {_QUOTE}")
+        raise ValueError(f"is not a readable address: {_QUOTE}")
     return url
 
 
@@ -50,7 +50,7 @@ def check_server(url: str) -> str:
     if "://" not in url:
         raise ValueError("an address with its scheme, like scheme://host:port, is expected")
     if shown(url) == WITHHELD:
-        raise ValueError(f"is no address of a server that can be read: {_QUOTE}")
+        raise ValueError(f"is not a readable address of a server: {_QUOTE}")
     return url
 
 
@@ -61,14 +61,14 @@ def check_database(url: str) -> str:
     try:
         parts = conninfo_to_dict(url)
     except ProgrammingError:
-        raise ValueError(f"is no address of Postgres that can be read: {_QUOTE}") from None
+        raise ValueError(f"is not a readable address of Postgres: {_QUOTE}") from None
     if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
-        raise ValueError(f"has an @ too many: {_QUOTE}")
+        raise ValueError(f"has one @ too many: {_QUOTE}")
     hosts = [host for host in str(parts.get("host") or "").split(",") if not host.startswith("/")]
     if not all(map(is_host, filter(None, hosts))):
-        raise ValueError(f"names no host that can be one: {_POSTGRES}")
+        raise ValueError(f"has no valid host: {_POSTGRES}")
     if not all(map(is_port, filter(None, str(parts.get("port") or "").split(",")))):
-        raise ValueError(f"its port is none from 1 to 65535: {_POSTGRES}")
+        raise ValueError(f"its port is not between 1 and 65535: {_POSTGRES}")
     if faults := [*_faults_of_parameters(parts)]:
         raise ValueError("; ".join(faults))
     return url
@@ -78,16 +78,16 @@ def _faults_of_parameters(given: Mapping[str, Any]) -> Iterator[str]:
     """Find what libpq would notice only when it connects, or not at all."""
     mode, trusted = given.get("sslmode", "prefer"), given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
     if mode not in _SSL_MODES:
-        yield f"its sslmode is none of {', '.join(sorted(_SSL_MODES))}"
+        yield f"its sslmode is not one of {', '.join(sorted(_SSL_MODES))}"
     elif mode in _VERIFIED and not trusted:
         yield f"its sslmode {mode} needs sslrootcert, a PEM file of the authority, or sslrootcert=system"
     for name, needed in (("sslcert", "sslkey"), ("sslkey", "sslcert")):
         if given.get(name) and not given.get(needed):
             yield f"has {name} without {needed}"
     if (attrs := given.get("target_session_attrs", "any")) not in _SESSIONS:
-        yield f"its target_session_attrs is none of {', '.join(sorted(_SESSIONS))}"
+        yield f"its target_session_attrs is not one of {', '.join(sorted(_SESSIONS))}"
     elif attrs in _READING:
-        yield f"its target_session_attrs {attrs} is for servers that take no writes: read-write is expected"
+        yield f"its target_session_attrs {attrs} is for servers that accept no writes: read-write is expected"
     for name in _FILES:
         if (text := given.get(name)) and (name, text) != ("sslrootcert", "system") and (fault := _unreadable(Path(text))):
             yield f"its {name} {fault}"
@@ -110,7 +110,7 @@ def check_redis(url: str) -> str:
     if parts.port not in (None, *_PORTS) or not is_host(parts.hostname or ""):
         raise ValueError(_REDIS)
     if parts.fragment or not _DATABASE_NUMBER.fullmatch(parts.path):
-        raise ValueError(f"ends in something else than the number of a database: {_REDIS}")
+        raise ValueError(f"does not end in the number of a database: {_REDIS}")
     if parts.query and not _has_options_of_redis(url):
         raise ValueError(f"has options that its client does not know: {_REDIS}")
     return url
@@ -139,7 +139,7 @@ def check_elasticsearch(url: str) -> str:
     """Refuse a text that is no address of Elasticsearch; its client has a default port for https alone. Raises ValueError."""
     check_login(_check_target(url, _ELASTICSEARCH), "utf-8")
     parts = urlsplit(url)
-    if (parts.scheme == "http" and parts.port is None) or parts.query or parts.fragment:  # which its client leaves out silently
+    if (parts.scheme == "http" and parts.port is None) or parts.query or parts.fragment:  # which its client drops silently
         raise ValueError(_ELASTICSEARCH)
     return url
 
@@ -150,21 +150,21 @@ def check_http(url: str) -> str:
 
 
 def check_http_without_login(url: str) -> str:
-    """Refuse a login too: a request there has an Authorization header of ours, and must not have two. Raises ValueError."""
+    """Refuse a login too: our request there has its own Authorization header, and must not have two. Raises ValueError."""
     check_http(url)
     if has_login(url):
-        raise ValueError("has a user or a password before its host, where we send a credential of our own")
+        raise ValueError("has a user or a password before its host, where we send our own credential")
     return url
 
 
 def has_login(url: str) -> bool:
-    """Report whether the address has a user or a password, of which a client makes an Authorization header."""
+    """Report whether the address has a user or a password, from which a client makes an Authorization header."""
     parts = urlsplit(url)
     return bool(parts.username) or parts.password is not None
 
 
 def check_login(url: str, charset: str = "latin-1") -> str:
-    """Refuse a user with a colon (RFC 7617), and what the client's charset of a login does not have. Raises ValueError."""
+    """Refuse a user with a colon (RFC 7617), and characters that the client's charset does not have. Raises ValueError."""
     parts = urlsplit(url)
     user, password = (unquote(text or "", errors="ignore") for text in (parts.username, parts.password))
     if ":" in user:
@@ -196,7 +196,7 @@ def check_host(host: str) -> str:
 
 
 def check_proxy(url: str) -> str:
-    """Refuse a text that is no address of a proxy: some clients would go past it. Raises ValueError."""
+    """Refuse a text that is no address of a proxy: some clients would bypass it. Raises ValueError."""
     if not url.startswith(_PROXY_SCHEMES):
         raise ValueError(_PROXY)
     check_address(url)
@@ -217,7 +217,7 @@ def is_host(text: str) -> bool:
 
 
 def _can_be_looked_up(name: str) -> bool:
-    """Report whether DNS can have the name; one that is not ASCII is encoded by IDNA 2008 or 2003, as clients do."""
+    """Report whether DNS can have the name; a name that is not ASCII is encoded by IDNA 2008 or 2003, as clients do."""
     if not name.isascii():
         import idna  # noqa: PLC0415  # few names need it
 

@@ -1,4 +1,4 @@
-"""The `.env` of a directory: the variables that it sets, and the lines that make no sense."""
+"""The `.env` of a directory: the variables that it sets, and the lines at fault."""
 
 import os
 import re
@@ -16,9 +16,9 @@ _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)\}")
 
 class EnvFile(NamedTuple):
     """
-    The values of the file; `lines` has the number of the line of each name.
+    The values of the file; `lines` maps each name to the numbers of its lines.
 
-    A problem names its line and never quotes it; so does a doubt, which keeps nothing from starting.
+    Problems and doubts name a line and never quote it; a doubt does not keep a process from starting.
     """
 
     values: dict[str, str]
@@ -74,6 +74,6 @@ def _doubt(binding: Binding) -> str | None:
 
 
 def _line(binding: Binding) -> int:
-    """Blank lines before a binding count as a part of it."""
+    """Return the line of a binding, of whose text the blank lines before it are a part."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")

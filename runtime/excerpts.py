@@ -21,6 +21,6 @@ def described(error: BaseException, length: int = LENGTH) -> str:
     """Return an error for an operator: its type and the beginning of its text."""
     try:
         words = str(error)
-    except Exception:  # noqa: BLE001  # an error that cannot even be shown is still to be reported
+    except Exception:  # noqa: BLE001  # an error that cannot even be shown must still be reported
         words = "(no text)"
     return excerpt_of(f"{type(error).__name__}: {words}", length)

@@ -39,7 +39,7 @@ class Exposition:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server with one thread a connection, and few of them: a connection beyond the limit is closed."""
+    """A server with one thread per connection; a connection beyond the limit of threads is closed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

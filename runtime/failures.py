@@ -26,7 +26,7 @@ _FIRST: Final = 1.0
 _LONGEST: Final = 60.0
 _FIRST_AWAY: Final = 0.2
 LONGEST_AWAY: Final = 5.0
-"""The longest pause, in seconds, between two attempts to reach what is away."""
+"""The longest pause, in seconds, between two attempts to reach a service that is away."""
 
 
 class Failures:
@@ -62,7 +62,7 @@ class Failures:
         self._began = now()
 
     def passed(self) -> None:
-        """Note that a round ended well: the next failure is a first one."""
+        """Note that a round succeeded: the next failure is a first one."""
         self._in_a_row = 0
 
     def pause_after(self, error: Exception, **context: object) -> float:

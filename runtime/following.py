@@ -1,4 +1,4 @@
-"""Keeping a view of a table in memory up to date: read at each hint, and now and then without one."""
+"""Keeps an in-memory view of a table up to date: it is read at each hint, and twice a minute without one."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -15,27 +15,27 @@ from runtime.sessions import readable
 
 _RARELY: Final = 30.0
 """Seconds between two reads without a hint. The table itself gives one at each change (`outbox/hints.py`), and a new connection
-reads at once, so this only bounds what nobody has thought of."""
-_LONGEST_AWAY: Final = 1.5  # seconds between two attempts to connect; followers are to know within two
+reads at once, so this is only a safety net."""
+_LONGEST_AWAY: Final = 1.5  # seconds between two attempts to connect; a change is to be seen within two
 
 
 class Followed(ABC):
-    """A view of a table in memory. Whoever asked is called after each read, in the loop that follows."""
+    """An in-memory view of a table. Its callbacks are called after each read, in the event loop of `following`."""
 
     def __init__(self) -> None:
-        self._told: list[Callable[[], object]] = []
+        self._callbacks: list[Callable[[], object]] = []
         self._hint: Callable[[], object] = lambda: None
 
     @abstractmethod
     async def refresh(self, connection: psycopg.AsyncConnection) -> None:
         """Read the table."""
 
-    def on_read(self, tell: Callable[[], object]) -> None:
-        """Have this called after each read from now on, also after one that found no change."""
-        self._told.append(tell)
+    def on_read(self, callback: Callable[[], object]) -> None:
+        """Call this after each read from now on, also after one that found no change."""
+        self._callbacks.append(callback)
 
     def read_again(self) -> None:
-        """Have the table read soon; any thread may call this."""
+        """Request a read of the table soon; any thread may call this."""
         self._hint()
 
     async def _follow(self, connection: psycopg.AsyncConnection, channel: str, looked: asyncio.Event) -> None:
@@ -46,8 +46,8 @@ class Followed(ABC):
         while True:
             hinted.clear()
             await self.refresh(connection)
-            for tell in self._told:
-                tell()
+            for callback in self._callbacks:
+                callback()
             looked.set()
             await readable(connection, _RARELY, hinted)
 
@@ -57,7 +57,7 @@ async def following(database_url: str, channel: str, view: Followed, *, wait: bo
     """
     Have the view read its table at each notification of the channel, on the connection that listens.
 
-    With `wait` it has been read before this returns, where Postgres lets it. While Postgres is away the view keeps what it had.
+    With `wait` the first read has succeeded or failed before the block begins. While Postgres is away the view stays as it was.
     """
     looked = asyncio.Event()
     look = connected(database_url, channel, lambda connection: view._follow(connection, channel, looked))  # noqa: SLF001  # its own
@@ -76,7 +76,7 @@ async def following(database_url: str, channel: str, view: Followed, *, wait: bo
 
 
 def _passing(error: Exception) -> str | None:
-    """Return why a refresh may pass later: a day without a partition takes no alert, and is no reason to stop either."""
+    """Return the reason why a refresh may succeed later, as after any error of Postgres."""
     if isinstance(error, UNAVAILABLE):
         return "postgres_unavailable"
     return "postgres_refuses" if isinstance(error, psycopg.Error) else None

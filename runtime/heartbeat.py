@@ -1,4 +1,4 @@
-"""Heartbeats: each loop of a process beats as it turns, and `/health/live` sees which of them has fallen silent."""
+"""Heartbeats: each loop of a process beats in every round, and `/health/live` reports the loops that have stopped."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 HUNG_AFTER: Final = timedelta(minutes=1)
-"""A loop that has not turned for so long hangs: the process is to be started again."""
+"""A loop that has not beaten for this long hangs: its process must be restarted."""
 
 if sys.platform == "linux":
 
@@ -24,9 +24,9 @@ else:
 
 class Heartbeat:
     """
-    The turns of one loop; every thread may look.
+    The heartbeat of one loop; any thread may read it.
 
-    It owes a beat from its first one on, except while it rests: waiting for work that may never come.
+    A beat is due from the first one on, except while the loop rests: while it waits for work that may never come.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,21 +34,21 @@ class Heartbeat:
         self._at: float | None = None
 
     def beat(self) -> None:
-        """The loop has turned, or waits for something in steps of which this is one."""
+        """Note that the loop has begun a round, or has made one step of a long wait."""
         self._at = now()
 
     def rest(self) -> None:
-        """Nothing is owed until the next beat."""
+        """Note that the loop rests: no beat is due until the next one."""
         self._at = None
 
     @property
     def silent(self) -> timedelta:
-        """For how long a beat has been owed."""
+        """The time since the last beat; none while the loop rests."""
         at = self._at
         return timedelta(seconds=max(0.0, now() - at)) if at is not None else timedelta()
 
 
 def liveness(loops: Iterable[Heartbeat], limit: timedelta = HUNG_AFTER) -> dict[str, Any]:
-    """Return the answer of `/health/live`: whether every loop turns, and which have been silent for longer than the limit."""
+    """Return the answer of `/health/live`: live, or the loops that have been silent for longer than the limit."""
     hung = [loop.name for loop in loops if loop.silent > limit]
     return {"live": False, "reason": "loop_hung", "loops": hung} if hung else {"live": True}

@@ -1,4 +1,4 @@
-"""The name under which a task works, in its log lines and spans: its process's, or its own where a process has several roles."""
+"""The name of a task in its log lines and spans: that of its process, or its own if the process has several roles."""
 
 from contextvars import ContextVar
 from typing import Final
@@ -7,10 +7,10 @@ _name: Final[ContextVar[str | None]] = ContextVar("name", default=None)
 
 
 def work_as(name: str) -> None:
-    """Have this task work under the name from now on, and with it every task and callback that it begins."""
+    """Use this name for the current task from now on, and for every task and callback that it starts."""
     _name.set(name)
 
 
 def working_as(process: str) -> str:
-    """Return the name under which this task works: that of the process, unless it has one of its own."""
+    """Return the name of the current task: its own, or else that of the process."""
     return _name.get() or process

@@ -49,7 +49,7 @@ class Tls(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """The brokers of one cluster, and what they ask of a client."""
+    """The brokers of one cluster, and what they require of a client."""
 
     servers: str
     """`host:port`, comma-separated."""
@@ -60,14 +60,14 @@ class Cluster(NamedTuple):
     oauth: OAuth | None = None
     tls: Tls | None = None
     prefix: str = ""
-    """The beginning of the name of each topic and group that is ours, where others use the cluster too."""
+    """The prefix of the names of our topics and groups, for a cluster that others use too."""
 
     def named(self, name: str) -> str:
-        """The name on the cluster of this topic or group of ours."""
+        """The name on the cluster of our topic or group: with the prefix."""
         return self.prefix + name
 
     def ours(self, name: str) -> str:
-        """The topic or group of ours that has this name on the cluster."""
+        """Our topic or group that has this name on the cluster: without the prefix."""
         return name.removeprefix(self.prefix)
 
     @property
@@ -78,7 +78,7 @@ class Cluster(NamedTuple):
     @property
     def client(self) -> dict[str, Any]:
         """
-        The settings that reach the cluster, for a librdkafka client to add its own to.
+        The settings by which a librdkafka client reaches the cluster; the client adds its own.
 
         https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
         """
@@ -120,7 +120,7 @@ def _secret_of(value: object) -> object:
 
 
 def _check_readable(path: Path) -> Path:
-    """Raises ValueError for a file that this process cannot read."""
+    """Raise ValueError for a file that this process cannot read."""
     try:
         with path.open("rb"):
             return path
@@ -129,7 +129,7 @@ def _check_readable(path: Path) -> Path:
 
 
 def _check_prefix(prefix: str) -> str:
-    """Raises ValueError for a text with which no topic's name can begin."""
+    """Raise ValueError for a text with which no topic's name can begin."""
     if not _PREFIX.fullmatch(prefix):
         raise ValueError("up to 100 letters, digits, dots, hyphens and underscores are expected, such as acme.")
     return prefix
@@ -159,11 +159,11 @@ class KafkaClientSettings(Settings):
     kafka_oauth_client_secret: OneSecret | None = None
     """The client's secret at the token endpoint."""
     kafka_oauth_scope: str | None = None
-    """The scope to ask for, if the token endpoint wants one."""
+    """The scope to request, if the token endpoint requires one."""
     kafka_ssl_ca: File | None = None
     """The certificate authority of the brokers, a PEM file; without it those of the machine are trusted."""
     kafka_ssl_cert: File | None = None
-    """The client's certificate chain, a PEM file, where the brokers ask for one."""
+    """The client's certificate chain, a PEM file, if the brokers require one."""
     kafka_ssl_key: File | None = None
     """The key of that certificate, a PEM file."""
     kafka_ssl_key_password: OneSecret | None = None
@@ -214,7 +214,7 @@ class KafkaSettings(KafkaClientSettings):
 
 
 def _conflicts(given: Mapping[str, str], protocol: Protocol | None, mechanism: Mechanism | None) -> Iterator[str]:
-    """A part that is missing, or one that would be ignored: a system that seems secured and is not."""
+    """Yield settings that are missing or would be ignored: the connection would seem secured and not be."""
     if protocol is None or ("KAFKA_SASL_MECHANISM" in given and mechanism is None):
         return  # the field itself is wrong
     sasl, tls = protocol.startswith("SASL_"), protocol.endswith("SSL")
@@ -244,10 +244,10 @@ def _tls_conflicts(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def unusable(name: str, tls: Tls) -> Iterator[str]:
-    """Yield the fault of the setting's file where it is no PEM file of its kind; one that cannot be read has its own."""
+    """Yield a fault if the setting's file is no PEM file of its kind; the field itself reports a file that cannot be read."""
     try:
         tls.context()
     except FileNotFoundError:
-        return  # the field itself says so
+        return  # the field itself reports it
     except OSError as error:  # ssl.SSLError is one
-        yield f"{name}: is no certificate in PEM that can be used here ({error.args[-1]})"
+        yield f"{name}: is not a usable certificate in PEM ({error.args[-1]})"

@@ -1,4 +1,4 @@
-"""The start of a process, without what it has no use for: a garbage collector that looks often, and parts of libraries."""
+"""Savings at the start of a process: the garbage collector runs rarely, and unused parts of libraries are not imported."""
 
 import gc
 import sys
@@ -21,20 +21,20 @@ def tune_gc() -> None:
 
 
 def collect_rarely() -> None:
-    """Raise the threshold alone: for the start, at which imports make hundreds of thousands of objects and hardly any garbage."""
+    """Only raise the threshold: for the start, when imports make hundreds of thousands of objects and hardly any garbage."""
     gc.set_threshold(_YOUNG, 50, 100)
 
 
 def import_structlog() -> None:
     """
-    Import structlog without rich, by which it draws stack traces for a terminal: our logs are JSON.
+    Import structlog without rich, which it uses for stack traces on a terminal: our logs are JSON.
 
-    That is 3 to 4 MB of each process. Whoever wants rich for something else imports it as ever.
+    This saves 3 to 4 MB in each process. Other code can still import rich.
     """
     if "rich" in sys.modules or "structlog" in sys.modules:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]  # an import of it raises ImportError, as where it is not installed
     try:
-        import structlog  # noqa: F401, PLC0415  # for all who import it later
+        import structlog  # noqa: F401, PLC0415  # later imports find it loaded
     finally:
         del sys.modules["rich"]

@@ -1,8 +1,8 @@
 """
 Locks that a process holds only while its session with the server is known to be alive.
 
-The locks belong to a session of their own, which a thread of its own keeps alive while the loop that works under them turns; so a
-long statement or a busy interpreter loses no locks, and a loop that hangs loses them as a stopped process does.
+The locks belong to a session of their own, which a thread of its own keeps alive while the loop that works under them runs. So a
+long statement or a busy interpreter does not lose them, and a loop that hangs loses them as a stopped process does.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from psycopg import Connection, OperationalError
 
 from runtime.errors import Failure, Reason
 from runtime.heartbeat import Heartbeat, now
-from runtime.sessions import SPOKEN, connect
+from runtime.sessions import KEEPALIVES, connect
 
 log = structlog.get_logger()
 
 LOST: Final = Counter("tallyhook_lease_lost_total", "Times that a process lost the locks under which it worked.", ["holder"])
 
-_SURE: Final = 0.9
-"""The part of the lease after which the server may have ended the session, if its clock is a little faster than ours."""
+_SAFE_PART: Final = 0.9
+"""The part of the lease for which the server keeps the session, even if its clock is a little faster than ours."""
 
 
-_TURN: Final = 1.2
-"""The longest turn of the loop, in leases: a statement ends within one, and some time goes by around it."""
-_LAST_WORD: Final = 1.0  # seconds
+_LONGEST_ROUND: Final = 1.2
+"""The longest round of the loop, in leases: a statement ends within one, and the rest of the round takes a little time too."""
+_CLOSE_LIMIT: Final = 1.0  # seconds
 
 
 class LeaseLost(Failure[Reason], OperationalError):
@@ -56,7 +56,7 @@ class Lease:
         self._name = name
         self._lease = lease
         self._heartbeat = heartbeat
-        self._spoke_at = 0.0
+        self._alive_at = 0.0
         self._lost = False
         self._closing = threading.Event()
         self._changing = threading.Lock()
@@ -68,16 +68,16 @@ class Lease:
         with self._changing:
             began = now()
             self.connection = connect(self._url, name=self._name, lease=self._lease, holds=True, statement=self._lease)
-            self._spoke_at = began
+            self._alive_at = began
             self._thread.start()
 
     def close(self) -> None:
-        """Give the locks back, after an `open` that is under way in another thread."""
+        """Release the locks, after an `open` that is under way in another thread."""
         self._closing.set()
         with self._changing:
             self._waker.send(b"!")
             if self._thread.ident is not None:
-                self._thread.join(_LAST_WORD)
+                self._thread.join(_CLOSE_LIMIT)
                 if self._thread.is_alive():  # in the middle of a statement that does not end
                     _cut(self.connection)
                     self._thread.join()
@@ -97,7 +97,7 @@ class Lease:
         self.close()
 
     def beat(self) -> None:
-        """Note that the loop that works under the locks has turned."""
+        """Note that the loop that works under the locks runs."""
         self._heartbeat.beat()
 
     def rest(self) -> None:
@@ -107,7 +107,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Report whether no other session can hold the locks yet, by a clock that continues while the process is stopped."""
-        return not self._lost and now() - self._spoke_at < self._lease.total_seconds() * _SURE
+        return not self._lost and now() - self._alive_at < self._lease.total_seconds() * _SAFE_PART
 
     def check(self) -> None:
         """Raise LeaseLost unless the locks are held."""
@@ -117,18 +117,18 @@ class Lease:
     def _keep(self) -> None:
         try:
             while not self._closing.is_set():
-                self._speak()
-                # The server says something by itself only when it ends the session.
-                _wait(self._lease / SPOKEN, self._wakes.fileno(), self.connection.fileno())
+                self._keep_alive()
+                # The server sends something unrequested only when it ends the session.
+                _wait(self._lease / KEEPALIVES, self._wakes.fileno(), self.connection.fileno())
         except (psycopg.Error, OSError, ValueError) as error:  # a closed connection has no socket to wait for
             self._give_up(str(error).strip())
 
-    def _speak(self) -> None:
-        if self._heartbeat.silent > self._lease * _TURN:
-            raise LeaseLost("the loop that works under it has not turned for longer than the lease")
+    def _keep_alive(self) -> None:
+        if self._heartbeat.silent > self._lease * _LONGEST_ROUND:
+            raise LeaseLost("the loop that works under it has not run for longer than the lease")
         began = now()
         self.connection.execute("select 1")
-        self._spoke_at = began
+        self._alive_at = began
 
     def _give_up(self, why: str) -> None:
         if self._closing.is_set():

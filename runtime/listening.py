@@ -1,4 +1,4 @@
-"""Listening to Postgres' notifications, and noticing when some may have been missed."""
+"""Listens to notifications of Postgres, and reports when some may have been missed."""
 
 from collections.abc import Callable
 
@@ -13,14 +13,14 @@ class Listener:
     """
     Listens to one channel between `open` and `close`, on a connection of its own that comes back by itself when it is lost.
 
-    `heard` gets each payload. `reconnected` is called whenever listening begins, since earlier notifications were not received.
-    Neither may block or raise.
+    `on_notify` gets each payload. `on_connect` is called whenever listening begins, since earlier notifications are lost. Neither
+    may block or raise.
     """
 
-    def __init__(self, url: str, channel: str, *, heard: Callable[[str], None], reconnected: Callable[[], None]) -> None:
+    def __init__(self, url: str, channel: str, *, on_notify: Callable[[str], None], on_connect: Callable[[], None]) -> None:
         self._channel = channel
-        self._heard = heard
-        self._reconnected = reconnected
+        self._on_notify = on_notify
+        self._on_connect = on_connect
         name = f"listener {channel}"
         failures = Failures(name, postponed="connection_lost")
         service = Service(name, connected(url, name, self._listen), failures, context=lambda: {"name": name})
@@ -28,8 +28,8 @@ class Listener:
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(f"listen {self._channel}".encode())
-        self._reconnected()
+        self._on_connect()
         while True:
             async for notify in connection.notifies(timeout=0):
-                self._heard(notify.payload)
+                self._on_notify(notify.payload)
             await readable(connection)

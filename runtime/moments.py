@@ -6,7 +6,7 @@ from typing import Final
 from runtime.settings import parse_duration
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before it nothing of ours has happened, and an id cannot carry an earlier time."""
+"""The earliest time that an id can hold; none of our events is older."""
 
 
 def time_of(text: str) -> datetime:

@@ -1,8 +1,8 @@
 """
 The addresses that a delivery may reach: none is in our own network (server-side request forgery), unless it is allowed.
 
-Settings and the API refuse an address by its text; where a socket is connected, the very address that it is connected to is
-judged again, since a name may resolve to anything.
+Settings and the API refuse an address by its text; when a socket is connected, its actual address is checked again, since a name
+may resolve to any address.
 """
 
 import re
@@ -18,11 +18,11 @@ from runtime.settings import Networks, Settings
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Where the internet is, and what of it is set apart, by IANA's registries; Python's own `is_global` differs between its versions.
+# The address space of the internet and its special parts, by IANA's registries; `is_global` differs between Pythons.
 # https://www.iana.org/assignments/iana-ipv4-special-registry, …/iana-ipv6-special-registry,
 # …/ipv6-unicast-address-assignments, …/ipv4-address-space
 _INTERNET: Final = (ip_network("0.0.0.0/0"), ip_network("2000::/3"))
-_SET_APART: Final = tuple(
+_SPECIAL: Final = tuple(
     map(
         ip_network,
         (
@@ -30,14 +30,14 @@ _SET_APART: Final = tuple(
             "10.0.0.0/8",  # private
             "100.64.0.0/10",  # shared by carriers; Alibaba's metadata
             "127.0.0.0/8",  # loopback
-            "168.63.129.16/32",  # Azure's wire server, of no registry
+            "168.63.129.16/32",  # Azure's wire server, in no registry
             "169.254.0.0/16",  # link-local; most clouds' metadata
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocol assignments; Oracle's metadata
             "192.0.2.0/24",  # documentation
             "192.31.196.0/24",  # AS112
             "192.52.193.0/24",  # AMT
-            "192.88.99.0/24",  # 6to4 relays, given up
+            "192.88.99.0/24",  # 6to4 relays, deprecated
             "192.168.0.0/16",  # private
             "192.175.48.0/24",  # AS112
             "198.18.0.0/15",  # benchmarks
@@ -67,7 +67,7 @@ INWARD: Final = "the address is in a private network, which OUTBOUND_ALLOW does 
 
 
 def is_inward(url: str, allowed: Sequence[Network]) -> bool:
-    """Return whether no delivery could reach the address, whose text can be read; a name is judged when it is resolved."""
+    """Return whether the text of the address alone shows that it is not allowed; a name is checked when it is resolved."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     local = host == "localhost" or host.endswith(".localhost")
     return bool(local or _NUMBER.fullmatch(host)) and not may_connect(LOOPBACK if local else host, allowed)
@@ -82,7 +82,7 @@ def may_connect(text: str, allowed: Sequence[Network]) -> bool:
     inside = _inside(address)
     if any(each in network for network in allowed for each in (address, *inside)):
         return True
-    return not inside and any(address in net for net in _INTERNET) and not any(address in net for net in _SET_APART)
+    return not inside and any(address in net for net in _INTERNET) and not any(address in net for net in _SPECIAL)
 
 
 def _inside(address: Address) -> tuple[IPv4Address, ...]:
@@ -102,13 +102,13 @@ def _inside(address: Address) -> tuple[IPv4Address, ...]:
 
 
 class OutboundSettings(Settings):
-    """The settings of a process that delivers to addresses of others."""
+    """The settings of a process that delivers to other parties' addresses."""
 
     outbound_allow: Networks = ()
     """Networks that deliveries may reach although they are private, comma-separated, such as `127.0.0.0/8`."""
 
     @classmethod
-    def destinations(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for those that have some
+    def destinations(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for subclasses
         """Yield the names of the variables that hold such an address."""
         yield from ()
 

@@ -1,8 +1,8 @@
 """
 Outgoing connections: our clients trust the certificates of this machine, and use the proxy that it names.
 
-Several libraries bring a bundle of certificates of their own, which knows no company's CA. So they are pointed to the store that
-OpenSSL, and with it `curl`, uses: SSL_CERT_FILE or SSL_CERT_DIR, else that of the system. docs/network.md lists the clients.
+Several libraries bring their own bundle of certificates, without any company's CA. So they are made to use the store of OpenSSL
+and `curl`: SSL_CERT_FILE or SSL_CERT_DIR, else that of the system. docs/network.md lists the clients.
 """
 
 import os
@@ -19,7 +19,7 @@ VARIABLES: Final = (*_PROXIES, _NO_PROXY, _BUNDLE, "SSL_CERT_FILE", "SSL_CERT_DI
 LOWER: Final = tuple(map(str.lower, (*_PROXIES, _NO_PROXY)))
 """The variables of proxies count in lower case too, as everywhere; in lower case they come first."""
 MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
-"""The source of the jars of the local stack."""
+"""The variable with the source of the jars of the local stack."""
 _OURS: Final = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 

@@ -1,4 +1,4 @@
-"""The stop of a long-running process: it ends when asked, and waits without polling."""
+"""The stop of a long-running process: it ends on request, and waits without polling."""
 
 import os
 import select
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that ask a process to stop; SIGHUP only if it was not ignored before, as `nohup` does."""
+    """Return the signals that request a process to stop; SIGHUP only if it was not ignored before, as `nohup` does."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hang_up]
 
@@ -24,7 +24,7 @@ class HasFileno(Protocol):
 
 
 def leave_within(seconds: float, code: int = 0) -> None:
-    """End the process after the time, whatever it still waits for; committed work is durable, and the rest is done again."""
+    """End the process after this time, whatever it still waits for; committed work is durable, and the rest is done again."""
     limit = threading.Timer(seconds, _leave, (code,))
     limit.daemon = True
     limit.start()
@@ -36,21 +36,21 @@ def _leave(code: int) -> None:
 
 
 class Stop:
-    """A request to stop, which can wake a blocking wait; after `patience` seconds, if they are given, the process ends anyhow."""
+    """A request to stop, which can wake a blocking wait; after `patience` seconds, if given, the process ends in any case."""
 
     def __init__(self, patience: float | None = None) -> None:
         self._patience = patience
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        self._asked = threading.Event()
+        self._requested = threading.Event()
 
     @property
-    def asked(self) -> bool:
-        return self._asked.is_set()
+    def requested(self) -> bool:
+        return self._requested.is_set()
 
-    def ask(self) -> None:
-        if not self._asked.is_set():
-            self._asked.set()
+    def request(self) -> None:
+        if not self._requested.is_set():
+            self._requested.set()
             self._writer.send(b"!")
             if self._patience is not None:
                 leave_within(self._patience)
@@ -58,11 +58,11 @@ class Stop:
     def on_signals(self) -> None:
         """Stop at SIGTERM, SIGINT and SIGHUP; main thread only."""
         for number in stop_signals():
-            signal.signal(number, lambda *_: self.ask())
+            signal.signal(number, lambda *_: self.request())
 
     def wait(self, seconds: float, *readable: HasFileno) -> Sequence[HasFileno]:
         """Wait for the request, for the time, or until one of the others can be read; return those that can be read."""
-        if self.asked:
+        if self.requested:
             return ()
         ready, _, _ = select.select([self._reader, *readable], [], [], max(0.0, seconds))
         return [item for item in ready if item is not self._reader]

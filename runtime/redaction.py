@@ -17,7 +17,7 @@ from runtime.addresses import WITHHELD, shown
 
 HIDDEN: Final = "***"
 _SHORTEST: Final = 4
-"""Characters. What is shorter occurs in ordinary words, and replacing it would make every line unreadable."""
+"""The length of the shortest secret that is replaced: a shorter one occurs in ordinary words, and lines would be unreadable."""
 
 _SECRET_NAME: Final = re.compile(
     r"(?:.+_(?:SECRET|TOKEN|API_KEY|PASSWORD)|PGPASSWORD|SECRET_KEYS|OTEL_EXPORTER_OTLP_(?:.+_)?HEADERS)"
@@ -29,7 +29,7 @@ _DELIMITERS: Final = re.compile(r"[\s@:/#?&=%,;\\'\"\[\]{}<>|]+")
 _PARAMETERS: Final = re.compile(r"(?:[\w.:+-]+=[^&]*(?:&[\w.:+-]+=[^&]*)*)?")
 _TOKEN_LIKE: Final = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~+-]{8,}|[\w.~+-]{20,}")
 
-# What Postgres adds of the row at fault: personal data as a rule.
+# The parts of an error in which Postgres quotes the faulty row, usually with personal data.
 _ROW: Final = re.compile(r"(?m)^(DETAIL|CONTEXT):.*(?:\n(?![A-Z]{4,}:).*)*|Failing row contains \(.*\)|Key \(.*?\)=\(.*?\)")
 
 
@@ -45,7 +45,7 @@ class Redaction:
 
     @classmethod
     def of(cls, *environs: Mapping[str, str]) -> "Redaction":
-        """For the secrets among these settings, and those inside their addresses."""
+        """Make one for the secrets among these settings, and those inside their addresses."""
         named = {(name, text) for environ in environs for name, text in environ.items() if "://" in text and _is_address(name)}
         providers = {text for name, text in named if _NOTIFY.fullmatch(name)}
         addresses = {text for _, text in named} - providers
@@ -73,13 +73,13 @@ def _is_address(name: str) -> bool:
 
 
 def learn(*environs: Mapping[str, str]) -> None:
-    """Let `redacted` replace the secrets among these settings from now on, and no longer those of before."""
+    """Let `redacted` replace the secrets among these settings from now on, and no longer the previous ones."""
     global _current  # noqa: PLW0603  # one a process, as with logging
     _current = Redaction.of(*environs)
 
 
 def learn_stored(table: str, secrets: Iterable[str], addresses: Iterable[str]) -> None:
-    """Let `redacted` replace these secrets of a table likewise, which are in no setting."""
+    """Let `redacted` also replace these secrets, which are in a table and in no setting."""
     _stored[table] = Redaction(secrets, addresses)
 
 
@@ -131,7 +131,7 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
 
 def _secrets_in(url: str, *, whole: bool) -> Iterator[str]:
     """
-    The password in an address, with what lies on both sides of each character that a parser may have cut it at.
+    The password in an address, and its parts on both sides of each character at which a parser may have cut it.
 
     In an address that is secret as a whole (Apprise's) the host and the path can be a token too.
     """
@@ -159,7 +159,7 @@ def _secrets_in(url: str, *, whole: bool) -> Iterator[str]:
 
 
 def _cut(password: str) -> Iterator[str]:
-    """The password, and what a parser makes of it that takes one of its characters for a delimiter."""
+    """The password, and its parts as a parser sees them that mistakes one of its characters for a delimiter."""
     yield password
     for cut in _DELIMITERS.finditer(password):
         yield from (password[: cut.start()], password[cut.end() :], password[cut.start() :])

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 
 class _Login(CredentialProvider):
-    """The login that each connection asks for when it connects, as one of a pool does again and again."""
+    """The login that each connection of a pool requests when it connects."""
 
     def __init__(self, url: str) -> None:
         self.renew(url)
@@ -36,7 +36,7 @@ def pool_at(url: str, **options: Any) -> ConnectionPool:
 
 
 def log_in(pool: ConnectionPool, url: str) -> None:
-    """Let whatever connects from now on log in as this address says; connections that are open stay."""
+    """Use the login of this address for new connections from now on; open connections stay."""
     login = pool.connection_kwargs.get("credential_provider")
     if isinstance(login, _Login):
         login.renew(url)

@@ -1,14 +1,14 @@
 """
-The logins of servers as they are now: a file that holds one may have changed since parts of this process were given it.
+The current logins of servers: a file that holds one may have changed since the process started.
 
-Those parts keep what they were given, an address or a password, and ask here at each new connection. What was there before counts
-too, where the server does not take the new one yet: whichever is changed first, the file or the server, nothing is refused.
+A client keeps the address or the password that it got at the start, and looks up the current one here at each new connection. The
+previous one is kept too, for a server that does not accept the new one yet: either the file or the server may be changed first.
 """
 
 from typing import Final
 
 _newest: Final[dict[str, tuple[str, ...]]] = {}
-"""By each that was ever given: the one of now, and the one before it."""
+"""The current login and the one before it, by each login that this process ever had."""
 
 
 def renew(old: str, new: str) -> None:
@@ -20,10 +20,10 @@ def renew(old: str, new: str) -> None:
 
 
 def newest(login: str) -> str:
-    """The login as it is now."""
+    """The current login."""
     return logins(login)[0]
 
 
 def logins(login: str) -> tuple[str, ...]:
-    """The login as it is now, and the one before it where there was one."""
+    """The current login, and the one before it if there was one."""
     return _newest.get(login, (login,))

@@ -28,9 +28,9 @@ log = structlog.get_logger()
 
 _MIGRATION: Final = re.compile(r"(\d{4})_(expand|contract)_\w+\.py")
 _STATEMENT: Final = timedelta(seconds=5)
-_EVERY: Final = 30.0  # seconds between two looks while the schema fits; each is a connection
-_SOON: Final = 0.5  # seconds, while it does not, or is not known
-_TURN: Final = 0.1  # seconds between two looks at a request to stop
+_EVERY: Final = 30.0  # seconds between two looks while the schema fits; each opens a connection
+_SOON: Final = 0.5  # seconds between two looks while it does not fit, or is unknown
+_TURN: Final = 0.1  # seconds between two checks for a request to stop
 
 _TABLES: Final = "select to_regclass('alembic_version') is not null, to_regclass('schema_contracts') is not null"
 _REVISION: Final = "select version_num from alembic_version"
@@ -110,8 +110,8 @@ def unfit(found: Schema) -> Unfit | None:
         return Unfit(Reason.SCHEMA_BEHIND, detail)
     if found.oldest_code and found.oldest_code > newest():
         detail = (
-            f"the schema is at revision {found.revision}, which has taken away what releases before {found.oldest_code} need,"
-            f" and this one is of {newest()}: deploy a later release"
+            f"the schema is at revision {found.revision}, which has removed what releases before {found.oldest_code} need,"
+            f" and this one has {newest()}: deploy a later release"
         )
         return Unfit(Reason.SCHEMA_AHEAD, detail)
     return None
@@ -129,7 +129,7 @@ class SchemaWatch:
 
     Each change is logged once.
 
-    While Postgres is away, or refuses us, the last look counts.
+    While Postgres is away or refuses the connection, the result of the last look is kept.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -142,7 +142,7 @@ class SchemaWatch:
         self.found: Schema | None = None
         """The schema at the last look, None before the first one."""
         self.unfit: Unfit | None = None
-        """The reason why this process cannot work on that schema."""
+        """The reason why this process cannot work on that schema; None if it can."""
 
     @property
     def fits(self) -> bool:
@@ -156,12 +156,12 @@ class SchemaWatch:
         self._ending.set()
 
     def wait_looked(self, seconds: float) -> bool:
-        """Wait for the first look, or for the time; return whether there was one."""
+        """Wait for the first look, for this long at most; return whether there was one."""
         return self._looked.wait(seconds)
 
     def wait_fit(self, stop: Stop) -> bool:
-        """Wait until the process can work, or is asked to stop; return whether it can work."""
-        while not self.fits and not stop.asked:
+        """Wait until the process can work, or is requested to stop; return whether it can work."""
+        while not self.fits and not stop.requested:
             stop.wait(_TURN)
         return self.fits
 
@@ -183,7 +183,7 @@ class SchemaWatch:
             self._ending.wait(_EVERY if self.fits else _SOON)
 
     def _note_away(self, error: str) -> None:
-        """Log why Postgres is not reached, once for each reason: this process waits for it."""
+        """Log why Postgres cannot be reached, once for each reason, while this process waits for it."""
         if error != self._away:
             log.warning("schema_unknown", reason="postgres_unavailable", error=explained(error, self._url))
         self._away = error

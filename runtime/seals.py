@@ -1,8 +1,8 @@
 """
 Secrets at rest: sealed by AES-256-GCM, under keys that are in the settings of our processes and in no database.
 
-A seal is bound to what it belongs to, so that one row's secrets cannot be put into another row. Keys change over like every
-other secret: the newest one seals, all of them open.
+A seal is bound to its owner, so that one row's secrets cannot be put into another row. Keys are rotated like every other secret:
+the newest one seals, and all of them open.
 """
 
 import os
@@ -20,7 +20,7 @@ from runtime.errors import Failure, Reason
 from runtime.settings import Secret, Secrets
 
 KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12  # what AES-GCM asks for (NIST SP 800-38D, section 8.2)
+_NONCE_BYTES: Final = 12  # required by AES-GCM (NIST SP 800-38D, section 8.2)
 
 
 class SealError(Failure[Reason]):
@@ -53,7 +53,7 @@ class Seals:
     def seal(self, data: bytes, owner: str) -> Sealed:
         """Seal bytes that belong to this owner. Raises SealError `seal_keys_missing`."""
         if self.newest is None:
-            raise SealError(Reason.SEAL_KEYS_MISSING, "SECRET_KEYS is not set, and no secret is stored without being sealed")
+            raise SealError(Reason.SEAL_KEYS_MISSING, "SECRET_KEYS is not set, and no secret is stored unsealed")
         nonce = os.urandom(_NONCE_BYTES)
         return Sealed(self.newest, nonce + self._keys[self.newest].encrypt(nonce, data, owner.encode()))
 
@@ -69,7 +69,7 @@ class Seals:
         try:
             return key.decrypt(nonce, data, owner.encode())
         except (InvalidTag, ValueError) as error:
-            raise SealError(Reason.SEAL_UNREADABLE, "it was changed, or it belongs to somebody else") from error
+            raise SealError(Reason.SEAL_UNREADABLE, "it was changed, or it belongs to another owner") from error
 
 
 def _bytes_of(text: str) -> bytes:

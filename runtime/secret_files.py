@@ -1,7 +1,7 @@
 """
 Settings that come from files: `NAME_FILE` names the file of one, and `SECRETS_DIR` a folder with a file for each name.
 
-So Docker and Kubernetes hand out secrets: files whose text may end in a line break, and which links may point to.
+Docker and Kubernetes provide secrets this way: a file's text may end in a line break, and its path may be a link.
 """
 
 import os
@@ -75,7 +75,7 @@ def _named(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _listed(folder: str) -> Iterator[tuple[str, str]]:
-    """The secrets in the folder; what begins with a dot is Kubernetes' own."""
+    """The secrets in the folder; names that begin with a dot are Kubernetes' own."""
     paths = sorted(Path(folder).iterdir()) if folder else ()
     return ((path.name, str(path)) for path in paths if _can_be_in_file(path.name))
 
@@ -85,8 +85,8 @@ def _can_be_in_file(name: str) -> bool:
 
 
 def _text_of(path: str) -> str:
-    """Return the text without the line break at its end. Raises OSError, or ValueError with what is wrong with it."""
-    # Opened each time and not only looked at: a network file system answers a look from memory, and an opening truly.
+    """Return the text without the line break at its end. Raises OSError, or ValueError with the fault of the file."""
+    # The file is opened each time: a network file system may answer `stat` from its cache, but `open` from the server.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         raw = os.read(descriptor, _LARGEST + 1)

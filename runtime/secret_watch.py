@@ -1,10 +1,10 @@
 """
-The watch over the files that hold secrets: what changes there is in force within seconds, without a restart.
+The watch over the files that hold secrets: a change is in force within seconds, without a restart.
 
-It reads the files every second and compares them. That holds for links that are swapped and for network file systems, of which
-the kernel reports no changes, and costs some microseconds a file; without files there is no watch. A change counts once the files
-are the same at two looks in a row, so that nothing is taken that is still being written. What makes no sense is refused, and what
-was in force before stays so.
+It reads the files every second and compares them. This also works for links that are swapped and for network file systems, whose
+changes the kernel does not report, and costs some microseconds a file; without files there is no watch. A change counts once the
+files are the same at two looks in a row, so that no half-written file is taken. An invalid change is refused, and the previous
+value stays in force.
 """
 
 import threading
@@ -26,19 +26,19 @@ log = structlog.get_logger()
 
 CHANGES: Final = Counter(
     "tallyhook_secret_changes_total",
-    "Changes of files with secrets, by setting: those in force (`taken`), and those that make no sense (`refused`).",
+    "Changes of files with secrets, by setting: those in force (`taken`), and those that are invalid (`refused`).",
     ["setting", "outcome"],
 )
-REFUSED: Final = Gauge("tallyhook_secrets_refused", "Settings whose file makes no sense now: what was in force before stays so.")
+REFUSED: Final = Gauge("tallyhook_secrets_refused", "Settings whose file is invalid now; the previous value stays in force.")
 _EVERY: Final = 1.0  # seconds
 _REMEMBERED: Final = 8
-"""The settings of before that are still kept out of the logs: an error may quote an old password."""
+"""The number of earlier settings that are still kept out of the logs: an error may quote an old password."""
 _OF_CONNECTIONS: Final = frozenset({"DATABASE_URL", "KAFKA_SASL_PASSWORD", "KAFKA_OAUTH_CLIENT_SECRET"})
-"""What the parts of a process are given once, and ask `runtime.renewal` about at each new connection."""
+"""Settings that clients get once; they look up the current value in `runtime.renewal` at each new connection."""
 
 
 class Change(NamedTuple):
-    """A change of one setting: the public ids of its secrets, newest first, of which there are none where it is gone."""
+    """A change of one setting: the public ids of its secrets, newest first; none if it was removed."""
 
     setting: str
     ids: tuple[str, ...]
@@ -67,19 +67,19 @@ class SecretWatch:
         self._report = report
         self._failures = Failures("secrets")
         self._refused = set[str]()
-        self._untold = list[Change]()
-        self._telling = threading.Event()
+        self._unreported = list[Change]()
+        self._report_due = threading.Event()
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Watch from now on; without a file there is nothing to watch."""
         if self._environ.has_files:
             threading.Thread(target=self._run, name="secrets", daemon=True).start()
-            threading.Thread(target=self._tell, name="secrets told", daemon=True).start()
+            threading.Thread(target=self._report_all, name="secrets reported", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._telling.set()
+        self._report_due.set()
 
     def look(self) -> list[Change]:
         """Look at the files once; returns the changes that have been judged."""
@@ -108,19 +108,19 @@ class SecretWatch:
                 yield Change(name, (), datetime.now(UTC), "refused", f"{name}: {fault}")
 
     def _mended(self, changed: set[str]) -> Iterator[Change]:
-        """Yield a change for each setting that was refused before and is now as it was in force."""
+        """Yield a change for each setting that was refused before, and whose file again has the value in force."""
         for name in self._refused - changed:
             yield Change(name, ids_of(self._texts.get(name, "")), datetime.now(UTC), "taken")
 
     def _changed(self, found: Found) -> dict[str, str]:
-        """The new texts by name, empty where a file is gone; what cannot be read stays as it is."""
+        """The new texts by name, empty if a file is gone; a file that cannot be read counts as unchanged."""
         changed = {name: text for name, text in found.texts.items() if text != self._texts.get(name)}
         if FOLDER not in found.faults:
             changed |= dict.fromkeys(self._texts.keys() - found.texts.keys() - found.faults.keys(), "")
         return changed
 
     def _judge(self, changed: Mapping[str, str]) -> Iterator[Change]:
-        """Take all of them together, as settings may need each other; if that makes no sense, the rest without those at fault."""
+        """Take all changes together, as settings may need each other; if that is invalid, take those without a fault."""
         if not changed:
             return
         environ = {**self._environ.given, **self._texts, **changed}
@@ -156,26 +156,26 @@ class SecretWatch:
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY):
             try:
-                self._untold += self.look()
-            except Exception as error:  # noqa: BLE001  # a watch that ends of a surprise would be missed at the next change only
+                self._unreported += self.look()
+            except Exception as error:  # noqa: BLE001  # nobody would notice before the next change that the watch has ended
                 self._failures.note(error)
-            if self._untold:
-                self._telling.set()
+            if self._unreported:
+                self._report_due.set()
 
-    def _tell(self) -> None:
-        """Beside the watch: Postgres, in which a change is written down, may be away for long."""
+    def _report_all(self) -> None:
+        """Report the changes, in a second thread: Postgres, which stores them, may be away for long."""
         failures = Failures("secrets_told")
-        while self._telling.wait() and not self._stopping.is_set():
-            self._telling.clear()
-            told = list(self._untold)
+        while self._report_due.wait() and not self._stopping.is_set():
+            self._report_due.clear()
+            reported = list(self._unreported)
             try:
-                self._report(told)
+                self._report(reported)
             except Exception as error:  # noqa: BLE001  # likewise
                 self._stopping.wait(failures.pause_after(error))
-                self._telling.set()
+                self._report_due.set()
             else:
                 failures.passed()
-                del self._untold[: len(told)]
+                del self._unreported[: len(reported)]
 
 
 def ids_of(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The connections to Redis and Elasticsearch: what stands beside their addresses."""
+"""The settings of the connections to Redis and Elasticsearch, besides their addresses."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ class RedisTlsSettings(Settings):
 
     @property
     def redis_options(self) -> dict[str, Any]:
-        """The options of a client beside the address."""
+        """The options of a client besides the address."""
         return {"ssl_ca_certs": str(self.redis_ssl_ca)} if self.redis_ssl_ca else {}
 
     @classmethod
@@ -39,7 +39,7 @@ class ElasticsearchSettings(Settings):
 
     @property
     def elasticsearch_options(self) -> dict[str, Any]:
-        """The options of a client beside the address."""
+        """The options of a client besides the address."""
         found: dict[str, Any] = {"api_key": self.elasticsearch_api_key.value} if self.elasticsearch_api_key else {}
         bundle = (str(self.elasticsearch_ssl_ca) if self.elasticsearch_ssl_ca else ca_bundle()) if self._encrypted else None
         return found | ({"ca_certs": bundle} if bundle else {})

@@ -1,5 +1,5 @@
 """
-Background services: loops beside the work that a process is there for.
+Background services: loops beside the main work of a process.
 
 A service runs round after round until it is closed, whatever a round raises. Some rounds last as long as a connection to Postgres
 of the service's own (`connected`), and some of those lead: they work only while they hold an advisory lock (`lead`).
@@ -20,7 +20,7 @@ from runtime.heartbeat import Heartbeat
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 
 Hold = Callable[[], Awaitable[float]]
-"""Returns the seconds for which a service is still to wait before its first round; 0 where it may begin."""
+"""Returns the seconds that a service must still wait before its first round; 0 if it may begin."""
 Round = Callable[[], Awaitable[float]]
 """One round of a service; returns the seconds until the next one, which `wake` cuts short."""
 WHEN_WOKEN: Final = math.inf
@@ -32,7 +32,7 @@ class Pause(NamedTuple):
     """
     The seconds between two rounds; for `fixed` of them the service is not woken.
 
-    What is away is given its whole pause, however often the service is woken.
+    After a failure the whole pause is kept, however often the service is woken.
     """
 
     seconds: float
@@ -121,7 +121,7 @@ class Service:
                 return Pause(held, held)
             self._hold = None
             pause = Pause(await self._run_once(), self._spacing)
-        except (Exception, asyncio.CancelledError) as error:  # a loop that ends of a surprise would not be missed
+        except (Exception, asyncio.CancelledError) as error:  # an unexpected error must not end the loop: nobody would notice
             if isinstance(error, asyncio.CancelledError):
                 if self._is_cancelled():
                     raise
@@ -172,8 +172,8 @@ def connected(
     """
     Return a round that connects to Postgres as `tallyhook <name>`, in autocommit mode, and uses the connection until it is lost.
 
-    Where the connection `holds` locks, `use` has to speak on it more often than the lease. A statement takes at most `statement`,
-    by default the lease.
+    If the connection `holds` locks, `use` must execute statements on it more often than the lease. A statement takes at most
+    `statement`, by default the lease.
     """
 
     async def run_once() -> float:
@@ -195,7 +195,7 @@ async def lead(
     woken: asyncio.Event | None = None,
 ) -> None:
     """
-    Try to take the lock every so many seconds; with it, run round after round until the connection is lost or a round fails.
+    Try to take the lock every `every` seconds; with it, run round after round until the connection is lost or a round fails.
 
     `run_once` returns the seconds until its next round, which begins at once when `woken` is set, as by a notification on this
     connection; the first one begins `first` seconds after the lock was taken. The lock ends with the connection.
@@ -216,7 +216,7 @@ async def try_lock(connection: AsyncConnection, lock: int) -> bool:
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set or the time is over, and not at once: a round that never waits must not keep the loop."""
+    """Return when the event is set or the time is over; always yield, so that a round without a wait does not block the loop."""
     if seconds <= 0:
         await asyncio.sleep(0)
         return

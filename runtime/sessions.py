@@ -1,14 +1,17 @@
 """
-Sessions on Postgres that the server itself ends when their client no longer speaks, so that nothing they hold stays held.
+Postgres sessions that the server ends when their client falls silent, so that their locks and transactions are released.
 
-Locks and open transactions last as long as the server believes in its client. Each way to fall silent has a setting that ends it:
-a process that is stopped or hangs (its kernel still answers) `idle_session_timeout`, and within a transaction
-`idle_in_transaction_session_timeout`; a host that is gone `tcp_keepalives_*` while nothing is under way, `tcp_user_timeout` while
-the server sends, also to a stopped client whose window is full, and `client_connection_check_interval` while it works on a
-statement; a statement that does not end `statement_timeout`. The client gives up a server that is gone likewise.
+Each way to fall silent has a setting of the server that ends the session:
 
-The server's settings are set by a statement, not by start-up options: a pooler in session mode passes statements on, while
-PgBouncer refuses options that it does not know, or drops them without a word. Over a Unix socket the TCP ones have no effect.
+- A process is stopped or hangs (its kernel still answers): `idle_session_timeout`, and within a transaction
+  `idle_in_transaction_session_timeout`.
+- A host is gone: `tcp_keepalives_*` while nothing is under way; `tcp_user_timeout` while the server sends, also to a stopped
+  client whose window is full; `client_connection_check_interval` while the server works on a statement.
+- A statement does not end: `statement_timeout`.
+
+The client gives up a server that is gone in the same way. A statement sets the server's settings, not start-up options: a pooler
+in session mode passes statements on, while PgBouncer refuses unknown options or drops them silently. Over a Unix socket the TCP
+settings have no effect.
 """
 
 import asyncio
@@ -24,8 +27,8 @@ from typing_extensions import override
 from runtime.renewal import logins
 
 DEFAULT_LEASE: Final = timedelta(seconds=10)
-SPOKEN: Final = 4
-"""A holder speaks so often in a lease."""
+KEEPALIVES: Final = 4
+"""The number of statements in each lease by which a session that holds locks shows that it is alive."""
 CONNECT_TIMEOUT: Final = 5  # seconds
 
 SET: Final[LiteralString] = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as t(name, value)"
@@ -35,7 +38,7 @@ def server_settings(lease: timedelta, *, holds: bool, statement: timedelta | Non
     """
     Return the server settings that end a silent session within the lease; its times are in UTC.
 
-    One that `holds` locks between its statements must also speak; one that does not may be idle for as long as it likes.
+    A session that `holds` locks must not be idle for longer than the lease; any other session may be.
     """
     milliseconds = round(lease.total_seconds() * 1000)
     settings = {
@@ -65,7 +68,7 @@ def client_options(lease: timedelta) -> dict[str, Any]:
 
 
 class Session(AsyncConnection):
-    """A connection to the address as it is now; where the server does not take its password yet, to the one before."""
+    """A connection with the current login; if the server does not accept its password yet, with the previous one."""
 
     @classmethod
     @override
@@ -95,7 +98,7 @@ class _BlockingSession(Connection):
 
 
 def _is_refused(error: OperationalError) -> bool:
-    """Return whether the server got as far as to ask for a password; it says in its own language that it is wrong."""
+    """Return whether the server requested a password; its message that the password is wrong is in its own language."""
     return bool(error.pgconn and error.pgconn.used_password)
 
 
@@ -121,7 +124,7 @@ async def connect_async(
     statement: timedelta | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncConnection:
-    """Connect in autocommit mode, under the application name `tallyhook <name>`, with these settings of the server besides."""
+    """Connect in autocommit mode, under the application name `tallyhook <name>`, with these additional settings of the server."""
     options = client_options(lease)
     connection = await Session.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
     try:
@@ -134,13 +137,13 @@ async def connect_async(
 
 def check_writable(connection: Connection | AsyncConnection) -> None:
     """
-    Check that the session takes writes, by what the server has said of it: it reports each change with its next answer.
+    Check that the session accepts writes, by the state that the server has reported: it reports a change with its next answer.
 
     A standby does not, and neither does a primary that was fenced off or is short of disk (`default_transaction_read_only`).
     Raises psycopg.OperationalError.
     """
     if "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only")):
-        raise OperationalError("this session takes no writes: the server is a standby, or read-only")
+        raise OperationalError("this session accepts no writes: the server is a standby, or read-only")
 
 
 async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, woken: asyncio.Event | None = None) -> None:
@@ -149,9 +152,9 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, wo
 
     Raises psycopg.OperationalError as soon as the connection is lost.
     """
-    every = lease.total_seconds() / SPOKEN
+    every = lease.total_seconds() / KEEPALIVES
     while seconds > 0 and not (woken and woken.is_set()):
-        # The server sends a notification, or the end of the connection; which of them it was shows in the statement.
+        # The server has sent a notification or ended the connection; the statement fails if it is the latter.
         await readable(connection, min(seconds, every))
         await connection.execute("select 1")
         seconds -= every
@@ -159,7 +162,7 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, wo
 
 async def readable(connection: AsyncConnection, seconds: float | None = None, found: asyncio.Event | None = None) -> None:
     """
-    Wait until the server has sent something, has ended the connection, `found` was set by somebody else, or the time is over.
+    Wait until the server has sent something, has ended the connection, other code has set `found`, or the time is over.
 
     psycopg's own wait for notifications wakes ten times a second.
     """
@@ -174,22 +177,22 @@ async def readable(connection: AsyncConnection, seconds: float | None = None, fo
 
 
 @asynccontextmanager
-async def spoken_for(connection: AsyncConnection, lease: timedelta) -> AsyncIterator[None]:
+async def kept_alive(connection: AsyncConnection, lease: timedelta) -> AsyncIterator[None]:
     """Keep the session alive while the block waits for something else, such as in an open transaction."""
     done = asyncio.Event()
-    speaking = asyncio.create_task(_speak(connection, lease, done))
+    keeping = asyncio.create_task(_keep_alive(connection, lease, done))
     try:
         yield
     finally:
         done.set()
-        await asyncio.gather(speaking, return_exceptions=True)  # what it met, the next statement meets too
+        await asyncio.gather(keeping, return_exceptions=True)  # the next statement meets the same error
 
 
-async def _speak(connection: AsyncConnection, lease: timedelta, done: asyncio.Event) -> None:
-    # Asked to end, not cancelled: a statement that is cancelled would take the transaction with it.
+async def _keep_alive(connection: AsyncConnection, lease: timedelta, done: asyncio.Event) -> None:
+    # It ends by an event, not by cancellation: a cancelled statement would abort the transaction.
     while not done.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), lease.total_seconds() / SPOKEN)
+            await asyncio.wait_for(done.wait(), lease.total_seconds() / KEEPALIVES)
         if not done.is_set():
             await connection.execute("select 1")
 

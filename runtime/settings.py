@@ -1,4 +1,4 @@
-"""Typed settings, read once from a mapping, refused all together when anything is wrong."""
+"""Typed settings, read once from a mapping, and refused all together if anything is wrong."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1
 
 
 class SettingsError(Failure[Reason]):
-    """The environment makes no sense; the text lists every problem, one a line, and quotes no value."""
+    """The environment is invalid; the text lists every problem, one a line, and quotes no value."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(
@@ -107,18 +107,18 @@ def within(shortest: str, longest: str) -> AfterValidator:
 _AnyDuration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Duration = Annotated[_AnyDuration, within("1ms", "30d")]
 Grace = Annotated[_AnyDuration, within("0s", "30d")]
-"""May be none at all."""
+"""A duration that may be zero."""
 Timeout = Annotated[_AnyDuration, within("1ms", "1h")]
-"""How long one thing may take."""
+"""The time limit of one operation."""
 Interval = Annotated[_AnyDuration, within("1ms", "1m")]
 Poll = Annotated[_AnyDuration, within("1ms", "30s")]  # a loop that is silent for a minute counts as hung
-"""How often a loop looks."""
+"""The time between two looks of a loop."""
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
 # Never in a repr: an address may hold a password.
 DatabaseUrl = Annotated[str, AfterValidator(check_database), Field(repr=False)]
 ServerUrl = Annotated[str, AfterValidator(check_server), Field(repr=False)]
 ElasticsearchUrl = Annotated[ServerUrl, BeforeValidator(check_elasticsearch)]
-# Of fields that may be None, too: those say `Field(repr=False)` themselves, since pydantic takes it from no member of a union.
+# Fields that may be None use these types too, and state `Field(repr=False)` themselves: pydantic ignores it within a union.
 RedisUrl = Annotated[str, AfterValidator(check_redis)]
 HttpUrl = Annotated[str, AfterValidator(check_http)]
 HttpUrlWithoutLogin = Annotated[str, AfterValidator(check_http_without_login)]
@@ -126,7 +126,7 @@ KafkaServers = Annotated[str, AfterValidator(check_kafka)]
 Host = Annotated[str, AfterValidator(check_host)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
 LockLease = Annotated[_AnyDuration, within("2s", "1m")]
-"""Below, a loaded machine would lose its locks; above, what a stopped process holds would wait for long."""
+"""With less, a loaded machine would lose its locks; with more, others would wait too long for those of a stopped process."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -139,14 +139,14 @@ class Settings(BaseModel):
 
     @property
     def newest(self) -> Self:
-        """The same with its secrets as they are now: a file that holds one may have changed since these were read."""
+        """These settings with the current secrets: a file that holds one may have changed since these were read."""
         return cast("Self", self._newest or self)
 
     def on_change(self, follow: Callable[[Self], None], *fields: str) -> None:
         """
-        Call this with the newest settings whenever one of these fields has changed, or any; in a thread of the watch's.
+        Call this with the newest settings whenever one of these fields has changed, or any; in a thread of the watch.
 
-        What has changed since the start, while this process waited for a server, is followed at once.
+        It is called at once if they have changed since the start, while this process waited for a server.
         """
         followed = fields or tuple(type(self).model_fields)
         self._followers.append((follow, followed))
@@ -155,7 +155,7 @@ class Settings(BaseModel):
 
     def renew(self, newest: "Settings") -> None:
         """Let these be the newest settings from now on."""
-        # Set before the followers are told, so that one who comes meanwhile misses nothing.
+        # Set before the followers are called, so that a follower that is added meanwhile misses nothing.
         before, self._newest = self.newest, newest
         for follow, fields in tuple(self._followers):
             if self._differ(before, newest, fields):
@@ -185,7 +185,7 @@ class Settings(BaseModel):
         named = {problem.partition(":")[0] for problem in quoted}
         problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
         unread = {name for name in faults if cls.reads(name)}
-        if not garbled:  # the default that would stand for such a one contradicts others
+        if not garbled:  # the default in place of a garbled text may contradict other settings
             problems += [problem for problem in cls.conflicts(given) if problem.partition(":")[0] not in unread]
         if problems:
             raise SettingsError(problems)
@@ -193,27 +193,27 @@ class Settings(BaseModel):
 
     @classmethod
     def reads(cls, name: str) -> bool:
-        """Return whether this variable is read here; a kind of settings that reads others than its fields' names adds them."""
+        """Return whether this variable is read here; a subclass that reads other variables than its fields adds them."""
         return name.lower() in cls.model_fields
 
     @classmethod
     def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
-        """The variables that are set and read here; a kind of settings that reads others than its fields' names adds them."""
+        """The variables that are set and read here; a subclass that reads other variables than its fields adds them."""
         return {name: text for field in cls.model_fields if (text := environ.get(name := field.upper()))}
 
     @classmethod
     def gather(cls, given: Mapping[str, str]) -> dict[str, Any]:
-        """The same by field; a kind of settings that reads several variables into one field does it here."""
+        """The texts by field; a subclass that reads several variables into one field does so here."""
         return {field: given[field.upper()] for field in cls.model_fields if field.upper() in given}
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for those that have some
+    def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for subclasses
         """Yield the faults of several variables together, each by itself right or wrong: `NAME: fault`."""
         yield from ()
 
     @classmethod
     def variable(cls, place: tuple[int | str, ...]) -> str:
-        """The variable that was read into this place of the fields."""
+        """The name of the variable that was read into this place of the fields."""
         return str(place[0]).upper() if place else "settings"
 
     @classmethod
@@ -238,7 +238,7 @@ def is_utf8(text: str) -> bool:
 
 
 def _fault(text: str) -> str | None:
-    """The fault of bytes, or of a quotation mark at the begin or the end: some readers of env files keep them."""
+    """The fault of a text that is not UTF-8, or is in quotation marks: some readers of env files keep them."""
     if not is_utf8(text):
         return "is not UTF-8"
     quoted = text[:1] in _QUOTES or text[-1:] in _QUOTES
@@ -268,10 +268,10 @@ def _plain(problem: Any) -> str:
 
 def environment(directory: Path | None = None) -> Environ:
     """
-    The process environment over the `.env` file of the directory (default: the working directory), with what files hold put in.
+    The process environment over the `.env` file of the directory (default: the working directory), with settings from files added.
 
-    Its secrets are known from then on, so that no log line or error shows them (`runtime/redaction.py`); and libraries go by what
-    it says of certificates and proxies (`runtime/outgoing.py`).
+    From then on no log line or error shows its secrets (`runtime/redaction.py`), and libraries use its certificates and proxies
+    (`runtime/outgoing.py`).
 
     Raises SettingsError for a file that cannot be read, with every line at fault.
     """
@@ -282,7 +282,7 @@ def environment(directory: Path | None = None) -> Environ:
 
 
 def merged(file: env_file.EnvFile) -> Environ:
-    """The process environment over this file; its secrets are known from then on."""
+    """The process environment over this file; its secrets are redacted from then on."""
     found = Environ(file.values | dict(os.environ))
     redaction.learn(found)
     outgoing.follow(found)

@@ -1,4 +1,4 @@
-"""A value that is dear to find, for many who ask for it: found once at a time, kept for a while, and shared."""
+"""A cache for one value that is expensive to find: one search at a time, whose result all callers share for a while."""
 
 import asyncio
 import time
@@ -8,15 +8,15 @@ from typing import Any, Final, Generic, TypeVar
 Value = TypeVar("Value")
 
 _REST: Final = 10
-"""A value that took long to find is kept for so many times as long: finding it takes up a tenth of the time at most."""
+"""A value is kept at least this many times as long as the search for it took: searches take a tenth of the time at most."""
 
 
 class Shared(Generic[Value]):
     """
-    The value that `find` returns, which is given to all who ask within the next `fresh` seconds, or longer if it was dear.
+    The value that `find` returns, which all callers get for the next `fresh` seconds, or longer if the search took long.
 
-    Who comes later waits for the one search that is under way, but no longer than `patience` seconds: the value before is given
-    then, or None if there was none.
+    A later caller waits for the one search that is under way, but at most `patience` seconds: then it gets the previous value, or
+    None if there is none.
     """
 
     def __init__(
@@ -31,14 +31,16 @@ class Shared(Generic[Value]):
         self._search: asyncio.Task[Value] | None = None
 
     async def now(self) -> Value | None:
-        """Return the value. What the search raises is raised to all who wait for it."""
+        """Return the value. An error of the search is raised to every caller that waits for it."""
         if self._known is not None and self._clock() < self._until:
             return self._known
         if self._search is None or self._search.done():
             self._search = asyncio.create_task(self._look())
-            self._search.add_done_callback(_heed)
+            self._search.add_done_callback(_retrieve_error)
         search = self._search
-        done, _ = await asyncio.wait([search], timeout=self._patience)  # one who leaves does not end what others wait for
+        done, _ = await asyncio.wait(
+            [search], timeout=self._patience
+        )  # a cancelled caller does not cancel the search of the others
         return search.result() if done else self._known
 
     async def close(self) -> None:
@@ -56,7 +58,7 @@ class Shared(Generic[Value]):
         return found
 
 
-def _heed(search: "asyncio.Task[Any]") -> None:
-    """Take note of what a search raised: all who waited for it may have left."""
+def _retrieve_error(search: "asyncio.Task[Any]") -> None:
+    """Retrieve the error of a search, so that asyncio does not log it: every caller may have been cancelled."""
     if not search.cancelled():
         search.exception()

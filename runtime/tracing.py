@@ -2,7 +2,7 @@
 Traces: a trace is taken from the caller (W3C Trace Context) or starts here; every log line and event carries it.
 
 A process that has the extra `otel`, as the image has, and a collector records OpenTelemetry spans too. While they are off,
-nothing of OpenTelemetry is imported and the verbs that record return at once. A span is recorded when it has ended, under the
+nothing of OpenTelemetry is imported and the functions that record return at once. A span is recorded when it has ended, under the
 ids that our `traceparent` carries anyway, so that answers, log lines, records on Kafka and spans name the same trace.
 Why the call sites do not use OpenTelemetry's own interface: docs/decisions/0009-spans-are-recorded-when-they-end.md.
 """
@@ -58,16 +58,16 @@ def sample_by(sampler: Sampler | None) -> None:
 
 
 def new_trace() -> Trace:
-    return _judged(Trace(secrets.token_hex(16), secrets.token_hex(8)), None)
+    return _sampled(Trace(secrets.token_hex(16), secrets.token_hex(8)), None)
 
 
 def trace_of_call(header: str | None, name: str) -> Trace:
     """Return the next step of the trace in a `traceparent` header, or a new trace whose id is the name, 32 hex digits."""
     caller = parse_traceparent(header)
-    return _judged(caller.child(), caller) if caller else _judged(Trace(name, name[16:]), None)
+    return _sampled(caller.child(), caller) if caller else _sampled(Trace(name, name[16:]), None)
 
 
-def _judged(trace: Trace, caller: Trace | None) -> Trace:
+def _sampled(trace: Trace, caller: Trace | None) -> Trace:
     return trace if _sampler is None else trace._replace(sampled=_sampler(trace.trace_id, caller))
 
 
@@ -77,7 +77,7 @@ def parse_traceparent(header: str | None) -> Trace | None:
     if match is None or match[1] == _INVALID_VERSION or not int(match[2], 16) or not int(match[3], 16):
         return None
     if match[1] == _VERSION and match[5]:
-        return None  # only a later version may say more
+        return None  # only a later version may have more fields
     return Trace(match[2], match[3], bool(int(match[4], 16) & 1))
 
 
@@ -149,7 +149,7 @@ def on() -> bool:
 
 
 def now() -> int:
-    """Return the Unix nanoseconds at which a span begins, or 0 while spans are off, which spares a look at the clock."""
+    """Return the Unix nanoseconds at which a span begins, or 0 while spans are off, which saves reading the clock."""
     return time.time_ns() if _recorder else 0
 
 
@@ -182,7 +182,7 @@ def record_batch(name: str, began: int, traceparents: Sequence[str], **attribute
 
 
 class Unit:
-    """The events that one transaction writes; `causes` are the spans that caused them, `otherwise` that of all others."""
+    """The events that one transaction writes; `causes` are their spans by causation id, `otherwise` the span of the others."""
 
     def __init__(self, causes: Mapping[UUID, Trace], otherwise: Trace | None) -> None:
         self._causes = causes

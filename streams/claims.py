@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from runtime.heartbeat import now
-from runtime.sessions import SPOKEN
+from runtime.sessions import KEEPALIVES
 
 LEASES: Final = 1.5
 """The length of a claim, in leases: one that is renewed in time outlasts a short absence of Postgres."""
@@ -27,7 +27,7 @@ class Claims:
 
     def __init__(self, lease: timedelta) -> None:
         self.duration: Final = lease * LEASES
-        self.renew_every: Final = lease / SPOKEN
+        self.renew_every: Final = lease / KEEPALIVES
         """The time between two renewals."""
         self._until: dict[UUID, float] = {}
         self._renew_at = 0.0

@@ -225,7 +225,7 @@ def wake_listener(url: str, channel: str, *senders: DueSender[Any, Any]) -> List
         for sender in senders:
             sender.wake()
 
-    return Listener(url, channel, heard=wake, reconnected=wake)
+    return Listener(url, channel, on_notify=wake, on_connect=wake)
 
 
 async def announce(connection: AsyncConnection, channel: str) -> None:

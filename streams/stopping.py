@@ -35,13 +35,13 @@ class Worker(faust.Worker):
         super().install_signal_handlers()
         for number in stop_signals():
             self.loop.add_signal_handler(number, self._schedule_shutdown, number)
-        if self.stop_request and self.stop_request.asked:
+        if self.stop_request and self.stop_request.requested:
             self._schedule_shutdown(signal.SIGTERM)
 
     @override
     def _schedule_shutdown(self, signal: Any) -> None:
         if self.stop_request:
-            self.stop_request.ask()
+            self.stop_request.request()
         leave_within(_PATIENCE)
         super()._schedule_shutdown(signal)
 

@@ -21,7 +21,7 @@ class Settlements:
     """
 
     def __init__(self, url: str) -> None:
-        self._listener = Listener(url, SETTLED_CHANNEL, heard=self._heard, reconnected=self._wake_all)
+        self._listener = Listener(url, SETTLED_CHANNEL, on_notify=self._heard, on_connect=self._wake_all)
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
 
     async def open(self) -> None:

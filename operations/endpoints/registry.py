@@ -87,7 +87,7 @@ class Registry(NamedTuple):
         """
         found = [*faults, *await self._faults_of_name(connection, name), *self._faults_of_secrets(name, asked.secrets or ())]
         if self.seals.newest is None:
-            found.append(Fault(Reason.SEAL_KEYS_MISSING, "SECRET_KEYS is not set, and no secret is stored without being sealed"))
+            found.append(Fault(Reason.SEAL_KEYS_MISSING, "SECRET_KEYS is not set, and no secret is stored unsealed"))
         refuse(found)
         row = await ENDPOINTS.read_to_change(connection, name.place)
         check_version(row, asked.expected_version)

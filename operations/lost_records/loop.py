@@ -23,7 +23,7 @@ from outbox.offsets import Look, Offsets, Place, Span
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
 from runtime.service import Service, connected, lead
-from runtime.sessions import DEFAULT_LEASE, spoken_for
+from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.topology import group_of, workers
 
 log = structlog.get_logger()
@@ -136,7 +136,7 @@ async def look(
     """Find and report what was lost to the consumers of these topics; those losses that are new. Raises BrokerError."""
     rest = rest or Rest()
     topics = sorted({topic for names in consumes.values() for topic in names})
-    async with spoken_for(connection, lease):  # Kafka may take longer than a holder may be silent
+    async with kept_alive(connection, lease):  # Kafka may take longer than a holder may be silent
         if await asyncio.to_thread(rest.lasts, offsets, topics):
             return []
         found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])

@@ -1,4 +1,4 @@
-"""The certificates of TLS: those that the servers show, and the files of our own; which have expired, and which soon will."""
+"""The certificates of TLS: those that the servers present, and our own files; some may have expired or expire soon."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from outbox.settings import TopicSettings
 from runtime import endpoints
-from runtime.certificates import end_of_file
-from runtime.handshakes import End, connected, ends_of_kafka, ends_of_postgres
+from runtime.certificates import expiry_of
+from runtime.handshakes import TlsServer, connected, servers_of_kafka, servers_of_postgres
 from runtime.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -30,65 +30,65 @@ _FILES: Final = ("INTERNAL_TLS_CERT", "KAFKA_SSL_CERT")
 
 
 def check_certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Tell until when each certificate is valid; servers without TLS, or that do not answer, are reported elsewhere."""
-    for end in (*_postgres(environ), *_kafka(environ), *_by_address(environ)):
-        until = end_of(end)
+    """Report until when each certificate is valid; other checks report servers without TLS or without an answer."""
+    for server in (*_postgres(environ), *_kafka(environ), *_by_address(environ)):
+        until = expiry_at(server)
         if until:
-            yield judge(str(end), until, datetime.now(UTC))
+            yield judge(str(server), until, datetime.now(UTC))
     for name, path in _files(environ):
-        if path and (until := end_of_file(Path(path))):
+        if path and (until := expiry_of(Path(path))):
             yield judge(f"{name} of this machine", until, datetime.now(UTC))
 
 
 def judge(of: str, until: datetime, now: datetime) -> Finding:
     text = f"{of}: the certificate "
     if until <= now:
-        act = "renew it: whoever verifies it refuses the connection"
+        act = "renew it: any client that verifies it refuses the connection"
         return fail(AREA, f"{text}has expired, on {until:%Y-%m-%d %H:%M} UTC", act, "process-down")
     if until - now < _SOON:
         return warn(AREA, f"{text}expires soon, on {until:%Y-%m-%d %H:%M} UTC", "renew it before", "process-down")
     return ok(AREA, f"{text}is valid until {until:%Y-%m-%d}")
 
 
-def end_of(end: End) -> datetime | None:
-    """Return the end of the certificate's time, trusted or not; None if there is no TLS or no answer."""
+def expiry_at(server: TlsServer) -> datetime | None:
+    """Return when the server's certificate expires, trusted or not; None if there is no TLS or no answer."""
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is said to it, its certificate is read
+    context.verify_mode = ssl.CERT_NONE  # the certificate is only read, and nothing is sent
     try:
-        with connected(end, context) as connection:
+        with connected(server, context) as connection:
             shown = connection.getpeercert(binary_form=True)
             return load_der_x509_certificate(shown).not_valid_after_utc if shown else None
     except (OSError, ValueError):
         return None
 
 
-def _postgres(environ: Mapping[str, str]) -> list[End]:
+def _postgres(environ: Mapping[str, str]) -> list[TlsServer]:
     url = address_in(environ, "DATABASE_URL", endpoints.check_database)
     if not url or conninfo_to_dict(url).get("sslmode") in {None, "disable", "allow", "prefer"}:
         return []
-    return ends_of_postgres(url)
+    return servers_of_postgres(url)
 
 
-def _kafka(environ: Mapping[str, str]) -> list[End]:
+def _kafka(environ: Mapping[str, str]) -> list[TlsServer]:
     try:
         kafka = TopicSettings.load(environ).kafka
     except SettingsError:
         return []
-    return ends_of_kafka(kafka.servers) if kafka.tls else []
+    return servers_of_kafka(kafka.servers) if kafka.tls else []
 
 
-def _by_address(environ: Mapping[str, str]) -> Iterator[End]:
+def _by_address(environ: Mapping[str, str]) -> Iterator[TlsServer]:
     redis = address_in(environ, "REDIS_URL", endpoints.check_redis)
     index = address_in(environ, "ELASTICSEARCH_URL", endpoints.check_elasticsearch)
     for server, url, scheme, port in (("Redis", redis, "rediss", 6379), ("Elasticsearch", index, "https", 443)):
         parts = urlsplit(url or "")
         if parts.scheme == scheme and parts.hostname:
-            yield End(server, parts.hostname, parts.port or port)
+            yield TlsServer(server, parts.hostname, parts.port or port)
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Certificates of our own, by the name of the setting."""
+    """Our own certificates, by the name of the setting."""
     yield from ((name, environ.get(name, "")) for name in _FILES)
     if url := address_in(environ, "DATABASE_URL", endpoints.check_database):
         yield "sslcert in DATABASE_URL", str(conninfo_to_dict(url).get("sslcert") or "")

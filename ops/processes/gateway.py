@@ -24,7 +24,7 @@ from ops.processes.applications import build_internal, build_own, build_public, 
 from ops.processes.siblings import Place, divide
 from outbox.secret_changes import written_by
 from runtime.build import register_build
-from runtime.certificates import end_of_file
+from runtime.certificates import expiry_of
 from runtime.lean import tune_gc
 from runtime.logs import configure_logs
 from runtime.process import leave_within, stop_signals
@@ -81,7 +81,7 @@ def _patience(settings: GatewaySettings) -> float:
 
 def _look_at_certificate(settings: GatewaySettings) -> None:
     """Say if the internal listener's certificate has expired: its clients refuse it, while the world's webhooks still come in."""
-    until = settings.internal_tls_cert and end_of_file(settings.internal_tls_cert)
+    until = settings.internal_tls_cert and expiry_of(settings.internal_tls_cert)
     if until and until <= datetime.now(UTC):
         error = (
             f"INTERNAL_TLS_CERT has expired, on {until:%Y-%m-%d %H:%M} UTC: the internal listener's clients refuse it; renew it"

@@ -74,7 +74,7 @@ def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:
     """Return the body of `/health/ready`: the shards while it is ready, else the reason why it is not."""
     owned, states = relay.readiness(), {"process": "relay"} | schema.fields()
-    if stop.asked:
+    if stop.requested:
         states |= {"reason": "stopping", "detail": "the relay has been asked to stop"}
     elif not schema.unfit and owned is None:
         states |= {"reason": "postgres_unavailable", "detail": "Postgres is away"}

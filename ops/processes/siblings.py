@@ -1,8 +1,9 @@
 """
-A gateway of several processes (`GATEWAY_PROCESSES`): it is forked into them, and the first one only looks after the others.
+A gateway of several processes (`GATEWAY_PROCESSES`): it is forked into them, and the first one only supervises the others.
 
-It binds the ports, passes a request to stop on, and ends with all of them once one has ended unasked: whatever started it
-(Compose, Kubernetes, systemd) starts it anew, as it does with a gateway of one process that dies. It serves nothing itself.
+It binds the ports and passes on a request to stop. If one process ends without such a request, it stops all of them and ends:
+its supervisor (Compose, Kubernetes, systemd) then restarts it, as it restarts a gateway of one process that dies. It serves no
+requests itself.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _LOOK: Final = 3600.0  # seconds; a signal and the end of a process are noticed 
 
 
 class Place(NamedTuple):
-    """One process's place in its gateway: its number, its sockets, and its line to the process that looks after it."""
+    """One process's place in its gateway: its number, its sockets, and its line to the supervising process."""
 
     number: int
     public: list[socket.socket]
@@ -41,10 +42,10 @@ class Place(NamedTuple):
     line: socket.socket
 
     def follow(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
-        """Set `stop` when asked to stop, or when the process that looks after this one is gone; `hurry` at the second time."""
+        """Set `stop` at a request to stop or when the supervising process is gone, and `hurry` at a second request."""
         loop = asyncio.get_running_loop()
 
-        def hear() -> None:
+        def receive() -> None:
             words = self.line.recv(16)
             if not words:
                 loop.remove_reader(self.line)
@@ -53,33 +54,33 @@ class Place(NamedTuple):
             stop.set()
 
         self.line.setblocking(False)
-        loop.add_reader(self.line, hear)
+        loop.add_reader(self.line, receive)
 
 
 def divide(settings: GatewaySettings, patience: float) -> Place | int:
     """
-    Divide this process into those that serve, and the one that looks after them.
+    Fork this process into those that serve, and keep it to supervise them.
 
-    Returns its place in each that serves; in the other one the exit code, once all of them have ended. `patience` are the seconds
-    that they may take to end.
+    In each process that serves, this returns its place. In the supervising process it returns the exit code, once all others have
+    ended. `patience` is the number of seconds that they may take to end.
 
     Raises OSError.
     """
     doors = _doors(settings)
     ports = {number: door.own[0].getsockname()[1] for number, door in doors.items()}
-    asked, hurried, signals = Stop(), Stop(), stop_signals()
+    stop, hurried, signals = Stop(), Stop(), stop_signals()
     for each in signals:
-        signal.signal(each, lambda *_: (hurried if asked.asked else asked).ask())
+        signal.signal(each, lambda *_: (hurried if stop.requested else stop).request())
     gc.collect()
     gc.freeze()  # the processes share the memory of all that is imported
-    family = _Family(asked, hurried)
+    family = _Family(stop, hurried)
     for number, door in doors.items():
         if pid := os.fork():
             family.add(number, pid, door.ours)
             continue
-        for each in signals:  # one that comes before the loop runs reaches it by the line as well
+        for each in signals:  # a signal before the loop runs also arrives by the line
             signal.signal(each, signal.SIG_IGN)
-        asked.close()
+        stop.close()
         hurried.close()
         door.ours.close()
         for other in doors.values():
@@ -87,13 +88,13 @@ def divide(settings: GatewaySettings, patience: float) -> Place | int:
                 other.close()
         others = {other: port for other, port in ports.items() if other != number}
         return Place(number, door.public, door.internal, door.own, Siblings(number, others), door.theirs)
-    for door in doors.values():  # what stayed open here would go on taking the connections of a process that has died
+    for door in doors.values():  # a socket open here would accept connections for a process that has died
         door.leave()
     return family.look_after(patience)
 
 
 class _Door(NamedTuple):
-    """The sockets of one process, and both ends of its line: ours, and theirs."""
+    """The sockets of one process, and the two ends of its line: the supervisor's (`ours`) and its own (`theirs`)."""
 
     public: list[socket.socket]
     internal: list[socket.socket]
@@ -102,7 +103,7 @@ class _Door(NamedTuple):
     theirs: socket.socket
 
     def leave(self) -> None:
-        """Close what only the process that serves may hold."""
+        """Close everything that only the serving process may hold."""
         for each in (*self.public, *self.internal, *self.own, self.theirs):
             each.close()
 
@@ -126,10 +127,10 @@ class _Process(NamedTuple):
 
 
 class _Family:
-    """The processes that serve, as the one sees them that looks after them, each by its line, which ends with the process."""
+    """The serving processes as the supervising process sees them, each by its line, which closes when the process ends."""
 
-    def __init__(self, asked: Stop, hurried: Stop) -> None:
-        self._asked = asked
+    def __init__(self, stop: Stop, hurried: Stop) -> None:
+        self._stop = stop
         self._hurried = hurried
         self._alive: dict[socket.socket, _Process] = {}
         self._failed = False
@@ -138,39 +139,39 @@ class _Family:
         self._alive[line] = _Process(number, pid)
 
     def look_after(self, patience: float) -> int:
-        """Wait for a request to stop, or until one has ended unasked; have all of them end, and return the exit code."""
+        """Wait until a stop is requested or a process ends without a request; stop all of them, and return the exit code."""
         log.info("gateway_divided", pids=[pid for _, pid in self._alive.values()])
-        while not self._asked.asked and not self._failed:
-            for line in self._asked.wait(_LOOK, *self._alive):
+        while not self._stop.requested and not self._failed:
+            for line in self._stop.wait(_LOOK, *self._alive):
                 self._failed = True
-                self._bury(line)
-        self._tell(_STOP)
+                self._note_end(line)
+        self._send(_STOP)
         until = time.monotonic() + patience
         hurried = False
         while self._alive and (left := until - time.monotonic()) > 0:
-            if self._hurried.asked and not hurried:
+            if self._hurried.requested and not hurried:
                 hurried = True
-                self._tell(_HURRY)
-            # One that is asked already waits for nothing more.
+                self._send(_HURRY)
+            # After the second request there is nothing more to wait for except the ends of the processes.
             waits = select.select([*self._alive], [], [], left)[0] if hurried else self._hurried.wait(left, *self._alive)
             for line in waits:
-                self._bury(line)
+                self._note_end(line)
         for line, process in tuple(self._alive.items()):
             os.kill(process.pid, signal.SIGKILL)
-            self._bury(line)
+            self._note_end(line)
         return int(self._failed)
 
-    def _tell(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> None:
         for line in self._alive:
             with suppress(OSError):  # it has just ended
                 line.send(word)
 
-    def _bury(self, line: object) -> None:
-        """Take note of the end of a process, which is a failure unless it was asked to stop and did so in order."""
+    def _note_end(self, line: object) -> None:
+        """Note the end of a process; it is a failure unless a stop was requested and the exit code is 0."""
         assert isinstance(line, socket.socket)  # noqa: S101  # as they were added
         process = self._alive.pop(line)
         line.close()
         code = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
-        if code or not self._asked.asked:
+        if code or not self._stop.requested:
             self._failed = True
             log.error("gateway_process_ended", reason="process_ended", number=process.number, pid=process.pid, code=code)

@@ -76,11 +76,11 @@ def _await_kafka(process: str, settings: StreamSettings, stop: Stop) -> bool:
     if not (detail := _look(kafka, admin, faults)):
         return True
     with _waiting(process, settings, lambda: {"waiting": "kafka_unavailable"}):
-        while detail and not stop.asked:
+        while detail and not stop.requested:
             log.warning("worker_waiting", reason="kafka_unavailable", error=detail)
             stop.wait(settings.streams_retry_max.total_seconds())
-            detail = None if stop.asked else _look(kafka, admin, faults)
-    return not stop.asked
+            detail = None if stop.requested else _look(kafka, admin, faults)
+    return not stop.requested
 
 
 def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
@@ -101,7 +101,7 @@ def _await_schema(process: str, settings: StreamSettings, schema: SchemaWatch, s
     """
     schema.wait_looked(_FIRST_LOOK)
     if not schema.unfit:
-        return not stop.asked
+        return not stop.requested
     with _waiting(process, settings, schema.fields):
         return schema.wait_fit(stop)
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from outbox import tasks
 from runtime.database import Pool
 from runtime.redis_pool import log_in, pool_at
-from runtime.sessions import DEFAULT_LEASE, spoken_for
+from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.envelope import Event
 from schemas.operations import InvalidateCache
 from streams.errors import Transient, TransientReason
@@ -132,7 +132,7 @@ class CacheHandler:
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, data_of(event, InvalidateCache)) for event in events]
         for event, command in commands:
-            async with spoken_for(connection, self._lease):  # Redis may take longer than a transaction may be silent
+            async with kept_alive(connection, self._lease):  # Redis may take longer than a transaction may be silent
                 removed = await self._invalidate(command)
             await tasks.finish(connection, event.id, {"invalidated": removed})
 

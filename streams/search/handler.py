@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from outbox import tasks
 from projections.search import raise_versions
 from runtime.database import Pool
-from runtime.sessions import DEFAULT_LEASE, spoken_for
+from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.envelope import Event
 from schemas.search import PROPERTIES, PropertyDeleted, PropertyUpserted
 from streams.errors import Poison, PoisonReason
@@ -39,7 +39,7 @@ class SearchHandler:
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         changes = [change_of(event) for event in events]
-        async with spoken_for(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
+        async with kept_alive(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
             refusals = await self._documents.write(changes)
         for event, refusal in zip(events, refusals, strict=True):
             if refusal:

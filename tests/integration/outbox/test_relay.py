@@ -69,7 +69,7 @@ def running_relay(url: str, kafka: Cluster, **changes: object) -> Iterator[Relay
     try:
         yield relay
     finally:
-        stop.ask()
+        stop.request()
         thread.join(LIMIT)
         publisher.close()
         stop.close()

@@ -17,7 +17,7 @@ import pytest
 from runtime.database import UNAVAILABLE, make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease, LeaseLost
-from runtime.sessions import connect, connect_async, spoken_for, wait
+from runtime.sessions import connect, connect_async, kept_alive, wait
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ def test_a_statement_that_does_not_end_is_ended(database_url: str, other: psycop
         connection.execute("select pg_advisory_lock(1)")
 
 
-async def test_a_transaction_of_a_pool_that_says_nothing_ends_and_one_that_is_spoken_for_does_not(database_url: str) -> None:
+async def test_a_transaction_of_a_pool_that_says_nothing_ends_and_one_that_is_kept_alive_does_not(database_url: str) -> None:
     async with make_pool(database_url, size=1, name="test", lease=LEASE) as pool:
         async with pool.connection() as connection, connection.transaction():
-            async with spoken_for(connection, LEASE):
+            async with kept_alive(connection, LEASE):
                 await silence(1.5)
             await connection.execute("select 1")
         with pytest.raises(UNAVAILABLE):  # noqa: PT012  # the transaction itself is what fails

@@ -42,7 +42,7 @@ async def test_a_pool_keeps_no_session_that_became_read_only(database_url: str) 
 
 
 def test_a_new_session_is_known_to_be_read_only(fenced: str) -> None:
-    with connect(fenced, name="test") as connection, pytest.raises(psycopg.OperationalError, match="takes no writes"):
+    with connect(fenced, name="test") as connection, pytest.raises(psycopg.OperationalError, match="accepts no writes"):
         check_writable(connection)
 
 

@@ -81,14 +81,14 @@ class Bench:
         )
         lease: Any = SimpleNamespace(beat=self._beat, check=lambda: None, connection=None)
         ahead: Any = SimpleNamespace(take=lambda: None, start=lambda *_: None)
-        self.stop: Any = SimpleNamespace(asked=False)
+        self.stop: Any = SimpleNamespace(requested=False)
         made: Any = self.kafka
         self.session = Session(lease, lease, ahead, settings=settings, publisher=made, stop=self.stop)
 
     def _beat(self) -> None:
         self.beats += 1
         if self.asked_after and self.beats > self.asked_after:
-            self.stop.asked = True
+            self.stop.requested = True
 
     def turns(self, number: int) -> None:
         for _ in range(number):

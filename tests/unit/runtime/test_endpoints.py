@@ -82,7 +82,7 @@ def test_what_aiohttp_never_sends_to_is_refused_without_showing_it(url: str) -> 
 def test_a_login_is_refused_exactly_where_aiohttp_takes_no_authorization_of_ours_beside_it(url: str) -> None:
     assert has_login(url) is not is_sent(url, OURS)
     if has_login(url):
-        with pytest.raises(ValueError, match="credential of our own"):
+        with pytest.raises(ValueError, match="our own credential"):
             check_http_without_login(url)
     else:
         assert check_http_without_login(url) == url

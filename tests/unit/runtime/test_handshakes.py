@@ -1,4 +1,4 @@
-"""A look at certificates is bounded as a whole: whoever asks has other work to do."""
+"""A look at certificates is bounded as a whole: its caller has other work to do."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runtime import handshakes
-from runtime.handshakes import ends_of_kafka, fault_of
+from runtime.handshakes import fault_of, servers_of_kafka
 from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runtime.handshakes import End
+    from runtime.handshakes import TlsServer
 
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the servers say nothing until the test is over, but for one whose certificate has expired."""
+    """Let the servers send nothing until the test is over, except one whose certificate has expired."""
     over = threading.Event()
 
-    def look(end: End, _: str | None) -> str | None:
-        if end.host == "expired":
+    def look(server: TlsServer, _: str | None) -> str | None:
+        if server.host == "expired":
             return "certificate has expired"
         over.wait(10)
-        return "said too late"
+        return "found too late"
 
     monkeypatch.setattr(handshakes, "fault_of_certificate", look)
     yield
@@ -36,10 +36,10 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("silent")
 def test_a_silent_server_does_not_hide_the_fault_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "_LIMIT", LIMIT)
-    assert fault_of(ends_of_kafka("one:9092,two:9092,expired:9092"), None) == "certificate has expired"
+    assert fault_of(servers_of_kafka("one:9092,two:9092,expired:9092"), None) == "certificate has expired"
 
 
 @pytest.mark.usefixtures("silent")
 def test_the_look_ends_however_many_servers_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "_LIMIT", 0.1)
-    assert fault_of(ends_of_kafka("one:9092,two:9092,three:9092"), None) is None
+    assert fault_of(servers_of_kafka("one:9092,two:9092,three:9092"), None) is None

@@ -7,7 +7,7 @@ import sys
 
 
 def test_a_stop_with_patience_ends_what_would_wait_for_ever() -> None:
-    script = "import threading; from runtime.process import Stop; Stop(0.2).ask(); threading.Event().wait()"
+    script = "import threading; from runtime.process import Stop; Stop(0.2).request(); threading.Event().wait()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0
     assert "shutdown_ignored" in done.stdout + done.stderr

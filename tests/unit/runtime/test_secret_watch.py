@@ -116,7 +116,7 @@ def test_a_change_is_in_force_after_two_pauses_of_a_second(watched: Watched, mon
     monkeypatch.setattr(watched.watch, "_stopping", SimpleNamespace(wait=pause))
     watched.watch._run()
     assert pauses == [1.0, 1.0, 1.0], "the third one comes after it is in force"
-    assert [change.setting for change in watched.watch._untold] == ["ADMIN_API_TOKEN"]
+    assert [change.setting for change in watched.watch._unreported] == ["ADMIN_API_TOKEN"]
 
 
 @pytest.mark.parametrize("text", ["", "whsec_of-another-kind", "changeme", "two words", "one\ntwo"])
