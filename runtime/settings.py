@@ -268,7 +268,7 @@ def _plain(problem: Any) -> str:
 
 def environment(directory: Path | None = None) -> Environ:
     """
-    The process environment over the `.env` file of the directory (default: the working directory), with settings from files added.
+    The process environment over the `.env` file of the directory (default: the working directory), with the settings from files.
 
     From then on no log line or error shows its secrets (`runtime/redaction.py`), and libraries use its certificates and proxies
     (`runtime/outgoing.py`).
