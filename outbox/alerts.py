@@ -1,5 +1,5 @@
 """
-Conditions that need an operator: counted in the transaction that causes them, and raised once a window.
+Conditions that need an operator: counted in the transaction that causes them, and raised once per window.
 
 Counts live in Postgres, so that they survive restarts, are exact under repeats, and add up over all processes.
 """
@@ -61,35 +61,35 @@ WEBHOOKS_UNSETTLED: Final = Condition(
     "webhooks_unsettled",
     1,
     timedelta(hours=1),
-    "webhooks from {subject} have been taken long ago and have had no effect yet: {count} of them",
+    "{count} webhooks from {subject} were accepted long ago and have had no effect yet",
     "runbooks/ledger.md",
 )
 LEDGER_UNBALANCED: Final = Condition(
     "ledger_unbalanced",
     1,
     timedelta(hours=1),
-    "the ledger of {subject} does not balance: {count} rows miss their other half",
+    "the ledger of {subject} does not balance: the counterparts of {count} rows are missing",
     "runbooks/ledger.md",
 )
 CLOCK_SKEWED: Final = Condition(
     "clock_skewed",
     1,
     timedelta(hours=1),
-    "nothing is dropped any more: {detail}",
+    "expired records are not deleted: {detail}",
     "runbooks/clock.md",
 )
 RETENTION_BEHIND: Final = Condition(
     "retention_behind",
     1,
     timedelta(days=1),
-    "{count} days of records are due to be deleted at once, and go one an hour: no relay ran, or a setting or clock changed",
+    "{count} days of records are due to be deleted, and one is deleted per hour: no relay ran, or a setting or clock changed",
     "runbooks/retention.md",
 )
 CONFIG_IGNORED: Final = Condition(
     "config_ignored",
     1,
     timedelta(hours=1),
-    "the value of {subject} in the runtime configuration cannot be used: the one before stays in force",
+    "the value of {subject} in the runtime configuration cannot be used: the previous value stays in effect",
     "runbooks/internal-door.md",
 )
 RECORDS_LOST: Final = Condition(
@@ -120,7 +120,7 @@ insert into alert_windows as w (alert, subject, started_at, count) values (%(ale
 on conflict (alert, subject, started_at) do update set count = w.count + excluded.count
 returning count, raised_at is not null, started_at, clock_timestamp()
 """
-# In one order, so that two processes wait for each other instead of locking up.
+# Rows are locked in one order, so that two processes wait for each other instead of deadlocking.
 _TALLY: Final = f"""
 insert into alert_windows as w (alert, subject, started_at, count)
 select %(alert)s, subject, {_STARTED}, number
@@ -131,7 +131,7 @@ _TOTAL: Final = "select count from alert_windows where alert = %s and subject = 
 _RAISED: Final = "update alert_windows set raised_at = now() where alert = %s and subject = %s and started_at = %s"
 
 
-async def note(  # the condition, what occurred, and what a test passes in
+async def note(  # the condition, the occurrence, and what a test passes in
     connection: AsyncConnection,
     condition: Condition,
     subject: str,
@@ -143,9 +143,10 @@ async def note(  # the condition, what occurred, and what a test passes in
     """
     Count occurrences, in the caller's transaction if one is open, and append the alert when they reach the threshold.
 
-    Returns True if this call raised it. `detail` completes the summary; a function for it is called only then.
-    The row of the window stays locked until the transaction ends, so no two can both find it reached.
-    Windows go by Postgres' clock unless `now` is given; the alert's id always does: a process with a wrong one must be heard.
+    Returns True if this call raised the alert. `detail` completes the summary; if it is a function, it is called only then.
+    The row of the window stays locked until the transaction ends, so no two transactions raise the same alert.
+    Windows follow Postgres' clock unless `now` is given. The alert's id always does: a process whose own clock is wrong must
+    still be able to raise an alert.
     """
     values = {"alert": condition.alert, "subject": subject, "window": condition.window, "now": now, "number": number}
     async with connection.transaction():
@@ -167,7 +168,7 @@ async def note(  # the condition, what occurred, and what a test passes in
 async def tally(
     connection: AsyncConnection, condition: Condition, numbers: Mapping[str, int], now: datetime | None = None
 ) -> None:
-    """Count all possible occurrences by subject, in the caller's transaction and before the real ones are noted."""
+    """Count all possible occurrences by subject, in the caller's transaction and before the actual ones are counted."""
     values = {"alert": _total_of(condition), "window": condition.window, "now": now}
     await connection.execute(_TALLY, values | {"subjects": list(numbers), "numbers": list(numbers.values())})
 
@@ -178,7 +179,7 @@ async def _total(connection: AsyncConnection, condition: Condition, key: tuple[s
 
 
 def _total_of(condition: Condition) -> str:
-    """The name of the windows that count all possible occurrences."""
+    """Return the name of the windows that count all possible occurrences."""
     return f"{condition.alert}_total"
 
 
@@ -195,11 +196,11 @@ def _alert(condition: Condition, subject: str, facts: Mapping[str, object], mome
 
 
 def window_of(moment: datetime, window: timedelta) -> datetime:
-    """Return the begin of the window that holds the moment: windows tumble, and begin at whole multiples of their length."""
+    """Return the start of the window that contains the moment; windows start at multiples of their length since the epoch."""
     seconds = window.total_seconds()
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, tz=UTC)
 
 
 def forget_windows(connection: Connection, before: datetime) -> int:
-    """Delete the windows that began before, and return their number."""
+    """Delete the windows that began before this time, and return their number."""
     return connection.execute("delete from alert_windows where started_at < %s", (before,)).rowcount

@@ -25,7 +25,7 @@ WAKE_CHANNEL: Final = "outbox"
 
 
 def shard_of(aggregate_id: str) -> int:
-    """The shard of a record key: stable over processes, machines and releases."""
+    """Return the shard of a record key: the same in all processes, machines and releases."""
     return crc32(aggregate_id.encode()) % SHARDS
 
 
@@ -61,7 +61,7 @@ def event_of(
     )
 
 
-# `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY a commit, and only as a hint.
+# `order by n` keeps the order of the batch in the ids that the relay follows; one NOTIFY per commit, which is only a hint.
 APPEND: Final = """
 with v as materialized (
   select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::text[], %b::text[],
@@ -99,7 +99,7 @@ async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
 
 
 def columns_of(events: Sequence[Event]) -> list[list[object]]:
-    """The parameters of APPEND."""
+    """Return the parameters of APPEND."""
     columns = [list(map(field, events)) for field in _APPENDED]
     return [*columns, [shard_of(event.aggregate_id) for event in events], [event.replay_id for event in events]]
 
@@ -108,7 +108,7 @@ Outcome = Literal["accepted", "duplicate", "ignored"]
 UNHANDLED: Final = "type_not_handled"
 """The reason of an event that is stored and not sent: no worker handles its type."""
 OTHER_MODE: Final = "other_mode"
-"""The reason of an event that is stored and not sent: it is of the other mode than the wanted one."""
+"""The reason of an event that is stored and not sent: it is a test event where live ones are wanted, or the reverse."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +116,9 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     One verified webhook.
 
     `event.id` is also the id of its delivery. `digest` is given if the provider's id is not signed: then the body alone
-    identifies the event. `endpoint` is the provider's endpoint by which it came, None for the plain path; whichever way it comes,
-    an event is the same one. `ignored` is the stable reason why no worker handles it: then it is stored, and not sent to Kafka
-    until an operator replays it.
+    identifies the event. `endpoint` is the provider's endpoint by which it came, None for the plain path; copies that come by
+    several endpoints are one event. `ignored` is the stable reason why no worker handles it: then it is stored, and not sent to
+    Kafka until an operator replays it.
     """
 
     event: Event
@@ -142,8 +142,8 @@ class Recorded(NamedTuple):
     event_id: UUID
 
 
-# Two copies that meet (in one batch, or in two transactions) leave the later one without a winner in this statement's snapshot.
-# It is then written nowhere and answered by two nulls, and goes again: the next snapshot sees the original.
+# If two copies arrive together (in one batch, or in two transactions), this statement's snapshot has no original for the later
+# one. Nothing is written for it and its `event_id` is null, so the caller tries it again: the next snapshot sees the original.
 # `order by` in `fresh` makes every transaction take the same keys in the same order, so that two of them do not deadlock;
 # `order by n` in `listed` keeps the order of arrival in the ids that the relay follows.
 _RECORD: Final = """

@@ -1,5 +1,5 @@
 """
-Postgres' clock, which all processes share: it decides which rows are due, which are over and which may be dropped.
+Postgres' clock, which all processes share: it decides which rows are due, which have expired and which may be dropped.
 
 A process compares its own clock with it. Nothing is dropped while the two differ by more than a minute, since either
 of them may be wrong.
@@ -35,7 +35,7 @@ _ASK: Final = "select clock_timestamp()"
 
 
 class Reading(NamedTuple):
-    """The time by Postgres, and how far the clock of this process was ahead of it; the travel time of the answer is left out."""
+    """Postgres' time, and by how much this process' clock was ahead of it, without the travel time of the answer."""
 
     now: datetime
     skew: timedelta
@@ -45,20 +45,20 @@ class Reading(NamedTuple):
         return abs(self.skew) > SKEW_MAX
 
     def check(self) -> None:
-        """Raises ClockSkewed."""
+        """Raise ClockSkewed if the two clocks differ too much."""
         if self.skewed:
             raise ClockSkewed(self.skew)
 
 
 def reading(before: datetime, server: datetime, after: datetime) -> Reading:
-    """Return the reading of a server's answer that was asked for at `before` and arrived at `after`."""
+    """Return the reading for the server's answer to a request that was sent at `before`; the answer arrived at `after`."""
     skew = before - server if server < before else min(after - server, timedelta())
     SKEW.set(skew.total_seconds())
     return Reading(server, skew)
 
 
 def own_clock() -> datetime:
-    """The time by the clock of this machine."""
+    """Return the time by this machine's clock."""
     return datetime.now(UTC)
 
 
@@ -79,13 +79,13 @@ async def ask_clock(connection: AsyncConnection, own: Own = own_clock) -> Readin
 
 
 class ServerClock:
-    """The time by Postgres' clock, carried on by the monotonic clock from one reading to the next."""
+    """Postgres' time: its latest reading, advanced by the monotonic clock."""
 
     def __init__(self) -> None:
         self._read: tuple[datetime, float] | None = None
 
     def reading(self, pool: Pool) -> Service:
-        """Return the service that reads it again and again; while Postgres is away the last reading is carried on."""
+        """Return the service that reads Postgres' clock at intervals; while Postgres is away, the last reading is advanced."""
 
         async def read() -> float:
             async with pool.connection() as connection:

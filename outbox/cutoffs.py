@@ -1,5 +1,5 @@
 """
-The cut-offs of upkeep, one a kind of record: each moves by at most one day an hour, unless an operator decides otherwise.
+The cut-offs of upkeep, one per kind of record: each moves by at most one day an hour, unless an operator decides otherwise.
 
 So neither a clock that jumped nor a mistyped setting erases more than a day before an operator can react. A relay that was
 off for days, or a shorter retention, catches up a day an hour.
@@ -17,7 +17,7 @@ PACE: Final = timedelta(minutes=50)
 
 
 class Cutoff(NamedTuple):
-    """Records before `at` are deleted, since `moved_at`."""
+    """Records before `at` are deleted; `moved_at` is the time at which the cut-off was set."""
 
     at: datetime
     moved_at: datetime
@@ -51,7 +51,7 @@ def advance(
     """
     Move the cut-off of a kind towards `wanted`, store it and return it.
 
-    `first` is its assumed place if none was stored yet. Two concurrent calls move it once.
+    `first` is the cut-off to start from if none is stored. Two concurrent calls move it once.
     """
     row = connection.execute(_READ, (kind,)).fetchone()
     never = Cutoff(first, datetime.min.replace(tzinfo=UTC)) if first else None

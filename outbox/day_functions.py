@@ -1,7 +1,7 @@
 """
-The upkeep of days as functions of the tables' owner, so that the role of the processes needs no table of its own.
+The upkeep of days as SQL functions that run as the tables' owner, so that the role of the processes need not own any table.
 
-They belong to the schema: whoever makes the tables from their declaration makes them too.
+They belong to the schema: creating the tables from their declaration creates the functions too.
 """
 
 from typing import Any, Final
@@ -10,15 +10,15 @@ from sqlalchemy import Connection, event, text
 
 from outbox.tables import metadata
 
-# Each runs with the rights of the owner, and so does no more than its name says, with the daily tables alone.
+# Each runs with the owner's rights, so it does only what its name says, and only to the daily tables.
 _DAY: Final = "parent || '_' || to_char(day, 'YYYYMMDD')"
 _CHECK: Final = """
   IF NOT EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass(format('public.%I', parent))) THEN
     RAISE EXCEPTION '% is no daily table', parent;
   END IF;"""
 _FUNCTIONS: Final = {
-    # A provider's body is often a little over the 2 KB at which Postgres starts to compress and move values out: a tenth of the
-    # work of intake and relay, for little.
+    # Postgres compresses values above 2 KB and moves them out. A provider's body is often a little larger: that would be a tenth
+    # of the work of intake and relay, for little gain.
     "day_create(parent text, day date, lower uuid, upper uuid)": """
   EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)%s', partition, parent,
     CASE parent WHEN 'outbox' THEN ' WITH (toast_tuple_target = 8160)' ELSE '' END);

@@ -1,7 +1,7 @@
 """
 The marker that replaces an erased payload: its SHA-256, its length, and the id of the erasure.
 
-The marker is JSON, as every payload is. It begins like no event, so that it is recognised without parsing.
+The marker is JSON, as every payload is. No event begins like it, so it is recognised without parsing.
 """
 
 from typing import Final, LiteralString

@@ -1,4 +1,4 @@
-"""The topics that the relay may not write to: their rows stay in line, in their order, while those of other topics pass."""
+"""The topics that the relay may not write to: their rows stay pending, in order, while rows of other topics are sent."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
@@ -15,21 +15,22 @@ log = structlog.get_logger()
 
 RETRY: Final = 10.0  # seconds
 _MOST: Final = 5_000
-"""Rows; beyond them the relay waits with everything."""
+"""Rows that are held; beyond this number the relay reads no others."""
 
 
 class Held:
     """
-    The topics that are held, and the ids of the rows of theirs that were met meanwhile.
+    The topics that are held, and the ids of their rows that were read meanwhile.
 
-    A try lets only the oldest row of each go. With more under way the right could come between two requests, and the later of
-    them be taken alone: its events would overtake those of the first. Once the one is acknowledged, the others may follow.
+    A try sends only the oldest row of each topic. With more rows under way, the right could be granted between two requests, so
+    that Kafka accepts only the later one: its events would overtake those of the first. Once the oldest row is acknowledged,
+    the others may follow.
     """
 
     def __init__(self, kafka: Cluster) -> None:
         self._kafka = kafka
         self._topics: dict[str, list[int]] = {}
-        """The ids as a heap."""
+        """By topic, the ids of its rows as a heap."""
         self._told: set[str] = set()
         self._next_try = 0.0
 
@@ -47,7 +48,7 @@ class Held:
         return any(self._topics.values()) and now() >= self._next_try
 
     def hold(self, topic: str) -> None:
-        """Hold a topic, and say so in one line a try."""
+        """Hold a topic, and log that once per try."""
         if topic in self._told:
             return
         if not self._topics:
@@ -58,14 +59,14 @@ class Held:
         log.warning("topic_held", reason=rights.MISSING, topic=topic, error=error, retry_in=RETRY)
 
     def sift(self, rows: Sequence[PendingRow]) -> list[PendingRow]:
-        """Return the rows that may go out, and note the others: none overtakes one of its topic."""
+        """Return the rows that may be sent, and remember the others: no row overtakes an earlier one of its topic."""
         for row in rows:
             if row.event.topic in self._topics:
                 heappush(self._topics[row.event.topic], row.id)
         return [row for row in rows if row.event.topic not in self._topics]
 
     def begin_try(self) -> int:
-        """Forget the oldest row of each topic, so that it is read again, and return how many these are."""
+        """Forget the oldest row of each topic, so that it is read again, and return the number of these rows."""
         self._next_try = now() + RETRY
         self._told.clear()
         return len([heappop(ids) for ids in self._topics.values() if ids])
@@ -76,11 +77,11 @@ class Held:
         return sorted(firsts.values(), key=lambda row: row.id)
 
     def free(self, topic: str) -> None:
-        """Let a topic's rows go out again, if it was held: Kafka has taken one."""
+        """Let a topic's rows be sent again, if it was held: Kafka has accepted one."""
         self._topics.pop(topic, None)
         self._told.discard(topic)
 
     def forget_rows(self) -> None:
-        """Forget which rows were met: some of them may be another relay's by now, and those that are not are met again."""
+        """Forget which rows were read: some may be another relay's now, and the others are read again."""
         for ids in self._topics.values():
             ids.clear()

@@ -1,8 +1,8 @@
 """
 Hints of changes: a table that processes follow notifies the channel of its own name, also when it is changed by SQL.
 
-A hint has no content; who hears it reads the table. The triggers belong to the schema: whoever makes the tables from their
-declaration makes them too.
+A hint has no content; a process that receives it reads the table. The triggers belong to the schema: creating the tables from
+their declaration creates the triggers too.
 """
 
 from typing import Any, Final
@@ -22,7 +22,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION notify_change()
 
 
 def hinting(table: Table) -> None:
-    """Have the table give hints."""
+    """Make the table send hints."""
 
     @event.listens_for(table, "after_create")
     def create(_: object, connection: Connection, **__: Any) -> None:

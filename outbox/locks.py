@@ -1,5 +1,5 @@
 """
-The numbers of our advisory locks in Postgres: any fixed ones, each used for one thing only.
+The numbers of our advisory locks in Postgres: arbitrary but fixed, and each used for one thing only.
 
 Locks by a hash of a text (`projections/config.py`, `outbox/lost.py`) last for a transaction and have no number.
 """
@@ -12,9 +12,9 @@ class Lock(IntEnum):
     """Locks by one number, held by one session at a time."""
 
     MIGRATE = 7_205_759_403
-    """Two `migrate` at once must not interleave."""
+    """Held by `migrate`: two at once must not interleave."""
     PARTITIONS = 7_205_759_404
-    """The upkeep of days runs in several processes; one at a time does it."""
+    """Held by the process that does the upkeep of days: several can, one at a time does."""
     REPLAYS = 7_205_759_405
     """Held by the gateway that works on webhook replays."""
     SWEEP = 7_205_759_406

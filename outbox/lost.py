@@ -1,8 +1,8 @@
 """
-Records that Kafka has lost before a consumer read them, by its commits and by the ends of the logs now and before.
+Finds records that Kafka lost before a consumer read them, by its commits and by the ends of the logs now and before.
 
-Retention, a lost disk or an operator may remove the beginning of a log; a broker that comes back with an older disk, its end; a
-topic that is created again has neither. A consumer that finds its place gone continues elsewhere, and reports nothing.
+Retention, a lost disk or an operator may remove the beginning of a log; a broker that comes back with an older disk loses its
+end; a topic that is created again loses both. A consumer whose offset is gone continues elsewhere, and reports nothing.
 A gap that is reported twice is stored once, and raises one alert.
 """
 
@@ -21,7 +21,7 @@ from runtime.ids import new_id
 
 class Loss(NamedTuple):
     """
-    Records of a partition, from an offset to, but without, another, that Kafka lost before a consumer read them.
+    Records of a partition, from one offset up to, but not including, another, that Kafka lost before a consumer read them.
 
     `anew` is true if the log lost its end, so that offsets are reused: records that were sent again before may be gone too.
     """
@@ -61,7 +61,7 @@ def losses_of(
     """
     Find the losses of one consumer in the partitions that it reads.
 
-    A consumer that never committed has read nothing: it begins at the beginning, which was 0 then.
+    A consumer that never committed has read nothing: it starts at the beginning of the log, which was offset 0.
     """
     for place, span in spans.items():
         was, at = before.get(place.topic), committed.get(place, 0)
@@ -83,7 +83,7 @@ LOST: Final = prometheus_client.Counter(
 )
 
 REPORTED_CHANNEL: Final = "lost_ranges"
-"""Notified when ranges are reported, so that the relay which sends again what they held need not look every second."""
+"""Notified when ranges are reported, so that the relay that sends their events again need not look every second."""
 _NAMED_MAX: Final = 8
 
 
@@ -136,7 +136,7 @@ update lost_ranges set cursor = null, searched_at = null where consumer = %s and
 
 
 async def _write(connection: AsyncConnection, loss: Loss) -> bool:
-    """Store one loss; return False if it is known."""
+    """Store one loss; return False if it was reported before."""
     key = (loss.consumer, *loss.place)
     await connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"lost {key}",))
     row = await (await connection.execute(_KNOWN, key)).fetchone()
@@ -145,7 +145,7 @@ async def _write(connection: AsyncConnection, loss: Loss) -> bool:
         return False
     resent_from = known.resent_from if known else None
     if loss.anew or (resent_from is not None and loss.until_offset > resent_from):
-        resent_from = None  # what was sent again is gone with it
+        resent_from = None  # the events that were sent again are lost too
         await connection.execute("delete from lost_events where consumer = %s and topic = %s", (loss.consumer, loss.place.topic))
     await connection.execute(_WRITE, (*key, loss.from_offset, loss.until_offset, new_id(), resent_from))
     await connection.execute(_SEARCH_ANEW, (loss.consumer, loss.place.topic))

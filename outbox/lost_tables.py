@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from outbox.tables import metadata
 
-# The last gap of each partition, per consumer: its records from `from_offset` to, but without, `until_offset` were not read and
-# are gone. `cursor` is the event up to which the log was searched for what has no mark, null before that has begun; what was
-# found, is sent again behind `resent_from`. Open until all of it has its mark.
+# The last gap of each partition, per consumer: its records from `from_offset` up to, but not including, `until_offset` were not
+# read and are lost. `cursor` is the event up to which the log was searched for events without a mark, null before the search.
+# These are sent again, at offsets from `resent_from` on. The gap is open until all of them have their marks.
 lost_ranges = Table(
     "lost_ranges",
     metadata,
@@ -51,7 +51,7 @@ lost_events = Table(
     PrimaryKeyConstraint("consumer", "event_id"),
 )
 
-# Kafka's topics as the relay saw them last: `topic_id` changes when a topic is made anew, an end goes back when it lost some.
+# Kafka's topics as the relay saw them last: `topic_id` changes when a topic is created again, an end decreases with a loss.
 seen_topics = Table(
     "seen_topics",
     metadata,

@@ -1,5 +1,5 @@
 """
-The begins and ends of Kafka's partitions, and the committed offsets of consumer groups, read in at most three rounds of calls.
+The beginnings and ends of Kafka's partitions, and the committed offsets of groups, read in at most three rounds of calls.
 
 Every call blocks, within the given limit; an event loop makes it in a thread.
 """
@@ -28,7 +28,7 @@ _MOVING: Final = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
-"""Brokers answer so for a while; librdkafka marks only some of them as retriable."""
+"""Brokers return these errors for a while; librdkafka marks only some of them as retriable."""
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The offsets of a partition from `begin` up to, but without, `end`, which is the offset of its next record."""
+    """The offsets of a partition from `begin` up to, but not including, `end`, which is the offset of its next record."""
 
     begin: int
     end: int
@@ -67,9 +67,9 @@ class Member(NamedTuple):
 
 class Group(NamedTuple):
     """
-    A consumer group, by the view of its coordinator.
+    A consumer group, as its coordinator reports it.
 
-    `state` is Kafka's word in lower case: `stable`, `empty` (no member, the offsets are kept), `preparing_rebalancing`,
+    `state` is Kafka's name of it in lower case: `stable`, `empty` (no member, the offsets are kept), `preparing_rebalancing`,
     `completing_rebalancing`, or `dead` (unknown: it has never read, or its offsets have expired).
     """
 
@@ -85,7 +85,7 @@ class Group(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One look at the broker."""
+    """The spans and groups that one look at the brokers found."""
 
     spans: dict[Place, Span]
     groups: dict[str, Group]
@@ -114,13 +114,13 @@ class Offsets:
         """
         Read the spans of all partitions of these topics, and these groups with their commits there.
 
-        A commit lies within its span unless records are gone: begins, commits and ends are read in this order, and each of them
-        only grows. A missing topic has no spans. Raises BrokerError.
+        A commit lies within its span unless records are lost: beginnings, commits and ends are read in this order, and each of
+        them only grows. A missing topic has no spans. Raises BrokerError.
         """
         places = self._places(topics)
         first = self._offsets(self._list_offsets(places, _EARLIEST))
         described = self._describe(groups)
-        # One after the other: each has half a dozen threads of its own, and a limit of memory counts all their stacks.
+        # One consumer after the other: each starts half a dozen threads, and a memory limit counts all their stacks.
         committed = {name: self._committed(name, places) for name in groups}
         last = self._offsets(self._list_offsets(places, _LATEST))
         return Look(
@@ -239,7 +239,7 @@ class Offsets:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, self._faults.describe(self.kafka, self.admin, error))
         if cause.code() in _MOVING:
             return BrokerError(Reason.KAFKA_UNAVAILABLE, f"Kafka is moving a leader or coordinator: {cause.name()}")
-        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses us the {of}: {cause.str()}")
+        return BrokerError(Reason.KAFKA_REFUSED, f"Kafka refuses access to the {of}: {cause.str()}")
 
 
 class _NotKnown(Exception):
@@ -247,5 +247,5 @@ class _NotKnown(Exception):
 
 
 def partition_of(kafka: Cluster, place: Place, offset: int = OFFSET_INVALID) -> TopicPartition:
-    """The partition as the cluster names it, at this offset."""
+    """Return the partition under its name on the cluster, at this offset."""
     return TopicPartition(kafka.named(place.topic), place.partition, offset)

@@ -1,11 +1,11 @@
 """
 Pages of lists whose rows may be large: bounded in rows and in bytes.
 
-A page of a log whose rows are filtered looks at no more than `LOOKED` of them, so that its price does not grow with the log:
-where few rows fit, a page is short, or even empty, and leads on.
+A page of a log whose rows are filtered looks at no more than `LOOKED` of them, so that its cost does not grow with the log:
+where few rows match, a page is short or even empty, and the next page continues from there.
 
-A query that finds a page gives one row more than the page has, where there is one, and with each row the bytes of all rows up to
-it; it ends with the row that is too much, and has the second row in any case.
+A query for a page returns one row more than the page holds, if there is one, and with each row the bytes of all rows up to it.
+It ends with the first row that is too much, and always includes the second row.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 def cut(found: Sequence[tuple[Row, int]], limit: int) -> tuple[list[Row], bool]:
-    """The rows of the page, and whether there is more."""
+    """Return the rows of the page, and whether there are more."""
     fitting = sum(total <= PAGE_BYTES for _, total in found)
     kept = min(limit, max(1, fitting))
     return [row for row, _ in found[:kept]], len(found) > kept
 
 
 async def floor_of(connection: AsyncConnection, table: str, first: UUID, before: UUID) -> UUID | None:
-    """The last id that a page of the log looks at, whose ids are `first` <= id < `before`; None if it may look at all of them."""
+    """Return the lowest id that a page may look at, of the ids `first` <= id < `before`; None if it may look at all of them."""
     query = sql.SQL("select id from {} where id >= %s and id < %s order by id desc offset %s limit 1")
     found = await connection.execute(query.format(sql.Identifier(table)), (first, before, LOOKED - 1), prepare=False)
     row = await found.fetchone()

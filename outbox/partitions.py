@@ -1,7 +1,7 @@
 """
-The days of the daily tables: made ahead, detached as a whole at the end of the retention, and dropped some time later.
+The days of the daily tables: created ahead, detached as a whole at the end of the retention, and dropped some time later.
 
-A detached day is a table of its own, `detached_outbox_20261124`, that no process reads or writes. It comes back by itself, with
+A detached day is a table of its own, `detached_outbox_20261124`, that no process reads or writes. It is attached again, with
 its rows, as soon as its day is within the retention again: after a wrong clock, or a RETENTION_DAYS that was too short.
 """
 
@@ -23,7 +23,7 @@ DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log"
 """The tables that have a partition for each day."""
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
-_GIVE_WAY: Final = "40ms"  # a DETACH waits for two locks at most, and makes intake wait behind it: rather try again
+_GIVE_WAY: Final = "40ms"  # intake waits behind a DETACH that waits for its locks, so it gives up soon and is tried again
 _TRIES: Final = 5
 _PAUSE: Final = 0.2  # seconds between two tries, in which intake goes on and a reader's statement may end
 
@@ -45,7 +45,7 @@ class Upkeep(NamedTuple):
 
 
 class Detached(NamedTuple):
-    """A day that is out of use, since when."""
+    """A partition that is out of use, and the time at which it was detached."""
 
     partition: str
     detached_at: datetime
@@ -55,9 +55,9 @@ def maintain(
     connection: Connection, now: datetime, retention: timedelta, *, grace: timedelta = GRACE, all_due: bool = False
 ) -> Upkeep:
     """
-    Make the partitions from the retention's first day to a week ahead, detach those before it, and drop what was for the grace.
+    Create the days from the retention's first to a week ahead, detach earlier ones, and drop those detached before the grace.
 
-    `now` is Postgres' time. Days go one at a time, unless `all_due`. The connection is in autocommit mode.
+    `now` is Postgres' time. The cut-off moves one day at a time, unless `all_due`. The connection is in autocommit mode.
     """
     with _alone(connection):
         upkeep = _make(connection, now, retention)
@@ -74,13 +74,13 @@ def maintain(
 
 
 def make_days(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
-    """Make the partitions from the retention's first day to a week ahead, on a connection in autocommit mode."""
+    """Create the days from the retention's first to a week ahead, on a connection in autocommit mode."""
     with _alone(connection):
         return _make(connection, now, retention)
 
 
 def partitions(connection: Connection) -> list[str]:
-    """The partitions that exist, in the schema of the daily tables."""
+    """Return the partitions of the daily tables."""
     rows = connection.execute(
         """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
            where i.inhparent = any(array(select to_regclass(t) from unnest(%s::text[]) t))""",
@@ -98,13 +98,13 @@ async def is_there(connection: AsyncConnection, day: date) -> bool:
 
 
 def detached(connection: Connection) -> list[Detached]:
-    """The days that are out of use and not dropped yet, oldest first."""
+    """Return the detached days that are not dropped yet, oldest first."""
     rows = connection.execute("select partition, detached_at from detached_partitions order by right(partition, 8), partition")
     return [Detached(*row) for row in rows]
 
 
 def name(table: str, day: date) -> str:
-    """`outbox_20261124`: the day is read back from it."""
+    """Return the name of the partition, such as `outbox_20261124`, from which `day_of` reads the day."""
     return f"{table}_{day:%Y%m%d}"
 
 
@@ -149,10 +149,10 @@ def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
 
 def _create(connection: Connection, table: str, day: date) -> None:
     """
-    Make the table first, then attach it.
+    Create the table first, then attach it.
 
-    CREATE TABLE … PARTITION OF wants the whole table for itself: while it waits for a long reader, intake would wait behind it.
-    ATTACH does not.
+    CREATE TABLE … PARTITION OF locks the whole table: while it waits for a long reader, intake would wait behind it. ATTACH
+    does not.
     """
     connection.execute("select day_create(%s, %s, %s, %s)", (table, day, *_bounds(day)))
 
@@ -199,7 +199,7 @@ def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
 
 
 def _giving_way(connection: Connection, change: Callable[[], None]) -> bool:
-    """Make the change in a transaction, and wait for its locks for moments only; return False if none of the tries had them."""
+    """Make the change in a transaction that waits only briefly for its locks; return False if no try got them."""
     for number in range(_TRIES):
         if number:
             sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""Kafka as the relay sees it: batches are sent in order, and each is reported as a whole with the rows that were refused."""
+"""Sends the relay's batches to Kafka in order, and reports each as a whole, with the rows that Kafka refused."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,18 +23,18 @@ log = structlog.get_logger()
 
 Report = Callable[[KafkaError | None, Message], None]
 
-# Parts of the lease.
+# Fractions of the lease.
 _UNKNOWN: Final = 0.2
-"""How long a topic may be unknown to Kafka; with more than the patience, a row for a missing topic would never be parked."""
+"""How long a topic may be unknown to Kafka. If longer than `_PATIENCE`, a row for a missing topic would never be parked."""
 _PATIENCE: Final = 0.4
 _KEPT: Final = 0.7
-"""By then the server may end a session that was last used a quarter of the lease before."""
+"""The producer's limit for a record; at its end Postgres may end a session that was last used a quarter of the lease before."""
 _SILENT: Final = 0.5
-"""Seconds without an acknowledgement after which nothing more is handed over, so that few records wait at once."""
+"""Seconds without an acknowledgement after which no more rows are handed over, so that few records wait at once."""
 _TAKEN_BACK: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
 _OUR_TIME: Final = 0
 _NO_TIME: Final = -1
-"""The time of a record that has none: a broker that compares times with its clock takes it."""
+"""The time of a record that has none: a broker that compares times with its clock accepts it."""
 _UNSTAMPED: Final = 60.0  # seconds without our times, once a broker has refused one
 _QUIET: Final = 30.0  # seconds
 _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is acknowledged
@@ -74,7 +74,7 @@ class Batch:
 
     @property
     def refused_for_its_time(self) -> bool:
-        """Report whether Kafka finds that our clock, by which records are stamped, is too far from its own."""
+        """Report whether Kafka refused a record because our clock, which stamps it, differs too much from its own."""
         errors = [refusal.error for refusal in self.refused.values()]
         return any(isinstance(error, KafkaError) and error.code() == KafkaError.INVALID_TIMESTAMP for error in errors)
 
@@ -97,13 +97,12 @@ class Batch:
 
 class Publisher:
     """
-    An idempotent producer that keeps no record for as long as the lease.
+    An idempotent producer that gives up each record before the lease ends.
 
     If Kafka has not acknowledged a batch after `_PATIENCE` of the lease, everything under way is taken back at once and sent
     again in order: a record that timed out by itself while a later one of its key went through would break the order that
-    the relay promises. The producer's own limit for a record (`message.timeout.ms`) is well above that and below the lease, so it
-    serves a process that was stopped: its records would otherwise still be sent once it continues, from shards that it has lost
-    by then.
+    the relay promises. The producer's own limit for a record (`message.timeout.ms`) is well above that and below the lease, for
+    a process that was suspended: otherwise its records would still be sent once it resumes, from shards that it has lost by then.
     """
 
     def __init__(self, kafka: Cluster, lease: timedelta = DEFAULT_LEASE) -> None:
@@ -119,13 +118,13 @@ class Publisher:
             "enable.idempotence": True,
             "acks": "all",
             "message.timeout.ms": int(milliseconds * _KEPT),
-            # A millisecond of company for each record: a tenth less work a record for client and broker under load.
+            # Each record waits a millisecond for others: under load that is a tenth less work per record for client and broker.
             "linger.ms": 1,
             "batch.size": 262_144,
             "queue.buffering.max.kbytes": 65_536,
             "topic.metadata.propagation.max.ms": int(milliseconds * _UNKNOWN),
             "topic.metadata.refresh.interval.ms": 60_000,
-            # A refused record ends the session, and nothing that follows it can go out before it is dealt with.
+            # A refused record ends the session, so no later record can be sent before it is handled.
             "enable.gapless.guarantee": True,
             "error_cb": self._note_error,
             "logger": logging.getLogger("librdkafka"),
@@ -153,7 +152,7 @@ class Publisher:
                     break
             except KafkaException as refusal:
                 batch.refuse(place, refusal.args[0], alone=True)
-            except Exception as error:  # noqa: BLE001  # no record can be made of this row; the others go on
+            except Exception as error:  # noqa: BLE001  # this row yields no record; the others are still sent
                 batch.refuse(place, error, alone=True)
         return batch
 
@@ -161,8 +160,8 @@ class Publisher:
         """
         Wait until the batch is complete; return False if `meanwhile`, which is called again and again, returns False.
 
-        If Kafka is silent for too long, every row that it has not acknowledged is refused. If it refuses our clock, records go
-        without a time for a while: only a topic that keeps the producers' times (`CreateTime`) compares them.
+        If Kafka is silent for too long, every row that it has not acknowledged is refused. If it refuses our clock, records are
+        sent without a time for a while: only a topic that keeps the producers' times (`CreateTime`) compares them.
         """
         while not batch.complete:
             if self._age > self._patience:
@@ -221,9 +220,9 @@ class Publisher:
 
     def _push(self, batch: Batch) -> int:
         """
-        Serve reports for a while, and return their number; of a batch that is alone no record lingers for company.
+        Serve reports for a while, and return their number; the records of a batch that is alone are sent at once.
 
-        With a second one under way there is a backlog, whose records are in larger requests if they linger.
+        With a second batch under way there is a backlog: its records wait a little, so that requests are larger.
         """
         if any(each is not batch and not each.complete for each in self._under_way):
             return self._poll(_WAIT)

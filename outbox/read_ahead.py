@@ -1,4 +1,4 @@
-"""The batch that is read while the one before it is on its way to Kafka."""
+"""Reads the next batch while the one before it is on its way to Kafka."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -20,7 +20,7 @@ class ReadAhead:
 
     @property
     def is_reading(self) -> bool:
-        """Return whether a batch is read ahead, since there is a backlog."""
+        """Return whether a batch is being read ahead, which means that there is a backlog."""
         return self._reading is not None
 
     def take(self) -> relay_store.Pending | None:

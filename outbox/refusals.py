@@ -1,5 +1,5 @@
 """
-The rows that Kafka has refused, or that no event can be made of: the decision about each, and the parking of those without hope.
+Decides about each row that Kafka has refused or that yields no event, and parks those that can never be sent.
 
 A parked row keeps its reason, and operators get an alert.
 """
@@ -30,45 +30,45 @@ class Park(NamedTuple):
 
 
 class Resend(NamedTuple):
-    """Leave the row in line; it is sent again, with all that followed it, from a new producer session."""
+    """Leave the row pending; it is sent again, with all that followed it, from a new producer session."""
 
     reason: str
 
 
 class Isolate(NamedTuple):
-    """Send again one by one: Kafka refuses whole batches, so only a row that was alone is known to be the culprit."""
+    """Send again one by one: Kafka refuses whole batches, so only a row that was sent alone is certainly the cause."""
 
     reason: str
 
 
 class Hold(NamedTuple):
-    """Leave all rows of this topic in line for a while, and let the others pass: an operator can have it taken."""
+    """Leave all rows of this topic pending for a while, and send the others: an operator can grant the missing right."""
 
     reason: str
 
 
-# Refusals that speak of the topic: the same for every record of it.
+# Refusals of the topic, which are the same for each of its records.
 _TOPIC: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "topic_unknown",
     KafkaError._UNKNOWN_TOPIC: "topic_unknown",  # noqa: SLF001  # confluent names its local codes with an underscore
     KafkaError._UNKNOWN_PARTITION: "topic_unknown",  # noqa: SLF001
     KafkaError.TOPIC_EXCEPTION: "topic_invalid",
 }
-# Refusals that speak of a record, but are answered to all that share its batch.
+# Refusals of one record, which Kafka returns for all records of its batch.
 _RECORD: Final = {
     KafkaError.MSG_SIZE_TOO_LARGE: "record_too_large",
     KafkaError.RECORD_LIST_TOO_LARGE: "record_too_large",
     KafkaError.INVALID_RECORD: "record_invalid",
     KafkaError.INVALID_MSG: "record_invalid",
     KafkaError.POLICY_VIOLATION: "record_invalid",
-    KafkaError._INVALID_ARG: "record_invalid",  # noqa: SLF001  # the client's own word: no such record can be produced
+    KafkaError._INVALID_ARG: "record_invalid",  # noqa: SLF001  # the client's own code: no such record can be produced
 }
 
 
 def decide(error: KafkaError | Exception, *, alone: bool) -> Park | Isolate | Hold | Resend:
-    """Park what can never be sent, find the one among many, wait for a right, and send everything else again."""
+    """Park what can never be sent, isolate one record among many, wait for a missing right, and send everything else again."""
     if not isinstance(error, KafkaError):
-        return Park(UNREADABLE)  # what our own code or the client raised as it made the record
+        return Park(UNREADABLE)  # our own code or the client raised it while making the record
     code = error.code()
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return Hold(rights.MISSING)
@@ -90,7 +90,7 @@ def park_refused(connection: Connection, row: PendingRow, reason: str, detail: s
 
 
 def park_unreadable(connection: Connection, row: UnreadableRow) -> None:
-    """Park a row that no event can be made of."""
+    """Park a row that yields no event."""
     _park(connection, row, f"An event cannot be sent to {row.topic or 'its topic'}: {row.detail}", new_trace())
 
 
@@ -103,14 +103,14 @@ def _park(connection: Connection, row: UnreadableRow, summary: str, trace: Trace
         relay_store.park(connection, row.id, reason, alert)
     except UNAVAILABLE:
         raise
-    except Exception:  # the log line and the metric report it as well; a row that stays would be met at every turn
+    except Exception:  # the log line and the metric report it too; a row that stays would be read in every round
         log.exception("alert_unwritable", reason="internal_error", event_id=row.event_id)
         relay_store.park(connection, row.id, reason, None)
     metrics.PARKED.labels(reason).inc()
 
 
 def alert_of(event_id: UUID, summary: str, trace: Trace) -> Event:
-    """The alert that an event is parked."""
+    """Return the alert that an event is parked."""
     alert = AlertRaised(
         alert="outbox_event_parked",
         subject=str(event_id),

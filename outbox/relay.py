@@ -1,7 +1,7 @@
 """
 Carries pending rows to Kafka.
 
-`Relay` owns time: it connects, hands its connections to a session, and starts over when Postgres goes away. `Session` shares out
+`Relay` connects, hands its connections to a session, and starts again when Postgres goes away. `Session` takes and releases
 shards, waits for hints and sends one batch after the other.
 """
 
@@ -33,7 +33,7 @@ class Relay:
         self.heartbeat = Heartbeat("relay")
 
     def readiness(self) -> dict[str, int] | None:
-        """The number of shards owned, or None while Postgres is away."""
+        """Return the number of owned shards, or None while Postgres is away."""
         session = self._session
         return {"shards": len(session.shards.owned)} if session else None
 
@@ -55,10 +55,10 @@ class Relay:
                         lease, connection, reading, settings=self._settings, publisher=self._publisher, stop=self._stop
                     )
                     self._session.run()
-            except Exception as error:  # noqa: BLE001  # a relay that ends of a surprise would end of it at every start
+            except Exception as error:  # noqa: BLE001  # an unexpected error would end the relay again at every start
                 if isinstance(error, UNAVAILABLE):
                     metrics.RECONNECTS.inc()
-                # What is under way is pending still, perhaps soon with another relay: this one must not go on sending it.
+                # Events under way are still pending, and may soon be another relay's: this one must not continue to send them.
                 self._publisher.renew()
                 self._stop.wait(failures.pause_after(error))
             finally:
@@ -68,11 +68,11 @@ class Relay:
     def _connect(self) -> Connection:
         lease = self._settings.lock_lease
         connection = connect(self._settings.database_url, name="relay", lease=lease, statement=lease)
-        # Reads go by the ids of few rows, whatever the statistics say: on tables that have just been filled or emptied they lead
-        # to a scan of a whole day of the log at every read. So one plan serves all reads, and none is made for each.
+        # Every read looks up few rows by their ids. On tables that have just been filled or emptied, the statistics would lead
+        # to a scan of a whole day of the log at every read. One plan serves all reads, so none is made for each.
         connection.execute("set plan_cache_mode = force_generic_plan")
         connection.execute("set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off")
-        # A deletion that a crash of Postgres takes back is an event sent twice, which at-least-once allows; waiting for the disk
-        # at every batch would be felt by every commit of intake.
+        # If a crash of Postgres undoes a deletion, an event is sent twice, which at-least-once allows. Waiting for the disk at
+        # every batch would slow every commit of intake.
         connection.execute("set synchronous_commit = off")
         return connection

@@ -1,5 +1,5 @@
 """
-The relay while its connections live: batch by batch from the pending rows of its shards to Kafka.
+The relay's loop while its connections are open: it sends the pending rows of its shards to Kafka, batch by batch.
 
 `run_once` does one batch. Two batches are under way at once, and while there is a backlog the next one is read ahead on a second
 connection, so that reading, sending and deleting overlap. A batch is bounded in rows and in bytes, so that a backlog of large
@@ -30,16 +30,16 @@ from runtime.tracing import parse_traceparent
 
 BATCHES_UNDER_WAY: Final = 2
 _MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
-_MEASURE_SHARE: Final = 20  # times as long as a count took, the next one waits
+_MEASURE_SHARE: Final = 20  # the next count waits this many times as long as the last one took
 _RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
 _COMPANY: Final = 0.0002  # seconds of pause for each row of a small batch
 _ENOUGH: Final = 50  # rows of a batch after which there is none
-_GIVE_UP_AFTER: Final = 5.0  # seconds that a stopping relay waits for Kafka
+_GIVE_UP_AFTER: Final = 5.0  # seconds for which a stopping relay waits for Kafka
 
 
 class Counts(NamedTuple):
     """
-    The events of one turn, by outcome; of those parked some were refused by Kafka, the others could not be sent at all.
+    The events of one round, by outcome; of the parked ones some were refused by Kafka, the others could not be sent at all.
 
     Those that are sent again for a reason which may pass by itself count as `postponed` too.
     """
@@ -53,7 +53,7 @@ class Counts(NamedTuple):
 
 class Session:
     """
-    One life of the relay's connections: its shards and the batches under way end with them.
+    The relay's work over one set of connections: its shards and the batches under way end with them.
 
     The shards are locks of the lease. Rows that Kafka has acknowledged are deleted even if another relay owns their shard by
     now; nothing else is done without the lock.
@@ -102,14 +102,14 @@ class Session:
         self._finish_all(limit=_GIVE_UP_AFTER)
 
     def run_once(self) -> Counts:
-        """Send the next batch; settle the oldest one when two are under way, nothing new came, or Kafka is silent."""
+        """Send the next batch; settle the oldest one if two are under way, no new row was found, or Kafka is silent."""
         self._lease.beat()
         tries = self._held.due and (self._held.full or not self._one_by_one_up_to)
-        # A row is alone only while no other one is under way: librdkafka puts what waits into one request.
+        # A row is alone only while no other one is under way: librdkafka puts all waiting records into one request.
         alone = tries or self._one_by_one_up_to > 0
         waits = self._publisher.silent or (alone and self._under_way)
         rows, unreadable = ([], []) if waits else self._oldest_held() if tries else self._next_rows()
-        found_nothing = not (rows or unreadable or waits or alone)  # and what is committed since wakes this loop
+        found_nothing = not (rows or unreadable or waits or alone)  # a later commit wakes this loop
         for each in unreadable:
             self._lease.check()
             park_unreadable(self._connection, each)
@@ -135,8 +135,8 @@ class Session:
         return relay_store.Pending([], [])
 
     def _oldest_held(self) -> relay_store.Pending:
-        """The oldest row of each topic that is held, for a try of its right."""
-        self._ahead.take()  # it was read behind rows that may go out soon
+        """Return the oldest row of each topic that is held, to try whether the right has been granted."""
+        self._ahead.take()  # it was read after rows that may be sent soon
         room = relay_store.Room(self._held.begin_try(), self._settings.relay_batch_bytes)
         pending = relay_store.read_pending(self._connection, self.shards.owned, self._held.ids, room)
         return pending._replace(rows=self._held.oldest(pending.rows))
@@ -145,7 +145,7 @@ class Session:
         whole = relay_store.Room(self._settings.relay_batch, self._settings.relay_batch_bytes)
         room = whole._replace(rows=1) if self._one_by_one_up_to else whole
         pending = self._ahead.take()
-        if pending is None or not (pending.rows or pending.unreadable):  # it was read before what has woken us meanwhile
+        if pending is None or not (pending.rows or pending.unreadable):  # it was read before the commit that woke this loop
             pending = relay_store.read_pending(self._connection, self.shards.owned, self._ids_passed(), room)
         rows = pending.rows
         if not rows or rows[0].id >= self._one_by_one_up_to:
@@ -155,7 +155,7 @@ class Session:
         return pending
 
     def _finish_oldest(self) -> Counts:
-        """Wait for the oldest batch, delete what Kafka has and deal with the rest; nothing is done if asked to stop first."""
+        """Wait for the oldest batch, delete the rows that Kafka has, and decide about the others; return early at a stop."""
         batch = self._under_way[0]
         if not self._publisher.settle(batch, self._keep_waiting):
             return Counts()
@@ -178,7 +178,7 @@ class Session:
             else:
                 if isinstance(decision, Hold):
                     self._held.hold(row.event.topic)
-                elif isinstance(decision, Isolate):  # a broker looks at records once the right is there
+                elif isinstance(decision, Isolate):  # a broker checks records only after the right
                     self._held.free(row.event.topic)
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
@@ -189,7 +189,7 @@ class Session:
         return Counts(0, len(done), parked, resent, postponed)
 
     def _start_over(self) -> None:
-        """Begin a new producer session at the oldest pending row; what this one had under way is sent again."""
+        """Begin a new producer session at the oldest pending row; the rows that were under way are sent again."""
         self._publisher.renew()
         self._under_way.clear()
         self._ahead.take()
@@ -211,7 +211,7 @@ class Session:
             self._measure()
 
     def _keep_waiting(self) -> bool:
-        """Use the connections while Kafka is silent, so that a lost one is noticed; return False when asked to stop."""
+        """Use the connections while Kafka is silent, so that a lost one is noticed; return False if a stop is requested."""
         self._lease.beat()
         self._lease.check()
         if time.monotonic() >= self._measure_at:
@@ -226,11 +226,11 @@ class Session:
                 self._finish_oldest()
 
     def _measure(self) -> None:
-        """Count the backlog; of tens of millions of rows that takes seconds, so it may be given up, and the next one waits."""
+        """Count the backlog; tens of millions of rows take seconds, so the count may time out and the next one waits longer."""
         began = time.monotonic()
         try:
             depth = relay_store.depth(self._connection)
-        except QueryCanceled:  # by the statement timeout: what is sent matters more than the figure
+        except QueryCanceled:  # by the statement timeout: sending matters more than the figure
             return
         finally:
             now = time.monotonic()
@@ -242,7 +242,7 @@ class Session:
     def _count(self, rows: list[relay_store.PendingRow]) -> None:
         for topic, number in Counter(row.event.topic for row in rows).items():
             metrics.RELAYED.labels(topic).inc(number)
-        if (first := rows[0].event).replay_id is None:  # what is sent again is no measure of how late the relay is
+        if (first := rows[0].event).replay_id is None:  # an event that is sent again does not show how late the relay is
             metrics.LATENESS.observe(max(0.0, (datetime.now(UTC) - time_of(first.id)).total_seconds()))
 
     def _ids_passed(self) -> list[int]:
@@ -255,7 +255,7 @@ class Session:
 
 def pause_after(sent: int) -> float:
     """
-    Return the seconds until the next read, so that one which found a few rows is followed by one that finds more.
+    Return the seconds until the next read, so that after one that found a few rows the next one finds more.
 
     A batch costs Postgres and Kafka much the same whether it has 5 rows or 50. At 100 events a second a pause is 0.2 ms, so it
     is not felt; at 2,000 there are half as many batches.
@@ -264,7 +264,7 @@ def pause_after(sent: int) -> float:
 
 
 def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:
-    """Report whether more rows are likely to wait: there were enough of them, or a next one hardly had room."""
+    """Report whether more rows are likely to wait: the batch is full in rows, or more than half full in bytes."""
     return len(rows) == room.rows or sum(len(row.event.data) for row in rows) > room.size // 2
 
 

@@ -1,4 +1,4 @@
-"""The relay's SQL, behind verbs. Synchronous: the relay is one loop in one thread, and waits for one thing at a time."""
+"""The relay's SQL. Synchronous: the relay is one loop in one thread, and waits for one thing at a time."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ from schemas.envelope import Event
 log = structlog.get_logger()
 
 UNREADABLE: Final = "row_unreadable"
-"""The values of the row do not make a record."""
+"""The values of the row do not form a record."""
 MISSING: Final = "event_missing"
 """The log holds no event for the row."""
 
@@ -74,7 +74,7 @@ class ParkedRow(NamedTuple):
     reason: str
 
 
-# The narrow list is read first, so that what is in flight is skipped without touching a wide row. The shards are bits of one
+# The narrow list is read first, so that rows in flight are skipped without reading a wide row. The shards are bits of one
 # number: a list of them would be compared one by one with each row that another relay has to send.
 _NEXT: Final = """
 select array_agg(id order by id)::text, array_agg(event_id order by id)::text, array_agg(replay_id order by id)::text
@@ -82,11 +82,10 @@ from (select id, event_id, replay_id from outbox_pending
       where (%t::int8 >> shard) & 1 = 1 and parked_at is null and id <> all(%t::int8[]) order by id limit %t) p
 """
 _FEW: Final = 50
-"""Ids that are compared one by one. Postgres hashes a longer list, but only if the list is part of the statement's text."""
-# To plan for all days of the log takes Postgres as long as to read 200 rows of it, so this is planned once. The first and the
-# last id keep it from opening days that have none of them; `offset 0` keeps it from reading for each row all that lies between
-# these two. Postgres knows how large data is without fetching it from where it keeps what is large, so what is beyond the room is
-# never looked at.
+"""Ids that Postgres compares one by one. It hashes a longer list, but only if the list is part of the statement's text."""
+# Planning for all days of the log takes Postgres as long as reading 200 rows of it, so this is planned once. The first and the
+# last id keep it from opening days that have none of the rows; `offset 0` keeps it from reading, for each row, everything
+# between these two ids. Postgres knows the size of large data without fetching it, so data beyond the room is never fetched.
 _READ: Final = """
 with r as (
   select p.id as place, p.replay_id, o.*, coalesce(octet_length(o.data), 0) as size,
@@ -97,7 +96,7 @@ select place, replay_id, id, topic, aggregate_id, source, type, dataschema, occu
        livemode, account, endpoint
 from r where total <= %b::int8 or total = size order by place
 """
-# The same rows one by one, to find which of them it is that cannot be read; these columns always can be.
+# The same rows with columns that can always be read; the rows are then read one by one, to find those that cannot be.
 _LIST: Final = """
 with r as (
   select p.id as place, p.event_id, o.topic, coalesce(octet_length(o.data), 0) as size,
@@ -125,7 +124,7 @@ from outbox_pending
 
 
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
-    """The oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
+    """Read the oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
     asked = (_bits(shards), _array(in_flight), room.rows)
     few = len(in_flight) <= _FEW
     cursor = connection.cursor() if few else ClientCursor(connection)
@@ -165,7 +164,7 @@ def _read_one_by_one(connection: Connection, values: tuple[object, ...]) -> Pend
 
 
 def _is_of_a_row(error: Exception) -> bool:
-    """Report whether the fault is a value of some row that the driver cannot read, and not Postgres or a lack of memory."""
+    """Report whether the error is due to a value of a row that the driver cannot read, not to Postgres or a lack of memory."""
     if isinstance(error, psycopg.Error):
         return isinstance(error, psycopg.DataError) or (error.sqlstate is not None and not isinstance(error, UNAVAILABLE))
     return not isinstance(error, MemoryError | OSError)
@@ -219,13 +218,13 @@ def parked(connection: Connection) -> list[ParkedRow]:
 
 
 def unpark(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Put parked rows back in line, and return the ids of those that were parked."""
+    """Make parked rows pending again, and return the ids of those that were parked."""
     return [row[0] for row in connection.execute(_UNPARK, (ids,))]
 
 
 def depth(connection: Connection) -> Depth:
     """Count the rows that wait. Raises QueryCanceled where there are too many for the statement timeout of the connection."""
     with connection.transaction():
-        connection.execute("set local enable_seqscan = on")  # all rows are looked at, which the relay's reads never do
+        connection.execute("set local enable_seqscan = on")  # this reads all rows, which the relay's other statements never do
         row = cast("tuple[Any, ...]", connection.execute(_DEPTH).fetchone())
     return Depth(row[0], time_of(row[2]) if row[2] else None, row[1])

@@ -1,5 +1,5 @@
 """
-The record of a dead letter that is no event of the log, sent back to its topic byte for byte.
+Sends a dead letter's record that is no event of the log back to its topic, byte for byte.
 
 It travels as an event of its own, so that the relay orders, parks and deletes it like any other; only the publisher treats it
 differently.
@@ -22,7 +22,7 @@ _SCHEMA: Final = "urn:tallyhook:record.raw:1"
 
 
 class RawRecord(msgspec.Struct, frozen=True):
-    """Key, value and headers of a record; a missing value is not an empty one."""
+    """Key, value and headers of a record; None is a missing value, which differs from an empty one."""
 
     key: bytes | None
     value: bytes | None
@@ -33,7 +33,7 @@ _decoder: Final = msgspec.json.Decoder(RawRecord)
 
 
 def raw_record(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | None]]) -> RawRecord:
-    """The record of a dead letter, whose headers are kept as base64."""
+    """Return the record of a dead letter, whose headers are stored as base64."""
     return RawRecord(key, value, [(name, None if text is None else b64decode(text)) for name, text in headers])
 
 

@@ -1,4 +1,4 @@
-"""The rights on topics and groups that Kafka grants the user of a client, as the brokers tell them."""
+"""The rights on topics and groups that Kafka grants the user of a client, as the brokers report them."""
 
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -8,16 +8,16 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # public, but for its stubs
 
 MISSING: Final = "kafka_right_missing"
-"""The reason of a process that waits until its user is granted what it lacks."""
+"""The reason why a process waits: its user has not been granted a right that it needs."""
 _LIMIT: Final = 3.0  # seconds; a cluster that never had a group takes longer, once
 
 Granted = dict[str, frozenset[str]]
-"""The operations that are granted on each topic or group, by its name on the cluster; none where it may not even be seen."""
+"""The granted operations by the name of the topic or group on the cluster; empty where the user may not even see it."""
 
 
 def on_topics(admin: AdminClient, names: Iterable[str]) -> Granted:
     """
-    Ask for the rights on these topics; those that do not exist, or of which the brokers do not tell it, are left out.
+    Request the rights on these topics; topics that do not exist, or whose rights the brokers do not report, are left out.
 
     Blocks. Raises KafkaException or TimeoutError.
     """
@@ -26,7 +26,7 @@ def on_topics(admin: AdminClient, names: Iterable[str]) -> Granted:
 
 
 def on_groups(admin: AdminClient, names: Iterable[str]) -> Granted:
-    """Ask for the rights on these consumer groups, which need not exist; otherwise as for topics."""
+    """Request the rights on these consumer groups, which need not exist; otherwise like `on_topics`."""
     return _held(admin.describe_consumer_groups([*names], include_authorized_operations=True, request_timeout=_LIMIT))
 
 
@@ -36,7 +36,7 @@ def lacking(operation: str, held: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def told(operation: str, kind: str, names: Collection[str]) -> str:
-    """Say in words that the right is missing on these topics or groups."""
+    """Return a sentence that names the right and the topics or groups on which it is missing."""
     return f"this user lacks the right {operation} on the {kind}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 

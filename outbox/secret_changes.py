@@ -1,5 +1,5 @@
 """
-Changes of secrets in the audit log: which process took or refused which, by their public ids.
+Changes of secrets in the audit log: which process took or refused which secrets, by their public ids.
 
 A row has the method `SECRET`, the setting and its ids as the path, and the process as the client.
 """
@@ -40,12 +40,12 @@ class SecretChange(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime  #: When the process took or refused it.
     setting: str  #: The setting that holds the secret.
     ids: list[str]  #: The public ids of all secrets in the file, newest first; empty if the secret is gone or unreadable.
-    outcome: Literal["taken", "refused"]  #: `refused` if the file makes no sense: the process goes on with what it had.
-    process: str  #: The process, its number and its host.
+    outcome: Literal["taken", "refused"]  #: `refused` if the file is invalid: the process continues with the secrets it had.
+    process: str  #: The process, its process id and its host.
 
 
 def written_by(process: str, database_url: str) -> Report:
-    """Return the report that writes changes down as those of this process. It raises psycopg.Error."""
+    """Return a function that records changes as those of this process. It raises psycopg.Error."""
     client = f"{process} {os.getpid()} on {socket.gethostname()}"
 
     def report(changes: Sequence[Change]) -> None:
@@ -56,7 +56,7 @@ def written_by(process: str, database_url: str) -> Report:
 
 
 def write(connection: Connection, changes: Sequence[Change], client: str) -> None:
-    """Write down what this client took or refused."""
+    """Record the secrets that this client took or refused."""
     rows = [
         (
             id_at(change.at),
@@ -74,7 +74,7 @@ def write(connection: Connection, changes: Sequence[Change], client: str) -> Non
 
 
 async def latest(connection: AsyncConnection, now: datetime) -> list[SecretChange]:
-    """The latest changes, newest first."""
+    """Return the latest changes, newest first."""
     found = await connection.execute(_LATEST, (METHOD, first_id_of(now - _KEPT), _SHOWN))
     return [_change_of(*row) for row in await found.fetchall()]
 

@@ -29,12 +29,12 @@ class RetentionSettings(DatabaseSettings):
 
 
 class TopicSettings(KafkaSettings):
-    """The settings of the topics that `tallyhook topics ensure` creates, by which the doctor judges those that are there."""
+    """The settings of the topics that `tallyhook topics ensure` creates, with which the doctor compares existing topics."""
 
     kafka_replication_factor: int = Field(default=1, ge=1, le=100)
     """Brokers that keep a copy of each record; 3 where the cluster has them."""
     kafka_min_insync_replicas: int | None = Field(default=None, ge=1, le=100)
-    """Copies without which nothing is acknowledged; 2 of 3 lets a broker be away. Unset, the brokers' own default holds."""
+    """Copies without which nothing is acknowledged; 2 of 3 lets a broker be away. Unset, the brokers' own default applies."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
@@ -58,10 +58,10 @@ class RelaySettings(RetentionSettings, KafkaSettings):
     relay_poll: Poll = timedelta(seconds=1)
     """How long to wait for a NOTIFY before looking anyway: the bound on lateness when a hint is lost."""
     relay_rebalance: Poll = timedelta(seconds=1)
-    """How often shards are shared out anew among the live relays."""
+    """How often the shards are divided again among the live relays."""
     lost_resend_rate: int = Field(default=200, ge=1, le=10_000)
     """Events a second that are sent again where Kafka has lost them before a worker read them."""
     ledger_sweep: Timeout = timedelta(minutes=1)
-    """How often one of the relays looks for webhooks that stay in flight, and for rows that miss their other half."""
+    """How often one of the relays looks for webhooks that stay in flight, and for rows whose counterpart is missing."""
     ledger_grace: Grace = timedelta(minutes=5)
     """How long a webhook may be in flight before that is an alert; well above what a request and its commit may take."""

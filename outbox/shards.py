@@ -1,5 +1,5 @@
 """
-The shares of work: shards owned through session-level advisory locks, spread evenly over the live processes of a kind.
+Shards of the work: each is owned through a session-level advisory lock, and they are spread evenly over the live processes.
 
 A lock dies with its connection, so a killed process's shards are free as soon as Postgres sees the connection close.
 """
@@ -15,7 +15,7 @@ SHARDS: Final = 64  # fixed for ever: a changed number would let two relays hold
 
 
 class Sharers(NamedTuple):
-    """A kind of processes that share shards, by the lock that each member holds and the locks of the shards."""
+    """The processes of one kind that share the shards: the lock that each member holds, and the locks of the shards."""
 
     members: Kind
     shards: Kind
@@ -40,7 +40,7 @@ class Shards:
         self._sharers = sharers
         self.owned: list[int] = []
         self.members = 0
-        """Live processes that share, at the last look."""
+        """Live processes of this kind at the last look."""
 
     def join(self) -> None:
         """Count this process as a live member from now on."""
@@ -56,7 +56,7 @@ class Shards:
         members, taken = (row[0], set(row[1] or ())) if row else (1, set())
         self.members, fair = members, fair_share(members)
         free = [shard for shard in range(SHARDS) if shard not in taken]
-        random.shuffle(free)  # two that start together should not reach for the same ones
+        random.shuffle(free)  # two processes that start together should not try to take the same ones
         self._take(free[: max(0, fair - len(self.owned))])
         return self.owned[fair:]
 
@@ -74,5 +74,5 @@ class Shards:
 
 
 def fair_share(members: int) -> int:
-    """Return how many shards each of so many members may hold, so that all shards are held."""
+    """Return how many shards each of this number of members may hold, so that all shards are held."""
     return -(-SHARDS // max(1, members))

@@ -1,7 +1,7 @@
 """
-The tables of the promise: log, work list of the relay, deliveries, marks of handled events, dead letters and tasks.
+The tables of the outbox: log, work list of the relay, deliveries, marks of handled events, dead letters and tasks.
 
-The wide tables are partitioned by the day inside their UUIDv7 key: one rule says which partition holds an id, uniqueness holds
+The wide tables are partitioned by the day inside their UUIDv7 key: one rule defines the partition of an id, uniqueness holds
 over all partitions, and a lookup by id reads one of them. They have no default partition, so that dropping a day never waits.
 """
 
@@ -56,12 +56,12 @@ outbox = Table(
     Column("account", Text),
     # The provider's endpoint by which a webhook came, if not by the plain path.
     Column("endpoint", Text),
-    # What an event caused. What came from outside has no cause and so no entry: the index costs a webhook nothing.
+    # Finds the events that an event caused. A webhook has no cause and so no entry: the index costs it nothing.
     Index("outbox_causation_id_idx", "causation_id", postgresql_where=text("causation_id is not null")),
     postgresql_partition_by="RANGE (id)",
 )
 
-# CACHE 1: a session that keeps numbers in stock would break the order of ids within an aggregate.
+# CACHE 1: a session that caches numbers would break the order of ids within an aggregate.
 pending_id = Sequence("outbox_pending_id_seq", cache=1, metadata=metadata)
 
 outbox_pending = Table(
@@ -79,7 +79,7 @@ outbox_pending = Table(
     Index("outbox_pending_replay_id_idx", "replay_id", postgresql_where=text("replay_id is not null")),
 )
 
-# One row an event of a provider, for ever: a copy may arrive after months. `digest` is kept for sources whose id is not signed.
+# One row per event of a provider, for ever: a copy may arrive after months. `digest` is kept for sources whose id is not signed.
 dedup = Table(
     "dedup",
     metadata,
@@ -112,10 +112,10 @@ webhook_deliveries = Table(
     # As the provider states them; unknown for a rejected delivery, and for one that came before they were kept.
     Column("livemode", Boolean),
     Column("account", Text),
-    # The provider's endpoint by which it came, if not by the plain path; of an unknown endpoint, what the path named.
+    # The provider's endpoint by which it came, if not by the plain path; for an unknown endpoint, the name in the path.
     Column("endpoint", Text),
     CheckConstraint("outcome in ('accepted', 'duplicate', 'ignored', 'rejected')", name="outcome_known"),
-    # One that is ignored has one too, but for those of before it was kept.
+    # An ignored one has a reason too, except rows from before it was stored.
     CheckConstraint("outcome <> 'rejected' or reason is not null", name="rejected_with_reason"),
     # The body of an accepted delivery is in the outbox, once; only a rejected one is kept here, to be verified again.
     CheckConstraint("outcome = 'rejected' or body is null", name="body_of_rejected_only"),
@@ -123,13 +123,13 @@ webhook_deliveries = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# "This consumer has had the effects of this event": written in the transaction of those effects.
+# The marks: this consumer has handled this event. A mark is written in the transaction of the effects.
 consumed = Table(
     "consumed",
     metadata,
     Column("event_id", Uuid, nullable=False),
     Column("consumer", Text, nullable=False),
-    # When the transaction of the effects began; unknown of marks that are older than this column.
+    # When the transaction of the effects began; null in marks that are older than this column.
     Column("at", DateTime(timezone=True), server_default=text("now()")),
     PrimaryKeyConstraint("event_id", "consumer"),
     postgresql_partition_by="RANGE (event_id)",
@@ -152,7 +152,7 @@ dead_letters = Table(
     Column("trace_id", Text),
     Column("status", Text, nullable=False, server_default=text("'open'")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    # The letter of the same event that was retried before, where this one is what came of it.
+    # The earlier letter of the same event whose retry led to this one.
     Column("earlier_id", Uuid),
     Column("settled_at", DateTime(timezone=True)),
     Column("settled_by", Text),
@@ -164,7 +164,7 @@ dead_letters = Table(
     Index("dead_letters_created_at_idx", "created_at", "id"),
     Index("dead_letters_event_id_idx", "event_id", postgresql_where=text("event_id is not null")),
     Index("dead_letters_open_idx", "consumer", "reason", postgresql_where=text("status = 'open'")),
-    # Where a record that does not decode fails again, its earlier letter is found by what it holds.
+    # If a record that does not decode fails again, its earlier letter is found by its content.
     Index("dead_letters_unread_idx", "consumer", "topic", postgresql_where=text("status = 'retried' and event_id is null")),
 )
 
@@ -219,7 +219,7 @@ alert_windows = Table(
     Index("alert_windows_raised_idx", "started_at", postgresql_where=text("raised_at is not null")),
 )
 
-# Up to where upkeep has deleted, by kind: it goes on from there, a day at a time.
+# The time up to which upkeep has deleted, by kind; it continues from there, a day at a time.
 retention_cutoffs = Table(
     "retention_cutoffs",
     metadata,
@@ -228,7 +228,7 @@ retention_cutoffs = Table(
     Column("moved_at", DateTime(timezone=True), nullable=False),
 )
 
-# Days that are out of use: tables of the name of the partition after `detached_`, until they are dropped.
+# Detached days: tables named `detached_` and the name of the partition, until they are dropped.
 detached_partitions = Table(
     "detached_partitions",
     metadata,
@@ -236,7 +236,7 @@ detached_partitions = Table(
     Column("detached_at", DateTime(timezone=True), nullable=False),
 )
 
-# Migrations that have taken something away, and the revision of the oldest release that does not use it.
+# Migrations that have removed something, and the revision of the oldest release that does not use it.
 schema_contracts = Table(
     "schema_contracts",
     metadata,

@@ -1,4 +1,4 @@
-"""Creates every topic of `schemas.topics` before anything starts: Faust and the relay need it, with its partition count."""
+"""Creates the topics of `schemas.topics` before anything starts: Faust and the relay need them, with their partition counts."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -16,7 +16,7 @@ from schemas.topics import TOPICS
 
 _LIMIT: Final = 30.0
 _TIMES: Final = {"message.timestamp.type": "LogAppendTime"}
-"""Records get the broker's time: one by the clock of a relay could be refused, or be old enough to be deleted at once."""
+"""Records get the broker's time: one with a relay's time could be refused, or be so old that it is deleted at once."""
 
 
 class Ensured(NamedTuple):
@@ -32,7 +32,7 @@ def ensure(kafka: Cluster, replication: int = 1, insync: int | None = None) -> E
     Create the topics that are missing, and add partitions to those that have too few; never remove any.
 
     A new one has `replication` copies, of which `insync` must have a record before it is acknowledged; by default as many as the
-    brokers have it. Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
+    brokers' own setting. Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """
     faults = Faults()
     admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
@@ -64,7 +64,7 @@ def _await(futures: Mapping[str, Future[None]]) -> None:
         try:
             future.result(_LIMIT)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `ensure` was a moment earlier
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `ensure` created it a moment ago
                 raise BrokerError(Reason.TOPIC_REFUSED, f"Kafka refuses {topic}: {error.args[0].str()}") from error
 
 

@@ -1,8 +1,8 @@
 """
-The upkeep of records that have an end: days are made ahead, and records beyond their time are deleted.
+The upkeep of records that expire: days are created ahead, and expired records are deleted.
 
-Upkeep uses Postgres' clock, read once a run. While the clock of its own machine differs from it, days are made and nothing is
-deleted. A day that is missing now is made within seconds.
+Upkeep uses Postgres' clock, read once a run. While the clock of its own machine differs from it, days are created and nothing
+is deleted. If the partition of today or tomorrow is missing, it is created within seconds.
 """
 
 import time
@@ -39,7 +39,7 @@ class Due(NamedTuple):
     The times of one run of the upkeep.
 
     `now` is Postgres' time. `reached` is the progress of the daily tables, which is earlier while days are left for later runs;
-    `before` is the begin of their retention. A run deletes everything that is due if `all_due`, else one day's worth.
+    `before` is the start of their retention. A run deletes everything that is due if `all_due`, else one day's worth.
     """
 
     now: datetime
@@ -56,9 +56,9 @@ class Forget(Protocol):
 
 def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool = False, own: Own = own_clock) -> Upkeep:
     """
-    Make the days ahead, take those beyond the retention out of use, and delete other expired records, once.
+    Create the days ahead, detach those beyond the retention, and delete other expired records, once.
 
-    Only one day's worth is deleted, unless `all_due`. Raises ClockSkewed, after the days are made.
+    Only one day's worth is deleted, unless `all_due`. Raises ClockSkewed, after the days are created.
     """
     retention = timedelta(days=settings.retention_days)
     with _connect(settings) as connection:
@@ -76,7 +76,7 @@ def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool
 
 
 def make_days_ahead(settings: RetentionSettings) -> Upkeep:
-    """Make the days that are missing, and remove nothing."""
+    """Create the days that are missing, and remove nothing."""
     with _connect(settings) as connection:
         return make_days(connection, read_clock(connection).now, timedelta(days=settings.retention_days))
 
@@ -93,10 +93,10 @@ def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Ow
         nonlocal due
         while True:
             if time.monotonic() >= due or not await _are_days_there(connection):
-                due = 0.0  # where it fails it is still due
+                due = 0.0  # if the run fails, it is still due
                 await keep_days(settings, forgets, own)
                 due = time.monotonic() + EVERY.total_seconds()
-            await readable(connection, _LOOK_EVERY)  # nobody sends anything: only the end of the connection is readable
+            await readable(connection, _LOOK_EVERY)  # nothing is sent on it: only the end of the connection is readable
 
     rounds = connected(settings.database_url, "retention", use, lease=settings.lock_lease)
     failures = Failures("retention", postponed="retention_postponed", failed="retention_failed", longest_away=_LOOK_EVERY)
@@ -121,7 +121,7 @@ async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own:
 
 
 async def _are_days_there(connection: AsyncConnection) -> bool:
-    """Return whether today and tomorrow, by Postgres, have their partitions; the clocks are compared as well."""
+    """Return whether today and tomorrow, by Postgres' clock, have their partitions; the clocks are compared as well."""
     today = (await ask_clock(connection)).now.date()
     return await is_there(connection, today) and await is_there(connection, today + timedelta(days=1))
 
